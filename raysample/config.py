@@ -1,0 +1,292 @@
+"""A run's configuration: pydantic models <-> YAML, dotted overrides, unknown keys refused.
+
+One YAML file describes one run; every section is usable alone from Python. `load` reads the file, applies `key=value`
+overrides (`fine_tune.epochs=2`) and explains what is wrong before anything expensive starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from raysample.errors import ConfigError
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the section as JSON-able data (what manifests store and fingerprints are made of)."""
+        return self.model_dump(mode="json")
+
+
+class Columns(Section):
+    """Which columns of the source hold what."""
+
+    text: str = "text"
+    text_pair: str | None = None
+    label: str = "label"
+    id: str | None = None
+    group: str | None = None
+    timestamp: str | None = None
+
+
+class SourceConfig(Section):
+    """Where labelled texts lie. `path` is a file, a folder (with `key=value` partitions or not), or `hub:NAME`.
+
+    `where` keeps the rows whose columns equal the given values; `limit` takes that many of them by a hash of their ids.
+    `unseen_labels` says what a test label that training lacks means; more than `max_quarantined` of bad rows is an error.
+    """
+
+    path: str
+    format: Literal["auto", "parquet", "jsonl", "csv", "datasets", "hub"] = "auto"
+    split: str | None = None
+    columns: Columns = Columns()
+    where: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    limit: Annotated[int, Field(ge=1)] | None = None
+    unseen_labels: Literal["error", "quarantine"] = "error"
+    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+
+class SimulatedConfig(Section):
+    """The embedded generator of *simulated* assistant traffic: how much of it, and how it looks."""
+
+    rows: Annotated[int, Field(ge=500)] = 20_000
+    test_rows: Annotated[int, Field(ge=200)] = 4_000
+    days: Annotated[int, Field(ge=1)] = 7
+    wrong_labels: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+    imbalance: Annotated[float, Field(ge=1)] = 100.0
+    seed: int = 0
+
+
+class CorpusConfig(Section):
+    """Training and test texts: `simulated`, or `train` with either `test` or a `holdout` share by content."""
+
+    columns: Columns | None = None
+    train: SourceConfig | None = None
+    test: SourceConfig | None = None
+    holdout: Fraction | None = None
+    simulated: SimulatedConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_columns(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("columns") is not None:
+            for part in ("train", "test"):
+                if isinstance(data.get(part), dict) and "columns" not in data[part]:
+                    data = {**data, part: {**data[part], "columns": data["columns"]}}
+        return data
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> CorpusConfig:
+        if (self.train is None) == (self.simulated is None):
+            raise ValueError("give either corpus.train or corpus.simulated")
+        if self.train is not None and (self.test is None) == (self.holdout is None):
+            raise ValueError("give either corpus.test, or corpus.holdout (a share such as 0.1, held out by content)")
+        if self.simulated is not None and (self.test is not None or self.holdout is not None):
+            raise ValueError("corpus.simulated brings its own test days; leave corpus.test and corpus.holdout out")
+        return self
+
+
+class ModelConfig(Section):
+    """The encoder: `tiny` (built on the spot from the corpus), a local folder, or a hub name."""
+
+    path: str = "tiny"
+    layers: Annotated[int, Field(ge=1)] | None = None
+    max_length: Annotated[int, Field(ge=4, le=8192)] = 64
+    hidden_size: Annotated[int, Field(ge=8, multiple_of=4)] = 64
+    vocabulary_size: Annotated[int, Field(ge=100)] = 2_000
+    trust_remote_code: bool = False
+
+
+class FineTuneConfig(Section):
+    """How a model is fine-tuned and which checkpoints it leaves."""
+
+    epochs: Annotated[int, Field(ge=1)] = 3
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    head_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    schedule: Literal["linear", "constant"] = "linear"
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    checkpoints: Annotated[int, Field(ge=1)] | None = None
+    checkpoints_per_epoch: Annotated[int, Field(ge=1)] | None = None
+    checkpoint_every: Annotated[int, Field(ge=1)] | None = None
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: int = 0
+    workers: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _one_cadence(self) -> FineTuneConfig:
+        given = [self.checkpoints, self.checkpoints_per_epoch, self.checkpoint_every]
+        if sum(value is not None for value in given) > 1:
+            raise ValueError("give one of checkpoints, checkpoints_per_epoch, checkpoint_every")
+        return self
+
+
+class ScoreConfig(Section):
+    """Which scores, in what precision, how the work is cut. A score is a name, or a mapping with `name` and options."""
+
+    scores: list[str | dict[str, Any]] = Field(default_factory=lambda: ["vog", "el2n", "forgetting"], min_length=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    batch_tokens: Annotated[int, Field(ge=16)] = 4_096
+    workers: Annotated[int, Field(ge=1)] | None = None
+
+
+class ArmConfig(Section):
+    """One way to choose a sample.
+
+    `normalise`: compare raw scores (`none`) or z-scores within each class (`class`); `corpus` z-scores over the data
+    set, which ranks exactly as the raw score does. `quota`: one budget for all rows (`corpus`), the same share of every
+    class (`proportional`), or the same count of every class where there are enough rows (`balanced`).
+    """
+
+    policy: str
+    score: str | None = None
+    normalise: Literal["none", "class", "corpus"] = "none"
+    quota: Literal["corpus", "proportional", "balanced"] = "corpus"
+
+    @property
+    def name(self) -> str:
+        """The arm's name in tables, figures and MLflow: `hard(vog|class)`, `random`."""
+        inner = [self.score] if self.score else []
+        inner += [f"|{self.normalise}"] if self.normalise != "none" else []
+        inner += [f", {self.quota}"] if self.quota != "corpus" else []
+        return f"{self.policy}({''.join(inner)})" if inner else self.policy
+
+
+class CompareConfig(Section):
+    """Arms x fractions x seeds, each retrained and tested; random and stratified random are always among the arms."""
+
+    arms: list[ArmConfig] = Field(default_factory=list)
+    fractions: list[Fraction] = Field(default_factory=lambda: [0.5], min_length=1)
+    seeds: list[int] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
+    regime: Literal["equal_epochs", "equal_steps"] = "equal_epochs"
+    confidence: Fraction = 0.95
+    workers: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _baselines(self) -> CompareConfig:
+        names = [arm.name for arm in self.arms]
+        baselines = [ArmConfig(policy=name) for name in ("random", "stratified_random") if name not in names]
+        if len(set(names)) < len(names):
+            raise ValueError(f"the arms {sorted({n for n in names if names.count(n) > 1})} are listed twice")
+        if len(set(self.seeds)) < len(self.seeds) or len(set(self.fractions)) < len(self.fractions):
+            raise ValueError("seeds and fractions must not repeat")
+        object.__setattr__(self, "arms", baselines + self.arms)
+        return self
+
+
+class TrackingConfig(Section):
+    """MLflow: `uri` defaults to an sqlite file in the output folder, `experiment` to the run's name."""
+
+    enabled: bool = True
+    uri: str | None = None
+    experiment: str | None = None
+
+
+class ReportConfig(Section):
+    """The HTML report; corpus text appears in it only with `show_text: true`."""
+
+    show_text: bool = False
+    examples: Annotated[int, Field(ge=1, le=100)] = 8
+
+
+class EngineConfig(Section):
+    """Where the work runs: on Ray (a new local cluster, or `address`), or `local`ly in this process, without Ray."""
+
+    kind: Literal["ray", "local"] = "ray"
+    address: str | None = None
+    cpus: Annotated[int, Field(ge=1)] | None = None
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+
+
+class RunConfig(Section):
+    """A whole run: from labelled text to a compared sample."""
+
+    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    output: str = "runs"
+    corpus: CorpusConfig = CorpusConfig(simulated=SimulatedConfig())
+    model: ModelConfig = ModelConfig()
+    fine_tune: FineTuneConfig = FineTuneConfig()
+    score: ScoreConfig = ScoreConfig()
+    compare: CompareConfig = CompareConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    report: ReportConfig = ReportConfig()
+    engine: EngineConfig = EngineConfig()
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML file and apply dotted `key=value` overrides; raises ConfigError naming each wrong key and value."""
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no configuration at {str(path)!r}", "check the path") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{str(path)!r} is not valid YAML: {error}", "mend the line that the message names") from error
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{str(path)!r} holds a {type(data).__name__}, not a mapping", "see examples/ for the form")
+    return parse(data, overrides)
+
+
+def parse(data: dict[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
+    """Build a RunConfig from plain data and overrides; raises ConfigError naming each wrong key and value."""
+    for override in overrides:
+        data = _override(data, override)
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error), "see docs/configuration.md for every key") from error
+
+
+def _override(data: dict[str, Any], override: str) -> dict[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"{override!r} is not of the form key=value", "write for example fine_tune.epochs=2")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value of {override!r} is not valid YAML", "quote it") from error
+    return _replaced(data, key.split("."), value)
+
+
+def _replaced(data: Any, path: list[str], value: Any) -> Any:
+    if not path:
+        return value
+    inner = data if isinstance(data, dict) else {}
+    return {**inner, path[0]: _replaced(inner.get(path[0]), path[1:], value)}
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown key {where!r}{_suggest(problem['loc'])}")
+        else:
+            came = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
+            lines.append(f"{where}: {problem['msg'].removeprefix('Value error, ')}{came}")
+    return "the configuration is not valid:\n  " + "\n  ".join(lines)
+
+
+def _suggest(location: tuple[int | str, ...]) -> str:
+    model: Any = RunConfig
+    for part in location[:-1]:
+        field = getattr(model, "model_fields", {}).get(part)
+        options = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
+        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+    names = list(getattr(model, "model_fields", {}))
+    close = difflib.get_close_matches(str(location[-1]), names, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(names)})" if names else ""

@@ -1,0 +1,162 @@
+"""Arms (score x policy x fraction x seed) -> runs -> paired statistics and a verdict in words."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from scipy import stats
+
+FULL = "full"
+RANDOM = "random"
+STRATIFIED = "stratified_random"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One training and its test.
+
+    Attributes:
+        arm, fraction, seed: which cell; the full data set is arm `full` with fraction 1.
+        kept: rows trained on; `steps`: optimiser steps taken.
+        metrics: `accuracy`, `macro_f1`, `nll`, `worst_class_recall`, `train_seconds`.
+        recall: per class, in label order; NaN where the test has no row of the class.
+    """
+
+    arm: str
+    fraction: float
+    seed: int
+    kept: int
+    steps: int
+    metrics: dict[str, float]
+    recall: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Mean of paired differences (same seed) with its Student-t interval; the interval is NaN for a single seed."""
+
+    mean: float
+    low: float
+    high: float
+    pairs: int
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """One arm at one fraction over its seeds: mean and sample standard deviation, gaps, and a verdict in words."""
+
+    arm: str
+    fraction: float
+    kept: int
+    seeds: int
+    accuracy: tuple[float, float]
+    macro_f1: tuple[float, float]
+    worst_class_recall: float
+    recall: tuple[float, ...]
+    gap_to_full: Gap | None
+    gap_to_random: Gap | None
+    macro_f1_gap_to_random: Gap | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found, ready for tables, figures and tracking.
+
+    Attributes:
+        labels: class names. class_counts: rows per class in the whole training corpus.
+        kept_counts: (arm, fraction) -> rows per class in the sample (of the first seed).
+        warnings: what the selections do to the classes, in words.
+    """
+
+    labels: tuple[str, ...]
+    class_counts: tuple[int, ...]
+    kept_counts: dict[tuple[str, float], tuple[int, ...]]
+    runs: tuple[RunResult, ...]
+    summaries: tuple[ArmSummary, ...]
+    confidence: float
+    regime: str
+    warnings: tuple[str, ...] = field(default=())
+
+
+def paired_gap(ours: Sequence[float], theirs: Sequence[float], confidence: float) -> Gap:
+    """Mean of d_i = ours_i - theirs_i with the interval mean ± t(n-1) · s_d / √n (Student, two-sided)."""
+    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
+    mean, n = statistics.fmean(differences), len(differences)
+    if n < 2:
+        return Gap(mean, math.nan, math.nan, n)
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * statistics.stdev(differences) / math.sqrt(n)
+    return Gap(mean, mean - half, mean + half, n)
+
+
+def verdict(gap: Gap | None) -> str:
+    """Say in words what a gap to random shows."""
+    if gap is None:
+        return "baseline"
+    if math.isnan(gap.low):
+        return "one seed: no verdict"
+    if gap.low > 0:
+        return "better than random"
+    return "worse than random" if gap.high < 0 else "not distinguishable from random"
+
+
+def summarise(runs: Iterable[RunResult], confidence: float) -> tuple[ArmSummary, ...]:
+    """Summarise runs by (arm, fraction): `full` first, then by falling fraction in the order the arms came."""
+    cells: dict[tuple[str, float], list[RunResult]] = {}
+    for run in runs:
+        cells.setdefault((run.arm, run.fraction), []).append(run)
+    order = sorted(cells, key=lambda cell: (cell[0] != FULL, -cell[1]))
+    return tuple(_summary(cells, cell, confidence) for cell in order)
+
+
+def _summary(
+    cells: dict[tuple[str, float], list[RunResult]], cell: tuple[str, float], confidence: float
+) -> ArmSummary:
+    arm, fraction = cell
+    runs = cells[cell]
+    accuracy, macro_f1 = ([run.metrics[name] for run in runs] for name in ("accuracy", "macro_f1"))
+    baseline = None if arm in (FULL, RANDOM) else cells.get((RANDOM, fraction))
+    full = None if arm == FULL else next((c for key, c in cells.items() if key[0] == FULL), None)
+    to_random = _gap(runs, baseline, "accuracy", confidence)
+    return ArmSummary(
+        arm=arm,
+        fraction=fraction,
+        kept=round(statistics.fmean(run.kept for run in runs)),
+        seeds=len(runs),
+        accuracy=_spread(accuracy),
+        macro_f1=_spread(macro_f1),
+        worst_class_recall=statistics.fmean(run.metrics["worst_class_recall"] for run in runs),
+        recall=tuple(statistics.fmean(values) for values in zip(*(run.recall for run in runs), strict=True)),
+        gap_to_full=_gap(runs, full, "accuracy", confidence),
+        gap_to_random=to_random,
+        macro_f1_gap_to_random=_gap(runs, baseline, "macro_f1", confidence),
+        verdict="all data" if arm == FULL else verdict(to_random),
+    )
+
+
+def _gap(runs: list[RunResult], others: list[RunResult] | None, metric: str, confidence: float) -> Gap | None:
+    by_seed = {other.seed: other.metrics[metric] for other in others or []}
+    pairs = [(run.metrics[metric], by_seed[run.seed]) for run in runs if run.seed in by_seed]
+    return paired_gap([p[0] for p in pairs], [p[1] for p in pairs], confidence) if pairs else None
+
+
+def _spread(values: list[float]) -> tuple[float, float]:
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def class_warnings(
+    labels: Sequence[str], before: Sequence[int], after: dict[tuple[str, float], tuple[int, ...]]
+) -> tuple[str, ...]:
+    """Name every selection that leaves a class less than a tenth of the share it would have kept at random."""
+    found = []
+    for (arm, fraction), kept in after.items():
+        lost = [c for c, n in enumerate(before) if n >= 5 and kept[c] < 0.1 * fraction * n]
+        rows = sum(before[c] - kept[c] for c in lost)
+        if lost:
+            names = ", ".join(f"{labels[c]} ({kept[c]} of {before[c]})" for c in sorted(lost, key=lambda c: -before[c])[:3])
+            more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+            found.append(f"{arm} at {fraction:.0%} nearly wipes out {len(lost)} of {len(labels)} classes: {names}{more}; {rows:,} rows")
+    return tuple(found)

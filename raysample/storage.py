@@ -1,0 +1,158 @@
+"""Files by URI: JSON manifests and Parquet shards, written whole or not at all, and fingerprints of content.
+
+A path without a scheme is local. Locally a file is written under a temporary name and renamed, so that a reader never
+sees half of it; on object stores one PUT is already atomic and goes to the final name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import posixpath
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raysample.errors import StorageError
+
+
+def filesystem(uri: str) -> tuple[Any, str]:
+    """Return the fsspec file system of a URI and the path inside it; raises StorageError for an unknown scheme."""
+    try:
+        fs, path = fsspec.core.url_to_fs(uri)
+    except (ValueError, ImportError) as error:
+        raise StorageError(
+            f"cannot open {uri!r}: {error}", "use a local path, or install the fsspec driver of that scheme"
+        ) from error
+    return fs, path
+
+
+def is_local(uri: str) -> bool:
+    """Tell whether a URI names this machine's file system."""
+    return "://" not in uri or uri.startswith(("file://", "local://"))
+
+
+def absolute(uri: str) -> str:
+    """Return a local path as an absolute one (Ray workers have another working directory); leave other URIs alone."""
+    return str(Path(uri.removeprefix("file://")).absolute()) if is_local(uri) else uri
+
+
+def join(uri: str, *parts: str) -> str:
+    """Join path parts to a URI."""
+    return posixpath.join(uri, *parts)
+
+
+def exists(uri: str) -> bool:
+    """Tell whether a file or folder exists; raises StorageError when the store cannot be reached."""
+    fs, path = filesystem(uri)
+    try:
+        return bool(fs.exists(path))
+    except Exception as error:  # noqa: BLE001 - every driver raises its own kind
+        raise StorageError(f"cannot reach {uri!r}: {error}", "check the address, the network and the rights") from error
+
+
+def list_files(uri: str, suffix: str = "") -> list[str]:
+    """List all files below a URI (or the file itself), sorted, hidden and temporary ones left out."""
+    fs, path = filesystem(uri)
+    if fs.isfile(path):
+        return [uri]
+    found = []
+    for name in fs.find(path):
+        inner = posixpath.relpath(name, path.rstrip("/"))
+        if name.endswith(suffix) and not any(part.startswith((".", "_")) for part in inner.split("/")):
+            found.append(join(uri.rstrip("/"), inner))
+    return sorted(found)
+
+
+def write_file(uri: str, write: Callable[[IO[bytes]], None]) -> None:
+    """Write one file whole or not at all; `write` gets the open binary stream."""
+    fs, path = filesystem(uri)
+    try:
+        fs.makedirs(posixpath.dirname(path), exist_ok=True)
+        if not is_local(uri):
+            with fs.open(path, "wb") as stream:
+                write(stream)
+            return
+        draft = f"{path}.tmp-{uuid.uuid4().hex[:8]}"
+        try:
+            with Path(draft).open("wb") as stream:
+                write(stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(draft).replace(path)
+        finally:
+            Path(draft).unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot write {uri!r}: {error}", "check that the place is writable and has room") from error
+
+
+def write_json(uri: str, value: Any) -> None:
+    """Write a JSON document atomically."""
+    data = (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    write_file(uri, lambda stream: _write_bytes(stream, data))
+
+
+def _write_bytes(stream: IO[bytes], data: bytes) -> None:
+    stream.write(data)
+
+
+def write_text(uri: str, text: str) -> None:
+    """Write a UTF-8 text atomically."""
+    write_file(uri, lambda stream: _write_bytes(stream, text.encode()))
+
+
+def read_json(uri: str) -> Any:
+    """Read a JSON document; raises StorageError when it is missing or damaged."""
+    fs, path = filesystem(uri)
+    try:
+        with fs.open(path, "rb") as stream:
+            return json.loads(stream.read())
+    except FileNotFoundError as error:
+        raise StorageError(f"{uri!r} does not exist", "run the step that writes it first, or check the path") from error
+    except json.JSONDecodeError as error:
+        raise StorageError(f"{uri!r} is not valid JSON: {error}", "delete it and run the step again") from error
+
+
+def write_parquet(uri: str, table: pa.Table) -> None:
+    """Write one Parquet file (zstd) atomically."""
+    write_file(uri, lambda stream: pq.write_table(table, stream, compression="zstd"))
+
+
+def read_parquet(uri: str, columns: list[str] | None = None) -> pa.Table:
+    """Read one Parquet file; raises StorageError when it is missing or damaged."""
+    fs, path = filesystem(uri)
+    try:
+        with fs.open(path, "rb") as stream:
+            return pq.read_table(stream, columns=columns)
+    except FileNotFoundError as error:
+        raise StorageError(f"{uri!r} does not exist", "run the step that writes it first, or check the path") from error
+    except pa.ArrowInvalid as error:
+        raise StorageError(f"{uri!r} is not a whole Parquet file: {error}", "delete it and run the step again") from error
+
+
+def remove(uri: str) -> None:
+    """Delete a file or folder if it is there."""
+    fs, path = filesystem(uri)
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
+
+
+def fingerprint(value: Any) -> str:
+    """Return the sha256 (hex) of a JSON-able value in canonical form: the identity of configs and manifests."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 (hex) of a local file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

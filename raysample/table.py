@@ -1,0 +1,96 @@
+"""ScoreTable: row id, label, token count and one float32 column per score, in Parquet parts, with provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from raysample import storage
+from raysample.errors import ScoreError
+
+MANIFEST = "scores.json"
+BASE_COLUMNS = ("row_id", "label", "tokens")
+
+
+def schema(columns: tuple[str, ...]) -> pa.Schema:
+    """Return the one Arrow schema of a score table: `row_id` string, `label` int32, `tokens` int32, float32 scores."""
+    base = [("row_id", pa.string()), ("label", pa.int32()), ("tokens", pa.int32())]
+    return pa.schema([*base, *[(name, pa.float32()) for name in columns]])
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """The scores of one corpus under one CheckpointSet, as they lie in folder `uri`.
+
+    Attributes:
+        uri: the folder.
+        parts: Parquet files in corpus order, relative to `uri`.
+        scores: for each column its score's name, options, `higher_is` ("harder" or "easier") and checkpoints used.
+        labels: class names.
+        corpus, checkpoints: fingerprints of what the scores were made from.
+        counts: rows `in`, `scored` and `quarantined`; the first is the sum of the others.
+        made_by: precision, code version and whatever else tells how.
+    """
+
+    uri: str
+    parts: tuple[str, ...]
+    scores: dict[str, dict[str, Any]]
+    labels: tuple[str, ...]
+    corpus: str
+    checkpoints: str
+    counts: dict[str, int]
+    made_by: dict[str, Any]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the score columns."""
+        return tuple(self.scores)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity by provenance: same corpus, checkpoints, score definitions and precision, same table."""
+        return storage.fingerprint([self.corpus, self.checkpoints, self.scores, self.made_by.get("precision")])
+
+    def save(self) -> ScoreTable:
+        """Write the manifest, which makes the table complete."""
+        if self.counts["in"] != self.counts["scored"] + self.counts["quarantined"]:
+            raise ScoreError(f"rows were lost: {self.counts} does not add up", "please report this; do not use the table")
+        data = {key: value for key, value in vars(self).items() if key != "uri"}
+        storage.write_json(storage.join(self.uri, MANIFEST), {"noun": "ScoreTable", **data})
+        return self
+
+    @staticmethod
+    def load(uri: str) -> ScoreTable:
+        """Read the table that lies in folder `uri`."""
+        data = storage.read_json(storage.join(uri, MANIFEST))
+        del data["noun"]
+        data["parts"], data["labels"] = tuple(data["parts"]), tuple(data["labels"])
+        return ScoreTable(uri=uri, **data)
+
+    def read(self, columns: tuple[str, ...] | None = None) -> Iterator[pa.Table]:
+        """Yield the parts in corpus order; raises ScoreError, listing what is there, for a missing score column."""
+        wanted = self.columns if columns is None else columns
+        missing = [name for name in wanted if name not in self.scores]
+        if missing:
+            raise ScoreError(
+                f"the score table {self.uri!r} has no column {missing[0]!r}; it has {', '.join(self.columns)}",
+                f"add {missing[0]!r} to score.scores and score again, or choose one of those",
+            )
+        expected = schema(tuple(wanted))
+        for part in self.parts:
+            table = storage.read_parquet(storage.join(self.uri, part), [*BASE_COLUMNS, *wanted])
+            yield table.select(expected.names).cast(expected)
+
+    def to_arrow(self) -> pa.Table:
+        """Return the whole table in memory."""
+        return pa.concat_tables(self.read())
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the whole table as a pandas frame, with the class names in a column `class`."""
+        frame = self.to_arrow().to_pandas()
+        frame.insert(2, "class", [self.labels[i] for i in frame["label"]])
+        return frame
