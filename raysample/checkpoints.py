@@ -71,8 +71,9 @@ class CheckpointSet:
         data = storage.read_json(storage.join(uri, MANIFEST))
         rows = data["checkpoints"]
         found = tuple(Checkpoint(**{**row, "uri": _resolve(uri, row["uri"])}) for row in rows)
+        adopted = bool(data["config"].get("adopted"))
         for checkpoint in found:
-            if not storage.exists(storage.join(checkpoint.uri, COMPLETE)):
+            if not adopted and not storage.exists(storage.join(checkpoint.uri, COMPLETE)):
                 raise CheckpointError(
                     f"checkpoint {checkpoint.uri!r} has no {COMPLETE}: it was not written to its end",
                     "delete the run folder and fine-tune again",
@@ -90,7 +91,12 @@ def seal(folder: Path) -> None:
 
 
 def verify(uri: str) -> None:
-    """Raise CheckpointError, naming the file, if a sealed local folder no longer holds what it was sealed with."""
+    """Raise CheckpointError, naming the file, if a sealed local folder no longer holds what it was sealed with.
+
+    A folder that raysample did not write (an adopted one) has no seal, and nothing to hold it against.
+    """
+    if not (Path(uri) / COMPLETE).exists():
+        return
     hashes = _hashes(uri)
     for name, expected in hashes.items():
         path = Path(uri) / name
@@ -102,6 +108,9 @@ def verify(uri: str) -> None:
 
 
 def _hashes(uri: str) -> dict[str, str]:
+    if not storage.exists(storage.join(uri, COMPLETE)):
+        folder = Path(storage.localise(uri))
+        return {p.name: storage.file_sha256(p) for p in sorted(folder.glob("*")) if p.is_file()}
     data = storage.read_json(storage.join(uri, COMPLETE))
     return {str(name): str(value) for name, value in data["sha256"].items()}
 
@@ -109,7 +118,9 @@ def _hashes(uri: str) -> dict[str, str]:
 def _plain(trace: CheckpointSet) -> dict[str, Any]:
     data = asdict(trace)
     del data["uri"]
-    data["checkpoints"] = [{**asdict(c), "uri": Path(c.uri).name} for c in trace.checkpoints]
+    if not trace.config.get("adopted"):
+        # Relative names, so that a run's folder can be moved; adopted folders lie elsewhere and keep their place.
+        data["checkpoints"] = [{**asdict(c), "uri": c.uri.rstrip("/").rpartition("/")[2]} for c in trace.checkpoints]
     return data
 
 

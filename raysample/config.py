@@ -26,7 +26,8 @@ class Section(BaseModel):
 
     def plain(self) -> dict[str, Any]:
         """Return the section as JSON-able data (what manifests store and fingerprints are made of)."""
-        return self.model_dump(mode="json")
+        data: dict[str, Any] = self.model_dump(mode="json")
+        return data
 
 
 class Columns(Section):
@@ -44,7 +45,8 @@ class SourceConfig(Section):
     """Where labelled texts lie. `path` is a file, a folder (with `key=value` partitions or not), or `hub:NAME`.
 
     `where` keeps the rows whose columns equal the given values; `limit` takes that many of them by a hash of their ids.
-    `unseen_labels` says what a test label that training lacks means; more than `max_quarantined` of bad rows is an error.
+    `unseen_labels` says what a test label that training lacks means; a larger share of bad rows than `max_quarantined`
+    is an error.
     """
 
     path: str
@@ -137,7 +139,7 @@ class FineTuneConfig(Section):
 class ScoreConfig(Section):
     """Which scores, in what precision, how the work is cut. A score is a name, or a mapping with `name` and options."""
 
-    scores: list[str | dict[str, Any]] = Field(default_factory=lambda: ["vog", "el2n", "forgetting"], min_length=1)
+    scores: Annotated[list[str | dict[str, Any]], Field(min_length=1)] = ["vog", "el2n", "forgetting"]
     precision: Literal["float32", "bfloat16"] = "float32"
     batch_tokens: Annotated[int, Field(ge=16)] = 4_096
     workers: Annotated[int, Field(ge=1)] | None = None
@@ -159,10 +161,9 @@ class ArmConfig(Section):
     @property
     def name(self) -> str:
         """The arm's name in tables, figures and MLflow: `hard(vog|class)`, `random`."""
-        inner = [self.score] if self.score else []
-        inner += [f"|{self.normalise}"] if self.normalise != "none" else []
-        inner += [f", {self.quota}"] if self.quota != "corpus" else []
-        return f"{self.policy}({''.join(inner)})" if inner else self.policy
+        parts = [self.score or "", *([self.normalise] if self.normalise != "none" else [])]
+        inner = [part for part in ("|".join(parts), self.quota if self.quota != "corpus" else "") if part]
+        return f"{self.policy}({', '.join(inner)})" if inner else self.policy
 
 
 class CompareConfig(Section):
@@ -206,6 +207,7 @@ class EngineConfig(Section):
     """Where the work runs: on Ray (a new local cluster, or `address`), or `local`ly in this process, without Ray."""
 
     kind: Literal["ray", "local"] = "ray"
+    # An address such as `auto`, or of a head node; None starts a cluster of this machine and stops it at the end.
     address: str | None = None
     cpus: Annotated[int, Field(ge=1)] | None = None
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
@@ -233,7 +235,9 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     except FileNotFoundError as error:
         raise ConfigError(f"there is no configuration at {str(path)!r}", "check the path") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{str(path)!r} is not valid YAML: {error}", "mend the line that the message names") from error
+        raise ConfigError(
+            f"{str(path)!r} is not valid YAML: {error}", "mend the line that the message names"
+        ) from error
     if data is None:
         data = {}
     if not isinstance(data, dict):
@@ -259,7 +263,8 @@ def _override(data: dict[str, Any], override: str) -> dict[str, Any]:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"the value of {override!r} is not valid YAML", "quote it") from error
-    return _replaced(data, key.split("."), value)
+    replaced: dict[str, Any] = _replaced(data, key.split("."), value)
+    return replaced
 
 
 def _replaced(data: Any, path: list[str], value: Any) -> Any:

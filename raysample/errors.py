@@ -9,6 +9,7 @@
     ├── ModelError            a model folder or hub name cannot be used
     │   └── UnsupportedModelError   a module has no exact gradient rule: an error, never a wrong number
     ├── CheckpointError       a run's trace is missing, damaged, or too short for a score
+    ├── TrainingError         a training run failed by itself (for example its loss is no longer finite)
     ├── ScoreError            a score cannot be computed, or a table of scores cannot be used
     ├── SelectionError        a budget or policy cannot be met on these rows
     ├── ProvenanceError       things made from different inputs were about to be joined
@@ -60,6 +61,10 @@ class UnsupportedModelError(ModelError):
 
 class CheckpointError(RaysampleError):
     """A run's trace is missing, damaged, or too short for a score."""
+
+
+class TrainingError(RaysampleError):
+    """A training run failed by itself."""
 
 
 class ScoreError(RaysampleError):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from scipy import stats
 
@@ -81,6 +82,40 @@ class Comparison:
     regime: str
     warnings: tuple[str, ...] = field(default=())
 
+    def plain(self) -> dict[str, Any]:
+        """Return JSON-able data: the runs and what is not derived from them, and the summaries for readers."""
+        kept = [{"arm": arm, "fraction": fraction, "kept": list(n)} for (arm, fraction), n in self.kept_counts.items()]
+        data: dict[str, Any] = _without_nan({**asdict(self), "kept_counts": kept})
+        return data
+
+    @staticmethod
+    def of(data: dict[str, Any]) -> Comparison:
+        """Read back what `plain` wrote; the summaries are computed anew from the runs."""
+        runs = tuple(
+            RunResult(**{**run, "recall": tuple(math.nan if value is None else value for value in run["recall"])})
+            for run in data["runs"]
+        )
+        kept = {(row["arm"], row["fraction"]): tuple(row["kept"]) for row in data["kept_counts"]}
+        return Comparison(
+            tuple(data["labels"]),
+            tuple(data["class_counts"]),
+            kept,
+            runs,
+            summarise(runs, data["confidence"]),
+            data["confidence"],
+            data["regime"],
+            tuple(data["warnings"]),
+        )
+
+
+def _without_nan(value: Any) -> Any:
+    """Replace NaN by None, which JSON can hold."""
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
 
 def paired_gap(ours: Sequence[float], theirs: Sequence[float], confidence: float) -> Gap:
     """Mean of d_i = ours_i - theirs_i with the interval mean ± t(n-1) · s_d / √n (Student, two-sided)."""
@@ -112,9 +147,7 @@ def summarise(runs: Iterable[RunResult], confidence: float) -> tuple[ArmSummary,
     return tuple(_summary(cells, cell, confidence) for cell in order)
 
 
-def _summary(
-    cells: dict[tuple[str, float], list[RunResult]], cell: tuple[str, float], confidence: float
-) -> ArmSummary:
+def _summary(cells: dict[tuple[str, float], list[RunResult]], cell: tuple[str, float], confidence: float) -> ArmSummary:
     arm, fraction = cell
     runs = cells[cell]
     accuracy, macro_f1 = ([run.metrics[name] for run in runs] for name in ("accuracy", "macro_f1"))
@@ -156,7 +189,11 @@ def class_warnings(
         lost = [c for c, n in enumerate(before) if n >= 5 and kept[c] < 0.1 * fraction * n]
         rows = sum(before[c] - kept[c] for c in lost)
         if lost:
-            names = ", ".join(f"{labels[c]} ({kept[c]} of {before[c]})" for c in sorted(lost, key=lambda c: -before[c])[:3])
+            largest = sorted(lost, key=lambda c: -before[c])[:3]
+            names = ", ".join(f"{labels[c]} ({kept[c]} of {before[c]})" for c in largest)
             more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-            found.append(f"{arm} at {fraction:.0%} nearly wipes out {len(lost)} of {len(labels)} classes: {names}{more}; {rows:,} rows")
+            found.append(
+                f"{arm} at {fraction:.0%} nearly wipes out {len(lost)} of {len(labels)} classes: {names}{more}; "
+                f"{rows:,} rows of them go"
+            )
     return tuple(found)

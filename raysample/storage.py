@@ -6,10 +6,13 @@ sees half of it; on object stores one PUT is already atomic and goes to the fina
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
 import posixpath
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +56,7 @@ def exists(uri: str) -> bool:
     fs, path = filesystem(uri)
     try:
         return bool(fs.exists(path))
-    except Exception as error:  # noqa: BLE001 - every driver raises its own kind
+    except Exception as error:
         raise StorageError(f"cannot reach {uri!r}: {error}", "check the address, the network and the rights") from error
 
 
@@ -133,7 +136,9 @@ def read_parquet(uri: str, columns: list[str] | None = None) -> pa.Table:
     except FileNotFoundError as error:
         raise StorageError(f"{uri!r} does not exist", "run the step that writes it first, or check the path") from error
     except pa.ArrowInvalid as error:
-        raise StorageError(f"{uri!r} is not a whole Parquet file: {error}", "delete it and run the step again") from error
+        raise StorageError(
+            f"{uri!r} is not a whole Parquet file: {error}", "delete it and run the step again"
+        ) from error
 
 
 def remove(uri: str) -> None:
@@ -141,6 +146,30 @@ def remove(uri: str) -> None:
     fs, path = filesystem(uri)
     if fs.exists(path):
         fs.rm(path, recursive=True)
+
+
+def localise(uri: str) -> str:
+    """Return a local folder with the content of `uri`: itself if local, else a copy for this process's life."""
+    if is_local(uri):
+        return absolute(uri)
+    fs, path = filesystem(uri)
+    target = tempfile.mkdtemp(prefix="raysample-copy-")
+    atexit.register(shutil.rmtree, target, ignore_errors=True)
+    fs.get(path.rstrip("/") + "/", target, recursive=True)
+    return target
+
+
+def publish(folder: Path, uri: str) -> None:
+    """Move a finished local folder to its final place, replacing what was there."""
+    fs, path = filesystem(uri)
+    if not is_local(uri):
+        fs.put(str(folder) + "/", path, recursive=True)
+        shutil.rmtree(folder)
+        return
+    if Path(path).exists():
+        shutil.rmtree(path)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(str(folder), path)
 
 
 def fingerprint(value: Any) -> str:

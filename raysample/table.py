@@ -58,7 +58,9 @@ class ScoreTable:
     def save(self) -> ScoreTable:
         """Write the manifest, which makes the table complete."""
         if self.counts["in"] != self.counts["scored"] + self.counts["quarantined"]:
-            raise ScoreError(f"rows were lost: {self.counts} does not add up", "please report this; do not use the table")
+            raise ScoreError(
+                f"rows were lost: {self.counts} does not add up", "please report this; do not use the table"
+            )
         data = {key: value for key, value in vars(self).items() if key != "uri"}
         storage.write_json(storage.join(self.uri, MANIFEST), {"noun": "ScoreTable", **data})
         return self

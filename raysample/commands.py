@@ -1,0 +1,196 @@
+"""What each command of the command line does, from a configuration to a line that says where the result is."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+from rich.table import Table
+
+from raysample import report, storage
+from raysample.config import RunConfig
+from raysample.corpus import Corpus
+from raysample.experiment import FULL, ArmSummary, Comparison, Gap
+from raysample.pipeline import Pipeline, Workspace
+from raysample.pipeline.run import check_plans
+from raysample.progress import Reporter
+from raysample.table import ScoreTable
+from raysample.tracking import NullTracker, Tracker
+from raysample.verbs import engine_of
+
+
+def run_all(config: RunConfig, reporter: Reporter) -> None:
+    """Fine-tune, score, sample, compare and report under one parent run."""
+    with _pipeline(config, reporter) as pipeline:
+        top = pipeline.tracker
+        with top.run(config.name, pipeline.params("run")) as parent:
+            pipeline.tracker = parent
+            pipeline.checkpoints()
+            pipeline.scores()
+            comparison = pipeline.compare()
+            _publish(pipeline, comparison)
+        _conclude(reporter, comparison, pipeline.workspace, top)
+
+
+def run_fine_tune(config: RunConfig, reporter: Reporter) -> None:
+    """Fine-tune on all rows."""
+    with _pipeline(config, reporter) as pipeline:
+        reporter.say(f"checkpoints: {pipeline.checkpoints().uri}")
+
+
+def run_score(config: RunConfig, reporter: Reporter) -> None:
+    """Score every training row."""
+    with _pipeline(config, reporter) as pipeline:
+        reporter.say(f"score table: {pipeline.scores().uri}")
+
+
+def run_sample(config: RunConfig, reporter: Reporter) -> None:
+    """Write all selections."""
+    with _pipeline(config, reporter) as pipeline:
+        pipeline.sample()
+        reporter.say(f"selections: {pipeline.workspace.at('selections')}")
+
+
+def run_compare(config: RunConfig, reporter: Reporter) -> None:
+    """Retrain every arm and compare."""
+    with _pipeline(config, reporter) as pipeline:
+        top = pipeline.tracker
+        with top.run(config.name, pipeline.params("compare")) as parent:
+            pipeline.tracker = parent
+            comparison = pipeline.compare()
+            _publish(pipeline, comparison)
+        _conclude(reporter, comparison, pipeline.workspace, top)
+
+
+def run_report(config: RunConfig, reporter: Reporter) -> None:
+    """Write the report of a finished comparison again."""
+    space = Workspace.of(config)
+    comparison = Comparison.of(storage.read_json(space.comparison))
+    pipeline = Pipeline(config, engine_of(None), NullTracker(), reporter)
+    _write_report(pipeline, comparison)
+    reporter.say(f"report: {space.report}")
+
+
+@contextmanager
+def _pipeline(config: RunConfig, reporter: Reporter) -> Iterator[Pipeline]:
+    """Check what can be checked before anything expensive starts: folder, tracking, cluster."""
+    _quiet()
+    space = Workspace.of(config)
+    space.check(config)
+    check_plans(config)
+    tracker = _tracker(config, space)
+    with engine_of(config.engine) as engine:
+        yield Pipeline(config, engine, tracker, reporter)
+
+
+def _tracker(config: RunConfig, space: Workspace) -> Tracker:
+    if not config.tracking.enabled:
+        return NullTracker()
+    from raysample.tracking import mlflow
+
+    local = Path(space.root).parent
+    uri = config.tracking.uri or f"sqlite:///{local / 'mlflow.db'}"
+    artifacts = None if config.tracking.uri else str(local / "mlartifacts")
+    return mlflow.open(uri, config.tracking.experiment or config.name, artifacts, str(local / "mlflow-pending.jsonl"))
+
+
+def _publish(pipeline: Pipeline, comparison: Comparison) -> None:
+    """Write the report and store it, with the figures that it is made of, in the parent run."""
+    space, tracker = pipeline.workspace, pipeline.tracker
+    _write_report(pipeline, comparison)
+    for path in (space.report, space.comparison, space.at("config.yaml")):
+        tracker.artifact(path)
+    full = next(summary for summary in comparison.summaries if summary.arm == FULL)
+    tracker.metrics({"test_acc": full.accuracy[0], "test_macro_f1": full.macro_f1[0]})
+
+
+def _write_report(pipeline: Pipeline, comparison: Comparison) -> None:
+    config, table = pipeline.config, pipeline.table()
+    texts = None
+    if config.report.show_text:
+        texts = _texts(Corpus.load(pipeline.workspace.train), table, config.report.examples)
+    report.write(
+        pipeline.workspace.report,
+        title=config.name,
+        comparison=comparison,
+        table=table,
+        texts=texts,
+        provenance=pipeline.provenance(),
+        examples=config.report.examples,
+    )
+
+
+def _texts(corpus: Corpus, table: ScoreTable, examples: int) -> dict[str, str]:
+    wanted = report.example_rows(table, examples)
+    found: dict[str, str] = {}
+    for shard in corpus.shards:
+        rows = corpus.read(shard.index)
+        rows = rows.filter(pc.is_in(rows["row_id"], value_set=_strings(wanted)))
+        for row in rows.to_pylist():
+            found[row["row_id"]] = " || ".join(text for text in (row["text"], row["text_pair"]) if text)
+    return found
+
+
+def _strings(values: list[str]) -> Any:
+    import pyarrow as pa
+
+    return pa.array(values, pa.string())
+
+
+def _conclude(reporter: Reporter, comparison: Comparison, space: Workspace, tracker: Tracker) -> None:
+    reporter.say()
+    reporter.console.print(results_table(comparison))
+    for warning in comparison.warnings:
+        reporter.say(f"warning: {warning}")
+    reporter.say(f"report: {space.report}")
+    reporter.say(f"MLflow: {tracker.where}")
+
+
+def results_table(comparison: Comparison) -> Table:
+    """Return the comparison as a table for the terminal."""
+    table = Table(
+        title=f"test results, mean ± sd over seeds ({comparison.regime.replace('_', ' ')})", title_justify="left"
+    )
+    table.add_column("arm", overflow="fold")
+    for name in ("kept", "accuracy %", "macro-F1 %", "vs full", "vs random", "verdict"):
+        table.add_column(name, justify="left" if name == "verdict" else "right")
+    for row in comparison.summaries:
+        table.add_row(
+            row.arm,
+            f"{row.kept:,} ({row.fraction:.0%})",
+            _spread(row.accuracy),
+            _spread(row.macro_f1),
+            _gap(row.gap_to_full),
+            _gap(row.gap_to_random),
+            _verdict(row),
+        )
+    return table
+
+
+def _spread(value: tuple[float, float]) -> str:
+    mean, sd = value
+    return f"{100 * mean:.2f}" if sd != sd else f"{100 * mean:.2f} ± {100 * sd:.2f}"
+
+
+def _gap(gap: Gap | None) -> str:
+    if gap is None:
+        return "-"
+    interval = "" if gap.low != gap.low else f" [{100 * gap.low:+.2f}, {100 * gap.high:+.2f}]"
+    return f"{100 * gap.mean:+.2f}{interval}"
+
+
+def _verdict(row: ArmSummary) -> str:
+    colour = {"better than random": "green", "worse than random": "red"}.get(row.verdict)
+    return f"[{colour}]{row.verdict}[/]" if colour else row.verdict
+
+
+def _quiet() -> None:
+    """Keep libraries' chatter off the terminal; their warnings stay in their logs."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name in ("transformers", "datasets", "httpx"):
+        logging.getLogger(name).setLevel(logging.ERROR)

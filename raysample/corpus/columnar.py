@@ -1,0 +1,233 @@
+"""Readers of columnar formats: Parquet, `datasets` folders (`save_to_disk`) and hub names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raysample import storage
+from raysample.corpus.schema import Batch, Part
+from raysample.errors import CorpusError
+
+HUB = "hub:"
+HELD_BYTES = 256 << 20
+"""A worker holds its last decoded row group if it takes no more than this; a larger one is decoded each time."""
+
+
+@dataclass(frozen=True)
+class Parquet:
+    """Parquet files; only the row groups that overlap the asked rows and only the asked columns are read."""
+
+    def fields(self, part: Part) -> tuple[str, ...]:
+        """Return the top-level columns."""
+        with _parquet(part.uri) as file:
+            return tuple(file.schema_arrow.names)
+
+    def names(self, part: Part) -> dict[str, tuple[str, ...]]:
+        """Return the ClassLabel names that `datasets` leaves in the schema's `huggingface` metadata."""
+        with _parquet(part.uri) as file:
+            metadata = file.schema_arrow.metadata or {}
+        try:
+            features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        except ValueError:
+            return {}
+        return {
+            column: tuple(feature["names"])
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
+        }
+
+    def batches(self, part: Part, columns: Sequence[str], size: int) -> Iterator[Batch]:
+        """Yield all rows, decoded piece by piece."""
+        start = 0
+        with _parquet(part.uri) as file:
+            pieces = file.iter_batches(min(size, 1 << 16), columns=list(columns), use_threads=False)
+            for rows, table in _rechunked(pieces, size):
+                yield _batch(table, columns, start, rows)
+                start += rows
+
+    def range(
+        self,
+        part: Part,
+        columns: Sequence[str],
+        start: int,
+        stop: int,
+        offset: int,  # noqa: ARG002
+    ) -> Batch | None:
+        """Return a row range out of the row groups that it overlaps; the last decoded group is held for the next call.
+
+        A Parquet row group decodes only from its beginning, and writers like groups of a million rows: without the
+        memory, reading such a group shard by shard would take time quadratic in its rows.
+        """
+        fs, path = storage.filesystem(part.uri)
+        stamp = fs.ukey(path)
+        pieces = []
+        with _parquet(part.uri) as file:
+            for group, first, last in _overlaps(file.metadata, start, stop):
+                if file.metadata.row_group(group).total_byte_size <= HELD_BYTES:
+                    piece = _group(part.uri, stamp, group, tuple(columns)).slice(first, last - first)
+                else:
+                    piece = _cut(file, group, columns, first, last)
+                pieces.append(piece)
+        table = pa.concat_tables(pieces) if pieces else None
+        return None if table is None else _batch(table, columns, start, table.num_rows)
+
+
+@lru_cache(maxsize=1)
+def _group(uri: str, stamp: str, group: int, columns: tuple[str, ...]) -> pa.Table:  # noqa: ARG001
+    with _parquet(uri) as file:
+        return file.read_row_group(group, columns=list(columns), use_threads=False)
+
+
+def _cut(file: pq.ParquetFile, group: int, columns: Sequence[str], first: int, last: int) -> pa.Table:
+    pieces = file.iter_batches(4096, row_groups=[group], columns=list(columns), use_threads=False)
+    return next(_rechunked(_without(pieces, first), last - first))[1]
+
+
+def _overlaps(metadata: Any, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    first = 0
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group).num_rows
+        if start < first + rows and first < stop:
+            yield group, max(0, start - first), min(rows, stop - first)
+        first += rows
+
+
+@contextmanager
+def _parquet(uri: str) -> Iterator[pq.ParquetFile]:
+    fs, path = storage.filesystem(uri)
+    with fs.open(path, "rb") as stream:
+        try:
+            file = pq.ParquetFile(stream)
+        except pa.ArrowInvalid as error:
+            raise CorpusError(
+                f"{uri!r} is not a whole Parquet file: {error}", "write it again, or leave it out of the folder"
+            ) from error
+        yield file
+
+
+def _without(pieces: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.RecordBatch]:
+    for piece in pieces:
+        if skip < piece.num_rows:
+            yield piece.slice(skip)
+        skip = max(0, skip - piece.num_rows)
+
+
+def _rechunked(pieces: Iterable[pa.RecordBatch], size: int) -> Iterator[tuple[int, pa.Table]]:
+    held: list[pa.RecordBatch] = []
+    rows = 0
+    for piece in pieces:
+        while rows + piece.num_rows >= size:
+            yield size, pa.Table.from_batches([*held, piece.slice(0, size - rows)])
+            piece, held, rows = piece.slice(size - rows), [], 0
+        if piece.num_rows:
+            held.append(piece)
+            rows += piece.num_rows
+    if rows:
+        yield rows, pa.Table.from_batches(held)
+
+
+def _batch(table: pa.Table, columns: Sequence[str], start: int, rows: int) -> Batch:
+    return Batch(start, rows, {name: table.column(name).combine_chunks() for name in columns})
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """A `datasets.Dataset`: a folder that `save_to_disk` wrote, or `hub:NAME` (`hub:NAME:CONFIGURATION`)."""
+
+    split: str | None = None
+
+    def fields(self, part: Part) -> tuple[str, ...]:
+        """Return the columns of the split."""
+        return tuple(_dataset(part.uri, self.split).column_names)
+
+    def names(self, part: Part) -> dict[str, tuple[str, ...]]:
+        """Return the names of its ClassLabel features."""
+        features = _dataset(part.uri, self.split).features
+        return {
+            column: tuple(feature.names)
+            for column, feature in features.items()
+            if type(feature).__name__ == "ClassLabel" and feature.names
+        }
+
+    def batches(self, part: Part, columns: Sequence[str], size: int) -> Iterator[Batch]:
+        """Yield slices of the memory-mapped table."""
+        data = _dataset(part.uri, self.split).select_columns(list(columns)).with_format("arrow")
+        for start in range(0, len(data), size):
+            yield _slice(data, columns, start, start + size)
+
+    def range(
+        self,
+        part: Part,
+        columns: Sequence[str],
+        start: int,
+        stop: int,
+        offset: int,  # noqa: ARG002
+    ) -> Batch | None:
+        """Return a slice of the memory-mapped table."""
+        data = _dataset(part.uri, self.split).select_columns(list(columns)).with_format("arrow")
+        return _slice(data, columns, start, stop) if start < len(data) else None
+
+
+def _slice(data: Any, columns: Sequence[str], start: int, stop: int) -> Batch:
+    table = data[start:stop]
+    return _batch(table, columns, start, table.num_rows)
+
+
+def _dataset(uri: str, split: str | None) -> Any:
+    # a hub name or a remote folder is fetched once per process; a local folder is mapped anew, as it may have changed
+    if uri.startswith(HUB):
+        return _chosen(_from_hub(uri, split), uri, split)
+    found = _chosen(_from_folder(uri) if storage.is_local(uri) else _from_remote(uri), uri, split)
+    if split and found.split is not None and str(found.split) != split:
+        raise CorpusError(f"{uri!r} is the split {found.split}, not {split!r}", "give the other split's folder")
+    return found
+
+
+def _chosen(found: Any, uri: str, split: str | None) -> Any:
+    if not isinstance(found, dict):
+        return found
+    if split not in found:
+        problem = f"has no split {split!r}" if split else "has several splits"
+        raise CorpusError(
+            f"{uri!r} {problem}; there are {', '.join(found)}", f"set split to one of them, such as {next(iter(found))}"
+        )
+    return found[split]
+
+
+def _from_folder(uri: str) -> Any:
+    import datasets  # takes a second, and only this format needs it
+
+    try:
+        return datasets.load_from_disk(uri)
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise CorpusError(
+            f"{uri!r} cannot be read as a datasets folder: {error}", "write it again with Dataset.save_to_disk"
+        ) from error
+
+
+_from_remote = lru_cache(maxsize=4)(_from_folder)
+
+
+@lru_cache(maxsize=4)
+def _from_hub(uri: str, split: str | None) -> Any:
+    import datasets
+
+    name, _, configuration = uri.removeprefix(HUB).partition(":")
+    try:
+        return datasets.load_dataset(name, configuration or None, split=split)
+    except Exception as error:  # every layer below (HTTP client, cache, builder) raises its own kind
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CorpusError(
+            f"the hub data set {name!r} cannot be loaded here: {first}",
+            "where the hub can be reached, save it once with "
+            f"datasets.load_dataset({name!r}, split=...).save_to_disk(FOLDER), and give FOLDER as the path; "
+            "if it can be reached, check the name, its configuration (hub:NAME:CONFIGURATION) and the split",
+        ) from error

@@ -1,0 +1,124 @@
+"""Corpus: labelled texts, described but not copied. It knows where each shard lies and reads it again on demand."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysample import storage
+from raysample.config import SourceConfig
+from raysample.corpus.rows import Mask, Rows, digests, judge, shard_fingerprint
+from raysample.corpus.schema import SCHEMA, Shard
+from raysample.corpus.sources import columns_of, part_of, reader_of
+from raysample.errors import CorpusError, ProvenanceError, StorageError
+
+MANIFEST = "corpus.json"
+KEPT = "kept.parquet"
+"""One row per shard: which of its rows are usable, as packed bits; null where all are."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Labelled texts that lie elsewhere, as `describe` found them.
+
+    Attributes:
+        uri: folder of the manifest.
+        source: where the texts lie, with an absolute path and the format settled.
+        part: `all`, or the side of a hold-out: `train`, `holdout`.
+        labels: class names; a label's integer is its place in this tuple.
+        shards: row ranges in reading order; ranges without a usable row are left out.
+        counts: rows `in`, `usable`, `quarantined`, `filtered`; the first is the sum of the others.
+        class_counts: usable rows per class.
+        quarantine: reason -> rows set aside for it.
+        fingerprint: identity of the usable rows and class names. With an id column it depends on neither the order of
+            the rows nor the layout of the files, as it sums a 128-bit hash per row; without one the ids name files.
+    """
+
+    uri: str
+    source: SourceConfig
+    part: str
+    labels: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    counts: dict[str, int]
+    class_counts: tuple[int, ...]
+    quarantine: dict[str, int]
+    fingerprint: str
+
+    @property
+    def rows(self) -> int:
+        """Number of usable rows."""
+        return self.counts["usable"]
+
+    @cached_property
+    def _kept(self) -> list[bytes | None]:
+        found: list[bytes | None] = storage.read_parquet(storage.join(self.uri, KEPT)).column("kept").to_pylist()
+        return found
+
+    def read(self, index: int) -> pa.Table:
+        """Return the usable rows of one shard in `SCHEMA`; raises ProvenanceError if they are no longer the same."""
+        shard = self.shards[index]
+        content = _content(self, shard)
+        if content is None or shard_fingerprint(digests(content)) != shard.fingerprint:
+            raise ProvenanceError(
+                f"rows {shard.start} to {shard.stop} of {shard.uri!r} changed since {self.uri!r} was made",
+                "restore the source, or describe it again and redo what was made from it",
+            )
+        codes = pc.index_in(content["label"], value_set=pa.array(self.labels, pa.string()))
+        return content.set_column(SCHEMA.get_field_index("label"), "label", codes).cast(SCHEMA)
+
+    def table(self) -> pa.Table:
+        """Return all usable rows in reading order, in memory."""
+        return pa.concat_tables([self.read(shard.index) for shard in self.shards])
+
+    def save(self) -> Corpus:
+        """Write the manifest, which makes the corpus complete."""
+        data = {**asdict(self), "source": self.source.plain()}
+        del data["uri"]
+        storage.write_json(storage.join(self.uri, MANIFEST), {"noun": "Corpus", **data})
+        return self
+
+    @staticmethod
+    def load(uri: str) -> Corpus:
+        """Read the corpus that lies in folder `uri`; raises StorageError if none was completed there."""
+        data: dict[str, Any] = storage.read_json(storage.join(uri, MANIFEST))
+        del data["noun"]
+        data["source"] = SourceConfig.model_validate(data["source"])
+        data["shards"] = tuple(Shard(**shard) for shard in data["shards"])
+        data["labels"], data["class_counts"] = tuple(data["labels"]), tuple(data["class_counts"])
+        return Corpus(uri=uri, **data)
+
+
+def _content(corpus: Corpus, shard: Shard) -> pa.Table | None:
+    try:
+        rows = read_range(corpus.source, shard.uri, shard.start, shard.stop, shard.offset)
+        kept = corpus._kept[shard.index]
+    except (OSError, LookupError, pa.ArrowException, CorpusError, StorageError) as error:
+        raise ProvenanceError(
+            f"rows {shard.start} to {shard.stop} of {shard.uri!r} can no longer be read: {error}",
+            "restore the source, or describe it again and redo what was made from it",
+        ) from error
+    if rows is None or len(rows.reason) != shard.stop - shard.start:
+        return None
+    return rows.content if kept is None else rows.content.filter(pa.array(unpacked(kept, len(rows.reason))))
+
+
+def read_range(config: SourceConfig, uri: str, start: int, stop: int, offset: int) -> Rows | None:
+    """Read and judge one row range of one file of a settled source; None if the file ends before it."""
+    reader, part = reader_of(config), part_of(config, uri)
+    batch = reader.range(part, columns_of(config, part), start, stop, offset)
+    return None if batch is None else judge(batch, part, config.columns, config.where, reader.names(part))
+
+
+def packed(kept: Mask) -> bytes | None:
+    """Return which rows are kept as bits, None if all are."""
+    return None if kept.all() else np.packbits(kept).tobytes()
+
+
+def unpacked(bits: bytes, rows: int) -> Mask:
+    """Return the inverse of `packed` for a range that dropped rows."""
+    return np.unpackbits(np.frombuffer(bits, np.uint8), count=rows).astype(np.bool_)

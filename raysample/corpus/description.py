@@ -1,0 +1,197 @@
+"""Describe a source: one scan that judges every row, cuts shards, and writes the manifest and the quarantine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from raysample import storage
+from raysample.config import SourceConfig
+from raysample.corpus import ledger as books
+from raysample.corpus.corpus import KEPT, MANIFEST, Corpus, packed, read_range
+from raysample.corpus.labels import Vocabulary, in_order
+from raysample.corpus.ledger import Ledger, Range
+from raysample.corpus.quarantine import FOLDER, Quarantine
+from raysample.corpus.rows import Hashes, Mask, Rows, digests, held_out, id_hashes, judge, shard_fingerprint
+from raysample.corpus.schema import DUPLICATE, FINE, UNSEEN, Part, Shard
+from raysample.corpus.sources import Source, columns_of, has_rows, open_source
+from raysample.errors import CorpusError
+
+Side = Literal["all", "train", "holdout"]
+
+MAX_SPAN = 32
+"""A shard spans at most this many times `shard_rows` source rows, however few of them are usable."""
+
+
+def describe(
+    source: SourceConfig,
+    uri: str,
+    *,
+    labels: Sequence[str] | None = None,
+    shard_rows: int = 2048,
+    part: Side = "all",
+    holdout: float | None = None,
+) -> Corpus:
+    """Scan a source once, judge every row, and write its Corpus into folder `uri`.
+
+    What is written: `quarantine/part-*.parquet` (file, row, row_id, stage, reason), `kept.parquet`, and `corpus.json`
+    last. Some 30 bytes per row are held meanwhile, never the texts. Same source and arguments, same corpus.
+
+    Args:
+        source: where the texts lie and which columns hold what.
+        uri: folder for the manifest; an older corpus there is replaced.
+        labels: the class names of training, for test corpora; without them the classes are those that occur.
+        shard_rows: usable rows per shard, at most.
+        part: `train` leaves out the held-out share, `holdout` takes it alone; a row's side depends on its texts only.
+        holdout: the held-out share, in (0, 1).
+
+    Raises:
+        CorpusError: nothing to read, a column is missing, too many rows in quarantine, no usable row, a single class,
+            a label that `labels` lacks (unless `source.unseen_labels` is "quarantine").
+    """
+    _check_arguments(part, holdout, shard_rows)
+    found, uri = open_source(source), storage.absolute(uri)
+    for name in (MANIFEST, KEPT, FOLDER):
+        storage.remove(storage.join(uri, name))
+    quarantine = Quarantine(uri)
+    scan = _Scan(found, quarantine, _chooser(part, holdout), None if labels is None else frozenset(labels))
+    ledger = _without_repeats(found, scan.run(shard_rows), quarantine)
+    quarantine.close()
+    books.check(ledger, found.config, uri)
+    ledger = books.limited(ledger, found.config.limit)
+    classes = _classes(ledger, found.config, scan.declared) if labels is None else tuple(labels)
+    return _written(uri, found.config, part, classes, ledger, shard_rows)
+
+
+def _check_arguments(part: Side, holdout: float | None, shard_rows: int) -> None:
+    if (part != "all" and holdout is None) or shard_rows < 1:
+        raise CorpusError(
+            f"part={part!r} with holdout={holdout} and shard_rows={shard_rows} cannot be",
+            "give holdout a share such as 0.1, and shard_rows at least 1",
+        )
+
+
+def _classes(ledger: Ledger, config: SourceConfig, declared: Sequence[str]) -> tuple[str, ...]:
+    counts = ledger.class_counts()
+    books.check_classes(counts, config)
+    return in_order(counts, declared)
+
+
+def _chooser(part: Side, holdout: float | None) -> Callable[[Rows], Mask]:
+    if part == "all" or holdout is None:
+        return lambda rows: rows.matches
+    return lambda rows: rows.matches & (held_out(rows, holdout) == (part == "holdout"))
+
+
+class _Scan:
+    """Reads a source from end to end and keeps what the ledger needs."""
+
+    def __init__(
+        self,
+        source: Source,
+        quarantine: Quarantine,
+        choose: Callable[[Rows], Mask],
+        known: frozenset[str] | None,
+    ) -> None:
+        self.source, self.quarantine, self.choose, self.known = source, quarantine, choose, known
+        self.declared: list[str] = []
+        self._vocabulary = Vocabulary()
+        self._ranges: list[Range] = []
+        self._columns: list[tuple[np.ndarray[tuple[int, ...], np.dtype[np.generic]], ...]] = []
+        self._rows = 0
+
+    def run(self, size: int) -> Ledger:
+        """Judge all rows, `size` at a time."""
+        for part in self.source.parts:
+            if has_rows(self.source, part):
+                self._file(part, size)
+        if not self._rows:
+            raise CorpusError(f"{self.source.config.path!r} has no row at all", "check the path")
+        reason, matches, inside, labels, ids, content = map(np.concatenate, zip(*self._columns, strict=True))
+        return Ledger(tuple(self._ranges), reason, matches, inside, labels, ids, content, tuple(self._vocabulary.codes))
+
+    def _file(self, part: Part, size: int) -> None:
+        config, reader = self.source.config, self.source.reader
+        names = reader.names(part)
+        self.declared += names.get(config.columns.label, ())
+        for batch in reader.batches(part, columns_of(config, part), size):
+            rows = judge(batch, part, config.columns, config.where, names)
+            self._ranges.append(Range(part, batch.start, batch.rows, batch.offset, self._rows))
+            self._rows += batch.rows
+            self._enter(rows, part, batch.start)
+
+    def _enter(self, rows: Rows, part: Part, start: int) -> None:
+        labels = self._vocabulary.encode(rows.content["label"].combine_chunks())
+        if self.known is not None:
+            foreign = np.array([name not in self.known for name in self._vocabulary.codes] + [False])
+            rows.reason[(rows.reason == FINE) & foreign[labels]] = UNSEEN
+        inside = self.choose(rows)
+        self.quarantine.add(part, start, rows, inside & (rows.reason != FINE))
+        self._columns.append((rows.reason, rows.matches, inside, labels, id_hashes(rows), digests(rows.content)))
+
+
+def _without_repeats(source: Source, ledger: Ledger, quarantine: Quarantine) -> Ledger:
+    # which rows repeat an id is known only now, and the ledger holds no ids: their ranges are read once more
+    if source.config.columns.id is None:
+        return ledger
+    repeated = books.repeats(ledger)
+    for range_ in ledger.ranges:
+        here = (repeated & ledger.inside)[range_.first : range_.first + range_.rows]
+        if here.any():
+            rows = read_range(source.config, range_.part.uri, range_.start, range_.start + range_.rows, range_.offset)
+            assert rows is not None, "a range that was just read is there"
+            rows.reason[here] = DUPLICATE
+            quarantine.add(range_.part, range_.start, rows, here)
+    return books.without(ledger, repeated)
+
+
+def _written(
+    uri: str, source: SourceConfig, part: Side, classes: tuple[str, ...], ledger: Ledger, shard_rows: int
+) -> Corpus:
+    usable = ledger.usable
+    spans = list(_spans(ledger, usable, shard_rows))
+    shards = tuple(_shard(index, span, usable, ledger.content) for index, span in enumerate(spans))
+    kept = [packed(usable[span[0].first : span[-1].first + span[-1].rows]) for span in spans]
+    storage.write_parquet(storage.join(uri, KEPT), pa.table({"kept": pa.array(kept, pa.binary())}))
+    counts = ledger.class_counts()
+    return Corpus(
+        uri=uri,
+        source=source,
+        part=part,
+        labels=classes,
+        shards=shards,
+        counts=ledger.counts(),
+        class_counts=tuple(counts.get(name, 0) for name in classes),
+        quarantine=ledger.reasons(),
+        fingerprint=ledger.fingerprint(classes),
+    ).save()
+
+
+def _spans(ledger: Ledger, usable: Mask, shard_rows: int) -> Iterator[list[Range]]:
+    # neighbours of one file are joined while their usable rows fit one shard, so that a filter leaves no crumbs
+    span: list[Range] = []
+    held = 0
+    for range_ in ledger.ranges:
+        rows = int(usable[range_.first : range_.first + range_.rows].sum())
+        if not rows:
+            continue
+        near = bool(span) and span[0].part == range_.part
+        if near and held + rows <= shard_rows and range_.start - span[0].start < MAX_SPAN * shard_rows:
+            span, held = [*span, range_], held + rows
+            continue
+        if span:
+            yield span
+        span, held = [range_], rows
+    if span:
+        yield span
+
+
+def _shard(index: int, span: list[Range], usable: Mask, content: Hashes) -> Shard:
+    first, last = span[0], span[-1]
+    rows = slice(first.first, last.first + last.rows)
+    kept = usable[rows]
+    print_ = shard_fingerprint(content[rows][kept])
+    return Shard(index, first.part.uri, first.start, last.start + last.rows, int(kept.sum()), print_, first.offset)

@@ -1,0 +1,158 @@
+"""Ledger: what a scan remembers of every row (30 bytes), and what can only be decided when all rows were seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from raysample import storage
+from raysample.config import SourceConfig
+from raysample.corpus.labels import Codes
+from raysample.corpus.rows import Hashes, Mask
+from raysample.corpus.schema import DUPLICATE, FINE, REASONS, UNSEEN, Part
+from raysample.errors import CorpusError
+
+
+@dataclass(frozen=True)
+class Range:
+    """Consecutive rows of one file: from row `start`, which begins at byte `offset`; row `first` of the ledger."""
+
+    part: Part
+    start: int
+    rows: int
+    offset: int
+    first: int
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All rows of a source in reading order, without their texts.
+
+    Attributes:
+        ranges: where they lie.
+        reason: [rows] uint8, code of the reason for quarantine, 0 for none.
+        matches: [rows] whether `where` lets them in.
+        inside: [rows] whether they are asked for at all: by `where`, by the side of the hold-out, by the limit.
+        labels: [rows] int32, place of the class name in `vocabulary`; -1 for none.
+        ids: [rows] uint64, hash of the row id. content: [rows, 2] uint64, hash of everything.
+        vocabulary: class names in order of appearance.
+    """
+
+    ranges: tuple[Range, ...]
+    reason: Codes
+    matches: Mask
+    inside: Mask
+    labels: np.ndarray[Any, np.dtype[np.int32]]
+    ids: Hashes
+    content: Hashes
+    vocabulary: tuple[str, ...]
+
+    @property
+    def usable(self) -> Mask:
+        """[rows] whether a row is asked for and has no fault."""
+        found: Mask = self.inside & (self.reason == FINE)
+        return found
+
+    @property
+    def set_aside(self) -> Mask:
+        """[rows] whether a row is asked for and goes to quarantine."""
+        found: Mask = self.inside & (self.reason != FINE)
+        return found
+
+    def class_counts(self) -> dict[str, int]:
+        """Return usable rows per class that occurs."""
+        counts = np.bincount(self.labels[self.usable], minlength=len(self.vocabulary))
+        return {name: int(count) for name, count in zip(self.vocabulary, counts, strict=True) if count}
+
+    def reasons(self) -> dict[str, int]:
+        """Return rows in quarantine per reason, the most frequent first."""
+        counts = np.bincount(self.reason[self.set_aside], minlength=len(REASONS))
+        found = Counter({REASONS[code]: int(count) for code, count in enumerate(counts) if count})
+        return dict(found.most_common())
+
+    def counts(self) -> dict[str, int]:
+        """Return the rows in, usable, quarantined and filtered."""
+        usable, quarantined = int(self.usable.sum()), int(self.set_aside.sum())
+        rows = len(self.reason)
+        return {"in": rows, "usable": usable, "quarantined": quarantined, "filtered": rows - usable - quarantined}
+
+    def fingerprint(self, classes: Sequence[str]) -> str:
+        """Return the identity of the usable rows and class names: the 128-bit hashes summed, so in any order."""
+        sums = self.content[self.usable].sum(axis=0, dtype=np.uint64)
+        return storage.fingerprint(["Corpus", list(classes), int(self.usable.sum()), [f"{part:016x}" for part in sums]])
+
+
+def repeats(ledger: Ledger) -> Mask:
+    """Tell which rows, fit otherwise, carry an id that an earlier one has; on whichever side of a hold-out that is."""
+    places = np.flatnonzero(ledger.matches & (ledger.reason == FINE))
+    _, first = np.unique(ledger.ids[places], return_index=True)
+    found = np.zeros(len(ledger.reason), np.bool_)
+    found[places] = True
+    found[places[first]] = False
+    return found
+
+
+def without(ledger: Ledger, repeated: Mask) -> Ledger:
+    """Mark repeated rows for quarantine."""
+    return replace(ledger, reason=np.where(repeated, np.uint8(DUPLICATE), ledger.reason))
+
+
+def limited(ledger: Ledger, limit: int | None) -> Ledger:
+    """Keep the `limit` usable rows with the smallest id hashes; the others count as filtered."""
+    places = np.flatnonzero(ledger.usable)
+    if limit is None or len(places) <= limit:
+        return ledger
+    dropped = places[np.argsort(ledger.ids[places], kind="stable")[limit:]]
+    inside = ledger.inside.copy()
+    inside[dropped] = False
+    return replace(ledger, inside=inside)
+
+
+def check(ledger: Ledger, source: SourceConfig, uri: str) -> None:
+    """Raise CorpusError if a test label is unknown, too many rows are in quarantine, or none is usable."""
+    if source.unseen_labels == "error":
+        _check_unseen(ledger, source)
+    counts = ledger.counts()
+    # unknown test labels do not count as bad rows: here the source has said that it wants them set aside
+    bad = counts["quarantined"] - ledger.reasons().get(REASONS[UNSEEN], 0)
+    if bad > source.max_quarantined * (counts["usable"] + counts["quarantined"]):
+        top = "; ".join(f"{reason}: {rows}" for reason, rows in list(ledger.reasons().items())[:5])
+        raise CorpusError(
+            f"{bad} of {counts['usable'] + counts['quarantined']} rows of {source.path!r} cannot be used, more than"
+            f" max_quarantined={source.max_quarantined} allows ({top})",
+            f"check the source's column names and the rows listed in {storage.join(uri, 'quarantine')!r}, mend them,"
+            " or raise max_quarantined",
+        )
+    if not counts["usable"]:
+        raise CorpusError(
+            f"{source.path!r} has no usable row: {counts['in']} read, {counts['quarantined']} in quarantine,"
+            f" {counts['filtered']} filtered out",
+            "check the path, where and the hold-out",
+        )
+
+
+def check_classes(counts: dict[str, int], source: SourceConfig) -> None:
+    """Raise CorpusError if all rows are of one class."""
+    if len(counts) == 1:
+        name, rows = next(iter(counts.items()))
+        raise CorpusError(
+            f"all {rows} usable rows of {source.path!r} have the label {name!r}; a classifier needs two classes",
+            "check the label column, where and limit",
+        )
+
+
+def _check_unseen(ledger: Ledger, source: SourceConfig) -> None:
+    codes = ledger.labels[ledger.inside & (ledger.reason == UNSEEN)]
+    if not len(codes):
+        return
+    counts = Counter({ledger.vocabulary[code]: int(rows) for code, rows in enumerate(np.bincount(codes)) if rows})
+    named = ", ".join(f"{name!r} ({rows} rows)" for name, rows in counts.most_common(10))
+    more = f" and {len(counts) - 10} more" if len(counts) > 10 else ""
+    raise CorpusError(
+        f"{len(codes)} rows of {source.path!r} have labels that training does not know: {named}{more}",
+        "set corpus.test.unseen_labels=quarantine to leave such rows out of the test, or add training rows of them",
+    )

@@ -1,0 +1,50 @@
+"""Quarantine: rows set aside, by file and position and with the reason, in Parquet parts. Texts never go there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from raysample import storage
+from raysample.corpus.rows import Mask, Rows
+from raysample.corpus.schema import QUARANTINE, REASONS, Part
+
+FOLDER = "quarantine"
+PART_ROWS = 100_000
+
+
+class Quarantine:
+    """Collects rows that are set aside and writes them to `uri/quarantine/part-*.parquet`, at least one file."""
+
+    def __init__(self, uri: str) -> None:
+        self.folder = storage.join(uri, FOLDER)
+        self._held: list[pa.Table] = []
+        self._rows = 0
+        self._parts = 0
+
+    def add(self, part: Part, start: int, rows: Rows, where: Mask) -> None:
+        """Set aside the rows of a batch that `where` [rows] marks, for the reason that they have."""
+        if not where.any():
+            return
+        places = np.flatnonzero(where)
+        columns = {
+            "file": pa.repeat(pa.scalar(part.name), len(places)),
+            "row": pa.array(places + start),
+            "row_id": rows.content["row_id"].take(pa.array(places)),
+            "stage": pa.repeat(pa.scalar("corpus"), len(places)),
+            "reason": pa.array([REASONS[code] for code in rows.reason[places]], pa.string()),
+        }
+        self._held.append(pa.table(columns).cast(QUARANTINE))
+        self._rows += len(places)
+        if self._rows >= PART_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is still held."""
+        if self._held or not self._parts:
+            self._flush()
+
+    def _flush(self) -> None:
+        table = pa.concat_tables([QUARANTINE.empty_table(), *self._held])
+        storage.write_parquet(storage.join(self.folder, f"part-{self._parts:05d}.parquet"), table)
+        self._parts, self._held, self._rows = self._parts + 1, [], 0

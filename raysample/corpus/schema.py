@@ -1,0 +1,138 @@
+"""What passes between the modules of this room: the Arrow schemas, shards, raw batches, reasons of quarantine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pyarrow as pa
+
+SCHEMA = pa.schema(
+    [
+        ("row_id", pa.string()),
+        ("text", pa.string()),
+        ("text_pair", pa.string()),
+        ("label", pa.int32()),
+        ("group", pa.string()),
+        ("timestamp", pa.string()),
+    ]
+)
+"""Columns of every table that a corpus yields; `text_pair`, `group` and `timestamp` may be null."""
+
+QUARANTINE = pa.schema(
+    [
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("row_id", pa.string()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+"""Columns of a quarantine file: where the row lies and why it was set aside, never what it says."""
+
+FINE = 0
+BAD_JSON, NOT_OBJECT, BAD_CSV, BAD_FIELDS, BAD_BYTES = 1, 2, 3, 4, 5
+NO_ID, BAD_ID = 6, 7
+NO_TEXT, EMPTY_TEXT, BAD_TEXT, GARBLED_TEXT = 8, 9, 10, 11
+NO_PAIR, EMPTY_PAIR, BAD_PAIR, GARBLED_PAIR = 12, 13, 14, 15
+NO_LABEL, EMPTY_LABEL, MINUS_ONE, NO_CONSENSUS, BAD_LABEL, FRACTION_LABEL, NOT_NAMED, GARBLED_LABEL = range(16, 24)
+DUPLICATE, UNSEEN = 24, 25
+REASONS = (
+    "",
+    "line is not valid JSON",
+    "line is not a JSON object",
+    "line is not valid CSV",
+    "wrong number of fields",
+    "line is not valid UTF-8",
+    "id is missing",
+    "id is neither a string nor a number",
+    "text is missing",
+    "text is empty",
+    "text is not a string",
+    "text is not valid UTF-8",
+    "text_pair is missing",
+    "text_pair is empty",
+    "text_pair is not a string",
+    "text_pair is not valid UTF-8",
+    "label is missing",
+    "label is empty",
+    "label is -1 (no label)",
+    "label is '-' (no consensus)",
+    "label is neither a string nor an integer",
+    "label is not a whole number",
+    "label is not among the ClassLabel names",
+    "label is not valid UTF-8",
+    "duplicate id",
+    "label is unknown to training",
+)
+"""The reason of each code; 0 is a usable row."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A row range of one source file: the unit that workers read.
+
+    Attributes:
+        index: place in the corpus.
+        uri: source file (or `datasets` folder, or hub name).
+        start, stop: row positions in the file, before anything is dropped.
+        rows: usable rows among them.
+        fingerprint: hash of the usable rows' content, in order.
+        offset: byte at which row `start` begins in a line format (of the unpacked stream); 0 for the others.
+    """
+
+    index: int
+    uri: str
+    start: int
+    stop: int
+    rows: int
+    fingerprint: str
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """One source file: its address, its name relative to the source path, and the columns that its folders spell."""
+
+    uri: str
+    name: str
+    constants: dict[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive raw rows of one file.
+
+    Attributes:
+        start: position of the first row in the file. rows: how many.
+        columns: the asked columns, of whatever type they have there.
+        broken: for rows that could not be read at all, place in the batch -> reason code (their columns are null).
+        offset: byte at which the first row begins (line formats), else 0.
+    """
+
+    start: int
+    rows: int
+    columns: dict[str, pa.Array]
+    broken: dict[int, int] = field(default_factory=dict)
+    offset: int = 0
+
+
+class Reader(Protocol):
+    """How one format is read. Readers are frozen, hold no open file, and cross process borders."""
+
+    def fields(self, part: Part) -> tuple[str, ...]:
+        """Return the column names that the file has; empty for a file without any row."""
+        ...
+
+    def names(self, part: Part) -> dict[str, tuple[str, ...]]:
+        """Return the class names of the integer columns that carry them (`ClassLabel`)."""
+        ...
+
+    def batches(self, part: Part, columns: Sequence[str], size: int) -> Iterator[Batch]:
+        """Yield all rows, `size` at a time; every batch but the last is full."""
+        ...
+
+    def range(self, part: Part, columns: Sequence[str], start: int, stop: int, offset: int) -> Batch | None:
+        """Return the rows from `start` to `stop`, fewer if the file ends before, None if it has none of them."""
+        ...

@@ -1,0 +1,105 @@
+"""Values of any Arrow type as strings, with what kind each was: 3, 3.0 and "3" are one class in every format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+NULL, STRING, SCALAR, FRACTION, NESTED, GARBLED = range(6)
+"""Kinds: null or NaN; string; integer, boolean, date; a number that is not whole; list, struct, binary; not UTF-8."""
+
+_EXACT = float(1 << 53)
+
+
+@dataclass(frozen=True)
+class Values:
+    """A column as strings, null where there is no value or it has no string; `kinds` [rows] uint8 tells which."""
+
+    strings: pa.StringArray
+    kinds: np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def as_strings(array: pa.Array, names: tuple[str, ...] | None = None) -> Values:
+    """Return a column as strings.
+
+    Integers become their decimal digits, or their name where `names` (a ClassLabel's) has them; whole floats read as
+    integers; booleans are `true` and `false`; NaN counts as null; dates and times are in ISO form.
+    """
+    type_ = array.type
+    if pa.types.is_union(type_):
+        return _union(array, names)
+    if pa.types.is_dictionary(type_):
+        return as_strings(array.dictionary_decode(), names)
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
+        return _text(array)
+    if pa.types.is_integer(type_):
+        return _of_kind(_named(array, names) if names else array.cast(pa.string()), array, SCALAR)
+    if pa.types.is_floating(type_):
+        return _floats(array, names)
+    if pa.types.is_boolean(type_) or pa.types.is_temporal(type_) or pa.types.is_decimal(type_):
+        return _of_kind(array.cast(pa.string()), array, SCALAR)
+    return _of_kind(pa.nulls(len(array), pa.string()), array, NESTED)
+
+
+def mask(array: pa.Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return a boolean Arrow array as numpy, null as False."""
+    found: np.ndarray[Any, np.dtype[np.bool_]] = pc.fill_null(array, False).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _of_kind(strings: pa.Array, array: pa.Array, kind: int) -> Values:
+    return Values(strings, np.where(mask(array.is_valid()), kind, NULL).astype(np.uint8))
+
+
+def _text(array: pa.Array) -> Values:
+    array = array.cast(pa.string())
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        return _mended(array)
+    return _of_kind(array, array, STRING)
+
+
+def _mended(array: pa.Array) -> Values:
+    # some value holds bytes that are no UTF-8 (Parquet does not check); find which, row by row
+    raw = array.cast(pa.binary()).to_pylist()
+    texts = [_decoded(value) for value in raw]
+    garbled = [value is not None and text is None for value, text in zip(raw, texts, strict=True)]
+    strings = pa.array(texts, pa.string())
+    return Values(strings, np.where(garbled, GARBLED, _of_kind(strings, strings, STRING).kinds).astype(np.uint8))
+
+
+def _decoded(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _named(array: pa.Array, names: tuple[str, ...]) -> pa.StringArray:
+    known = pc.and_(pc.greater_equal(array, 0), pc.less(array, len(names)))
+    places = pc.if_else(known, array.cast(pa.int64(), safe=False), pa.scalar(None, pa.int64()))
+    return pc.take(pa.array(names, pa.string()), places)
+
+
+def _floats(array: pa.Array, names: tuple[str, ...] | None) -> Values:
+    array = array.cast(pa.float64())
+    array = pc.if_else(pc.is_nan(array), pa.scalar(None, pa.float64()), array)
+    whole = pc.and_(pc.equal(pc.round(array), array), pc.less(pc.abs(array), _EXACT))
+    numbers = as_strings(pc.if_else(whole, array, 0.0).cast(pa.int64()), names).strings
+    kinds = np.where(mask(whole), SCALAR, np.where(mask(array.is_valid()), FRACTION, NULL))
+    return Values(pc.if_else(whole, numbers, array.cast(pa.string())), kinds.astype(np.uint8))
+
+
+def _union(array: pa.Array, names: tuple[str, ...] | None) -> Values:
+    codes = np.asarray(array.type_codes)
+    strings, kinds = pa.nulls(len(array), pa.string()), np.full(len(array), NULL, np.uint8)
+    for code in range(array.type.num_fields):
+        child, here = as_strings(array.field(code), names), codes == code
+        strings = pc.if_else(pa.array(here), child.strings, strings)
+        kinds = np.where(here, child.kinds, kinds)
+    return Values(strings, kinds)

@@ -1,0 +1,73 @@
+"""Where work runs. `Engine` is what the verbs need; `LocalEngine` does it in this process, `raysample.on_ray` on Ray.
+
+Both give the same results: they run the same functions on the same shards with the same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Protocol, Self
+
+from raysample.fine_tuning import Job, Outcome, device, execute, steps
+from raysample.progress import Reporter
+from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer
+from raysample.training import Place
+
+
+class Engine(AbstractContextManager["Engine"], Protocol):
+    """Runs one large fine-tuning, many small ones, or a scoring."""
+
+    def fine_tune(self, job: Job, workers: int, reporter: Reporter) -> Outcome:
+        """Run one data-parallel fine-tuning."""
+        ...
+
+    def fine_tune_many(
+        self, jobs: Sequence[Job], workers: int | None, reporter: Reporter
+    ) -> Iterator[tuple[Job, Outcome]]:
+        """Run independent fine-tunings, several at a time; yield each as it ends."""
+        ...
+
+    def score(
+        self, job: ScoreJob, shards: Sequence[int], workers: int | None, reporter: Reporter
+    ) -> Iterator[ShardOutcome]:
+        """Score shards; yield what became of each as it ends."""
+        ...
+
+
+class LocalEngine:
+    """Everything in this process, one thing after the other; needs no Ray."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        return None
+
+    def fine_tune(self, job: Job, workers: int, reporter: Reporter) -> Outcome:
+        """Run one fine-tuning with one worker, whatever `workers` says: the global batches are the same."""
+        del workers
+        with reporter.bar("fine-tune", steps(job), "steps") as bar:
+            return execute(job, Place(device=device()), progress=lambda step, _, loss: bar.to(step, f"loss {loss:.3f}"))
+
+    def fine_tune_many(
+        self, jobs: Sequence[Job], workers: int | None, reporter: Reporter
+    ) -> Iterator[tuple[Job, Outcome]]:
+        """Run fine-tunings one after the other."""
+        del workers
+        with reporter.bar("retrain", len(jobs), "runs") as bar:
+            for done, job in enumerate(jobs):
+                yield job, execute(job, Place(device=device()))
+                bar.to(done + 1)
+
+    def score(
+        self, job: ScoreJob, shards: Sequence[int], workers: int | None, reporter: Reporter
+    ) -> Iterator[ShardOutcome]:
+        """Score shards one after the other."""
+        del workers
+        scorer = ShardScorer(job)
+        with reporter.bar("score", len(shards), "shards") as bar:
+            for done, shard in enumerate(shards):
+                yield scorer.score(shard)
+                bar.to(done + 1)

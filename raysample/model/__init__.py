@@ -1,0 +1,10 @@
+"""Models: configuration -> base folder -> `nn.Module` with a fresh head; tokenisation and padding.
+
+Only this package and `testing.py` import transformers. A base is a folder (or hub name) from which every seed's model
+is built alike; a checkpoint is a folder that `save` wrote, or that a Hugging Face Trainer did.
+"""
+
+from raysample.model.building import build, load, prepare, save, tokenizer
+from raysample.model.encoding import Encoded, encode, pad
+
+__all__ = ["Encoded", "build", "encode", "load", "pad", "prepare", "save", "tokenizer"]

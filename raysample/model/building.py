@@ -1,0 +1,213 @@
+"""Prepare a base once, build one model per seed from it, save and load checkpoints: always float32, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from raysample import storage
+from raysample.config import ModelConfig
+from raysample.errors import ModelError
+from raysample.model.folders import at_hand, locate, quiet, written_to
+from raysample.model.tiny import tiny_config, train_tokenizer
+
+if TYPE_CHECKING:
+    from raysample.corpus import Corpus
+
+TINY = "tiny"
+T = TypeVar("T")
+
+
+def prepare(config: ModelConfig, corpus: Corpus, folder: str) -> str:
+    """Return the base that `build` starts from; whatever is wrong with the model is found here, before any training.
+
+    `tiny`: trains the tokenizer on `corpus` and writes it, with the configuration, into `folder`, whose absolute URI
+    is returned. A local folder or hub name is loaded once as a trial and returned (absolute) itself.
+
+    Raises:
+        ModelError: the folder or name cannot be used: missing or damaged files, unknown to the hub, no padding token,
+            fewer layers or positions than asked for.
+    """
+    if config.path == TINY:
+        words = train_tokenizer(config, corpus)
+        with written_to(folder) as place, quiet():
+            words.save_pretrained(place)
+            tiny_config(config, len(words)).save_pretrained(place)
+        return storage.absolute(folder)
+    base = locate(config.path)
+    words = tokenizer(base, trust_remote_code=config.trust_remote_code)
+    if words.pad_token_id is None:
+        raise ModelError(
+            f"the tokenizer of {config.path!r} has no padding token", "choose an encoder, or set pad_token and save it"
+        )
+    model = build(base, config, ("one", "other"), seed=0)
+    _check_positions(model, config)
+    return base
+
+
+def build(base: str, config: ModelConfig, labels: Sequence[str], seed: int) -> nn.Module:
+    """Return a `*ForSequenceClassification` in eval mode, its head drawn from `seed`: same arguments, same weights.
+
+    Of `tiny` all weights are drawn. Of a pretrained encoder only those outside the encoder proper are, even where the
+    folder holds a trained head: another task's classes would otherwise be taken for these. `config.layers` keeps the
+    first n encoder layers. The global random state is left as it was.
+
+    Raises:
+        ModelError: the base cannot be loaded, its weights are another architecture's, or it has too few layers.
+    """
+    names = dict(enumerate(labels))
+    options = {"num_labels": len(names), "id2label": names, "label2id": {name: i for i, name in names.items()}}
+    with at_hand(base) as place, quiet(), torch.random.fork_rng(devices=[]):
+        # The CPU's generator alone: torch.manual_seed would also reseed accelerators, which fork_rng leaves out here.
+        torch.default_generator.manual_seed(seed)
+        if config.path == TINY:
+            model = _tiny(place, base, options)
+        else:
+            model = _pretrained(place, base, config.trust_remote_code, options)
+            _keep_layers(model, config)
+            torch.default_generator.manual_seed(seed)
+            _draw_head(model)
+    return _evaluating(model)
+
+
+def load(checkpoint_uri: str, *, trust_remote_code: bool = False) -> nn.Module:
+    """Return a saved checkpoint in float32 and eval mode, its head included.
+
+    Raises:
+        ModelError: the folder cannot be loaded, or lacks some of the model's weights.
+    """
+    with at_hand(checkpoint_uri) as place, quiet():
+        model, found = _load(place, checkpoint_uri, trust_remote_code, {})
+    _refuse(checkpoint_uri, sorted(found["missing_keys"]))
+    return _evaluating(model)
+
+
+def tokenizer(uri: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """Return the tokenizer that a base or checkpoint folder holds; raises ModelError if it has none."""
+    with at_hand(uri) as place, quiet():
+        return _explained(uri, lambda: AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code))
+
+
+def save(model: nn.Module, words: PreTrainedTokenizerBase, folder: str | Path) -> None:
+    """Write model (safetensors) and tokenizer into a local folder, as `save_pretrained` does."""
+    with quiet():
+        model.save_pretrained(folder)  # type: ignore[operator]  # every model of this room is a PreTrainedModel
+        words.save_pretrained(folder)
+
+
+def _evaluating(model: nn.Module) -> nn.Module:
+    return model.eval()
+
+
+def _tiny(place: str, name: str, options: dict[str, Any]) -> PreTrainedModel:
+    shape = _explained(name, lambda: AutoConfig.from_pretrained(place, **options))
+    return AutoModelForSequenceClassification.from_config(shape, dtype=torch.float32)
+
+
+def _pretrained(place: str, name: str, trust: bool, options: dict[str, Any]) -> PreTrainedModel:
+    model, found = _load(place, name, trust, options)
+    prefix = model.base_model_prefix + "."
+    lost = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    # Masked-language-model checkpoints come without a pooler: it is drawn, as the head is.
+    _refuse(name, sorted(key for key in lost if key.startswith(prefix) and ".pooler." not in key))
+    return model
+
+
+def _load(place: str, name: str, trust: bool, options: dict[str, Any]) -> tuple[PreTrainedModel, dict[str, Any]]:
+    loaded: tuple[PreTrainedModel, dict[str, Any]] = _explained(
+        name,
+        lambda: AutoModelForSequenceClassification.from_pretrained(
+            place,
+            dtype=torch.float32,
+            trust_remote_code=trust,
+            ignore_mismatched_sizes=bool(options),
+            output_loading_info=True,
+            **options,
+        ),
+    )
+    return loaded
+
+
+def _explained(name: str, read: Callable[[], T]) -> T:
+    """Run one of transformers' loaders; what it raises comes out as a ModelError with the one advice that fits."""
+    try:
+        return read()
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError, KeyError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ModelError(f"cannot load the model {name!r}: {reason}", _advice(str(error), name)) from error
+
+
+def _advice(reason: str, name: str) -> str:
+    if "trust_remote_code" in reason:
+        return "it brings its own Python code: read it, then set model.trust_remote_code: true"
+    if Path(name).is_dir() or "://" in name:
+        return "the folder is damaged or of a kind unknown to transformers: save it again with save_pretrained"
+    return "check the spelling; without network give a local folder that holds the model, or model.path: tiny"
+
+
+def _refuse(name: str, missing: Sequence[str]) -> None:
+    if missing:
+        raise ModelError(
+            f"{name!r} lacks {len(missing)} of its model's weights, for example {missing[0]!r}",
+            "its config.json and its weights are not of one model: save it again with save_pretrained",
+        )
+
+
+def _draw_head(model: PreTrainedModel) -> None:
+    for name, child in model.named_children():
+        if name != model.base_model_prefix:
+            for parameter in child.parameters():
+                # transformers skips what it marked as loaded.
+                parameter._is_hf_initialized = False
+            child.apply(model._init_weights)
+
+
+def _keep_layers(model: PreTrainedModel, config: ModelConfig) -> None:
+    if config.layers is None:
+        return
+    layers = _layers(model)
+    if layers is None:
+        raise ModelError(
+            f"model.layers is set, but {type(model).__name__} keeps its layers in a place unknown to raysample",
+            "leave model.layers out, or use a BERT, RoBERTa, ELECTRA, MPNet or DistilBERT encoder",
+        )
+    if len(layers) < config.layers:
+        raise ModelError(
+            f"model.layers is {config.layers}, but {config.path!r} has {len(layers)} layers",
+            f"set model.layers to {len(layers)} or fewer, or leave it out",
+        )
+    del layers[config.layers :]
+    model.config.num_hidden_layers = config.layers
+
+
+def _layers(model: PreTrainedModel) -> nn.ModuleList | None:
+    for place in ("encoder", "transformer"):
+        layers = getattr(getattr(model.base_model, place, None), "layer", None)
+        if isinstance(layers, nn.ModuleList):
+            return layers
+    return None
+
+
+def _check_positions(model: nn.Module, config: ModelConfig) -> None:
+    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    if not isinstance(table, nn.Embedding):
+        return
+    # RoBERTa counts positions from its padding id + 1; only there the table has a padding row.
+    room = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+    if config.max_length > room:
+        raise ModelError(
+            f"model.max_length is {config.max_length}, but {config.path!r} has {room} positions",
+            f"set model.max_length to {room} or less",
+        )

@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: what the scores are computed with, free of models, files and checkpoints."""

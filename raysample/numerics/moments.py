@@ -1,0 +1,37 @@
+"""Running mean and population variance of tensors of one shape (Welford 1962), in one pass and without cancellation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+def _zero() -> Tensor:
+    # A scalar takes the shape, the dtype and the device of the first value that is added to it.
+    return torch.zeros(())
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and M2 = Σ (x − mean)² of the `count` values seen so far; every field has the shape of one value."""
+
+    count: int = 0
+    mean: Tensor = field(default_factory=_zero)
+    m2: Tensor = field(default_factory=_zero)
+
+    def add(self, value: Tensor) -> Moments:
+        """Return the moments with one more value; equal values keep M2 at exactly zero."""
+        count = self.count + 1
+        delta = value - self.mean
+        mean = self.mean + delta / count
+        return Moments(count, mean, self.m2 + delta * (value - mean))
+
+    def variance(self) -> Tensor:
+        """Return the population variance M2 / count (ddof 0); not a number before the first value."""
+        return self.m2 / self.count if self.count else self.m2 + torch.nan
+
+    def deviation(self) -> Tensor:
+        """Return the population standard deviation √(M2 / count)."""
+        return self.variance().sqrt()

@@ -1,0 +1,39 @@
+"""Which arithmetic a forward and backward run in, and the autocast context for it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from torch import nn
+
+# Below this width the casts cost more than bf16 matrix units save (benchmarks/training.py measures it).
+WORTH_CASTING = 256
+
+
+def resolve(precision: Literal["auto", "float32", "bfloat16"], model: nn.Module, device: str) -> torch.dtype | None:
+    """Return torch.bfloat16 for mixed precision, or None for plain float32.
+
+    `auto` takes bfloat16 where the hardware multiplies it natively and the model is wide enough to gain from it.
+    """
+    if precision == "float32":
+        return None
+    if precision == "bfloat16":
+        return torch.bfloat16
+    widest = max((max(p.shape) for p in model.parameters() if p.ndim == 2), default=0)
+    hidden = getattr(getattr(getattr(model, "module", model), "config", None), "hidden_size", widest)
+    return torch.bfloat16 if native_bfloat16(device) and hidden >= WORTH_CASTING else None
+
+
+def native_bfloat16(device: str) -> bool:
+    """Tell whether a device has bf16 matrix units (CUDA from Ampere on; CPUs with AMX or AVX512-BF16)."""
+    if device.startswith("cuda"):
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def autocast(device: str, dtype: torch.dtype | None) -> AbstractContextManager[object]:
+    """Return the autocast context for a dtype; None means no autocast."""
+    return nullcontext() if dtype is None else torch.autocast(device.partition(":")[0], dtype=dtype)

@@ -1,0 +1,45 @@
+"""The engine on Ray: Ray Train for one large fine-tuning, tasks for the arms of a comparison, Ray Data for scoring."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from raysample.config import EngineConfig
+from raysample.fine_tuning import Job, Outcome
+from raysample.on_ray import experiments, fine_tuning, scoring, session
+from raysample.progress import Reporter
+from raysample.scoring import ScoreJob, ShardOutcome
+
+
+class RayEngine:
+    """Runs work on the cluster of an EngineConfig; use it as a context manager."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self.stack.enter_context(session.cluster(self.config))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stack.close()
+
+    def fine_tune(self, job: Job, workers: int, reporter: Reporter) -> Outcome:
+        """Run one data-parallel fine-tuning with Ray Train."""
+        return fine_tuning.fine_tune(job, workers, self.config.gpus_per_worker, reporter)
+
+    def fine_tune_many(
+        self, jobs: Sequence[Job], workers: int | None, reporter: Reporter
+    ) -> Iterator[tuple[Job, Outcome]]:
+        """Run independent fine-tunings as Ray tasks."""
+        return experiments.fine_tune_many(jobs, workers, self.config.gpus_per_worker, reporter)
+
+    def score(
+        self, job: ScoreJob, shards: Sequence[int], workers: int | None, reporter: Reporter
+    ) -> Iterator[ShardOutcome]:
+        """Score shards with actors that Ray Data maps over them."""
+        return scoring.score(job, shards, workers, self.config.gpus_per_worker, reporter)

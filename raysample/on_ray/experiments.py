@@ -1,0 +1,59 @@
+"""The arms of a comparison as Ray tasks: small trainings pay no start-up of a worker group, and fill all CPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import ray
+import torch
+
+from raysample.errors import RaysampleError
+from raysample.fine_tuning import Job, Outcome, device, execute
+from raysample.on_ray import board, session
+from raysample.progress import Reporter
+from raysample.training import Place
+
+
+@ray.remote(max_retries=2)
+def _execute(job: Job, on: Any, key: str) -> Outcome:
+    # One CPU a task: more threads than that would fight with the tasks beside it.
+    torch.set_num_threads(1)
+    return execute(job, Place(device=device()), progress=board.Writer(on, key))
+
+
+def fine_tune_many(
+    jobs: Sequence[Job], workers: int | None, gpus: float, reporter: Reporter
+) -> Iterator[tuple[Job, Outcome]]:
+    """Run jobs, at most `workers` at a time (all CPUs by default); yield each with its outcome as it ends."""
+    at_once = min(len(jobs), workers or session.cpus())
+    session.require(at_once, 1, gpus, "retraining the arms")
+    task = _execute.options(num_cpus=1, num_gpus=gpus)
+    waiting = list(enumerate(jobs))[::-1]
+    running: dict[Any, Job] = {}
+    with reporter.bar("retrain", len(jobs), "runs") as bar, board.watched(lambda notes: bar.to(_share(notes))) as on:
+        try:
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    place, job = waiting.pop()
+                    running[task.remote(job, on, str(place))] = job
+                ready, _ = ray.wait(list(running), num_returns=1)
+                yield running.pop(ready[0]), _result(ready[0])
+            bar.to(len(jobs))
+        finally:
+            for reference in running:
+                ray.cancel(reference, force=True)
+
+
+def _share(notes: dict[str, tuple[int, int, float]]) -> float:
+    return sum(done / total for done, total, _ in notes.values())
+
+
+def _result(reference: Any) -> Outcome:
+    try:
+        outcome: Outcome = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, RaysampleError):
+            raise error.cause from None
+        raise
+    return outcome

@@ -1,0 +1,71 @@
+"""Scoring with actors that Ray Data maps over shards: a shard is one row, no corpus text enters the object store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+
+from raysample.errors import RaysampleError, ScoreError
+from raysample.on_ray import session
+from raysample.progress import Reporter
+from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer
+
+# An actor that asks for a whole CPU could starve the reading task on a small cluster, and Ray Data would wait silently.
+ACTOR_CPUS = 0.9
+NO_PROGRESS_SECONDS = 900
+
+
+class ScoringActor:
+    """Loads the checkpoints once, then scores the shards it is handed."""
+
+    def __init__(self, job: ScoreJob) -> None:
+        self.scorer = ShardScorer(job)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Score the shards named in the batch; returns their outcomes as columns."""
+        outcomes = [vars(self.scorer.score(int(shard))) for shard in batch["shard"]]
+        return {name: np.array([outcome[name] for outcome in outcomes]) for name in outcomes[0]}
+
+
+def score(
+    job: ScoreJob, shards: Sequence[int], workers: int | None, gpus: float, reporter: Reporter
+) -> Iterator[ShardOutcome]:
+    """Score shards on up to `workers` actors (all CPUs by default) and yield each outcome as it streams in."""
+    pool = min(len(shards), workers or max(1, session.cpus()))
+    session.require(pool, ACTOR_CPUS, gpus, "scoring")
+    context = ray.data.DataContext.get_current()
+    context.raise_original_map_exception = True
+    context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
+    rows = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
+    outcomes = rows.map_batches(
+        ScoringActor,
+        fn_constructor_args=(job,),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=pool),
+        num_cpus=ACTOR_CPUS,
+        num_gpus=gpus or None,
+        batch_size=1,
+    )
+    with reporter.bar("score", len(shards), "shards") as bar:
+        try:
+            for done, row in enumerate(outcomes.iter_rows(), start=1):
+                bar.to(done)
+                yield ShardOutcome(**{name: _plain(value) for name, value in row.items()})
+        except ray.exceptions.RayError as error:
+            raise _cause(error) from error
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _cause(error: BaseException) -> RaysampleError:
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, RaysampleError):
+            return seen
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    return ScoreError(f"scoring failed on an actor: {error}", "finished shards are kept; mend the cause and run again")

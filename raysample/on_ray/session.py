@@ -1,0 +1,72 @@
+"""Joining or starting a Ray cluster, quietly, and checking beforehand that it can give what the work needs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from raysample.config import EngineConfig
+from raysample.errors import ClusterError
+
+# Read when ray is imported or a cluster starts: no bars of Ray's own, no usage report, a report() that returns soon.
+QUIET = {
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "1",
+}
+for _name, _value in QUIET.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402 - after the environment it reads
+
+
+@contextmanager
+def cluster(config: EngineConfig) -> Iterator[None]:
+    """Join the cluster at `config.address`, or use the one joined before, or start one of this machine and stop it."""
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        ray.init(
+            address=config.address,
+            num_cpus=config.cpus if config.address is None else None,
+            include_dashboard=False if config.address is None else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=True,
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ClusterError(
+            f"no Ray cluster could be joined at {config.address!r}: {error}",
+            "start one with `ray start --head`, or leave engine.address out to start a local one",
+        ) from error
+    _quiet_loggers()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _quiet_loggers() -> None:
+    for name in ("ray", "ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def cpus() -> int:
+    """Return the CPUs of the whole cluster."""
+    return int(ray.cluster_resources().get("CPU", 0))
+
+
+def require(workers: int, cpus_each: float, gpus_each: float, what: str) -> None:
+    """Raise ClusterError at once where Ray would wait for ever: fewer CPUs or GPUs than `what` needs."""
+    there = ray.cluster_resources()
+    for kind, each in (("CPU", cpus_each), ("GPU", gpus_each)):
+        if workers * each > there.get(kind, 0):
+            raise ClusterError(
+                f"{what} needs {workers} x {each:g} {kind}s; the cluster has {there.get(kind, 0):g}",
+                "ask for fewer workers, or add nodes to the cluster",
+            )

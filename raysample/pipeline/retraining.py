@@ -1,0 +1,168 @@
+"""The comparison's work: write the selections, warn about what they do to classes, retrain every cell, summarise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from raysample import storage
+from raysample.checkpoints import CheckpointSet
+from raysample.config import ArmConfig, CompareConfig
+from raysample.corpus import Corpus
+from raysample.engine import Engine
+from raysample.evaluation import tracked
+from raysample.experiment import FULL, Comparison, RunResult, class_warnings, summarise
+from raysample.fine_tuning import EVALUATION, Job, Outcome, steps
+from raysample.pipeline.workspace import Workspace
+from raysample.progress import Reporter
+from raysample.selection import Selection, sample
+from raysample.table import ScoreTable
+from raysample.tracking import Tracker, Value
+
+
+@dataclass
+class Retraining:
+    """Arms x fractions x seeds on one score table; `job(seed)` gives the recipe on all rows."""
+
+    config: CompareConfig
+    workspace: Workspace
+    table: ScoreTable
+    trace: CheckpointSet
+    train: Corpus
+    job: Callable[[int], Job]
+    params: Callable[..., dict[str, Value]]
+    tracker: Tracker
+    reporter: Reporter
+    selections: dict[tuple[str, float, int], Selection] = field(default_factory=dict)
+
+    def cells(self) -> Iterator[tuple[ArmConfig, float, int]]:
+        """Yield every arm at every fraction with every seed."""
+        for fraction in self.config.fractions:
+            for arm in self.config.arms:
+                for seed in self.config.seeds:
+                    yield arm, fraction, seed
+
+    def select(self) -> None:
+        """Write all selections (finished ones are kept) and say what they do to the classes, before any retraining."""
+        params = self.params("sample", n_train=self.table.counts["scored"])
+        with self.tracker.run("sample", params) as run:
+            for arm, fraction, seed in self.cells():
+                selection = self._selection(arm, fraction, seed)
+                self.selections[arm.name, fraction, seed] = selection
+                if seed == self.config.seeds[0]:
+                    run.dataset(
+                        arm.name, selection.uri, selection.fingerprint, "selection", {"keep_fraction": f"{fraction:g}"}
+                    )
+                    run.artifact(storage.join(selection.uri, "selection.json"), f"selections/{arm.name}")
+        self.reporter.say(f"  {len(self.selections)} selections in {self.workspace.at('selections')}")
+        for warning in self.warnings():
+            self.reporter.say(f"  warning: {warning}")
+
+    def _selection(self, arm: ArmConfig, fraction: float, seed: int) -> Selection:
+        uri = self.workspace.selection(arm, fraction, seed)
+        if storage.exists(storage.join(uri, "selection.json")):
+            found = Selection.load(uri)
+            same_scores = (
+                found.scores in (None, self.table.fingerprint) and found.counts["in"] == self.table.counts["in"]
+            )
+            if same_scores and found.corpus == self.table.corpus and found.arm == arm.plain():
+                return found
+        return sample(self.table, arm, uri, fraction=fraction, seed=seed)
+
+    def kept_counts(self) -> dict[tuple[str, float], tuple[int, ...]]:
+        """Return the rows per class that each arm keeps at each fraction (first seed)."""
+        first = self.config.seeds[0]
+        return {
+            (arm, fraction): tuple(chosen.kept_class_counts)
+            for (arm, fraction, seed), chosen in self.selections.items()
+            if seed == first
+        }
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what the selections do to the classes, in words."""
+        return class_warnings(self.train.labels, self.train.class_counts, self.kept_counts())
+
+    def retrain(self, engine: Engine) -> Comparison:
+        """Train every cell that is not finished, the full data set with every seed included, and summarise."""
+        jobs = {cell: self._job(*cell) for cell in self._all_cells()}
+        results: dict[tuple[str, float, int], Outcome] = {}
+        for cell, job in jobs.items():
+            found = self._finished(cell, job)
+            if found is not None:
+                results[cell] = found
+        if results:
+            self.reporter.say(f"  {len(results)} of {len(jobs)} runs were finished before")
+        missing = {job.key: cell for cell, job in jobs.items() if cell not in results}
+        # The longest first, so that no CPU waits at the end for a straggler.
+        todo = sorted((jobs[cell] for cell in missing.values()), key=lambda job: -steps(job))
+        for job, outcome in engine.fine_tune_many(todo, self.config.workers, self.reporter) if todo else ():
+            cell = missing[job.key]
+            storage.write_json(self.workspace.result(*cell), {"key": job.key, "cell": list(cell), **outcome.plain()})
+            results[cell] = outcome
+            self._track(cell, outcome)
+        for cell in [cell for cell in jobs if cell not in missing.values()]:
+            self._track(cell, results[cell], reused=True)
+        return self._summarised([(cell, results[cell]) for cell in jobs])
+
+    def _all_cells(self) -> Iterator[tuple[str, float, int]]:
+        for seed in self.config.seeds:
+            yield FULL, 1.0, seed
+        for arm, fraction, seed in self.cells():
+            yield arm.name, fraction, seed
+
+    def _job(self, arm: str, fraction: float, seed: int) -> Job:
+        whole = self.job(seed)
+        if arm == FULL:
+            return whole
+        chosen = self.selections[arm, fraction, seed]
+        fixed = steps(whole) if self.config.regime == "equal_steps" else None
+        key = storage.fingerprint([whole.key, chosen.fingerprint, fixed])
+        return replace(whole, selection=chosen.uri, steps=fixed, key=key)
+
+    def _finished(self, cell: tuple[str, float, int], job: Job) -> Outcome | None:
+        if cell[0] == FULL and self.trace.config.get("key") == job.key:
+            # The run that the scores watched is the full arm of its seed.
+            return Outcome.of(storage.read_json(storage.join(self.trace.uri, EVALUATION)))
+        uri = self.workspace.result(*cell)
+        if not storage.exists(uri):
+            return None
+        data = storage.read_json(uri)
+        return Outcome.of(data) if data["key"] == job.key else None
+
+    def _track(self, cell: tuple[str, float, int], outcome: Outcome, reused: bool = False) -> None:
+        arm, fraction, seed = cell
+        config = next((a for a in self.config.arms if a.name == arm), None)
+        values: dict[str, Any] = {"method": arm, "keep_fraction": fraction, "seed": seed, "n_train": outcome.rows}
+        if config is not None:
+            values |= {
+                "policy": config.policy,
+                "score": config.score,
+                "normalise": config.normalise,
+                "quota": config.quota,
+            }
+        name = f"{arm} {fraction:.0%} seed {seed}"
+        with self.tracker.run(name, self.params("arm", **values), {"reused": str(reused).lower()}) as run:
+            if cell in self.selections:
+                chosen = self.selections[cell]
+                run.dataset(arm, chosen.uri, chosen.fingerprint, "training", {"parent": self.train.fingerprint})
+            sizes = {"train_seconds": outcome.seconds, "kept_rows": outcome.rows, "steps": outcome.steps}
+            run.metrics({**tracked(outcome.evaluation.metrics), **sizes})
+
+    def _summarised(self, outcomes: list[tuple[tuple[str, float, int], Outcome]]) -> Comparison:
+        runs = tuple(
+            RunResult(*cell, o.rows, o.steps, {**o.evaluation.metrics, "train_seconds": o.seconds}, o.evaluation.recall)
+            for cell, o in outcomes
+        )
+        comparison = Comparison(
+            labels=self.train.labels,
+            class_counts=tuple(self.train.class_counts),
+            kept_counts=self.kept_counts(),
+            runs=runs,
+            summaries=summarise(runs, self.config.confidence),
+            confidence=self.config.confidence,
+            regime=self.config.regime,
+            warnings=self.warnings(),
+        )
+        storage.write_json(self.workspace.comparison, comparison.plain())
+        return comparison

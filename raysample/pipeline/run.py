@@ -1,0 +1,281 @@
+"""The steps of a run: each reads and writes nouns in the workspace, reuses what is finished, tells the tracker."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from raysample import model, storage
+from raysample.checkpoints import MANIFEST as CHECKPOINTS_MANIFEST
+from raysample.checkpoints import Checkpoint, CheckpointSet
+from raysample.config import RunConfig
+from raysample.corpus import Corpus, describe
+from raysample.corpus.simulated import simulated_sources, write_traffic
+from raysample.engine import Engine
+from raysample.errors import ConfigError, ScoreError
+from raysample.evaluation import tracked
+from raysample.experiment import Comparison
+from raysample.fine_tuning import EVALUATION, Job, finish
+from raysample.pipeline.retraining import Retraining
+from raysample.pipeline.scoring import score_corpus
+from raysample.pipeline.workspace import Workspace
+from raysample.policies import create as create_policy
+from raysample.progress import Reporter
+from raysample.scores import create_all
+from raysample.table import MANIFEST as SCORES_MANIFEST
+from raysample.table import ScoreTable
+from raysample.tracking import Tracker, Value
+from raysample.training import plan
+from raysample.version import __version__
+
+
+@dataclass
+class Pipeline:
+    """One run's steps in order: corpora, checkpoints, scores, selections, comparison."""
+
+    config: RunConfig
+    engine: Engine
+    tracker: Tracker
+    reporter: Reporter
+    durations: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.workspace = Workspace.of(self.config)
+        self.mine = self.workspace.check(self.config)
+
+    def corpora(self) -> tuple[Corpus, Corpus]:
+        """Describe the training and test corpora, or take the descriptions that are there."""
+        space = self.workspace
+        if not self.mine:
+            self._timed("describe", self._describe)
+        train, test = Corpus.load(space.train), Corpus.load(space.test)
+        for name, corpus in (("train", train), ("test", test)):
+            self.reporter.say(f"  {name}: {corpus_line(corpus)}")
+        return train, test
+
+    def _describe(self) -> None:
+        wanted, space = self.config.corpus, self.workspace
+        train, test = wanted.train, wanted.test
+        if wanted.simulated is not None:
+            storage.remove(space.at("traffic"))
+            write_traffic(wanted.simulated, space.at("traffic"))
+            train, test = simulated_sources(space.at("traffic"))
+        assert train is not None
+        if test is not None:
+            corpus = describe(train, space.train)
+            describe(test, space.test, labels=corpus.labels)
+        else:
+            corpus = describe(train, space.train, part="train", holdout=wanted.holdout)
+            describe(train, space.test, labels=corpus.labels, part="holdout", holdout=wanted.holdout)
+
+    def base(self, train: Corpus) -> str:
+        """Make or check the model folder to start from."""
+        return model.prepare(self.config.model, train, self.workspace.at("model"))
+
+    def checkpoints(self) -> CheckpointSet:
+        """Fine-tune on all rows with Ray Train, keeping the checkpoints that scores need; reused if finished."""
+        self.reporter.say("fine-tune")
+        train, test = self.corpora()
+        seed = self.config.fine_tune.seed
+        folder = self.workspace.checkpoints(seed)
+        base = self.base(train)
+        check_windows(self.config, train.rows)
+        self.workspace.claim(self.config)
+        self.mine = True
+        job = self.job(train, test, base, seed, folder)
+        with self.tracker.run("fine-tune", self.params("fine-tune", seed=seed, n_train=train.rows)) as run:
+            run.dataset("train", train.uri, train.fingerprint, "training")
+            trace = _finished_checkpoints(folder, job.key)
+            if trace is None:
+                storage.remove(folder)
+                outcome = self._timed(
+                    "fine-tune", lambda: self.engine.fine_tune(job, self.config.fine_tune.workers, self.reporter)
+                )
+                trace = finish(job, outcome)
+            else:
+                self.reporter.say("  finished before, taken as it is")
+            run.metrics({**tracked(trace.metrics), "kept_rows": train.rows})
+        self.reporter.say(
+            f"  {len(trace.checkpoints)} checkpoints, test accuracy {trace.metrics['accuracy']:.4f}, "
+            f"macro-F1 {trace.metrics['macro_f1']:.4f}"
+        )
+        return trace
+
+    def scores(self) -> ScoreTable:
+        """Score every training row at the checkpoints; finished shards are kept, only missing ones are done."""
+        self.reporter.say("score")
+        trace = self.trace()
+        train = Corpus.load(self.workspace.train)
+        names = ", ".join(spec if isinstance(spec, str) else spec["name"] for spec in self.config.score.scores)
+        params = self.params(
+            "score", seed=trace.seed, n_train=train.rows, scores=names, precision=self.config.score.precision
+        )
+        with self.tracker.run("score", params) as run:
+            began = time.perf_counter()
+            table = score_corpus(
+                trace,
+                train,
+                self.config.score,
+                self.config.model.max_length,
+                self.workspace.scores,
+                self.engine,
+                self.reporter,
+            )
+            self.durations["score"] = time.perf_counter() - began
+            run.dataset("train", train.uri, train.fingerprint, "scoring")
+            run.metrics(
+                {
+                    "scored_rows": table.counts["scored"],
+                    "quarantined_rows": table.counts["quarantined"],
+                    "score_seconds": self.durations["score"],
+                }
+            )
+            run.artifact(storage.join(table.uri, SCORES_MANIFEST))
+        self.reporter.say(f"  {table.counts['scored']:,} rows x {len(table.columns)} scores in {table.uri}")
+        return table
+
+    def trace(self) -> CheckpointSet:
+        """Load the checkpoints that `fine-tune` wrote."""
+        folder = self.workspace.checkpoints(self.config.fine_tune.seed)
+        _need(storage.join(folder, CHECKPOINTS_MANIFEST), "checkpoints", "fine-tune")
+        return CheckpointSet.load(folder)
+
+    def table(self) -> ScoreTable:
+        """Load the table that `score` wrote."""
+        _need(storage.join(self.workspace.scores, SCORES_MANIFEST), "score table", "score")
+        return ScoreTable.load(self.workspace.scores)
+
+    def retraining(self) -> Retraining:
+        """Return the comparison's steps on the table that is there."""
+        trace, table = self.trace(), self.table()
+        train, test = Corpus.load(self.workspace.train), Corpus.load(self.workspace.test)
+        base = self.base(train)
+
+        def job(seed: int) -> Job:
+            return self.job(train, test, base, seed, None)
+
+        return Retraining(
+            self.config.compare, self.workspace, table, trace, train, job, self.params, self.tracker, self.reporter
+        )
+
+    def sample(self) -> Retraining:
+        """Write the selections of all arms and show what they do to the classes."""
+        self.reporter.say("sample")
+        retraining = self.retraining()
+        self._timed("sample", retraining.select)
+        return retraining
+
+    def compare(self) -> Comparison:
+        """Retrain every arm at every fraction with every seed, and summarise."""
+        retraining = self.sample()
+        self.reporter.say("compare")
+        comparison: Comparison = self._timed("compare", lambda: retraining.retrain(self.engine))
+        return comparison
+
+    def job(self, train: Corpus, test: Corpus, base: str, seed: int, folder: str | None) -> Job:
+        """Return the recipe as a job on all rows; its key names everything the result depends on."""
+        recipe = self.config.fine_tune.model_copy(update={"seed": seed})
+        key = storage.fingerprint(
+            [train.fingerprint, test.fingerprint, self.config.model.plain(), {**recipe.plain(), "workers": None}]
+        )
+        return Job(train.uri, test.uri, base, self.config.model, recipe, folder=folder, key=key)
+
+    def params(self, verb: str, **values: Value) -> dict[str, Value]:
+        """Return the parameters of one tracked run: the same names in every run, so that MLflow can compare them."""
+        recipe = self.config.fine_tune
+        common: dict[str, Value] = {
+            "verb": verb,
+            "method": None,
+            "policy": None,
+            "score": None,
+            "normalise": None,
+            "quota": None,
+            "keep_fraction": None,
+            "seed": None,
+            "n_train": None,
+            "model": self.config.model.path,
+            "epochs": recipe.epochs,
+            "batch_size": recipe.batch_size,
+            "learning_rate": recipe.learning_rate,
+            "regime": self.config.compare.regime,
+        }
+        return {key: value for key, value in {**common, **values}.items() if value is not None}
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what the report says about how it was made."""
+        train, test, table = Corpus.load(self.workspace.train), Corpus.load(self.workspace.test), self.table()
+        return {
+            "simulated": self.config.corpus.simulated is not None,
+            "versions": versions(),
+            "fingerprints": {"train": train.fingerprint, "test": test.fingerprint, "scores": table.fingerprint},
+            "rows": {
+                name: {**corpus.counts, "quarantine": corpus.quarantine}
+                for name, corpus in (("train", train), ("test", test))
+            },
+            "seconds": {name: round(value, 1) for name, value in self.durations.items()},
+            "config": self.config.plain(),
+        }
+
+    def _timed(self, step: str, work: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self.durations[step] = time.perf_counter() - began
+
+
+def check_plans(config: RunConfig) -> None:
+    """Raise ScoreError or SelectionError for scores and arms that cannot work, before anything is computed."""
+    scores = create_all(config.score.scores)
+    for arm in config.compare.arms:
+        if arm.score is not None and arm.score not in scores:
+            raise ScoreError(
+                f"the arm {arm.name!r} goes by {arm.score!r}, which is not among score.scores ({', '.join(scores)})",
+                f"add {arm.score!r} to score.scores, or choose one of those",
+            )
+        create_policy(arm, {column: score.higher_is for column, score in scores.items()})
+
+
+def check_windows(config: RunConfig, rows: int) -> None:
+    """Raise CheckpointError for a score that the planned checkpoints will not suit, before the fine-tuning."""
+    layout = plan(rows, config.fine_tune)
+    planned = [Checkpoint("", step, layout.epoch(step), 0.0) for step in layout.save_at]
+    for score in create_all(config.score.scores).values():
+        score.select(planned)
+
+
+def corpus_line(corpus: Corpus) -> str:
+    """Say in one line what a corpus holds and what was set aside."""
+    text = f"{corpus.rows:,} rows, {len(corpus.labels)} classes"
+    if corpus.counts["quarantined"]:
+        reasons = ", ".join(
+            f"{reason} ({count:,})" for reason, count in sorted(corpus.quarantine.items(), key=lambda kv: -kv[1])[:3]
+        )
+        text += f"; {corpus.counts['quarantined']:,} quarantined: {reasons}"
+    return text
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    names = ("torch", "transformers", "ray", "pyarrow", "numpy")
+    return {"raysample": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _finished_checkpoints(folder: str, key: str) -> CheckpointSet | None:
+    if not (
+        storage.exists(storage.join(folder, CHECKPOINTS_MANIFEST)) and storage.exists(storage.join(folder, EVALUATION))
+    ):
+        return None
+    trace = CheckpointSet.load(folder)
+    return trace if trace.config.get("key") == key else None
+
+
+def _need(manifest: str, what: str, verb: str) -> None:
+    if not storage.exists(manifest):
+        raise ConfigError(
+            f"there is no {what} at {manifest!r} yet", f"run `raysample {verb}` with this configuration first"
+        )

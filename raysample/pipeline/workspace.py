@@ -1,0 +1,106 @@
+"""The folder of one run: where each noun lies, whose run it is, and whether finished work may be reused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from raysample import storage
+from raysample.config import ArmConfig, RunConfig
+from raysample.errors import ConfigError
+
+# What may not change under a run's folder: everything in it was made from these. The rest may be widened and rerun.
+IDENTITY = ("corpus", "model", "fine_tune")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The layout below `output/name`; every path is a URI."""
+
+    root: str
+
+    @staticmethod
+    def of(config: RunConfig) -> Workspace:
+        """Return the workspace that a configuration names."""
+        return Workspace(storage.join(storage.absolute(config.output), config.name))
+
+    def at(self, *parts: str) -> str:
+        """Return a URI inside the workspace."""
+        return storage.join(self.root, *parts)
+
+    @property
+    def train(self) -> str:
+        """Folder of the training Corpus."""
+        return self.at("corpus", "train")
+
+    @property
+    def test(self) -> str:
+        """Folder of the test Corpus."""
+        return self.at("corpus", "test")
+
+    @property
+    def scores(self) -> str:
+        """Folder of the ScoreTable."""
+        return self.at("scores")
+
+    @property
+    def comparison(self) -> str:
+        """File with the comparison's figures."""
+        return self.at("comparison.json")
+
+    @property
+    def report(self) -> str:
+        """The HTML report."""
+        return self.at("report.html")
+
+    def checkpoints(self, seed: int) -> str:
+        """Folder of the CheckpointSet of one seed."""
+        return self.at("checkpoints", f"seed-{seed}")
+
+    def selection(self, arm: ArmConfig, fraction: float, seed: int) -> str:
+        """Folder of one Selection."""
+        return self.at("selections", cell(arm.name, fraction, seed))
+
+    def result(self, arm: str, fraction: float, seed: int) -> str:
+        """File with the outcome of one retraining."""
+        return self.at("arms", cell(arm, fraction, seed) + ".json")
+
+    def check(self, config: RunConfig) -> bool:
+        """Tell whether work of this config lies here; raises ConfigError, naming the key, if another config's does."""
+        marker = self.at("run.json")
+        if not storage.exists(marker):
+            return False
+        differing = list(_differences(storage.read_json(marker)["identity"], _identity(config)))
+        if differing:
+            key, was, now = differing[0]
+            raise ConfigError(
+                f"the run folder {self.root!r} belongs to another configuration: {key} was {was!r} and is {now!r} now",
+                "give this run another `name` or `output`, or delete the folder",
+            )
+        return True
+
+    def claim(self, config: RunConfig) -> None:
+        """Make the folder this config's own; done once its inputs proved usable, before expensive work."""
+        self.check(config)
+        storage.write_json(self.at("run.json"), {"identity": _identity(config)})
+        storage.write_text(self.at("config.yaml"), yaml.safe_dump(config.plain(), sort_keys=False))
+
+
+def cell(arm: str, fraction: float, seed: int) -> str:
+    """Return a file name for one cell of a comparison: `hard-vog-class-0.5-seed-1`."""
+    return f"{re.sub(r'[^A-Za-z0-9_.]+', '-', arm).strip('-')}-{fraction:g}-seed-{seed}"
+
+
+def _identity(config: RunConfig) -> dict[str, Any]:
+    return {section: getattr(config, section).plain() for section in IDENTITY}
+
+
+def _differences(was: Any, now: Any, key: str = "") -> Any:
+    if isinstance(was, dict) and isinstance(now, dict):
+        for name in sorted({*was, *now}):
+            yield from _differences(was.get(name), now.get(name), f"{key}.{name}" if key else name)
+    elif was != now:
+        yield key, was, now

@@ -1,0 +1,121 @@
+"""Long work shows itself: bars with rates and time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+LINE_EVERY_SECONDS = 10.0
+
+
+class Bar(Protocol):
+    """One piece of work of known size."""
+
+    def to(self, done: float, note: str = "") -> None:
+        """Report how much is done by now."""
+        ...
+
+
+class Reporter:
+    """Prints what the driver does: one line per finished step, and the advance of long steps."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True)
+
+    def say(self, text: str = "") -> None:
+        """Print a line."""
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def bar(self, title: str, total: float, unit: str) -> Iterator[Bar]:
+        """Show the advance of one piece of work; `total` and the values given to `Bar.to` are in `unit`."""
+        bar = (
+            RichBar(self.console, title, total, unit) if self.console.is_terminal else LineBar(self, title, total, unit)
+        )
+        with bar:
+            yield bar
+
+
+class SilentReporter(Reporter):
+    """Says nothing; for notebooks and tests."""
+
+    def say(self, text: str = "") -> None:
+        """Print nothing."""
+
+    @contextmanager
+    def bar(self, title: str, total: float, unit: str) -> Iterator[Bar]:
+        """Show nothing."""
+        del title, total, unit
+        yield _SilentBar()
+
+
+class _SilentBar:
+    def to(self, done: float, note: str = "") -> None:
+        del done, note
+
+
+class LineBar:
+    """Plain lines for logs: at most one every ten seconds, and one at the end."""
+
+    def __init__(self, reporter: Reporter, title: str, total: float, unit: str) -> None:
+        self.reporter, self.title, self.total, self.unit = reporter, title, total, unit
+        self.done, self.note, self.start = 0.0, "", time.monotonic()
+        self.last = self.start
+
+    def to(self, done: float, note: str = "") -> None:
+        """Report how much is done by now."""
+        self.done, self.note = done, note
+        now = time.monotonic()
+        if now - self.last >= LINE_EVERY_SECONDS:
+            self.last = now
+            self.reporter.say(self._line(now - self.start))
+
+    def _line(self, seconds: float) -> str:
+        rate = self.done / seconds if seconds > 0 else 0.0
+        left = f"{(self.total - self.done) / rate:,.0f} s left" if rate > 0 else "time left unknown"
+        note = f"  {self.note}" if self.note else ""
+        return f"  {self.title}: {self.done:,.0f}/{self.total:,.0f} {self.unit}, {rate:,.1f}/s, {left}{note}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        seconds = time.monotonic() - self.start
+        state = "done" if kind is None else "stopped"
+        self.reporter.say(f"  {self.title}: {state}, {self.done:,.0f} {self.unit} in {seconds:,.1f} s")
+
+
+class RichBar:
+    """A live bar on a terminal."""
+
+    def __init__(self, console: Console, title: str, total: float, unit: str) -> None:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(f"{unit}  {{task.fields[rate]}}  {{task.fields[note]}}"),
+            TimeRemainingColumn(),
+        )
+        self.progress = Progress(*columns, console=console)
+        self.task = self.progress.add_task(title, total=total, note="", rate="")
+        self.start = time.monotonic()
+
+    def to(self, done: float, note: str = "") -> None:
+        """Report how much is done by now."""
+        rate = done / max(time.monotonic() - self.start, 1e-9)
+        self.progress.update(self.task, completed=done, note=note, rate=f"{rate:,.0f}/s")
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.progress.stop()

@@ -1,0 +1,111 @@
+"""Which rows the page shows as the hardest, the easiest and the suspected mislabelled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysample.report.words import clean
+from raysample.table import BASE_COLUMNS, ScoreTable
+
+TEXT_LIMIT = 320
+SUSPECT_SCORES = ("loss", "mean_loss", "confidence", "mean_confidence", "aum", "el2n")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one group of examples is chosen: by the `highest` or lowest values of one column."""
+
+    title: str
+    column: str
+    highest: bool
+    note: str
+
+    @property
+    def words(self) -> str:
+        """The rule as the page states it."""
+        return f"{'Highest' if self.highest else 'Lowest'} {clean(self.column)}. {self.note}"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of the page: identity, label, token count, the value of every score, and the text where allowed."""
+
+    row_id: str
+    label: str
+    tokens: int
+    scores: tuple[str, ...]
+    text: str | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """A titled list of examples and the rule that chose them."""
+
+    title: str
+    rule: str
+    rows: tuple[Example, ...]
+
+
+def is_harder_up(table: ScoreTable, column: str) -> bool:
+    """Tell whether higher values of a column mean harder rows (the default where its score does not say)."""
+    return bool(table.scores[column].get("higher_is", "harder") == "harder")
+
+
+def rules(table: ScoreTable) -> tuple[Rule, ...]:
+    """Return the rules for hardest, easiest and suspected rows.
+
+    Suspects come from the mean loss, else the confidence, else the margin, else EL2N, whichever the table has first
+    (a doubted label has a high loss), or from its first column. Hardest and easiest use the first *other* column, so
+    that the lists say different things where the table allows it.
+    """
+    if not table.columns:
+        return ()
+    kinds = {str(table.scores[c].get("name", c)): c for c in reversed(table.columns)}
+    kinds |= {c: c for c in table.columns}
+    suspect = next((kinds[name] for name in SUSPECT_SCORES if name in kinds), table.columns[0])
+    main = next((c for c in table.columns if c != suspect), suspect)
+    up = is_harder_up(table, main)
+    doubt = "The model doubts these labels most: worth a look before training again, no proof that they are wrong."
+    return (
+        Rule("Hardest", main, up, "Rows this score finds most difficult."),
+        Rule("Easiest", main, not up, "Rows this score finds least informative."),
+        Rule("Suspected mislabelled", suspect, is_harder_up(table, suspect), doubt),
+    )
+
+
+def chosen(data: pa.Table, rule: Rule, examples: int) -> pa.Table:
+    """Return the rows a rule chooses, first first; ties are broken by row id, values that are not finite left out."""
+    usable = data.filter(pc.is_finite(data[rule.column]))
+    keys = [(rule.column, "descending" if rule.highest else "ascending"), ("row_id", "ascending")]
+    return usable.take(pc.select_k_unstable(usable, min(examples, usable.num_rows), keys))
+
+
+def example_rows(table: ScoreTable, examples: int) -> list[str]:
+    """Return the ids of the rows whose texts the page can show, each once, so that just those are looked up."""
+    wanted = [rule.column for rule in rules(table)]
+    data = pa.concat_tables(table.read(tuple(dict.fromkeys(wanted)))) if wanted and table.parts else None
+    if data is None:
+        return []
+    found = [row for rule in rules(table) for row in chosen(data, rule, examples)["row_id"].to_pylist()]
+    return list(dict.fromkeys(found))
+
+
+def groups(table: ScoreTable, data: pa.Table, texts: Mapping[str, str] | None, examples: int) -> tuple[Group, ...]:
+    """Build the three groups of examples from the whole table in memory; `texts` None shows no text."""
+    found = []
+    for rule in rules(table):
+        rows = chosen(data, rule, examples).to_pylist()
+        found.append(Group(rule.title, rule.words, tuple(_example(table, row, texts) for row in rows)))
+    return tuple(found)
+
+
+def _example(table: ScoreTable, row: Mapping[str, Any], texts: Mapping[str, str] | None) -> Example:
+    row_id, label, tokens = (row[name] for name in BASE_COLUMNS)
+    text = None if texts is None else clean(texts.get(row_id, "(text not found)"), TEXT_LIMIT)
+    scores = tuple(f"{row[column]:.4g}" for column in table.columns)
+    return Example(clean(row_id, 80), clean(table.labels[label], 80), tokens, scores, text)

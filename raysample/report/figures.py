@@ -1,0 +1,284 @@
+"""The page's figures: matplotlib through its object interface, as SVG that takes its ink from the page around it.
+
+Text stays text (a class name in any script is drawn by the reader's fonts), the ink is `currentColor`, and every id
+carries the figure's name, so that several figures live in one page, in light and dark, without disturbing each other.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+from raysample.experiment import FULL, RANDOM, STRATIFIED, ArmSummary, Comparison
+from raysample.report.tables import Floats, fractions
+from raysample.report.words import clean, share
+
+Metric = Literal["accuracy", "macro_f1"]
+TITLES: dict[Metric, str] = {"accuracy": "Accuracy", "macro_f1": "Macro-F1"}
+
+# Stand-ins that matplotlib draws with and the page replaces by its own, light or dark, colours.
+_INK, _RULE = "#0a0b0c", "#0d0e0f"
+# Mid-tones with at least 3:1 against white and against the dark page, apart for colour-blind eyes; markers differ too.
+_GREY, _SAND = "#7d848c", "#98836a"
+_COLOURS = ("#2f7bd1", "#d55e00", "#10916a", "#b65799", "#a07a00", "#6f6bd0", "#1b8fa3", "#c4476b")
+_MARKERS = "osD^vPX*"
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "raysample",
+    "text.parse_math": False,
+    "text.usetex": False,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "grid.color": _RULE,
+    "grid.linewidth": 0.7,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
+}
+
+RIDGE_CLASSES = 12
+_BINS = 48
+_MIN_ROWS = 5
+
+
+def curves(comparison: Comparison, metric: Metric) -> Markup:
+    """Draw a metric against the fraction kept, or by arm where there is only one fraction; bars are ± one deviation."""
+    with mpl.rc_context(_STYLE):
+        one = len(fractions(comparison)) == 1
+        figure = _by_arm(comparison, metric) if one else _by_fraction(comparison, metric)
+        what = f"{TITLES[metric]} {'by arm' if one else 'against the fraction kept'}"
+        return _svg(figure, f"curve-{metric}", what)
+
+
+def _looks(comparison: Comparison) -> dict[str, tuple[str, str]]:
+    arms = dict.fromkeys(s.arm for s in comparison.summaries)
+    looks = {FULL: (_INK, "s"), RANDOM: (_GREY, "o"), STRATIFIED: (_SAND, "D")}
+    others = [arm for arm in arms if arm not in looks]
+    cycle = {arm: (_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]) for i, arm in enumerate(others)}
+    return looks | cycle
+
+
+def _values(summary: ArmSummary, metric: Metric) -> tuple[float, float]:
+    mean, deviation = getattr(summary, metric)
+    return 100 * mean, 0.0 if math.isnan(deviation) else 100 * deviation
+
+
+def _by_arm(comparison: Comparison, metric: Metric) -> Figure:
+    arms = [s for s in comparison.summaries if s.arm != FULL]
+    figure = Figure(figsize=(4.3, 0.75 + 0.3 * len(arms)))
+    axes = figure.add_subplot()
+    looks = _looks(comparison)
+    for y, summary in enumerate(arms):
+        mean, deviation = _values(summary, metric)
+        colour, marker = looks[summary.arm]
+        seeds = [
+            100 * r.metrics[metric] for r in comparison.runs if (r.arm, r.fraction) == (summary.arm, summary.fraction)
+        ]
+        axes.plot(seeds, [y] * len(seeds), "o", color=colour, alpha=0.45, markersize=3.5, markeredgewidth=0)
+        axes.errorbar(mean, y, xerr=deviation or None, color=colour, marker=marker, markersize=6.5, capsize=3)
+        if summary.arm == RANDOM:
+            axes.axvline(mean, color=colour, linestyle="--", linewidth=0.9, zorder=0)
+    _full_band(axes, comparison, metric, upright=True)
+    axes.set_yticks(range(len(arms)), [clean(s.arm, 36) for s in arms])
+    axes.set_ylim(len(arms) - 0.5, -0.6)
+    axes.set_xlabel(f"{TITLES[metric]} in %, {share(arms[0].fraction)} kept")
+    axes.set_title(f"{TITLES[metric]} by arm", pad=16)
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def _full_band(axes: Any, comparison: Comparison, metric: Metric, *, upright: bool) -> float | None:
+    full = next((s for s in comparison.summaries if s.arm == FULL), None)
+    if full is None:
+        return None
+    mean, deviation = _values(full, metric)
+    (axes.axvline if upright else axes.axhline)(mean, color=_INK, linewidth=1.2, zorder=0)
+    span = axes.axvspan if upright else axes.axhspan
+    span(mean - deviation, mean + deviation, color=_INK, alpha=0.12, linewidth=0, zorder=0)
+    if upright:
+        axes.annotate(
+            "all data", (mean, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center"
+        )
+    return mean
+
+
+def _by_fraction(comparison: Comparison, metric: Metric) -> Figure:
+    figure = Figure(figsize=(4.4, 3.3))
+    axes = figure.add_subplot()
+    kept = sorted(fractions(comparison))
+    arms = list(dict.fromkeys(s.arm for s in comparison.summaries if s.arm != FULL))
+    nudge = 0.012 * (kept[-1] - kept[0])
+    ends = []
+    for i, arm in enumerate(arms):
+        shift = nudge * (i - (len(arms) - 1) / 2)
+        ends.append((clean(arm, 36), *_line(axes, comparison, metric, arm, shift)))
+    full = _full_band(axes, comparison, metric, upright=False)
+    if full is not None:
+        ends.append(("all data", _INK, kept[-1], full))
+    axes.set_xticks(kept, [share(f) for f in kept])
+    axes.set_xlabel("share of the training rows kept")
+    axes.set_title(f"{TITLES[metric]} in %")
+    axes.grid(axis="y")
+    _label_ends(axes, ends)
+    return figure
+
+
+def _line(axes: Any, comparison: Comparison, metric: Metric, arm: str, shift: float) -> tuple[str, float, float]:
+    cells = sorted((s for s in comparison.summaries if s.arm == arm), key=lambda s: s.fraction)
+    colour, marker = _looks(comparison)[arm]
+    xs = [s.fraction + shift for s in cells]
+    means, deviations = zip(*(_values(s, metric) for s in cells), strict=True)
+    dashes = "--" if arm in (RANDOM, STRATIFIED) else "-"
+    axes.errorbar(
+        xs,
+        means,
+        yerr=deviations,
+        color=colour,
+        marker=marker,
+        linestyle=dashes,
+        markersize=4.5,
+        linewidth=1.4,
+        capsize=2.5,
+    )
+    return colour, xs[-1], means[-1]
+
+
+def _label_ends(axes: Any, ends: list[tuple[str, str, float, float]]) -> None:
+    """Write each line's name right of its end; names that would overlap are moved apart.
+
+    A line of the arm's colour leads to each name; the names themselves are in ink, for contrast.
+    """
+    low, high = axes.get_ylim()
+    ends = sorted(ends, key=lambda end: end[3])
+    gap = 0.058 * (high - low)
+    places = spread_apart([end[3] for end in ends], gap)
+    for (name, colour, x, y), place in zip(ends, places, strict=True):
+        axes.annotate(
+            name,
+            (x, y),
+            (1.04, place),
+            textcoords=("axes fraction", "data"),
+            color=_INK,
+            va="center",
+            fontsize=8.5,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 1.2, "shrinkA": 1, "shrinkB": 3},
+        )
+    axes.set_ylim(low, high)
+
+
+def spread_apart(values: Sequence[float], gap: float) -> list[float]:
+    """Move rising values as little as needed to be `gap` apart: runs that touch share their mean displacement."""
+    blocks: list[list[float]] = []
+    for value in values:
+        blocks.append([value])
+        while len(blocks) > 1 and _edge(blocks[-1], gap, -1) < _edge(blocks[-2], gap, 1):
+            last = blocks.pop()
+            blocks[-1] += last
+    return [math.fsum(b) / len(b) + gap * (i - (len(b) - 1) / 2) for b in blocks for i in range(len(b))]
+
+
+def _edge(block: list[float], gap: float, side: int) -> float:
+    return math.fsum(block) / len(block) + side * gap * len(block) / 2
+
+
+def ridges(column: str, values: Floats, classes: Floats, labels: Sequence[str]) -> Markup:
+    """Draw the distribution of one score: all rows, then the chosen classes by falling median.
+
+    Each ridge is a histogram (48 bins, or one per count) scaled to its own peak, with the median (tick) and the middle
+    half (bar). The axis spans the 0.5 % to 99.5 % quantiles of all rows; rows outside count in the outermost bin.
+    """
+    groups = _ridge_groups(values, classes, labels)
+    edges = ridge_edges(values)
+    low, high = float(edges[0]), float(edges[-1])
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(3.7, 0.6 + 0.27 * len(groups)))
+        axes = figure.add_subplot()
+        for y, (_, rows) in enumerate(groups):
+            _ridge(axes, rows, y, edges, _INK if y == 0 else _COLOURS[0])
+        axes.set_yticks(range(len(groups)), [f"{name} ({len(rows):,})" for name, rows in groups])
+        axes.set_ylim(len(groups) - 0.5, -1.0)
+        axes.set_xlim(low, high)
+        axes.set_title(clean(column, 40))
+        axes.tick_params(axis="y", length=0, labelsize=8)
+        return _svg(figure, f"ridge-{column}", f"Distribution of {clean(column)} by class")
+
+
+def ridge_edges(values: Floats) -> Floats:
+    """Return the bin edges of a ridge: one bin per count where the values are few whole numbers, else 48 equal ones."""
+    low, high = (float(q) for q in np.quantile(values, [0.005, 0.995]))
+    if np.all(values == np.round(values)) and round(high) - round(low) < _BINS:
+        return np.arange(round(low), round(high) + 2, dtype=np.float64) - 0.5
+    return np.linspace(low, high if high > low else low + 1.0, _BINS + 1, dtype=np.float64)
+
+
+def _ridge(axes: Any, rows: Floats, y: float, edges: Floats, colour: str) -> None:
+    span = (float(edges[0]), float(edges[-1]))
+    counts, _ = np.histogram(np.clip(rows, *span), bins=edges)
+    heights = y + 0.3 - 1.05 * counts / max(counts.max(), 1)
+    axes.stairs(heights, edges, baseline=y + 0.3, fill=True, color=colour, alpha=0.4, linewidth=0)
+    lower, median, upper = np.clip(np.quantile(rows, [0.25, 0.5, 0.75]), *span)
+    axes.plot([lower, upper], [y + 0.3] * 2, color=colour, linewidth=2.2, solid_capstyle="butt", clip_on=False)
+    axes.plot([median] * 2, [y + 0.02, y + 0.42], color=_INK, linewidth=1.3, solid_capstyle="butt", clip_on=False)
+
+
+def _ridge_groups(values: Floats, classes: Floats, labels: Sequence[str]) -> list[tuple[str, Floats]]:
+    order = np.argsort(classes, kind="stable")
+    found, starts = np.unique(classes[order], return_index=True)
+    parts = dict(zip((int(c) for c in found), np.split(values[order], starts[1:]), strict=True))
+    medians = {c: float(np.median(rows)) for c, rows in parts.items()}
+    shown = ridge_classes({c: len(rows) for c, rows in parts.items()}, medians)
+    return [("all rows", values), *[(clean(labels[c], 30), parts[c]) for c in sorted(shown, key=lambda c: -medians[c])]]
+
+
+def ridge_classes(counts: dict[int, int], medians: dict[int, float], limit: int = RIDGE_CLASSES) -> list[int]:
+    """Choose at most `limit` classes: the most frequent half, then those of highest and lowest median (≥ 5 rows)."""
+    by_size = sorted(counts, key=lambda c: (-counts[c], c))
+    if len(by_size) <= limit:
+        return by_size
+    chosen = by_size[: limit // 2]
+    rest = sorted((c for c in by_size[limit // 2 :] if counts[c] >= _MIN_ROWS), key=lambda c: (medians[c], c))
+    left = limit - len(chosen)
+    return list(dict.fromkeys(chosen + rest[: left // 2] + rest[::-1][: left - left // 2]))
+
+
+def _svg(figure: Figure, name: str, description: str) -> Markup:
+    stream = io.StringIO()
+    with warnings.catch_warnings():
+        # The reader's fonts draw the text; that matplotlib's own font lacks a sign only makes its width an estimate.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        figure.savefig(stream, format="svg", bbox_inches="tight", pad_inches=0.05, metadata={"Date": None})
+    prefix = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return Markup(embedded(stream.getvalue(), prefix, description))  # noqa: S704 - matplotlib escapes the names in it
+
+
+def embedded(document: str, prefix: str, description: str) -> str:
+    """Turn an SVG document into an element of a page: no prolog, metadata or style sheet, own ids, the page's ink."""
+    svg = document[document.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<style.*?</style>\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}-", svg)
+    svg = svg.replace(_INK, "currentColor").replace(_RULE, "var(--rule)")
+    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    assert found is not None
+    width = float(found[1]) * 4 / 3
+    start = f'<svg role="img" aria-label="{escape(description)}" style="width:{width:.0f}px" '
+    return start + f'viewBox="{found[0][9:-1]}" xmlns="http://www.w3.org/2000/svg">' + svg[svg.index(">") + 1 :]

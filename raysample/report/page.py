@@ -1,0 +1,185 @@
+"""The page: what goes into the template, and writing it whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any
+
+import jinja2
+import numpy as np
+import pyarrow as pa
+import yaml
+from markupsafe import Markup
+
+from raysample import storage
+from raysample.experiment import Comparison
+from raysample.report import examples as chosen_examples
+from raysample.report import figures, tables
+from raysample.report.words import clean, duration, headline, share
+from raysample.table import ScoreTable, schema
+
+_TEMPLATE = "page.html.j2"
+_LENGTH_WARNING = 0.5
+
+
+def write(
+    path: str,
+    *,
+    title: str,
+    comparison: Comparison,
+    table: ScoreTable,
+    texts: Mapping[str, str] | None,
+    provenance: Mapping[str, Any],
+    examples: int = 8,
+) -> str:
+    """Render the report and write it to `path` whole or not at all; return `path`.
+
+    Raises:
+        StorageError: the place cannot be written.
+    """
+    page = render(
+        title=title, comparison=comparison, table=table, texts=texts, provenance=provenance, examples=examples
+    )
+    storage.write_text(path, page)
+    return path
+
+
+def render(
+    *,
+    title: str,
+    comparison: Comparison,
+    table: ScoreTable,
+    texts: Mapping[str, str] | None,
+    provenance: Mapping[str, Any],
+    examples: int = 8,
+) -> str:
+    """Return the report as one HTML page without scripts or outside parts; equal input gives equal bytes.
+
+    Args:
+        title: the page's heading.
+        comparison: what the arms achieved.
+        table: the scores that the arms chose by.
+        texts: row id -> text of the example rows (`example_rows` names them); None shows no corpus text at all.
+        provenance: nested plain data. `config` is shown as YAML, a true `simulated` as a badge; every other key
+            (versions, corpus, fingerprints, durations, ...) becomes a table under its own name.
+        examples: rows per list of examples.
+    """
+    data = table.to_arrow() if table.parts else schema(table.columns).empty_table()
+    context = {
+        "title": clean(title),
+        "simulated": bool(provenance.get("simulated", False)),
+        "headline": headline(comparison),
+        "comparison": comparison,
+        "confidence": share(comparison.confidence),
+        "results": tables.results(comparison),
+        "seeds": tables.seeds(comparison),
+        "warnings": [clean(warning) for warning in comparison.warnings],
+        "curves": _curves(comparison),
+        "one_fraction": len(tables.fractions(comparison)) == 1,
+        "shares": tables.share_tables(comparison),
+        "shown_classes": len(tables.share_classes(comparison)),
+        "recalls": tables.recall_tables(comparison),
+        "untested": tables.untested_classes(comparison),
+        "ridges": _ridges(table, data),
+        "ridge_limit": figures.RIDGE_CLASSES,
+        "directions": {clean(c): chosen_examples.is_harder_up(table, c) for c in table.columns},
+        "rows": data.num_rows,
+        **_correlations(table, data),
+        "columns": [clean(column) for column in table.columns],
+        "groups": chosen_examples.groups(table, data, texts, examples) if data.num_rows else (),
+        "has_text": texts is not None,
+        "config": _yaml(provenance.get("config")),
+        "made": _made(table, provenance),
+    }
+    return _template().render(context)
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["breaks"] = breakable
+    source = resources.files("raysample.report").joinpath(_TEMPLATE).read_text(encoding="utf-8")
+    return environment.from_string(source)
+
+
+def breakable(name: str) -> Markup:
+    """Return an escaped name that may wrap after its punctuation, so that long names keep tables narrow."""
+    return Markup("<wbr>").join(re.split(r"(?<=[(|,._/-])(?=\w)", name))
+
+
+def _curves(comparison: Comparison) -> list[Any]:
+    if not tables.fractions(comparison):
+        return []
+    return [figures.curves(comparison, metric) for metric in figures.TITLES]
+
+
+def _ridges(table: ScoreTable, data: pa.Table) -> list[Any]:
+    labels = data["label"].to_numpy()
+    found = []
+    for column in table.columns:
+        values = data[column].to_numpy().astype(np.float64)
+        usable = np.isfinite(values)
+        if usable.any():
+            found.append(figures.ridges(column, values[usable], labels[usable], table.labels))
+    return found
+
+
+def _correlations(table: ScoreTable, data: pa.Table) -> dict[str, Any]:
+    """Rank correlations between the scores and with the token count, and the scores that mostly measure length."""
+    if data.num_rows < 3 or not table.columns:
+        return {"correlations": None, "lengthy": []}
+    names = [*table.columns, "tokens"]
+    rho = tables.spearman([data[name].to_numpy().astype(np.float64) for name in names])
+    lengthy = [clean(n) for n, r in zip(table.columns, rho[-1], strict=False) if abs(r) >= _LENGTH_WARNING]
+    return {"correlations": tables.correlation_table(names, rho), "lengthy": lengthy}
+
+
+def _made(table: ScoreTable, provenance: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return titled key-value tables: what the provenance holds besides the config, then what the score table knows."""
+    sections = {key: value for key, value in provenance.items() if key not in ("config", "simulated")}
+    known = {
+        "rows": dict(table.counts),
+        "fingerprint": table.fingerprint,
+        "of corpus": table.corpus,
+        "of checkpoints": table.checkpoints,
+        "made by": table.made_by,
+        **table.scores,
+    }
+    named = [(clean(str(key).replace("_", " ")), list(_flat(value, (str(key),)))) for key, value in sections.items()]
+    return [*named, ("score table", list(_flat(known, ("score table",))))]
+
+
+def _flat(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, (*path, str(key)))
+        return
+    name = " · ".join(clean(part) for part in path[1:]) or clean(path[0])
+    yield name, _shown(value, timed=any("duration" in part or part.endswith("seconds") for part in path))
+
+
+def _shown(value: Any, *, timed: bool) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, int | float) and timed:
+        return duration(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(inner, timed=timed) for inner in value) or "none"
+    return "none" if isinstance(value, Mapping) else _without_passwords(clean(str(value)))
+
+
+def _yaml(config: Any) -> str:
+    if config is None:
+        return ""
+    return _without_passwords(yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100))
+
+
+def _without_passwords(text: str) -> str:
+    return re.sub(r"(://)[^/@\s:]+:[^/@\s]+@", r"\g<1>…@", text)

@@ -1,0 +1,211 @@
+"""`sample`: apply an arm to a score table and write the Selection, part by part beside the table's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysample import storage
+from raysample.config import ArmConfig
+from raysample.errors import SelectionError
+from raysample.numerics.radix import splitmix64
+from raysample.policies import create
+from raysample.policies.base import Rows
+from raysample.selection.engine import Judgement, Parts, Plan, Threshold, select
+from raysample.selection.result import FOLDER, KEPT, MANIFEST, PRUNED, SCHEMA, Selection
+from raysample.table import ScoreTable
+
+BLOCK_ROWS = 1 << 18
+IN_MEMORY_ROWS = 1 << 22  # tables up to this size are read once for all counting passes
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one written part adds to the manifest: rows, kept rows per class, and the digest of the kept identities."""
+
+    rows: int
+    kept: tuple[int, ...]
+    digest: int
+
+
+def sample(
+    table: ScoreTable,
+    arm: ArmConfig,
+    uri: str,
+    *,
+    fraction: float | None = None,
+    count: int | None = None,
+    seed: int = 0,
+) -> Selection:
+    """Choose rows of a score table and write the choice into folder `uri`.
+
+    Args:
+        table: the scores; policies without a score need only its ids and labels.
+        arm: policy, score, normalisation and quota.
+        uri: the folder; a selection already there is replaced.
+        fraction: share of rows to keep, in (0, 1): round(fraction * rows) of them. Give this or `count`.
+        count: rows to keep.
+        seed: of ties and lots.
+
+    Raises:
+        ScoreError: the table has no such score.
+        SelectionError: the arm, the budget or the scores do not allow a selection.
+    """
+    budget = asked_budget(fraction, count)
+    if arm.score is not None:
+        next(table.read((arm.score,)), None)  # names the missing column before anything is counted
+    policy = create(arm, {name: spec["higher_is"] for name, spec in table.scores.items()})
+    plan = select(counting_parts(table, policy.columns), policy, budget, seed)
+    check_whole(plan, table)
+    begin(uri)
+    written = [
+        write_part(part, plan, arm, table.labels, part_uri(uri, number))
+        for number, part in enumerate(table.read(policy.columns))
+    ]
+    return finish(table, arm, plan, uri, written, fraction)
+
+
+def asked_budget(fraction: float | None, count: int | None) -> float:
+    """Return the one budget that was given: a fraction (float) or a count (int); raises SelectionError otherwise."""
+    if (fraction is None) == (count is None):
+        raise SelectionError(
+            f"a budget is a fraction or a count, got fraction={fraction!r} and count={count!r}", "give exactly one"
+        )
+    if count is not None:
+        return count
+    assert fraction is not None
+    return fraction if isinstance(fraction, bool) else float(fraction)
+
+
+def counting_parts(table: ScoreTable, columns: tuple[str, ...]) -> Parts:
+    """Return the rows for the counting passes, in blocks; held in memory for all passes where the table is small."""
+    if table.counts["scored"] > IN_MEMORY_ROWS:
+        return lambda: _blocks(table, columns)
+    held = list(_blocks(table, columns))
+    return lambda: held
+
+
+def _blocks(table: ScoreTable, columns: tuple[str, ...]) -> Iterator[Rows]:
+    pending: list[pa.Table] = []
+    for part in table.read(columns):
+        pending.append(part)
+        if sum(t.num_rows for t in pending) >= BLOCK_ROWS:
+            yield Rows.from_arrow(pa.concat_tables(pending), columns)
+            pending = []
+    if pending:
+        yield Rows.from_arrow(pa.concat_tables(pending), columns)
+
+
+def check_whole(plan: Plan, table: ScoreTable) -> None:
+    """Raise SelectionError unless the plan saw the rows and classes that the table's manifest promises."""
+    if plan.rows != table.counts["scored"]:
+        raise SelectionError(
+            f"the score table {table.uri!r} promises {table.counts['scored']:,} rows, its parts hold {plan.rows:,}",
+            "its files were changed after scoring; score again",
+        )
+    if len(plan.class_counts) > len(table.labels):
+        raise SelectionError(
+            f"the score table {table.uri!r} has {len(table.labels)} classes, its rows name {len(plan.class_counts)}",
+            "its files were changed after scoring; score again",
+        )
+
+
+def begin(uri: str) -> None:
+    """Make folder `uri` ready: a selection that lies there is taken away, its manifest first."""
+    storage.remove(storage.join(uri, MANIFEST))
+    storage.remove(storage.join(uri, FOLDER))
+
+
+def part_uri(uri: str, number: int) -> str:
+    """Return where part `number` lies, as the score table's part of that number."""
+    return storage.join(uri, FOLDER, f"part-{number:05d}.parquet")
+
+
+def write_part(part: pa.Table, plan: Plan, arm: ArmConfig, labels: Sequence[str], uri: str) -> Written:
+    """Judge one part of a score table and write its decisions; a pure function of its arguments, may be repeated."""
+    rows = Rows.from_arrow(part, plan.policy.columns)
+    judged = plan.judge(rows)
+    storage.write_parquet(uri, decisions(rows, judged, plan.thresholds(labels), arm.name))
+    kept = np.bincount(rows.label[judged.kept], minlength=len(labels))
+    digest = int(splitmix64(rows.identity[judged.kept]).sum(dtype=np.uint64))
+    return Written(len(rows), tuple(kept.tolist()), digest)
+
+
+def decisions(rows: Rows, judged: Judgement, thresholds: Sequence[Threshold], name: str) -> pa.Table:
+    """Return the decisions of some rows in the schema of a Selection; kept rows weigh 1, pruned ones 0."""
+    kept = pa.array(judged.kept)
+    columns = {
+        "row_id": rows.row_id,
+        "label": rows.label,
+        "decision": pc.if_else(kept, KEPT, PRUNED),
+        "weight": judged.kept.astype(np.float32),
+        "stratum": judged.stratum.astype(np.int32),
+        "key": judged.key,
+        "reason": _reasons(judged, thresholds, name),
+    }
+    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in SCHEMA}, schema=SCHEMA)
+
+
+def _reasons(judged: Judgement, thresholds: Sequence[Threshold], name: str) -> pa.Array:
+    """Build `hard(vog): key 1.73 >= threshold 0.42 in stratum 'all'` for every row, column-wise."""
+    stratum = pa.array(judged.stratum)
+    edge = np.array([np.nan if t.key is None else t.key for t in thresholds], np.float32)[judged.stratum]
+    by_lot = (judged.key == edge) & np.array([bool(t.tie) for t in thresholds])[judged.stratum]
+    case = pa.array(np.where(judged.kept, 0, 1) + np.where(by_lot, 2, 0))
+    relation = pa.array([" >= ", " < ", " = ", " = "]).take(case)
+    tie = pa.array(["", "", " (tie kept by lot)", " (tie pruned by lot)"]).take(case)
+    text = [f"threshold {np.float32(t.key)} in stratum {t.name!r}" if t.key is not None else None for t in thresholds]
+    against = pa.array(text, pa.string()).take(stratum)
+    key = pc.cast(pa.array(judged.key), pa.string())
+    compared = pc.binary_join_element_wise(f"{name}: key ", key, relation, against, tie, "")
+    flat = pa.array([f"{name}: {_all_or_nothing(t)}" for t in thresholds], pa.string()).take(stratum)
+    return pc.if_else(pc.is_null(against), flat, compared)
+
+
+def _all_or_nothing(threshold: Threshold) -> str:
+    what = "all" if threshold.kept else "none"
+    return f"{what} of the {threshold.rows} rows of stratum {threshold.name!r} kept"
+
+
+def finish(
+    table: ScoreTable, arm: ArmConfig, plan: Plan, uri: str, written: Sequence[Written], fraction: float | None
+) -> Selection:
+    """Check what the parts hold and write the manifest. `written` is in part order.
+
+    Raises SelectionError when the parts do not add up to the plan.
+    """
+    kept = _column_sums([part.kept for part in written], len(table.labels))
+    if sum(kept) != plan.budget or sum(part.rows for part in written) != plan.rows:
+        raise SelectionError(
+            f"{sum(kept):,} rows were kept where the plan has {plan.budget:,}",
+            "the score table changed while it was read; sample again",
+        )
+    quarantined = table.counts["quarantined"]
+    pruned = plan.rows - plan.budget
+    return Selection(
+        uri=uri,
+        parts=tuple(f"{FOLDER}/part-{number:05d}.parquet" for number in range(len(written))),
+        arm=arm.plain(),
+        fraction=fraction,
+        seed=plan.facts.seed,
+        counts={"in": plan.rows + quarantined, KEPT: plan.budget, PRUNED: pruned, "quarantined": quarantined},
+        class_counts=_column_sums([plan.class_counts], len(table.labels)),
+        kept_class_counts=kept,
+        thresholds=tuple(asdict(threshold) for threshold in plan.thresholds(table.labels)),
+        labels=table.labels,
+        corpus=table.corpus,
+        scores=table.fingerprint if plan.policy.columns else None,
+        digest=f"{sum(part.digest for part in written) % 2**64:016x}",
+    ).save()
+
+
+def _column_sums(rows: Iterable[Sequence[int]], width: int) -> tuple[int, ...]:
+    total: npt.NDArray[np.int64] = np.zeros(width, np.int64)
+    for row in rows:
+        total[: len(row)] += np.asarray(row, dtype=np.int64)
+    return tuple(total.tolist())

@@ -1,0 +1,140 @@
+"""The loop of scoring: one block of examples x checkpoints x scores -> columns of floats, in row order.
+
+Every checkpoint visits the same mini-batches, once, whatever the number of scores. A score's state lives as long as its
+mini-batch is worked on, and never leaves this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from raysample.artifacts import Artifacts, Need, collect, join
+from raysample.checkpoints import Checkpoint
+from raysample.errors import ScoreError
+from raysample.numerics.batches import token_batches
+from raysample.scores import Score
+
+if TYPE_CHECKING:
+    from raysample.model import Encoded
+
+Models = Sequence[nn.Module] | Callable[[int], nn.Module]
+Pad = Callable[[NDArray[np.int64]], dict[str, Tensor]]
+
+
+def score_block(
+    models: Models,
+    checkpoints: Sequence[Checkpoint],
+    encoded: Encoded,
+    labels: NDArray[np.integer[Any]],
+    scores: Mapping[str, Score[Any]],
+    *,
+    pad: Pad,
+    batch_tokens: int,
+    device: str = "cpu",
+    autocast: torch.dtype | None = None,
+) -> dict[str, NDArray[np.float32]]:
+    """Score a block of examples at the checkpoints of one run.
+
+    With a sequence of models (all resident on the device) one mini-batch at a time goes through all of them, and only
+    its state is alive. With a function that fetches a model, each checkpoint is fetched once and the states of the
+    whole block are alive. The numbers are the same.
+
+    Args:
+        models: one per checkpoint in the same order, or a function from a checkpoint's position to its model.
+        checkpoints: of the run, in training order.
+        encoded: the examples' tokens; `lengths` decides the mini-batches.
+        labels: [rows] gold labels.
+        scores: column -> score.
+        pad: makes one padded mini-batch of the given row positions.
+        batch_tokens: budget of a mini-batch, rows x longest row; one row at least. Where the device has too little
+            memory for it, the mini-batch is halved.
+        device: where the models are.
+        autocast: lower precision of forward and backward; None for that of the models.
+
+    Returns:
+        column -> float32 [rows], in row order. A value that is not finite is NaN: the caller decides what becomes of
+        the row.
+
+    Raises:
+        CheckpointError: a score finds too few checkpoints in its window.
+        UnsupportedModelError: the models have no exact gradient rule for a score.
+        ScoreError: a label is not among the models' classes, or the arguments do not fit each other.
+    """
+    if not len(labels) == len(encoded.lengths) or (isinstance(models, Sequence) and len(models) != len(checkpoints)):
+        raise ScoreError(
+            f"{len(labels)} labels for {len(encoded.lengths)} examples at {len(checkpoints)} checkpoints do not fit",
+            "give one label per example and one model per checkpoint, in the same order",
+        )
+    used = {column: frozenset(score.select(checkpoints)) for column, score in scores.items()}
+    columns = {column: np.full(len(labels), np.nan, np.float32) for column in scores}
+    states: dict[int, dict[str, Any]] = {}
+    batches = list(token_batches(encoded.lengths, batch_tokens))
+    order = sorted(frozenset[int]().union(*used.values()))
+    for at, batch, model in _visits(models, order, len(batches)):
+        rows = batches[batch]
+        state = states.setdefault(batch, {column: score.init() for column, score in scores.items()})
+        here = {column: score for column, score in scores.items() if at in used[column]}
+        inputs = {name: value.to(device) for name, value in pad(rows).items()}
+        seen = _visit(
+            model, inputs, torch.from_numpy(labels[rows]).long().to(device), _Wish.of(here.values()), autocast
+        )
+        state.update({column: score.fold(state[column], seen, checkpoints[at]) for column, score in here.items()})
+        if at == order[-1]:
+            for column, value in states.pop(batch).items():
+                columns[column][rows] = _finite(scores[column].value(value))
+    return columns
+
+
+def _visits(models: Models, order: Sequence[int], batches: int) -> Iterator[tuple[int, int, nn.Module]]:
+    """Yield (checkpoint, mini-batch, model): mini-batch by mini-batch with resident models, else model by model."""
+    if isinstance(models, Sequence):
+        yield from ((at, batch, models[at]) for batch in range(batches) for at in order)
+        return
+    for at in order:
+        model = models(at)
+        yield from ((at, batch, model) for batch in range(batches))
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What the scores that look at one checkpoint need together."""
+
+    needs: Need
+    objectives: frozenset[str]
+
+    @staticmethod
+    def of(scores: Iterable[Score[Any]]) -> _Wish:
+        needs, objectives = Need.LOGITS, frozenset[str]()
+        for score in scores:
+            needs, objectives = needs | score.needs, objectives | score.objectives
+        return _Wish(needs, objectives)
+
+
+def _visit(
+    model: nn.Module, inputs: dict[str, Tensor], labels: Tensor, wish: _Wish, autocast: torch.dtype | None
+) -> Artifacts:
+    """Collect what is wished for; out of memory, from both halves of the mini-batch apart, padded as it is."""
+    try:
+        return collect(model, inputs, labels, wish.needs, wish.objectives, autocast=autocast)
+    except torch.OutOfMemoryError:
+        if len(labels) == 1:
+            raise
+    # Outside the handler: the traceback would keep the tensors of the failed visit alive.
+    half = len(labels) // 2
+    parts = [
+        _visit(model, {name: value[cut] for name, value in inputs.items()}, labels[cut], wish, autocast)
+        for cut in (slice(None, half), slice(half, None))
+    ]
+    return join(parts)
+
+
+def _finite(values: Tensor) -> NDArray[np.float32]:
+    found = values.float().cpu().numpy()
+    return np.where(np.isfinite(found), found, np.float32(np.nan))

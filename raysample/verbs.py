@@ -1,0 +1,222 @@
+"""The verbs as functions, for notebooks and programs: each takes and returns the nouns.
+
+    trace = raysample.fine_tune("train.parquet", "test.parquet", output="runs/mine", model="bert-base-cased")
+    table = raysample.score(checkpoints=trace, corpus="train.parquet", scores=["vog", "el2n"])
+    half = raysample.sample(table, "hard", score="vog", normalise="class", fraction=0.5)
+    table.to_pandas(); half.kept_ids()
+
+They run in this process unless `engine=EngineConfig(kind="ray")` says otherwise; the numbers are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
+
+from raysample import model as models
+from raysample import storage
+from raysample.checkpoints import Checkpoint, CheckpointSet
+from raysample.config import (
+    ArmConfig,
+    Columns,
+    EngineConfig,
+    FineTuneConfig,
+    ModelConfig,
+    ScoreConfig,
+    Section,
+    SourceConfig,
+)
+from raysample.corpus import Corpus
+from raysample.corpus import describe as describe_corpus
+from raysample.engine import Engine, LocalEngine
+from raysample.errors import CheckpointError, ConfigError
+from raysample.fine_tuning import Job, finish
+from raysample.pipeline.scoring import score_corpus
+from raysample.progress import Reporter, SilentReporter
+from raysample.selection import Selection
+from raysample.selection import sample as sample_table
+from raysample.table import ScoreTable
+
+CorpusLike = Corpus | SourceConfig | str
+Kind = TypeVar("Kind", bound=Section)
+
+
+def engine_of(config: EngineConfig | None) -> Engine:
+    """Return the engine that a configuration names; Ray is imported only if it is asked for."""
+    if config is None or config.kind == "local":
+        return LocalEngine()
+    from raysample.on_ray.engine import RayEngine
+
+    return RayEngine(config)
+
+
+def describe(
+    source: SourceConfig | str,
+    output: str | None = None,
+    *,
+    columns: Columns | Mapping[str, str] | None = None,
+    labels: Sequence[str] | None = None,
+) -> Corpus:
+    """Describe labelled texts as a Corpus.
+
+    Args:
+        source: a file, a folder, `hub:NAME`, or a SourceConfig.
+        output: folder for the manifest and the quarantine; a new temporary one by default.
+        columns: which columns hold text, label and so on.
+        labels: fixed class names (for test corpora: those of the training corpus).
+    """
+    if isinstance(source, str):
+        given = dict(columns) if isinstance(columns, Mapping) else columns
+        source = _section(SourceConfig, {"path": source, **({"columns": given} if given is not None else {})})
+    return describe_corpus(source, _folder(output, "corpus"), labels=labels)
+
+
+def fine_tune(
+    train: CorpusLike,
+    test: CorpusLike,
+    output: str | None = None,
+    *,
+    model: ModelConfig | str = "tiny",
+    recipe: FineTuneConfig | Mapping[str, Any] | None = None,
+    engine: EngineConfig | None = None,
+    reporter: Reporter | None = None,
+) -> CheckpointSet:
+    """Fine-tune a classifier and keep the checkpoints that scores need.
+
+    Args:
+        train, test: Corpus objects, sources, or paths.
+        output: folder of the CheckpointSet; a new temporary one by default.
+        model: an encoder's folder or hub name, `tiny`, or a ModelConfig.
+        recipe: a FineTuneConfig or its fields.
+        engine: where to run; this process by default.
+        reporter: who is told of the progress; nobody by default.
+    """
+    folder = _folder(output, "checkpoints")
+    corpus = _corpus(train)
+    held_out = _corpus(test, corpus.labels)
+    spec = model if isinstance(model, ModelConfig) else ModelConfig(path=model)
+    config = recipe if isinstance(recipe, FineTuneConfig) else _section(FineTuneConfig, dict(recipe or {}))
+    base = models.prepare(spec, corpus, storage.join(folder, "base"))
+    key = storage.fingerprint([corpus.fingerprint, held_out.fingerprint, spec.plain(), config.plain()])
+    job = Job(corpus.uri, held_out.uri, base, spec, config, folder=folder, key=key)
+    with engine_of(engine) as running:
+        return finish(job, running.fine_tune(job, config.workers, reporter or SilentReporter()))
+
+
+def score(
+    checkpoints: CheckpointSet | str | Sequence[str],
+    corpus: CorpusLike,
+    scores: Sequence[str | dict[str, Any]] = ("vog", "el2n"),
+    output: str | None = None,
+    *,
+    max_length: int | None = None,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    batch_tokens: int = 4_096,
+    engine: EngineConfig | None = None,
+    reporter: Reporter | None = None,
+) -> ScoreTable:
+    """Score every row of a corpus at the checkpoints of a run.
+
+    Args:
+        checkpoints: a CheckpointSet, its folder, or `save_pretrained` folders in training order.
+        corpus: a Corpus, a source, or a path.
+        scores: names, or mappings with `name` and options.
+        output: folder of the ScoreTable; a new temporary one by default.
+        max_length: tokens a row is cut to; by default as in fine-tuning, or 64 for foreign folders.
+        precision, batch_tokens: see ScoreConfig.
+        engine: where to run; this process by default.
+        reporter: who is told of the progress; nobody by default.
+    """
+    folder = _folder(output, "scores")
+    trace = _trace(checkpoints, folder)
+    rows = _corpus(corpus, trace.labels)
+    config = _section(ScoreConfig, {"scores": list(scores), "precision": precision, "batch_tokens": batch_tokens})
+    cut = max_length or trace.config.get("model", {}).get("max_length", ModelConfig().max_length)
+    with engine_of(engine) as running:
+        return score_corpus(trace, rows, config, cut, folder, running, reporter or SilentReporter())
+
+
+def sample(
+    table: ScoreTable | str,
+    policy: str,
+    score: str | None = None,
+    *,
+    fraction: float | None = None,
+    count: int | None = None,
+    normalise: Literal["none", "class", "corpus"] = "none",
+    quota: Literal["corpus", "proportional", "balanced"] = "corpus",
+    seed: int = 0,
+    output: str | None = None,
+) -> Selection:
+    """Choose rows of a score table by a policy.
+
+    Args:
+        table: a ScoreTable or its folder.
+        policy: `random`, `stratified_random`, `hard`, `easy`.
+        score: the column that `hard` and `easy` go by.
+        fraction, count: the budget; give one.
+        normalise, quota: see ArmConfig.
+        seed: decides random choices and ties.
+        output: folder of the Selection; a new temporary one by default.
+    """
+    read = ScoreTable.load(table) if isinstance(table, str) else table
+    arm = _section(ArmConfig, {"policy": policy, "score": score, "normalise": normalise, "quota": quota})
+    return sample_table(read, arm, _folder(output, "selection"), fraction=fraction, count=count, seed=seed)
+
+
+def adopt(folders: Sequence[str], output: str | None = None) -> CheckpointSet:
+    """Make a CheckpointSet of `save_pretrained` folders in training order.
+
+    A folder named like `checkpoint-500` or `step-500` gives the step; one checkpoint an epoch is assumed, as the
+    folders do not tell. Learning rates are unknown and set to 1.
+    """
+    if not folders:
+        raise CheckpointError("no checkpoint folders were given", "name at least one `save_pretrained` folder")
+    places = [storage.absolute(str(folder)) for folder in folders]
+    for place in places:
+        if not storage.exists(storage.join(place, "config.json")):
+            raise CheckpointError(f"{place!r} has no config.json", "give folders that `save_pretrained` wrote")
+    found = [re.search(r"(\d+)$", place.rstrip("/")) for place in places]
+    steps = [int(match.group(1)) if match else 0 for match in found]
+    if steps != sorted(set(steps)) or 0 in steps:
+        steps = list(range(1, len(places) + 1))
+    rows = tuple(Checkpoint(p, step, float(i + 1), 1.0) for i, (p, step) in enumerate(zip(places, steps, strict=True)))
+    names = json.loads((Path(storage.localise(places[-1])) / "config.json").read_text(encoding="utf-8")).get(
+        "id2label", {}
+    )
+    labels = tuple(str(names[key]) for key in sorted(names, key=int))
+    if not labels:
+        raise CheckpointError(f"{places[-1]!r} has no id2label in its config.json", "save a sequence classifier there")
+    return CheckpointSet(rows, labels, seed=0, config={"adopted": True}).save(_folder(output, "checkpoints"))
+
+
+def _trace(checkpoints: CheckpointSet | str | Sequence[str], folder: str) -> CheckpointSet:
+    if isinstance(checkpoints, CheckpointSet):
+        return checkpoints if checkpoints.uri else checkpoints.save(storage.join(folder, "checkpoints"))
+    if isinstance(checkpoints, str):
+        return CheckpointSet.load(storage.absolute(checkpoints))
+    return adopt(checkpoints, storage.join(folder, "checkpoints"))
+
+
+def _corpus(given: CorpusLike, labels: Sequence[str] | None = None) -> Corpus:
+    return given if isinstance(given, Corpus) else describe(given, labels=labels)
+
+
+def _folder(given: str | None, noun: str) -> str:
+    return storage.absolute(given) if given is not None else tempfile.mkdtemp(prefix=f"raysample-{noun}-")
+
+
+def _section(kind: type[Kind], values: dict[str, Any]) -> Kind:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
+        raise ConfigError(
+            f"{kind.__name__}: {problems}", f"see the fields of raysample.config.{kind.__name__}"
+        ) from error

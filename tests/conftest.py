@@ -1,0 +1,40 @@
+"""What all tests share: an offline, quiet environment, and one Ray cluster for the whole session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    TOKENIZERS_PARALLELISM="false",
+    MLFLOW_DISABLE_TELEMETRY="true",
+    RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.2",
+)
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One cluster for the session; three logical CPUs on two cores, so that nothing starves."""
+    from raysample.config import EngineConfig
+    from raysample.on_ray import session
+
+    del tmp_path_factory
+    with session.cluster(EngineConfig(cpus=3)):
+        yield
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a small labelled corpus: train.parquet and test.parquet."""
+    from raysample.testing import tiny_corpus_files
+
+    folder = tmp_path_factory.mktemp("small")
+    tiny_corpus_files(str(folder))
+    return folder

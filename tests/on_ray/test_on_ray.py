@@ -1,0 +1,136 @@
+"""The shell on Ray gives what the core gives in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import raysample
+from raysample.checkpoints import CheckpointSet
+from raysample.config import EngineConfig, FineTuneConfig, ModelConfig, SourceConfig
+from raysample.corpus import Corpus
+from raysample.errors import CheckpointError, ClusterError, TrainingError
+from raysample.table import ScoreTable
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+ON_RAY = EngineConfig(kind="ray")
+SCORES = ["vog", "el2n", "grand", "forgetting", "loss", "confidence", "variability", "correctness"]
+MODEL = ModelConfig(hidden_size=16, vocabulary_size=200, max_length=16)
+RECIPE = FineTuneConfig(epochs=3, batch_size=16, learning_rate=3e-3, checkpoints=4, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def corpora(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, Corpus]:
+    folder = tmp_path_factory.mktemp("corpora")
+    source = SourceConfig.model_validate({"path": str(small_run / "train.parquet"), "columns": {"id": "id"}})
+    from raysample.corpus import describe
+
+    train = describe(source, str(folder / "train"), shard_rows=60)
+    held_out = SourceConfig.model_validate({"path": str(small_run / "test.parquet"), "columns": {"id": "id"}})
+    return train, describe(held_out, str(folder / "test"), labels=train.labels)
+
+
+@pytest.fixture(scope="module")
+def local(corpora: tuple[Corpus, Corpus], tmp_path_factory: pytest.TempPathFactory) -> CheckpointSet:
+    return raysample.fine_tune(*corpora, str(tmp_path_factory.mktemp("local") / "run"), model=MODEL, recipe=RECIPE)
+
+
+@pytest.fixture(scope="module")
+def on_ray(corpora: tuple[Corpus, Corpus], tmp_path_factory: pytest.TempPathFactory) -> CheckpointSet:
+    """Two data-parallel workers (gloo)."""
+    recipe = RECIPE.model_copy(update={"workers": 2})
+    folder = str(tmp_path_factory.mktemp("on-ray") / "run")
+    return raysample.fine_tune(*corpora, folder, model=MODEL, recipe=recipe, engine=ON_RAY)
+
+
+def test_two_workers_leave_the_checkpoints_of_the_same_schedule(local: CheckpointSet, on_ray: CheckpointSet) -> None:
+    def schedule(trace: CheckpointSet) -> list[tuple[int, float, float]]:
+        return [(c.step, c.epoch, c.learning_rate) for c in trace.checkpoints]
+
+    assert schedule(on_ray) == schedule(local)
+    assert len(on_ray.checkpoints) == 4
+    assert on_ray.metrics["accuracy"] > 0.6
+    assert on_ray.corpus == local.corpus
+
+
+@pytest.fixture(scope="module")
+def tables(
+    local: CheckpointSet, corpora: tuple[Corpus, Corpus], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[ScoreTable, ScoreTable]:
+    folder = tmp_path_factory.mktemp("tables")
+    here = raysample.score(local, corpora[0], SCORES, str(folder / "here"))
+    there = raysample.score(local, corpora[0], SCORES, str(folder / "there"), engine=ON_RAY)
+    return here, there
+
+
+def test_scores_through_ray_equal_those_of_this_process(tables: tuple[ScoreTable, ScoreTable]) -> None:
+    here, there = tables
+    assert len(here.parts) > 2
+    assert there.fingerprint == here.fingerprint
+    assert there.to_arrow().equals(here.to_arrow())
+
+
+def test_a_rerun_scores_only_the_shards_that_are_missing(
+    tables: tuple[ScoreTable, ScoreTable], local: CheckpointSet, corpora: tuple[Corpus, Corpus]
+) -> None:
+    there = tables[1]
+    before = there.to_arrow()
+    paths = [Path(there.uri, part) for part in there.parts]
+    times = [path.stat().st_mtime_ns for path in paths]
+    paths[1].unlink()
+    again = raysample.score(local, corpora[0], SCORES, there.uri, engine=ON_RAY)
+    assert again.to_arrow().equals(before)
+    assert [path.stat().st_mtime_ns == time for path, time in zip(paths, times, strict=True)] == [
+        place != 1 for place in range(len(paths))
+    ]
+
+
+def test_a_damaged_checkpoint_is_named(on_ray: CheckpointSet, corpora: tuple[Corpus, Corpus], tmp_path: Path) -> None:
+    weights = Path(on_ray.checkpoints[1].uri, "model.safetensors")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"step-\d+/model.safetensors' is missing or damaged"):
+            raysample.score(on_ray, corpora[0], ["el2n"], str(tmp_path), engine=ON_RAY)
+    finally:
+        weights.write_bytes(whole)
+
+
+def test_a_failing_worker_tells_its_reason(corpora: tuple[Corpus, Corpus], tmp_path: Path) -> None:
+    recipe = {"learning_rate": 1e30, "warmup": 0, "precision": "float32"}
+    with pytest.raises(TrainingError, match=r"lower fine_tune\.learning_rate"):
+        raysample.fine_tune(*corpora, str(tmp_path), model=MODEL, recipe=recipe, engine=ON_RAY)
+
+
+def test_too_many_workers_are_refused_before_ray_waits_for_ever(corpora: tuple[Corpus, Corpus], tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="needs 99 x 1 CPUs; the cluster has 3"):
+        raysample.fine_tune(*corpora, str(tmp_path), model=MODEL, recipe={"workers": 99}, engine=ON_RAY)
+
+
+def test_selected_rows_can_be_trained_on_in_tasks(
+    tables: tuple[ScoreTable, ScoreTable], corpora: tuple[Corpus, Corpus], local: CheckpointSet, tmp_path: Path
+) -> None:
+    from raysample.fine_tuning import Job, execute
+    from raysample.progress import SilentReporter
+    from raysample.verbs import engine_of
+
+    half = raysample.sample(tables[0], "hard", "el2n", fraction=0.5, output=str(tmp_path / "half"))
+    base = str(Path(local.uri, "base"))
+    jobs = [
+        Job(corpora[0].uri, corpora[1].uri, base, MODEL, RECIPE, selection=uri, key=str(uri))
+        for uri in (None, half.uri)
+    ]
+    with engine_of(ON_RAY) as engine:
+        outcomes = {job.key: outcome for job, outcome in engine.fine_tune_many(jobs, 2, SilentReporter())}
+    assert outcomes[half.uri].rows == corpora[0].rows // 2
+    for job in jobs:
+        assert outcomes[job.key].evaluation == execute(job).evaluation
+    assert outcomes["None"].evaluation.metrics == local.metrics
+
+
+def test_parts_hold_no_text(tables: tuple[ScoreTable, ScoreTable]) -> None:
+    here = tables[0]
+    assert pq.read_schema(Path(here.uri, here.parts[0])).names == ["row_id", "label", "tokens", *SCORES]

@@ -1,0 +1,196 @@
+"""The whole loop in this process: every command, reuse of finished work, and what goes wrong early."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from raysample import cli
+from raysample.config import parse
+from raysample.table import ScoreTable
+
+
+def write_config(folder: Path, small_run: Path, **changes: object) -> Path:
+    data = {
+        "name": "small",
+        "output": str(folder / "runs"),
+        "corpus": {
+            "columns": {"id": "id"},
+            "train": {"path": str(small_run / "train.parquet")},
+            "test": {"path": str(small_run / "test.parquet")},
+        },
+        "model": {"hidden_size": 16, "vocabulary_size": 200, "max_length": 16},
+        "fine_tune": {"epochs": 2, "learning_rate": 3e-3, "checkpoints": 3},
+        "score": {"scores": ["vog", "el2n"]},
+        "compare": {"seeds": [0, 1], "arms": [{"policy": "hard", "score": "vog", "normalise": "class"}]},
+        "engine": {"kind": "local"},
+        "tracking": {"enabled": False},
+        **changes,
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    assert cli.main(["run", str(write_config(folder, small_run))]) == 0
+    return folder
+
+
+def test_a_run_leaves_every_noun_and_the_report(finished: Path) -> None:
+    space = finished / "runs" / "small"
+    for name in (
+        "config.yaml",
+        "corpus/train/corpus.json",
+        "checkpoints/seed-0/checkpoints.json",
+        "scores/scores.json",
+        "selections/hard-vog-class-0.5-seed-1/selection.json",
+        "arms/random-0.5-seed-0.json",
+        "comparison.json",
+        "report.html",
+    ):
+        assert (space / name).exists(), name
+    comparison = json.loads((space / "comparison.json").read_text())
+    assert [row["arm"] for row in comparison["summaries"]] == ["full", "random", "stratified_random", "hard(vog|class)"]
+    assert len(comparison["runs"]) == 2 * 4
+    assert ScoreTable.load(str(space / "scores")).columns == ("vog", "el2n")
+
+
+def test_a_second_run_reuses_what_is_finished(
+    finished: Path, small_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = finished / "runs" / "small"
+    watched = [
+        *space.glob("checkpoints/**/*.safetensors"),
+        *space.glob("scores/**/*.parquet"),
+        *space.glob("arms/*.json"),
+    ]
+    times = {path: path.stat().st_mtime_ns for path in watched}
+    before = (space / "comparison.json").read_bytes()
+    assert cli.main(["run", str(finished / "config.yaml")]) == 0
+    assert {path: path.stat().st_mtime_ns for path in watched} == times
+    assert (space / "comparison.json").read_bytes() == before
+    assert "8 of 8 runs were finished before" in capsys.readouterr().out
+
+
+def test_one_more_seed_trains_only_what_is_new(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", str(finished / "config.yaml"), "compare.seeds=[0,1,2]"]) == 0
+    assert "8 of 12 runs were finished before" in capsys.readouterr().out
+
+
+def test_each_step_alone_asks_for_the_one_before(
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = str(write_config(tmp_path, small_run))
+    assert cli.main(["score", config]) == 2
+    assert "run `raysample fine-tune` with this configuration first" in capsys.readouterr().err
+    assert cli.main(["fine-tune", config]) == 0
+    assert cli.main(["sample", config]) == 2
+    assert "run `raysample score` with this configuration first" in capsys.readouterr().err
+    assert cli.main(["score", config]) == 0
+    assert cli.main(["sample", config]) == 0
+    assert "selections" in capsys.readouterr().out
+
+
+def test_the_report_can_be_written_again(finished: Path) -> None:
+    report = finished / "runs" / "small" / "report.html"
+    report.unlink()
+    assert cli.main(["report", str(finished / "config.yaml")]) == 0
+    assert "hard(vog|class)" in report.read_text()
+
+
+def test_a_folder_of_another_config_is_refused(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", str(finished / "config.yaml"), "fine_tune.epochs=5"]) == 2
+    said = capsys.readouterr().err
+    assert "belongs to another configuration: fine_tune.epochs was 2 and is 5 now" in said
+    assert "give this run another `name` or `output`" in said
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("corpus.columns.text=utterance", "utterance"),
+        ("corpus.train.path=/nowhere.parquet", "/nowhere.parquet"),
+        ("fine_tune.epoch=1", "did you mean 'epochs'"),
+        ("compare.fractions=[1.5]", "less than 1"),
+        ("model.path=no-such-folder", "no-such-folder"),
+        ("score.scores=[vogg]", "vog"),
+        ("compare.arms=[{policy: hardest, score: vog}]", "hard"),
+        ("compare.arms=[{policy: hard, score: grand}]", "grand"),
+    ],
+)
+def test_bad_input_is_told_before_expensive_work(
+    override: str, expected: str, small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["run", str(write_config(tmp_path, small_run)), override]) == 2
+    captured = capsys.readouterr()
+    assert expected in captured.err
+    assert "->" in captured.err
+    assert "Traceback" not in captured.err
+    assert not list(tmp_path.glob("runs/small/checkpoints/*/step-*"))
+
+
+def test_a_label_seen_only_in_test_is_told_early(
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = pq.read_table(small_run / "test.parquet").slice(0, 3)
+    labels = pa.array(["never seen"] * 3)
+    odd = odd.set_column(odd.column_names.index("label"), "label", labels)
+    pq.write_table(pa.concat_tables([pq.read_table(small_run / "test.parquet"), odd]), tmp_path / "test.parquet")
+    config = str(write_config(tmp_path, small_run))
+    assert cli.main(["run", config, f"corpus.test.path={tmp_path / 'test.parquet'}"]) == 2
+    assert "never seen" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(small_run: Path, tmp_path: Path) -> None:
+    from raysample.errors import ConfigError
+
+    with pytest.raises(ConfigError):
+        cli.main(["score", str(write_config(tmp_path, small_run)), "--debug"])
+
+
+def test_an_unreachable_tracking_server_is_told_early(
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = str(write_config(tmp_path, small_run, tracking={"uri": "http://127.0.0.1:9"}))
+    assert cli.main(["run", config]) == 2
+    assert "127.0.0.1:9" in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/small/checkpoints/*/step-*"))
+
+
+def test_an_interrupt_keeps_what_is_finished(
+    small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from raysample.engine import LocalEngine
+
+    config = str(write_config(tmp_path, small_run))
+    real = LocalEngine.fine_tune_many
+
+    def interrupted(self: LocalEngine, *args: object) -> object:
+        for done, pair in enumerate(real(self, *args)):  # type: ignore[arg-type]
+            if done == 2:
+                raise KeyboardInterrupt
+            yield pair
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalEngine, "fine_tune_many", interrupted)
+        assert cli.main(["run", config]) == 130
+    assert "run the same command to go on" in capsys.readouterr().err
+    assert cli.main(["run", config]) == 0
+    assert "3 of 8 runs were finished before" in capsys.readouterr().out
+
+
+def test_equal_steps_train_a_sample_as_long_as_the_whole(finished: Path) -> None:
+    config = parse(yaml.safe_load((finished / "config.yaml").read_text()))
+    assert config.compare.regime == "equal_epochs"
+    assert cli.main(["compare", str(finished / "config.yaml"), "compare.regime=equal_steps", "compare.seeds=[0]"]) == 0
+    comparison = json.loads((finished / "runs" / "small" / "comparison.json").read_text())
+    assert len({run["steps"] for run in comparison["runs"]}) == 1
+    assert {run["kept"] for run in comparison["runs"]} != {comparison["runs"][0]["kept"]}

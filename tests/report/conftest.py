@@ -1,0 +1,153 @@
+"""Fake but real-typed inputs of a report: a score table on disk and a comparison summarised from synthetic runs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from raysample import storage
+from raysample.experiment import Comparison, RunResult, class_warnings, summarise
+from raysample.table import ScoreTable, schema
+
+SCORES = {
+    "vog": {"name": "vog", "higher_is": "harder", "checkpoints": [100, 200, 300]},
+    "el2n": {"name": "el2n", "higher_is": "harder", "checkpoints": [100]},
+    "forgetting": {"name": "forgetting", "higher_is": "harder", "checkpoints": [100, 200, 300]},
+    "confidence": {"name": "confidence", "higher_is": "easier", "checkpoints": [100, 200, 300]},
+}
+
+
+def fake_labels(count: int) -> tuple[str, ...]:
+    topics = (
+        "Notifications",
+        "HomeAutomation",
+        "HealthAndFitness",
+        "Video",
+        "Weather",
+        "Shopping",
+        "音楽再生",
+        "Calendar",
+    )
+    acts = ("set_reminder_for_a_later_point_in_time", "query", "cancel", "change_volume", "ask <b>&amp; $x_1$")
+    return tuple(f"{topics[i % len(topics)]}.{acts[i % len(acts)]}" for i in range(count))
+
+
+def fake_table(
+    folder: Path,
+    labels: tuple[str, ...],
+    rows: int = 2_000,
+    scores: dict[str, dict[str, Any]] = SCORES,
+    parts: int = 2,
+) -> ScoreTable:
+    """Write a table of `rows` rows: gamma-like VoG that falls with class size, EL2N, forgetting counts, confidence."""
+    rng = np.random.default_rng(0)
+    sizes = 1.0 / np.arange(1, len(labels) + 1)
+    label = rng.choice(len(labels), size=rows, p=sizes / sizes.sum())
+    hard = rng.gamma(1.5 + 2.0 * label / len(labels), 0.4, size=rows)
+    tokens = 4 + rng.poisson(6 + 4 * hard)
+    values = {
+        "vog": hard**2 * 1e-3,
+        "el2n": math.sqrt(2) * np.tanh(hard * rng.uniform(0.2, 1.0, size=rows)),
+        "forgetting": rng.poisson(hard),
+        "confidence": np.exp(-hard * rng.uniform(0.3, 1.0, size=rows)),
+    }
+    data = {"row_id": [f"row-{i:06d}" for i in range(rows)], "label": label, "tokens": tokens}
+    whole = pa.table({**data, **{name: values[str(scores[name]["name"])] for name in scores}}).cast(
+        schema(tuple(scores))
+    )
+    names = tuple(f"part-{i:05d}.parquet" for i in range(parts))
+    for i, name in enumerate(names):
+        piece = whole.slice(i * rows // parts, (i + 1) * rows // parts - i * rows // parts)
+        storage.write_parquet(storage.join(str(folder), name), piece)
+    return ScoreTable(
+        uri=str(folder),
+        parts=names,
+        scores=scores,
+        labels=labels,
+        corpus="c" * 64,
+        checkpoints="k" * 64,
+        counts={"in": rows + 3, "scored": rows, "quarantined": 3},
+        made_by={"precision": "float32", "version": "0.1.0"},
+    ).save()
+
+
+def fake_comparison(
+    labels: tuple[str, ...],
+    gaps: dict[str, float],
+    fractions: tuple[float, ...] = (0.5,),
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
+    noise: float = 0.003,
+    untested: int | None = None,
+) -> Comparison:
+    """Summarise synthetic runs in which each arm lies `gaps[arm]` above random (full: no loss by sampling)."""
+    rng = np.random.default_rng(1)
+    before = tuple(int(8_000 / (i + 1)) for i in range(len(labels)))
+    base = np.clip(0.9 - 0.4 * np.arange(len(labels)) / len(labels), 0.05, 1.0)
+    cells = [("full", 1.0), *[(arm, f) for f in fractions for arm in ("random", *gaps)]]
+    runs, kept_counts = [], {}
+    for arm, fraction in cells:
+        tilt = np.linspace(-1.0, 1.0, len(labels)) * 12 * gaps.get(arm, 0.0)
+        kept = tuple(int(min(n, max(0, n * fraction * (1 + t)))) for n, t in zip(before, tilt, strict=True))
+        if arm != "full":
+            kept_counts[arm, fraction] = kept
+        for seed in seeds:
+            accuracy = 0.88 - 0.06 * (1 - fraction) + gaps.get(arm, 0.0) + rng.normal(0, noise)
+            recall = np.clip(base * (0.8 + 0.2 * fraction) + 0.3 * tilt * rng.random(len(labels)), 0, 1)
+            if untested is not None:
+                recall[untested] = math.nan
+            metrics = {"accuracy": accuracy, "macro_f1": accuracy - 0.1, "worst_class_recall": float(np.nanmin(recall))}
+            runs.append(RunResult(arm, fraction, seed, sum(kept), 100, metrics, tuple(recall.tolist())))
+    return Comparison(
+        labels=labels,
+        class_counts=before,
+        kept_counts=kept_counts,
+        runs=tuple(runs),
+        summaries=summarise(runs, 0.95),
+        confidence=0.95,
+        regime="equal_epochs",
+        warnings=class_warnings(labels, before, kept_counts),
+    )
+
+
+PROVENANCE: dict[str, Any] = {
+    "simulated": True,
+    "config": {
+        "name": "demo",
+        "corpus": {"simulated": {"rows": 20000}},
+        "tracking": {"uri": "https://me:secret@host/x"},
+    },
+    "versions": {"raysample": "0.1.0", "python": "3.11"},
+    "corpus": {
+        "train": {"in": 20010, "usable": 20000, "quarantined": 10, "quarantine": {"empty text": 7, "no label": 3}}
+    },
+    "fingerprints": {"corpus": "c" * 64, "checkpoints": "k" * 64},
+    "durations": {"fine_tune": 312.4, "score": 48.123, "compare": 7_530.0, "sample": 0.42},
+}
+
+ARMS = {"stratified_random": 0.0, "hard(vog|class, proportional)": 0.012, "easy(el2n)": -0.05, "ccs(el2n)": 0.001}
+
+
+@pytest.fixture(scope="session")
+def labels() -> tuple[str, ...]:
+    return ("weather", "music", "alarm")
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory: pytest.TempPathFactory, labels: tuple[str, ...]) -> ScoreTable:
+    return fake_table(tmp_path_factory.mktemp("scores"), labels)
+
+
+@pytest.fixture(scope="session")
+def comparison(labels: tuple[str, ...]) -> Comparison:
+    return fake_comparison(labels, ARMS)
+
+
+@pytest.fixture(scope="session")
+def slim(tmp_path_factory: pytest.TempPathFactory, labels: tuple[str, ...]) -> ScoreTable:
+    """Write a table of one score, for pages whose score figures do not matter."""
+    return fake_table(tmp_path_factory.mktemp("slim"), labels, rows=200, scores={"el2n": SCORES["el2n"]})

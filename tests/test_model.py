@@ -1,0 +1,289 @@
+"""Base folders, seeded heads, cut encoders, tokens, and what is said when a model folder is of no use."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AlbertConfig, AlbertForSequenceClassification, BertForMaskedLM
+
+from raysample import model
+from raysample.config import ModelConfig
+from raysample.corpus import SCHEMA
+from raysample.errors import ModelError
+from raysample.model.tiny import texts
+from raysample.testing import FAMILIES, LABELS, Family, tiny_batch, tiny_model, tiny_rows, tiny_tokenizer
+
+TINY = ModelConfig(hidden_size=16, vocabulary_size=120, max_length=24)
+
+
+class Shelf:
+    """Shards in memory, read as a Corpus is."""
+
+    def __init__(self, *tables: pa.Table) -> None:
+        self.tables = tables
+        self.shards = [SimpleNamespace(index=i, rows=len(table)) for i, table in enumerate(tables)]
+
+    def read(self, index: int) -> pa.Table:
+        return self.tables[index]
+
+
+def table(texts: list[str], pairs: list[str | None] | None = None) -> pa.Table:
+    nothing = [None] * len(texts)
+    columns = {"row_id": [str(i) for i in range(len(texts))], "text": texts, "text_pair": pairs or nothing}
+    return pa.table({**columns, "label": [0] * len(texts), "group": nothing, "timestamp": nothing}, schema=SCHEMA)
+
+
+def shelf() -> Any:
+    return Shelf(tiny_rows(150, seed=0), tiny_rows(150, seed=1))
+
+
+def saved(folder: Path, family: Family = "bert", **options: Any) -> str:
+    model.save(tiny_model(family, **options), tiny_tokenizer(family), folder)
+    return str(folder)
+
+
+def logits(module: Any) -> torch.Tensor:
+    inputs, _ = tiny_batch()
+    with torch.no_grad():
+        result: torch.Tensor = module(**inputs).logits
+    return result
+
+
+@pytest.fixture(scope="module")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return model.prepare(TINY, shelf(), str(tmp_path_factory.mktemp("base")))
+
+
+def test_tiny_tokenizer_is_trained_on_the_corpus(tiny_base: str) -> None:
+    words = model.tokenizer(tiny_base)
+    assert words.is_fast
+    assert len(words) <= 120
+    assert words.tokenize("the pond saw moss") == ["the", "pond", "saw", "moss"]
+    assert words.decode(words("the POND", "a moon")["input_ids"]) == "[CLS] the pond [SEP] a moon [SEP]"
+    assert words("the pond", "a moon")["token_type_ids"] == [0, 0, 0, 0, 1, 1, 1]
+    assert json.loads((Path(tiny_base) / "config.json").read_text())["vocab_size"] == len(words)
+
+
+def test_tiny_base_is_deterministic(tiny_base: str, tmp_path: Path) -> None:
+    """Each training seeds its hash tables anew: bare `tokenizers` gave another vocabulary every time."""
+    for trial in range(5):
+        base = Path(model.prepare(TINY, shelf(), str(tmp_path / str(trial))))
+        for name in ("tokenizer.json", "config.json", "tokenizer_config.json"):
+            assert (base / name).read_bytes() == (Path(tiny_base) / name).read_bytes(), name
+
+
+def test_vocabulary_does_not_depend_on_the_cut_into_shards(tiny_base: str, tmp_path: Path) -> None:
+    whole: Any = Shelf(pa.concat_tables([tiny_rows(150, seed=0), tiny_rows(150, seed=1)]))
+    base = model.prepare(TINY, whole, str(tmp_path))
+    assert (Path(base) / "tokenizer.json").read_bytes() == (Path(tiny_base) / "tokenizer.json").read_bytes()
+
+
+def test_texts_of_large_corpora_are_thinned_evenly() -> None:
+    many: Any = Shelf(*[table([f"shard {i}"] * 10, ["pair", None] * 5) for i in range(10)])
+    seen = list(texts(many, limit=40))
+    assert [batch[0] for batch in seen[::2]] == ["shard 0", "shard 3", "shard 6", "shard 9"]
+    assert seen[1] == ["pair"] * 5
+
+
+def test_tiny_without_words_is_refused(tmp_path: Path) -> None:
+    empty: Any = Shelf(table(["", " "]))
+    with pytest.raises(ModelError, match=r"check columns\.text"):
+        model.prepare(TINY, empty, str(tmp_path))
+
+
+def test_tiny_build_follows_the_seed_and_leaves_the_global_state(tiny_base: str) -> None:
+    before = torch.get_rng_state()
+    one, same, other = (model.build(tiny_base, TINY, LABELS, seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    for name, weight in one.state_dict().items():
+        assert torch.equal(weight, same.state_dict()[name]), name
+    assert not torch.equal(logits(one), logits(other))
+    config: Any = one.config
+    assert config.id2label == {0: "calm", 1: "quick", 2: "round"}
+    assert config.label2id == {"calm": 0, "quick": 1, "round": 2}
+    assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (16, 2, 4)
+    assert not one.training
+    assert all(weight.dtype == torch.float32 for weight in one.parameters())
+
+
+def test_tiny_takes_layers_from_the_configuration(tmp_path: Path) -> None:
+    config = TINY.model_copy(update={"layers": 3})
+    built: Any = model.build(model.prepare(config, shelf(), str(tmp_path)), config, LABELS, 0)
+    assert len(built.bert.encoder.layer) == 3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pretrained_keeps_the_encoder_and_draws_the_head(family: Family, tmp_path: Path) -> None:
+    """Three classes in the folder, three asked for: the trained head must not be taken over all the same."""
+    source = tiny_model(family)
+    folder = saved(tmp_path / "base", family)
+    config = ModelConfig(path=folder, max_length=32)
+    assert model.prepare(config, shelf(), "unused") == folder
+    one, same, other = (model.build(folder, config, LABELS, seed) for seed in (3, 3, 4))
+    prefix = source.base_model_prefix
+    for name, weight in source.state_dict().items():
+        head = not name.startswith(prefix)
+        assert torch.equal(weight, one.state_dict()[name]) is not (head and name.endswith("weight")), name
+        assert torch.equal(one.state_dict()[name], same.state_dict()[name]), name
+        assert torch.equal(one.state_dict()[name], other.state_dict()[name]) is not (
+            head and name.endswith("weight")
+        ), name
+
+
+def test_another_number_of_classes_gets_another_head(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    built = model.build(folder, ModelConfig(path=folder), [f"c{i}" for i in range(5)], 0)
+    assert logits(built).shape == (6, 5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_first_layers_are_kept(family: Family, tmp_path: Path) -> None:
+    folder = saved(tmp_path / "deep", family, layers=3)
+    config = ModelConfig(path=folder, layers=2, max_length=32)
+    model.prepare(config, shelf(), "unused")
+    built: Any = model.build(folder, config, LABELS, 0)
+    deep = tiny_model(family, layers=3).state_dict()
+    places = {name for name in built.state_dict() if ".layer." in name}
+    assert {name.split(".layer.")[1][0] for name in places} == {"0", "1"}
+    assert all(torch.equal(built.state_dict()[name], deep[name]) for name in places)
+    model.save(built, tiny_tokenizer(family), tmp_path / "cut")
+    assert torch.equal(logits(model.load(str(tmp_path / "cut"))), logits(built))
+
+
+def test_too_few_layers_are_refused(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    with pytest.raises(ModelError, match=r"set model\.layers to 2 or fewer"):
+        model.prepare(ModelConfig(path=folder, layers=3), shelf(), "unused")
+
+
+def test_layers_of_an_unknown_kind_are_refused(tmp_path: Path) -> None:
+    config = AlbertConfig(vocab_size=100, embedding_size=8, hidden_size=16, num_attention_heads=2, intermediate_size=16)
+    model.save(AlbertForSequenceClassification(config), tiny_tokenizer(), tmp_path)
+    with pytest.raises(ModelError, match=r"leave model\.layers out"):
+        model.build(str(tmp_path), ModelConfig(path=str(tmp_path), layers=1), LABELS, 0)
+
+
+@pytest.mark.parametrize(("family", "room"), [("bert", 72), ("roberta", 71)])
+def test_max_length_must_fit_the_positions(family: Family, room: int, tmp_path: Path) -> None:
+    folder = saved(tmp_path, family)
+    model.prepare(ModelConfig(path=folder, max_length=room), shelf(), "unused")
+    with pytest.raises(ModelError, match=f"set model.max_length to {room} or less"):
+        model.prepare(ModelConfig(path=folder, max_length=room + 1), shelf(), "unused")
+
+
+def test_half_precision_checkpoints_are_loaded_in_float32(tmp_path: Path) -> None:
+    model.save(tiny_model().to(torch.bfloat16), tiny_tokenizer(), tmp_path)
+    assert {weight.dtype for weight in model.load(str(tmp_path)).parameters()} == {torch.float32}
+    built = model.build(str(tmp_path), ModelConfig(path=str(tmp_path)), LABELS, 0)
+    assert {weight.dtype for weight in built.parameters()} == {torch.float32}
+
+
+def test_saved_checkpoint_loads_equal_without_chatter(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = saved(tmp_path)
+    assert torch.equal(logits(model.load(folder)), logits(tiny_model()))
+    model.build(folder, ModelConfig(path=folder), ["a", "b"], 0)
+    assert (tmp_path / "model.safetensors").exists()
+    out, err = capfd.readouterr()
+    assert out + err == ""
+
+
+def test_masked_language_model_without_pooler_is_a_base(tmp_path: Path) -> None:
+    source = BertForMaskedLM(tiny_model().config)
+    model.save(source, tiny_tokenizer(), tmp_path)
+    one, same = (model.build(str(tmp_path), ModelConfig(path=str(tmp_path)), LABELS, 0) for _ in range(2))
+    assert torch.equal(logits(one), logits(same))
+    with pytest.raises(ModelError, match=r"lacks 4 of its model's weights, for example 'bert\.pooler"):
+        model.load(str(tmp_path))
+
+
+def test_object_store_folders(tiny_base: str, tmp_path: Path) -> None:
+    store = "memory://models"
+    base = model.prepare(TINY, shelf(), f"{store}/base")
+    assert base == f"{store}/base"
+    assert torch.equal(logits(model.build(base, TINY, LABELS, 0)), logits(model.build(tiny_base, TINY, LABELS, 0)))
+    folder = saved(tmp_path)
+    fsspec.filesystem("memory").put(folder + "/", "/models/step", recursive=True)
+    assert torch.equal(logits(model.load(f"{store}/step")), logits(tiny_model()))
+    assert model.tokenizer(f"{store}/step").pad_token_id == 0
+    assert model.prepare(ModelConfig(path=f"{store}/step"), shelf(), "unused") == f"{store}/step"
+
+
+@pytest.mark.parametrize(
+    ("missing", "advice"),
+    [
+        ("config.json", "a folder that save_pretrained wrote"),
+        ("model.safetensors", "complete the folder"),
+        ("tokenizer*", "tokenizer.save_pretrained"),
+    ],
+)
+def test_incomplete_folders_are_found_before_anything_starts(missing: str, advice: str, tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    for path in tmp_path.glob(missing):
+        path.unlink()
+    with pytest.raises(ModelError, match=advice):
+        model.prepare(ModelConfig(path=folder), shelf(), "unused")
+
+
+@pytest.mark.parametrize("path", ["./nowhere", "/no/where/at/all", "models/of/mine", "~/raysample-has-no-such-folder"])
+def test_missing_folder(path: str) -> None:
+    with pytest.raises(ModelError, match=r"check model\.path"):
+        model.prepare(ModelConfig(path=path), shelf(), "unused")
+
+
+def test_unknown_hub_name_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="check the spelling; without network give a local folder"):
+        model.prepare(ModelConfig(path="raysample-nobody/has-no-such-model"), shelf(), "unused")
+
+
+def test_damaged_weights(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="the folder is damaged"):
+        model.prepare(ModelConfig(path=folder), shelf(), "unused")
+    with pytest.raises(ModelError, match="the folder is damaged"):
+        model.load(folder)
+
+
+def test_weights_of_another_model(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "a")
+    saved(tmp_path / "b", "roberta")
+    shutil.copy(tmp_path / "b" / "model.safetensors", tmp_path / "a" / "model.safetensors")
+    with pytest.raises(ModelError, match="are not of one model"):
+        model.prepare(ModelConfig(path=folder), shelf(), "unused")
+
+
+def test_one_lost_weight_is_noticed(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["bert.encoder.layer.1.output.dense.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks 1 of .*layer\.1\.output\.dense\.weight"):
+        model.prepare(ModelConfig(path=folder), shelf(), "unused")
+
+
+def test_own_code_must_be_trusted(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    kinds = {name: f"mine.{name}" for name in ("AutoConfig", "AutoModelForSequenceClassification")}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "mine", "auto_map": kinds}))
+    with pytest.raises(ModelError, match=r"set model\.trust_remote_code: true"):
+        model.prepare(ModelConfig(path=folder), shelf(), "unused")
+
+
+def test_tokenizer_without_padding_is_refused(tmp_path: Path) -> None:
+    words = tiny_tokenizer()
+    words.pad_token = None
+    model.save(tiny_model(), words, tmp_path)
+    with pytest.raises(ModelError, match="set pad_token and save it"):
+        model.prepare(ModelConfig(path=str(tmp_path)), shelf(), "unused")

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from raysample import model
+from raysample.config import FineTuneConfig
+from raysample.errors import TrainingError
+from raysample.testing import tiny_model, tiny_rows
+from raysample.training import Examples, Place, assess, batches, learning_rate, plan, train
+
+
+def examples(count: int = 40, width: int = 5) -> Examples:
+    """Rows whose first token gives the class away."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, count)
+    ids = [np.array([2, 10 + label, *rng.integers(20, 60, rng.integers(1, width))], np.int32) for label in labels]
+    lengths = np.array([len(row) for row in ids], np.int32)
+    types = [np.zeros_like(row) for row in ids]
+    return Examples(model.Encoded(ids, types, lengths), labels, 0, np.array([str(i) for i in range(count)], object))
+
+
+def test_every_row_is_seen_once_an_epoch_and_order_depends_on_seed_and_epoch_only() -> None:
+    seen = list(batches(10, 4, seed=3, steps=6))
+    assert [len(rows) for rows in seen] == [4, 4, 2, 4, 4, 2]
+    first, second = np.concatenate(seen[:3]), np.concatenate(seen[3:])
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert list(first) != list(second)
+    assert all((a == b).all() for a, b in zip(seen, batches(10, 4, seed=3, steps=6), strict=True))
+    assert list(first) != list(np.concatenate(list(batches(10, 4, seed=4, steps=3))))
+
+
+def test_ten_checkpoints_over_the_run_by_default_the_last_at_the_end() -> None:
+    layout = plan(320, FineTuneConfig(epochs=3, batch_size=32))
+    assert layout.steps == 30
+    assert layout.save_at == (3, 6, 9, 12, 15, 18, 21, 24, 27, 30)
+    assert layout.epoch(15) == 1.5
+
+
+@pytest.mark.parametrize(
+    ("cadence", "expected"),
+    [
+        ({"checkpoints": 2}, (15, 30)),
+        ({"checkpoints_per_epoch": 1}, (10, 20, 30)),
+        ({"checkpoint_every": 12}, (12, 24, 30)),
+        ({"checkpoints": 100}, tuple(range(1, 31))),
+    ],
+)
+def test_cadences(cadence: dict[str, int], expected: tuple[int, ...]) -> None:
+    assert plan(320, FineTuneConfig(epochs=3, batch_size=32, **cadence)).save_at == expected
+
+
+def test_equal_steps_replace_epochs() -> None:
+    assert plan(160, FineTuneConfig(epochs=3, batch_size=32), steps=30).steps == 30
+
+
+def test_the_learning_rate_warms_up_and_decays_to_zero() -> None:
+    config = FineTuneConfig(learning_rate=1.0, warmup=0.1)
+    rates = [learning_rate(step, 100, config) for step in range(100)]
+    assert rates[0] == pytest.approx(1 / 11)
+    assert max(rates) == rates[10] == 1.0
+    assert rates[-1] == pytest.approx(1 / 90)
+    constant = FineTuneConfig(learning_rate=1.0, schedule="constant", warmup=0)
+    assert {learning_rate(step, 100, constant) for step in range(100)} == {1.0}
+
+
+def test_training_learns_and_is_reproducible() -> None:
+    data, config = examples(), FineTuneConfig(epochs=8, batch_size=8, learning_rate=5e-3, seed=1, precision="float32")
+    found = []
+    for _ in range(2):
+        torch.manual_seed(123 + len(found))  # the run must not depend on the caller's random state
+        classifier = tiny_model("bert", labels=3, seed=0)
+        losses: list[float] = []
+        train(classifier, data, config, plan(len(data), config), progress=lambda _, loss, to=losses: to.append(loss))
+        found.append((losses, assess(classifier, data)))
+    assert found[0][0] == found[1][0]
+    assert np.mean(found[0][0][-5:]) < 0.5 * found[0][0][0]
+    assert found[0][1].metrics["accuracy"] > 0.9
+
+
+def test_workers_shares_add_up_to_the_gradient_of_one_worker() -> None:
+    """Two workers' averaged gradients equal one worker's, also for a short last batch that leaves one without rows."""
+    data = examples(9)
+    rows = np.arange(9)
+    for batch_rows in (rows, rows[:1]):
+        one = gradient(data, batch_rows, Place(0, 1))
+        halves = [gradient(data, batch_rows, Place(rank, 2)) for rank in range(2)]
+        assert torch.allclose(one, (halves[0] + halves[1]) / 2, rtol=1e-4, atol=1e-7)
+
+
+def gradient(data: Examples, rows: np.ndarray, place: Place) -> torch.Tensor:
+    from raysample.training import _step
+
+    classifier = tiny_model("bert", labels=3, seed=0).eval()  # eval: dropout would differ between the workers
+    optimiser = torch.optim.SGD(classifier.parameters(), lr=0.0)
+    _step(classifier, optimiser, data, rows, place, None, max_norm=1e9)
+    return torch.cat([p.grad.flatten() for p in classifier.parameters() if p.grad is not None])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run() -> None:
+    data, config = examples(), FineTuneConfig(learning_rate=1e30, precision="float32", warmup=0)
+    with pytest.raises(TrainingError, match=r"lower fine_tune\.learning_rate"):
+        train(tiny_model("bert", labels=3), data, config, plan(len(data), config))
+
+
+def test_the_head_can_have_its_own_rate() -> None:
+    from raysample.training import _optimiser, _set_rate
+
+    config = FineTuneConfig(learning_rate=1e-4, head_learning_rate=1e-3)
+    optimiser = _optimiser(tiny_model("bert", labels=3), config)
+    _set_rate(optimiser, 5e-5, config)
+    rates = {group["head"]: group["lr"] for group in optimiser.param_groups}
+    assert rates == pytest.approx({True: 5e-4, False: 5e-5})
+    assert {group["weight_decay"] for group in optimiser.param_groups} == {0.0, 0.01}
+
+
+def test_rows_of_the_test_table_are_encoded_with_their_ids() -> None:
+    table = tiny_rows(5, seed=0)
+    assert len(table) == 5
+    assert examples(5).take(np.array([3, 1])).ids.tolist() == ["3", "1"]
