@@ -48,7 +48,7 @@ def evaluate(logits: FloatArray, labels: IntArray) -> Evaluation:
 
 
 def tracked(metrics: dict[str, float]) -> dict[str, float]:
-    """Return evaluation metrics under the names that they have in MLflow: `test_acc`, `test_macro_f1`, …"""
+    """Return evaluation metrics under the names that they have in MLflow: `test_acc`, `test_macro_f1` and so on."""
     return {("test_acc" if name == "accuracy" else f"test_{name}"): value for name, value in metrics.items()}
 
 

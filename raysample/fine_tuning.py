@@ -72,7 +72,7 @@ class Outcome:
         return {
             "rows": self.rows,
             "steps": self.steps,
-            "seconds": round(self.seconds, 3),
+            "seconds": self.seconds,
             "metrics": self.evaluation.metrics,
             "recall": [None if value != value else value for value in self.evaluation.recall],
         }
@@ -116,11 +116,11 @@ def execute(
         progress=None if progress is None else lambda step, loss: progress(step, layout.steps, loss),
     )
     if place.rank != 0:
-        return Outcome(len(data), layout.steps, Evaluation({}, ()), time.perf_counter() - began)
+        return Outcome(len(data), layout.steps, Evaluation({}, ()), 0.0)
     held_out = Corpus.load(job.test)
     evaluation = assess(core, examples(job.test, held_out.fingerprint, job.base, job.model.max_length), place.device)
     saved = tuple(saver.saved) if saver is not None else ()
-    return Outcome(len(data), layout.steps, evaluation, time.perf_counter() - began, saved)
+    return Outcome(len(data), layout.steps, evaluation, round(time.perf_counter() - began, 3), saved)
 
 
 def steps(job: Job) -> int:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 LINE_EVERY_SECONDS = 10.0
+LOG_WIDTH = 140
 
 
 class Bar(Protocol):
@@ -27,7 +28,9 @@ class Reporter:
     """Prints what the driver does: one line per finished step, and the advance of long steps."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        # A log has no width of its own: wide enough for the results table.
+        width = None if sys.stdout.isatty() else LOG_WIDTH
+        self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True, width=width)
 
     def say(self, text: str = "") -> None:
         """Print a line."""

@@ -32,9 +32,11 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a small labelled corpus: train.parquet and test.parquet."""
+    """Folder of a small labelled corpus: train.parquet with 200 rows, test.parquet with 60."""
     from raysample.testing import tiny_corpus_files
 
     folder = tmp_path_factory.mktemp("small")
-    tiny_corpus_files(str(folder))
+    for name, rows, seed in (("train", 200, 0), ("test", 60, 1)):
+        tiny_corpus_files(folder / name, rows, seed, files=1)
+        (folder / name / "part-00000.parquet").rename(folder / f"{name}.parquet")
     return folder

@@ -11,12 +11,13 @@ from raysample.config import EngineConfig
 from raysample.errors import ClusterError
 
 # Read when ray is imported or a cluster starts: no bars of Ray's own, no usage report, a report() that returns soon.
+# The C++ core writes errors to the driver's terminal that are none (ray#53727, for every actor pool of Ray Data).
 QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "1",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)

@@ -18,14 +18,13 @@ from operator_rules import operator_errors
 from policy_rules import policy_errors
 
 import raysample.config
+import raysample.version
 
 ROOT = Path(__file__).resolve().parents[2]
 K8S = ROOT / "k8s"
 OVERLAYS = sorted(path.parent for path in (K8S / "overlays").glob("*/kustomization.yaml"))
 RENDERED = [*OVERLAYS, K8S / "cluster"]
-VERSION = next(
-    line.split('"')[1] for line in (ROOT / "pyproject.toml").read_text().splitlines() if line.startswith("version")
-)
+VERSION = raysample.version.__version__
 Edit = Callable[[Any], object]
 
 
