@@ -14,6 +14,9 @@ FULL = "full"
 RANDOM = "random"
 STRATIFIED = "stratified_random"
 
+WIPED_OUT = 0.25
+TURNED_OVER = 0.25
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -180,20 +183,29 @@ def _spread(values: list[float]) -> tuple[float, float]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
 
 
+def class_shift(before: Sequence[int], after: Sequence[int]) -> float:
+    """Return the total-variation distance of two class mixes, ½ Σ_c |p_c - q_c|: 0 is the same mix, 1 is disjoint."""
+    return sum(abs(n / sum(before) - kept / sum(after)) for n, kept in zip(before, after, strict=True)) / 2
+
+
 def class_warnings(
     labels: Sequence[str], before: Sequence[int], after: dict[tuple[str, float], tuple[int, ...]]
 ) -> tuple[str, ...]:
-    """Name every selection that leaves a class less than a tenth of the share it would have kept at random."""
+    """Name every selection that nearly wipes out classes, or turns the class mix over.
+
+    A class of five or more rows is nearly wiped out when less than a quarter of the share that random would keep is
+    left; the mix is turned over from a class shift of a quarter on.
+    """
     found = []
     for (arm, fraction), kept in after.items():
-        lost = [c for c, n in enumerate(before) if n >= 5 and kept[c] < 0.1 * fraction * n]
-        rows = sum(before[c] - kept[c] for c in lost)
+        lost = [c for c, n in enumerate(before) if n >= 5 and kept[c] < WIPED_OUT * fraction * n]
+        shift = class_shift(before, kept)
+        told = [f"turns the class mix over (class shift {shift:.2f})"] if shift >= TURNED_OVER else []
         if lost:
             largest = sorted(lost, key=lambda c: -before[c])[:3]
-            names = ", ".join(f"{labels[c]} ({kept[c]} of {before[c]})" for c in largest)
+            names = ", ".join(f"{labels[c]} ({kept[c]:,} of {before[c]:,} rows left)" for c in largest)
             more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-            found.append(
-                f"{arm} at {fraction:.0%} nearly wipes out {len(lost)} of {len(labels)} classes: {names}{more}; "
-                f"{rows:,} rows of them go"
-            )
+            told.append(f"nearly wipes out {len(lost)} of {len(labels)} classes: {names}{more}")
+        if told:
+            found.append(f"{arm} at {fraction:.0%} {' and '.join(told)}")
     return tuple(found)

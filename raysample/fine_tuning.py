@@ -25,6 +25,7 @@ from raysample.config import FineTuneConfig, ModelConfig
 from raysample.corpus import Corpus
 from raysample.errors import ProvenanceError, SelectionError
 from raysample.evaluation import Evaluation
+from raysample.numerics.precision import resolve
 from raysample.selection import Selection
 from raysample.training import Examples, Place, assess, plan, train
 
@@ -118,7 +119,8 @@ def execute(
     if place.rank != 0:
         return Outcome(len(data), layout.steps, Evaluation({}, ()), 0.0)
     held_out = Corpus.load(job.test)
-    evaluation = assess(core, examples(job.test, held_out.fingerprint, job.base, job.model.max_length), place.device)
+    rows = examples(job.test, held_out.fingerprint, job.base, job.model.max_length)
+    evaluation = assess(core, rows, place.device, resolve(job.config.precision, core, place.device))
     saved = tuple(saver.saved) if saver is not None else ()
     return Outcome(len(data), layout.steps, evaluation, round(time.perf_counter() - began, 3), saved)
 

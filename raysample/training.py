@@ -204,12 +204,14 @@ def _set_rate(optimiser: torch.optim.Optimizer, rate: float, config: FineTuneCon
         group["lr"] = rate * head if group["head"] else rate
 
 
-def assess(model: nn.Module, data: Examples, device: str = "cpu", batch_tokens: int = 8_192) -> Evaluation:
-    """Evaluate a model on rows, in eval mode and float32."""
+def assess(
+    model: nn.Module, data: Examples, device: str = "cpu", dtype: torch.dtype | None = None, batch_tokens: int = 8_192
+) -> Evaluation:
+    """Evaluate a model on rows, in eval mode and the precision `dtype` of its training (None: float32)."""
     classifier: Any = model
     logits = np.empty((len(data), classifier.config.num_labels))
     model.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(device, dtype):
         for rows in token_batches(data.encoded.lengths, batch_tokens):
             inputs, _ = batch(data, rows, device)
             logits[rows] = model(**inputs).logits.double().cpu().numpy()

@@ -9,6 +9,7 @@ from raysample.experiment import (
     Comparison,
     Gap,
     RunResult,
+    class_shift,
     class_warnings,
     paired_gap,
     summarise,
@@ -75,8 +76,13 @@ def test_a_comparison_survives_storage() -> None:
 
 
 def test_a_selection_that_wipes_out_a_class_is_named() -> None:
-    found = class_warnings(
-        ["a", "b", "c"], [100, 100, 4], {("hard(el2n)", 0.5): (99, 1, 0), ("random", 0.5): (50, 50, 2)}
-    )
-    assert len(found) == 1
-    assert "hard(el2n) at 50% nearly wipes out 1 of 3 classes: b (1 of 100)" in found[0]
+    kept = {("hard(el2n)", 0.5): (90, 12, 0), ("random", 0.5): (50, 50, 2)}
+    (found,) = class_warnings(["a", "b", "c"], [100, 100, 4], kept)
+    assert found.startswith("hard(el2n) at 50% turns the class mix over (class shift 0.39)")
+    assert "and nearly wipes out 1 of 3 classes: b (12 of 100 rows left)" in found
+
+
+def test_class_shift_is_total_variation() -> None:
+    assert class_shift([10, 10], [5, 5]) == 0
+    assert class_shift([10, 10], [10, 0]) == 0.5
+    assert class_shift([10, 0], [0, 3]) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,14 +33,15 @@ def cluster(config: EngineConfig) -> Iterator[None]:
         yield
         return
     try:
-        ray.init(
-            address=config.address,
-            num_cpus=config.cpus if config.address is None else None,
-            include_dashboard=False if config.address is None else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=True,
-        )
+        with _native_stderr_muted():
+            ray.init(
+                address=config.address,
+                num_cpus=config.cpus if config.address is None else None,
+                include_dashboard=False if config.address is None else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+            )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ClusterError(
             f"no Ray cluster could be joined at {config.address!r}: {error}",
@@ -50,6 +52,20 @@ def cluster(config: EngineConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _native_stderr_muted() -> Iterator[None]:
+    """Drop what C++ code writes to stderr meanwhile (Ray announces its log level there); errors still raise."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _quiet_loggers() -> None:

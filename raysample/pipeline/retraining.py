@@ -12,7 +12,7 @@ from raysample.config import ArmConfig, CompareConfig
 from raysample.corpus import Corpus
 from raysample.engine import Engine
 from raysample.evaluation import tracked
-from raysample.experiment import FULL, Comparison, RunResult, class_warnings, summarise
+from raysample.experiment import FULL, Comparison, RunResult, class_shift, class_warnings, summarise
 from raysample.fine_tuning import EVALUATION, Job, Outcome, steps
 from raysample.pipeline.workspace import Workspace
 from raysample.progress import Reporter
@@ -56,6 +56,17 @@ class Retraining:
                     )
                     run.artifact(storage.join(selection.uri, "selection.json"), f"selections/{arm.name}")
         self.reporter.say(f"  {len(self.selections)} selections in {self.workspace.at('selections')}")
+        self._tell_classes()
+
+    def _tell_classes(self) -> None:
+        """Say what the selections do to the classes, before anything is retrained."""
+        for (arm, fraction), kept in self.kept_counts().items():
+            shares = {c: kept[c] / n for c, n in enumerate(self.train.class_counts) if n}
+            least = min(shares, key=lambda c: shares[c])
+            self.reporter.say(
+                f"  {arm} at {fraction:.0%}: class shift {class_shift(self.train.class_counts, kept):.2f}, "
+                f"cuts {self.train.labels[least]} most ({kept[least]:,} of {self.train.class_counts[least]:,} left)"
+            )
         for warning in self.warnings():
             self.reporter.say(f"  warning: {warning}")
 
