@@ -107,6 +107,8 @@ class ModelConfig(Section):
     max_length: Annotated[int, Field(ge=4, le=8192)] = 64
     hidden_size: Annotated[int, Field(ge=8, multiple_of=4)] = 64
     vocabulary_size: Annotated[int, Field(ge=100)] = 2_000
+    # None keeps the model's own probabilities. On a CPU drawing the masks can take half of a training step.
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     trust_remote_code: bool = False
 
 

@@ -70,18 +70,22 @@ class LineBar:
     def __init__(self, reporter: Reporter, title: str, total: float, unit: str) -> None:
         self.reporter, self.title, self.total, self.unit = reporter, title, total, unit
         self.done, self.note, self.start = 0.0, "", time.monotonic()
-        self.last = self.start
+        self.last, self.first = self.start, (self.start, 0.0)
 
     def to(self, done: float, note: str = "") -> None:
         """Report how much is done by now."""
-        self.done, self.note = done, note
         now = time.monotonic()
+        if self.done == 0 and done > 0:
+            # What it took to get going (starting workers, loading) tells nothing about the rate.
+            self.first = (now, done)
+        self.done, self.note = done, note
         if now - self.last >= LINE_EVERY_SECONDS:
             self.last = now
-            self.reporter.say(self._line(now - self.start))
+            self.reporter.say(self._line(now))
 
-    def _line(self, seconds: float) -> str:
-        rate = self.done / seconds if seconds > 0 else 0.0
+    def _line(self, now: float) -> str:
+        since, before = self.first
+        rate = (self.done - before) / (now - since) if now > since else 0.0
         left = f"{(self.total - self.done) / rate:,.0f} s left" if rate > 0 else "time left unknown"
         note = f"  {self.note}" if self.note else ""
         return f"  {self.title}: {self.done:,.0f}/{self.total:,.0f} {self.unit}, {rate:,.1f}/s, {left}{note}"

@@ -287,3 +287,17 @@ def test_tokenizer_without_padding_is_refused(tmp_path: Path) -> None:
     model.save(tiny_model(), words, tmp_path)
     with pytest.raises(ModelError, match="set pad_token and save it"):
         model.prepare(ModelConfig(path=str(tmp_path)), shelf(), "unused")
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_one_number_sets_every_dropout(family: Family, tmp_path: Path) -> None:
+    tiny_model(family, dropout=0.3).save_pretrained(tmp_path)
+    folder = str(tmp_path)
+
+    def probabilities(dropout: float | None) -> set[float]:
+        built = model.build(folder, ModelConfig(path=folder, dropout=dropout), ("a", "b"), seed=0)
+        return {module.p for module in built.modules() if isinstance(module, torch.nn.Dropout)}
+
+    assert probabilities(0.0) == {0.0}
+    assert probabilities(0.2) == {0.2}
+    assert 0.3 in probabilities(None)

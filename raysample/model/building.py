@@ -68,8 +68,13 @@ def build(base: str, config: ModelConfig, labels: Sequence[str], seed: int) -> n
         ModelError: the base cannot be loaded, its weights are another architecture's, or it has too few layers.
     """
     names = dict(enumerate(labels))
-    options = {"num_labels": len(names), "id2label": names, "label2id": {name: i for i, name in names.items()}}
+    options: dict[str, Any] = {
+        "num_labels": len(names),
+        "id2label": names,
+        "label2id": {name: i for i, name in names.items()},
+    }
     with at_hand(base) as place, quiet(), torch.random.fork_rng(devices=[]):
+        options |= _dropout(place, base, config)
         # The CPU's generator alone: torch.manual_seed would also reseed accelerators, which fork_rng leaves out here.
         torch.default_generator.manual_seed(seed)
         if config.path == TINY:
@@ -109,6 +114,15 @@ def save(model: nn.Module, words: PreTrainedTokenizerBase, folder: str | Path) -
 
 def _evaluating(model: nn.Module) -> nn.Module:
     return model.eval()
+
+
+def _dropout(place: str, name: str, config: ModelConfig) -> dict[str, float]:
+    """Return every dropout probability of the architecture, set to `config.dropout`; nothing if that is None."""
+    if config.dropout is None:
+        return {}
+    shape = _explained(name, lambda: AutoConfig.from_pretrained(place, trust_remote_code=config.trust_remote_code))
+    kinds = {key: value for key, value in shape.to_dict().items() if "drop" in key}
+    return {key: config.dropout for key, value in kinds.items() if value is None or type(value) in (int, float)}
 
 
 def _tiny(place: str, name: str, options: dict[str, Any]) -> PreTrainedModel:

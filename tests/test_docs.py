@@ -1,0 +1,160 @@
+"""What README.md, CONTRIBUTING.md and docs/ say is held against the code; the notebook page's snippets really run."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import textwrap
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from raysample import cli
+from raysample.config import RunConfig, parse
+from raysample.policies import POLICIES
+from raysample.policies import create as create_policy
+from raysample.scores import SCORES, create_all
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """Return the fenced code of a page that is marked as one of the languages."""
+    found = FENCE.findall(page.read_text(encoding="utf-8"))
+    return [textwrap.dedent(code) for _, language, code in found if language in languages]
+
+
+def all_blocks(*languages: str) -> list[Any]:
+    return [
+        pytest.param(code, id=f"{page.name}-{number}")
+        for page in PAGES
+        for number, code in enumerate(blocks(page, *languages), start=1)
+    ]
+
+
+def configuration() -> dict[str, list[str]]:
+    """Return the rows of the tables in docs/configuration.md: key -> type, default, meaning."""
+    text = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split(" | ")] for line in text.splitlines() if line.startswith("| `")]
+    keys = [row[0].removeprefix("| ").strip("`") for row in rows]
+    assert len(set(keys)) == len(keys), "a key is described twice"
+    return {key: row[1:] for key, row in zip(keys, rows, strict=True)}
+
+
+def parts(annotation: Any) -> Iterator[Any]:
+    """Yield everything that a type annotation is made of."""
+    yield annotation
+    for argument in get_args(annotation) if get_origin(annotation) is not Literal else ():
+        yield from parts(argument)
+
+
+def fields(model: type[BaseModel], prefix: str = "", seen: frozenset[Any] = frozenset()) -> dict[str, FieldInfo]:
+    """Return the keys of a configuration with dots; a section that occurs twice is walked where it comes first."""
+    found: dict[str, FieldInfo] = {}
+    for name, field in model.model_fields.items():
+        found[prefix + name] = field
+        for kind in parts(field.annotation):
+            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind not in seen:
+                seen |= {kind}
+                many = list in {get_origin(part) for part in parts(field.annotation)}
+                inner = fields(kind, f"{prefix}{name}{'[]' if many else ''}.", seen)
+                seen |= {part for item in inner.values() for part in parts(item.annotation) if isinstance(part, type)}
+                found |= inner
+    return found
+
+
+def is_section(field: FieldInfo) -> bool:
+    return any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in parts(field.annotation))
+
+
+def test_every_key_is_in_the_configuration_page_and_no_other() -> None:
+    assert set(configuration()) == set(fields(RunConfig))
+
+
+@pytest.mark.parametrize(("key", "field"), fields(RunConfig).items(), ids=fields(RunConfig))
+def test_types_and_defaults_of_the_configuration_page_are_true(key: str, field: FieldInfo) -> None:
+    kind, default = configuration()[key][:2]
+    options = [option for part in parts(field.annotation) if get_origin(part) is Literal for option in get_args(part)]
+    assert re.findall(r"`(\w+)`", kind) == options
+    if field.is_required():
+        assert default == "required"
+    elif not is_section(field):
+        assert yaml.safe_load(default.strip("`")) == json.loads(
+            json.dumps(field.get_default(call_default_factory=True))
+        )
+
+
+@pytest.mark.parametrize("code", all_blocks("python", "py"))
+def test_python_in_the_docs_compiles(code: str) -> None:
+    compile(code, "docs", "exec")
+
+
+@pytest.mark.parametrize("code", all_blocks("yaml", "yml"))
+def test_yaml_in_the_docs_is_a_valid_configuration(code: str) -> None:
+    for data in yaml.safe_load_all(code):
+        if not isinstance(data, dict) or not set(data) & set(RunConfig.model_fields):
+            continue  # not ours, or an excerpt without its section
+        config = parse(data)
+        directions = {name: kind.higher_is for name, kind in SCORES.items()}
+        directions |= {column: score.higher_is for column, score in create_all(config.score.scores).items()}
+        for arm in config.compare.arms:
+            create_policy(arm, directions)
+
+
+@pytest.mark.parametrize("code", all_blocks("sh", "bash", "console"))
+def test_commands_in_the_docs_exist(code: str) -> None:
+    words = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"^\$? ?make ([a-z-]+)", code, re.MULTILINE)) <= set(words)
+    assert set(re.findall(r"^\$? ?(?:\S*/)?raysample ([a-z][a-z-]*)", code, re.MULTILINE)) <= set(cli.VERBS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_named_in_the_docs_exist(page: Path) -> None:
+    rooms = "raysample|tests|docs|examples|jobs|k8s"
+    named = set(re.findall(rf"`((?:{rooms})/[\w./*-]*)`", page.read_text(encoding="utf-8")))
+    assert {name for name in named if not list(ROOT.glob(name.rstrip("/")))} == set()
+
+
+def test_the_architecture_page_has_the_layers_that_are_enforced() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    page = ROOT / "docs/architecture.md"
+    assert "\n".join(layers).replace("raysample.", "") + "\n" in blocks(page, "text")
+    modules = {path.stem for path in (ROOT / "raysample").iterdir() if path.suffix == ".py" or path.is_dir()}
+    shown = set(re.findall(r"^\| `(\w+)", page.read_text(encoding="utf-8"), re.MULTILINE))
+    assert modules - {"__init__", "__pycache__", "py"} <= shown
+
+
+def test_every_score_and_policy_has_its_section() -> None:
+    text = (ROOT / "docs/scores.md").read_text(encoding="utf-8")
+    titles = re.findall(r"^### `(\w+)`", text, re.MULTILINE)
+    assert titles == [*SCORES, *POLICIES]
+    for name, kind in SCORES.items():
+        section = text.partition(f"### `{name}`")[2].partition("\n### ")[0]
+        assert f"**{kind.higher_is}**" in section
+        options = [option for option in kind().options() if option != "checkpoints"]
+        assert all(f"`{option}" in section for option in options), options
+
+
+def test_the_notebook_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names: dict[str, Any] = {}
+    for code in blocks(ROOT / "docs/notebook.md", "python"):
+        exec(compile(code, "docs/notebook.md", "exec"), names)
+    frame, kept = names["frame"], names["kept"]
+    assert list(frame.columns) == ["row_id", "label", "class", "tokens", "vog", "el2n"]
+    assert len(frame) == names["train"].rows
+    assert names["arrow"].num_rows == len(frame)
+    assert len(kept) == round(0.5 * len(frame))
+    assert set(kept["id"]) == set(names["half"].kept_ids().to_pylist())
+    assert names["again"].columns == ("el2n",)
