@@ -70,7 +70,7 @@ def test_scoring_prints_a_table_and_json(
         assert any(line.startswith(name) and aim["target"] in line for line in shown)
     for name, method in found["methods"].items():
         assert any(name in line for line in shown)
-        assert 0 < method["rows_per_cpu_second"]
+        assert method["rows_per_cpu_second"] > 0
         assert method["cpu_seconds"]["lowest"] <= method["cpu_seconds"]["median"] <= method["cpu_seconds"]["highest"]
     assert found["methods"]["plain forward"]["over_forward"] == 1
     assert found["sizes"] == {"hidden": 16, "layers": 1, "rows": 5, "checkpoints": 2, "repetitions": 3}

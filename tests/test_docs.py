@@ -57,40 +57,39 @@ def parts(annotation: Any) -> Iterator[Any]:
         yield from parts(argument)
 
 
-def fields(model: type[BaseModel], prefix: str = "", seen: frozenset[Any] = frozenset()) -> dict[str, FieldInfo]:
-    """Return the keys of a configuration with dots; a section that occurs twice is walked where it comes first."""
-    found: dict[str, FieldInfo] = {}
+def sections(field: FieldInfo) -> list[type[BaseModel]]:
+    return [kind for kind in parts(field.annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+
+
+def walked(model: type[BaseModel], prefix: str, seen: set[type[BaseModel]]) -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
-        found[prefix + name] = field
-        for kind in parts(field.annotation):
-            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind not in seen:
-                seen |= {kind}
-                many = list in {get_origin(part) for part in parts(field.annotation)}
-                inner = fields(kind, f"{prefix}{name}{'[]' if many else ''}.", seen)
-                seen |= {part for item in inner.values() for part in parts(item.annotation) if isinstance(part, type)}
-                found |= inner
-    return found
+        yield prefix + name, field
+        many = "[]" if any(get_origin(part) is list for part in parts(field.annotation)) else ""
+        for section in sections(field):
+            if section not in seen:
+                seen.add(section)
+                yield from walked(section, f"{prefix}{name}{many}.", seen)
 
 
-def is_section(field: FieldInfo) -> bool:
-    return any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in parts(field.annotation))
+KEYS = dict(walked(RunConfig, "", set()))
+"""Every key of a configuration, with dots; a section that occurs twice (`corpus.test`) is walked where it is first."""
 
 
 def test_every_key_is_in_the_configuration_page_and_no_other() -> None:
-    assert set(configuration()) == set(fields(RunConfig))
+    assert set(configuration()) == set(KEYS)
 
 
-@pytest.mark.parametrize(("key", "field"), fields(RunConfig).items(), ids=fields(RunConfig))
-def test_types_and_defaults_of_the_configuration_page_are_true(key: str, field: FieldInfo) -> None:
+@pytest.mark.parametrize("key", KEYS)
+def test_types_and_defaults_of_the_configuration_page_are_true(key: str) -> None:
+    field = KEYS[key]
     kind, default = configuration()[key][:2]
     options = [option for part in parts(field.annotation) if get_origin(part) is Literal for option in get_args(part)]
     assert re.findall(r"`(\w+)`", kind) == options
     if field.is_required():
         assert default == "required"
-    elif not is_section(field):
-        assert yaml.safe_load(default.strip("`")) == json.loads(
-            json.dumps(field.get_default(call_default_factory=True))
-        )
+    elif not sections(field):
+        expected = field.get_default(call_default_factory=True)
+        assert yaml.safe_load(default.strip("`")) == json.loads(json.dumps(expected))
 
 
 @pytest.mark.parametrize("code", all_blocks("python", "py"))

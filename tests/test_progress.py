@@ -39,9 +39,14 @@ def test_logs_get_plain_lines_with_rate_and_time_left_after_the_start_up(clock: 
 
 def test_a_stopped_piece_of_work_says_so(clock: list[float]) -> None:
     told, out = reporter()
-    with pytest.raises(KeyboardInterrupt), told.bar("score", 5, "rows") as bar:
-        bar.to(2)
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with told.bar("score", 5, "rows") as bar:
+            bar.to(2)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert "score: stopped, 2 rows" in out.getvalue()
 
 

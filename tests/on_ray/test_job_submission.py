@@ -33,7 +33,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
-    """A head of its own, with token authentication and a home of its own; yields the jobs address and environment."""
+    """Start a head with token authentication and a home of its own; yields the jobs address and the environment."""
     home = tmp_path_factory.mktemp("home")
     token = home / "token"
     token.write_text("a-token-for-this-test-only-0123456789abcdef")
