@@ -126,6 +126,7 @@ class FineTuneConfig(Section):
     checkpoints: Annotated[int, Field(ge=1)] | None = None
     checkpoints_per_epoch: Annotated[int, Field(ge=1)] | None = None
     checkpoint_every: Annotated[int, Field(ge=1)] | None = None
+    group_by_length: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 0
     workers: Annotated[int, Field(ge=1)] = 1

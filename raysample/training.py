@@ -26,6 +26,9 @@ from raysample.numerics.precision import autocast, resolve
 
 IntArray = NDArray[np.int64]
 
+# Batches that are sorted by length together when rows are grouped: enough to save padding, few enough to stay random.
+WINDOW = 16
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -96,15 +99,26 @@ def learning_rate(step: int, total: int, config: FineTuneConfig) -> float:
     return config.learning_rate * (total - step) / max(1, total - warm)
 
 
-def batches(rows: int, size: int, seed: int, steps: int) -> Iterator[IntArray]:
-    """Yield the global batches: row positions, a Philox permutation per epoch, whose last batch may be short."""
+def batches(
+    rows: int, size: int, seed: int, steps: int, lengths: NDArray[np.integer[Any]] | None = None
+) -> Iterator[IntArray]:
+    """Yield the global batches of row positions: a Philox permutation per epoch, whose last batch may be short.
+
+    With `lengths`, each run of WINDOW batches of the permutation is sorted by length before it is cut, and the batches
+    of an epoch are permuted again: less padding, nearly the same randomness. Every row still comes once an epoch.
+    """
     done = epoch = 0
     while done < steps:
-        order = np.random.Generator(np.random.Philox(key=[seed % 2**63, epoch])).permutation(rows)
-        for start in range(0, rows, size):
-            if done == steps:
-                return
-            yield order[start : start + size]
+        draw = np.random.Generator(np.random.Philox(key=[seed % 2**63, epoch]))
+        order = draw.permutation(rows)
+        if lengths is not None:
+            window = WINDOW * size
+            pieces = [order[start : start + window] for start in range(0, rows, window)]
+            order = np.concatenate([piece[np.argsort(lengths[piece], kind="stable")] for piece in pieces])
+        cut = [order[start : start + size] for start in range(0, rows, size)]
+        turns = range(len(cut)) if lengths is None else draw.permutation(len(cut))
+        for turn in list(turns)[: steps - done]:
+            yield cut[turn]
             done += 1
         epoch += 1
 
@@ -135,7 +149,8 @@ def train(
     model.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed * 1_000_003 + place.rank)
-        for step, rows in enumerate(batches(len(data), config.batch_size, config.seed, layout.steps)):
+        lengths = data.encoded.lengths if config.group_by_length else None
+        for step, rows in enumerate(batches(len(data), config.batch_size, config.seed, layout.steps, lengths)):
             rate = learning_rate(step, layout.steps, config)
             _set_rate(optimiser, rate, config)
             loss = _step(model, optimiser, data, rows, place, dtype, config.max_grad_norm)

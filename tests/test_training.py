@@ -31,6 +31,19 @@ def test_every_row_is_seen_once_an_epoch_and_order_depends_on_seed_and_epoch_onl
     assert list(first) != list(np.concatenate(list(batches(10, 4, seed=4, steps=3))))
 
 
+def test_grouping_by_length_saves_padding_and_still_shows_every_row_once() -> None:
+    lengths = np.random.default_rng(0).integers(1, 60, 1000)
+    plain, grouped = list(batches(1000, 32, 0, 64)), list(batches(1000, 32, 0, 64, lengths))
+    assert len(plain) == len(grouped) == 64
+    assert sorted(np.concatenate(grouped[:32])) == sorted(np.concatenate(grouped[32:])) == list(range(1000))
+    padded = [sum(len(rows) * lengths[rows].max() for rows in found) for found in (plain, grouped)]
+    assert padded[1] < 0.7 * padded[0]
+    short_last = [len(rows) for rows in grouped[:32]]
+    assert sorted(short_last) == [8] + [32] * 31
+    first = [lengths[rows].mean() for rows in grouped[:16]]
+    assert first != sorted(first), "short batches must not all come first"
+
+
 def test_ten_checkpoints_over_the_run_by_default_the_last_at_the_end() -> None:
     layout = plan(320, FineTuneConfig(epochs=3, batch_size=32))
     assert layout.steps == 30
