@@ -21,6 +21,13 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP) ## the whole loop on simulated assistant traffic, offline
 	@$(BIN)/raysample run examples/demo.yaml
+	@echo "(the commands raysample and mlflow are in $(BIN))"
+
+# KubeRay's published schemas, where they are at hand: the manifests are then checked against them, too.
+RAYSAMPLE_KUBERAY_SCHEMAS ?= $(wildcard ../shared/kuberay)
+ifneq ($(RAYSAMPLE_KUBERAY_SCHEMAS),)
+export RAYSAMPLE_KUBERAY_SCHEMAS
+endif
 
 test: $(STAMP) ## all tests, offline
 	@$(BIN)/python -m pytest

@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol, Self
 
-from raysample.fine_tuning import Job, Outcome, device, execute, steps
+from raysample.fine_tuning import Job, Outcome, execute, steps
+from raysample.numerics.precision import device
 from raysample.progress import Reporter
 from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer
 from raysample.training import Place

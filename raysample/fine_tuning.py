@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 
 from raysample import checkpoints, model, storage
@@ -191,8 +190,3 @@ def _chosen(data: Examples, corpus: Corpus, uri: str) -> Examples:
             "sample again from the score table of this corpus",
         )
     return data.take(np.sort(rows))
-
-
-def device() -> str:
-    """Return the device this process should use."""
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from torch import Tensor
 
 from raysample import checkpoints, model, storage, table
 from raysample.checkpoints import CheckpointSet
 from raysample.config import ScoreConfig
 from raysample.corpus import QUARANTINE, Corpus
-from raysample.numerics.precision import resolve
+from raysample.numerics.precision import device, resolve
 from raysample.scores import create_all
 from raysample.sweep import score_block
 
@@ -33,8 +32,6 @@ class ScoreJob:
         config: which scores, precision, batch budget.
         max_length: tokens a row is cut to, as in fine-tuning.
         folder: URI below which `part-*.parquet` and `quarantine-*.parquet` are written.
-        device: "cpu" or "cuda".
-        threads: torch threads of one actor on a CPU; None leaves torch's own choice.
     """
 
     corpus: str
@@ -42,8 +39,6 @@ class ScoreJob:
     config: ScoreConfig
     max_length: int
     folder: str
-    device: str = "cpu"
-    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,15 +56,15 @@ class ShardScorer:
     """Holds the checkpoints of one CheckpointSet in memory and scores shards with them; made once per actor."""
 
     def __init__(self, job: ScoreJob) -> None:
-        if job.threads is not None:
-            torch.set_num_threads(job.threads)
         self.job = job
+        # Asked here, not by the driver, whose machine may have no GPU; Ray hides those that were not asked for.
+        self.device = device()
         self.corpus = Corpus.load(job.corpus)
         self.trace = CheckpointSet.load(job.checkpoints)
         folders = [storage.localise(checkpoint.uri) for checkpoint in self.trace.checkpoints]
         for folder in folders:
             checkpoints.verify(folder)
-        self.models = [model.load(folder).to(job.device) for folder in folders]
+        self.models = [model.load(folder).to(self.device) for folder in folders]
         self.tokenizer = model.tokenizer(folders[0])
         self.scores = create_all(job.config.scores)
 
@@ -91,11 +86,8 @@ class ShardScorer:
         return ShardOutcome(shard, len(rows), kept, len(rows) - kept, time.perf_counter() - began)
 
     def _columns(self, encoded: model.Encoded, labels: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, Any]:
-        device = self.job.device
-
         def pad(rows: Any) -> dict[str, Tensor]:
-            batch = model.pad(encoded, rows, int(self.tokenizer.pad_token_id))
-            return {name: value.to(device) for name, value in batch.items()}
+            return model.pad(encoded, rows, int(self.tokenizer.pad_token_id))
 
         return score_block(
             self.models,
@@ -105,8 +97,8 @@ class ShardScorer:
             self.scores,
             pad=pad,
             batch_tokens=self.job.config.batch_tokens,
-            device=device,
-            autocast=resolve(self.job.config.precision, self.models[0], device),
+            device=self.device,
+            autocast=resolve(self.job.config.precision, self.models[0], self.device),
         )
 
     def _write(self, shard: int, full: pa.Table, finite: Any, columns: dict[str, Any]) -> None:

@@ -28,6 +28,11 @@ def resolve(precision: Literal["auto", "float32", "bfloat16"], model: nn.Module,
     return torch.bfloat16 if native_bfloat16(device) and hidden >= WORTH_CASTING else None
 
 
+def device() -> str:
+    """Return the device that this process should use."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def native_bfloat16(device: str) -> bool:
     """Tell whether a device has bf16 matrix units (CUDA from Ampere on; CPUs with AMX or AVX512-BF16)."""
     if device.startswith("cuda"):

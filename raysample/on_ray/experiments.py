@@ -9,7 +9,8 @@ import ray
 import torch
 
 from raysample.errors import RaysampleError
-from raysample.fine_tuning import Job, Outcome, device, execute
+from raysample.fine_tuning import Job, Outcome, execute
+from raysample.numerics.precision import device
 from raysample.on_ray import board, session
 from raysample.progress import Reporter
 from raysample.training import Place

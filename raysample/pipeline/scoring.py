@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from raysample import storage
 from raysample.checkpoints import CheckpointSet
 from raysample.config import ScoreConfig
@@ -64,7 +62,6 @@ def score_corpus(
         config,
         max_length,
         storage.join(folder, parts),
-        "cuda" if torch.cuda.is_available() else "cpu",
     )
     outcomes = _score(job, corpus, config, engine, reporter)
     counts = {

@@ -95,7 +95,9 @@ def cell(arm: str, fraction: float, seed: int) -> str:
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:
-    return {section: getattr(config, section).plain() for section in IDENTITY}
+    found = {section: getattr(config, section).plain() for section in IDENTITY}
+    del found["fine_tune"]["workers"]  # how many share the work does not change what it comes to
+    return found
 
 
 def _differences(was: Any, now: Any, key: str = "") -> Any:
