@@ -15,6 +15,7 @@ from rich.table import Table
 from raysample import report, storage
 from raysample.config import RunConfig
 from raysample.corpus import Corpus
+from raysample.errors import ConfigError
 from raysample.experiment import FULL, ArmSummary, Comparison, Gap
 from raysample.pipeline import Pipeline, Workspace
 from raysample.pipeline.run import check_plans
@@ -93,6 +94,11 @@ def _tracker(config: RunConfig, space: Workspace) -> Tracker:
         return NullTracker()
     from raysample.tracking import mlflow
 
+    if config.tracking.uri is None and not storage.is_local(space.root):
+        raise ConfigError(
+            f"the output {space.root!r} is not a local folder, where an embedded MLflow could be kept",
+            "give tracking.uri (a server or a database), or set tracking.enabled=false",
+        )
     local = Path(space.root).parent
     uri = config.tracking.uri or f"sqlite:///{local / 'mlflow.db'}"
     artifacts = None if config.tracking.uri else str(local / "mlartifacts")
@@ -103,6 +109,7 @@ def _publish(pipeline: Pipeline, comparison: Comparison) -> None:
     """Write the report and store it, with the figures that it is made of, in the parent run."""
     space, tracker = pipeline.workspace, pipeline.tracker
     _write_report(pipeline, comparison)
+    space.record(pipeline.config)
     for path in (space.report, space.comparison, space.at("config.yaml")):
         tracker.artifact(path)
     full = next(summary for summary in comparison.summaries if summary.arm == FULL)

@@ -77,6 +77,8 @@ class CorpusConfig(Section):
     train: SourceConfig | None = None
     test: SourceConfig | None = None
     holdout: Fraction | None = None
+    # Rows of a shard: the unit of scoring work, of its progress, and of what a rerun finds done.
+    shard_rows: Annotated[int, Field(ge=1)] = 512
     simulated: SimulatedConfig | None = None
 
     @model_validator(mode="before")
@@ -207,10 +209,10 @@ class ReportConfig(Section):
 
 
 class EngineConfig(Section):
-    """Where the work runs: on Ray (a new local cluster, or `address`), or `local`ly in this process, without Ray."""
+    """Where the work runs: on Ray, or `local`ly in this process, without Ray."""
 
     kind: Literal["ray", "local"] = "ray"
-    # An address such as `auto`, or of a head node; None starts a cluster of this machine and stops it at the end.
+    # `auto`, `local` (always a new one) or a head's address; None joins a cluster if one is there, else starts one.
     address: str | None = None
     cpus: Annotated[int, Field(ge=1)] | None = None
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0

@@ -1,6 +1,7 @@
 """Where work runs. `Engine` is what the verbs need; `LocalEngine` does it in this process, `raysample.on_ray` on Ray.
 
-Both give the same results: they run the same functions on the same shards with the same batches.
+Both run the same functions on the same shards with the same batches, so the scores are equal. Fine-tuning on several
+workers sees the same global batches, but draws other dropout masks.
 """
 
 from __future__ import annotations

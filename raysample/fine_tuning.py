@@ -101,7 +101,7 @@ def execute(
     """
     began = time.perf_counter()
     corpus = Corpus.load(job.train)
-    data = examples(job.train, corpus.fingerprint, job.base, job.model.max_length)
+    data = examples(job.train, corpus.fingerprint, job.base, job.model)
     data = data if job.selection is None else _chosen(data, corpus, job.selection)
     layout = plan(len(data), job.config, job.steps)
     core = model.build(job.base, job.model, corpus.labels, job.config.seed).to(place.device)
@@ -118,7 +118,7 @@ def execute(
     if place.rank != 0:
         return Outcome(len(data), layout.steps, Evaluation({}, ()), 0.0)
     held_out = Corpus.load(job.test)
-    rows = examples(job.test, held_out.fingerprint, job.base, job.model.max_length)
+    rows = examples(job.test, held_out.fingerprint, job.base, job.model)
     evaluation = assess(core, rows, place.device, resolve(job.config.precision, core, place.device))
     saved = tuple(saver.saved) if saver is not None else ()
     return Outcome(len(data), layout.steps, evaluation, round(time.perf_counter() - began, 3), saved)
@@ -151,7 +151,7 @@ class Saver:
     def __init__(self, job: Job, core: nn.Module, epoch: Callable[[int], float]) -> None:
         self.job, self.core, self.epoch = job, core, epoch
         self.saved: list[Checkpoint] = []
-        self.tokenizer = model.tokenizer(job.base)
+        self.tokenizer = model.tokenizer(job.base, trust_remote_code=job.model.trust_remote_code)
 
     def __call__(self, step: int, rate: float) -> None:
         """Save the model as it is after `step` steps."""
@@ -165,15 +165,15 @@ class Saver:
 
 
 @lru_cache(maxsize=4)
-def examples(uri: str, fingerprint: str, base: str, max_length: int) -> Examples:
+def examples(uri: str, fingerprint: str, base: str, config: ModelConfig) -> Examples:
     """Read and tokenise a corpus; kept in memory, since a worker trains many arms on the same rows."""
     del fingerprint  # part of the cache's key: a corpus described anew is read anew
     corpus = Corpus.load(uri)
-    words = model.tokenizer(base)
+    words = model.tokenizer(base, trust_remote_code=config.trust_remote_code)
     table = corpus.table()
     labels = table["label"].to_numpy().astype(np.int64)
     ids = table["row_id"].to_numpy(zero_copy_only=False)
-    return Examples(model.encode(words, table, max_length), labels, int(words.pad_token_id), ids)
+    return Examples(model.encode(words, table, config.max_length), labels, int(words.pad_token_id), ids)
 
 
 def _chosen(data: Examples, corpus: Corpus, uri: str) -> Examples:

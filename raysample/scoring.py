@@ -16,7 +16,7 @@ from torch import Tensor
 
 from raysample import checkpoints, model, storage, table
 from raysample.checkpoints import CheckpointSet
-from raysample.config import ScoreConfig
+from raysample.config import ModelConfig, ScoreConfig
 from raysample.corpus import QUARANTINE, Corpus
 from raysample.numerics.precision import device, resolve
 from raysample.scores import create_all
@@ -30,14 +30,14 @@ class ScoreJob:
     Attributes:
         corpus, checkpoints: URIs of the two nouns.
         config: which scores, precision, batch budget.
-        max_length: tokens a row is cut to, as in fine-tuning.
+        model: as in fine-tuning; its `max_length` and `trust_remote_code` matter here.
         folder: URI below which `part-*.parquet` and `quarantine-*.parquet` are written.
     """
 
     corpus: str
     checkpoints: str
     config: ScoreConfig
-    max_length: int
+    model: ModelConfig
     folder: str
 
 
@@ -64,8 +64,9 @@ class ShardScorer:
         folders = [storage.localise(checkpoint.uri) for checkpoint in self.trace.checkpoints]
         for folder in folders:
             checkpoints.verify(folder)
-        self.models = [model.load(folder).to(self.device) for folder in folders]
-        self.tokenizer = model.tokenizer(folders[0])
+        trust = job.model.trust_remote_code
+        self.models = [model.load(folder, trust_remote_code=trust).to(self.device) for folder in folders]
+        self.tokenizer = model.tokenizer(folders[0], trust_remote_code=trust)
         self.scores = create_all(job.config.scores)
 
     def score(self, shard: int) -> ShardOutcome:
@@ -75,7 +76,7 @@ class ShardScorer:
         if done is not None:
             return done
         rows = self.corpus.read(shard)
-        encoded = model.encode(self.tokenizer, rows, self.job.max_length)
+        encoded = model.encode(self.tokenizer, rows, self.job.model.max_length)
         columns = self._columns(encoded, rows["label"].to_numpy().astype(np.int64))
         scored = table.schema(tuple(self.scores))
         base = {"row_id": rows["row_id"], "label": rows["label"], "tokens": pa.array(encoded.lengths, pa.int32())}

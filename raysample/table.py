@@ -52,8 +52,9 @@ class ScoreTable:
 
     @property
     def fingerprint(self) -> str:
-        """Identity by provenance: same corpus, checkpoints, score definitions and precision, same table."""
-        return storage.fingerprint([self.corpus, self.checkpoints, self.scores, self.made_by.get("precision")])
+        """Identity by provenance: same corpus, checkpoints, score definitions and way of computing them, same table."""
+        made_by = {name: value for name, value in self.made_by.items() if name != "raysample"}
+        return storage.fingerprint([self.corpus, self.checkpoints, self.scores, made_by])
 
     def save(self) -> ScoreTable:
         """Write the manifest, which makes the table complete."""

@@ -5,7 +5,7 @@
     half = raysample.sample(table, "hard", score="vog", normalise="class", fraction=0.5)
     table.to_pandas(); half.kept_ids()
 
-They run in this process unless `engine=EngineConfig(kind="ray")` says otherwise; the numbers are the same.
+They run in this process unless `engine=EngineConfig(kind="ray")` says otherwise; the scores are the same.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def score(
     """Score every row of a corpus at the checkpoints of a run.
 
     Args:
-        checkpoints: a CheckpointSet, its folder, or `save_pretrained` folders in training order.
+        checkpoints: a CheckpointSet, its folder, or one or more `save_pretrained` folders in training order.
         corpus: a Corpus, a source, or a path.
         scores: names, or mappings with `name` and options.
         output: folder of the ScoreTable; a new temporary one by default.
@@ -137,9 +137,10 @@ def score(
     trace = _trace(checkpoints, folder)
     rows = _corpus(corpus, trace.labels)
     config = _section(ScoreConfig, {"scores": list(scores), "precision": precision, "batch_tokens": batch_tokens})
-    cut = max_length or trace.config.get("model", {}).get("max_length", ModelConfig().max_length)
+    made_with = ModelConfig.model_validate(trace.config.get("model", {}))
+    model = made_with.model_copy(update={"max_length": max_length or made_with.max_length})
     with engine_of(engine) as running:
-        return score_corpus(trace, rows, config, cut, folder, running, reporter or SilentReporter())
+        return score_corpus(trace, rows, config, model, folder, running, reporter or SilentReporter())
 
 
 def sample(
@@ -200,7 +201,10 @@ def _trace(checkpoints: CheckpointSet | str | Sequence[str], folder: str) -> Che
     if isinstance(checkpoints, CheckpointSet):
         return checkpoints if checkpoints.uri else checkpoints.save(storage.join(folder, "checkpoints"))
     if isinstance(checkpoints, str):
-        return CheckpointSet.load(storage.absolute(checkpoints))
+        place = storage.absolute(checkpoints)
+        if storage.exists(storage.join(place, "config.json")):
+            return adopt([place], storage.join(folder, "checkpoints"))
+        return CheckpointSet.load(place)
     return adopt(checkpoints, storage.join(folder, "checkpoints"))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-# Below this width the casts cost more than bf16 matrix units save (benchmarks/training.py measures it).
+# Below this width the casts cost more than bf16 matrix units save.
 WORTH_CASTING = 256
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 import torch
 
-from raysample.errors import RaysampleError
+from raysample.errors import RaysampleError, TrainingError
 from raysample.fine_tuning import Job, Outcome, execute
 from raysample.numerics.precision import device
 from raysample.on_ray import board, session
@@ -27,7 +27,7 @@ def fine_tune_many(
     jobs: Sequence[Job], workers: int | None, gpus: float, reporter: Reporter
 ) -> Iterator[tuple[Job, Outcome]]:
     """Run jobs, at most `workers` at a time (all CPUs by default); yield each with its outcome as it ends."""
-    at_once = min(len(jobs), workers or session.cpus())
+    at_once = min(len(jobs), workers or session.slots(1, gpus))
     session.require(at_once, 1, gpus, "retraining the arms")
     task = _execute.options(num_cpus=1, num_gpus=gpus)
     waiting = list(enumerate(jobs))[::-1]
@@ -53,8 +53,11 @@ def _share(notes: dict[str, tuple[int, int, float]]) -> float:
 def _result(reference: Any) -> Outcome:
     try:
         outcome: Outcome = ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, RaysampleError):
-            raise error.cause from None
-        raise
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, RaysampleError):
+            raise cause from None
+        raise TrainingError(
+            f"retraining an arm failed: {error}", "finished arms are kept; mend the cause and run again"
+        ) from error
     return outcome

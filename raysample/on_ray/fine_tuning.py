@@ -52,8 +52,9 @@ def fine_tune(job: Job, workers: int, gpus: float, reporter: Reporter) -> Outcom
             run_config=ray.train.RunConfig(
                 name="fine-tune",
                 storage_path=scratch,
-                # Ray Train would wait for ever for resources; two failures of the controller are enough.
-                failure_config=ray.train.FailureConfig(max_failures=1, controller_failure_limit=2),
+                # Ray Train would wait for ever for resources; two failures of the controller are enough. A failed
+                # worker is not tried again: that would start from the first step, and most failures would repeat.
+                failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=2),
             ),
         )
         try:

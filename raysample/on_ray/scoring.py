@@ -35,7 +35,7 @@ def score(
     job: ScoreJob, shards: Sequence[int], workers: int | None, gpus: float, reporter: Reporter
 ) -> Iterator[ShardOutcome]:
     """Score shards on up to `workers` actors (all CPUs by default) and yield each outcome as it streams in."""
-    pool = min(len(shards), workers or max(1, session.cpus()))
+    pool = min(len(shards), workers or session.slots(ACTOR_CPUS, gpus))
     session.require(pool, ACTOR_CPUS, gpus, "scoring")
     context = ray.data.DataContext.get_current()
     context.raise_original_map_exception = True

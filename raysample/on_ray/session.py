@@ -28,7 +28,10 @@ import ray  # noqa: E402 - after the environment it reads
 
 @contextmanager
 def cluster(config: EngineConfig) -> Iterator[None]:
-    """Join the cluster at `config.address`, or use the one joined before, or start one of this machine and stop it."""
+    """Join the cluster at `config.address`, or use the one joined before, and leave it again at the end.
+
+    Without an address Ray joins the cluster that RAY_ADDRESS names or one that runs on this machine, else starts one.
+    """
     if ray.is_initialized():
         yield
         return
@@ -36,8 +39,8 @@ def cluster(config: EngineConfig) -> Iterator[None]:
         with _native_stderr_muted():
             ray.init(
                 address=config.address,
-                num_cpus=config.cpus if config.address is None else None,
-                include_dashboard=False if config.address is None else None,
+                num_cpus=config.cpus if config.address in (None, "local") else None,
+                include_dashboard=False if config.address in (None, "local") else None,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 configure_logging=True,
@@ -76,6 +79,13 @@ def _quiet_loggers() -> None:
 def cpus() -> int:
     """Return the CPUs of the whole cluster."""
     return int(ray.cluster_resources().get("CPU", 0))
+
+
+def slots(cpus_each: float, gpus_each: float) -> int:
+    """Return how many workers of this size the cluster can hold, one at least."""
+    there = ray.cluster_resources()
+    fits = [there.get(kind, 0) // each for kind, each in (("CPU", cpus_each), ("GPU", gpus_each)) if each]
+    return max(1, int(min(fits)))
 
 
 def require(workers: int, cpus_each: float, gpus_each: float, what: str) -> None:

@@ -128,7 +128,8 @@ class Retraining:
             return whole
         chosen = self.selections[arm, fraction, seed]
         fixed = steps(whole) if self.config.regime == "equal_steps" else None
-        key = storage.fingerprint([whole.key, chosen.fingerprint, fixed])
+        # The cell is part of it: two fractions may round to the same rows.
+        key = storage.fingerprint([whole.key, chosen.fingerprint, fixed, arm, fraction])
         return replace(whole, selection=chosen.uri, steps=fixed, key=key)
 
     def _finished(self, cell: tuple[str, float, int], job: Job) -> Outcome | None:

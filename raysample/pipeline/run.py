@@ -21,7 +21,7 @@ from raysample.evaluation import tracked
 from raysample.experiment import Comparison
 from raysample.fine_tuning import EVALUATION, Job, finish
 from raysample.pipeline.retraining import Retraining
-from raysample.pipeline.scoring import score_corpus
+from raysample.pipeline.scoring import Plan, score_corpus
 from raysample.pipeline.workspace import Workspace
 from raysample.policies import create as create_policy
 from raysample.progress import Reporter
@@ -65,19 +65,21 @@ class Pipeline:
             write_traffic(wanted.simulated, space.at("traffic"))
             train, test = simulated_sources(space.at("traffic"))
         assert train is not None
+        rows = wanted.shard_rows
         if test is not None:
-            corpus = describe(train, space.train)
-            describe(test, space.test, labels=corpus.labels)
+            corpus = describe(train, space.train, shard_rows=rows)
+            describe(test, space.test, labels=corpus.labels, shard_rows=rows)
         else:
-            corpus = describe(train, space.train, part="train", holdout=wanted.holdout)
-            describe(train, space.test, labels=corpus.labels, part="holdout", holdout=wanted.holdout)
+            share = wanted.holdout
+            corpus = describe(train, space.train, part="train", holdout=share, shard_rows=rows)
+            describe(train, space.test, labels=corpus.labels, part="holdout", holdout=share, shard_rows=rows)
 
     def base(self, train: Corpus) -> str:
         """Make or check the model folder to start from."""
         return model.prepare(self.config.model, train, self.workspace.at("model"))
 
     def checkpoints(self) -> CheckpointSet:
-        """Fine-tune on all rows with Ray Train, keeping the checkpoints that scores need; reused if finished."""
+        """Fine-tune on all rows, keeping the checkpoints that scores need; reused if finished."""
         self.reporter.say("fine-tune")
         train, test = self.corpora()
         seed = self.config.fine_tune.seed
@@ -120,7 +122,7 @@ class Pipeline:
                 trace,
                 train,
                 self.config.score,
-                self.config.model.max_length,
+                self.config.model,
                 self.workspace.scores,
                 self.engine,
                 self.reporter,
@@ -147,7 +149,14 @@ class Pipeline:
     def table(self) -> ScoreTable:
         """Load the table that `score` wrote."""
         _need(storage.join(self.workspace.scores, SCORES_MANIFEST), "score table", "score")
-        return ScoreTable.load(self.workspace.scores)
+        table = ScoreTable.load(self.workspace.scores)
+        train = Corpus.load(self.workspace.train)
+        if table.made_by["key"] != Plan.of(self.trace(), train, self.config.score, self.config.model).key:
+            raise ConfigError(
+                f"the score table {table.uri!r} was made with other score options, checkpoints or code",
+                "run `raysample score` with this configuration first",
+            )
+        return table
 
     def retraining(self) -> Retraining:
         """Return the comparison's steps on the table that is there."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from raysample import storage
+from dataclasses import dataclass
+from typing import Any
+
+from raysample import checkpoints, storage
 from raysample.checkpoints import CheckpointSet
-from raysample.config import ScoreConfig
+from raysample.config import ModelConfig, ScoreConfig
 from raysample.corpus import Corpus
 from raysample.engine import Engine
 from raysample.errors import ProvenanceError, ScoreError
@@ -18,11 +21,29 @@ from raysample.version import __version__
 NUMERICS = 1
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a table will hold and, as `key`, the identity of everything that its numbers depend on."""
+
+    definitions: dict[str, dict[str, Any]]
+    key: str
+
+    @staticmethod
+    def of(trace: CheckpointSet, corpus: Corpus, config: ScoreConfig, model: ModelConfig) -> Plan:
+        """Resolve the scores at these checkpoints; raises ScoreError or CheckpointError where they cannot be had."""
+        definitions = {
+            column: {"score": score.name, "higher_is": score.higher_is, **score.options(trace.checkpoints)}
+            for column, score in create_all(config.scores).items()
+        }
+        how = [config.precision, config.batch_tokens, model.max_length, NUMERICS]
+        return Plan(definitions, storage.fingerprint([corpus.fingerprint, trace.fingerprint, definitions, *how]))
+
+
 def score_corpus(
     trace: CheckpointSet,
     corpus: Corpus,
     config: ScoreConfig,
-    max_length: int,
+    model: ModelConfig,
     folder: str,
     engine: Engine,
     reporter: Reporter,
@@ -39,30 +60,13 @@ def score_corpus(
             f"the checkpoints know {len(trace.labels)} classes, the corpus has {len(corpus.labels)} or others",
             "describe the corpus with the labels of the checkpoints",
         )
-    scores = create_all(config.scores)
-    definitions = {
-        column: {"score": score.name, "higher_is": score.higher_is, **score.options(trace.checkpoints)}
-        for column, score in scores.items()
-    }
-    key = storage.fingerprint(
-        [
-            corpus.fingerprint,
-            trace.fingerprint,
-            definitions,
-            config.precision,
-            config.batch_tokens,
-            max_length,
-            NUMERICS,
-        ]
-    )
-    parts = f"parts-{key[:12]}"
-    job = ScoreJob(
-        corpus.uri,
-        trace.uri,
-        config,
-        max_length,
-        storage.join(folder, parts),
-    )
+    plan = Plan.of(trace, corpus, config, model)
+    for checkpoint in trace.checkpoints:
+        # Told here in plain words; an actor that dies of it while it starts could not say as much.
+        if storage.is_local(checkpoint.uri):
+            checkpoints.verify(checkpoint.uri)
+    parts = f"parts-{plan.key[:12]}"
+    job = ScoreJob(corpus.uri, trace.uri, config, model, storage.join(folder, parts))
     outcomes = _score(job, corpus, config, engine, reporter)
     counts = {
         "in": corpus.rows,
@@ -75,9 +79,9 @@ def score_corpus(
             f"see the quarantine files in {job.folder!r}; score in float32",
         )
     names = tuple(f"{parts}/part-{outcome.shard:05d}.parquet" for outcome in sorted(outcomes, key=lambda o: o.shard))
-    made_by = {"key": key, "precision": config.precision, "raysample": __version__, "numerics": NUMERICS}
+    made_by = {"key": plan.key, "precision": config.precision, "raysample": __version__, "numerics": NUMERICS}
     return ScoreTable(
-        folder, names, definitions, corpus.labels, corpus.fingerprint, trace.fingerprint, counts, made_by
+        folder, names, plan.definitions, corpus.labels, corpus.fingerprint, trace.fingerprint, counts, made_by
     ).save()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,12 +85,20 @@ class Workspace:
         """Make the folder this config's own; done once its inputs proved usable, before expensive work."""
         self.check(config)
         storage.write_json(self.at("run.json"), {"identity": _identity(config)})
+        self.record(config)
+
+    def record(self, config: RunConfig) -> None:
+        """Keep the configuration, overrides included, beside what it made."""
         storage.write_text(self.at("config.yaml"), yaml.safe_dump(config.plain(), sort_keys=False))
 
 
 def cell(arm: str, fraction: float, seed: int) -> str:
-    """Return a file name for one cell of a comparison: `hard-vog-class-0.5-seed-1`."""
-    return f"{re.sub(r'[^A-Za-z0-9_.]+', '-', arm).strip('-')}-{fraction:g}-seed-{seed}"
+    """Return a file name for one cell of a comparison: `hard-vog~class-0.5-seed-1` for `hard(vog|class)`.
+
+    Different cells have different names: column names hold neither `~` nor `+`, policy names no `-`.
+    """
+    readable = arm.replace("(", "-").replace("|", "~").replace(", ", "+").replace(")", "")
+    return f"{readable}-{fraction!r}-seed-{seed}"
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from raysample.report.words import clean
 from raysample.table import BASE_COLUMNS, ScoreTable
 
 TEXT_LIMIT = 320
-SUSPECT_SCORES = ("loss", "mean_loss", "confidence", "mean_confidence", "aum", "el2n")
+SUSPECT_SCORES = ("loss", "confidence", "el2n")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def rules(table: ScoreTable) -> tuple[Rule, ...]:
     """
     if not table.columns:
         return ()
-    kinds = {str(table.scores[c].get("name", c)): c for c in reversed(table.columns)}
+    kinds = {str(table.scores[c].get("score", c)): c for c in reversed(table.columns)}
     kinds |= {c: c for c in table.columns}
     suspect = next((kinds[name] for name in SUSPECT_SCORES if name in kinds), table.columns[0])
     main = next((c for c in table.columns if c != suspect), suspect)

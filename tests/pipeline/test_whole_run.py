@@ -51,7 +51,7 @@ def test_a_run_leaves_every_noun_and_the_report(finished: Path) -> None:
         "corpus/train/corpus.json",
         "checkpoints/seed-0/checkpoints.json",
         "scores/scores.json",
-        "selections/hard-vog-class-0.5-seed-1/selection.json",
+        "selections/hard-vog~class-0.5-seed-1/selection.json",
         "arms/random-0.5-seed-0.json",
         "comparison.json",
         "report.html",

@@ -15,10 +15,10 @@ from raysample.experiment import Comparison, RunResult, class_warnings, summaris
 from raysample.table import ScoreTable, schema
 
 SCORES = {
-    "vog": {"name": "vog", "higher_is": "harder", "checkpoints": [100, 200, 300]},
-    "el2n": {"name": "el2n", "higher_is": "harder", "checkpoints": [100]},
-    "forgetting": {"name": "forgetting", "higher_is": "harder", "checkpoints": [100, 200, 300]},
-    "confidence": {"name": "confidence", "higher_is": "easier", "checkpoints": [100, 200, 300]},
+    "vog": {"score": "vog", "higher_is": "harder", "checkpoints": [100, 200, 300]},
+    "el2n": {"score": "el2n", "higher_is": "harder", "checkpoints": [100]},
+    "forgetting": {"score": "forgetting", "higher_is": "harder", "checkpoints": [100, 200, 300]},
+    "confidence": {"score": "confidence", "higher_is": "easier", "checkpoints": [100, 200, 300]},
 }
 
 
@@ -57,7 +57,7 @@ def fake_table(
         "confidence": np.exp(-hard * rng.uniform(0.3, 1.0, size=rows)),
     }
     data = {"row_id": [f"row-{i:06d}" for i in range(rows)], "label": label, "tokens": tokens}
-    whole = pa.table({**data, **{name: values[str(scores[name]["name"])] for name in scores}}).cast(
+    whole = pa.table({**data, **{name: values[str(scores[name]["score"])] for name in scores}}).cast(
         schema(tuple(scores))
     )
     names = tuple(f"part-{i:05d}.parquet" for i in range(parts))

@@ -185,7 +185,7 @@ def test_rules_follow_the_columns(tmp_path: Path, names: tuple[str, ...], expect
 
 
 def test_suspects_are_found_by_the_score_behind_a_renamed_column(tmp_path: Path) -> None:
-    scores = {"vog": SCORES["vog"], "el2n": {"name": "el2n", "higher_is": "harder", "options": {"epoch": 2}}}
+    scores = {"vog": SCORES["vog"], "el2n": {"score": "el2n", "higher_is": "harder", "options": {"epoch": 2}}}
     table = fake_table(tmp_path, LABELS, rows=20, scores=scores)
     renamed = ScoreTable(**{**vars(table), "scores": {"vog": SCORES["vog"], "early": scores["el2n"]}})
     assert [rule.column for rule in rules(renamed)] == ["vog", "vog", "early"]

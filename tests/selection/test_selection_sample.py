@@ -33,7 +33,7 @@ def score_table(folder: Path, sizes: tuple[int, ...] = SIZES, layout: str = "a",
         parts.append(f"{layout}/part-{number}.parquet")
         start += size
     counts = {"in": n + 5, "scored": n, "quarantined": 5}
-    scores = {"vog": {"name": "vog", "higher_is": "harder"}}
+    scores = {"vog": {"score": "vog", "higher_is": "harder"}}
     return ScoreTable(str(folder), tuple(parts), scores, ("x", "y", "z"), "corpus-fp", "trace-fp", counts, {}).save()
 
 
