@@ -26,7 +26,7 @@ def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     from raysample.on_ray import session
 
     del tmp_path_factory
-    with session.cluster(EngineConfig(cpus=3)):
+    with session.cluster(EngineConfig(address="local", cpus=3)):
         yield
 
 

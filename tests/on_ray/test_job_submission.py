@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,13 +23,16 @@ RAY = str(Path(sys.executable).parent / "ray")
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 
-def free_port() -> int:
+def free_ports(count: int) -> list[int]:
     # Below Ray's range of worker ports, 10002 to 19999.
+    found = []
     for port in range(9100, 9900):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-    raise AssertionError("no free port")
+                found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("too few free ports")
 
 
 @pytest.fixture
@@ -46,17 +50,23 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[s
         "RAY_USAGE_STATS_ENABLED": "0",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
-    port, dashboard = free_port(), free_port() + 1
+    port, dashboard, listen, agent = free_ports(4)
+    folder = f"/tmp/raysample-head-{os.getpid()}"  # short: it holds sockets, whose paths may not be long
     command = [RAY, "start", "--head", f"--port={port}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
-    command += ["--num-cpus=3", "--block", f"--temp-dir=/tmp/raysample-head-{os.getpid()}"]
+    # The agents' usual ports may be those of another cluster on this machine.
+    command += [f"--dashboard-agent-listen-port={listen}", f"--dashboard-agent-grpc-port={agent}"]
+    command += ["--num-cpus=3", "--block", f"--temp-dir={folder}"]
     with (home / "head.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         wait_for(dashboard, process)
+        wait_for(listen, process)
         yield f"http://127.0.0.1:{dashboard}", environment
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=60)
+        wait_until_gone(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -67,7 +77,18 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.5)
-    raise AssertionError("the head's dashboard did not come up")
+    raise AssertionError(f"nothing listens on the head's port {port}")
+
+
+def wait_until_gone(folder: str) -> None:
+    """Wait for the head's processes, which outlive it by up to half a minute: they would disturb the next cluster."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+        if not any(folder.encode() in command for command in commands):
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"processes of the head in {folder} are still there")
 
 
 def test_a_submitted_run_succeeds_and_appears_in_mlflow(
