@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 ON_RAY = EngineConfig(kind="ray")
 SCORES = ["vog", "el2n", "grand", "forgetting", "loss", "confidence", "variability", "correctness"]
-MODEL = ModelConfig(hidden_size=16, vocabulary_size=200, max_length=16)
+# Without dropout, whose masks every worker draws for itself.
+MODEL = ModelConfig(hidden_size=16, vocabulary_size=200, max_length=16, dropout=0)
 RECIPE = FineTuneConfig(epochs=3, batch_size=16, learning_rate=3e-3, checkpoints=4, precision="float32")
 
 
@@ -52,7 +53,9 @@ def test_two_workers_leave_the_checkpoints_of_the_same_schedule(local: Checkpoin
 
     assert schedule(on_ray) == schedule(local)
     assert len(on_ray.checkpoints) == 4
-    assert on_ray.metrics["accuracy"] > 0.6
+    # The same batches and gradients, but for the order in which they are summed.
+    assert on_ray.metrics["nll"] == pytest.approx(local.metrics["nll"], rel=1e-3)
+    assert on_ray.metrics["accuracy"] == pytest.approx(local.metrics["accuracy"], abs=0.05)
     assert on_ray.corpus == local.corpus
 
 
