@@ -86,9 +86,12 @@ class LineBar:
     def _line(self, now: float) -> str:
         since, before = self.first
         rate = (self.done - before) / (now - since) if now > since else 0.0
-        left = f"{(self.total - self.done) / rate:,.0f} s left" if rate > 0 else "time left unknown"
+        pace = "time left unknown"
+        if rate > 0:
+            each = f"{rate:,.1f}/s" if rate >= 1 else f"{1 / rate:,.0f} s each"
+            pace = f"{each}, {(self.total - self.done) / rate:,.0f} s left"
         note = f"  {self.note}" if self.note else ""
-        return f"  {self.title}: {self.done:,.0f}/{self.total:,.0f} {self.unit}, {rate:,.1f}/s, {left}{note}"
+        return f"  {self.title}: {self.done:,.0f}/{self.total:,.0f} {self.unit}, {pace}{note}"
 
     def __enter__(self) -> Self:
         return self
