@@ -23,6 +23,9 @@ QUIET = {
 for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
 
+# A machine that is busy may miss ray's limit of 30 seconds once; a second try then finds the files in memory.
+SLOW_START = "timed out during startup"
+
 import ray  # noqa: E402 - after the environment it reads
 
 
@@ -36,25 +39,36 @@ def cluster(config: EngineConfig) -> Iterator[None]:
         yield
         return
     try:
-        with _native_stderr_muted():
-            ray.init(
-                address=config.address,
-                num_cpus=config.cpus if config.address in (None, "local") else None,
-                include_dashboard=False if config.address in (None, "local") else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                configure_logging=True,
-            )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ClusterError(
-            f"no Ray cluster could be joined at {config.address!r}: {error}",
-            "start one with `ray start --head`, or leave engine.address out to start a local one",
-        ) from error
+        _join(config)
+    except ClusterError as error:
+        if SLOW_START not in error.problem:
+            raise
+        _join(config)
     _quiet_loggers()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _join(config: EngineConfig) -> None:
+    own = config.address in (None, "local")
+    try:
+        with _native_stderr_muted():
+            ray.init(
+                address=config.address,
+                num_cpus=config.cpus if own else None,
+                include_dashboard=False if own else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                configure_logging=True,
+            )
+    except Exception as error:  # a bare Exception is what ray raises for a node that starts too slowly
+        ray.shutdown()
+        raise ClusterError(
+            f"no Ray cluster could be joined or started (engine.address: {config.address}): {error}",
+            "start one with `ray start --head`, leave engine.address out to start one here, or set engine.kind=local",
+        ) from error
 
 
 @contextmanager
