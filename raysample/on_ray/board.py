@@ -52,6 +52,8 @@ def watched(show: Callable[[dict[str, tuple[int, int, float]]], None]) -> Iterat
         while not stop.wait(POLL_SECONDS):
             try:
                 show(ray.get(board.read.remote(), timeout=5))
+            except ray.exceptions.GetTimeoutError:
+                continue  # the board is not up yet, or the machine is busy
             except ray.exceptions.RayError:
                 return  # the board is gone with its cluster: there is nothing left to show
 
