@@ -37,8 +37,8 @@ def _worker(settings: dict[str, Any]) -> Outcome:
 def fine_tune(job: Job, workers: int, gpus: float, reporter: Reporter) -> Outcome:
     """Run a job on Ray Train workers and return rank 0's outcome; raises TrainingError when a worker fails."""
     session.require(workers, 1, gpus, "fine-tuning")
-    # Ray's own processes want a CPU, too: threads that wait for each other at barriers crawl when one of them is
-    # preempted (with as many threads as CPUs a step took five times as long as with one thread).
+    # Ray's own processes want a CPU, too: threads that wait for each other at barriers are held up when one of them is
+    # preempted.
     threads = max(1, (session.cpus() - 1) // workers)
     with tempfile.TemporaryDirectory(prefix="raysample-train-") as scratch, _watched(job, reporter) as on:
         trainer = ray.train.torch.TorchTrainer(
