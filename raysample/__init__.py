@@ -1,7 +1,8 @@
 """raysample: find out which training examples matter, sample by it, and prove that the sample is as good.
 
-The verbs (`describe`, `fine_tune`, `score`, `sample`) take and return the nouns `Corpus`, `CheckpointSet`, `ScoreTable`
-and `Selection`. They are loaded when first used: importing the package is cheap and imports neither Ray nor MLflow.
+The verbs (`describe`, `fine_tune`, `score`, `verify`, `sample`) take and return the nouns `Corpus`, `CheckpointSet`,
+`ScoreTable` and `Selection`. They are loaded when first used: importing the package is cheap and imports neither Ray
+nor MLflow.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from raysample.corpus import Corpus
     from raysample.selection import Selection
     from raysample.table import ScoreTable
-    from raysample.verbs import adopt, describe, fine_tune, sample, score
+    from raysample.verbs import adopt, describe, fine_tune, sample, score, verify
 
 _HOMES = {
     "CheckpointSet": "raysample.checkpoints",
@@ -28,6 +29,7 @@ _HOMES = {
     "fine_tune": "raysample.verbs",
     "sample": "raysample.verbs",
     "score": "raysample.verbs",
+    "verify": "raysample.verbs",
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "fine_tune",
     "sample",
     "score",
+    "verify",
 ]
 
 

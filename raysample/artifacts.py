@@ -7,32 +7,43 @@ gradient does not depend on the rest of its mini-batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Flag, auto
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from raysample.errors import ScoreError, UnsupportedModelError
+from raysample.errors import ScoreError
 from raysample.numerics import precision
+from raysample.numerics.dots import check_directions
+from raysample.numerics.loops import loop_gradients
 from raysample.numerics.predictions import cross_entropies, gold_logits, gold_probabilities, widened
-from raysample.numerics.recording import Recording, trainable_layers
+from raysample.numerics.recording import Directions, Recording, TrainableLayer, Watch, trainable_layers, unsupported
+from raysample.numerics.spreading import spread, spreads
+from raysample.numerics.taps import Taps, classifier, embedding_module
+
+__all__ = ["OBJECTIVES", "Artifacts", "Need", "classifier", "collect", "embedding_module", "join"]
+
+NO_DIRECTIONS: Directions = MappingProxyType({})
 
 
 class Need(Flag):
     """What a score needs from a visit, cheapest first; the union over the scores decides the work.
 
     LOGITS: one forward. FEATURES: the classifier's input, free with the forward. GRAD_NORMS: one backward of the summed
-    loss. EMBEDDING_GRADS: one backward per objective, down to the embedding output (`loss` shares that of GRAD_NORMS).
+    loss. GRAD_DOTS: dot products of each example's gradient with given directions, from the same backward.
+    EMBEDDING_GRADS: one backward per objective, down to the embedding output (`loss` shares that of GRAD_NORMS).
     """
 
     LOGITS = auto()
     FEATURES = auto()
     GRAD_NORMS = auto()
+    GRAD_DOTS = auto()
     EMBEDDING_GRADS = auto()
 
 
@@ -52,9 +63,14 @@ class Artifacts:
         labels: [B] gold labels.
         mask: [B, T] True at real tokens.
         logits: [B, C] pre-softmax outputs.
-        features: [B, H] inputs of the last linear layer.
+        features: [B, H] inputs of the last linear layer, from which the logits are made; of a decoder those at the last
+            token, where it takes its logits.
         grad_norms: [B] Euclidean norm of the gradient of each example's loss (nats) over all trainable parameters.
         embedding_grads: objective -> [B, T, D] gradient with respect to the output of the embedding layer.
+        grad_dots: key of a reference -> [B, M] dot products of each example's gradient of the loss (nats), over all
+            trainable parameters, with the M directions of that reference.
+        reference: key of a reference -> what it holds for this checkpoint, by name.
+        keys: [B] int64 hashes of the row ids, where the caller gave them.
     """
 
     labels: Tensor
@@ -63,6 +79,9 @@ class Artifacts:
     features: Tensor | None = None
     grad_norms: Tensor | None = None
     embedding_grads: dict[str, Tensor] = field(default_factory=dict)
+    grad_dots: dict[str, Tensor] = field(default_factory=dict)
+    reference: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    keys: Tensor | None = None
 
 
 def collect(
@@ -72,15 +91,14 @@ def collect(
     needs: Need,
     objectives: frozenset[str] = frozenset(),
     *,
+    directions: Directions = NO_DIRECTIONS,
     autocast: torch.dtype | None = None,
+    by: Literal["rules", "loop"] = "rules",
 ) -> Artifacts:
     """Visit a model with one mini-batch: one forward, and one backward per distinct objective.
 
-    (For gradient norms of a mini-batch with as many examples as tokens these are two visits, of its first example and
-    of the others: no layer can then take the axis of the tokens for that of the examples unnoticed.)
-
     The model runs in eval mode with frozen parameters and is given back as it came. The parameters that count for
-    GRAD_NORMS are those with `requires_grad` on entry, so layers that the user froze are left out.
+    GRAD_NORMS and GRAD_DOTS are those with `requires_grad` on entry, so layers that the user froze are left out.
 
     Args:
         model: returns the logits [B, C], or an object with them as `.logits`; lies where the inputs lie.
@@ -88,39 +106,60 @@ def collect(
         labels: [B] int64.
         needs: what to compute.
         objectives: for EMBEDDING_GRADS, names out of OBJECTIVES.
-        autocast: lower precision of the forward and the backward; norms are summed in float32 at least all the same.
+        directions: for GRAD_DOTS, {reference: {parameter as in `named_parameters()`: [M, *its shape]}}.
+        autocast: lower precision of the forward and the backward; norms and dot products are summed in float32 at
+            least all the same.
+        by: how GRAD_NORMS and GRAD_DOTS come about. `rules`: all from one backward, for modules with an exact rule.
+            `loop`: for any model, by another forward and backward over all parameters for each example, unpadded.
 
     Raises:
         UnsupportedModelError: the model has no exact gradient rule for what is asked; the message names the module.
-        ScoreError: a label is not among the model's classes.
+        ScoreError: a label is not among the model's classes, or a direction does not fit the parameters.
     """
-    if Need.GRAD_NORMS in needs and len(labels) == _mask(inputs).shape[1] > 1:
-        # As many examples as tokens: a tensor [T, T] of some layer could pass for one of B rows. Not in two pieces.
-        cuts = (slice(None, 1), slice(1, None))
-        pieces = [({name: value[cut] for name, value in inputs.items()}, labels[cut]) for cut in cuts]
-        return join([collect(model, *piece, needs, objectives, autocast=autocast) for piece in pieces])
-    norms = Recording(trainable_layers(model) if Need.GRAD_NORMS in needs else (), len(labels))
-    taps = _Taps(len(labels))
+    directions = directions if Need.GRAD_DOTS in needs else NO_DIRECTIONS
+    check_directions(directions, dict(model.named_parameters()) if directions else {})
+    if by == "loop" and needs & _GRADIENTS:
+        seen = collect(model, inputs, labels, needs & ~_GRADIENTS | Need.LOGITS, objectives, autocast=autocast)
+        return _looped(model, inputs, seen, needs, directions, autocast)
+    layers = trainable_layers(model) if directions or Need.GRAD_NORMS in needs else []
     wanted = objectives if Need.EMBEDDING_GRADS in needs else frozenset()
+    recording, taps = Recording(layers, len(labels)), Taps(len(labels))
     with ExitStack() as stack:
-        stack.enter_context(_frozen(model))
-        stack.enter_context(torch.set_grad_enabled(bool(norms.layers or wanted)))
-        for handle in (*norms.attach(), *taps.attach(model, needs)):
+        stack.enter_context(_still(model))
+        if layers:
+            _prove(model, layers, inputs)
+        stack.enter_context(torch.set_grad_enabled(bool(layers or wanted)))
+        for handle in (*recording.attach(), *taps.attach(model, bool(wanted), Need.FEATURES in needs)):
             stack.callback(handle.remove)
-        with precision.autocast(labels.device.type, autocast), norms.watch(model):
-            output = model(**inputs)
-        logits = output if isinstance(output, Tensor) else output.logits
+        with precision.autocast(labels.device.type, autocast), spread(model, len(labels) if layers else None):
+            logits = _logits(model(**inputs))
         _check_labels(labels, logits)
-        layers, embedding = _backwards(logits, labels, norms, taps, wanted)
+        gradients, embedding = _backwards(logits, labels, recording, taps, wanted)
     with torch.no_grad():
+        norms, dots = recording.measure(gradients, Need.GRAD_NORMS in needs, directions)
         return Artifacts(
             labels=labels,
             mask=_mask(inputs),
             logits=widened(logits.detach()),
-            features=taps.features,
-            grad_norms=norms.norms(layers) if norms.layers else None,
+            features=taps.features(model, inputs, logits) if Need.FEATURES in needs else None,
+            grad_norms=norms,
             embedding_grads=embedding,
+            grad_dots=dots,
         )
+
+
+def _looped(
+    model: nn.Module,
+    inputs: dict[str, Tensor],
+    seen: Artifacts,
+    needs: Need,
+    directions: Directions,
+    autocast: torch.dtype | None,
+) -> Artifacts:
+    """Return what was seen with the gradient norms and dot products, as far as needed, from the loop."""
+    with _still(model, freeze=False):
+        norms, dots = loop_gradients(model, inputs, seen.labels, directions=directions, autocast=autocast)
+    return replace(seen, grad_norms=norms if Need.GRAD_NORMS in needs else None, grad_dots=dots)
 
 
 def join(parts: Sequence[Artifacts]) -> Artifacts:
@@ -130,6 +169,7 @@ def join(parts: Sequence[Artifacts]) -> Artifacts:
         found = [value for part in parts if (value := pick(part)) is not None]
         return torch.cat(found) if found else None
 
+    first = parts[0]
     return Artifacts(
         labels=torch.cat([part.labels for part in parts]),
         mask=torch.cat([part.mask for part in parts]),
@@ -137,17 +177,25 @@ def join(parts: Sequence[Artifacts]) -> Artifacts:
         features=joined(lambda part: part.features),
         grad_norms=joined(lambda part: part.grad_norms),
         embedding_grads={
-            name: torch.cat([part.embedding_grads[name] for part in parts]) for name in parts[0].embedding_grads
+            name: torch.cat([part.embedding_grads[name] for part in parts]) for name in first.embedding_grads
         },
+        grad_dots={key: torch.cat([part.grad_dots[key] for part in parts]) for key in first.grad_dots},
+        reference=first.reference,
+        keys=joined(lambda part: part.keys),
     )
 
 
+_GRADIENTS = Need.GRAD_NORMS | Need.GRAD_DOTS
+
+
 @contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
+def _still(model: nn.Module, freeze: bool = True) -> Iterator[None]:
+    """Hold a model in eval mode, and its parameters frozen if wanted; give it back as it came."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     training = [module for module in model.modules() if module.training]
     model.eval()
-    model.requires_grad_(False)
+    if freeze:
+        model.requires_grad_(False)
     try:
         yield
     finally:
@@ -157,65 +205,48 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def embedding_module(model: nn.Module) -> nn.Module:
-    """Return the embeddings module of a transformers encoder: its tables, their sum, and the LayerNorm over it.
-
-    For ELECTRA this is the output before `embeddings_project`. Raises UnsupportedModelError where there is none.
-    """
-    found = getattr(getattr(model, "base_model", None), "embeddings", None)
-    if not isinstance(found, nn.Module):
-        raise _no_site(f"{type(model).__name__} has no module `base_model.embeddings`")
+def _logits(output: Any) -> Tensor:
+    found: Tensor = output if isinstance(output, Tensor) else output.logits
     return found
 
 
-def classifier(model: nn.Module) -> nn.Linear:
-    """Return the last linear layer, which makes the logits; raises UnsupportedModelError where there is none."""
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} has no linear layer that could be its classifier",
-            "leave out the scores that need the classifier's input",
-        )
-    return linear[-1]
+# Models that were seen to give each layer the examples as first axis and to use its parameters nowhere else.
+_PROVEN: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
 
 
-class _Taps:
-    """What passes the embedding output and the classifier's input in one forward of `examples` examples."""
+def _prove(model: nn.Module, layers: Sequence[TrainableLayer], inputs: dict[str, Tensor]) -> None:
+    """Refuse a model whose layers do not work on one example at a time, by a forward of one example; once a model.
 
-    def __init__(self, examples: int) -> None:
-        self.examples = examples
-        self.embedding: Tensor | None = None
-        self.features: Tensor | None = None
-
-    def attach(self, model: nn.Module, needs: Need) -> Iterator[RemovableHandle]:
-        if Need.EMBEDDING_GRADS in needs:
-            yield embedding_module(model).register_forward_hook(self._at_embedding)
-        if Need.FEATURES in needs:
-            yield classifier(model).register_forward_pre_hook(self._at_classifier)
-
-    def _at_embedding(self, module: nn.Module, _args: Any, output: Any) -> Tensor:
-        fits = isinstance(output, Tensor) and output.dim() == 3 and len(output) == self.examples
-        if self.embedding is not None or not fits:
-            raise _no_site(f"{type(module).__name__} does not give one tensor [batch, tokens, dims], once")
-        self.embedding = output if output.requires_grad else output.detach().requires_grad_(True)
-        return self.embedding
-
-    def _at_classifier(self, _module: nn.Module, args: tuple[Any, ...]) -> None:
-        self.features = widened(args[0].detach())
-
-
-def _no_site(problem: str) -> UnsupportedModelError:
-    return UnsupportedModelError(
-        f"embedding gradients: {problem}",
-        "use a BERT, RoBERTa, DistilBERT or ELECTRA encoder, or leave out the scores that need them (such as `vog`)",
-    )
+    With one example of two tokens or more, a first axis that is not the examples (tokens, entries of a table) is not 1
+    and is refused; in a larger mini-batch it could happen to be as long as that.
+    """
+    names = frozenset(layer.name for layer in layers)
+    if names <= _PROVEN.get(model, frozenset()):
+        return
+    tokens = inputs["input_ids"].shape
+    single = {
+        name: value[:1].repeat(1, 2) if value.shape == tokens and tokens[1] == 1 else value[:1]
+        for name, value in inputs.items()
+    }
+    recording, place = Recording(layers, 1), spreads(model)
+    with ExitStack() as stack, torch.no_grad():
+        # The forward itself, past the hooks on the model: this is no visit.
+        plain = _logits(model.forward(**single)) if place else None
+        for handle in recording.attach():
+            stack.callback(handle.remove)
+        with spread(model, 1), Watch(recording):
+            logits = _logits(model.forward(**single))
+    recording.outputs()
+    if plain is not None and not torch.allclose(plain, logits, rtol=1e-3, atol=1e-4, equal_nan=True):
+        raise unsupported(str(place), "computes its positions in another way than the one that is known to be exact")
+    _PROVEN[model] = names
 
 
 def _backwards(
-    logits: Tensor, labels: Tensor, norms: Recording, taps: _Taps, objectives: frozenset[str]
+    logits: Tensor, labels: Tensor, recording: Recording, taps: Taps, objectives: frozenset[str]
 ) -> tuple[Sequence[Tensor], dict[str, Tensor]]:
     """Return the gradients of the summed loss at the layers, and of each summed objective at the embeddings."""
-    outputs = norms.outputs()
+    outputs = recording.outputs()
     layers: Sequence[Tensor] = ()
     embedding: dict[str, Tensor] = {}
     runs = sorted(objectives | {"loss"} if outputs else objectives)

@@ -18,11 +18,13 @@ from raysample.corpus import Corpus
 from raysample.errors import ConfigError
 from raysample.experiment import FULL, ArmSummary, Comparison, Gap
 from raysample.pipeline import Pipeline, Workspace
-from raysample.pipeline.run import check_plans
+from raysample.pipeline.checks import check_plans
+from raysample.pipeline.scoring import job_of
 from raysample.progress import Reporter
 from raysample.table import ScoreTable
 from raysample.tracking import NullTracker, Tracker
 from raysample.verbs import engine_of
+from raysample.verification import RESULT, Verification, verify_table
 
 
 def run_all(config: RunConfig, reporter: Reporter) -> None:
@@ -41,13 +43,30 @@ def run_all(config: RunConfig, reporter: Reporter) -> None:
 def run_fine_tune(config: RunConfig, reporter: Reporter) -> None:
     """Fine-tune on all rows."""
     with _pipeline(config, reporter) as pipeline:
-        reporter.say(f"checkpoints: {pipeline.checkpoints().uri}")
+        for trace in pipeline.checkpoints():
+            reporter.say(f"checkpoints: {trace.uri}")
 
 
 def run_score(config: RunConfig, reporter: Reporter) -> None:
     """Score every training row."""
     with _pipeline(config, reporter) as pipeline:
         reporter.say(f"score table: {pipeline.scores().uri}")
+
+
+def run_verify(config: RunConfig, reporter: Reporter, rows: int = 64, seed: int = 0) -> bool:
+    """Score a sample of the finished table's rows again by the slow twin; tells whether all columns are in bounds."""
+    _quiet()
+    Workspace.of(config).check(config)
+    pipeline = Pipeline(config, engine_of(None), NullTracker(), reporter)
+    table = pipeline.table()
+    parts, train = table.parts[0].rpartition("/")[0], Corpus.load(pipeline.workspace.train)
+    job = job_of(pipeline.traces(), train, config.score, config.model, table.uri, parts)
+    found = verify_table(table, job, rows=rows, seed=seed, reporter=reporter)
+    reporter.console.print(verification_table(found))
+    for column in found.left_out:
+        reporter.say(f"{column} was predicted from landmarks: not verified")
+    reporter.say(f"verification: {storage.join(table.uri, RESULT)}")
+    return found.passed
 
 
 def run_sample(config: RunConfig, reporter: Reporter) -> None:
@@ -177,6 +196,26 @@ def results_table(comparison: Comparison) -> Table:
             _verdict(row),
         )
     return table
+
+
+def verification_table(found: Verification) -> Table:
+    """Return a verification as a table for the terminal."""
+    title = f"{found.rows} rows, scored again one by one in float64 (stored: {found.precision})"
+    table = Table(title=title, title_justify="left")
+    table.add_column("score", overflow="fold")
+    for name in ("largest difference", "relative", "rank correlation", "rows that differ"):
+        table.add_column(name, justify="right")
+    table.add_column("bound", overflow="fold")
+    table.add_column("verdict")
+    for check in found.checks:
+        figures = (_figure(check.absolute, ".2g"), _figure(check.relative, ".2g"), _figure(check.correlation, ".5f"))
+        verdict = "[green]ok[/]" if check.passed else "[red]out of bounds[/]"
+        table.add_row(check.column, *figures, _figure(check.differing, ".1%"), check.bound, verdict)
+    return table
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def _spread(value: tuple[float, float]) -> str:

@@ -14,7 +14,7 @@ from typing import Protocol, Self
 from raysample.fine_tuning import Job, Outcome, execute, steps
 from raysample.numerics.precision import device
 from raysample.progress import Reporter
-from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer
+from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer, prepare
 from raysample.training import Place
 
 
@@ -29,6 +29,10 @@ class Engine(AbstractContextManager["Engine"], Protocol):
         self, jobs: Sequence[Job], workers: int | None, reporter: Reporter
     ) -> Iterator[tuple[Job, Outcome]]:
         """Run independent fine-tunings, several at a time; yield each as it ends."""
+        ...
+
+    def prepare(self, job: ScoreJob, reporter: Reporter) -> None:
+        """Prepare what a scoring needs before its shards: references, landmarks."""
         ...
 
     def score(
@@ -62,6 +66,10 @@ class LocalEngine:
             for done, job in enumerate(jobs):
                 yield job, execute(job, Place(device=device()))
                 bar.to(done + 1)
+
+    def prepare(self, job: ScoreJob, reporter: Reporter) -> None:
+        """Prepare it here."""
+        prepare(job, reporter.say)
 
     def score(
         self, job: ScoreJob, shards: Sequence[int], workers: int | None, reporter: Reporter

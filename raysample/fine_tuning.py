@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from raysample import checkpoints, model, storage
+from raysample import capture, checkpoints, model, storage
 from raysample.checkpoints import Checkpoint, CheckpointSet
 from raysample.config import FineTuneConfig, ModelConfig
 from raysample.corpus import Corpus
@@ -26,7 +26,7 @@ from raysample.errors import ProvenanceError, SelectionError
 from raysample.evaluation import Evaluation
 from raysample.numerics.precision import resolve
 from raysample.selection import Selection
-from raysample.training import Examples, Place, assess, plan, train
+from raysample.training import Examples, Place, Plan, assess, plan, train
 
 Progress = Callable[[int, int, float], None]
 EVALUATION = "evaluation.json"
@@ -41,7 +41,7 @@ class Job:
         base: model folder or hub name to start from, from `model.prepare`.
         model, config: the recipe; `config.seed` is the run's seed.
         selection: URI of a Selection folder to train on; None trains on all rows.
-        folder: where checkpoints and the manifest go; None saves none.
+        folder: where checkpoints, captured logits and the manifests go; None saves none.
         steps: fixed number of optimiser steps; None trains `config.epochs` epochs.
         key: identity of the job by content, for reuse of finished work.
     """
@@ -59,13 +59,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one fine-tuning came to."""
+    """What one fine-tuning came to, by `workers` workers."""
 
     rows: int
     steps: int
     evaluation: Evaluation
     seconds: float
     checkpoints: tuple[Checkpoint, ...] = ()
+    workers: int = 1
 
     def plain(self) -> dict[str, Any]:
         """Return JSON-able data, without the checkpoints (they have their own manifest)."""
@@ -95,7 +96,7 @@ def execute(
 
     Args:
         job: what to do.
-        place: this worker; only rank 0 writes and tests.
+        place: this worker; only rank 0 saves and tests, every one captures its rows.
         wrap: makes the module that is trained (DDP, device moves) from the plain one.
         progress: called as progress(step, all steps, loss).
     """
@@ -114,6 +115,7 @@ def execute(
         place,
         save=saver,
         progress=None if progress is None else lambda step, loss: progress(step, layout.steps, loss),
+        capture=_recorder(job, data, layout, len(corpus.labels), place.rank),
     )
     if place.rank != 0:
         return Outcome(len(data), layout.steps, Evaluation({}, ()), 0.0)
@@ -121,7 +123,13 @@ def execute(
     rows = examples(job.test, held_out.fingerprint, job.base, job.model)
     evaluation = assess(core, rows, place.device, resolve(job.config.precision, core, place.device))
     saved = tuple(saver.saved) if saver is not None else ()
-    return Outcome(len(data), layout.steps, evaluation, round(time.perf_counter() - began, 3), saved)
+    return Outcome(len(data), layout.steps, evaluation, round(time.perf_counter() - began, 3), saved, place.world)
+
+
+def _recorder(job: Job, data: Examples, layout: Plan, classes: int, rank: int) -> capture.Recorder | None:
+    if job.folder is None or not job.config.capture:
+        return None
+    return capture.Recorder(job.folder, data, layout, classes, rank)
 
 
 def steps(job: Job) -> int:
@@ -131,16 +139,19 @@ def steps(job: Job) -> int:
 
 
 def finish(job: Job, outcome: Outcome) -> CheckpointSet:
-    """Write the manifest and the evaluation of a job that saved checkpoints; the manifest comes last."""
+    """Write the manifests and the evaluation of a job that saved checkpoints; the set's manifest comes last."""
     assert job.folder is not None
     corpus = Corpus.load(job.train)
+    if job.config.capture:
+        layout = plan(outcome.rows, job.config, job.steps)
+        capture.seal(job.folder, outcome.rows, len(corpus.labels), layout, outcome.workers)
     storage.write_json(storage.join(job.folder, EVALUATION), outcome.plain())
     return CheckpointSet(
         checkpoints=outcome.checkpoints,
         labels=corpus.labels,
         seed=job.config.seed,
         corpus=corpus.fingerprint,
-        config={"key": job.key, "model": job.model.plain(), "fine_tune": job.config.plain()},
+        config={"key": job.key, "base": job.base, "model": job.model.plain(), "fine_tune": job.config.plain()},
         metrics=outcome.evaluation.metrics,
     ).save(job.folder)
 
@@ -164,16 +175,20 @@ class Saver:
         self.saved.append(Checkpoint(uri, step, self.epoch(step), rate))
 
 
-@lru_cache(maxsize=4)
 def examples(uri: str, fingerprint: str, base: str, config: ModelConfig) -> Examples:
     """Read and tokenise a corpus; kept in memory, since a worker trains many arms on the same rows."""
+    return _examples(uri, fingerprint, base, config.max_length, config.trust_remote_code)
+
+
+@lru_cache(maxsize=4)
+def _examples(uri: str, fingerprint: str, base: str, max_length: int, trust: bool) -> Examples:
     del fingerprint  # part of the cache's key: a corpus described anew is read anew
     corpus = Corpus.load(uri)
-    words = model.tokenizer(base, trust_remote_code=config.trust_remote_code)
+    words = model.tokenizer(base, trust_remote_code=trust)
     table = corpus.table()
     labels = table["label"].to_numpy().astype(np.int64)
     ids = table["row_id"].to_numpy(zero_copy_only=False)
-    return Examples(model.encode(words, table, config.max_length), labels, int(words.pad_token_id), ids)
+    return Examples(model.encode(words, table, max_length), labels, int(words.pad_token_id), ids)
 
 
 def _chosen(data: Examples, corpus: Corpus, uri: str) -> Examples:

@@ -7,8 +7,8 @@ mini-batch is worked on, and never leaves this module.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -20,12 +20,33 @@ from raysample.checkpoints import Checkpoint
 from raysample.errors import ScoreError
 from raysample.numerics.batches import token_batches
 from raysample.scores import Score
+from raysample.scores.reference import Reference
 
 if TYPE_CHECKING:
     from raysample.model import Encoded
 
 Models = Sequence[nn.Module] | Callable[[int], nn.Module]
 Pad = Callable[[NDArray[np.int64]], dict[str, Tensor]]
+
+
+class Prepared(Protocol):
+    """What references hold for one checkpoint.
+
+    `tensors`: reference key -> name -> Tensor; `directions`: reference key -> parameter name -> [M, *shape].
+    """
+
+    @property
+    def tensors(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """What goes into `Artifacts.reference`."""
+        ...
+
+    @property
+    def directions(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """What the gradients are multiplied with, for `Artifacts.grad_dots`."""
+        ...
+
+
+References = Callable[[int, frozenset[Reference]], Prepared]
 
 
 def score_block(
@@ -39,6 +60,8 @@ def score_block(
     batch_tokens: int,
     device: str = "cpu",
     autocast: torch.dtype | None = None,
+    references: References | None = None,
+    keys: NDArray[np.int64] | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """Score a block of examples at the checkpoints of one run.
 
@@ -57,6 +80,8 @@ def score_block(
             memory for it, the mini-batch is halved.
         device: where the models are.
         autocast: lower precision of forward and backward; None for that of the models.
+        references: from a checkpoint's position and what its scores want to what was prepared for it.
+        keys: [rows] hashes of the row ids, for scores that compare rows with others.
 
     Returns:
         column -> float32 [rows], in row order. A value that is not finite is NaN: the caller decides what becomes of
@@ -82,9 +107,10 @@ def score_block(
         state = states.setdefault(batch, {column: score.init() for column, score in scores.items()})
         here = {column: score for column, score in scores.items() if at in used[column]}
         inputs = {name: value.to(device) for name, value in pad(rows).items()}
-        seen = _visit(
-            model, inputs, torch.from_numpy(labels[rows]).long().to(device), _Wish.of(here.values()), autocast
-        )
+        gold = torch.from_numpy(labels[rows]).long().to(device)
+        wish = _Wish.of(here.values(), at, references)
+        seen = _visit(model, inputs, gold, wish, autocast)
+        seen = replace(seen, reference=wish.tensors, keys=_keys(keys, rows, device))
         state.update({column: score.fold(state[column], seen, checkpoints[at]) for column, score in here.items()})
         if at == order[-1]:
             for column, value in states.pop(batch).items():
@@ -108,13 +134,28 @@ class _Wish:
 
     needs: Need
     objectives: frozenset[str]
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    directions: Mapping[str, Mapping[str, Tensor]]
+    by_loop: bool = False
 
     @staticmethod
-    def of(scores: Iterable[Score[Any]]) -> _Wish:
-        needs, objectives = Need.LOGITS, frozenset[str]()
+    def of(scores: Iterable[Score[Any]], at: int, references: References | None) -> _Wish:
+        needs, objectives, wanted, by_loop = Need.LOGITS, frozenset[str](), frozenset[Reference](), False
         for score in scores:
             needs, objectives = needs | score.needs, objectives | score.objectives
-        return _Wish(needs, objectives)
+            wanted |= frozenset(score.references)
+            by_loop |= score.by_loop
+        if not wanted:
+            return _Wish(needs, objectives, {}, {}, by_loop)
+        if references is None:
+            names = ", ".join(sorted(reference.key for reference in wanted))
+            raise ScoreError(f"scores need references that were not given: {names}", "pass `references`")
+        found = references(at, wanted)
+        return _Wish(needs, objectives, found.tensors, found.directions, by_loop)
+
+
+def _keys(keys: NDArray[np.int64] | None, rows: NDArray[np.int64], device: str) -> Tensor | None:
+    return None if keys is None else torch.from_numpy(keys[rows]).to(device)
 
 
 def _visit(
@@ -122,7 +163,16 @@ def _visit(
 ) -> Artifacts:
     """Collect what is wished for; out of memory, from both halves of the mini-batch apart, padded as it is."""
     try:
-        return collect(model, inputs, labels, wish.needs, wish.objectives, autocast=autocast)
+        return collect(
+            model,
+            inputs,
+            labels,
+            wish.needs,
+            wish.objectives,
+            directions=wish.directions,
+            autocast=autocast,
+            by="loop" if wish.by_loop else "rules",
+        )
     except torch.OutOfMemoryError:
         if len(labels) == 1:
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -34,6 +34,7 @@ class ScoreTable:
         corpus, checkpoints: fingerprints of what the scores were made from.
         counts: rows `in`, `scored` and `quarantined`; the first is the sum of the others.
         made_by: precision, code version and whatever else tells how.
+        cost: worker-seconds of preparing and scoring, and their share of those of one fine-tuning where it is known.
     """
 
     uri: str
@@ -44,6 +45,7 @@ class ScoreTable:
     checkpoints: str
     counts: dict[str, int]
     made_by: dict[str, Any]
+    cost: dict[str, float] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:

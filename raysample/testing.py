@@ -1,4 +1,4 @@
-"""Small things for tests: random encoders of four families, their rows and checkpoints; shipped for Ray workers' sake.
+"""Small things for tests: random classifiers of many families, their rows and checkpoints; shipped for Ray workers.
 
 The rows are *made up*: a sentence of class c holds words of c's own and words that all classes share, so that a model
 of two layers learns most of them within seconds and still errs on some.
@@ -7,7 +7,7 @@ of two layers learns most of them within seconds and still errs on some.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -16,25 +16,35 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    DistilBertConfig,
-    DistilBertForSequenceClassification,
-    ElectraConfig,
-    ElectraForSequenceClassification,
+    AutoConfig,
+    AutoModelForSequenceClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
-    RobertaConfig,
-    RobertaForSequenceClassification,
 )
 
 from raysample import checkpoints, model
 from raysample.checkpoints import Checkpoint, CheckpointSet
 from raysample.corpus import SCHEMA
 
-Family = Literal["bert", "roberta", "distilbert", "electra"]
-FAMILIES: tuple[Family, ...] = ("bert", "roberta", "distilbert", "electra")
+Family = Literal[
+    "bert",
+    "roberta",
+    "distilbert",
+    "electra",
+    "deberta-v2",
+    "modernbert",
+    "mpnet",
+    "albert",
+    "gpt2",
+    "llama",
+    "qwen2",
+    "qwen3",
+]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+"""By their `model_type`; `deberta-v2` is set up as DeBERTa-v3 is."""
+TYPED: frozenset[Family] = frozenset({"bert", "electra", "albert"})
+"""The families whose tokenizers give token types."""
 LABELS = ("calm", "quick", "round")
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -61,12 +71,6 @@ _SHARED = (
     "some",
     "it",
 )
-_CLASSES: dict[Family, tuple[type[Any], type[Any]]] = {
-    "bert": (BertConfig, BertForSequenceClassification),
-    "roberta": (RobertaConfig, RobertaForSequenceClassification),
-    "distilbert": (DistilBertConfig, DistilBertForSequenceClassification),
-    "electra": (ElectraConfig, ElectraForSequenceClassification),
-}
 
 
 def tiny_model(
@@ -84,25 +88,61 @@ def tiny_model(
     Float32, two heads, at most 64 positions, padding id 0. The weights are drawn ten times as wide as usual
     (standard deviation 0.2), so that examples differ visibly. The global random state is left as it was.
     """
-    config_class, model_class = _CLASSES[family]
-    config = config_class(**_config(family, hidden, layers, vocabulary, dropout), num_labels=labels)
+    options = _config(family, hidden, layers, vocabulary, dropout)
+    config = AutoConfig.for_model(family, **options, num_labels=labels)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        network: PreTrainedModel = model_class(config)
+        network: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
     return network.eval()
 
 
 def _config(family: Family, hidden: int, layers: int, vocabulary: int, dropout: float) -> dict[str, Any]:
-    shared = {"vocab_size": vocabulary, "pad_token_id": 0, "initializer_range": 0.2, "max_position_embeddings": 72}
+    shared = {"vocab_size": vocabulary, "initializer_range": 0.2, "max_position_embeddings": 72}
+    marks = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
+    return {**shared, **marks, **_sizes(family, hidden, layers), **_dropouts(family, dropout), **_OWN_WAYS[family]}
+
+
+def _sizes(family: Family, hidden: int, layers: int) -> dict[str, Any]:
     if family == "distilbert":
-        sizes = {"dim": hidden, "n_layers": layers, "n_heads": 2, "hidden_dim": 2 * hidden}
-        return {**shared, **sizes, "dropout": dropout, "attention_dropout": dropout, "seq_classif_dropout": dropout}
+        return {"dim": hidden, "n_layers": layers, "n_heads": 2, "hidden_dim": 2 * hidden}
     sizes = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": 2}
-    drops = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-    # ELECTRA narrows its embeddings and projects them up; keep that, it is what makes the family different.
-    narrow = {"embedding_size": max(4, hidden // 2)} if family == "electra" else {}
-    types = {"type_vocab_size": 1 if family == "roberta" else 2}
-    return {**shared, **sizes, **drops, **narrow, **types, "intermediate_size": 2 * hidden}
+    if family == "gpt2":
+        return {**sizes, "n_inner": 2 * hidden}
+    # ELECTRA and ALBERT narrow their embeddings and project them up: that is what makes them different.
+    narrow = {"embedding_size": max(4, hidden // 2)} if family in ("electra", "albert") else {}
+    return {**sizes, **narrow, "intermediate_size": 2 * hidden}
+
+
+_DROPOUTS: dict[Family, tuple[str, ...]] = {
+    "distilbert": ("dropout", "attention_dropout", "seq_classif_dropout"),
+    "albert": ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout_prob"),
+    "modernbert": ("attention_dropout", "embedding_dropout", "mlp_dropout", "classifier_dropout"),
+    "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
+    "llama": ("attention_dropout",),
+    "qwen2": ("attention_dropout",),
+    "qwen3": ("attention_dropout",),
+}
+
+
+def _dropouts(family: Family, dropout: float) -> dict[str, float]:
+    return dict.fromkeys(_DROPOUTS.get(family, ("hidden_dropout_prob", "attention_probs_dropout_prob")), dropout)
+
+
+_DEBERTA = {"pos_att_type": ["p2c", "c2p"], "norm_rel_ebd": "layer_norm", "position_buckets": 4, "share_att_key": True}
+_OWN_WAYS: dict[Family, dict[str, Any]] = {
+    "bert": {"type_vocab_size": 2},
+    "roberta": {"type_vocab_size": 1},
+    "distilbert": {},
+    "electra": {"type_vocab_size": 2},
+    "deberta-v2": {**_DEBERTA, "type_vocab_size": 0, "relative_attention": True, "position_biased_input": False},
+    "modernbert": {"local_attention": 6, "global_attn_every_n_layers": 2},
+    "mpnet": {},
+    "albert": {"type_vocab_size": 2},
+    "gpt2": {},
+    "llama": {"num_key_value_heads": 1},
+    "qwen2": {"num_key_value_heads": 1},
+    "qwen3": {"num_key_value_heads": 1, "head_dim": 8},
+}
 
 
 def tiny_batch(
@@ -120,14 +160,14 @@ def tiny_batch(
 def tiny_tokenizer(family: Family = "bert") -> PreTrainedTokenizerBase:
     """Return a word-level fast tokenizer of fewer than 100 words that knows every word of `tiny_rows`.
 
-    Token types are made for the families whose models take them (BERT, ELECTRA).
+    Token types are made for the families in TYPED.
     """
     words = [*_SPECIAL, *_SHARED, *(word for own in _OWN for word in own)]
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token=_SPECIAL[1]))
     core.normalizer = normalizers.BertNormalizer(lowercase=True)
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    names = ["input_ids", "attention_mask"] + (["token_type_ids"] if family in ("bert", "electra") else [])
+    names = ["input_ids", "attention_mask"] + (["token_type_ids"] if family in TYPED else [])
     special = dict(zip(("pad", "unk", "cls", "sep", "mask"), _SPECIAL, strict=True))
     tokens = {f"{name}_token": token for name, token in special.items()}
     return PreTrainedTokenizerFast(tokenizer_object=core, model_input_names=names, model_max_length=64, **tokens)

@@ -68,6 +68,10 @@ class Place:
     world: int = 1
     device: str = "cpu"
 
+    def share(self, rows: IntArray) -> IntArray:
+        """Return this worker's rows of a global batch, possibly none."""
+        return rows[self.rank :: self.world]
+
 
 def plan(rows: int, config: FineTuneConfig, steps: int | None = None) -> Plan:
     """Lay out a run: ⌈rows / batch⌉ steps an epoch; checkpoints at the configured cadence, ten over the run by default.
@@ -132,6 +136,7 @@ def train(
     *,
     save: Callable[[int, float], None] | None = None,
     progress: Callable[[int, float], None] | None = None,
+    capture: Callable[[IntArray, Tensor, int], None] | None = None,
 ) -> None:
     """Fine-tune `model` in place.
 
@@ -143,6 +148,8 @@ def train(
         place: this worker.
         save: called as save(step, learning rate of that step) after the steps of `layout.save_at`.
         progress: called as progress(step, training loss of this worker's share) after every step.
+        capture: called as capture(rows, logits, step) after every step: the positions of this worker's rows in its
+            batch, possibly none, and the float32 logits [rows, C] of the forward that the step is made from.
     """
     optimiser = _optimiser(model, config)
     dtype = resolve(config.precision, model, place.device)
@@ -153,7 +160,9 @@ def train(
         for step, rows in enumerate(batches(len(data), config.batch_size, config.seed, layout.steps, lengths)):
             rate = learning_rate(step, layout.steps, config)
             _set_rate(optimiser, rate, config)
-            loss = _step(model, optimiser, data, rows, place, dtype, config.max_grad_norm)
+            loss, logits = _step(model, optimiser, data, rows, place, dtype, config.max_grad_norm)
+            if capture is not None:
+                capture(place.share(rows), logits, step + 1)
             if progress is not None:
                 progress(step + 1, loss)
             if save is not None and step + 1 in layout.save_at:
@@ -168,15 +177,16 @@ def _step(
     place: Place,
     dtype: torch.dtype | None,
     max_norm: float,
-) -> float:
-    mine = rows[place.rank :: place.world]
+) -> tuple[float, Tensor]:
+    """Make one step; returns the worker's mean loss, and its rows' logits [rows, C] from before the step, float32."""
+    mine = place.share(rows)
     # A worker without a row in a short last batch still takes part in the all-reduce, with a loss of weight zero.
     weight = float(len(mine) > 0)
     mine = mine if weight else rows[:1]
     inputs, labels = batch(data, mine, place.device)
     with autocast(place.device, dtype):
-        logits = model(**inputs).logits
-    loss = nn.functional.cross_entropy(logits.float(), labels, reduction="sum") * weight
+        logits = model(**inputs).logits.float()
+    loss = nn.functional.cross_entropy(logits, labels, reduction="sum") * weight
     optimiser.zero_grad(set_to_none=True)
     torch.autograd.backward(loss * (place.world / len(rows)))
     nn.utils.clip_grad_norm_(model.parameters(), max_norm)
@@ -186,7 +196,7 @@ def _step(
         raise TrainingError(
             f"the training loss became {value}", "lower fine_tune.learning_rate or use precision float32"
         )
-    return value
+    return value, logits.detach()[: len(mine) if weight else 0]
 
 
 def batch(data: Examples, rows: IntArray, device: str) -> tuple[dict[str, Tensor], Tensor]:

@@ -27,6 +27,7 @@ from raysample.config import (
     Columns,
     EngineConfig,
     FineTuneConfig,
+    LandmarksConfig,
     ModelConfig,
     ScoreConfig,
     Section,
@@ -37,11 +38,13 @@ from raysample.corpus import describe as describe_corpus
 from raysample.engine import Engine, LocalEngine
 from raysample.errors import CheckpointError, ConfigError
 from raysample.fine_tuning import Job, finish
-from raysample.pipeline.scoring import score_corpus
+from raysample.pipeline.scoring import job_of, score_corpus
 from raysample.progress import Reporter, SilentReporter
+from raysample.scoring import ScoreJob
 from raysample.selection import Selection
 from raysample.selection import sample as sample_table
 from raysample.table import ScoreTable
+from raysample.verification import Verification, verify_table
 
 CorpusLike = Corpus | SourceConfig | str
 Kind = TypeVar("Kind", bound=Section)
@@ -110,7 +113,7 @@ def fine_tune(
 
 
 def score(
-    checkpoints: CheckpointSet | str | Sequence[str],
+    checkpoints: CheckpointSet | str | Sequence[str] | Sequence[CheckpointSet],
     corpus: CorpusLike,
     scores: Sequence[str | dict[str, Any]] = ("vog", "el2n"),
     output: str | None = None,
@@ -118,29 +121,66 @@ def score(
     max_length: int | None = None,
     precision: Literal["float32", "bfloat16"] = "float32",
     batch_tokens: int = 4_096,
+    source: Literal["checkpoints", "capture"] = "checkpoints",
+    targets: Mapping[str, SourceConfig | str] | None = None,
+    landmarks: LandmarksConfig | Mapping[str, Any] | None = None,
     engine: EngineConfig | None = None,
     reporter: Reporter | None = None,
 ) -> ScoreTable:
     """Score every row of a corpus at the checkpoints of a run.
 
     Args:
-        checkpoints: a CheckpointSet, its folder, or one or more `save_pretrained` folders in training order.
+        checkpoints: a CheckpointSet, its folder, or one or more `save_pretrained` folders in training order; or several
+            CheckpointSets (runs with different seeds), over which every score is averaged.
         corpus: a Corpus, a source, or a path.
         scores: names, or mappings with `name` and options.
         output: folder of the ScoreTable; a new temporary one by default.
         max_length: tokens a row is cut to; by default as in fine-tuning, or 64 for foreign folders.
-        precision, batch_tokens: see ScoreConfig.
+        precision, batch_tokens, source, landmarks: see ScoreConfig.
+        targets: name -> a source or a path, for the scores that point to a target corpus.
         engine: where to run; this process by default.
         reporter: who is told of the progress; nobody by default.
     """
     folder = _folder(output, "scores")
-    trace = _trace(checkpoints, folder)
-    rows = _corpus(corpus, trace.labels)
-    config = _section(ScoreConfig, {"scores": list(scores), "precision": precision, "batch_tokens": batch_tokens})
-    made_with = ModelConfig.model_validate(trace.config.get("model", {}))
+    traces = _traces(checkpoints, folder)
+    rows = _corpus(corpus, traces[0].labels)
+    values: dict[str, Any] = {
+        "scores": list(scores),
+        "precision": precision,
+        "batch_tokens": batch_tokens,
+        "source": source,
+        "targets": {name: _source(given, rows) for name, given in (targets or {}).items()},
+        "landmarks": landmarks,
+    }
+    made_with = ModelConfig.model_validate(traces[0].config.get("model", {}))
     model = made_with.model_copy(update={"max_length": max_length or made_with.max_length})
     with engine_of(engine) as running:
-        return score_corpus(trace, rows, config, model, folder, running, reporter or SilentReporter())
+        return score_corpus(
+            traces, rows, _section(ScoreConfig, values), model, folder, running, reporter or SilentReporter()
+        )
+
+
+def verify(
+    table: ScoreTable | str,
+    checkpoints: CheckpointSet | str | Sequence[CheckpointSet],
+    corpus: Corpus,
+    *,
+    rows: int = 64,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> Verification:
+    """Score a seeded sample of a table's rows again by the slow twin, one row at a time in float64, and compare.
+
+    The result is also stored beside the table, as `verification.json`.
+
+    Args:
+        table: a ScoreTable or its folder.
+        checkpoints, corpus: what it was scored with, the corpus as `describe` returned it.
+        rows, seed: size and seed of the sample.
+        reporter: who is told of the progress; nobody by default.
+    """
+    stored = ScoreTable.load(table) if isinstance(table, str) else table
+    return verify_table(stored, _job_of(stored, checkpoints, corpus), rows=rows, seed=seed, reporter=reporter)
 
 
 def sample(
@@ -195,6 +235,34 @@ def adopt(folders: Sequence[str], output: str | None = None) -> CheckpointSet:
     if not labels:
         raise CheckpointError(f"{places[-1]!r} has no id2label in its config.json", "save a sequence classifier there")
     return CheckpointSet(rows, labels, seed=0, config={"adopted": True}).save(_folder(output, "checkpoints"))
+
+
+def _job_of(table: ScoreTable, checkpoints: CheckpointSet | str | Sequence[CheckpointSet], corpus: Corpus) -> ScoreJob:
+    """Return what a finished table was scored with, as its manifest tells."""
+    config = ScoreConfig.model_validate(table.made_by["score"])
+    model = ModelConfig.model_validate(table.made_by["model"])
+    parts = table.parts[0].rpartition("/")[0]
+    return job_of(_traces(checkpoints, table.uri), corpus, config, model, table.uri, parts)
+
+
+def _traces(
+    checkpoints: CheckpointSet | str | Sequence[str] | Sequence[CheckpointSet], folder: str
+) -> list[CheckpointSet]:
+    if isinstance(checkpoints, CheckpointSet | str):
+        return [_trace(checkpoints, folder)]
+    sets = [given for given in checkpoints if isinstance(given, CheckpointSet)]
+    if not sets:
+        return [_trace([str(given) for given in checkpoints], folder)]
+    if len(sets) < len(checkpoints):
+        raise CheckpointError(
+            "checkpoints mixes CheckpointSets with folders", "give CheckpointSets of several runs, or folders of one"
+        )
+    return [_trace(given, storage.join(folder, f"run-{i}")) for i, given in enumerate(sets)]
+
+
+def _source(given: SourceConfig | str, like: Corpus) -> SourceConfig:
+    """Return a target as a source; a bare path has the columns of the scored corpus."""
+    return given if isinstance(given, SourceConfig) else SourceConfig(path=given, columns=like.source.columns)
 
 
 def _trace(checkpoints: CheckpointSet | str | Sequence[str], folder: str) -> CheckpointSet:

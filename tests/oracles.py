@@ -34,6 +34,20 @@ def grad_norms(model: nn.Module, inputs: dict[str, Tensor], labels: Tensor) -> T
     return torch.stack(found)
 
 
+def grad_dots(model: nn.Module, inputs: dict[str, Tensor], labels: Tensor, directions: dict[str, Tensor]) -> Tensor:
+    """Return each example's dot products [B, M] of its gradient over the trainable parameters with M directions."""
+    weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    found = []
+    for row, label in enumerate(labels):
+        loss = loss_of(model, one_by_one(inputs, row), label)
+        gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+        pairs = [(g, directions[name]) for g, name in zip(gradients, weights, strict=True) if g is not None]
+        found.append(
+            torch.stack([sum((g * direction[m]).sum() for g, direction in pairs) for m in range(len(pairs[0][1]))])
+        )
+    return torch.stack(found)
+
+
 def embedding_grads(
     model: nn.Module, embeddings: nn.Module, inputs: dict[str, Tensor], labels: Tensor, objective: str
 ) -> list[Tensor]:

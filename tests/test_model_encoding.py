@@ -9,7 +9,7 @@ import torch
 
 from raysample import model
 from raysample.corpus import SCHEMA
-from raysample.testing import FAMILIES, Family, tiny_rows, tiny_tokenizer
+from raysample.testing import FAMILIES, TYPED, Family, tiny_rows, tiny_tokenizer
 
 
 def table(texts: list[str], pairs: list[str | None] | None = None) -> pa.Table:
@@ -42,8 +42,8 @@ def test_encode_truncates_the_longer_of_a_pair() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_token_types_only_where_the_model_takes_them(family: Family) -> None:
     encoded = model.encode(tiny_tokenizer(family), tiny_rows(3), 16)
-    assert (encoded.types is not None) == (family in ("bert", "electra"))
-    assert ("token_type_ids" in model.pad(encoded, [0], 0)) == (family in ("bert", "electra"))
+    assert (encoded.types is not None) == (family in TYPED)
+    assert ("token_type_ids" in model.pad(encoded, [0], 0)) == (family in TYPED)
 
 
 def test_pad_goes_to_the_longest_of_the_chosen_rows() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -90,6 +92,32 @@ def test_training_learns_and_is_reproducible() -> None:
     assert found[0][0] == found[1][0]
     assert np.mean(found[0][0][-5:]) < 0.5 * found[0][0][0]
     assert found[0][1].metrics["accuracy"] > 0.9
+
+
+def test_every_step_tells_a_workers_own_rows_and_the_logits_before_it() -> None:
+    data = examples(9)
+    config = FineTuneConfig(epochs=2, batch_size=4, precision="float32")
+    rows_of: dict[int, list[list[int]]] = {}
+    for rank in range(2):
+        network = tiny_model("bert", labels=3, dropout=0.0)
+        first = network(**model.pad(data.encoded, next(batches(9, 4, 0, 1))[rank::2], 0)).logits.detach()
+        told: list[tuple[np.ndarray, torch.Tensor, int]] = []
+        train(
+            network,
+            data,
+            config,
+            plan(9, config),
+            Place(rank, 2),
+            capture=lambda *seen, to=told: to.append(seen),
+        )
+        assert [step for _, _, step in told] == [1, 2, 3, 4, 5, 6]
+        assert all(logits.shape == (len(rows), 3) and not logits.requires_grad for rows, logits, _ in told)
+        assert torch.equal(told[0][1], first)
+        rows_of[rank] = [rows.tolist() for rows, _, _ in told]
+    # The third batch of an epoch has one row: the second worker has none of it.
+    assert [len(rows) for rows in rows_of[1]] == [2, 2, 0, 2, 2, 0]
+    for epoch in (slice(0, 3), slice(3, 6)):
+        assert sorted(chain(*rows_of[0][epoch], *rows_of[1][epoch])) == list(range(9))
 
 
 def test_workers_shares_add_up_to_the_gradient_of_one_worker() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -54,6 +55,7 @@ def prepare(config: ModelConfig, corpus: Corpus, folder: str) -> str:
         )
     model = build(base, config, ("one", "other"), seed=0)
     _check_positions(model, config)
+    _check_padding(model, words.pad_token_id, config)
     return base
 
 
@@ -62,10 +64,12 @@ def build(base: str, config: ModelConfig, labels: Sequence[str], seed: int) -> n
 
     Of `tiny` all weights are drawn. Of a pretrained encoder only those outside the encoder proper are, even where the
     folder holds a trained head: another task's classes would otherwise be taken for these. `config.layers` keeps the
-    first n encoder layers. The global random state is left as it was.
+    first n layers; the parameters that `config.freeze` names do not require gradients. The global random state is left
+    as it was.
 
     Raises:
-        ModelError: the base cannot be loaded, its weights are another architecture's, or it has too few layers.
+        ModelError: the base cannot be loaded, its weights are another architecture's, it has too few layers, or
+            `config.freeze` does not fit it.
     """
     names = dict(enumerate(labels))
     options: dict[str, Any] = {
@@ -84,19 +88,21 @@ def build(base: str, config: ModelConfig, labels: Sequence[str], seed: int) -> n
             _keep_layers(model, config)
             torch.default_generator.manual_seed(seed)
             _draw_head(model)
-    return _evaluating(model)
+    return _ready(model, config.freeze)
 
 
-def load(checkpoint_uri: str, *, trust_remote_code: bool = False) -> nn.Module:
+def load(checkpoint_uri: str, *, trust_remote_code: bool = False, freeze: Sequence[str] = ()) -> nn.Module:
     """Return a saved checkpoint in float32 and eval mode, its head included.
 
+    A checkpoint does not tell which parameters were frozen when it was trained: `freeze` does, as in `ModelConfig`.
+
     Raises:
-        ModelError: the folder cannot be loaded, or lacks some of the model's weights.
+        ModelError: the folder cannot be loaded, lacks some of the model's weights, or `freeze` does not fit it.
     """
     with at_hand(checkpoint_uri) as place, quiet():
         model, found = _load(place, checkpoint_uri, trust_remote_code, {})
     _refuse(checkpoint_uri, sorted(found["missing_keys"]))
-    return _evaluating(model)
+    return _ready(model, freeze)
 
 
 def tokenizer(uri: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -112,8 +118,38 @@ def save(model: nn.Module, words: PreTrainedTokenizerBase, folder: str | Path) -
         words.save_pretrained(folder)
 
 
-def _evaluating(model: nn.Module) -> nn.Module:
+def _ready(model: nn.Module, freeze: Sequence[str]) -> nn.Module:
+    freeze_parameters(model, freeze)
+    if getattr(model.config, "use_cache", False):
+        model.config.use_cache = False  # type: ignore[union-attr]  # keys and values of decoders are for generation only
     return model.eval()
+
+
+def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Take `requires_grad` from the parameters whose names match one of some regular expressions (`re.search`).
+
+    Raises:
+        ModelError: a pattern is no regular expression or matches no parameter, or nothing is left to train.
+    """
+    parameters = dict(model.named_parameters())
+    for pattern in patterns:
+        try:
+            matching = [name for name in parameters if re.search(pattern, name)]
+        except re.error as error:
+            raise ModelError(f"model.freeze: {pattern!r} is no regular expression ({error})", "correct it") from error
+        if not matching:
+            raise ModelError(
+                f"model.freeze: {pattern!r} matches no parameter of {type(model).__name__}, whose names look like "
+                f"{next(iter(parameters))!r}",
+                "correct the pattern, or leave it out",
+            )
+        for name in matching:
+            parameters[name].requires_grad_(False)
+    if patterns and not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ModelError(
+            f"model.freeze: {', '.join(map(repr, patterns))} match every parameter, so nothing is left to train",
+            "leave the classifier at least, for example freeze: ['^bert\\.']",
+        )
 
 
 def _dropout(place: str, name: str, config: ModelConfig) -> dict[str, float]:
@@ -194,8 +230,9 @@ def _keep_layers(model: PreTrainedModel, config: ModelConfig) -> None:
     layers = _layers(model)
     if layers is None:
         raise ModelError(
-            f"model.layers is set, but {type(model).__name__} keeps its layers in a place unknown to raysample",
-            "leave model.layers out, or use a BERT, RoBERTa, ELECTRA, MPNet or DistilBERT encoder",
+            f"model.layers is set, but {type(model).__name__} keeps its layers in a place unknown to raysample, or "
+            "uses one layer again and again",
+            "leave model.layers out, or use an encoder or decoder with layers of their own (BERT, DeBERTa, Llama, ...)",
         )
     if len(layers) < config.layers:
         raise ModelError(
@@ -203,19 +240,40 @@ def _keep_layers(model: PreTrainedModel, config: ModelConfig) -> None:
             f"set model.layers to {len(layers)} or fewer, or leave it out",
         )
     del layers[config.layers :]
+    kinds = getattr(model.config, "layer_types", None)
+    if kinds:
+        model.config.layer_types = kinds[: config.layers]
     model.config.num_hidden_layers = config.layers
 
 
+# Where families keep their list of layers, under the base model.
+_PLACES = ("encoder.layer", "transformer.layer", "layers", "h")
+
+
 def _layers(model: PreTrainedModel) -> nn.ModuleList | None:
-    for place in ("encoder", "transformer"):
-        layers = getattr(getattr(model.base_model, place, None), "layer", None)
-        if isinstance(layers, nn.ModuleList):
-            return layers
+    for place in _PLACES:
+        found: Any = model.base_model
+        for name in place.split("."):
+            found = getattr(found, name, None)
+        if isinstance(found, nn.ModuleList):
+            return found
     return None
 
 
+def _check_padding(model: nn.Module, padding: int, config: ModelConfig) -> None:
+    """Refuse a decoder that would take its logits from a padding token: it looks for the last token that is none."""
+    known = getattr(model.config, "pad_token_id", None)
+    if isinstance(getattr(model, "score", None), nn.Linear) and known != padding:
+        raise ModelError(
+            f"{config.path!r}: pad_token_id is {known} in config.json, but the tokenizer pads with {padding}, so the "
+            "decoder would not find the last token of a text",
+            f"set pad_token_id to {padding} in config.json",
+        )
+
+
 def _check_positions(model: nn.Module, config: ModelConfig) -> None:
-    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    base = model.base_model
+    table = getattr(base, "wpe", None) or getattr(getattr(base, "embeddings", None), "position_embeddings", None)
     if not isinstance(table, nn.Embedding):
         return
     # RoBERTa counts positions from its padding id + 1; only there the table has a padding row.

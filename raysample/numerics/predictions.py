@@ -42,3 +42,37 @@ def correct(logits: Tensor, labels: Tensor) -> Tensor:
     """Return 1.0 where the first largest logit is the gold one, else 0.0; NaN where a logit is not finite."""
     hits = (logits.argmax(1) == labels).to(widened(logits).dtype)
     return hits.where(logits.isfinite().all(1), torch.nan)
+
+
+def log_probabilities(logits: Tensor) -> Tensor:
+    """Return ln softmax(z) in nats, [B, C]."""
+    return widened(logits).log_softmax(1)
+
+
+def entropies(logits: Tensor) -> Tensor:
+    """Return the entropy −Σ_c p_c ln p_c in nats, in [0, ln C]."""
+    log_p = log_probabilities(logits)
+    return -(log_p.exp() * log_p).sum(1)
+
+
+def logit_margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return z_y − max_{c≠y} z_c, in (−∞, ∞)."""
+    return _margins(widened(logits), labels).where(logits.isfinite().all(1), torch.nan)
+
+
+def probability_margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return p_y − max_{c≠y} p_c, in [−1, 1]."""
+    return _margins(widened(logits).softmax(1), labels).where(logits.isfinite().all(1), torch.nan)
+
+
+def _margins(values: Tensor, labels: Tensor) -> Tensor:
+    gold = labels[:, None]
+    return values.gather(1, gold).squeeze(1) - values.scatter(1, gold, -torch.inf).amax(1)
+
+
+def last_layer_norms(logits: Tensor, labels: Tensor, features: Tensor) -> Tensor:
+    """Return the norm of the gradient of −ln p_y over a last layer z = Wh + b, in [0, ∞), for its inputs h [B, H].
+
+    ∂ℓ/∂W = (p − y) hᵀ and ∂ℓ/∂b = p − y, so it is ‖p − y‖₂ · √(1 + ‖h‖²).
+    """
+    return error_norms(logits, labels) * (1 + features.square().sum(1)).sqrt()

@@ -1,16 +1,14 @@
-"""Which layers own trainable parameters, what goes into and comes out of them in one forward, and each example's norm.
+"""Which layers own trainable parameters, what goes into and comes out of them in one forward, and what that measures.
 
-An exact norm per example needs more than a rule per layer type: the layer must be called once, its parameters must be
-used nowhere else, and its first axis must be the examples. What cannot be shown to be so is an error, never a number.
+An exact number per example needs more than a rule per layer type: a layer's parameters must be used nowhere else, and
+its first axis must be the examples. What cannot be shown to be so is an error, never a number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -18,25 +16,33 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from raysample.errors import UnsupportedModelError
-from raysample.numerics.norms import Rule, rule_for
+from raysample.numerics import dots, norms
+from raysample.numerics.rules import Rule, rule_for
+
+Directions = Mapping[str, Mapping[str, Tensor]]
+"""{reference: {parameter as in `named_parameters()`: [M, *its shape]}}."""
 
 
 @dataclass(frozen=True)
 class TrainableLayer:
-    """A module with trainable parameters of its own (`parameters`, by name), and the rule for their norm."""
+    """A module with trainable parameters of its own (`parameters`, by name), and the rule for their gradient."""
 
     name: str
     module: nn.Module
     parameters: frozenset[str]
     rule: Rule
 
+    def full(self, parameter: str) -> str:
+        """Return the name that the whole model has for one of the parameters."""
+        return f"{self.name}.{parameter}" if self.name else parameter
+
 
 def trainable_layers(model: nn.Module) -> list[TrainableLayer]:
     """List the modules that own parameters with `requires_grad`.
 
     Raises:
-        UnsupportedModelError: one of them has no exact rule, a parameter belongs to two modules (ALBERT, tied
-            embeddings), or nothing is trainable; the message names the module.
+        UnsupportedModelError: one of them has no exact rule, a parameter belongs to two modules (tied embeddings), or
+            nothing is trainable; the message names the module.
     """
     found: list[TrainableLayer] = []
     owners: dict[int, str] = {}
@@ -57,12 +63,26 @@ def trainable_layers(model: nn.Module) -> list[TrainableLayer]:
 
 
 def unsupported(name: str, problem: str) -> UnsupportedModelError:
-    """Return the error for a module whose per-example gradient norm cannot be computed exactly."""
+    """Return the error for a module whose per-example gradient cannot be measured exactly by a rule."""
     return UnsupportedModelError(
-        f"per-example gradient norms: module {name or '(the model itself)'!r} {problem}",
-        "freeze it (requires_grad_(False)) if its parameters should not count, leave out the scores that need gradient "
-        "norms (such as `grand`), or use a BERT, RoBERTa, DistilBERT or ELECTRA encoder",
+        f"per-example gradients: module {name or '(the model itself)'!r} {problem}",
+        "set the option `method: loop` of the score (such as `grand`): one backward per example, slow but exact for "
+        "any model; or freeze the module (model.freeze) if its parameters should not count, or leave out the scores "
+        "that need gradients over all parameters",
     )
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of a layer: its input, the version of input and output as autograd counts them, and its output."""
+
+    given: Tensor
+    versions: tuple[int, int]
+    output: Tensor
+
+    @property
+    def untouched(self) -> bool:
+        return self.versions == (self.given._version, self.output._version)
 
 
 class Recording:
@@ -72,44 +92,54 @@ class Recording:
         self.layers = layers
         self.examples = examples
         self.inside: str | None = None  # the layer whose forward is running
-        self._seen: dict[str, tuple[Tensor, int, Tensor]] = {}
+        self._calls: dict[str, list[_Call]] = {layer.name: [] for layer in layers}
 
     def attach(self) -> Iterator[RemovableHandle]:
-        """Put a hook on every layer; the caller removes the hooks."""
+        """Put hooks on every layer, before any other hook on its output; the caller removes them."""
         for layer in self.layers:
             yield layer.module.register_forward_pre_hook(self._enter(layer))
-            yield layer.module.register_forward_hook(self._leave(layer), with_kwargs=True)
-
-    @contextmanager
-    def watch(self, model: nn.Module) -> Iterator[None]:
-        """Refuse, in the forward inside this context, a parameter used outside its layer, as in F.linear(x, e.weight).
-
-        A model is watched once: from then on its visits cost nothing more.
-        """
-        names = frozenset(layer.name for layer in self.layers)
-        if names <= _WATCHED.get(model, frozenset()):
-            yield
-            return
-        with _Watch(self):
-            yield
-        _WATCHED[model] = names
+            yield layer.module.register_forward_hook(self._leave(layer), prepend=True, with_kwargs=True)
 
     def outputs(self) -> list[Tensor]:
-        """Return the outputs whose gradients `norms` needs, in the order of the layers."""
+        """Return the outputs whose gradients `measure` needs: layer by layer, call by call."""
         for layer in self.layers:
-            if layer.name not in self._seen:
+            if not self._calls[layer.name]:
                 raise unsupported(layer.name, "is not called in the forward, though something else may use its weights")
-        return [self._seen[layer.name][2] for layer in self.layers]
+        return [call.output for layer in self.layers for call in self._calls[layer.name]]
 
-    def norms(self, gradients: Sequence[Tensor]) -> Tensor:
-        """Return the norm of each example's gradient over all trainable parameters, [examples]."""
-        squares = []
-        for layer, gradient in zip(self.layers, gradients, strict=True):
-            given, version, _ = self._seen[layer.name]
-            if given._version != version:
-                raise unsupported(layer.name, "has its input overwritten in place later in the forward")
-            squares.append(layer.rule(layer.module, given, gradient, layer.parameters))
-        return torch.stack(squares).sum(0).sqrt()
+    def measure(
+        self, gradients: Sequence[Tensor], with_norms: bool, directions: Directions
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """Return what the gradients at the outputs say about the gradient over all trainable parameters.
+
+        Its norm for each example, [examples], if wanted; per reference its dot products with the directions,
+        [examples, M].
+        """
+        rest = iter(gradients)
+        squares: list[Tensor] = []
+        products: dict[str, list[Tensor]] = {reference: [] for reference in directions}
+        for layer in self.layers:
+            X, G = self._rows(layer, [next(rest) for _ in self._calls[layer.name]])
+            if with_norms:
+                squares += _squares(layer, X, G)
+            for reference, given in directions.items():
+                products[reference] += _dots(layer, X, G, given)
+        return (
+            torch.stack(squares).sum(0).sqrt() if with_norms else None,
+            {reference: torch.stack(found).sum(0) for reference, found in products.items()},
+        )
+
+    def _rows(self, layer: TrainableLayer, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the rows of all calls of a layer: its gradients add up, as if it had seen one longer sequence."""
+        found = []
+        for call, gradient in zip(self._calls[layer.name], gradients, strict=True):
+            if not call.untouched:
+                raise unsupported(layer.name, "has its input or output overwritten in place later in the forward")
+            found.append(layer.rule.rows(layer.module, call.given, gradient))
+        if len(found) == 1:
+            return found[0]
+        inputs, outputs = zip(*found, strict=True)
+        return torch.cat(inputs, 1), torch.cat(outputs, 1)
 
     def _enter(self, layer: TrainableLayer) -> Callable[..., None]:
         def enter(_module: nn.Module, _args: tuple[Any, ...]) -> None:
@@ -120,15 +150,13 @@ class Recording:
     def _leave(self, layer: TrainableLayer) -> Callable[..., Tensor]:
         def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
             self.inside = None
-            if layer.name in self._seen:
-                raise unsupported(layer.name, "is called more than once in a forward")
-            given: Tensor = args[0] if args else kwargs["input"]
+            given: Tensor = args[0] if args else next(iter(kwargs.values()))
             if isinstance(module, nn.Embedding) and given.dim() < 2:
                 raise unsupported(layer.name, f"gets indices of shape {list(given.shape)}, not one row per example")
             given, output = self._per_example(given, layer).detach(), self._per_example(output, layer)
             if not output.requires_grad:
-                output = output.detach().requires_grad_(True)  # all below is frozen: the graph starts here
-            self._seen[layer.name] = (given, given._version, output)
+                output = output.detach().requires_grad_(torch.is_grad_enabled())  # all below is frozen: it starts here
+            self._calls[layer.name].append(_Call(given, (given._version, output._version), output))
             return output
 
         return record
@@ -139,15 +167,26 @@ class Recording:
         if values.dim() >= 2 and values.shape[0] == 1:
             # Position embeddings come as one row for the whole mini-batch: their gradient would be a sum over examples.
             return values.expand(self.examples, *values.shape[1:])
-        raise unsupported(layer.name, f"handles a tensor of shape {list(values.shape)}, not {self.examples} examples")
+        shape = f"{list(values.shape)} for {self.examples} example(s)"
+        raise unsupported(layer.name, f"handles a tensor of shape {shape}: its first axis is not the examples")
 
 
-# Models whose forward was seen to use each parameter in its own layer only, and the layers that were watched.
-_WATCHED: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
+def _squares(layer: TrainableLayer, X: Tensor, G: Tensor) -> Iterator[Tensor]:
+    if "weight" in layer.parameters:
+        yield layer.rule.square(layer.module, X, G)
+    if "bias" in layer.parameters:
+        yield norms.bias(G)
 
 
-class _Watch(TorchFunctionMode):
-    """Looks at the arguments of every torch function of one forward."""
+def _dots(layer: TrainableLayer, X: Tensor, G: Tensor, given: Mapping[str, Tensor]) -> Iterator[Tensor]:
+    if "weight" in layer.parameters:
+        yield layer.rule.dot(X, G, given[layer.full("weight")].to(G))
+    if "bias" in layer.parameters:
+        yield dots.bias(G, given[layer.full("bias")].to(G).flatten(1))
+
+
+class Watch(TorchFunctionMode):
+    """Refuses a parameter used outside its layer, as in F.linear(x, e.weight): looks at every torch function."""
 
     def __init__(self, recording: Recording) -> None:
         super().__init__()

@@ -38,6 +38,10 @@ class RayEngine:
         """Run independent fine-tunings as Ray tasks."""
         return experiments.fine_tune_many(jobs, workers, self.config.gpus_per_worker, reporter)
 
+    def prepare(self, job: ScoreJob, reporter: Reporter) -> None:
+        """Prepare references and landmarks in one task, with a GPU if the actors have one."""
+        scoring.prepare_once(job, self.config.gpus_per_worker, reporter)
+
     def score(
         self, job: ScoreJob, shards: Sequence[int], workers: int | None, reporter: Reporter
     ) -> Iterator[ShardOutcome]:

@@ -12,7 +12,7 @@ import ray.data
 from raysample.errors import RaysampleError, ScoreError
 from raysample.on_ray import session
 from raysample.progress import Reporter
-from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer
+from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer, prepare
 
 # An actor that asks for a whole CPU could starve the reading task on a small cluster, and Ray Data would wait silently.
 ACTOR_CPUS = 0.9
@@ -29,6 +29,23 @@ class ScoringActor:
         """Score the shards named in the batch; returns their outcomes as columns."""
         outcomes = [vars(self.scorer.score(int(shard))) for shard in batch["shard"]]
         return {name: np.array([outcome[name] for outcome in outcomes]) for name in outcomes[0]}
+
+
+def prepare_once(job: ScoreJob, gpus: float, reporter: Reporter) -> None:
+    """Run the preparations of a scoring in one task and pass on what it has to say."""
+    session.require(1, ACTOR_CPUS, gpus, "the preparations of scoring")
+    try:
+        for line in ray.get(_prepare.options(num_cpus=ACTOR_CPUS, num_gpus=gpus or None).remote(job)):
+            reporter.say(line)
+    except ray.exceptions.RayError as error:
+        raise _cause(error) from error
+
+
+@ray.remote(max_retries=1)
+def _prepare(job: ScoreJob) -> list[str]:
+    said: list[str] = []
+    prepare(job, said.append)
+    return said
 
 
 def score(

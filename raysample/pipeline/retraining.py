@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ class Retraining:
     config: CompareConfig
     workspace: Workspace
     table: ScoreTable
-    trace: CheckpointSet
+    traces: Sequence[CheckpointSet]
     train: Corpus
     job: Callable[[int], Job]
     params: Callable[..., dict[str, Value]]
@@ -133,9 +133,10 @@ class Retraining:
         return replace(whole, selection=chosen.uri, steps=fixed, key=key)
 
     def _finished(self, cell: tuple[str, float, int], job: Job) -> Outcome | None:
-        if cell[0] == FULL and self.trace.config.get("key") == job.key:
-            # The run that the scores watched is the full arm of its seed.
-            return Outcome.of(storage.read_json(storage.join(self.trace.uri, EVALUATION)))
+        watched = next((trace for trace in self.traces if trace.config.get("key") == job.key), None)
+        if cell[0] == FULL and watched is not None:
+            # A run that the scores watched is the full arm of its seed.
+            return Outcome.of(storage.read_json(storage.join(watched.uri, EVALUATION)))
         uri = self.workspace.result(*cell)
         if not storage.exists(uri):
             return None

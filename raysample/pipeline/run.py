@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 
 from raysample import model, storage
 from raysample.checkpoints import MANIFEST as CHECKPOINTS_MANIFEST
-from raysample.checkpoints import Checkpoint, CheckpointSet
+from raysample.checkpoints import CheckpointSet
 from raysample.config import RunConfig
 from raysample.corpus import Corpus, describe
 from raysample.corpus.simulated import simulated_sources, write_traffic
 from raysample.engine import Engine
-from raysample.errors import ConfigError, ScoreError
+from raysample.errors import ConfigError
 from raysample.evaluation import tracked
 from raysample.experiment import Comparison
 from raysample.fine_tuning import EVALUATION, Job, finish
+from raysample.pipeline.checks import check_windows, corpus_line, versions
 from raysample.pipeline.retraining import Retraining
-from raysample.pipeline.scoring import Plan, score_corpus
+from raysample.pipeline.scoring import Plan, described_targets, score_corpus
 from raysample.pipeline.workspace import Workspace
-from raysample.policies import create as create_policy
 from raysample.progress import Reporter
-from raysample.scores import create_all
 from raysample.table import MANIFEST as SCORES_MANIFEST
 from raysample.table import ScoreTable
 from raysample.tracking import Tracker, Value
-from raysample.training import plan
-from raysample.version import __version__
 
 
 @dataclass
@@ -78,16 +73,23 @@ class Pipeline:
         """Make or check the model folder to start from."""
         return model.prepare(self.config.model, train, self.workspace.at("model"))
 
-    def checkpoints(self) -> CheckpointSet:
-        """Fine-tune on all rows, keeping the checkpoints that scores need; reused if finished."""
+    def checkpoints(self) -> list[CheckpointSet]:
+        """Fine-tune on all rows, once per run of `score.runs`, keeping the checkpoints; finished runs are reused."""
         self.reporter.say("fine-tune")
         train, test = self.corpora()
-        seed = self.config.fine_tune.seed
-        folder = self.workspace.checkpoints(seed)
         base = self.base(train)
         check_windows(self.config, train.rows)
         self.workspace.claim(self.config)
         self.mine = True
+        return [self._fine_tuned(train, test, base, seed) for seed in self.seeds]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of the runs whose checkpoints are scored."""
+        return [self.config.fine_tune.seed + run for run in range(self.config.score.runs)]
+
+    def _fine_tuned(self, train: Corpus, test: Corpus, base: str, seed: int) -> CheckpointSet:
+        folder = self.workspace.checkpoints(seed)
         job = self.job(train, test, base, seed, folder)
         with self.tracker.run("fine-tune", self.params("fine-tune", seed=seed, n_train=train.rows)) as run:
             run.dataset("train", train.uri, train.fingerprint, "training")
@@ -110,16 +112,16 @@ class Pipeline:
     def scores(self) -> ScoreTable:
         """Score every training row at the checkpoints; finished shards are kept, only missing ones are done."""
         self.reporter.say("score")
-        trace = self.trace()
+        traces = self.traces()
         train = Corpus.load(self.workspace.train)
         names = ", ".join(spec if isinstance(spec, str) else spec["name"] for spec in self.config.score.scores)
         params = self.params(
-            "score", seed=trace.seed, n_train=train.rows, scores=names, precision=self.config.score.precision
+            "score", seed=traces[0].seed, n_train=train.rows, scores=names, precision=self.config.score.precision
         )
         with self.tracker.run("score", params) as run:
             began = time.perf_counter()
             table = score_corpus(
-                trace,
+                traces,
                 train,
                 self.config.score,
                 self.config.model,
@@ -134,24 +136,30 @@ class Pipeline:
                     "scored_rows": table.counts["scored"],
                     "quarantined_rows": table.counts["quarantined"],
                     "score_seconds": self.durations["score"],
+                    **{f"cost_{name}": value for name, value in table.cost.items()},
                 }
             )
             run.artifact(storage.join(table.uri, SCORES_MANIFEST))
-        self.reporter.say(f"  {table.counts['scored']:,} rows x {len(table.columns)} scores in {table.uri}")
+        share = table.cost.get("share_of_training")
+        paid = "" if share is None else f", at {share:.2f} of one fine-tuning"
+        self.reporter.say(f"  {table.counts['scored']:,} rows x {len(table.columns)} scores{paid} in {table.uri}")
         return table
 
-    def trace(self) -> CheckpointSet:
-        """Load the checkpoints that `fine-tune` wrote."""
-        folder = self.workspace.checkpoints(self.config.fine_tune.seed)
-        _need(storage.join(folder, CHECKPOINTS_MANIFEST), "checkpoints", "fine-tune")
-        return CheckpointSet.load(folder)
+    def traces(self) -> list[CheckpointSet]:
+        """Load the checkpoints that `fine-tune` wrote, one set per run."""
+        folders = [self.workspace.checkpoints(seed) for seed in self.seeds]
+        for folder in folders:
+            _need(storage.join(folder, CHECKPOINTS_MANIFEST), "checkpoints", "fine-tune")
+        return [CheckpointSet.load(folder) for folder in folders]
 
     def table(self) -> ScoreTable:
         """Load the table that `score` wrote."""
         _need(storage.join(self.workspace.scores, SCORES_MANIFEST), "score table", "score")
         table = ScoreTable.load(self.workspace.scores)
         train = Corpus.load(self.workspace.train)
-        if table.made_by["key"] != Plan.of(self.trace(), train, self.config.score, self.config.model).key:
+        targets = described_targets(self.config.score, self.workspace.scores)
+        plan = Plan.of(self.traces(), train, self.config.score, self.config.model, targets)
+        if table.made_by["key"] != plan.key:
             raise ConfigError(
                 f"the score table {table.uri!r} was made with other score options, checkpoints or code",
                 "run `raysample score` with this configuration first",
@@ -160,7 +168,7 @@ class Pipeline:
 
     def retraining(self) -> Retraining:
         """Return the comparison's steps on the table that is there."""
-        trace, table = self.trace(), self.table()
+        traces, table = self.traces(), self.table()
         train, test = Corpus.load(self.workspace.train), Corpus.load(self.workspace.test)
         base = self.base(train)
 
@@ -168,7 +176,7 @@ class Pipeline:
             return self.job(train, test, base, seed, None)
 
         return Retraining(
-            self.config.compare, self.workspace, table, trace, train, job, self.params, self.tracker, self.reporter
+            self.config.compare, self.workspace, table, traces, train, job, self.params, self.tracker, self.reporter
         )
 
     def sample(self) -> Retraining:
@@ -235,43 +243,6 @@ class Pipeline:
             return work()
         finally:
             self.durations[step] = time.perf_counter() - began
-
-
-def check_plans(config: RunConfig) -> None:
-    """Raise ScoreError or SelectionError for scores and arms that cannot work, before anything is computed."""
-    scores = create_all(config.score.scores)
-    for arm in config.compare.arms:
-        if arm.score is not None and arm.score not in scores:
-            raise ScoreError(
-                f"the arm {arm.name!r} goes by {arm.score!r}, which is not among score.scores ({', '.join(scores)})",
-                f"add {arm.score!r} to score.scores, or choose one of those",
-            )
-        create_policy(arm, {column: score.higher_is for column, score in scores.items()})
-
-
-def check_windows(config: RunConfig, rows: int) -> None:
-    """Raise CheckpointError for a score that the planned checkpoints will not suit, before the fine-tuning."""
-    layout = plan(rows, config.fine_tune)
-    planned = [Checkpoint("", step, layout.epoch(step), 0.0) for step in layout.save_at]
-    for score in create_all(config.score.scores).values():
-        score.select(planned)
-
-
-def corpus_line(corpus: Corpus) -> str:
-    """Say in one line what a corpus holds and what was set aside."""
-    text = f"{corpus.rows:,} rows, {len(corpus.labels)} classes"
-    if corpus.counts["quarantined"]:
-        reasons = ", ".join(
-            f"{reason} ({count:,})" for reason, count in sorted(corpus.quarantine.items(), key=lambda kv: -kv[1])[:3]
-        )
-        text += f"; {corpus.counts['quarantined']:,} quarantined: {reasons}"
-    return text
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
-    names = ("torch", "transformers", "ray", "pyarrow", "numpy")
-    return {"raysample": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def _finished_checkpoints(folder: str, key: str) -> CheckpointSet | None:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysample import checkpoints, storage
+from raysample import capture, checkpoints, storage
 from raysample.checkpoints import CheckpointSet
 from raysample.config import ModelConfig, ScoreConfig
-from raysample.corpus import Corpus
+from raysample.corpus import Corpus, describe
 from raysample.engine import Engine
 from raysample.errors import ProvenanceError, ScoreError
+from raysample.fine_tuning import EVALUATION
+from raysample.landmarks import Fitted
+from raysample.pipeline.checks import check_scores
 from raysample.progress import Reporter
 from raysample.scores import create_all
-from raysample.scoring import ScoreJob, ShardOutcome, finished
+from raysample.scoring import ScoreJob, ShardOutcome, finished, fitted, needs_preparing
 from raysample.table import ScoreTable
 from raysample.version import __version__
 
 # Raised when a change of the numerics makes earlier parts wrong: they are then scored again.
-NUMERICS = 1
+NUMERICS = 2
 
 
 @dataclass(frozen=True)
@@ -29,18 +34,48 @@ class Plan:
     key: str
 
     @staticmethod
-    def of(trace: CheckpointSet, corpus: Corpus, config: ScoreConfig, model: ModelConfig) -> Plan:
+    def of(
+        traces: Sequence[CheckpointSet],
+        corpus: Corpus,
+        config: ScoreConfig,
+        model: ModelConfig,
+        targets: Mapping[str, Corpus],
+    ) -> Plan:
         """Resolve the scores at these checkpoints; raises ScoreError or CheckpointError where they cannot be had."""
+        captured = config.source == "capture"
+        seen = capture.checkpoints(traces[0].uri) if captured else traces[0].checkpoints
         definitions = {
-            column: {"score": score.name, "higher_is": score.higher_is, **score.options(trace.checkpoints)}
+            column: {"score": score.name, "higher_is": score.higher_is, **score.options(seen)}
             for column, score in create_all(config.scores).items()
         }
-        how = [config.precision, config.batch_tokens, model.max_length, NUMERICS]
-        return Plan(definitions, storage.fingerprint([corpus.fingerprint, trace.fingerprint, definitions, *how]))
+        how = [config.precision, config.batch_tokens, config.source, model.max_length, model.freeze, NUMERICS]
+        predicted = None if config.landmarks is None else config.landmarks.plain()
+        logits = [capture.Capture.load(trace.uri).fingerprint for trace in traces] if captured else []
+        pointed = {name: target.fingerprint for name, target in targets.items()}
+        sources = [corpus.fingerprint, checkpoints_fingerprint(traces), logits, pointed]
+        return Plan(definitions, storage.fingerprint([*sources, definitions, predicted, *how]))
+
+
+def checkpoints_fingerprint(traces: Sequence[CheckpointSet]) -> str:
+    """Return the identity of one run's checkpoints, or of several runs' in their order."""
+    found = [trace.fingerprint for trace in traces]
+    return found[0] if len(found) == 1 else storage.fingerprint(found)
+
+
+def describe_targets(config: ScoreConfig, labels: Sequence[str], folder: str) -> dict[str, Corpus]:
+    """Describe the corpora that target-aware scores point to, with the labels of the checkpoints, below `folder`."""
+    return {
+        name: describe(source, target_folder(folder, name), labels=labels) for name, source in config.targets.items()
+    }
+
+
+def described_targets(config: ScoreConfig, folder: str) -> dict[str, Corpus]:
+    """Load what `describe_targets` described; raises StorageError where it did not."""
+    return {name: Corpus.load(target_folder(folder, name)) for name in config.targets}
 
 
 def score_corpus(
-    trace: CheckpointSet,
+    traces: Sequence[CheckpointSet],
     corpus: Corpus,
     config: ScoreConfig,
     model: ModelConfig,
@@ -48,26 +83,25 @@ def score_corpus(
     engine: Engine,
     reporter: Reporter,
 ) -> ScoreTable:
-    """Score every row of a corpus at the checkpoints of a run and return the complete table in `folder`.
+    """Score every row of a corpus at the checkpoints of one or more runs and return the complete table in `folder`.
+
+    With several runs each score is the mean of what the runs give.
 
     Raises:
         ProvenanceError: the checkpoints' classes are not the corpus's.
         ScoreError: an unknown score or option, or rows were lost on the way.
         CheckpointError: the checkpoints do not suit a score, or one is damaged.
     """
-    if trace.labels != corpus.labels:
-        raise ProvenanceError(
-            f"the checkpoints know {len(trace.labels)} classes, the corpus has {len(corpus.labels)} or others",
-            "describe the corpus with the labels of the checkpoints",
-        )
-    plan = Plan.of(trace, corpus, config, model)
-    for checkpoint in trace.checkpoints:
-        # Told here in plain words; an actor that dies of it while it starts could not say as much.
-        if storage.is_local(checkpoint.uri):
-            checkpoints.verify(checkpoint.uri)
+    check_scores(config)
+    _check(traces, corpus)
+    if config.source == "capture":
+        for trace in traces:
+            capture.Capture.load(trace.uri).verify()
+    targets = describe_targets(config, corpus.labels, folder)
+    plan = Plan.of(traces, corpus, config, model, targets)
     parts = f"parts-{plan.key[:12]}"
-    job = ScoreJob(corpus.uri, trace.uri, config, model, storage.join(folder, parts))
-    outcomes = _score(job, corpus, config, engine, reporter)
+    job = job_of(traces, corpus, config, model, folder, parts)
+    outcomes, preparing = _score(job, corpus, config, engine, reporter)
     counts = {
         "in": corpus.rows,
         "scored": sum(outcome.scored for outcome in outcomes),
@@ -79,20 +113,87 @@ def score_corpus(
             f"see the quarantine files in {job.folder!r}; score in float32",
         )
     names = tuple(f"{parts}/part-{outcome.shard:05d}.parquet" for outcome in sorted(outcomes, key=lambda o: o.shard))
-    made_by = {"key": plan.key, "precision": config.precision, "raysample": __version__, "numerics": NUMERICS}
+    made_by: dict[str, Any] = {
+        "key": plan.key,
+        "precision": config.precision,
+        # How many share the work changes nothing of what comes out.
+        "score": config.model_copy(update={"workers": None}).plain(),
+        "model": model.plain(),
+        "runs": len(traces),
+        "raysample": __version__,
+        "numerics": NUMERICS,
+    }
+    if config.landmarks is not None:
+        made_by["landmarks"] = Fitted.load(fitted(job)).quality
     return ScoreTable(
-        folder, names, plan.definitions, corpus.labels, corpus.fingerprint, trace.fingerprint, counts, made_by
+        folder,
+        names,
+        plan.definitions,
+        corpus.labels,
+        corpus.fingerprint,
+        checkpoints_fingerprint(traces),
+        counts,
+        made_by,
+        _cost(traces, outcomes, preparing),
     ).save()
+
+
+def job_of(
+    traces: Sequence[CheckpointSet], corpus: Corpus, config: ScoreConfig, model: ModelConfig, folder: str, parts: str
+) -> ScoreJob:
+    """Return what actors are told about a table in `folder`, whose parts lie in its subfolder `parts`."""
+    return ScoreJob(
+        corpus=corpus.uri,
+        traces=tuple(trace.uri for trace in traces),
+        config=config,
+        model=model,
+        folder=storage.join(folder, parts),
+        references=storage.join(folder, "references"),
+        targets={name: target_folder(folder, name) for name in config.targets},
+    )
+
+
+def target_folder(folder: str, name: str) -> str:
+    """Return where a target's Corpus is described, below the folder of the table."""
+    return storage.join(folder, "targets", name)
+
+
+def _check(traces: Sequence[CheckpointSet], corpus: Corpus) -> None:
+    for trace in traces:
+        if trace.labels != corpus.labels:
+            raise ProvenanceError(
+                f"the checkpoints know {len(trace.labels)} classes, the corpus has {len(corpus.labels)} or others",
+                "describe the corpus with the labels of the checkpoints",
+            )
+        for checkpoint in trace.checkpoints:
+            # Told here in plain words; an actor that dies of it while it starts could not say as much.
+            if storage.is_local(checkpoint.uri):
+                checkpoints.verify(checkpoint.uri)
 
 
 def _score(
     job: ScoreJob, corpus: Corpus, config: ScoreConfig, engine: Engine, reporter: Reporter
-) -> list[ShardOutcome]:
+) -> tuple[list[ShardOutcome], float]:
     outcomes = [done for shard in corpus.shards if (done := finished(job.folder, shard.index)) is not None]
     there = {outcome.shard for outcome in outcomes}
     missing = [shard.index for shard in corpus.shards if shard.index not in there]
     if there:
         reporter.say(f"  {len(there)} of {len(corpus.shards)} shards were finished before, {len(missing)} to do")
+    began = time.perf_counter()
+    if missing and needs_preparing(job):
+        engine.prepare(job, reporter)
+    preparing = time.perf_counter() - began
     if missing:
         outcomes += list(engine.score(job, missing, config.workers, reporter))
-    return outcomes
+    return outcomes, preparing
+
+
+def _cost(traces: Sequence[CheckpointSet], outcomes: Sequence[ShardOutcome], preparing: float) -> dict[str, float]:
+    """Return worker-seconds of the scoring, and their share of those of the runs' fine-tuning where these are known."""
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    cost = {"score_seconds": round(seconds, 3), "prepare_seconds": round(preparing, 3)}
+    told = [storage.join(trace.uri, EVALUATION) for trace in traces]
+    if all(storage.exists(uri) for uri in told):
+        training = sum(storage.read_json(uri)["seconds"] for uri in told) / len(told)
+        cost |= {"training_seconds": training, "share_of_training": round((seconds + preparing) / training, 4)}
+    return cost

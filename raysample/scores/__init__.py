@@ -1,6 +1,7 @@
 """The scores: SCORES maps each name to its class, `create` builds one from what a configuration says.
 
-A new score is one file with a public function and a final frozen class, and one line in SCORES.
+A new score is one file with a public function and a final frozen class, in the folder of what it is made of
+(`gradients`, `predictions`, `features`), and one line in SCORES.
 """
 
 from __future__ import annotations
@@ -12,28 +13,56 @@ from dataclasses import fields
 from typing import Any
 
 from raysample.errors import ScoreError
-from raysample.scores.base import Score
-from raysample.scores.confidence import Confidence
-from raysample.scores.correctness import Correctness
-from raysample.scores.el2n import El2n
-from raysample.scores.forgetting import Forgetting
-from raysample.scores.grand import Grand
-from raysample.scores.loss import Loss
-from raysample.scores.variability import Variability
-from raysample.scores.vog import Vog
+from raysample.scores.base import Score, from_logits
+from raysample.scores.features.knn_label_disagreement import KnnLabelDisagreement
+from raysample.scores.features.moderate import Moderate
+from raysample.scores.features.prototype import Prototype
+from raysample.scores.gradients.grand import Grand
+from raysample.scores.gradients.grand_last import GrandLast
+from raysample.scores.gradients.influence import Influence
+from raysample.scores.gradients.tracin_self import TracinSelf
+from raysample.scores.gradients.tracin_target import TracinTarget
+from raysample.scores.gradients.vog import Vog
+from raysample.scores.predictions.aum import Aum
+from raysample.scores.predictions.confidence import Confidence
+from raysample.scores.predictions.correctness import Correctness
+from raysample.scores.predictions.dual import Dual
+from raysample.scores.predictions.dyn_unc import DynUnc
+from raysample.scores.predictions.el2n import El2n
+from raysample.scores.predictions.entropy import Entropy
+from raysample.scores.predictions.forgetting import Forgetting
+from raysample.scores.predictions.loss import Loss
+from raysample.scores.predictions.margin import Margin
+from raysample.scores.predictions.pvi import Pvi
+from raysample.scores.predictions.tdds import Tdds
+from raysample.scores.predictions.variability import Variability
 from raysample.scores.window import Window
 
-__all__ = ["SCORES", "Score", "Window", "create", "create_all"]
+__all__ = ["SCORES", "Score", "Window", "create", "create_all", "from_logits"]
 
 SCORES: dict[str, type[Score[Any]]] = {
     "vog": Vog,
-    "el2n": El2n,
     "grand": Grand,
-    "forgetting": Forgetting,
+    "grand_last": GrandLast,
+    "tracin_self": TracinSelf,
+    "tracin_target": TracinTarget,
+    "influence": Influence,
+    "el2n": El2n,
     "loss": Loss,
+    "entropy": Entropy,
+    "margin": Margin,
     "confidence": Confidence,
     "variability": Variability,
     "correctness": Correctness,
+    "forgetting": Forgetting,
+    "aum": Aum,
+    "pvi": Pvi,
+    "dyn_unc": DynUnc,
+    "tdds": Tdds,
+    "dual": Dual,
+    "prototype": Prototype,
+    "moderate": Moderate,
+    "knn_label_disagreement": KnnLabelDisagreement,
 }
 
 _RESERVED = ("row_id", "label", "tokens", "class")
@@ -47,7 +76,8 @@ def create(spec: str | Mapping[str, Any]) -> tuple[str, Score[Any]]:
             (`{"name": "vog", "objective": "loss", "as": "vog_loss"}`).
 
     Raises:
-        ScoreError: the name, an option or its value is unknown, or the column's name cannot be used.
+        ScoreError: the name, an option or its value is unknown, an option is missing, or the column's name cannot be
+            used.
     """
     given: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
     name = given.pop("name", None)
@@ -61,7 +91,9 @@ def create(spec: str | Mapping[str, Any]) -> tuple[str, Score[Any]]:
             raise _unknown(f"option of score {name!r}", option, ["as", *known])
     if "checkpoints" in given:
         given["checkpoints"] = Window.parse(given["checkpoints"])
-    return column, kind(**given)
+    score = kind(**given)
+    score.check()
+    return column, score
 
 
 def create_all(specs: Iterable[str | Mapping[str, Any]]) -> dict[str, Score[Any]]:

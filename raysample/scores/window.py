@@ -4,42 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from raysample.checkpoints import Checkpoint
-from raysample.errors import ScoreError
+from raysample.errors import CheckpointError, ScoreError
+
+Counted = Literal["spread", "first", "last"]
 
 
 @dataclass(frozen=True)
 class Window:
-    """All checkpoints, the last one, or those whose epoch lies in `epochs` (both ends included)."""
+    """All checkpoints, those whose epoch lies in `epochs` (both ends included), or `count` of them.
 
-    kind: Literal["all", "last", "epochs"] = "all"
+    Of K checkpoints, `first` and `last` are the n at that end, and `spread` are those at the places ⌈iK/n⌉ for
+    i = 1 to n, counted from 1: evenly over the run, the last always among them.
+    """
+
+    kind: Literal["all", "epochs", "spread", "first", "last"] = "all"
     epochs: tuple[float, float] | None = None
+    count: int = 1
 
     @staticmethod
     def parse(value: Any) -> Window:
-        """Read `all`, `last` or `{"epochs": [low, high]}`; raises ScoreError for anything else."""
+        """Read `all`, `last`, `{"epochs": [low, high]}`, or `{"spread": n}`, `{"first": n}`, `{"last": n}`.
+
+        Raises:
+            ScoreError: it is anything else.
+        """
         if isinstance(value, Window):
             return value
         if value in ("all", "last"):
             return Window(value)
-        if isinstance(value, dict) and set(value) == {"epochs"} and _is_range(value["epochs"]):
-            low, high = value["epochs"]
-            return Window("epochs", (float(low), float(high)))
+        if isinstance(value, dict) and len(value) == 1:
+            ((kind, given),) = value.items()
+            if kind == "epochs" and _is_range(given):
+                return Window("epochs", (float(given[0]), float(given[1])))
+            if kind in get_args(Counted) and type(given) is int and given >= 1:
+                return Window(kind, count=given)
         raise ScoreError(
             f"{value!r} does not say which checkpoints a score uses",
-            "write checkpoints: all, checkpoints: last, or checkpoints: {epochs: [1, 3]} with 0 <= low <= high",
+            "write checkpoints: all, checkpoints: last, checkpoints: {epochs: [1, 3]} with 0 <= low <= high, or "
+            "checkpoints: {spread: 3}, {first: 3} or {last: 3} with a whole number of 1 or more",
         )
 
     def select(self, checkpoints: Sequence[Checkpoint]) -> tuple[int, ...]:
         """Return the positions of the checkpoints in the window, which may be none.
 
         An epoch counts as reached within half an optimiser step, since epochs are quotients of whole steps.
+
+        Raises:
+            CheckpointError: a number of checkpoints is asked for that the run does not have.
         """
-        if self.kind == "last":
-            return tuple(range(len(checkpoints)))[-1:]
-        return tuple(i for i, checkpoint in enumerate(checkpoints) if self._holds(checkpoint))
+        if self.kind in ("all", "epochs"):
+            return tuple(i for i, checkpoint in enumerate(checkpoints) if self._holds(checkpoint))
+        return self._counted(len(checkpoints))
+
+    def _counted(self, there: int) -> tuple[int, ...]:
+        n = self.count
+        if n > there and self != LAST:
+            raise CheckpointError(
+                f"the window {self} asks for {n} checkpoints, and the run has {there}",
+                "ask for fewer in the option `checkpoints`, or fine-tune with more (fine_tune.checkpoints)",
+            )
+        if self.kind == "spread":
+            return tuple(-(-i * there // n) - 1 for i in range(1, n + 1))
+        return tuple(range(there))[:n] if self.kind == "first" else tuple(range(there))[-n:]
 
     def _holds(self, checkpoint: Checkpoint) -> bool:
         if self.epochs is None:
@@ -47,12 +76,16 @@ class Window:
         half_step = checkpoint.epoch / checkpoint.step / 2 if checkpoint.step else 0.0
         return self.epochs[0] - half_step <= checkpoint.epoch <= self.epochs[1] + half_step
 
-    def plain(self) -> str | dict[str, list[float]]:
+    def plain(self) -> str | dict[str, Any]:
         """Return the form that `parse` reads."""
-        return self.kind if self.epochs is None else {"epochs": list(self.epochs)}
+        if self.epochs is not None:
+            return {"epochs": list(self.epochs)}
+        return self.kind if self in (ALL, LAST) else {self.kind: self.count}
 
     def __str__(self) -> str:
-        return self.kind if self.epochs is None else f"epochs {self.epochs[0]:g} to {self.epochs[1]:g}"
+        if self.epochs is not None:
+            return f"epochs {self.epochs[0]:g} to {self.epochs[1]:g}"
+        return self.kind if self in (ALL, LAST) else f"{self.kind} {self.count}"
 
 
 ALL = Window()

@@ -1,23 +1,29 @@
-"""The rules for each layer type, against autograd one example at a time, in float64."""
+"""The rules for each type of module, norms and dot products, against autograd one example at a time, in float64."""
 
 from __future__ import annotations
+
+import importlib
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
-from raysample.numerics.norms import RULES, rule_for
+from raysample.numerics import dots, norms
+from raysample.numerics.rules import RULES, rule_for
 
 Shape = tuple[int, ...]
+RMS_NORMS = sorted(name for name in RULES if name.endswith("RMSNorm"))
 
 
-def by_autograd(module: nn.Module, A: Tensor, G: Tensor) -> Tensor:
-    weights = [weight for weight in module.parameters() if weight.requires_grad]
+def by_autograd(module: nn.Module, A: Tensor, G: Tensor) -> list[dict[str, Tensor]]:
+    weights = {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
     found = []
     for a, g in zip(A, G, strict=True):
-        gradients = torch.autograd.grad((module(a[None]) * g[None]).sum(), weights)
-        found.append(sum(gradient.square().sum() for gradient in gradients))
-    return torch.stack(found)
+        gradients = torch.autograd.grad((module(a[None]) * g[None]).sum(), list(weights.values()))
+        found.append(dict(zip(weights, gradients, strict=True)))
+    return found
 
 
 def check(module: nn.Module, A: Tensor) -> None:
@@ -26,7 +32,16 @@ def check(module: nn.Module, A: Tensor) -> None:
     names = {name for name, weight in module.named_parameters() if weight.requires_grad}
     rule = rule_for(module, names)
     assert rule is not None
-    torch.testing.assert_close(rule(module, A, G, names), by_autograd(module, A, G), rtol=1e-11, atol=1e-11)
+    slow = by_autograd(module, A, G)
+    X, G = rule.rows(module, A, G)
+    assert X.shape[:2] == G.shape[:2]
+    square = rule.square(module, X, G) * ("weight" in names) + norms.bias(G) * ("bias" in names)
+    expected = torch.stack([sum(g.square().sum() for g in one.values()) for one in slow])
+    torch.testing.assert_close(square, expected, rtol=1e-11, atol=1e-11)
+    for name in names:
+        W = torch.randn(3, *getattr(module, name).shape, dtype=torch.float64)
+        found = rule.dot(X, G, W) if name == "weight" else dots.bias(G, W.flatten(1))
+        torch.testing.assert_close(found, torch.stack([(W * one[name]).flatten(1).sum(1) for one in slow]))
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +68,9 @@ def test_a_frozen_half_does_not_count(module: nn.Module, frozen: str) -> None:
 
 
 @pytest.mark.parametrize("padding_idx", [None, 0])
-def test_embedding_with_repeated_tokens(padding_idx: int | None) -> None:
-    check(nn.Embedding(4, 5, padding_idx=padding_idx), torch.randint(4, (3, 9)))
+@pytest.mark.parametrize("shape", [(3, 9), (3, 3), (3, 2, 2), (3, 3, 3)], ids=str)
+def test_embedding_with_repeated_tokens(padding_idx: int | None, shape: Shape) -> None:
+    check(nn.Embedding(4, 5, padding_idx=padding_idx), torch.randint(4, shape))
 
 
 @pytest.mark.parametrize("normalised", [6, (4, 6)], ids=["last axis", "last two axes"])
@@ -64,13 +80,54 @@ def test_layer_norm(normalised: int | Shape) -> None:
     check(module, torch.randn(3, 4, 6, dtype=torch.float64))
 
 
+def test_layer_norm_without_bias() -> None:
+    module = nn.LayerNorm(6, bias=False)
+    nn.init.normal_(module.weight)
+    check(module, torch.randn(3, 4, 6, dtype=torch.float64))
+
+
+def test_conv1d_is_a_transposed_linear_layer() -> None:
+    check(Conv1D(5, 6), torch.randn(3, 4, 6, dtype=torch.float64))
+    check(Conv1D(5, 6), torch.randn(3, 40, 6, dtype=torch.float64))
+
+
+def found(name: str) -> Any:
+    place, _, kind = name.rpartition(".")
+    return getattr(importlib.import_module(place), kind)
+
+
+@pytest.mark.parametrize("name", RMS_NORMS)
+@pytest.mark.parametrize("shape", [(3, 4, 6), (3, 4, 2, 6)], ids=["tokens", "heads"])
+def test_rms_norms(name: str, shape: Shape) -> None:
+    module = found(name)(6, eps=1e-2)
+    nn.init.normal_(module.weight)
+    check(module, torch.randn(shape, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_every_rule_names_a_type_that_is_there(name: str) -> None:
+    assert f"{found(name).__module__}.{found(name).__qualname__}" == name
+
+
+def test_rms_norms_round_as_the_module_does() -> None:
+    module = found(RMS_NORMS[0])(6, eps=1e-2).bfloat16()
+    A = torch.randn(3, 4, 6).bfloat16()
+    rule = rule_for(module, {"weight"})
+    assert rule is not None
+    X, _ = rule.rows(module, A, A)
+    assert X.dtype == torch.float32
+    assert torch.equal(X.bfloat16(), module(A))  # its weight is one
+
+
 def test_only_exact_types_with_plain_parameters_have_rules() -> None:
     class Scaled(nn.Linear):
         pass
 
-    assert set(RULES) == {nn.Linear, nn.Embedding, nn.LayerNorm}
     assert rule_for(Scaled(2, 2), {"weight"}) is None
     assert rule_for(nn.Conv1d(2, 2, 1), {"weight"}) is None
     assert rule_for(nn.Linear(2, 2), {"weight", "extra"}) is None
     assert rule_for(nn.Embedding(2, 2, scale_grad_by_freq=True), {"weight"}) is None
     assert rule_for(nn.Embedding(2, 2, max_norm=1.0), {"weight"}) is None
+    replaced = nn.Linear(2, 2)
+    replaced.forward = lambda x: 2 * x  # type: ignore[method-assign]
+    assert rule_for(replaced, {"weight"}) is None

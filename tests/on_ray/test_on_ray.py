@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import every_score
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 import raysample
+from raysample.capture import Capture, score_capture
 from raysample.checkpoints import CheckpointSet
 from raysample.config import EngineConfig, FineTuneConfig, ModelConfig, SourceConfig
 from raysample.corpus import Corpus
 from raysample.errors import CheckpointError, ClusterError, TrainingError
+from raysample.scores import SCORES as REGISTRY
+from raysample.scores import create_all
 from raysample.table import ScoreTable
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 ON_RAY = EngineConfig(kind="ray")
-SCORES = ["vog", "el2n", "grand", "forgetting", "loss", "confidence", "variability", "correctness"]
+SCORES = every_score.specs()
+NAMES = list(REGISTRY)
 # Without dropout, whose masks every worker draws for itself.
 MODEL = ModelConfig(hidden_size=16, vocabulary_size=200, max_length=16, dropout=0)
-RECIPE = FineTuneConfig(epochs=3, batch_size=16, learning_rate=3e-3, checkpoints=4, precision="float32")
+RECIPE = FineTuneConfig(epochs=3, batch_size=16, learning_rate=3e-3, checkpoints=4, precision="float32", capture=True)
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +65,25 @@ def test_two_workers_leave_the_checkpoints_of_the_same_schedule(local: Checkpoin
     assert on_ray.corpus == local.corpus
 
 
+def test_two_workers_capture_every_row_once_per_epoch(
+    local: CheckpointSet, on_ray: CheckpointSet, corpora: tuple[Corpus, Corpus]
+) -> None:
+    captured = Capture.load(on_ray.uri)
+    assert (captured.ranks, captured.epochs, captured.rows) == (2, 3, corpora[0].rows)
+    scores = create_all(["confidence", "forgetting"])
+    here, there = (score_capture(trace.uri, corpora[0], scores) for trace in (local, on_ray))
+    # Without dropout only the order of sums differs.
+    np.testing.assert_allclose(there["confidence"], here["confidence"], atol=5e-3)
+
+
 @pytest.fixture(scope="module")
 def tables(
     local: CheckpointSet, corpora: tuple[Corpus, Corpus], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[ScoreTable, ScoreTable]:
     folder = tmp_path_factory.mktemp("tables")
-    here = raysample.score(local, corpora[0], SCORES, str(folder / "here"))
-    there = raysample.score(local, corpora[0], SCORES, str(folder / "there"), engine=ON_RAY)
+    targets = {every_score.TARGET: corpora[1].source}
+    here = raysample.score(local, corpora[0], SCORES, str(folder / "here"), targets=targets)
+    there = raysample.score(local, corpora[0], SCORES, str(folder / "there"), targets=targets, engine=ON_RAY)
     return here, there
 
 
@@ -84,7 +102,8 @@ def test_a_rerun_scores_only_the_shards_that_are_missing(
     paths = [Path(there.uri, part) for part in there.parts]
     times = [path.stat().st_mtime_ns for path in paths]
     paths[1].unlink()
-    again = raysample.score(local, corpora[0], SCORES, there.uri, engine=ON_RAY)
+    targets = {every_score.TARGET: corpora[1].source}
+    again = raysample.score(local, corpora[0], SCORES, there.uri, targets=targets, engine=ON_RAY)
     assert again.to_arrow().equals(before)
     assert [path.stat().st_mtime_ns == time for path, time in zip(paths, times, strict=True)] == [
         place != 1 for place in range(len(paths))
@@ -136,4 +155,4 @@ def test_selected_rows_can_be_trained_on_in_tasks(
 
 def test_parts_hold_no_text(tables: tuple[ScoreTable, ScoreTable]) -> None:
     here = tables[0]
-    assert pq.read_schema(Path(here.uri, here.parts[0])).names == ["row_id", "label", "tokens", *SCORES]
+    assert pq.read_schema(Path(here.uri, here.parts[0])).names == ["row_id", "label", "tokens", *NAMES]

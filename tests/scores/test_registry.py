@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import oracles
+import oracles_scores
 import pytest
 import torch
+from made_artifacts import made
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -27,11 +29,17 @@ from raysample.testing import tiny_model
 EPOCHS = (0.5, 1.0, 2.0, 3.0, 4.0)
 CHECKPOINTS = tuple(Checkpoint(f"step-{10 * e:g}", int(10 * e), e, 1e-3) for e in EPOCHS)
 ROWS = 14
+WITHOUT_REFERENCES = [name for name in SCORES if not made(name).references]
 EVERY_SPEC: list[Any] = [
-    *SCORES,
+    *WITHOUT_REFERENCES,
     {"name": "vog", "objective": "loss", "as": "vog_loss"},
     {"name": "vog", "variance": "std", "as": "vog_std"},
-    {"name": "grand", "parameters": "classifier", "checkpoints": "all", "as": "grand_classifier"},
+    {"name": "grand_last", "checkpoints": "all", "as": "grand_last_all"},
+    {"name": "tracin_self", "parameters": "last", "as": "tracin_self_last"},
+    {"name": "el2n", "checkpoints": {"spread": 2}, "as": "el2n_spread"},
+    {"name": "dyn_unc", "window": 3, "as": "dyn_unc_3"},
+    {"name": "dual", "window": 3, "as": "dual_3"},
+    {"name": "tdds", "window": 3, "as": "tdds_3"},
 ]
 COLUMNS = tuple(create_all(EVERY_SPEC))
 
@@ -89,8 +97,9 @@ def test_it_has_a_name_a_direction_and_a_source(name: str) -> None:
     assert kind.higher_is in ("harder", "easier")
     assert is_dataclass(kind)
     assert getattr(kind, "__final__", False)
-    doc = inspect.getdoc(kind) or ""
-    assert all(word in doc for word in ("Range", "Source", "high is"))
+    doc = (inspect.getdoc(kind) or "").lower()
+    assert all(word in doc for word in ("range", "source", "designed for", "high is"))
+    assert kind.designed_runs >= 1
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -138,10 +147,42 @@ def test_no_score_depends_on_the_order_of_the_rows() -> None:
 def test_every_score_equals_its_slow_twin() -> None:
     encoded, labels = rows()
     examples = [(pad(encoded, [row], 0), int(labels[row])) for row in range(ROWS)]
-    slow = oracles.scores(models(), examples, EPOCHS)
-    assert set(slow) == set(SCORES)
-    for name, values in slow.items():
-        np.testing.assert_allclose(together()[name], values, rtol=1e-6, err_msg=name)
+    for row, (inputs, label) in enumerate(examples):
+        for name, value in twins(inputs, label).items():
+            np.testing.assert_allclose(together()[name][row], value, rtol=1e-6, err_msg=name)
+
+
+def twins(inputs: dict[str, Tensor], label: int) -> dict[str, float]:
+    """Return every score of one example at its defaults, from what it shows at each checkpoint, stored in full."""
+    gold = torch.tensor([label])
+    logits, features = zip(*(visited(model, inputs) for model in models()), strict=True)
+    sites = [oracles.embedding_grads(m, m.base_model.embeddings, inputs, gold, "logit")[0] for m in models()]
+    shown = {
+        "logits": np.stack(logits),
+        "features": np.stack(features),
+        "norms": np.array([float(oracles.grad_norms(model, inputs, gold)) for model in models()]),
+        "grads": np.stack([site.numpy() for site in sites]),
+        "rates": np.array([at.learning_rate for at in CHECKPOINTS]),
+    }
+    empty = dict.fromkeys(("dots", "null", "others", "centres", "medians"), np.zeros((len(EPOCHS), 0)))
+    none = np.zeros(0, np.int64)
+    found = {}
+    for name in WITHOUT_REFERENCES:
+        window = list(SCORES[name]().select(CHECKPOINTS))
+        here = {key: values[window] for key, values in {**shown, **empty}.items()}
+        example = oracles_scores.Example(label=label, key=0, other_labels=none, other_keys=none, **here)
+        found[name] = oracles_scores.SCORES[name](example)
+    return found
+
+
+def visited(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Any, Any]:
+    """Return the logits and the classifier's input of one example."""
+    seen: list[Tensor] = []
+    handle = model.classifier.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    with torch.no_grad():
+        logits = model(**inputs).logits[0]
+    handle.remove()
+    return logits.numpy(), seen[0][0].numpy()
 
 
 def test_importing_the_scores_imports_nothing_heavy() -> None:

@@ -1,0 +1,1 @@
+"""Labelled texts whose label errors are known, and how well a score finds them."""

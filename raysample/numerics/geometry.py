@@ -1,0 +1,30 @@
+"""Directions and neighbours among feature vectors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Return vectors [N, H] scaled to length 1; a vector of zeros stays one, at cosine 0 to every other."""
+    return functional.normalize(vectors, dim=1)
+
+
+def nearest(features: Tensor, keys: Tensor, others: Tensor, other_keys: Tensor, count: int) -> Tensor:
+    """Return the places among `others` of the nearest ones by cosine, nearest first, [B, count].
+
+    A row whose key is its own is no neighbour. Cosines are computed in float64 and compared in float32, so that copies
+    of one vector are equally near whatever the shape of the product; equal ones come in the order of their keys, and
+    the order of `others` does not matter. A vector that is not finite is nobody's neighbour.
+
+    Args:
+        features: [B, H]. keys: [B] int64.
+        others: [R, H]. other_keys: [R] int64, all different.
+        count: how many, less than R.
+    """
+    order = other_keys.argsort()
+    cosines = (unit(features.double()) @ unit(others[order].double()).T).float().nan_to_num(-torch.inf)
+    cosines = cosines.masked_fill(keys[:, None] == other_keys[order], -torch.inf)
+    return order[cosines.sort(dim=1, descending=True, stable=True).indices[:, :count]]

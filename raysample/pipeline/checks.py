@@ -1,0 +1,97 @@
+"""What can be told before anything is computed, and lines that say what is there."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from raysample import capture
+from raysample.checkpoints import Checkpoint
+from raysample.config import LandmarksConfig, RunConfig, ScoreConfig
+from raysample.corpus import Corpus
+from raysample.errors import ConfigError, ScoreError
+from raysample.policies import create as create_policy
+from raysample.scores import Score, create_all
+from raysample.training import learning_rate, plan
+from raysample.version import __version__
+
+
+def check_plans(config: RunConfig) -> None:
+    """Raise ScoreError or SelectionError for scores and arms that cannot work, before anything is computed."""
+    scores = check_scores(config.score)
+    if config.score.source == "capture" and not config.fine_tune.capture:
+        raise ConfigError(
+            "score.source is `capture`, but fine_tune.capture is off, so nothing would be captured",
+            "set fine_tune.capture: true, or score.source: checkpoints",
+        )
+    for arm in config.compare.arms:
+        if arm.score is not None and arm.score not in scores:
+            raise ScoreError(
+                f"the arm {arm.name!r} goes by {arm.score!r}, which is not among score.scores ({', '.join(scores)})",
+                f"add {arm.score!r} to score.scores, or choose one of those",
+            )
+        create_policy(arm, {column: score.higher_is for column, score in scores.items()})
+
+
+def check_scores(config: ScoreConfig) -> dict[str, Score[Any]]:
+    """Return the scores by column; raises ScoreError where the section's parts do not fit each other."""
+    scores = create_all(config.scores)
+    for column, score in scores.items():
+        for target in (reference.given.get("target") for reference in score.references):
+            if target is not None and target not in config.targets:
+                raise ScoreError(
+                    f"the score {column!r} points to the target {target!r}, which is not among score.targets "
+                    f"({', '.join(config.targets) or 'there are none'})",
+                    f"describe it: score.targets: {{{target}: {{path: ...}}}}",
+                )
+    if config.source == "capture":
+        capture.check(scores)
+    if config.landmarks is not None:
+        _check_landmarks(config, config.landmarks, scores)
+    return scores
+
+
+def _check_landmarks(config: ScoreConfig, wanted: LandmarksConfig, scores: Mapping[str, Score[Any]]) -> None:
+    unknown = [name for name in wanted.scores if name not in scores]
+    if unknown:
+        raise ScoreError(
+            f"score.landmarks names {unknown[0]!r}, which is not among score.scores ({', '.join(scores)})",
+            f"add {unknown[0]!r} to score.scores, or choose one of those",
+        )
+    if config.source == "capture":
+        raise ScoreError("landmarks need checkpoints to visit", "set score.source: checkpoints")
+
+
+def check_windows(config: RunConfig, rows: int) -> None:
+    """Raise CheckpointError for a score that the planned checkpoints will not suit, before the fine-tuning."""
+    layout = plan(rows, config.fine_tune)
+    planned: Sequence[Checkpoint]
+    if config.score.source == "capture":
+        planned = capture.passes(layout.steps // layout.steps_per_epoch, layout.steps_per_epoch)
+    else:
+        recipe = config.fine_tune
+        planned = [
+            Checkpoint("", step, layout.epoch(step), learning_rate(step - 1, layout.steps, recipe))
+            for step in layout.save_at
+        ]
+    for score in create_all(config.score.scores).values():
+        score.select(planned)
+
+
+def corpus_line(corpus: Corpus) -> str:
+    """Say in one line what a corpus holds and what was set aside."""
+    text = f"{corpus.rows:,} rows, {len(corpus.labels)} classes"
+    if corpus.counts["quarantined"]:
+        reasons = ", ".join(
+            f"{reason} ({count:,})" for reason, count in sorted(corpus.quarantine.items(), key=lambda kv: -kv[1])[:3]
+        )
+        text += f"; {corpus.counts['quarantined']:,} quarantined: {reasons}"
+    return text
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    names = ("torch", "transformers", "ray", "pyarrow", "numpy")
+    return {"raysample": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,0 +1,72 @@
+"""Rows of text -> columns of scores: visited at the checkpoints of one or more runs, captured, or predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from raysample import capture, landmarks, model
+from raysample.checkpoints import CheckpointSet
+from raysample.scores import Score, create_all
+from raysample.scoring.job import ScoreJob, fitted
+from raysample.scoring.visits import Run, Values, labels_of
+
+
+class Columns:
+    """Everything that the scores of a job need, in memory; `of` turns rows into columns."""
+
+    def __init__(self, job: ScoreJob) -> None:
+        self.job = job
+        traces = [CheckpointSet.load(uri) for uri in job.traces]
+        first, trust = traces[0].checkpoints[0].uri, job.model.trust_remote_code
+        self.tokenizer = model.tokenizer(first, trust_remote_code=trust)
+        self.scores = create_all(job.config.scores)
+        self.captured = traces if job.config.source == "capture" else []
+        self.runs = [] if self.captured else [Run(job, trace, int(self.tokenizer.pad_token_id)) for trace in traces]
+
+    @cached_property
+    def predictor(self) -> landmarks.Fitted:
+        """The regression for the scores that are predicted from landmarks."""
+        return landmarks.Fitted.load(fitted(self.job))
+
+    def encode(self, rows: pa.Table) -> model.Encoded:
+        """Tokenise rows as in fine-tuning."""
+        return model.encode(self.tokenizer, rows, self.job.model.max_length)
+
+    def of(self, rows: pa.Table) -> tuple[NDArray[np.int32], Values]:
+        """Return the token count of each row, and each score as float32 [rows]; NaN where a value is not finite."""
+        encoded = self.encode(rows)
+        if self.captured:
+            ids, labels = rows["row_id"], labels_of(rows)
+            return encoded.lengths, mean([capture.columns(t.uri, ids, labels, self.scores) for t in self.captured])
+        columns = self.exact(encoded, rows, self.visited)
+        if self.job.config.landmarks is not None:
+            columns |= self.predictor.predict(self.descriptors(encoded, rows, columns))
+        return encoded.lengths, columns
+
+    @property
+    def visited(self) -> dict[str, Score[Any]]:
+        """The scores that every row is visited for: all but those that are predicted from landmarks."""
+        predicted = () if self.job.config.landmarks is None else self.job.config.landmarks.scores
+        return {name: score for name, score in self.scores.items() if name not in predicted}
+
+    def exact(self, encoded: model.Encoded, rows: pa.Table, scores: Mapping[str, Score[Any]]) -> Values:
+        """Return scores from visits to the checkpoints, averaged over the runs."""
+        return mean([run.columns(encoded, rows, scores) for run in self.runs]) if scores else {}
+
+    def descriptors(self, encoded: model.Encoded, rows: pa.Table, extra: Values) -> landmarks.Descriptors:
+        """Return what one forward at the last checkpoint of the first run, and `extra` columns, say about each row."""
+        return self.runs[0].descriptors(encoded, rows, extra)
+
+
+def mean(runs: Sequence[Values]) -> Values:
+    """Return the mean of each column over runs; one run's values come back as they are."""
+    if len(runs) == 1:
+        return dict(runs[0])
+    stacked = {name: np.stack([run[name] for run in runs]).astype(np.float64) for name in runs[0]}
+    return {name: values.mean(axis=0).astype(np.float32) for name, values in stacked.items()}

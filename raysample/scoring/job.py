@@ -1,0 +1,85 @@
+"""What a scoring actor is told, what it answers, and where the parts of a table lie.
+
+A part's name comes from its shard's place, its folder from everything that its numbers depend on, and it is renamed
+into place when whole. A rerun therefore finds what is done, and two drivers at work on one table do no harm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from raysample import storage
+from raysample.config import ModelConfig, ScoreConfig
+from raysample.references import Request
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """What a scoring actor needs to know; picklable and small.
+
+    Attributes:
+        corpus: URI of the scored Corpus.
+        traces: URIs of the CheckpointSets, one per run; scores are averaged over them.
+        config: which scores, precision, batch budget.
+        model: as in fine-tuning; its `max_length`, `freeze` and `trust_remote_code` matter here.
+        folder: URI below which `part-*.parquet` and `quarantine-*.parquet` are written.
+        references: URI below which lies what the scores need from elsewhere.
+        targets: name -> URI of the Corpus that target-aware scores point to.
+    """
+
+    corpus: str
+    traces: tuple[str, ...]
+    config: ScoreConfig
+    model: ModelConfig
+    folder: str
+    references: str
+    targets: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ShardOutcome:
+    """What became of one shard: rows in = scored + quarantined; `seconds` of work, also if it was done earlier."""
+
+    shard: int
+    rows: int
+    scored: int
+    quarantined: int
+    seconds: float
+
+
+def request(job: ScoreJob, trace: str) -> Request:
+    """Return what the references of one run are made from."""
+    return Request(
+        corpus=job.corpus,
+        checkpoints=trace,
+        targets=dict(job.targets),
+        model=job.model,
+        batch_tokens=job.config.batch_tokens,
+        precision=job.config.precision,
+        folder=job.references,
+    )
+
+
+def fitted(job: ScoreJob) -> str:
+    """Return the folder of the regression that landmark scores are predicted with."""
+    return storage.join(job.folder, "landmarks")
+
+
+def part(folder: str, shard: int) -> str:
+    """Return the URI of a shard's part."""
+    return storage.join(folder, f"part-{shard:05d}.parquet")
+
+
+def quarantine(folder: str, shard: int) -> str:
+    """Return the URI of a shard's quarantine file (there only if the shard had bad rows)."""
+    return storage.join(folder, f"quarantine-{shard:05d}.parquet")
+
+
+def finished(folder: str, shard: int) -> ShardOutcome | None:
+    """Return the outcome of a shard that an earlier run finished, or None."""
+    uri = part(folder, shard)
+    if not storage.exists(uri):
+        return None
+    told = storage.read_parquet(uri, ["label"]).schema.metadata
+    rows, bad = int(told[b"rows"]), int(told[b"bad"])
+    return ShardOutcome(shard, rows, rows - bad, bad, float(told[b"seconds"]))

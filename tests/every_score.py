@@ -1,0 +1,22 @@
+"""Every score of the registry as a configuration may ask for it, with what the target-aware ones need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from raysample.scores import SCORES
+
+TARGET = "held_out"
+NEEDS_TARGET = ("tracin_target", "influence")
+
+
+def specs() -> list[str | dict[str, Any]]:
+    """Return one spec per score, under its own name."""
+    return [spec(name) for name in SCORES]
+
+
+def spec(name: str) -> str | dict[str, Any]:
+    """Return the spec of one score."""
+    if name not in NEEDS_TARGET:
+        return name
+    return {"name": name, "target": TARGET}
