@@ -32,11 +32,13 @@ from rich.table import Table
 from scipy.stats import spearmanr
 from torch.nn import functional
 
+from raysample.artifacts import Need
 from raysample.config import ScoreConfig
 
 TOLERANCE = 1e-4
 FORWARD, TRAINING = "plain forward", "plain forward and backward"
 PREDICTED, READ, TOGETHER = "all of predictions", "all of predictions and features", "everything"
+UNTARGETED = "everything without a target corpus"
 BF16 = torch.bfloat16
 FULL = (Shape(6, 384, 30_522), Shape(4, 512, 30_522))
 QUICK = (Shape(4, 128, 2_000), Shape(4, 256, 2_000))
@@ -90,7 +92,12 @@ def own_errors(work: Work, expected: np.ndarray[Any, np.dtype[np.float64]]) -> d
 def methods(work: Work, bf16: bool) -> dict[str, Callable[[], object]]:
     """Return what is timed of the plain passes and of raysample, by name."""
     scores = every_score()
-    together = {PREDICTED: only(scores, PREDICTIONS), READ: only(scores, FEATURES), TOGETHER: scores}
+    together = {
+        PREDICTED: only(scores, PREDICTIONS),
+        READ: only(scores, FEATURES),
+        UNTARGETED: only(scores, ~Need.GRAD_DOTS),
+        TOGETHER: scores,
+    }
     low: dict[str, Callable[[], object]] = {
         f"{FORWARD}, bf16": partial(forward, work, BF16),
         "grand, bf16": Visit(work, {"grand": scores["grand"]}, BF16),
@@ -155,6 +162,7 @@ def targets(name: str, outcome: Outcome) -> dict[str, dict[str, Any]]:
         f"{name}: vog / training": target(ratio("vog", TRAINING), "<=", 0.65),
         f"{name}: grand / training": target(ratio("grand", TRAINING), "<=", 0.80),
         f"{name}: everything / training": target(ratio(TOGETHER, TRAINING), "<=", 1.15),
+        f"{name}: everything without a target corpus / training": target(ratio(UNTARGETED, TRAINING), "<=", 1.15),
         f"{name}: all of predictions / forward": target(ratio(PREDICTED, FORWARD), "<=", 1.05),
     }
     for peer in outcome.peers:
