@@ -34,6 +34,17 @@ def _worker(settings: dict[str, Any]) -> Outcome:
     )
 
 
+class _Trainer(ray.train.torch.TorchTrainer):  # type: ignore[misc]  # ray is not followed
+    """A TorchTrainer that leaves Ctrl-C what it is, a KeyboardInterrupt.
+
+    Ray Train's handler ends the process with code 0 as if all were well, and stays after the training: it would swallow
+    every later Ctrl-C, such as one while scoring.
+    """
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        del controller
+
+
 def fine_tune(job: Job, workers: int, gpus: float, reporter: Reporter) -> Outcome:
     """Run a job on Ray Train workers and return rank 0's outcome; raises TrainingError when a worker fails."""
     session.require(workers, 1, gpus, "fine-tuning")
@@ -41,7 +52,7 @@ def fine_tune(job: Job, workers: int, gpus: float, reporter: Reporter) -> Outcom
     # preempted.
     threads = max(1, (session.cpus() - 1) // workers)
     with tempfile.TemporaryDirectory(prefix="raysample-train-") as scratch, _watched(job, reporter) as on:
-        trainer = ray.train.torch.TorchTrainer(
+        trainer = _Trainer(
             _worker,
             train_loop_config={"job": job, "board": on, "threads": threads},
             scaling_config=ray.train.ScalingConfig(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import every_score
@@ -63,6 +64,12 @@ def test_two_workers_leave_the_checkpoints_of_the_same_schedule(local: Checkpoin
     assert on_ray.metrics["nll"] == pytest.approx(local.metrics["nll"], rel=1e-3)
     assert on_ray.metrics["accuracy"] == pytest.approx(local.metrics["accuracy"], abs=0.05)
     assert on_ray.corpus == local.corpus
+
+
+def test_training_on_ray_leaves_ctrl_c_as_it_was(on_ray: CheckpointSet) -> None:
+    # Ray Train would put a handler of its own there, which swallows every later Ctrl-C.
+    assert on_ray.checkpoints
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_two_workers_capture_every_row_once_per_epoch(
