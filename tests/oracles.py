@@ -80,33 +80,3 @@ def forgetting(history: Sequence[Sequence[int]]) -> list[int]:
     """Return the forgetting count of each example of a history [checkpoint][example] of 0 and 1."""
     columns = [list(column) for column in zip(*history, strict=True)]
     return [sum(a == 1 and b == 0 for a, b in pairwise(c)) if any(c) else len(c) for c in columns]
-
-
-def scores(
-    models: Sequence[nn.Module], examples: Sequence[tuple[dict[str, Tensor], int]], epochs: Sequence[float]
-) -> dict[str, np.ndarray[Any, Any]]:
-    """Return every score at its defaults, for single unpadded examples, checkpoint by checkpoint, stored in full."""
-    early = [k for k, epoch in enumerate(epochs) if 1 <= epoch <= 3]
-    found: dict[str, list[float]] = {}
-    for inputs, label in examples:
-        labels = torch.tensor([label])
-        logits = np.stack([model(**inputs).logits[0].detach().numpy() for model in models])
-        p = softmax(logits)[:, label]
-        right = [[int(row.argmax() == label)] for row in logits]
-        grads = np.stack(
-            [embedding_grads(m, m.base_model.embeddings, inputs, labels, "logit")[0].numpy() for m in models]
-        )
-        norms = [float(grad_norms(models[k], inputs, labels)) for k in early]
-        one = {
-            "vog": grads.var(0).mean(),
-            "el2n": el2n(logits[early], np.full(len(early), label)).mean(),
-            "grand": np.mean(norms),
-            "forgetting": forgetting(right)[0],
-            "loss": -np.log(p[-1]),
-            "confidence": p.mean(),
-            "variability": p.std(),
-            "correctness": np.sum(right),
-        }
-        for name, value in one.items():
-            found.setdefault(name, []).append(float(value))
-    return {name: np.array(values) for name, values in found.items()}
