@@ -113,18 +113,6 @@ def score_corpus(
             f"see the quarantine files in {job.folder!r}; score in float32",
         )
     names = tuple(f"{parts}/part-{outcome.shard:05d}.parquet" for outcome in sorted(outcomes, key=lambda o: o.shard))
-    made_by: dict[str, Any] = {
-        "key": plan.key,
-        "precision": config.precision,
-        # How many share the work changes nothing of what comes out.
-        "score": config.model_copy(update={"workers": None}).plain(),
-        "model": model.plain(),
-        "runs": len(traces),
-        "raysample": __version__,
-        "numerics": NUMERICS,
-    }
-    if config.landmarks is not None:
-        made_by["landmarks"] = Fitted.load(fitted(job)).quality
     return ScoreTable(
         folder,
         names,
@@ -133,9 +121,26 @@ def score_corpus(
         corpus.fingerprint,
         checkpoints_fingerprint(traces),
         counts,
-        made_by,
+        _made_by(plan, job, config, model),
         _cost(traces, outcomes, preparing),
     ).save()
+
+
+def _made_by(plan: Plan, job: ScoreJob, config: ScoreConfig, model: ModelConfig) -> dict[str, Any]:
+    """Return how a table came about: enough to compute it again, and how well landmarks predict."""
+    made_by: dict[str, Any] = {
+        "key": plan.key,
+        "precision": config.precision,
+        # How many share the work changes nothing of what comes out.
+        "score": config.model_copy(update={"workers": None}).plain(),
+        "model": model.plain(),
+        "runs": len(job.traces),
+        "raysample": __version__,
+        "numerics": NUMERICS,
+    }
+    if config.landmarks is not None:
+        made_by["landmarks"] = Fitted.load(fitted(job)).quality
+    return made_by
 
 
 def job_of(

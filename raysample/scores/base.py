@@ -178,6 +178,15 @@ class RateScore(Score[Tensor]):
         return found
 
 
+def require_target(name: str, target: str | None) -> None:
+    """Raise ScoreError where a score that points to a target corpus was given none."""
+    if not isinstance(target, str) or not target:
+        raise ScoreError(
+            f"score {name!r} needs the option 'target': the corpus that the rows shall help with",
+            f"describe one in score.targets and name it: {{name: {name}, target: NAME}}",
+        )
+
+
 def from_logits(score: Score[Any]) -> bool:
     """Tell whether logits and labels are all that a score needs (with the class shares of the corpus, at most).
 

@@ -8,8 +8,7 @@ from typing import ClassVar, Literal, final
 from torch import Tensor
 
 from raysample.artifacts import Artifacts, Need
-from raysample.errors import ScoreError
-from raysample.scores.base import RateScore
+from raysample.scores.base import RateScore, require_target
 from raysample.scores.reference import Reference
 
 
@@ -64,11 +63,7 @@ class TracinTarget(RateScore):
 
     def check(self) -> None:
         """Raise ScoreError without a target."""
-        if not isinstance(self.target, str) or not self.target:
-            raise ScoreError(
-                f"score {self.name!r} needs the option 'target': the corpus that the rows shall help with",
-                f"describe one in score.targets and name it: {{name: {self.name}, target: NAME}}",
-            )
+        require_target(self.name, self.target)
 
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
         """Return the dot products at one checkpoint, [B, M]."""
