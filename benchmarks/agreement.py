@@ -37,9 +37,9 @@ from raysample.scores import SCORES, create
 Figures = dict[str, Any]
 
 
-def specs(quick: bool) -> list[str | dict[str, Any]]:
-    """Return what is scored; for a quick run without the fine-tuning of a null model."""
-    return [{"name": name, "null": "prior"} if quick and name == "pvi" else name for name in usable()]
+def specs(prior: bool) -> list[str | dict[str, Any]]:
+    """Return what is scored; `prior`: PVI with the class shares in place of a fine-tuned null model."""
+    return [{"name": name, "null": "prior"} if prior and name == "pvi" else name for name in usable()]
 
 
 def usable() -> list[str]:
@@ -67,10 +67,12 @@ def scored(trial: Trial, given: argparse.Namespace, folder: Path) -> tuple[list[
     rows = written(trial.rows, folder / "rows.parquet")
     train = rows if trial.more is None else written(pd.concat([trial.rows, trial.more]), folder / "train.parquet")
     test = written(trial.test, folder / "test.parquet")
+    # For a quick run; and a null model is trained on what the run was trained on, which here is more than is scored.
+    prior = given.quick or trial.more is not None
     tables, accuracies = [], []
     for seed in range(given.seeds):
         trace = trained(train, test, given, seed, folder / f"seed-{seed}")
-        table = raysample.score(trace, rows, specs(given.quick), str(folder / f"scores-{seed}"))
+        table = raysample.score(trace, rows, specs(prior), str(folder / f"scores-{seed}"))
         tables.append(hardness(table.to_pandas()))
         accuracies.append(round(trace.metrics["accuracy"], 4))
     return tables, accuracies

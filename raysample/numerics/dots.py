@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from raysample.errors import ScoreError
+from raysample.numerics.norms import total
+from raysample.numerics.predictions import widened
 
 # Elements that one piece of work may hold beside the activations (64 MiB in float32).
 ROOM = 1 << 24
@@ -25,16 +27,16 @@ def linear_weight(A: Tensor, G: Tensor, W: Tensor) -> Tensor:
     """
     B, T, M = A.shape[0], A.shape[1], len(W)
     if M * T <= T + M:
-        return torch.stack([((A @ direction.mT) * G).sum((1, 2)) for direction in W], 1)
+        return torch.stack([(widened(A @ direction.mT) * G).sum((1, 2)) for direction in W], 1)
     flat = W.flatten(1).T
     step = max(1, ROOM // flat.shape[0])
     pieces = [slice(start, start + step) for start in range(0, B, step)]
-    return torch.cat([(G[piece].mT @ A[piece]).flatten(1) @ flat for piece in pieces])
+    return torch.cat([widened((G[piece].mT @ A[piece]).flatten(1) @ flat) for piece in pieces])
 
 
 def bias(G: Tensor, W: Tensor) -> Tensor:
     """Return ⟨Σ_t G_bt, W_m⟩ [B, M] for G [B, T, O] and directions W [M, O]."""
-    return G.sum(1) @ W.T
+    return total(G) @ widened(W).T
 
 
 def embedding_weight(ids: Tensor, G: Tensor, W: Tensor) -> Tensor:

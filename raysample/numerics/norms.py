@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from raysample.numerics.predictions import widened
 
 def linear_weight(A: Tensor, G: Tensor) -> Tensor:
     """Return ‖A_bᵀ G_b‖² [B] for inputs A [B, T, I] and output gradients G [B, T, O].
@@ -21,13 +22,23 @@ def linear_weight(A: Tensor, G: Tensor) -> Tensor:
     """
     T, I, O = A.shape[1], A.shape[2], G.shape[2]  # noqa: E741 - the letters of the formula
     if T * (I + O) <= I * O:
-        return ((A @ A.mT) * (G @ G.mT)).sum((1, 2)).clamp(min=0)  # rounding may go below zero
-    return (A.mT @ G).square().sum((1, 2))
+        return (widened(A @ A.mT) * widened(G @ G.mT)).sum((1, 2)).clamp(min=0)  # rounding may go below zero
+    return widened(A.mT @ G).square().sum((1, 2))
 
 
 def bias(G: Tensor) -> Tensor:
     """Return ‖Σ_t G_bt‖² [B] for output gradients G [B, T, O]."""
-    return G.sum(1).square().sum(1)
+    return total(G).square().sum(1)
+
+
+def total(G: Tensor) -> Tensor:
+    """Return Σ_t G_bt [B, O] for G [B, T, O], added up and given in float32 at least.
+
+    Lower precision by a product with ones, which adds up in float32 too and takes a quarter of `sum`'s time on CPUs.
+    """
+    if G.element_size() >= 4:
+        return G.sum(1)
+    return widened(G.new_ones(1, 1, G.shape[1]).expand(len(G), -1, -1) @ G).squeeze(1)
 
 
 def embedding_weight(ids: Tensor, G: Tensor, entries: int) -> Tensor:

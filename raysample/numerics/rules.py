@@ -25,7 +25,10 @@ class Rule(ABC):
 
     @abstractmethod
     def rows(self, module: nn.Module, A: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
-        """Return one call's inputs and output gradients as rows, [B, N, ...] and [B, N, O], float32 at least."""
+        """Return one call's inputs and output gradients as rows, [B, N, ...] and [B, N, O].
+
+        In float32 at least; a matrix that multiplied in lower precision (autocast) in that precision.
+        """
 
     @abstractmethod
     def square(self, module: nn.Module, X: Tensor, G: Tensor) -> Tensor:
@@ -37,7 +40,11 @@ class Rule(ABC):
 
 
 def _rows(values: Tensor, width: int) -> Tensor:
-    return widened(values).reshape(values.shape[0], -1, width)
+    return _flat(widened(values), width)
+
+
+def _flat(values: Tensor, width: int) -> Tensor:
+    return values.reshape(values.shape[0], -1, width)
 
 
 @dataclass(frozen=True)
@@ -47,9 +54,12 @@ class Matrix(Rule):
     transposed: bool = False
 
     def rows(self, module: nn.Module, A: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
-        """Return A [B, N, I] and G [B, N, O]."""
+        """Return A [B, N, I] and G [B, N, O], both in the precision of the outputs.
+
+        Under autocast that is the precision which the inputs were cast to for the very multiplication.
+        """
         del module
-        return _rows(A, A.shape[-1]), _rows(G, G.shape[-1])
+        return _flat(A.to(G.dtype), A.shape[-1]), _flat(G, G.shape[-1])
 
     def square(self, module: nn.Module, X: Tensor, G: Tensor) -> Tensor:
         """Return ‖XᵀG‖², [B]."""

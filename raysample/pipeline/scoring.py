@@ -23,7 +23,7 @@ from raysample.table import ScoreTable
 from raysample.version import __version__
 
 # Raised when a change of the numerics makes earlier parts wrong: they are then scored again.
-NUMERICS = 2
+NUMERICS = 3
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,27 @@ def _seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.mark.parametrize("tokens", [4, 80], ids=["gram", "product"])
+@pytest.mark.parametrize("out", [1, 24], ids=["one output", "many outputs"])
+def test_a_matrix_that_multiplied_in_bfloat16_is_measured_in_it(tokens: int, out: int) -> None:
+    module, A = nn.Linear(16, out), torch.randn(5, tokens, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        G = torch.randn_like(module(A))
+    rule, W = rule_for(module, {"weight", "bias"}), torch.randn(2, out, 16)
+    assert rule is not None
+    X, low = rule.rows(module, A, G)
+    assert {X.dtype, low.dtype} == {torch.bfloat16}
+    exact = X.double(), low.double()  # bfloat16 rounds to 8 bits; the products are added up in float32
+    for found, expected in (
+        (rule.square(module, X, low), rule.square(module, *exact)),
+        (norms.bias(low), norms.bias(exact[1])),
+        (rule.dot(X, low, W.bfloat16()), rule.dot(*exact, W.bfloat16().double())),
+        (dots.bias(low, W[..., 0].bfloat16()), dots.bias(exact[1], W[..., 0].bfloat16().double())),
+    ):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected.float(), rtol=2**-6, atol=2**-6 * float(expected.abs().max()))
+
+
 @pytest.mark.parametrize(
     ("wide", "shape"),
     [(8, (3, 2, 8)), (8, (3, 40, 8)), (8, (3, 8)), (8, (3, 2, 5, 8))],
