@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from statistics import mean, median
@@ -21,7 +22,7 @@ from typing import Any
 
 import torch
 from economical.halves import Trainer
-from economical.settings import REFERENCE, SCORES, Setting, few, scored, settings
+from economical.settings import ALL_LOW, REFERENCE, SCORES, Setting, column, few, scored, settings, windows
 from labelled.trials import TRIALS, Trial, simulated, written
 from measuring.outcome import finish, machine, parser, target
 from measuring.quietness import quiet
@@ -70,14 +71,20 @@ class Economy:
         )
 
     @cached_property
+    def traced(self) -> tuple[CheckpointSet, float]:
+        """The run that the reference and most settings score with, of seed 0, and its seconds."""
+        return self.trainer.traced()
+
+    @property
     def trace(self) -> CheckpointSet:
-        """The run that the reference and most settings score with."""
-        return self.trainer.traced()[0]
+        """That run alone."""
+        return self.traced[0]
 
     @cached_property
     def full(self) -> list[tuple[float, float]]:
-        """Accuracy and seconds of trainings on all rows, without checkpoints, one per seed."""
-        return [self.trainer.trained(seed) for seed in range(self.given.seeds)]
+        """Accuracy and seconds of trainings on all rows, one per seed; that of seed 0 saves the checkpoints."""
+        trace, seconds = self.traced
+        return [(trace.metrics["accuracy"], seconds), *map(self.trainer.trained, range(1, self.given.seeds))]
 
     def trace_of(self, setting: Setting) -> tuple[CheckpointSet, float]:
         """Return the run that a setting scores with, and what it takes to train it beyond the encoder's own run."""
@@ -99,6 +106,19 @@ class Economy:
         told = {"seconds": round(median(seconds), 3), "scoring": round(median(seconds) / whole, 4)}
         return table, {**told, "cost": round((median(seconds) + training) / whole, 4), "quality": quality(table)}
 
+    def windows(self, reference: ScoreTable) -> dict[str, Figures]:
+        """Compare the windows, all of them in one pass over all checkpoints; each one's cost is its share of visits."""
+        count = len(self.trace.checkpoints)
+        compared = windows(count)
+        table, whole = self.measure(replace(ALL_LOW, also=compared))
+        found = {ALL_LOW.name: {**whole, "ranks": ranks(table, reference)}}
+        for name, window in compared.items():
+            share = sum(window.values()) / count
+            cost = {what: round(whole[what] * share, 4) for what in ("cost", "scoring")}
+            figures = {**cost, "quality": {}, "ranks": ranks(table, reference, name), "estimated": True}
+            found[f"{name}, bfloat16"] = figures
+        return found
+
     def settings(self) -> Iterator[Setting]:
         """Return what is measured."""
         if self.given.quick:
@@ -111,7 +131,9 @@ class Economy:
         told = self.full
         reference, cost = self.measure(REFERENCE)
         print(f"  reference: {cost['cost']:.2f} of a training of {median(s for _, s in told):.1f} s", flush=True)
-        tables, found = dict[str, ScoreTable](), dict[str, Figures]()
+        tables, found = dict[str, ScoreTable](), {} if self.given.quick else self.windows(reference)
+        for name, figures in found.items():
+            print(f"  {name}: about {figures['cost']:.2f}, vog {figures['ranks']['vog']:.3f}", flush=True)
         for setting in self.settings():
             try:
                 tables[setting.name], figures = self.measure(setting)
@@ -121,7 +143,7 @@ class Economy:
             figures["ranks"] = ranks(tables[setting.name], reference)
             found[setting.name] = figures
             print(f"  {setting.name}: {figures['cost']:.2f}, vog {figures['ranks']['vog']:.3f}", flush=True)
-        chosen = best([found])
+        chosen = best([{name: found[name] for name in tables}])
         halves = {"the reference": self.trainer.halves(reference, self.given.seeds)}
         halves[f"the best setting ({chosen})"] = self.trainer.halves(tables[chosen], self.given.seeds)
         halves["random"] = self.trainer.halves(reference, self.given.seeds, "random")
@@ -142,11 +164,16 @@ def quality(table: ScoreTable) -> Figures:
     return {name: dict(told) for name, told in Fitted.load(str(place)).quality.items()} if place.exists() else {}
 
 
-def ranks(table: ScoreTable, reference: ScoreTable) -> dict[str, float]:
-    """Return the rank correlation of each score with the reference."""
+def ranks(table: ScoreTable, reference: ScoreTable, window: str | None = None) -> dict[str, float]:
+    """Return the rank correlation of each score, or of its column for a window, with the reference."""
     mine, its = (one.to_pandas().set_index("row_id") for one in (table, reference))
-    found = {name: mine[name].corr(its[name].reindex(mine.index), method="spearman") for name in SCORES}
-    return {name: round(float(value), 4) for name, value in found.items()}
+    columns = {name: mine[name if window is None else column(name, window)] for name in SCORES}
+    return {name: round(float(own.corr(its[name], method="spearman")), 4) for name, own in columns.items()}
+
+
+def timed(found: dict[str, Figures]) -> dict[str, Figures]:
+    """Return the settings that were measured in a pass of their own."""
+    return {name: figures for name, figures in found.items() if "estimated" not in figures}
 
 
 def best(trials: Sequence[Figures]) -> str:
@@ -165,7 +192,7 @@ def best(trials: Sequence[Figures]) -> str:
 
 def targets(name: str, figures: Figures) -> Figures:
     """Return the claims about one trial."""
-    good = [found for found in figures["settings"].values() if "ranks" in found]
+    good = [found for found in timed(figures["settings"]).values() if "ranks" in found]
     rank = max((one["ranks"]["vog"] for one in good if one["cost"] <= SHARE), default=float("nan"))
     cost = min((one["cost"] for one in good if one["ranks"]["vog"] >= RANK), default=float("nan"))
     return {
@@ -189,8 +216,12 @@ def show(name: str, figures: Figures, console: Console) -> None:
         told = (f"{found['ranks'][score]:.3f}" for score in SCORES)
         held = found["quality"].get("vog")
         mark = "" if held is None else f"ρ {held['spearman']:.3f}, R² {held['r2']:.3f}, {held['model']}"
-        table.add_row(setting, f"{found['cost']:.3f}", f"{found['scoring']:.3f}", *told, mark)
-    table.caption = "cost: of scoring (and of training a proxy), as a share of one training; ρ with the reference"
+        about = "~" if found.get("estimated") else ""
+        table.add_row(setting, f"{about}{found['cost']:.3f}", f"{about}{found['scoring']:.3f}", *told, mark)
+    table.caption = (
+        "cost: of scoring (and of training a proxy), as a share of one training (~: by its share of the visits of all "
+        "checkpoints, in one pass); scores: ρ with the reference"
+    )
     console.print(table)
     for what, values in figures["accuracy"].items():
         console.print(f"accuracy, {what}: {mean(values):.4f} ({', '.join(f'{value:.4f}' for value in values)})")
@@ -220,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 found[trial.name] = Economy(trial, given, Path(folder)).examine()
             claims |= targets(trial.name, found[trial.name])
             show(trial.name, found[trial.name], console)
-    chosen = best([one["settings"] for one in found.values()])
+    chosen = best([timed(one["settings"]) for one in found.values()])
     print(f"best setting over all trials: {chosen}")
     how = ("epochs", "seeds", "checkpoints", "learning_rate", "train_precision", "repetitions")
     told = {**{name: getattr(given, name) for name in how}, "encoder": Path(given.model).name, "best": chosen}
@@ -236,16 +267,16 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--model", default="tiny", metavar="FOLDER", help="an encoder's folder, or tiny")
     made.add_argument("--trials", choices=TRIALS, nargs="+", default=["snli", "clinc"], help="snli and clinc")
     made.add_argument("--rows", type=int, metavar="N", help="at most, of a trial; all if not given, with --quick 1000")
-    made.add_argument("--landmarks", type=int, nargs="+", metavar="N", help="500 1000 2000; with --quick 300")
+    made.add_argument("--landmarks", type=int, nargs="+", metavar="N", help="500 1000; with --quick 300")
     made.add_argument("--seeds", type=int, metavar="N", help="of full and half trainings: 2, with --quick 1")
     made.add_argument("--repetitions", type=int, default=1, metavar="N", help="of each scoring: %(default)s")
     made.add_argument("--epochs", type=int, default=3, metavar="N", help="%(default)s if not given")
     made.add_argument("--checkpoints", type=int, default=10, metavar="N", help="of a run: %(default)s if not given")
     made.add_argument("--learning-rate", type=float, metavar="RATE", help="1e-3 for tiny, else 1e-4 if not given")
-    made.add_argument("--train-precision", choices=("float32", "auto"), default="float32", help="%(default)s")
+    made.add_argument("--train-precision", choices=("float32", "auto"), default="auto", help="%(default)s")
     made.add_argument("--threads", type=int, metavar="N", help="of torch: its own choice if not given")
     given = made.parse_args(argv)
-    given.landmarks = given.landmarks or ([300] if given.quick else [500, 1000, 2000])
+    given.landmarks = given.landmarks or ([300] if given.quick else [500, 1000])
     given.seeds = given.seeds or (1 if given.quick else 2)
     given.learning_rate = given.learning_rate or (1e-3 if given.model == "tiny" else 1e-4)
     return given

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ class Setting:
         layers: of the proxy encoder that scores; None for the encoder itself.
         landmarks: how many rows are scored exactly (at `window`); None for all.
         beside: a cheaper score that all rows get, and its checkpoints; the landmarks' regression may use it.
+        also: windows by name whose scores are taken from the same pass, in columns `vog_NAME` and so on.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Setting:
     layers: int | None = None
     landmarks: int | None = None
     beside: tuple[str, Window] | None = None
+    also: Mapping[str, Window] = field(default_factory=dict)
 
     def scores(self) -> list[str | dict[str, Any]]:
         """Return what is asked of raysample: the scores at the window, and the cheap one beside them."""
@@ -45,6 +47,11 @@ class Setting:
         if self.beside is not None:
             name, window = self.beside
             asked.append({"name": name, "as": "beside", "checkpoints": window})
+        asked += [
+            {"name": name, "as": column(name, label), "checkpoints": window}
+            for label, window in self.also.items()
+            for name in SCORES
+        ]
         return asked
 
     def sample(self) -> LandmarksConfig | None:
@@ -54,24 +61,35 @@ class Setting:
         return LandmarksConfig(scores=list(SCORES), count=self.landmarks, least=0.0)
 
 
+def column(score: str, window: str) -> str:
+    """Return the column of a score at a window of that name."""
+    return f"{score}_{window.replace(' ', '_')}"
+
+
 REFERENCE = Setting("reference: all checkpoints, float32")
+ALL_LOW = Setting("all checkpoints, bfloat16", precision="bfloat16")
+LOW: Literal["bfloat16"] = "bfloat16"
+
+
+def windows(checkpoints: int) -> dict[str, dict[str, int]]:
+    """Return the windows that are compared on a run with that many checkpoints, by name."""
+    kinds = ("spread", "first", "last")
+    return {f"{kind} {n}": {kind: n} for kind in kinds for n in (2, 3, 4, 5) if n < checkpoints}
 
 
 def settings(checkpoints: int, layers: int, landmarks: Sequence[int]) -> Iterator[Setting]:
-    """Yield what is measured on a run with that many checkpoints, of an encoder with that many layers."""
-    for kind in ("spread", "first", "last"):
-        yield from (Setting(f"{kind} {n}", {kind: n}) for n in (2, 3, 4, 5) if n < checkpoints)
-    yield Setting("bfloat16", precision="bfloat16")
-    for kept in (kept for kept in (1, 2, 3) if kept < layers):
-        yield Setting(f"proxy of {kept} layers", layers=kept)
-        yield Setting(f"proxy of {kept} layers, spread 3", {"spread": 3}, layers=kept)
+    """Yield what is measured, each in a pass of its own, on a run with that many checkpoints of so deep an encoder."""
+    yield Setting("spread 3", {"spread": 3})
+    for name, window in windows(checkpoints).items():
+        if "spread" in window:
+            yield Setting(f"{name}, bfloat16", window, LOW)
+    if layers > 1:
+        kept = layers // 2
+        yield Setting(f"proxy of {kept} layers, bfloat16", precision=LOW, layers=kept)
+        yield Setting(f"proxy of {kept} layers, spread 3, bfloat16", {"spread": 3}, LOW, layers=kept)
     for count in landmarks:
-        yield from on_landmarks(count)
-    for n in (2, 3, 5):
-        yield Setting(f"spread {n}, bfloat16", {"spread": n}, "bfloat16")
-    yield from (
-        replace(one, name=f"{one.name}, bfloat16", precision="bfloat16") for one in on_landmarks(max(landmarks))
-    )
+        yield from (replace(one, name=f"{one.name}, bfloat16", precision=LOW) for one in on_landmarks(count))
+    yield Setting(f"{landmarks[-1]} landmarks", landmarks=landmarks[-1])
 
 
 def on_landmarks(count: int) -> Iterator[Setting]:
@@ -84,7 +102,6 @@ def on_landmarks(count: int) -> Iterator[Setting]:
 def few(landmarks: Sequence[int]) -> Iterator[Setting]:
     """Yield one setting of each kind, for a quick run."""
     yield Setting("spread 3", {"spread": 3})
-    yield Setting("bfloat16", precision="bfloat16")
     yield Setting("proxy of 1 layers, spread 3", {"spread": 3}, layers=1)
     yield from list(on_landmarks(max(landmarks)))[:2]
 
