@@ -72,7 +72,7 @@ def scored(trial: Trial, given: argparse.Namespace, folder: Path) -> tuple[list[
     tables, accuracies = [], []
     for seed in range(given.seeds):
         trace = trained(train, test, given, seed, folder / f"seed-{seed}")
-        table = raysample.score(trace, rows, specs(prior), str(folder / f"scores-{seed}"))
+        table = raysample.score(trace, rows, specs(prior), str(folder / f"scores-{seed}"), precision=given.precision)
         tables.append(hardness(table.to_pandas()))
         accuracies.append(round(trace.metrics["accuracy"], 4))
     return tables, accuracies
@@ -194,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             found[trial.name] = examined(trial, given)
             claims |= targets(trial, found[trial.name])
             show(trial, found[trial.name], console)
-    how = ("epochs", "seeds", "checkpoints_per_epoch", "learning_rate", "layers", "noise")
+    how = ("epochs", "seeds", "checkpoints_per_epoch", "learning_rate", "layers", "noise", "precision")
     told = {**{name: getattr(given, name) for name in how}, "encoder": Path(given.model).name}
     finish({"benchmark": "agreement", "targets": claims, "found": found, **told, **machine("scikit-learn")}, given.json)
     return 0
@@ -213,6 +213,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--epochs", type=int, metavar="N", help="5 if not given, with --quick 3")
     made.add_argument("--checkpoints-per-epoch", type=int, metavar="N", help="2 if not given, with --quick 1")
     made.add_argument("--learning-rate", type=float, metavar="RATE", help="1e-3 for tiny, else 5e-5 if not given")
+    made.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of scoring: %(default)s")
     made.add_argument("--threads", type=int, metavar="N", help="of torch: its own choice if not given")
     given = made.parse_args(argv)
     given.epochs = given.epochs or (3 if given.quick else 5)

@@ -1,8 +1,8 @@
 """What scoring costs as a share of one full training, and how much of the reference ranking each cheaper way keeps.
 
 The reference is ten checkpoints of one run in float32. Every setting is scored by the same verbs that users call, in
-this process; its cost is wall time over the wall time of the optimiser steps of one training on all rows, in the same
-run. The half that the best setting selects is retrained beside the reference's half and a random one.
+this process; its cost is its time over that of the optimiser steps of one training on all rows, in the same run (CPU
+seconds with one thread, wall seconds with more). The half that the best setting selects is retrained beside the reference's half and a random one.
 
 Prints a table and, as the last line, JSON. Without `--data` the corpus is simulated traffic.
 """

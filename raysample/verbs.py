@@ -194,20 +194,22 @@ def sample(
     quota: Literal["corpus", "proportional", "balanced"] = "corpus",
     seed: int = 0,
     output: str | None = None,
+    **more: Any,
 ) -> Selection:
     """Choose rows of a score table by a policy.
 
     Args:
         table: a ScoreTable or its folder.
-        policy: `random`, `stratified_random`, `hard`, `easy`.
-        score: the column that `hard` and `easy` go by.
+        policy: the name of one, as in `raysample.policies.POLICIES`.
+        score: the column that it goes by, where it goes by one.
         fraction, count: the budget; give one.
         normalise, quota: see ArmConfig.
         seed: decides random choices and ties.
         output: folder of the Selection; a new temporary one by default.
+        more: the policy's own options (`temperature=0.5`), and limits (`min_per_class=20`) as in ArmConfig.
     """
     read = ScoreTable.load(table) if isinstance(table, str) else table
-    arm = _section(ArmConfig, {"policy": policy, "score": score, "normalise": normalise, "quota": quota})
+    arm = _section(ArmConfig, {"policy": policy, "score": score, "normalise": normalise, "quota": quota, **more})
     return sample_table(read, arm, _folder(output, "selection"), fraction=fraction, count=count, seed=seed)
 
 

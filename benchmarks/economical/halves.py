@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from measuring.timing import now
 
 import raysample
 from raysample import model as models
@@ -19,7 +20,7 @@ from raysample.training import Place
 
 @dataclass
 class Clock:
-    """Wall seconds of a run's optimiser steps and of saving its checkpoints; the first step counts as a mean one."""
+    """Seconds of a run's optimiser steps and of saving its checkpoints; the first step counts as a mean one."""
 
     began: float = 0.0
     seconds: float = 0.0
@@ -27,9 +28,8 @@ class Clock:
     def __call__(self, step: int, steps: int, loss: float) -> None:
         """Note that a step is done."""
         del loss
-        now = time.perf_counter()
-        self.began = now if step == 1 else self.began
-        self.seconds = (now - self.began) * steps / max(1, steps - 1)
+        self.began = now() if step == 1 else self.began
+        self.seconds = (now() - self.began) * steps / max(1, steps - 1)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from measuring.timing import now
 
 import raysample
 from raysample.checkpoints import CheckpointSet
@@ -89,7 +90,6 @@ def settings(checkpoints: int, layers: int, landmarks: Sequence[int]) -> Iterato
         yield Setting(f"proxy of {kept} layers, spread 3, bfloat16", {"spread": 3}, LOW, layers=kept)
     for count in landmarks:
         yield from (replace(one, name=f"{one.name}, bfloat16", precision=LOW) for one in on_landmarks(count))
-    yield Setting(f"{landmarks[-1]} landmarks", landmarks=landmarks[-1])
 
 
 def on_landmarks(count: int) -> Iterator[Setting]:
@@ -107,9 +107,9 @@ def few(landmarks: Sequence[int]) -> Iterator[Setting]:
 
 
 def scored(setting: Setting, trace: CheckpointSet, corpus: Corpus, folder: Path) -> tuple[ScoreTable, float]:
-    """Score a corpus anew; return the table and the wall seconds: models loaded, landmarks fitted, rows written."""
-    began = time.perf_counter()
+    """Score a corpus anew; return the table and the seconds: models loaded, landmarks fitted, rows written."""
+    began = now()
     table = raysample.score(
         trace, corpus, setting.scores(), str(folder), precision=setting.precision, landmarks=setting.sample()
     )
-    return table, time.perf_counter() - began
+    return table, now() - began

@@ -14,6 +14,11 @@ from statistics import median
 import torch
 
 
+def now() -> float:
+    """Return the clock in seconds: of this process's CPU time with one thread, of the wall with more."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
 @dataclass(frozen=True)
 class Cost:
     """Seconds of a method at each repetition, for `rows` rows."""

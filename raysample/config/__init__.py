@@ -21,6 +21,7 @@ from raysample.config.sections import (
     Section,
     SimulatedConfig,
     SourceConfig,
+    SuspectsConfig,
     TrackingConfig,
 )
 
@@ -40,6 +41,7 @@ __all__ = [
     "Section",
     "SimulatedConfig",
     "SourceConfig",
+    "SuspectsConfig",
     "TrackingConfig",
     "load",
     "parse",

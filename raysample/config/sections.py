@@ -165,25 +165,62 @@ class ScoreConfig(Section):
     workers: Annotated[int, Field(ge=1)] | None = None
 
 
+class SuspectsConfig(Section):
+    """Rows to remove before anything else: the share with the hardest values of a score that finds wrong labels."""
+
+    score: str = "aum"
+    share: Fraction = 0.05
+
+
 class ArmConfig(Section):
     """One way to choose a sample.
 
     `normalise`: compare raw scores (`none`) or z-scores within each class (`class`); `corpus` z-scores over the data
     set, which ranks exactly as the raw score does. `quota`: one budget for all rows (`corpus`), the same share of every
     class (`proportional`), or the same count of every class where there are enough rows (`balanced`).
+    `min_per_class` rows of a class are kept (all where it has fewer), at most `max_per_class`. `drop_suspects` removes
+    likely label errors first. `weights`: `unbiased` weighs kept rows by the inverse of their chance, `none` all alike;
+    the policy decides if not given. What the policy takes beyond these stands beside them, and is held in `options`.
     """
 
     policy: str
     score: str | None = None
     normalise: Literal["none", "class", "corpus"] = "none"
     quota: Literal["corpus", "proportional", "balanced"] = "corpus"
+    options: dict[str, Any] = Field(default_factory=dict)
+    min_per_class: Annotated[int, Field(ge=1)] | None = None
+    max_per_class: Annotated[int, Field(ge=1)] | None = None
+    drop_suspects: SuspectsConfig | None = None
+    weights: Literal["none", "unbiased"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: Any) -> Any:
+        """Put what is no field into `options`; the policy refuses what it does not know."""
+        if not isinstance(data, dict):
+            return data
+        own = {name: value for name, value in data.items() if name in cls.model_fields and name != "options"}
+        more = {name: value for name, value in data.items() if name not in cls.model_fields}
+        return {**own, "options": {**(data.get("options") or {}), **more}}
 
     @property
     def name(self) -> str:
-        """The arm's name in tables, figures and MLflow: `hard(vog|class)`, `random`."""
+        """The arm's name in tables, figures and MLflow: `hard(vog|class)`, `window(vog, start=0.1)`, `random`."""
         parts = [self.score or "", *([self.normalise] if self.normalise != "none" else [])]
-        inner = [part for part in ("|".join(parts), self.quota if self.quota != "corpus" else "") if part]
+        told = [f"{name}={_short(value)}" for name, value in self.options.items()]
+        if self.drop_suspects is not None:
+            told.append(f"without {self.drop_suspects.share:g} by {self.drop_suspects.score}")
+        for name in ("min_per_class", "max_per_class", "weights"):
+            value = getattr(self, name)
+            told += [f"{name}={value}"] if value is not None else []
+        inner = [part for part in ("|".join(parts), self.quota if self.quota != "corpus" else "", *told) if part]
         return f"{self.policy}({', '.join(inner)})" if inner else self.policy
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "+".join(f"{weight:g}*{name}" if weight != 1 else str(name) for name, weight in value.items())
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 class CompareConfig(Section):

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from raysample.numerics.predictions import widened
 
+
 def linear_weight(A: Tensor, G: Tensor) -> Tensor:
     """Return ‖A_bᵀ G_b‖² [B] for inputs A [B, T, I] and output gradients G [B, T, O].
 

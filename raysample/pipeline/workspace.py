@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from raysample.errors import ConfigError
 
 # What may not change under a run's folder: everything in it was made from these. The rest may be widened and rerun.
 IDENTITY = ("corpus", "model", "fine_tune")
+PLAIN = r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.~+-]*)?"  # an arm of policy, score, normalisation and quota alone
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,12 @@ class Workspace:
 def cell(arm: str, fraction: float, seed: int) -> str:
     """Return a file name for one cell of a comparison: `hard-vog~class-0.5-seed-1` for `hard(vog|class)`.
 
-    Different cells have different names: column names hold neither `~` nor `+`, policy names no `-`.
+    Different cells have different names: column names hold neither `~` nor `+`, policy names no `-`. Where an arm has
+    options or limits, which may hold anything, the name ends in a piece of the arm's hash.
     """
     readable = arm.replace("(", "-").replace("|", "~").replace(", ", "+").replace(")", "")
+    if not re.fullmatch(PLAIN, readable):
+        readable = f"{re.sub(r'[^A-Za-z0-9_.~+=-]', '_', readable)[:80]}-{storage.fingerprint([arm])[:8]}"
     return f"{readable}-{fraction!r}-seed-{seed}"
 
 

@@ -8,24 +8,44 @@ from collections.abc import Mapping
 from raysample.config import ArmConfig
 from raysample.errors import SelectionError
 from raysample.policies.base import Facts, Policy, Rows, identity, lottery
+from raysample.policies.beta import Beta
+from raysample.policies.consensus import Consensus
+from raysample.policies.coverage import Coverage
 from raysample.policies.easy import Easy
+from raysample.policies.explore import Explore
 from raysample.policies.hard import Hard
+from raysample.policies.limits import limited
+from raysample.policies.linear import Linear
+from raysample.policies.middle import Middle
+from raysample.policies.mix import Mix
 from raysample.policies.random import Random
+from raysample.policies.softmax import Softmax
+from raysample.policies.steps import Chain, columns_of, steps_of
 from raysample.policies.stratified_random import StratifiedRandom
+from raysample.policies.window import Window
 
-POLICIES: dict[str, type[Policy]] = {
+POLICIES: dict[str, type[Policy] | type[Chain]] = {
     "random": Random,
     "stratified_random": StratifiedRandom,
     "hard": Hard,
     "easy": Easy,
+    "window": Window,
+    "middle": Middle,
+    "linear": Linear,
+    "softmax": Softmax,
+    "coverage": Coverage,
+    "explore": Explore,
+    "beta": Beta,
+    "mix": Mix,
+    "consensus": Consensus,
 }
 
 
-def create(arm: ArmConfig, higher_is: Mapping[str, str]) -> Policy:
-    """Build the policy of an arm.
+def create(arm: ArmConfig, higher_is: Mapping[str, str]) -> Policy | Chain:
+    """Build the policy of an arm, with the arm's limits around it.
 
     Args:
-        arm: policy name, score, normalisation and quota.
+        arm: policy name, score, normalisation, quota, options and limits.
         higher_is: for each score column whether a high value is "harder" or "easier".
 
     Raises:
@@ -35,7 +55,18 @@ def create(arm: ArmConfig, higher_is: Mapping[str, str]) -> Policy:
         close = difflib.get_close_matches(arm.policy, POLICIES, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise SelectionError(f"there is no policy {arm.policy!r}", f"{hint}known: {', '.join(POLICIES)}")
-    return POLICIES[arm.policy].from_arm(arm, higher_is)
+    return limited(POLICIES[arm.policy].from_arm(arm, higher_is), arm, higher_is)
 
 
-__all__ = ["POLICIES", "Facts", "Policy", "Rows", "create", "identity", "lottery"]
+__all__ = [
+    "POLICIES",
+    "Chain",
+    "Facts",
+    "Policy",
+    "Rows",
+    "columns_of",
+    "create",
+    "identity",
+    "lottery",
+    "steps_of",
+]

@@ -14,13 +14,15 @@ import pyarrow as pa
 
 from raysample.config import ArmConfig
 from raysample.numerics.exact_moments import Moments
-from raysample.numerics.radix import seeded
+from raysample.numerics.radix import seeded, splitmix64
+from raysample.numerics.ranks import Ranks
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 WordArray = npt.NDArray[np.uint64]
 Higher = Literal["harder", "easier"]
 Grouping = Literal["none", "class", "corpus"]
+Chance = Literal["sure", "lot", "weight"]
 
 HASH_KEY = "raysample-row-id"  # 16 bytes, fixed: the identity of a row must never depend on the run
 
@@ -51,6 +53,14 @@ class Rows:
     def __len__(self) -> int:
         return len(self.identity)
 
+    def take(self, places: IntArray) -> Rows:
+        """Return some of the rows."""
+        if len(places) == len(self):
+            return self
+        ids = self.row_id.take(pa.array(places)) if isinstance(self.row_id, pa.Array) else self.row_id[places]
+        scores = {name: values[places] for name, values in self.scores.items()}
+        return Rows(ids, self.identity[places], self.label[places], scores)
+
     @staticmethod
     def of(
         row_id: pa.Array | npt.NDArray[np.object_] | Sequence[str],
@@ -71,10 +81,34 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """What a policy may know beyond the row it looks at: the seed, and per column the moments it asked for."""
+    """What a policy may know beyond the row it looks at.
+
+    Attributes:
+        seed: of ties and lots.
+        moments: per column its mean and standard deviation by group (`moments_over`).
+        extremes: per column its smallest and largest value by the same groups, [G] float32 each.
+        ranks: per column of `ranked` its distribution function.
+        anchors: per column of `anchored` its mean over the rows with the highest values of another.
+        total, budget: rows before anything was dropped, and rows to keep of them.
+    """
 
     seed: int
     moments: Mapping[str, Moments] = field(default_factory=dict)
+    extremes: Mapping[str, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+    ranks: Mapping[str, Ranks] = field(default_factory=dict)
+    anchors: Mapping[str, float] = field(default_factory=dict)
+    total: int = 0
+    budget: int = 0
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A wish: the mean of column `of` over the `count` rows with the highest (or lowest) values of column `by`."""
+
+    of: str
+    by: str
+    highest: bool = True
+    count: int = 10
 
 
 class Policy(ABC):
@@ -96,8 +130,27 @@ class Policy(ABC):
 
     @property
     def moments_over(self) -> Grouping:
-        """The groups whose mean and standard deviation the key needs, of every column."""
+        """The groups whose mean, standard deviation and extremes the key needs, of every column."""
         return "none"
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """The columns whose distribution function the key needs."""
+        return ()
+
+    @property
+    def anchored(self) -> tuple[Anchor, ...]:
+        """The anchors that the key needs."""
+        return ()
+
+    @property
+    def chance(self) -> Chance:
+        """What decides within a stratum: the key for `sure`; a lot, alike for all rows; or a lot by `log_weight`."""
+        return "sure"
+
+    def log_weight(self, rows: Rows, facts: Facts) -> npt.NDArray[np.float64]:
+        """Return ln w of each row, [n], where rows are drawn by weight."""
+        raise NotImplementedError(f"{type(self).__name__} does not draw by weight")
 
     @abstractmethod
     def strata(self, rows: Rows, facts: Facts) -> IntArray:
@@ -119,3 +172,17 @@ class Policy(ABC):
 def lottery(rows: Rows, facts: Facts) -> WordArray:
     """Return the seeded random word of each row: what breaks ties, and what `random` draws by."""
     return seeded(rows.identity, facts.seed)
+
+
+def drawn_key(rows: Rows, facts: Facts) -> FloatArray:
+    """Return the leading 24 bits of each row's lottery as a number in [0, 1), [n]; the other bits break its ties.
+
+    So rows are ordered by a random 64-bit word, and every subset of a size is equally likely over seeds.
+    """
+    return (lottery(rows, facts) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def uniform(rows: Rows, facts: Facts) -> npt.NDArray[np.float64]:
+    """Return a seeded random number in (0, 1) for each row, [n], independent of its `lottery`."""
+    word = splitmix64(lottery(rows, facts) ^ np.uint64(0xD1B54A32D192ED03))
+    return ((word >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

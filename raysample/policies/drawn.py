@@ -6,26 +6,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
-
 from raysample.config import ArmConfig
 from raysample.errors import SelectionError
-from raysample.policies.base import Facts, FloatArray, Rows, lottery
+from raysample.policies.base import Chance, Facts, FloatArray, Rows, drawn_key
+from raysample.policies.options import options
 from raysample.policies.quotas import Budgeted, Quota
 
 
 @dataclass(frozen=True)
 class Drawn(Budgeted):
-    """Key: the leading 24 bits of a seeded hash of the row id, as a float in [0, 1); the other bits break ties.
+    """Key: a seeded hash of the row id, so that every subset of the quota's size is equally likely over seeds.
 
-    So rows are ordered by a random 64-bit word, and every subset of the quota's size is equally likely over seeds.
+    Attributes:
+        quota: as in `raysample.config.ArmConfig`. least, most: rows of a class, where classes are strata.
     """
 
     quota: Quota = "corpus"
+    least: int | None = None
+    most: int | None = None
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:  # noqa: ARG003 - the policies' signature
         """Build it; raises SelectionError when the arm names a score or a normalisation, which would mean nothing."""
+        options(arm)
         if arm.score is not None:
             raise SelectionError(
                 f"policy {arm.policy!r} draws rows by lot and has no use for score {arm.score!r}",
@@ -38,6 +41,11 @@ class Drawn(Budgeted):
             )
         return cls(arm.quota)
 
+    @property
+    def chance(self) -> Chance:
+        """By lot."""
+        return "lot"
+
     def key(self, rows: Rows, facts: Facts) -> FloatArray:
         """Uniform in [0, 1), a function of row id and seed."""
-        return (lottery(rows, facts) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+        return drawn_key(rows, facts)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self, get_args
+from typing import Self
 
 import numpy as np
 
 from raysample.config import ArmConfig
-from raysample.errors import SelectionError
 from raysample.numerics.exact_moments import standardise
 from raysample.policies.base import Facts, FloatArray, Grouping, Higher, Rows
+from raysample.policies.options import direction, options
 from raysample.policies.quotas import Budgeted, Quota
 
 
@@ -25,13 +25,15 @@ class Ranked(Budgeted):
 
     Attributes:
         score: the column. higher_is: what a high value of it means.
-        normalise, quota: as in `raysample.config.ArmConfig`.
+        normalise, quota: as in `raysample.config.ArmConfig`. least, most: rows of a class, where classes are strata.
     """
 
     score: str
     higher_is: Higher
     normalise: Grouping = "none"
     quota: Quota = "corpus"
+    least: int | None = None
+    most: int | None = None
 
     @property
     @abstractmethod
@@ -41,18 +43,9 @@ class Ranked(Budgeted):
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
         """Build it; raises SelectionError without a score, or when the score's direction is not known."""
-        if arm.score is None:
-            raise SelectionError(
-                f"policy {arm.policy!r} ranks rows by a score, and none is named",
-                f"name one, for example policy: {arm.policy}, score: vog",
-            )
-        for direction in get_args(Higher):
-            if higher_is.get(arm.score) == direction:
-                return cls(arm.score, direction, arm.normalise, arm.quota)
-        raise SelectionError(
-            f"nothing tells whether a high {arm.score!r} is harder or easier; what is known: {dict(higher_is)}",
-            "choose one of these scores, or score again",
-        )
+        options(arm)
+        score, end = direction(arm, arm.score, higher_is)
+        return cls(score, end, arm.normalise, arm.quota)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """The exact, mergeable selection: which rows an arm keeps, and the Selection that says so on storage."""
 
-from raysample.selection.engine import Plan, Threshold, budget_of, choose, plan_with, select
+from raysample.selection.engine import Plan, budget_of, choose, plan_with, select
 from raysample.selection.result import Selection
 from raysample.selection.sampling import sample
+from raysample.selection.stages import Threshold
 
 __all__ = ["Plan", "Selection", "Threshold", "budget_of", "choose", "plan_with", "sample", "select"]

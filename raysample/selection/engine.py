@@ -6,8 +6,8 @@ here: `select` maps in this process, `plan_with` takes any map.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,97 +15,24 @@ import numpy as np
 import numpy.typing as npt
 
 from raysample.errors import SelectionError
-from raysample.numerics import radix
-from raysample.numerics.exact_moments import ExactSums, exact_sums, merge_sums, moments
+from raysample.numerics import radix, ranks
 from raysample.policies.base import Facts, FloatArray, IntArray, Policy, Rows, lottery
+from raysample.policies.steps import Chain, Counts, Step, columns_of, steps_of
+from raysample.selection.stages import KEPT, OPEN, PRUNED, Judgement, Stage, Threshold, changed, keys, walk
+from raysample.selection.surveying import (
+    Census,
+    Gathered,
+    census,
+    facts,
+    gather,
+    merge_censuses,
+    merge_gathered,
+    wishes,
+)
 
 Parts = Callable[[], Iterable[Rows]]
 Scan = Callable[[Callable[[Rows], Any]], Iterable[Any]]
-
-
-@dataclass(frozen=True, eq=False)
-class Survey:
-    """What the first pass counts: rows per class [C], non-finite values and exact sums per score column."""
-
-    classes: IntArray
-    non_finite: Mapping[str, int]
-    sums: Mapping[str, ExactSums]
-
-    @property
-    def rows(self) -> int:
-        """Rows in all."""
-        return int(self.classes.sum())
-
-
-def survey(rows: Rows, policy: Policy) -> Survey:
-    """Count one part. Raises SelectionError for a negative label."""
-    if len(rows) and rows.label.min() < 0:
-        raise SelectionError(
-            f"{int((rows.label < 0).sum())} rows have a negative label", "quarantine rows without a label"
-        )
-    non_finite = {name: int((~np.isfinite(rows.scores[name])).sum()) for name in policy.columns}
-    sums = {}
-    if policy.moments_over != "none":
-        group = rows.label if policy.moments_over == "class" else np.zeros(len(rows), np.int32)
-        groups = int(group.max()) + 1 if len(rows) else 0
-        sums = {name: exact_sums(rows.scores[name], group, groups) for name in policy.columns}
-    return Survey(np.bincount(rows.label).astype(np.int64), non_finite, sums)
-
-
-def merge_surveys(parts: Iterable[Survey]) -> Survey:
-    """Add the surveys of all parts."""
-    total = Survey(np.zeros(0, np.int64), {}, {})
-    for part in parts:
-        classes = np.zeros(max(len(total.classes), len(part.classes)), np.int64)
-        for counts in (total.classes, part.classes):
-            classes[: len(counts)] += counts
-        non_finite = {name: n + total.non_finite.get(name, 0) for name, n in part.non_finite.items()}
-        known = {name: [total.sums[name]] if name in total.sums else [] for name in part.sums}
-        total = Survey(classes, non_finite, {name: merge_sums([*known[name], part.sums[name]]) for name in known})
-    return total
-
-
-def histogram(rows: Rows, policy: Policy, facts: Facts, cut: radix.Cut | None) -> radix.Histogram:
-    """Count one part for the next round; `cut` is None in the first, which counts every row.
-
-    Raises SelectionError if the policy's key is not a number for some row.
-    """
-    stratum, tie = policy.strata(rows, facts), lottery(rows, facts)
-    key = radix.ordered(_key(rows, policy, facts))
-    if cut is None:
-        return radix.tally(stratum, radix.digit_of(key, tie, 0))
-    return radix.tally(*radix.candidates(cut, stratum, key, tie))
-
-
-def _key(rows: Rows, policy: Policy, facts: Facts) -> FloatArray:
-    key = policy.key(rows, facts)
-    if np.isnan(key).any():
-        raise SelectionError(
-            f"{type(policy).__name__} gives {int(np.isnan(key).sum())} rows a key that is not a number",
-            "mend the policy's key; every row needs a place in the order",
-        )
-    return key
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """Where one stratum was cut: rows with (key, tie) at or above are kept; None where it keeps all or nothing."""
-
-    stratum: int
-    name: str
-    rows: int
-    kept: int
-    key: float | None
-    tie: int | None
-
-
-@dataclass(frozen=True, eq=False)
-class Judgement:
-    """What a plan says of some rows, [n] each: the stratum's place in `Plan.thresholds`, the key, kept or not."""
-
-    stratum: IntArray
-    key: FloatArray
-    kept: npt.NDArray[np.bool_]
+Stages = tuple[Stage, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +40,17 @@ class Plan:
     """A settled selection: a pure function of a row, picklable, the same for every layout of the data.
 
     Attributes:
-        policy, facts: how rows are keyed. cut: the thresholds in bits.
+        stages: the policy's steps, settled. columns: the scores that they read. seed: of ties and lots.
         budget: rows kept. class_counts: rows per class before the cut.
+        reweights: whether kept rows weigh the inverse of their chance.
     """
 
-    policy: Policy
-    facts: Facts
-    cut: radix.Cut
+    stages: Stages
+    columns: tuple[str, ...]
+    seed: int
     budget: int
     class_counts: tuple[int, ...]
+    reweights: bool = False
 
     @property
     def rows(self) -> int:
@@ -130,32 +59,15 @@ class Plan:
 
     def judge(self, rows: Rows) -> Judgement:
         """Judge some rows. Raises SelectionError for a row of a stratum that was not there when counting."""
-        stratum, key = self.policy.strata(rows, self.facts), _key(rows, self.policy, self.facts)
-        if not np.isin(stratum, self.cut.groups).all():
-            raise _changed()
-        kept = radix.kept(self.cut, stratum, radix.ordered(key), lottery(rows, self.facts))
-        return Judgement(np.searchsorted(self.cut.groups, stratum), key, kept)
+        return walk(self.stages, rows)
 
     def keep(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Tell which of some rows are kept."""
         return self.judge(rows).kept
 
     def thresholds(self, labels: Sequence[str]) -> tuple[Threshold, ...]:
-        """Return the threshold of every stratum, in the order of their numbers."""
-        cut = self.cut
-        edges = radix.restored(cut.key).tolist()
-        inner = ((cut.quota > 0) & (cut.quota < cut.rows)).tolist()
-        return tuple(
-            Threshold(
-                group,
-                self.policy.stratum_name(group, labels),
-                int(cut.rows[i]),
-                int(cut.quota[i]),
-                edges[i] if inner[i] else None,
-                int(cut.tie[i]) if inner[i] else None,
-            )
-            for i, group in enumerate(cut.groups.tolist())
-        )
+        """Return the thresholds of all stages, each in the order of its strata's numbers."""
+        return tuple(threshold for stage in self.stages for threshold in stage.thresholds(labels))
 
 
 def budget_of(rows: int, budget: float) -> int:
@@ -177,41 +89,106 @@ def budget_of(rows: int, budget: float) -> int:
     return count
 
 
-def plan_with(scan: Scan, policy: Policy, budget: float, seed: int) -> Plan:
+def plan_with(scan: Scan, policy: Policy | Chain, budget: float, seed: int) -> Plan:
     """Settle a selection with any map over the parts.
 
     Args:
         scan: calls a function on every part and yields what it returns, in any order; called once per pass.
-        policy: strata, key and quotas.
+        policy: strata, key and quotas; or several steps of these.
         budget: a fraction in (0, 1) or a count (int).
         seed: of ties and lots.
 
     Raises:
         SelectionError: the budget cannot be met, scores are not finite, row ids repeat, or the rows change on the way.
     """
-    seen = merge_surveys(scan(partial(survey, policy=policy)))
+    steps, columns = steps_of(policy), columns_of(policy)
+    seen, gathered = _first_look(scan, steps[0].policy, columns)
+    keep = budget_of(seen.rows, budget)
+    stages: Stages = ()
+    for step in steps:
+        if stages:
+            gathered = _look_again(scan, step.policy, stages)
+        exactly = _crowded(scan, step.policy, stages, gathered)
+        known = facts(gathered, exactly, seed=seed, total=seen.rows, budget=keep)
+        stages = (*stages, _settle(scan, step, known, stages))
+    reweights = isinstance(policy, Chain) and policy.reweights
+    return Plan(stages, columns, seed, keep, tuple(seen.classes.tolist()), reweights)
+
+
+def _first_look(scan: Scan, policy: Policy, columns: tuple[str, ...]) -> tuple[Census, Gathered]:
+    looks = list(scan(partial(_look, policy=policy, columns=columns)))
+    seen = merge_censuses(one for one, _ in looks)
     wrong = {name: n for name, n in seen.non_finite.items() if n}
     if wrong:
         listed = ", ".join(f"{name!r}: {n:,} of {seen.rows:,} rows" for name, n in wrong.items())
         raise SelectionError(f"scores are not finite in column {listed}", "score again, or drop these rows")
-    keep = budget_of(seen.rows, budget)
-    facts = Facts(seed, {name: moments(sums) for name, sums in seen.sums.items()})
-    cut = _settle(scan, policy, facts, seen.rows, keep)
-    return Plan(policy, facts, cut, keep, tuple(seen.classes.tolist()))
+    return seen, merge_gathered((one for _, one in looks), policy)
 
 
-def _settle(scan: Scan, policy: Policy, facts: Facts, total: int, budget: int) -> radix.Cut:
-    counted = radix.merge(scan(partial(histogram, policy=policy, facts=facts, cut=None)))
+def _look(rows: Rows, policy: Policy, columns: tuple[str, ...]) -> tuple[Census, Gathered]:
+    return census(rows, columns), gather(rows, policy)
+
+
+def _look_again(scan: Scan, policy: Policy, stages: Stages) -> Gathered:
+    """Gather what a later step must know, over the rows that no step before it dropped."""
+    return (
+        merge_gathered(scan(partial(_look_at_rest, policy=policy, stages=stages)), policy)
+        if wishes(policy)
+        else Gathered()
+    )
+
+
+def _look_at_rest(rows: Rows, policy: Policy, stages: Stages) -> Gathered:
+    return gather(_not_dropped(rows, stages), policy)
+
+
+def _not_dropped(rows: Rows, stages: Stages) -> Rows:
+    return rows.take(np.flatnonzero(walk(stages, rows).fate != PRUNED))
+
+
+def _crowded(scan: Scan, policy: Policy, stages: Stages, seen: Gathered) -> dict[str, ranks.Counts]:
+    """Count the crowded cells of the ranked columns by all bits."""
+    cells = {name: ranks.crowded(counts) for name, counts in seen.coarse.items()}
+    found: dict[str, ranks.Counts] = {name: ranks.merged([]) for name in cells}
+    for part in scan(partial(_look_closer, cells=cells, stages=stages)) if policy.ranked else ():
+        found = {name: ranks.merged([found[name], counts]) for name, counts in part.items()}
+    return found
+
+
+def _look_closer(rows: Rows, cells: dict[str, IntArray], stages: Stages) -> dict[str, ranks.Counts]:
+    rest = _not_dropped(rows, stages)
+    return {name: ranks.fine(rest.scores[name], crowded) for name, crowded in cells.items()}
+
+
+def histogram(
+    rows: Rows, policy: Policy, known: Facts, stages: Stages, cut: radix.Cut | None
+) -> tuple[radix.Histogram, radix.Histogram]:
+    """Count one part's open rows for the next round; `cut` is None in the first, which counts every open row.
+
+    The first round also counts the rows that are kept already, by stratum. Raises SelectionError if the policy's key is
+    not a number for some row.
+    """
+    fate = walk(stages, rows).fate if stages else np.full(len(rows), OPEN, np.int8)
+    standing = rows.take(np.flatnonzero(fate == KEPT)) if stages else rows.take(np.zeros(0, np.int64))
+    rows = rows.take(np.flatnonzero(fate == OPEN))
+    stratum, tie = policy.strata(rows, known), lottery(rows, known)
+    key = radix.ordered(keys(rows, policy, known))
+    if cut is not None:
+        return radix.tally(*radix.candidates(cut, stratum, key, tie)), radix.merge(())
+    beside = policy.strata(standing, known)
+    return radix.tally(stratum, radix.digit_of(key, tie, 0)), radix.tally(beside, np.zeros(len(beside), np.int64))
+
+
+def _settle(scan: Scan, step: Step, known: Facts, stages: Stages) -> Stage:
+    policy = step.policy
+    both = list(scan(partial(histogram, policy=policy, known=known, stages=stages, cut=None)))
+    counted, standing = (radix.merge(one[i] for one in both) for i in (0, 1))
     strata, rows = radix.totals(counted)
-    if int(rows.sum()) != total:
-        raise _changed()
-    quotas = policy.quotas(strata, rows, budget)
-    if int(quotas.sum()) != budget or (quotas < 0).any() or (quotas > rows).any():
-        raise SelectionError(
-            f"{type(policy).__name__} shares {budget:,} rows as {quotas.tolist()} among strata of {rows.tolist()}",
-            "mend the policy's quotas: between 0 and the stratum's rows, summing to the budget",
-        )
-    cut = radix.start(strata, rows, quotas)
+    taken, dropped = _decided(stages)
+    if int(rows.sum()) != known.total - taken - dropped:
+        raise changed()
+    counts = Counts(known.total, int(rows.sum()), known.budget, known.budget - taken)
+    cut = radix.start(strata, rows, _quotas(step, strata, rows, standing, counts))
     while not cut.settled:
         if cut.rounds == radix.ROUNDS:
             raise SelectionError(
@@ -221,24 +198,80 @@ def _settle(scan: Scan, policy: Policy, facts: Facts, total: int, budget: int) -
         try:
             cut = radix.advance(cut, counted)
         except ValueError as error:
-            raise _changed() from error
+            raise changed() from error
         if not cut.settled and cut.rounds < radix.ROUNDS:
-            counted = radix.merge(scan(partial(histogram, policy=policy, facts=facts, cut=cut)))
-    return cut
+            again = scan(partial(histogram, policy=policy, known=known, stages=stages, cut=cut))
+            counted = radix.merge(one for one, _ in again)
+    stage = Stage(step, known, cut)
+    return replace(stage, below=_highest_left(scan, stage, stages)) if policy.chance == "weight" else stage
 
 
-def _changed() -> SelectionError:
-    return SelectionError(
-        "the rows changed between two readings", "give parts that can be read again and do not change meanwhile"
-    )
+def _decided(stages: Stages) -> tuple[int, int]:
+    """Return how many rows the stages kept, and how many they dropped."""
+    kept = sum(int(stage.cut.quota.sum()) for stage in stages if stage.step.role == "keep")
+    dropped = sum(int((stage.cut.rows - stage.cut.quota).sum()) for stage in stages if stage.step.role == "drop")
+    return kept, dropped
 
 
-def select(parts: Parts, policy: Policy, budget: float, seed: int = 0) -> Plan:
+def _quotas(step: Step, strata: IntArray, rows: IntArray, standing: radix.Histogram, counts: Counts) -> IntArray:
+    """Return how many rows of each stratum a step takes, checked against what is there and the budget."""
+    if step.limit is not None:
+        beside = np.zeros(len(strata), np.int64)
+        known = np.isin(standing.group, strata)
+        beside[np.searchsorted(strata, standing.group[known])] = standing.count[known]
+        quotas = step.limit.quotas(rows, beside)
+        size = int(quotas.sum())
+    else:
+        size = step.size(counts)
+        quotas = step.policy.quotas(strata, rows, size) if len(strata) and 0 <= size <= counts.open else rows * 0
+        if int(quotas.sum()) != size or (quotas < 0).any() or (quotas > rows).any():
+            _check_room(step, size, counts)
+            raise SelectionError(
+                f"{type(step.policy).__name__} shares {size:,} rows as {quotas.tolist()} among strata of "
+                f"{rows.tolist()}",
+                "mend the policy's quotas: between 0 and the stratum's rows, summing to the budget",
+            )
+    _check_room(step, size, counts)
+    return quotas
+
+
+def _check_room(step: Step, size: int, counts: Counts) -> None:
+    if step.role == "keep" and size > counts.left:
+        raise SelectionError(
+            f"{step.name!r} keeps {size:,} rows, and {counts.left:,} of the budget of {counts.budget:,} are left",
+            "raise the budget, or lower what must be kept",
+        )
+    left = size if step.role == "drop" else counts.open
+    if step.role != "keep" and left < counts.left:
+        raise SelectionError(
+            f"{step.name or 'the policy'!r} leaves {left:,} rows, the budget needs {counts.left:,} of them",
+            "lower the budget, or drop fewer rows",
+        )
+
+
+def _highest_left(scan: Scan, stage: Stage, stages: Stages) -> FloatArray:
+    """Return per stratum the highest key of the rows that a stage does not take, −∞ where it takes all."""
+    found = np.full(len(stage.cut.groups), -np.inf, np.float32)
+    for part in scan(partial(_left_keys, stage=stage, stages=stages)):
+        found = np.maximum(found, part)
+    return found
+
+
+def _left_keys(rows: Rows, stage: Stage, stages: Stages) -> FloatArray:
+    rows = rows.take(np.flatnonzero(walk(stages, rows).fate == OPEN))
+    places, key = stage.places(rows), keys(rows, stage.policy, stage.facts)
+    left = ~stage.takes(rows, places, key)
+    found = np.full(len(stage.cut.groups), -np.inf, np.float32)
+    np.maximum.at(found, places[left], key[left])
+    return found
+
+
+def select(parts: Parts, policy: Policy | Chain, budget: float, seed: int = 0) -> Plan:
     """Settle a selection in this process; `parts()` is called once per pass. Raises SelectionError as `plan_with`."""
     return plan_with(lambda visit: map(visit, parts()), policy, budget, seed)
 
 
-def choose(parts: Sequence[Rows], policy: Policy, budget: float, seed: int = 0) -> list[npt.NDArray[np.bool_]]:
+def choose(parts: Sequence[Rows], policy: Policy | Chain, budget: float, seed: int = 0) -> list[npt.NDArray[np.bool_]]:
     """Return for each part in memory which rows are kept; raises SelectionError as `plan_with`."""
     plan = select(lambda: parts, policy, budget, seed)
     return [plan.keep(rows) for rows in parts]

@@ -24,6 +24,7 @@ SCHEMA = pa.schema(
         ("label", pa.int32()),
         ("decision", pa.string()),
         ("weight", pa.float32()),
+        ("keep_probability", pa.float32()),
         ("stratum", pa.int32()),
         ("key", pa.float32()),
         ("reason", pa.string()),
@@ -40,8 +41,8 @@ class Selection:
         arm: the ArmConfig as plain data. fraction: as asked for, None if a count was. seed: of ties and lots.
         counts: rows `in`, `kept`, `pruned` and `quarantined` (before scoring); the first is the sum of the others.
         class_counts, kept_class_counts: per class, before and after.
-        thresholds: per stratum its number, name, rows, rows kept, and the key and tie word of its cut (None: all or
-            nothing kept). A part's `stratum` is a place in this list.
+        thresholds: per step and stratum its number, name, rows, rows taken, and the key and tie word of its cut (None:
+            all or nothing taken). A part's `stratum` is a place in this list.
         labels: class names.
         corpus, scores: fingerprints of what it was made from; `scores`, the table's, is None where no score was read.
         digest: 64-bit sum (hex) over the kept rows' mixed identities: which rows are kept, whatever their order.

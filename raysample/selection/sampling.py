@@ -16,8 +16,11 @@ from raysample.errors import SelectionError
 from raysample.numerics.radix import splitmix64
 from raysample.policies import create
 from raysample.policies.base import Rows
-from raysample.selection.engine import Judgement, Parts, Plan, Threshold, select
+from raysample.policies.steps import columns_of
+from raysample.selection.engine import Parts, Plan, select
+from raysample.selection.reasons import reasons
 from raysample.selection.result import FOLDER, KEPT, MANIFEST, PRUNED, SCHEMA, Selection
+from raysample.selection.stages import Judgement, Threshold
 from raysample.table import ScoreTable
 
 BLOCK_ROWS = 1 << 18
@@ -60,12 +63,13 @@ def sample(
     if arm.score is not None:
         next(table.read((arm.score,)), None)  # names the missing column before anything is counted
     policy = create(arm, {name: spec["higher_is"] for name, spec in table.scores.items()})
-    plan = select(counting_parts(table, policy.columns), policy, budget, seed)
+    columns = columns_of(policy)
+    plan = select(counting_parts(table, columns), policy, budget, seed)
     check_whole(plan, table)
     begin(uri)
     written = [
         write_part(part, plan, arm, table.labels, part_uri(uri, number))
-        for number, part in enumerate(table.read(policy.columns))
+        for number, part in enumerate(table.read(columns))
     ]
     return finish(table, arm, plan, uri, written, fraction)
 
@@ -128,48 +132,35 @@ def part_uri(uri: str, number: int) -> str:
 
 def write_part(part: pa.Table, plan: Plan, arm: ArmConfig, labels: Sequence[str], uri: str) -> Written:
     """Judge one part of a score table and write its decisions; a pure function of its arguments, may be repeated."""
-    rows = Rows.from_arrow(part, plan.policy.columns)
+    rows = Rows.from_arrow(part, plan.columns)
     judged = plan.judge(rows)
-    storage.write_parquet(uri, decisions(rows, judged, plan.thresholds(labels), arm.name))
+    storage.write_parquet(uri, decisions(rows, judged, plan.thresholds(labels), arm.name, plan.reweights))
     kept = np.bincount(rows.label[judged.kept], minlength=len(labels))
     digest = int(splitmix64(rows.identity[judged.kept]).sum(dtype=np.uint64))
     return Written(len(rows), tuple(kept.tolist()), digest)
 
 
-def decisions(rows: Rows, judged: Judgement, thresholds: Sequence[Threshold], name: str) -> pa.Table:
-    """Return the decisions of some rows in the schema of a Selection; kept rows weigh 1, pruned ones 0."""
-    kept = pa.array(judged.kept)
+def decisions(
+    rows: Rows, judged: Judgement, thresholds: Sequence[Threshold], name: str, reweights: bool = False
+) -> pa.Table:
+    """Return the decisions of some rows in the schema of a Selection.
+
+    Kept rows weigh 1, or the inverse of their chance where `reweights`; pruned ones 0.
+    """
+    weight = judged.kept.astype(np.float32)
+    if reweights:
+        np.divide(1, judged.chance, out=weight, where=judged.kept, casting="same_kind")
     columns = {
         "row_id": rows.row_id,
         "label": rows.label,
-        "decision": pc.if_else(kept, KEPT, PRUNED),
-        "weight": judged.kept.astype(np.float32),
+        "decision": pc.if_else(pa.array(judged.kept), KEPT, PRUNED),
+        "weight": weight,
+        "keep_probability": judged.chance.astype(np.float32),
         "stratum": judged.stratum.astype(np.int32),
         "key": judged.key,
-        "reason": _reasons(judged, thresholds, name),
+        "reason": reasons(judged, thresholds, name),
     }
     return pa.table({field.name: pa.array(columns[field.name], field.type) for field in SCHEMA}, schema=SCHEMA)
-
-
-def _reasons(judged: Judgement, thresholds: Sequence[Threshold], name: str) -> pa.Array:
-    """Build `hard(vog): key 1.73 >= threshold 0.42 in stratum 'all'` for every row, column-wise."""
-    stratum = pa.array(judged.stratum)
-    edge = np.array([np.nan if t.key is None else t.key for t in thresholds], np.float32)[judged.stratum]
-    by_lot = (judged.key == edge) & np.array([bool(t.tie) for t in thresholds])[judged.stratum]
-    case = pa.array(np.where(judged.kept, 0, 1) + np.where(by_lot, 2, 0))
-    relation = pa.array([" >= ", " < ", " = ", " = "]).take(case)
-    tie = pa.array(["", "", " (tie kept by lot)", " (tie pruned by lot)"]).take(case)
-    text = [f"threshold {np.float32(t.key)} in stratum {t.name!r}" if t.key is not None else None for t in thresholds]
-    against = pa.array(text, pa.string()).take(stratum)
-    key = pc.cast(pa.array(judged.key), pa.string())
-    compared = pc.binary_join_element_wise(f"{name}: key ", key, relation, against, tie, "")
-    flat = pa.array([f"{name}: {_all_or_nothing(t)}" for t in thresholds], pa.string()).take(stratum)
-    return pc.if_else(pc.is_null(against), flat, compared)
-
-
-def _all_or_nothing(threshold: Threshold) -> str:
-    what = "all" if threshold.kept else "none"
-    return f"{what} of the {threshold.rows} rows of stratum {threshold.name!r} kept"
 
 
 def finish(
@@ -192,14 +183,14 @@ def finish(
         parts=tuple(f"{FOLDER}/part-{number:05d}.parquet" for number in range(len(written))),
         arm=arm.plain(),
         fraction=fraction,
-        seed=plan.facts.seed,
+        seed=plan.seed,
         counts={"in": plan.rows + quarantined, KEPT: plan.budget, PRUNED: pruned, "quarantined": quarantined},
         class_counts=_column_sums([plan.class_counts], len(table.labels)),
         kept_class_counts=kept,
         thresholds=tuple(asdict(threshold) for threshold in plan.thresholds(table.labels)),
         labels=table.labels,
         corpus=table.corpus,
-        scores=table.fingerprint if plan.policy.columns else None,
+        scores=table.fingerprint if plan.columns else None,
         digest=f"{sum(part.digest for part in written) % 2**64:016x}",
     ).save()
 

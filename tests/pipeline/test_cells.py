@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,10 @@ def test_different_cells_have_different_names() -> None:
         for seed in (0, 1)
     }
     assert len(names) == 12
+    told = [f"mix(scores=vog+{more}, min_per_class=20)" for more in ("2*aum", "2+aum", "2 aum", "/../aum")]
+    files = [cell(arm, 0.5, 0) for arm in told]
+    assert len(set(files)) == 4
+    assert all(re.fullmatch(r"[A-Za-z0-9_.~+=-]+", file) for file in files)
     assert cell("hard(vog|class)", 0.5, 1) == "hard-vog~class-0.5-seed-1"
 
 

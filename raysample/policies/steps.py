@@ -1,0 +1,163 @@
+"""A policy in several steps: rows that some steps drop or keep, before the last one chooses among what is left."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+
+from raysample.config import ArmConfig
+from raysample.policies.base import Anchor, Chance, Facts, FloatArray, Grouping, IntArray, Policy, Rows
+
+Role = Literal["drop", "keep", "choose"]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What is known when a step begins: all rows, those not decided yet, the whole budget, what is left of it."""
+
+    total: int
+    open: int
+    budget: int
+    left: int
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many rows a step takes: shares of the open rows, of all rows, of the pruned and of the budget, added up.
+
+    `rest` is what is left of the budget. Each share is rounded by itself.
+    """
+
+    of_open: float = 0.0
+    of_total: float = 0.0
+    of_pruned: float = 0.0
+    of_budget: float = 0.0
+    rest: bool = False
+
+    def __call__(self, counts: Counts) -> int:
+        """Return the number."""
+        shares = (
+            (self.of_open, counts.open),
+            (self.of_total, counts.total),
+            (self.of_pruned, counts.total - counts.budget),
+            (self.of_budget, counts.budget),
+        )
+        return sum(round(share * rows) for share, rows in shares) + (counts.left if self.rest else 0)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How many rows each stratum may keep at `most`, or keeps at `least` (all of them where it has fewer)."""
+
+    least: int | None = None
+    most: int | None = None
+
+    def quotas(self, counts: IntArray, standing: IntArray) -> IntArray:
+        """Return how many of each stratum's `counts` open rows to take, where `standing` rows are kept already."""
+        if self.most is not None:
+            return np.minimum(counts, np.maximum(self.most - standing, 0))
+        return np.minimum(counts, np.maximum((self.least or 0) - standing, 0))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Attributes:
+        policy: which rows it takes first. role: `drop` prunes the rows that it does not take, `keep` keeps those that
+            it takes, and both hand the others on; `choose` decides all rows.
+        size: how many rows it takes; or `limit`: how many of each stratum.
+        name: what reasons call it; that of the arm if empty.
+    """
+
+    policy: Policy
+    role: Role = "choose"
+    size: Size = Size(rest=True)
+    limit: Limit | None = None
+    name: str = ""
+
+
+class Chain(ABC):
+    """A policy that is made of steps."""
+
+    @classmethod
+    @abstractmethod
+    def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
+        """Build it; raises SelectionError for settings that it cannot follow."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> tuple[Step, ...]:
+        """The steps in order; the last one, and it alone, chooses."""
+
+    @property
+    def reweights(self) -> bool:
+        """Whether kept rows weigh the inverse of their chance, unless the arm says otherwise."""
+        return False
+
+
+def steps_of(policy: Policy | Chain) -> tuple[Step, ...]:
+    """Return the steps of a policy; a plain one has one step."""
+    return policy.steps if isinstance(policy, Chain) else (Step(policy),)
+
+
+def columns_of(policy: Policy | Chain) -> tuple[str, ...]:
+    """Return the score columns that a policy reads, each once."""
+    return tuple(dict.fromkeys(name for step in steps_of(policy) for name in step.policy.columns))
+
+
+@dataclass(frozen=True)
+class InClasses(Policy):
+    """Another policy's key, with the classes as strata."""
+
+    inner: Policy
+
+    @classmethod
+    def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
+        """No arm asks for it by name."""
+        raise NotImplementedError(f"{arm.policy} is built around another policy, not from {sorted(higher_is)}")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those of the other policy."""
+        return self.inner.columns
+
+    @property
+    def moments_over(self) -> Grouping:
+        """As the other policy's."""
+        return self.inner.moments_over
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """As the other policy's."""
+        return self.inner.ranked
+
+    @property
+    def anchored(self) -> tuple[Anchor, ...]:
+        """As the other policy's."""
+        return self.inner.anchored
+
+    @property
+    def chance(self) -> Chance:
+        """As the other policy's."""
+        return self.inner.chance
+
+    def strata(self, rows: Rows, facts: Facts) -> IntArray:  # noqa: ARG002 - the policies' signature
+        """Return the class of every row."""
+        return rows.label.astype(np.int64)
+
+    def key(self, rows: Rows, facts: Facts) -> FloatArray:
+        """As the other policy's."""
+        return self.inner.key(rows, facts)
+
+    def quotas(self, strata: IntArray, counts: IntArray, budget: int) -> IntArray:
+        """Never asked: a limit says how many rows a class keeps."""
+        raise NotImplementedError("a limit per class has no budget to share")
+
+    def stratum_name(self, stratum: int, labels: Sequence[str]) -> str:
+        """Return the class."""
+        return labels[stratum]

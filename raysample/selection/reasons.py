@@ -1,0 +1,41 @@
+"""Why a row was kept or pruned, in words, for many rows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysample.selection.stages import Judgement, Threshold
+
+
+def reasons(judged: Judgement, thresholds: Sequence[Threshold], name: str) -> pa.Array:
+    """Build `hard(vog): key 1.73 >= threshold 0.42 in stratum 'all'` for every row, column-wise.
+
+    Where an arm has several steps, the one that decided is named: `window(vog): the hardest 0.1: key ...`.
+    """
+    stratum = pa.array(judged.stratum)
+    edge = np.array([np.nan if t.key is None else t.key for t in thresholds], np.float32)[judged.stratum]
+    by_lot = (judged.key == edge) & np.array([bool(t.tie) for t in thresholds])[judged.stratum]
+    case = pa.array(np.where(judged.kept, 0, 1) + np.where(by_lot, 2, 0))
+    relation = pa.array([" >= ", " < ", " = ", " = "]).take(case)
+    tie = pa.array(["", "", " (tie kept by lot)", " (tie pruned by lot)"]).take(case)
+    against = pa.array([_threshold(t) for t in thresholds], pa.string()).take(stratum)
+    heads = pa.array([": ".join(part for part in (name, t.step) if part) for t in thresholds], pa.string())
+    key = pc.cast(pa.array(judged.key), pa.string())
+    compared = pc.binary_join_element_wise(heads.take(stratum), ": key ", key, relation, against, tie, "")
+    flat = pa.array([f"{head}: {_all_or_nothing(t)}" for head, t in zip(heads.to_pylist(), thresholds, strict=True)])
+    return pc.if_else(pc.is_null(against), flat.take(stratum), compared)
+
+
+def _threshold(threshold: Threshold) -> str | None:
+    if threshold.key is None:
+        return None
+    return f"threshold {np.float32(threshold.key)} in stratum {threshold.name!r}"
+
+
+def _all_or_nothing(threshold: Threshold) -> str:
+    what = "all" if threshold.kept else "none"
+    return f"{what} of the {threshold.rows} rows of stratum {threshold.name!r} kept"

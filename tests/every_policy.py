@@ -1,0 +1,77 @@
+"""One arm for every policy, with all that it must be told; a policy that is missing here fails a test."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from raysample.config import ArmConfig
+from raysample.policies import POLICIES, Rows
+
+HIGHER_IS = {"vog": "harder", "aum": "easier", "dual": "harder", "confidence": "easier"}
+
+_TOLD: dict[str, dict[str, Any]] = {
+    "random": {},
+    "stratified_random": {},
+    "hard": {"score": "vog"},
+    "easy": {"score": "vog"},
+    "window": {"score": "vog", "start": 0.15},
+    "middle": {"score": "aum"},
+    "linear": {"score": "vog", "epsilon": 0.05},
+    "softmax": {"score": "vog", "normalise": "corpus", "temperature": 0.7},
+    "coverage": {"score": "vog", "bins": 20, "drop": 0.1},
+    "explore": {"score": "vog", "share": 0.6},
+    "beta": {"score": "dual"},
+    "mix": {"scores": {"vog": 2, "aum": 1}},
+    "consensus": {"scores": ["vog", "aum", "dual"], "top": 0.3},
+}
+ARMS = {name: ArmConfig(policy=name, **_TOLD[name]) for name in POLICIES}
+
+VARIANTS = {
+    arm.name: arm
+    for arm in (
+        *ARMS.values(),
+        *(
+            ArmConfig(policy=name, **{**_TOLD[name], "quota": quota})
+            for name in ("window", "middle", "linear", "softmax", "mix", "consensus")
+            for quota in ("proportional", "balanced")
+        ),
+        *(
+            ArmConfig(policy=name, score="aum", normalise="class")
+            for name in ("window", "middle", "linear", "softmax", "explore")
+        ),
+        ArmConfig(policy="softmax", score="vog", normalise="class", keeps="easier"),
+        ArmConfig(policy="linear", score="vog", normalise="class", keeps="easier", weights="unbiased"),
+        ArmConfig(policy="hard", score="vog", min_per_class=30),
+        ArmConfig(policy="easy", score="vog", min_per_class=5, max_per_class=300),
+        ArmConfig(policy="hard", score="vog", quota="proportional", min_per_class=60, max_per_class=200),
+        ArmConfig(policy="random", min_per_class=60),
+        ArmConfig(policy="coverage", score="vog", min_per_class=20),
+        ArmConfig(policy="hard", score="vog", drop_suspects={"score": "aum", "share": 0.1}),
+        ArmConfig(policy="explore", score="vog", min_per_class=10, drop_suspects={"score": "aum", "share": 0.1}),
+        ArmConfig(policy="mix", scores=["vog", "dual"], keeps="easier", max_per_class=250),
+    )
+}
+
+Columns = dict[str, npt.NDArray[Any]]
+
+
+def columns(sizes: tuple[int, ...] = (700, 200, 100), seed: int = 0) -> Columns:
+    """Return ids, labels and the scores of HIGHER_IS for rows of classes of those sizes; `aum` has many ties."""
+    rng = np.random.default_rng(seed)
+    label = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    n = len(label)
+    p = rng.beta(4, 2, n)
+    return {
+        "row_id": np.array([f"row-{i}" for i in range(n)], object),
+        "label": label,
+        "vog": rng.lognormal(label, 1.5).astype(np.float32),
+        "aum": np.round(rng.normal(label, 1), 1).astype(np.float32),
+        "dual": (p * (1 - p)).astype(np.float32),
+        "confidence": p.astype(np.float32),
+    }
+
+
+def rows(of: Columns, at: Any = slice(None)) -> Rows:
+    """Return some of the rows as policies see them."""
+    return Rows.of(of["row_id"][at], of["label"][at], {name: of[name][at] for name in HIGHER_IS})

@@ -1,0 +1,172 @@
+"""The slow twin of every policy: whole arrays, one sort, formulas written again. Shares only the seeded words."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from every_policy import HIGHER_IS, Columns
+from every_policy import rows as rows_of
+from scipy.stats import beta as beta_law
+from scipy.stats import rankdata
+
+from raysample.config import ArmConfig
+from raysample.policies import Facts, lottery
+from raysample.policies.base import uniform
+
+Array = npt.NDArray[Any]
+
+
+class Twin:
+    """One data set, one seed; `kept` is what an arm keeps of it, [n]."""
+
+    def __init__(self, columns: Columns, seed: int) -> None:
+        whole, facts = rows_of(columns), Facts(seed)
+        self.columns, self.label, self.n = columns, columns["label"], len(whole)
+        self.tie, self.gumbel = lottery(whole, facts), -np.log(-np.log(uniform(whole, facts)))
+
+    def hard(self, score: str, normalise: str = "none", rest: Array | None = None) -> Array:
+        """Return a score with its hard end high, perhaps as z-scores over the rows of `rest`."""
+        values = self.columns[score].astype(np.float64)
+        rest = np.ones(self.n, bool) if rest is None else rest
+        groups = {"class": self.label, "corpus": np.zeros(self.n), "none": None}[normalise]
+        if groups is not None:
+            z = np.zeros(self.n)
+            for group in np.unique(groups):
+                mine = groups == group
+                known = values[mine & rest]
+                if len(known) and known.std() > 0:
+                    z[mine] = (values[mine] - known.mean()) / known.std()
+            values = z
+        return (values if HIGHER_IS[score] == "harder" else -values).astype(np.float32)
+
+    def top(self, key: Array, count: int, among: Array) -> Array:
+        """Return the `count` rows of the highest keys; ties fall to the seeded word."""
+        order = np.lexsort((self.tie, key.astype(np.float32)))
+        order = order[among[order]]
+        taken = np.zeros(self.n, bool)
+        taken[order[len(order) - count :]] = True
+        return taken
+
+    def shared(self, key: Array, count: int, among: Array, arm: ArmConfig) -> Array:
+        """Return the rows of the highest keys, in all or in each class."""
+        if arm.quota == "corpus":
+            return self.top(key, count, among)
+        classes = np.unique(self.label[among])
+        sizes = [int((among & (self.label == c)).sum()) for c in classes]
+        got = _handed_out(arm, sizes, count)
+        return np.any([self.top(key, k, among & (self.label == c)) for c, k in zip(classes, got, strict=True)], 0)
+
+    def kept(self, arm: ArmConfig, budget: int) -> Array:
+        """Return what an arm keeps."""
+        if arm.policy == "stratified_random" and arm.quota == "corpus":
+            arm = arm.model_copy(update={"quota": "proportional"})
+        open_rows = np.ones(self.n, bool)
+        if arm.drop_suspects is not None:
+            gone = self.n - round(arm.drop_suspects.share * self.n)
+            open_rows = self.top(-self.hard(arm.drop_suspects.score), gone, open_rows)
+        open_rows = self._without_hardest(arm, budget, open_rows)
+        kept = np.zeros(self.n, bool)
+        if arm.quota == "corpus":
+            first = self._key(arm, open_rows, first=True)
+            if arm.max_per_class:
+                open_rows = np.any(
+                    [
+                        self.top(first, arm.max_per_class, open_rows & (self.label == c))
+                        if (open_rows & (self.label == c)).sum() > arm.max_per_class
+                        else open_rows & (self.label == c)
+                        for c in np.unique(self.label)
+                    ],
+                    0,
+                )
+            for c in np.unique(self.label) if arm.min_per_class else ():
+                mine = open_rows & (self.label == c)
+                kept |= self.top(
+                    self._key(arm, open_rows, first=True), min(int(mine.sum()), arm.min_per_class or 0), mine
+                )
+        if arm.policy == "explore":
+            kept |= self.top(
+                self._key(arm, open_rows, first=True), round(arm.options.get("share", 0.5) * budget), open_rows & ~kept
+            )
+        left = budget - int(kept.sum())
+        if arm.policy == "coverage":
+            return kept | self._bins(arm, left, open_rows & ~kept, open_rows)
+        return kept | self.shared(self._key(arm, open_rows), left, open_rows & ~kept, arm)
+
+    def _without_hardest(self, arm: ArmConfig, budget: int, among: Array) -> Array:
+        if arm.policy == "window":
+            gone = round(arm.options.get("start", 0.1) * self.n)
+        elif arm.policy == "coverage":
+            gone = round(arm.options.get("drop", 0.1) * self.n)
+        elif arm.policy == "middle":
+            gone = round(0.5 * (self.n - budget))
+        else:
+            return among
+        normalise = arm.normalise if arm.quota == "corpus" else "none"
+        return self.shared(-self.hard(str(arm.score), normalise, among), int(among.sum()) - gone, among, arm)
+
+    def _key(self, arm: ArmConfig, rest: Array, first: bool = False) -> Array:
+        """Return the key of the last step, or of the first that is not dropping, with facts over `rest`."""
+        if arm.policy in ("random", "stratified_random", "coverage") or (arm.policy == "explore" and not first):
+            return np.zeros(self.n)
+        if arm.policy in ("mix", "consensus"):
+            return self._blend(arm, rest)
+        if arm.policy == "beta":
+            return self._beta(rest) + self.gumbel
+        normalise = arm.normalise if arm.quota == "corpus" or arm.policy in ("linear", "softmax") else "none"
+        key = self.hard(str(arm.score), normalise, rest).astype(np.float64)
+        key = -key if arm.options.get("keeps") == "easier" or arm.policy == "easy" else key
+        if arm.policy == "softmax":
+            return key / arm.options.get("temperature", 1.0) + self.gumbel
+        if arm.policy == "linear":
+            epsilon = arm.options.get("epsilon", 0.01)
+            low, high = key[rest].min(), key[rest].max()
+            return np.log(epsilon + (1 - epsilon) * (key - low) / (high - low)) + self.gumbel
+        return key
+
+    def _blend(self, arm: ArmConfig, rest: Array) -> Array:
+        given = arm.options["scores"]
+        weights = given if isinstance(given, dict) else dict.fromkeys(given, 1)
+        total, votes = np.zeros(self.n), np.zeros(self.n)
+        for name, weight in weights.items():
+            values = self.hard(name) * (-1 if arm.options.get("keeps") == "easier" else 1)
+            rank = (rankdata(values[rest]) - 0.5) / rest.sum()
+            total[rest] += weight * rank / sum(weights.values())
+            votes[rest] += weight * (rank > 1 - arm.options.get("top", 0.2))
+        return votes + total if arm.policy == "consensus" else total
+
+    def _beta(self, rest: Array) -> Array:
+        """Return ln of the weight up to a constant: scipy's density times the score."""
+        dual, p = (self.columns[name].astype(np.float64) for name in ("dual", "confidence"))
+        hardest = np.argsort(-dual[rest], kind="stable")[:10]
+        self.anchor = p[rest][hardest].mean()
+        pruned = 1 - self.budget / self.n
+        b = 15 * (1 - self.anchor) * (1 - pruned**4)
+        return np.log(dual) + beta_law.logpdf(p, 16 - b, b)
+
+    def _bins(self, arm: ArmConfig, count: int, among: Array, rest: Array) -> Array:
+        values = self.columns[str(arm.score)].astype(np.float64)
+        low, high = values[rest].min(), values[rest].max()
+        number = arm.options.get("bins", 50)
+        bins = np.minimum(((values - low) / (high - low) * number).astype(int), number - 1)
+        groups = np.unique(bins[among])
+        sizes = [int((among & (bins == g)).sum()) for g in groups]
+        got = _handed_out(ArmConfig(policy="hard", quota="balanced"), sizes, count)
+        return np.any([self.top(np.zeros(self.n), k, among & (bins == g)) for g, k in zip(groups, got, strict=True)], 0)
+
+    budget = 0
+
+
+def _handed_out(arm: ArmConfig, sizes: list[int], count: int) -> list[int]:
+    """Hand rows out one at a time: to the group that has got least, or that lacks most of its exact share."""
+    least = [min(n, arm.min_per_class or 0) for n in sizes]
+    most = [min(n, arm.max_per_class or n) for n in sizes]
+    if arm.quota == "balanced" or arm.min_per_class or arm.max_per_class:
+        got = list(least)
+        weight = [1.0] * len(sizes) if arm.quota == "balanced" else [float(n) for n in sizes]
+        for _ in range(count - sum(got)):
+            free = [g for g in range(len(sizes)) if got[g] < most[g]]
+            got[min(free, key=lambda g: ((got[g] + (arm.quota != "balanced") * 0.5) / weight[g], -sizes[g], g))] += 1
+        return got
+    whole = [count * n // sum(sizes) for n in sizes]
+    order = sorted(range(len(sizes)), key=lambda g: (-(count * sizes[g] % sum(sizes)), -sizes[g], g))
+    return [n + (g in order[: count - sum(whole)]) for g, n in enumerate(whole)]
