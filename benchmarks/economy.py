@@ -2,7 +2,8 @@
 
 The reference is ten checkpoints of one run in float32. Every setting is scored by the same verbs that users call, in
 this process; its cost is its time over that of the optimiser steps of one training on all rows, in the same run (CPU
-seconds with one thread, wall seconds with more). The half that the best setting selects is retrained beside the reference's half and a random one.
+seconds with one thread, wall seconds with more). The half that the best setting selects is retrained beside the
+reference's half and a random one.
 
 Prints a table and, as the last line, JSON. Without `--data` the corpus is simulated traffic.
 """

@@ -198,10 +198,12 @@ def _chosen(data: Examples, corpus: Corpus, uri: str) -> Examples:
             f"the selection {uri!r} was made from another corpus than {corpus.uri!r}",
             "score and sample this corpus, or train on the corpus that the selection names",
         )
-    rows = pd.Index(data.ids).get_indexer(selection.kept_ids().to_numpy(zero_copy_only=False))
+    kept = selection.kept()
+    rows = pd.Index(data.ids).get_indexer(kept["row_id"].to_numpy())
     if (rows < 0).any():
         raise SelectionError(
             f"{int((rows < 0).sum())} of the {len(rows)} rows that the selection {uri!r} keeps are not in the corpus",
             "sample again from the score table of this corpus",
         )
-    return data.take(np.sort(rows))
+    order = np.argsort(rows)
+    return data.take(rows[order]).weighted(kept["weight"].to_numpy()[order])

@@ -1,15 +1,15 @@
 """The fine-tuning step and loop, plain torch: the same code in this process, in a Ray task and in a Ray Train worker.
 
 The order of the global batches is a seeded permutation per epoch that does not depend on the number of workers, and
-every row is seen exactly once per epoch. Losses are summed and divided by the global batch, so the gradient is the
-same whichever worker holds which row.
+every row is seen exactly once per epoch. Losses are weighted where a selection says so, summed and divided by the
+global batch, so the gradient is the same whichever worker holds which row.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,19 +32,33 @@ WINDOW = 16
 
 @dataclass(frozen=True)
 class Examples:
-    """Tokenised, labelled rows in memory: token ids per row, int64 labels [N], the tokenizer's padding id, row ids."""
+    """Tokenised, labelled rows in memory: token ids per row, int64 labels [N], the tokenizer's padding id, row ids.
+
+    `weights` [N] float32 are what the rows' losses are multiplied with, of mean 1; None for alike.
+    """
 
     encoded: Encoded
     labels: IntArray
     pad_id: int
     ids: NDArray[np.object_]
+    weights: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: IntArray) -> Examples:
         """Return some of the rows, in the given order."""
-        return Examples(self.encoded.take(rows), self.labels[rows], self.pad_id, self.ids[rows])
+        weights = None if self.weights is None else self.weights[rows]
+        return Examples(self.encoded.take(rows), self.labels[rows], self.pad_id, self.ids[rows], weights)
+
+    def weighted(self, weights: NDArray[np.float32]) -> Examples:
+        """Return the rows with weights [N], divided by their mean; as they are where all weights are equal.
+
+        With mean 1 the size of a step does not depend on the share of rows that was kept.
+        """
+        if len(weights) == 0 or (weights == weights[0]).all():
+            return self
+        return replace(self, weights=(weights / weights.mean(dtype=np.float64)).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -186,7 +200,7 @@ def _step(
     inputs, labels = batch(data, mine, place.device)
     with autocast(place.device, dtype):
         logits = model(**inputs).logits.float()
-    loss = nn.functional.cross_entropy(logits, labels, reduction="sum") * weight
+    loss = _loss(logits, labels, data, mine) * weight
     optimiser.zero_grad(set_to_none=True)
     torch.autograd.backward(loss * (place.world / len(rows)))
     nn.utils.clip_grad_norm_(model.parameters(), max_norm)
@@ -197,6 +211,14 @@ def _step(
             f"the training loss became {value}", "lower fine_tune.learning_rate or use precision float32"
         )
     return value, logits.detach()[: len(mine) if weight else 0]
+
+
+def _loss(logits: Tensor, labels: Tensor, data: Examples, rows: IntArray) -> Tensor:
+    """Return Σ w ℓ over some rows."""
+    if data.weights is None:
+        return nn.functional.cross_entropy(logits, labels, reduction="sum")
+    weights = torch.from_numpy(data.weights[rows]).to(logits.device)
+    return (nn.functional.cross_entropy(logits, labels, reduction="none") * weights).sum()
 
 
 def batch(data: Examples, rows: IntArray, device: str) -> tuple[dict[str, Tensor], Tensor]:

@@ -130,6 +130,25 @@ def test_workers_shares_add_up_to_the_gradient_of_one_worker() -> None:
         assert torch.allclose(one, (halves[0] + halves[1]) / 2, rtol=1e-4, atol=1e-7)
 
 
+def test_weights_multiply_the_losses_and_have_mean_one() -> None:
+    data, rows = examples(6), np.arange(6)
+    raw = np.array([1, 1, 1, 3, 3, 9], np.float32)
+    weighted = data.weighted(raw)
+    assert weighted.weights is not None
+    np.testing.assert_allclose(weighted.weights, raw / 3)
+    single = torch.stack([gradient(data, rows[i : i + 1], Place()) for i in range(6)])
+    expected = (single * torch.from_numpy(raw / 3)[:, None]).mean(0)
+    assert torch.allclose(gradient(weighted, rows, Place()), expected, rtol=1e-4, atol=1e-7)
+    halves = [gradient(weighted, rows, Place(rank, 2)) for rank in range(2)]
+    assert torch.allclose(expected, (halves[0] + halves[1]) / 2, rtol=1e-4, atol=1e-7)
+    np.testing.assert_array_equal(weighted.take(np.array([5, 0])).weights, weighted.weights[[5, 0]])
+
+
+def test_equal_weights_are_none() -> None:
+    assert examples(6).weighted(np.full(6, 2.5, np.float32)).weights is None
+    assert examples(0).weighted(np.zeros(0, np.float32)).weights is None
+
+
 def gradient(data: Examples, rows: np.ndarray, place: Place) -> torch.Tensor:
     from raysample.training import _step
 

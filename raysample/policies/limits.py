@@ -49,7 +49,8 @@ def limited(policy: Policy | Chain, arm: ArmConfig, higher_is: Mapping[str, str]
             known.
     """
     steps = steps_of(policy)
-    unbiased = arm.weights == "unbiased" or (arm.weights is None and isinstance(policy, Chain) and policy.reweights)
+    usual = isinstance(policy, Chain) and policy.reweights
+    unbiased = usual if arm.weights is None else arm.weights == "unbiased"
     bounded = arm.min_per_class is not None or arm.max_per_class is not None
     if bounded:
         steps = _bounded(steps, arm.min_per_class, arm.max_per_class)
@@ -57,7 +58,7 @@ def limited(policy: Policy | Chain, arm: ArmConfig, higher_is: Mapping[str, str]
         steps = (_suspects(arm, higher_is), *steps)
     if unbiased:
         _check_chances(steps, arm)
-    return policy if steps == steps_of(policy) and not unbiased else Limited(steps, unbiased)
+    return policy if steps == steps_of(policy) and unbiased == usual else Limited(steps, unbiased)
 
 
 def _bounded(steps: tuple[Step, ...], least: int | None, most: int | None) -> tuple[Step, ...]:

@@ -109,12 +109,16 @@ class Selection:
             table = storage.read_parquet(storage.join(self.uri, part), list(columns))
             yield table.select(expected.names).cast(expected)
 
+    def kept(self) -> pa.Table:
+        """Return `row_id` and `weight` of the kept rows, in the score table's order."""
+        columns = ("row_id", "decision", "weight")
+        found = [table.filter(pc.equal(table["decision"], KEPT)) for table in self.read(columns)]
+        empty = pa.schema([SCHEMA.field(name) for name in columns]).empty_table()
+        return pa.concat_tables([empty, *found]).drop_columns("decision")
+
     def kept_ids(self) -> pa.Array:
         """Return the ids of the kept rows, in the score table's order, as one string array (for `pc.is_in`)."""
-        chunks = [pa.array([], pa.string())]
-        for table in self.read(("row_id", "decision")):
-            chunks += table.filter(pc.equal(table["decision"], KEPT))["row_id"].chunks
-        return pa.concat_arrays(chunks)
+        return pa.concat_arrays([pa.array([], pa.string()), *self.kept()["row_id"].chunks])
 
     def to_arrow(self) -> pa.Table:
         """Return the whole selection in memory."""

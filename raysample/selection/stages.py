@@ -57,8 +57,7 @@ class Stage:
     def takes(self, rows: Rows, places: IntArray, key: FloatArray) -> Bools:
         """Tell which rows stand at or above their stratum's threshold."""
         groups = self.cut.groups[places]
-        taken: Bools = radix.kept(self.cut, groups, radix.ordered(key), lottery(rows, self.facts))
-        return taken
+        return radix.kept(self.cut, groups, radix.ordered(key), lottery(rows, self.facts))
 
     def fates(self, taken: Bools) -> npt.NDArray[np.int8]:
         """Return what becomes of rows that the step takes, or does not."""
@@ -121,7 +120,8 @@ class Judgement:
     @property
     def kept(self) -> Bools:
         """Which rows are kept."""
-        return self.fate == KEPT
+        kept: Bools = self.fate == KEPT
+        return kept
 
 
 def walk(stages: Sequence[Stage], rows: Rows) -> Judgement:

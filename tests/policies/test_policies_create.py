@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from every_policy import ARMS, HIGHER_IS
 
 from raysample.config import ArmConfig
 from raysample.errors import SelectionError
 from raysample.numerics.exact_moments import exact_sums, moments
 from raysample.policies import POLICIES, Facts, Rows, create, identity
-from raysample.policies.limits import Limited
 
 HIGHER = {"vog": "harder", "aum": "easier"}
 
@@ -86,7 +84,7 @@ def test_settings_that_a_policy_cannot_follow_are_refused(arm: dict[str, Any], m
 def test_policies_pickle_and_compare_equal(name: str) -> None:
     made = create(ARMS[name], HIGHER_IS)
     assert pickle.loads(pickle.dumps(made)) == made
-    assert isinstance(made, POLICIES[name] if name != "explore" else Limited)  # explore has weights around it
+    assert isinstance(made, POLICIES[name])
 
 
 def test_identity_is_fixed_for_ever() -> None:

@@ -2,6 +2,7 @@
 
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,11 @@ from test_selection_sample import score_table
 
 from raysample.config import ArmConfig
 from raysample.errors import SelectionError
+from raysample.fine_tuning import _chosen
+from raysample.model import Encoded
 from raysample.policies import Rows, create
 from raysample.selection import sample, select
+from raysample.training import Examples
 
 VALUES = np.array([0.0, 0.5, 1.0, 1.5, 2.5, 3.0])
 
@@ -133,6 +137,22 @@ def test_weights_are_written_beside_the_rows(tmp_path: Path) -> None:
     plain = sample(table, arm.model_copy(update={"weights": "none"}), str(tmp_path / "plain"), count=400).to_pandas()
     assert set(plain["weight"]) == {0, 1}
     assert plain["decision"].tolist() == frame["decision"].tolist()
+
+
+def test_training_takes_the_weights_of_a_selection(tmp_path: Path) -> None:
+    table = score_table(tmp_path / "scores")
+    made = sample(table, ArmConfig(policy="explore", score="vog", share=0.25), str(tmp_path / "out"), count=400)
+    ids = np.array([f"id-{i}" for i in np.random.default_rng(0).permutation(877)], object)
+    encoded = Encoded([np.array([i]) for i in range(877)], None, np.ones(877, np.int32))
+    data = Examples(encoded, np.zeros(877, np.int64), 0, ids)
+    corpus: Any = SimpleNamespace(fingerprint="corpus-fp", uri="corpus")
+    chosen = _chosen(data, corpus, made.uri)
+    kept = made.to_pandas().query("decision == 'kept'").set_index("row_id")["weight"]
+    assert len(chosen) == 400
+    assert chosen.weights is not None
+    np.testing.assert_allclose(chosen.weights, kept[chosen.ids].to_numpy() / kept.mean(), rtol=1e-6)
+    at_random = sample(table, ArmConfig(policy="random"), str(tmp_path / "random"), count=400)
+    assert _chosen(data, corpus, at_random.uri).weights is None
 
 
 @pytest.mark.parametrize(
