@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from raysample import commands
 from raysample import config as configuration
@@ -17,7 +18,7 @@ from raysample.errors import RaysampleError
 from raysample.progress import Reporter
 from raysample.version import __version__
 
-VERBS: dict[str, tuple[Callable[..., bool | None], str]] = {
+CONFIGURED: dict[str, tuple[Callable[..., bool | None], str]] = {
     "run": (commands.run_all, "the whole loop: fine-tune, score, sample, compare, report"),
     "fine-tune": (commands.run_fine_tune, "fine-tune on all rows and keep the checkpoints: Corpus -> CheckpointSet"),
     "score": (commands.run_score, "score every training row: CheckpointSet -> ScoreTable"),
@@ -31,10 +32,36 @@ VERBS: dict[str, tuple[Callable[..., bool | None], str]] = {
 }
 """Verb -> its function of (config, reporter, options), which returns False for a bad result, and what it does."""
 
-OPTIONS: dict[str, dict[str, tuple[int, str]]] = {
-    "verify": {"rows": (64, "rows of the sample (default 64)"), "seed": (0, "seed of the sample (default 0)")}
+DIRECT: dict[str, tuple[Callable[..., bool | None], str]] = {
+    "explain": (commands.explain_row, "tell what became of a row, and why"),
+    "apply": (
+        commands.apply_selection,
+        "write the pruned corpus: the rows that a selection keeps",
+    ),
 }
-"""Verb -> option -> its default and meaning, for options that are no part of a run's configuration."""
+"""Verb -> its function of (reporter, options), for verbs that need no configuration."""
+
+VERBS = {**CONFIGURED, **DIRECT}
+
+OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "verify": {
+        "--rows": {"type": int, "default": 64, "metavar": "N", "help": "rows of the sample (default 64)"},
+        "--seed": {"type": int, "default": 0, "metavar": "N", "help": "seed of the sample (default 0)"},
+    },
+    "sample": {"--dry-run": {"action": "store_true", "help": "tell what would be left, and write nothing"}},
+    "explain": {
+        "row_id": {"metavar": "ROW_ID", "help": "the row's id"},
+        "selection": {"metavar": "SELECTION", "help": "a selection's folder, below RUN/selections"},
+    },
+    "apply": {
+        "selection": {"metavar": "SELECTION", "help": "a selection's folder, below RUN/selections"},
+        "corpus": {"metavar": "CORPUS", "help": "the folder of the corpus that was scored: RUN/corpus/train"},
+        "output": {"metavar": "OUTPUT", "help": "a folder that does not exist yet"},
+        "--source": {"metavar": "PATH", "help": "a copy of the source, where the corpus is no longer where it was"},
+        "--format": {"choices": ("parquet", "datasets"), "default": "parquet", "help": "of the output (%(default)s)"},
+    },
+}
+"""Verb -> argument -> how it is read, for what is no part of a run's configuration."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,11 +73,12 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, (_, text) in VERBS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        command.add_argument("config", metavar="CONFIG.yaml", help="the run's configuration; see examples/")
-        command.add_argument("overrides", nargs="*", metavar="key=value", help="for example fine_tune.epochs=2")
+        if name in CONFIGURED:
+            command.add_argument("config", metavar="CONFIG.yaml", help="the run's configuration; see examples/")
+            command.add_argument("overrides", nargs="*", metavar="key=value", help="for example fine_tune.epochs=2")
         command.add_argument("--debug", action="store_true", help="show tracebacks")
-        for option, (default, meaning) in OPTIONS.get(name, {}).items():
-            command.add_argument(f"--{option}", type=int, default=default, metavar="N", help=meaning)
+        for option, how in OPTIONS.get(name, {}).items():
+            command.add_argument(option, **how)
     return top
 
 
@@ -59,9 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(arguments)
     reporter = Reporter()
     try:
-        config = configuration.load(given.config, given.overrides)
-        options = {option: getattr(given, option) for option in OPTIONS.get(given.verb, {})}
-        good = VERBS[given.verb][0](config, reporter, **options)
+        names = (option.lstrip("-").replace("-", "_") for option in OPTIONS.get(given.verb, {}))
+        options = {name: getattr(given, name) for name in names}
+        if given.verb in CONFIGURED:
+            options["config"] = configuration.load(given.config, given.overrides)
+        good = VERBS[given.verb][0](reporter=reporter, **options)
     except RaysampleError as error:
         if given.debug:
             raise

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
+from rich.box import SIMPLE
+from rich.markup import escape
 from rich.table import Table
 
 from raysample import report, storage
@@ -21,6 +25,9 @@ from raysample.pipeline import Pipeline, Workspace
 from raysample.pipeline.checks import check_plans
 from raysample.pipeline.scoring import job_of
 from raysample.progress import Reporter
+from raysample.selection import Selection, apply, explain
+from raysample.selection.applying import Form
+from raysample.selection.retention import lengths, smallest
 from raysample.table import ScoreTable
 from raysample.tracking import NullTracker, Tracker
 from raysample.verbs import engine_of
@@ -69,11 +76,60 @@ def run_verify(config: RunConfig, reporter: Reporter, rows: int = 64, seed: int 
     return found.passed
 
 
-def run_sample(config: RunConfig, reporter: Reporter) -> None:
-    """Write all selections."""
+def run_sample(config: RunConfig, reporter: Reporter, dry_run: bool = False) -> None:
+    """Write all selections; `dry_run`: only tell what they would leave."""
+    if dry_run:
+        _preview(config, reporter)
+        return
     with _pipeline(config, reporter) as pipeline:
         pipeline.sample()
         reporter.say(f"selections: {pipeline.workspace.at('selections')}")
+
+
+def _preview(config: RunConfig, reporter: Reporter) -> None:
+    """Make the selections in a folder that does not stay, and tell what they leave of classes and lengths."""
+    _quiet()
+    Workspace.of(config).check(config)
+    check_plans(config)
+    pipeline = Pipeline(config, engine_of(None), NullTracker(), reporter)
+    with tempfile.TemporaryDirectory(prefix="raysample-dry-run-") as folder:
+        retraining = replace(pipeline.retraining(), workspace=Workspace(folder))
+        retraining.select()
+        first = config.compare.seeds[0]
+        for (arm, fraction, seed), selection in retraining.selections.items():
+            if seed == first:
+                reporter.console.print(retention_table(f"{arm} at {fraction:.0%}", selection, retraining.table))
+    reporter.say("dry run: nothing was written")
+
+
+def explain_row(row_id: str, selection: str, reporter: Reporter) -> None:
+    """Tell what became of a row."""
+    for line in explain(Selection.load(selection), row_id).splitlines():
+        reporter.say(line)
+
+
+def apply_selection(
+    selection: str, corpus: str, output: str, source: str | None, format: Form, reporter: Reporter
+) -> None:
+    """Write the pruned corpus."""
+    described = Corpus.load(corpus)
+    made = apply(Selection.load(selection), described.at(source) if source else described, output, format)
+    reporter.say(f"pruned corpus: {made.uri} ({made.rows:,} rows in {len(made.files):,} files)")
+
+
+def retention_table(title: str, selection: Selection, table: ScoreTable) -> Table:
+    """Return what a selection leaves of the smallest classes and of each length."""
+    shown = Table(title=title, title_justify="left", box=SIMPLE)
+    for heading in ("part", "rows", "kept", "share"):
+        shown.add_column(heading, justify="left" if heading == "part" else "right", no_wrap=True)
+    parts = [(f"class {escape(name)}", rows, kept) for name, rows, kept in smallest(selection)]
+    bands = [(f"{band.least} to {band.most} tokens", band.rows, band.kept) for band in lengths(selection, table)]
+    for place, (part, rows, kept) in enumerate([*parts, *bands]):
+        if place == len(parts):
+            shown.add_section()
+        shown.add_row(part, f"{rows:,}", f"{kept:,}", f"{kept / rows:.1%}")
+    shown.caption = "the classes with the fewest rows left, and all lengths"
+    return shown
 
 
 def run_compare(config: RunConfig, reporter: Reporter) -> None:

@@ -80,13 +80,11 @@ def windows(checkpoints: int) -> dict[str, dict[str, int]]:
 
 def settings(checkpoints: int, layers: int, landmarks: Sequence[int]) -> Iterator[Setting]:
     """Yield what is measured, each in a pass of its own, on a run with that many checkpoints of so deep an encoder."""
-    yield Setting("spread 3", {"spread": 3})
     for name, window in windows(checkpoints).items():
-        if "spread" in window:
+        if window.get("spread", checkpoints) <= 3:
             yield Setting(f"{name}, bfloat16", window, LOW)
     if layers > 1:
         kept = layers // 2
-        yield Setting(f"proxy of {kept} layers, bfloat16", precision=LOW, layers=kept)
         yield Setting(f"proxy of {kept} layers, spread 3, bfloat16", {"spread": 3}, LOW, layers=kept)
     for count in landmarks:
         yield from (replace(one, name=f"{one.name}, bfloat16", precision=LOW) for one in on_landmarks(count))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -70,6 +70,31 @@ class Corpus:
             )
         codes = pc.index_in(content["label"], value_set=pa.array(self.labels, pa.string()))
         return content.set_column(SCHEMA.get_field_index("label"), "label", codes).cast(SCHEMA)
+
+    def raw(self, index: int) -> tuple[pa.ChunkedArray, pa.Table]:
+        """Return the ids of one shard's usable rows, and these rows with every column that their file has.
+
+        Raises ProvenanceError if they are no longer the same.
+        """
+        ids, shard = self.read(index)["row_id"], self.shards[index]
+        reader, part = reader_of(self.source), part_of(self.source, shard.uri)
+        fields = reader.fields(part)
+        batch = reader.range(part, fields, shard.start, shard.stop, shard.offset)
+        assert batch is not None, "read() found the rows"
+        table = pa.table([batch.columns[name] for name in fields], names=list(fields))
+        bits = self._kept[index]
+        return ids, table if bits is None else table.filter(pa.array(unpacked(bits, batch.rows)))
+
+    def class_names(self) -> dict[str, tuple[str, ...]]:
+        """Return the class names that the source's schema (that of its first file) has for columns of integers."""
+        part = part_of(self.source, self.shards[0].uri)
+        return reader_of(self.source).names(part) if self.shards else {}
+
+    def at(self, path: str) -> Corpus:
+        """Return the same corpus with its source at another place: a copy of the file or folder."""
+        old, new = self.source.path.rstrip("/"), storage.absolute(path).rstrip("/")
+        shards = tuple(replace(shard, uri=new + shard.uri[len(old) :]) for shard in self.shards)
+        return replace(self, source=self.source.model_copy(update={"path": new}), shards=shards)
 
     def table(self) -> pa.Table:
         """Return all usable rows in reading order, in memory."""

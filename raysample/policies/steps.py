@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from raysample.config import ArmConfig
 from raysample.policies.base import Anchor, Chance, Facts, FloatArray, Grouping, IntArray, Policy, Rows
@@ -145,6 +146,10 @@ class InClasses(Policy):
     def chance(self) -> Chance:
         """As the other policy's."""
         return self.inner.chance
+
+    def log_weight(self, rows: Rows, facts: Facts) -> npt.NDArray[np.float64]:
+        """As the other policy's."""
+        return self.inner.log_weight(rows, facts)
 
     def strata(self, rows: Rows, facts: Facts) -> IntArray:  # noqa: ARG002 - the policies' signature
         """Return the class of every row."""

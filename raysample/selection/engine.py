@@ -59,7 +59,7 @@ class Plan:
 
     def judge(self, rows: Rows) -> Judgement:
         """Judge some rows. Raises SelectionError for a row of a stratum that was not there when counting."""
-        return walk(self.stages, rows)
+        return walk(self.stages, rows, with_chances=True)
 
     def keep(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Tell which of some rows are kept."""

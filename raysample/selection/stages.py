@@ -124,8 +124,11 @@ class Judgement:
         return kept
 
 
-def walk(stages: Sequence[Stage], rows: Rows) -> Judgement:
-    """Lead some rows through settled stages; without any, all rows are open."""
+def walk(stages: Sequence[Stage], rows: Rows, with_chances: bool = False) -> Judgement:
+    """Lead some rows through settled stages; without any, all rows are open.
+
+    Chances are told if only the last stage draws: what it draws from is certain then.
+    """
     n, offset = len(rows), 0
     seen = Judgement(
         np.full(n, -1, np.int8),
@@ -134,7 +137,7 @@ def walk(stages: Sequence[Stage], rows: Rows) -> Judgement:
         np.zeros(n, np.float32),
         np.full(n, np.nan),
     )
-    sure = True  # what a row meets in a stage is certain as long as no stage before it drew lots
+    with_chances &= all(stage.policy.chance == "sure" for stage in stages[:-1])
     for number, stage in enumerate(stages):
         at = np.flatnonzero(seen.fate == OPEN)
         mine = rows.take(at)
@@ -142,8 +145,8 @@ def walk(stages: Sequence[Stage], rows: Rows) -> Judgement:
         taken = stage.takes(mine, places, key)
         seen.fate[at], seen.stage[at] = stage.fates(taken), number
         seen.stratum[at], seen.key[at] = places + offset, key
-        seen.chance[at] = stage.chances(mine, places, taken) if sure else np.nan
-        sure = sure and stage.policy.chance == "sure"
+        if with_chances:
+            seen.chance[at] = stage.chances(mine, places, taken)
         offset += len(stage.cut.groups)
     return seen
 

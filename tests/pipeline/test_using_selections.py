@@ -1,0 +1,161 @@
+"""`sample --dry-run`, `explain` and `apply`, from the command line, on a run of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from test_whole_run import write_config
+
+from raysample import cli, storage
+from raysample.config import SourceConfig
+from raysample.corpus import Corpus, describe
+from raysample.errors import ProvenanceError, SelectionError
+from raysample.selection import Selection, apply, explain, sample
+from raysample.table import ScoreTable
+
+ARMS = [
+    {"policy": "hard", "score": "vog", "normalise": "class"},
+    {"policy": "explore", "score": "el2n", "share": 0.4},
+    {"policy": "window", "score": "vog", "start": 0.2, "min_per_class": 8},
+]
+
+
+@pytest.fixture(scope="module")
+def sampled(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sampled")
+    source = folder / "source"
+    for number, day in enumerate(("2026-01-01", "2026-01-02")):
+        part = source / f"date={day}" / "log.parquet"
+        part.parent.mkdir(parents=True)
+        rows = pq.read_table(small_run / "train.parquet").slice(100 * number, 100)
+        pq.write_table(rows.append_column("extra", pa.array(range(len(rows)))), part)
+    corpus = {
+        "columns": {"id": "id"},
+        "train": {"path": str(source)},
+        "test": {"path": str(small_run / "test.parquet")},
+    }
+    config = str(write_config(folder, small_run, corpus=corpus, compare={"seeds": [0], "arms": ARMS}))
+    for verb in ("fine-tune", "score"):
+        assert cli.main([verb, config]) == 0
+    assert cli.main(["sample", config, "--dry-run"]) == 0
+    assert not (folder / "runs/small/selections").exists()
+    assert cli.main(["sample", config]) == 0
+    return folder
+
+
+def selections(sampled: Path) -> dict[str, Selection]:
+    found = [Selection.load(str(folder)) for folder in (sampled / "runs/small/selections").iterdir()]
+    return {selection.arm["policy"]: selection for selection in found}
+
+
+def test_a_dry_run_tells_classes_and_lengths(
+    sampled: Path, small_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = str(sampled / "config.yaml")
+    before = sorted(str(path) for path in (sampled / "runs").rglob("*"))
+    assert cli.main(["sample", config, "compare.fractions=[0.3]", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "hard(vog|class) at 30%" in told
+    assert "tokens" in told
+    assert "dry run: nothing was written" in told
+    assert sorted(str(path) for path in (sampled / "runs").rglob("*")) == before
+
+
+def test_explain_tells_why(sampled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hard = selections(sampled)["hard"]
+    frame = hard.to_pandas().sort_values("key", ascending=False)
+    first = frame.iloc[0]
+    assert cli.main(["explain", first["row_id"], hard.uri]) == 0
+    told = capsys.readouterr().out
+    assert f"row {first['row_id']!r} of class {first['class']!r} was kept by hard(vog|class), seed 0" in told
+    assert "place: 1 of the 200 rows" in told
+    assert "chance to be kept, over seeds: 1; weight in training: 1" in told
+    last = explain(hard, frame.iloc[-1]["row_id"])
+    assert "was pruned" in last
+    assert "< threshold" in last
+    assert "weight in training: 0" in last
+
+
+def test_explain_names_the_step_that_decided(sampled: Path) -> None:
+    window = selections(sampled)["window"]
+    frame = window.to_pandas()
+    dropped = frame[frame["reason"].str.contains("the hardest 0.2")]
+    assert len(dropped) == 40
+    assert "why: the hardest 0.2: key" in explain(window, dropped["row_id"].iloc[0])
+    drawn = selections(sampled)["explore"].to_pandas().query("decision == 'kept' and keep_probability < 1").iloc[0]
+    assert "chance to be kept, over seeds: 0.375" in explain(selections(sampled)["explore"], drawn["row_id"])
+
+
+def test_explain_knows_when_a_row_is_not_there(sampled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["explain", "nobody", selections(sampled)["hard"].uri]) == 2
+    assert "has no row 'nobody'" in capsys.readouterr().err
+
+
+def test_apply_keeps_partitions_and_columns(sampled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hard, out = selections(sampled)["hard"], tmp_path / "pruned"
+    assert cli.main(["apply", hard.uri, str(sampled / "runs/small/corpus/train"), str(out)]) == 0
+    assert "100 rows in 2 files" in capsys.readouterr().out
+    files = sorted(str(path.relative_to(out)) for path in out.rglob("*.parquet"))
+    assert files == ["date=2026-01-01/log.parquet", "date=2026-01-02/log.parquet"]
+    kept = pa.concat_tables([pq.ParquetFile(out / file).read() for file in files])
+    source = sampled / "source"
+    whole = pa.concat_tables([pq.ParquetFile(source / file).read() for file in files])
+    wanted = set(hard.kept_ids().to_pylist())
+    assert kept.column_names == whole.column_names
+    assert kept.to_pylist() == [row for row in whole.to_pylist() if row["id"] in wanted]
+    manifest = json.loads((out / "pruned.json").read_text())
+    assert (manifest["fingerprint"], manifest["rows"], manifest["files"]) == (hard.fingerprint, 100, files)
+
+
+def test_apply_writes_weights_and_dataset_folders(sampled: Path, tmp_path: Path) -> None:
+    explore, out = selections(sampled)["explore"], tmp_path / "pruned"
+    corpus = str(sampled / "runs/small/corpus/train")
+    assert cli.main(["apply", explore.uri, corpus, str(out), "--format", "datasets"]) == 0
+    rows = datasets.load_from_disk(str(out))
+    frame = explore.to_pandas().set_index("row_id")
+    assert len(rows) == 100
+    assert rows["raysample_weight"] == pytest.approx(frame["weight"][list(rows["id"])].tolist())
+    assert set(rows.column_names) == {"id", "text", "label", "extra", "raysample_weight"}
+
+
+def test_apply_takes_a_copy_and_refuses_other_rows(sampled: Path, tmp_path: Path) -> None:
+    hard, corpus = selections(sampled)["hard"], Corpus.load(str(sampled / "runs/small/corpus/train"))
+    copy = tmp_path / "copy"
+    shutil.copytree(sampled / "source", copy)
+    made = apply(hard, corpus.at(str(copy)), str(tmp_path / "one"))
+    assert made.rows == 100
+    again = describe(SourceConfig(path=str(copy), columns=corpus.source.columns), str(tmp_path / "described"))
+    assert apply(hard, again, str(tmp_path / "two")).rows == 100
+    file = copy / "date=2026-01-02/log.parquet"
+    rows = pq.ParquetFile(file).read()
+    pq.write_table(rows.set_column(1, "text", pa.array(["changed"] * len(rows))), file)
+    with pytest.raises(ProvenanceError, match="changed since"):
+        apply(hard, corpus.at(str(copy)), str(tmp_path / "three"))
+    assert not storage.exists(str(tmp_path / "three/pruned.json"))
+    with pytest.raises(SelectionError, match="something at"):
+        apply(hard, corpus, str(tmp_path / "one"))
+
+
+def test_apply_refuses_another_corpus(sampled: Path, small_run: Path, tmp_path: Path) -> None:
+    other = describe(SourceConfig(path=str(small_run / "test.parquet")), str(tmp_path / "other"))
+    with pytest.raises(ProvenanceError, match="another corpus"):
+        apply(selections(sampled)["hard"], other, str(tmp_path / "out"))
+
+
+def test_the_verb_takes_options_and_limits(sampled: Path, tmp_path: Path) -> None:
+    import raysample
+
+    table = ScoreTable.load(str(sampled / "runs/small/scores"))
+    made = raysample.sample(table, "softmax", "vog", fraction=0.25, temperature=0.5, min_per_class=9, seed=3)
+    assert made.name == "softmax(vog, temperature=0.5, min_per_class=9)"
+    assert min(made.kept_class_counts) >= 9
+    assert (
+        sample(table, raysample.config.ArmConfig(**made.arm), str(tmp_path / "o"), fraction=0.25, seed=3).digest
+        == made.digest
+    )
