@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,8 +76,17 @@ class ScoreTable:
         data["parts"], data["labels"] = tuple(data["parts"]), tuple(data["labels"])
         return ScoreTable(uri=uri, **data)
 
-    def read(self, columns: tuple[str, ...] | None = None) -> Iterator[pa.Table]:
-        """Yield the parts in corpus order; raises ScoreError, listing what is there, for a missing score column."""
+    def read(
+        self,
+        columns: tuple[str, ...] | None = None,
+        base: tuple[str, ...] = BASE_COLUMNS,
+        parts: Sequence[str] | None = None,
+    ) -> Iterator[pa.Table]:
+        """Yield the parts in corpus order; raises ScoreError, listing what is there, for a missing score column.
+
+        Args:
+            columns: score columns; all if None. base: which of the other columns. parts: some parts alone.
+        """
         wanted = self.columns if columns is None else columns
         missing = [name for name in wanted if name not in self.scores]
         if missing:
@@ -85,9 +94,10 @@ class ScoreTable:
                 f"the score table {self.uri!r} has no column {missing[0]!r}; it has {', '.join(self.columns)}",
                 f"add {missing[0]!r} to score.scores and score again, or choose one of those",
             )
-        expected = schema(tuple(wanted))
-        for part in self.parts:
-            table = storage.read_parquet(storage.join(self.uri, part), [*BASE_COLUMNS, *wanted])
+        whole = schema(tuple(wanted))
+        expected = pa.schema([whole.field(name) for name in (*base, *wanted)])
+        for part in self.parts if parts is None else parts:
+            table = storage.read_parquet(storage.join(self.uri, part), [*base, *wanted])
             yield table.select(expected.names).cast(expected)
 
     def to_arrow(self) -> pa.Table:

@@ -8,7 +8,7 @@ itself; only groups whose k-th key is shared by more rows than there is room for
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -210,9 +210,14 @@ def _fixed(cut: Cut, place: Ints, digit: Ints, inside: Ints, need: Ints) -> Cut:
     return replace(cut, key=key, tie=tie, inside=all_inside, need=all_need, unsettled=unsettled, rounds=cut.rounds + 1)
 
 
-def kept(cut: Cut, group: Ints, key: Keys, tie: Words) -> npt.NDArray[np.bool_]:
-    """Tell which rows [n] stand at or above their group's threshold."""
-    place = _locate(cut, group)
+def kept(cut: Cut, place: Ints, key: Keys, ties: Callable[[Ints], Words]) -> npt.NDArray[np.bool_]:
+    """Tell which rows [n] stand at or above the threshold of the group at `place` in the cut.
+
+    `ties` returns the tie words of some rows, by their positions; it is asked for those alone that need them.
+    """
     edge = cut.key[place]
-    above: npt.NDArray[np.bool_] = (key > edge) | ((key == edge) & (tie >= cut.tie[place]))
+    above: npt.NDArray[np.bool_] = key > edge
+    level = np.flatnonzero(key == edge)
+    tie = cut.tie[place[level]]
+    above[level] = ties(level) >= tie if tie.any() else True
     return above

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from functools import cached_property, partial
+from typing import Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from raysample.numerics.ranks import Ranks
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 WordArray = npt.NDArray[np.uint64]
+Ids: TypeAlias = pa.Array | npt.NDArray[np.object_]
 Higher = Literal["harder", "easier"]
 Grouping = Literal["none", "class", "corpus"]
 Chance = Literal["sure", "lot", "weight"]
@@ -39,38 +41,51 @@ class Rows:
     """Some rows of a data set, as a policy sees them.
 
     Attributes:
-        row_id: [n] strings, a pyarrow array or a numpy object array.
-        identity: [n] uint64, the hash of the row id.
+        ids: [n] strings, a pyarrow array or a numpy object array; or what reads them when they are first asked for.
         label: [n] int32, the class.
         scores: float32 [n] by column name.
+        hashed: [n] uint64, the hashes of the row ids, where they are known already.
     """
 
-    row_id: pa.Array | npt.NDArray[np.object_]
-    identity: WordArray
+    ids: Ids | Callable[[], Ids]
     label: npt.NDArray[np.int32]
     scores: Mapping[str, FloatArray] = field(default_factory=dict)
+    hashed: WordArray | None = None
 
     def __len__(self) -> int:
-        return len(self.identity)
+        return len(self.label)
+
+    @cached_property
+    def row_id(self) -> Ids:
+        """The row ids, [n] strings."""
+        return self.ids() if callable(self.ids) else self.ids
+
+    @cached_property
+    def identity(self) -> WordArray:
+        """[n] uint64, the hash of the row id. Made when it is first asked for: a clear ranking never does."""
+        return identity(self.row_id) if self.hashed is None else self.hashed
 
     def take(self, places: IntArray) -> Rows:
         """Return some of the rows."""
         if len(places) == len(self):
             return self
-        ids = self.row_id.take(pa.array(places)) if isinstance(self.row_id, pa.Array) else self.row_id[places]
         scores = {name: values[places] for name, values in self.scores.items()}
-        return Rows(ids, self.identity[places], self.label[places], scores)
+        known = self.__dict__.get("identity", self.hashed)  # if it was made already, it need not be made again
+        return Rows(partial(self._ids, places), self.label[places], scores, None if known is None else known[places])
+
+    def _ids(self, places: IntArray) -> Ids:
+        return self.row_id.take(pa.array(places)) if isinstance(self.row_id, pa.Array) else self.row_id[places]
 
     @staticmethod
     def of(
-        row_id: pa.Array | npt.NDArray[np.object_] | Sequence[str],
+        row_id: Ids | Sequence[str],
         label: npt.ArrayLike,
         scores: Mapping[str, npt.ArrayLike] | None = None,
     ) -> Rows:
         """Build rows from ids, labels and score columns of equal length."""
         ids = row_id if isinstance(row_id, pa.Array) else np.asarray(row_id, dtype=object)
         columns = {name: np.asarray(values, dtype=np.float32) for name, values in (scores or {}).items()}
-        return Rows(ids, identity(ids), np.asarray(label, dtype=np.int32), columns)
+        return Rows(ids, np.asarray(label, dtype=np.int32), columns)
 
     @staticmethod
     def from_arrow(table: pa.Table, columns: Sequence[str] = ()) -> Rows:
@@ -130,8 +145,13 @@ class Policy(ABC):
 
     @property
     def moments_over(self) -> Grouping:
-        """The groups whose mean, standard deviation and extremes the key needs, of every column."""
+        """The groups whose mean and standard deviation the key needs, of every column."""
         return "none"
+
+    @property
+    def extremes(self) -> bool:
+        """Whether the key or the strata need the smallest and the largest value in each of these groups, too."""
+        return False
 
     @property
     def ranked(self) -> tuple[str, ...]:

@@ -41,6 +41,11 @@ class Bins(Policy):
         return "corpus"
 
     @property
+    def extremes(self) -> bool:
+        """Yes: the ends of the intervals."""
+        return True
+
+    @property
     def chance(self) -> Chance:
         """By lot."""
         return "lot"

@@ -35,6 +35,11 @@ class Linear(Weighted):
         """The classes where asked; else the corpus, for its extremes."""
         return "class" if self.normalise == "class" else "corpus"
 
+    @property
+    def extremes(self) -> bool:
+        """Yes: the ends of the affine map."""
+        return True
+
     def log_weight(self, rows: Rows, facts: Facts) -> Doubles:
         """Return ln of the weight."""
         low, high = self.bounds(facts)

@@ -133,6 +133,11 @@ class InClasses(Policy):
         return self.inner.moments_over
 
     @property
+    def extremes(self) -> bool:
+        """As the other policy's."""
+        return self.inner.extremes
+
+    @property
     def ranked(self) -> tuple[str, ...]:
         """As the other policy's."""
         return self.inner.ranked

@@ -171,8 +171,10 @@ def histogram(
     fate = walk(stages, rows).fate if stages else np.full(len(rows), OPEN, np.int8)
     standing = rows.take(np.flatnonzero(fate == KEPT)) if stages else rows.take(np.zeros(0, np.int64))
     rows = rows.take(np.flatnonzero(fate == OPEN))
-    stratum, tie = policy.strata(rows, known), lottery(rows, known)
-    key = radix.ordered(keys(rows, policy, known))
+    stratum, key = policy.strata(rows, known), radix.ordered(keys(rows, policy, known))
+    # Hashing ids is most of the work, and only rows that share the threshold's key need their lots.
+    lots = cut is not None and cut.rounds >= radix.KEY_ROUNDS
+    tie = lottery(rows, known) if lots else np.broadcast_to(np.uint64(0), len(rows))
     if cut is not None:
         return radix.tally(*radix.candidates(cut, stratum, key, tie)), radix.merge(())
     beside = policy.strata(standing, known)

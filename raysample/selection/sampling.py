@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -96,13 +97,26 @@ def counting_parts(table: ScoreTable, columns: tuple[str, ...]) -> Parts:
 
 def _blocks(table: ScoreTable, columns: tuple[str, ...]) -> Iterator[Rows]:
     pending: list[pa.Table] = []
-    for part in table.read(columns):
-        pending.append(part)
+    names: list[str] = []
+    for name, part in zip(table.parts, table.read(columns, ("label",)), strict=True):
+        pending, names = [*pending, part], [*names, name]
         if sum(t.num_rows for t in pending) >= BLOCK_ROWS:
-            yield Rows.from_arrow(pa.concat_tables(pending), columns)
-            pending = []
+            yield _block(table, names, pending)
+            pending, names = [], []
     if pending:
-        yield Rows.from_arrow(pa.concat_tables(pending), columns)
+        yield _block(table, names, pending)
+
+
+def _block(table: ScoreTable, names: Sequence[str], parts: Sequence[pa.Table]) -> Rows:
+    """Return some parts as one block, whose ids are read when they are first asked for: most passes never do."""
+    whole = pa.concat_tables(parts)
+    scores = {name: whole[name].to_numpy() for name in whole.column_names if name != "label"}
+    return Rows(partial(_ids, table, tuple(names)), whole["label"].to_numpy(), scores)
+
+
+def _ids(table: ScoreTable, names: Sequence[str]) -> pa.Array:
+    found = [part["row_id"].combine_chunks() for part in table.read((), ("row_id",), names)]
+    return pa.concat_arrays([pa.array([], pa.string()), *found])
 
 
 def check_whole(plan: Plan, table: ScoreTable) -> None:

@@ -55,9 +55,8 @@ class Stage:
         return np.searchsorted(self.cut.groups, stratum)
 
     def takes(self, rows: Rows, places: IntArray, key: FloatArray) -> Bools:
-        """Tell which rows stand at or above their stratum's threshold."""
-        groups = self.cut.groups[places]
-        return radix.kept(self.cut, groups, radix.ordered(key), lottery(rows, self.facts))
+        """Tell which rows stand at or above their stratum's threshold; those that share its key draw lots."""
+        return radix.kept(self.cut, places, radix.ordered(key), lambda at: lottery(rows.take(at), self.facts))
 
     def fates(self, taken: Bools) -> npt.NDArray[np.int8]:
         """Return what becomes of rows that the step takes, or does not."""

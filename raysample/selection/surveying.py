@@ -109,7 +109,8 @@ def gather(rows: Rows, policy: Policy) -> Gathered:
         group = rows.label if policy.moments_over == "class" else np.zeros(len(rows), np.int32)
         groups = int(group.max()) + 1 if len(rows) else 0
         sums = {name: exact_sums(rows.scores[name], group, groups) for name in policy.columns}
-        extremes = {name: _extremes(rows.scores[name], group, groups) for name in policy.columns}
+        if policy.extremes:
+            extremes = {name: _extremes(rows.scores[name], group, groups) for name in policy.columns}
     return Gathered(
         sums,
         extremes,

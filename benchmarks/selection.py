@@ -1,0 +1,229 @@
+"""How fast an exact selection is, how much memory it takes, and how both grow with the rows.
+
+Rows are made up: a class (sizes fall as 1/rank) and a float32 score each, in files of 2^22 rows. `hard` with z-scores
+within classes takes half of them: one pass for exact moments, two for the threshold, one that decides every row. Each
+measurement runs in a process of its own, so that its peak memory is its own. Beside it, on the same files, whatever is
+installed of DuckDB and Polars finds the median z-score, and numpy partitions the whole column in memory; the median is
+one number without ties broken, budgets or reasons, so they do less.
+
+Prints a table and, as the last line, JSON.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from measuring.outcome import finish, installed, machine, parser, target
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from raysample.config import ArmConfig
+from raysample.policies import Rows, create
+from raysample.selection import select
+
+BLOCK = 1 << 22
+Figures = dict[str, Any]
+Method = Callable[[Path, int], Figures]
+
+
+def write(folder: Path, rows: int, classes: int) -> None:
+    """Write the rows as Parquet, one row group per 2^18 rows; the same for the same sizes."""
+    weight = 1 / np.arange(1, classes + 1)
+    for number, start in enumerate(range(0, rows, BLOCK)):
+        rng, n = np.random.default_rng([classes, number]), min(BLOCK, rows - start)
+        label = rng.choice(classes, n, p=weight / weight.sum()).astype(np.int32)
+        score = rng.lognormal(label % 7, 1).astype(np.float32)
+        names = pa.array(np.arange(start, start + n)).cast(pa.string())
+        table = pa.table({"id": names, "label": label, "score": score})
+        pq.write_table(table, folder / f"part-{number:05d}.parquet", row_group_size=1 << 18)
+
+
+def blocks(folder: Path) -> Iterator[Rows]:
+    """Yield the rows in blocks; their ids are read when they are asked for, as those of a score table are."""
+    for file in sorted(folder.glob("*.parquet")):
+        with pq.ParquetFile(file) as stream:
+            for group in range(stream.num_row_groups):
+                table = stream.read_row_group(group, ["label", "score"], use_threads=False)
+                scores = {"score": table["score"].to_numpy()}
+                yield Rows(partial(ids, file, group), table["label"].to_numpy(), scores)
+
+
+def ids(file: Path, group: int) -> pa.Array:
+    """Return the ids of one block."""
+    return pq.ParquetFile(file).read_row_group(group, ["id"]).column(0).combine_chunks()
+
+
+def ours(folder: Path, rows: int) -> Figures:
+    """Select, then decide every row."""
+    arm = ArmConfig(policy="hard", score="score", normalise="class")
+    began = time.perf_counter()
+    plan = select(lambda: blocks(folder), create(arm, {"score": "harder"}), 0.5)
+    found = time.perf_counter()
+    kept = sum(int(plan.keep(block).sum()) for block in blocks(folder))
+    if kept != round(rows / 2):
+        raise AssertionError(f"{kept:,} of {rows:,} rows kept")
+    return {"seconds": found - began, "deciding": time.perf_counter() - found}
+
+
+def with_numpy(folder: Path, rows: int) -> Figures:
+    """Hold both columns in memory, normalise, partition."""
+    began = time.perf_counter()
+    table = pq.read_table(folder, columns=["label", "score"], use_threads=False)
+    label, score = table["label"].to_numpy(), table["score"].to_numpy().astype(np.float64)
+    count = np.bincount(label)
+    mean = np.bincount(label, score) / np.maximum(count, 1)
+    std = np.sqrt(np.maximum(np.bincount(label, score * score) / np.maximum(count, 1) - mean * mean, 1e-300))
+    z = (score - mean[label]) / std[label]
+    np.partition(z, rows // 2)
+    return {"seconds": time.perf_counter() - began}
+
+
+def with_duckdb(folder: Path, rows: int) -> Figures:
+    """Ask for the exact median of the z-scores, with two threads."""
+    import duckdb
+
+    del rows
+    query = f"""
+        WITH m AS (SELECT label, avg(score) AS mean, stddev_pop(score) AS std FROM '{folder}/*.parquet' GROUP BY label)
+        SELECT quantile_disc((score - mean) / std, 0.5) FROM '{folder}/*.parquet' JOIN m USING (label)
+    """
+    began = time.perf_counter()
+    duckdb.sql("SET threads = 2")
+    duckdb.sql(query).fetchall()
+    return {"seconds": time.perf_counter() - began}
+
+
+def with_polars(folder: Path, rows: int) -> Figures:
+    """Ask for the exact median of the z-scores, streaming."""
+    import polars
+
+    del rows
+    scanned = polars.scan_parquet(f"{folder}/*.parquet")
+    score = polars.col("score").cast(polars.Float64)
+    z = (score - score.mean().over("label")) / score.std(ddof=0).over("label")
+    began = time.perf_counter()
+    scanned.select(z.quantile(0.5, "lower")).collect(engine="streaming")
+    return {"seconds": time.perf_counter() - began}
+
+
+METHODS: dict[str, Method] = {"raysample": ours, "numpy, all in memory": with_numpy}
+PEERS: dict[str, tuple[str, Method]] = {"DuckDB": ("duckdb", with_duckdb), "Polars": ("polars", with_polars)}
+
+
+def apart(method: Method, folder: Path, rows: int, limit: float) -> Figures:
+    """Run a method in a process of its own; return its figures, peak memory, or why there are none."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(method, folder, rows, sender))
+    process.start()
+    sender.close()
+    try:
+        figures: Figures = receiver.recv() if receiver.poll(limit) else {"failed": f"not through in {limit:g} s"}
+    except EOFError:
+        figures = {"failed": "its process died (out of memory?)"}
+    process.kill()
+    process.join()
+    return figures
+
+
+def _child(method: Method, folder: Path, rows: int, sender: Any) -> None:
+    before = peak_mib()
+    figures = method(folder, rows)
+    sender.send(
+        {**figures, "peak_mib": peak_mib(), "imports_mib": before, "rows_per_second": rows / figures["seconds"]}
+    )
+
+
+def peak_mib() -> float:
+    """Return this process's peak memory; Linux counts its parent's in `getrusage`, so it is read elsewhere there."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def measured(given: Namespace) -> dict[str, Figures]:
+    """Return every method's figures at every size, classes by classes."""
+    methods = {**METHODS, **{name: method for name, (module, method) in PEERS.items() if installed(module)}}
+    found: dict[str, Figures] = {}
+    for classes in given.classes:
+        for rows in given.rows:
+            with tempfile.TemporaryDirectory(prefix="raysample-selection-", dir=given.folder) as folder:
+                write(Path(folder), rows, classes)
+                key = f"{rows:,} rows, {classes:,} classes"
+                found[key] = {name: apart(method, Path(folder), rows, given.limit) for name, method in methods.items()}
+                print(f"  {key}: done", flush=True)
+    return found
+
+
+def show(found: dict[str, Figures], console: Console) -> None:
+    """Print one line per size and method."""
+    table = Table(box=SIMPLE)
+    for heading in ("rows and classes", "method", "seconds", "million rows/s", "peak MiB", "deciding, s"):
+        table.add_column(heading, justify="left" if heading in ("rows and classes", "method") else "right")
+    for key, methods in found.items():
+        for name, told in methods.items():
+            if "failed" in told:
+                table.add_row(key, name, told["failed"])
+                continue
+            speed, deciding = told["rows_per_second"] / 1e6, told.get("deciding")
+            last = "" if deciding is None else f"{deciding:.1f}"
+            table.add_row(key, name, f"{told['seconds']:.1f}", f"{speed:.2f}", f"{told['peak_mib']:,.0f}", last)
+    console.print(table)
+
+
+def targets(found: dict[str, Figures], given: Namespace) -> Figures:
+    """Return the claims: speed and memory at the largest size, and how time grows to it from the smallest."""
+    claims: Figures = {}
+    most, least = max(given.rows), min(given.rows)
+    for classes in given.classes:
+        own = found[f"{most:,} rows, {classes:,} classes"]["raysample"]
+        name = f"{most:,} rows, {classes:,} classes"
+        claims[f"{name}: million rows/s through all counting passes"] = target(own["rows_per_second"] / 1e6, ">=", 5)
+        claims[f"{name}: peak GB"] = target(own["peak_mib"] / 953.7, "<=", 1.5)
+        if most > least:
+            small = found[f"{least:,} rows, {classes:,} classes"]["raysample"]
+            growth = own["seconds"] / small["seconds"] / (most / least)
+            claims[f"{name}: seconds per row against {least:,} rows"] = target(growth, "<=", 1.2)
+    return claims
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write rows, select, compare, print."""
+    given, console = arguments(argv), Console(width=120, highlight=False)
+    found = measured(given)
+    show(found, console)
+    told = {"benchmark": "selection", "targets": targets(found, given), "found": found}
+    finish({**told, **machine("duckdb", "polars", "pyarrow")}, given.json)
+    return 0
+
+
+def arguments(argv: Sequence[str] | None) -> Namespace:
+    """Read the command line."""
+    made = parser("How fast an exact selection is, and how much memory it takes.")
+    made.add_argument(
+        "--rows", type=int, nargs="+", metavar="N", help="10^6, 10^7 and 10^8; with --quick 10^5 and 10^6"
+    )
+    made.add_argument("--classes", type=int, nargs="+", default=[20, 1000], metavar="C", help="20 and 1000")
+    made.add_argument("--folder", type=Path, metavar="PATH", help="where the rows are written: 1.5 GB for 10^8")
+    made.add_argument("--limit", type=float, default=600, metavar="S", help="seconds for each: %(default)s")
+    given = made.parse_args(argv)
+    given.rows = given.rows or ([100_000, 1_000_000] if given.quick else [1_000_000, 10_000_000, 100_000_000])
+    return given
+
+
+if __name__ == "__main__":
+    sys.exit(main())
