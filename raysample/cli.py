@@ -28,6 +28,7 @@ CONFIGURED: dict[str, tuple[Callable[..., bool | None], str]] = {
         "choose rows by every arm and show what that does to classes: ScoreTable -> Selection",
     ),
     "compare": (commands.run_compare, "retrain every arm, test, and compare with random: Selection -> verdict"),
+    "recommend": (commands.run_recommend, "recommend the smallest share to keep, from a comparison at three or more"),
     "report": (commands.run_report, "write the HTML report of a finished comparison again"),
 }
 """Verb -> its function of (config, reporter, options), which returns False for a bad result, and what it does."""
@@ -49,6 +50,14 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "--seed": {"type": int, "default": 0, "metavar": "N", "help": "seed of the sample (default 0)"},
     },
     "sample": {"--dry-run": {"action": "store_true", "help": "tell what would be left, and write nothing"}},
+    "recommend": {
+        "--tolerance": {
+            "type": float,
+            "default": 0.01,
+            "metavar": "LOSS",
+            "help": "acceptable loss of accuracy (default 0.01: one point of a hundred)",
+        }
+    },
     "explain": {
         "row_id": {"metavar": "ROW_ID", "help": "the row's id"},
         "selection": {"metavar": "SELECTION", "help": "a selection's folder, below RUN/selections"},

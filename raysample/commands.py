@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from raysample.config import RunConfig
 from raysample.corpus import Corpus
 from raysample.errors import ConfigError
 from raysample.experiment import FULL, ArmSummary, Comparison, Gap
+from raysample.keep_curve import Recommendation, recommend
 from raysample.pipeline import Pipeline, Workspace
 from raysample.pipeline.checks import check_plans
 from raysample.pipeline.scoring import job_of
@@ -150,6 +152,36 @@ def run_report(config: RunConfig, reporter: Reporter) -> None:
     pipeline = Pipeline(config, engine_of(None), NullTracker(), reporter)
     _write_report(pipeline, comparison)
     reporter.say(f"report: {space.report}")
+
+
+def run_recommend(config: RunConfig, reporter: Reporter, tolerance: float = 0.01) -> None:
+    """Recommend how much each arm may drop, from the finished comparison."""
+    comparison = Comparison.of(storage.read_json(Workspace.of(config).comparison))
+    found = recommend(comparison.runs, tolerance)
+    reporter.console.print(recommendation_table(found, tolerance, sum(comparison.class_counts)))
+
+
+def recommendation_table(found: Sequence[Recommendation], tolerance: float, rows: int) -> Table:
+    """Return the smallest share of each arm."""
+    shown = Table(
+        title=f"smallest share that costs at most {tolerance:.1%} of accuracy", title_justify="left", box=SIMPLE
+    )
+    shown.add_column("arm", no_wrap=True)
+    for heading in ("keep", "rows", "90 % of resamples", "expected loss", "plateau"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for one in sorted(found, key=lambda one: one.fraction):
+        sure = "one seed" if math.isnan(one.low) else f"{one.low:.0%} to {one.high:.0%}"
+        told = (
+            f"{one.fraction:.0%}",
+            f"{round(one.fraction * rows):,}",
+            sure,
+            f"{one.loss:.2%}",
+            f"{one.curve.plateau:.1%}",
+        )
+        shown.add_row(escape(one.arm), *told)
+    measured = ", ".join(f"{share:.0%}" for share, _ in found[0].measured)
+    shown.caption = f"accuracy = a - b exp(-c share), fitted to {measured}; nothing below the smallest is recommended"
+    return shown
 
 
 @contextmanager

@@ -1,0 +1,35 @@
+"""`raysample recommend` on a comparison's figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from test_whole_run import write_config
+
+from raysample import cli
+from raysample.experiment import FULL, Comparison, RunResult, summarise
+
+
+def test_the_command_reads_a_comparison(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(arm: str, fraction: float, seed: int) -> RunResult:
+        accuracy = 0.9 - 0.5 * math.exp(-5 * fraction) + 0.001 * seed
+        metrics = {"accuracy": accuracy, "macro_f1": accuracy, "worst_class_recall": 0.0}
+        return RunResult(arm, fraction, seed, round(200 * fraction), 9, metrics, (accuracy,))
+
+    cells = [(FULL, 1.0), *(("hard(vog|class)", fraction) for fraction in (0.2, 0.4, 0.6, 0.8))]
+    runs = tuple(run(arm, fraction, seed) for arm, fraction in cells for seed in (0, 1))
+    comparison = Comparison(("a",), (200,), {}, runs, summarise(runs, 0.95), 0.95, "equal_epochs")
+    config = write_config(tmp_path, small_run)
+    folder = tmp_path / "runs/small"
+    folder.mkdir(parents=True)
+    (folder / "comparison.json").write_text(json.dumps(comparison.plain()))
+    assert cli.main(["recommend", str(config), "--tolerance", "0.02"]) == 0
+    told = capsys.readouterr().out
+    row = next(line for line in told.splitlines() if "hard(vog|class)" in line)
+    assert row.split()[1] == "61%"  # 0.5 exp(-5 f) - 0.5 exp(-5) = 0.02 at f = 0.613
+    assert "at most 2.0% of accuracy" in told
+    assert cli.main(["recommend", str(config), "--tolerance", "2"]) == 2
+    assert "give a loss of accuracy in (0, 1)" in capsys.readouterr().err
