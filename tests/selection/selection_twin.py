@@ -8,6 +8,7 @@ from every_policy import HIGHER_IS, Columns
 from every_policy import rows as rows_of
 from scipy.stats import beta as beta_law
 from scipy.stats import rankdata
+from selection_oracle import z_scores
 
 from raysample.config import ArmConfig
 from raysample.policies import Facts, lottery
@@ -28,14 +29,10 @@ class Twin:
         """Return a score with its hard end high, perhaps as z-scores over the rows of `rest`."""
         values = self.columns[score].astype(np.float64)
         rest = np.ones(self.n, bool) if rest is None else rest
-        groups = {"class": self.label, "corpus": np.zeros(self.n), "none": None}[normalise]
+        groups = {"class": self.label, "corpus": np.zeros(self.n, int), "none": None}[normalise]
         if groups is not None:
             z = np.zeros(self.n)
-            for group in np.unique(groups):
-                mine = groups == group
-                known = values[mine & rest]
-                if len(known) and known.std() > 0:
-                    z[mine] = (values[mine] - known.mean()) / known.std()
+            z[rest] = z_scores(values[rest].tolist(), groups[rest].tolist())
             values = z
         return (values if HIGHER_IS[score] == "harder" else -values).astype(np.float32)
 
@@ -120,7 +117,8 @@ class Twin:
         if arm.policy == "linear":
             epsilon = arm.options.get("epsilon", 0.01)
             low, high = key[rest].min(), key[rest].max()
-            return np.log(epsilon + (1 - epsilon) * (key - low) / (high - low)) + self.gumbel
+            share = np.clip((key - low) / (high - low), 0, 1) if high > low else np.ones(self.n)
+            return np.log(epsilon + (1 - epsilon) * share) + self.gumbel
         return key
 
     def _blend(self, arm: ArmConfig, rest: Array) -> Array:
@@ -128,9 +126,9 @@ class Twin:
         weights = given if isinstance(given, dict) else dict.fromkeys(given, 1)
         total, votes = np.zeros(self.n), np.zeros(self.n)
         for name, weight in weights.items():
-            values = self.hard(name) * (-1 if arm.options.get("keeps") == "easier" else 1)
-            rank = (rankdata(values[rest]) - 0.5) / rest.sum()
-            total[rest] += weight * rank / sum(weights.values())
+            rank = (rankdata(self.columns[name][rest]) - 0.5) / rest.sum()
+            rank = rank if HIGHER_IS[name] == arm.options.get("keeps", "harder") else 1 - rank
+            total[rest] += rank * (weight / sum(weights.values()))
             votes[rest] += weight * (rank > 1 - arm.options.get("top", 0.2))
         return votes + total if arm.policy == "consensus" else total
 
@@ -147,7 +145,8 @@ class Twin:
         values = self.columns[str(arm.score)].astype(np.float64)
         low, high = values[rest].min(), values[rest].max()
         number = arm.options.get("bins", 50)
-        bins = np.minimum(((values - low) / (high - low) * number).astype(int), number - 1)
+        width = high - low if high > low else 1.0
+        bins = np.clip((values - low) / width * number, 0, number - 1).astype(int)
         groups = np.unique(bins[among])
         sizes = [int((among & (bins == g)).sum()) for g in groups]
         got = _handed_out(ArmConfig(policy="hard", quota="balanced"), sizes, count)
