@@ -69,7 +69,8 @@ def run_verify(config: RunConfig, reporter: Reporter, rows: int = 64, seed: int 
     pipeline = Pipeline(config, engine_of(None), NullTracker(), reporter)
     table = pipeline.table()
     parts, train = table.parts[0].rpartition("/")[0], Corpus.load(pipeline.workspace.train)
-    job = job_of(pipeline.traces(), train, config.score, config.model, table.uri, parts)
+    scored = pipeline.score_config(train)
+    job = job_of(pipeline.traces(), train, scored, config.model, table.uri, parts)
     found = verify_table(table, job, rows=rows, seed=seed, reporter=reporter)
     reporter.console.print(verification_table(found))
     for column in found.left_out:

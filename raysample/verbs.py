@@ -25,6 +25,7 @@ from raysample.checkpoints import Checkpoint, CheckpointSet
 from raysample.config import (
     ArmConfig,
     Columns,
+    EconomyConfig,
     EngineConfig,
     FineTuneConfig,
     LandmarksConfig,
@@ -119,11 +120,12 @@ def score(
     output: str | None = None,
     *,
     max_length: int | None = None,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Literal["float32", "bfloat16"] | None = None,
     batch_tokens: int = 4_096,
     source: Literal["checkpoints", "capture"] = "checkpoints",
     targets: Mapping[str, SourceConfig | str] | None = None,
     landmarks: LandmarksConfig | Mapping[str, Any] | None = None,
+    economy: EconomyConfig | Mapping[str, Any] | None = None,
     engine: EngineConfig | None = None,
     reporter: Reporter | None = None,
 ) -> ScoreTable:
@@ -136,7 +138,7 @@ def score(
         scores: names, or mappings with `name` and options.
         output: folder of the ScoreTable; a new temporary one by default.
         max_length: tokens a row is cut to; by default as in fine-tuning, or 64 for foreign folders.
-        precision, batch_tokens, source, landmarks: see ScoreConfig.
+        precision, batch_tokens, source, landmarks, economy: see ScoreConfig.
         targets: name -> a source or a path, for the scores that point to a target corpus.
         engine: where to run; this process by default.
         reporter: who is told of the progress; nobody by default.
@@ -146,11 +148,12 @@ def score(
     rows = _corpus(corpus, traces[0].labels)
     values: dict[str, Any] = {
         "scores": list(scores),
-        "precision": precision,
+        **({} if precision is None else {"precision": precision}),
         "batch_tokens": batch_tokens,
         "source": source,
         "targets": {name: _source(given, rows) for name, given in (targets or {}).items()},
         "landmarks": landmarks,
+        "economy": economy,
     }
     made_with = ModelConfig.model_validate(traces[0].config.get("model", {}))
     model = made_with.model_copy(update={"max_length": max_length or made_with.max_length})

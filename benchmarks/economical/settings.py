@@ -31,6 +31,7 @@ class Setting:
         layers: of the proxy encoder that scores; None for the encoder itself.
         landmarks: how many rows are scored exactly (at `window`); None for all.
         beside: a cheaper score that all rows get, and its checkpoints; the landmarks' regression may use it.
+        preset: whether `economy` chooses the checkpoints.
         also: windows by name whose scores are taken from the same pass, in columns `vog_NAME` and so on.
     """
 
@@ -40,10 +41,13 @@ class Setting:
     layers: int | None = None
     landmarks: int | None = None
     beside: tuple[str, Window] | None = None
+    preset: bool = False
     also: Mapping[str, Window] = field(default_factory=dict)
 
     def scores(self) -> list[str | dict[str, Any]]:
         """Return what is asked of raysample: the scores at the window, and the cheap one beside them."""
+        if self.preset:
+            return ["vog", {"name": "el2n", "checkpoints": "last"}]  # only what looks at all checkpoints is left to it
         asked: list[str | dict[str, Any]] = [{"name": name, "checkpoints": self.window} for name in SCORES]
         if self.beside is not None:
             name, window = self.beside
@@ -83,6 +87,7 @@ def settings(checkpoints: int, layers: int, landmarks: Sequence[int]) -> Iterato
     for name, window in windows(checkpoints).items():
         if window.get("spread", checkpoints) <= 3:
             yield Setting(f"{name}, bfloat16", window, LOW)
+    yield Setting("the preset", precision=LOW, preset=True)
     if layers > 1:
         kept = layers // 2
         yield Setting(f"proxy of {kept} layers, spread 3, bfloat16", {"spread": 3}, LOW, layers=kept)
@@ -108,6 +113,12 @@ def scored(setting: Setting, trace: CheckpointSet, corpus: Corpus, folder: Path)
     """Score a corpus anew; return the table and the seconds: models loaded, landmarks fitted, rows written."""
     began = now()
     table = raysample.score(
-        trace, corpus, setting.scores(), str(folder), precision=setting.precision, landmarks=setting.sample()
+        trace,
+        corpus,
+        setting.scores(),
+        str(folder),
+        precision=setting.precision,
+        landmarks=setting.sample(),
+        economy={} if setting.preset else None,
     )
     return table, now() - began

@@ -148,6 +148,17 @@ class LandmarksConfig(Section):
     seed: int = 0
 
 
+class EconomyConfig(Section):
+    """The preset `economy`: bfloat16, and the fewest checkpoints of each score that keep its ranking.
+
+    They are chosen on `rows` rows, such that the rank correlation with all checkpoints is `least` there. Scores whose
+    checkpoints are given, and a precision that is given, stay as they are.
+    """
+
+    rows: Annotated[int, Field(ge=50)] = 400
+    least: Annotated[float, Field(gt=0, le=1)] = 0.95
+
+
 class ScoreConfig(Section):
     """Which scores, in what precision, how the work is cut. A score is a name, or a mapping with `name` and options.
 
@@ -162,6 +173,7 @@ class ScoreConfig(Section):
     runs: Annotated[int, Field(ge=1, le=100)] = 1
     targets: dict[str, SourceConfig] = Field(default_factory=dict)
     landmarks: LandmarksConfig | None = None
+    economy: EconomyConfig | None = None
     workers: Annotated[int, Field(ge=1)] | None = None
 
 

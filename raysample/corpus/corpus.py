@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from raysample import storage
 from raysample.config import SourceConfig
@@ -84,6 +86,40 @@ class Corpus:
         table = pa.table([batch.columns[name] for name in fields], names=list(fields))
         bits = self._kept[index]
         return ids, table if bits is None else table.filter(pa.array(unpacked(bits, batch.rows)))
+
+    def restricted(self, chosen: Mapping[int, NDArray[np.int64]], uri: str) -> Corpus:
+        """Describe some of the usable rows as a corpus of their own in folder `uri`.
+
+        Args:
+            chosen: shard -> positions among its usable rows, rising. Shards without any are left out.
+            uri: the folder.
+        """
+        shards, bits = list[Shard](), list[bytes | None]()
+        classes, identity = np.zeros(len(self.labels), np.int64), list[str]()
+        for old in (shard for shard in self.shards if len(chosen.get(shard.index, ()))):
+            rows = self.read(old.index).take(pa.array(chosen[old.index]))
+            content, before = _content(self, old), self._kept[old.index]
+            assert content is not None, "read() found the rows"
+            print_ = shard_fingerprint(digests(content.take(pa.array(chosen[old.index]))))
+            width = old.stop - old.start
+            kept = np.zeros(width, np.bool_)
+            usable = np.arange(width) if before is None else np.flatnonzero(unpacked(before, width))
+            kept[usable[chosen[old.index]]] = True
+            shards.append(replace(old, index=len(shards), rows=rows.num_rows, fingerprint=print_))
+            bits.append(packed(kept))
+            classes += np.bincount(rows["label"].to_numpy(), minlength=len(self.labels))
+            identity += rows["row_id"].to_pylist()
+        storage.write_parquet(storage.join(uri, KEPT), pa.table({"kept": pa.array(bits, pa.binary())}))
+        count = len(identity)
+        return replace(
+            self,
+            uri=uri,
+            shards=tuple(shards),
+            counts={"in": count, "usable": count, "quarantined": 0, "filtered": 0},
+            class_counts=tuple(classes.tolist()),
+            quarantine={},
+            fingerprint=storage.fingerprint([self.fingerprint, sorted(identity)]),
+        ).save()
 
     def class_names(self) -> dict[str, tuple[str, ...]]:
         """Return the class names that the source's schema (that of its first file) has for columns of integers."""

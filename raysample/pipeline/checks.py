@@ -12,6 +12,7 @@ from raysample.checkpoints import Checkpoint
 from raysample.config import LandmarksConfig, RunConfig, ScoreConfig
 from raysample.corpus import Corpus
 from raysample.errors import ConfigError, ScoreError
+from raysample.pipeline import economy
 from raysample.policies import create as create_policy
 from raysample.scores import Score, create_all
 from raysample.training import learning_rate, plan
@@ -46,6 +47,8 @@ def check_scores(config: ScoreConfig) -> dict[str, Score[Any]]:
                     f"({', '.join(config.targets) or 'there are none'})",
                     f"describe it: score.targets: {{{target}: {{path: ...}}}}",
                 )
+    if config.economy is not None:
+        economy.check(config)
     if config.source == "capture":
         capture.check(scores)
     if config.landmarks is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from raysample import model, storage
 from raysample.checkpoints import MANIFEST as CHECKPOINTS_MANIFEST
 from raysample.checkpoints import CheckpointSet
-from raysample.config import RunConfig
+from raysample.config import RunConfig, ScoreConfig
 from raysample.corpus import Corpus, describe
 from raysample.corpus.simulated import simulated_sources, write_traffic
 from raysample.engine import Engine
@@ -18,6 +18,7 @@ from raysample.errors import ConfigError
 from raysample.evaluation import tracked
 from raysample.experiment import Comparison
 from raysample.fine_tuning import EVALUATION, Job, finish
+from raysample.pipeline import economy
 from raysample.pipeline.checks import check_windows, corpus_line, versions
 from raysample.pipeline.retraining import Retraining
 from raysample.pipeline.scoring import Plan, described_targets, score_corpus
@@ -116,7 +117,11 @@ class Pipeline:
         train = Corpus.load(self.workspace.train)
         names = ", ".join(spec if isinstance(spec, str) else spec["name"] for spec in self.config.score.scores)
         params = self.params(
-            "score", seed=traces[0].seed, n_train=train.rows, scores=names, precision=self.config.score.precision
+            "score",
+            seed=traces[0].seed,
+            n_train=train.rows,
+            scores=names,
+            precision=economy.precision(self.config.score),
         )
         with self.tracker.run("score", params) as run:
             began = time.perf_counter()
@@ -158,13 +163,21 @@ class Pipeline:
         table = ScoreTable.load(self.workspace.scores)
         train = Corpus.load(self.workspace.train)
         targets = described_targets(self.config.score, self.workspace.scores)
-        plan = Plan.of(self.traces(), train, self.config.score, self.config.model, targets)
+        plan = Plan.of(self.traces(), train, self.score_config(train), self.config.model, targets)
         if table.made_by["key"] != plan.key:
             raise ConfigError(
                 f"the score table {table.uri!r} was made with other score options, checkpoints or code",
                 "run `raysample score` with this configuration first",
             )
         return table
+
+    def score_config(self, train: Corpus) -> ScoreConfig:
+        """Return how the table was scored: what `score.economy` came to, where it is asked for."""
+        config = self.config.score
+        choice = None
+        if config.economy is not None:
+            choice = economy.stored(config, self.traces(), train, self.workspace.scores)
+        return config if choice is None else economy.settled(config, choice)
 
     def retraining(self) -> Retraining:
         """Return the comparison's steps on the table that is there."""

@@ -15,8 +15,9 @@ from raysample.engine import Engine
 from raysample.errors import ProvenanceError, ScoreError
 from raysample.fine_tuning import EVALUATION
 from raysample.landmarks import Fitted
+from raysample.pipeline import economy
 from raysample.pipeline.checks import check_scores
-from raysample.progress import Reporter
+from raysample.progress import Reporter, SilentReporter
 from raysample.scores import create_all
 from raysample.scoring import ScoreJob, ShardOutcome, finished, fitted, needs_preparing
 from raysample.table import ScoreTable
@@ -94,6 +95,7 @@ def score_corpus(
     """
     check_scores(config)
     _check(traces, corpus)
+    config = economised(traces, corpus, config, model, folder, engine, reporter)
     if config.source == "capture":
         for trace in traces:
             capture.Capture.load(trace.uri).verify()
@@ -121,12 +123,36 @@ def score_corpus(
         corpus.fingerprint,
         checkpoints_fingerprint(traces),
         counts,
-        _made_by(plan, job, config, model),
+        _made_by(plan, job, config, model, folder),
         _cost(traces, outcomes, preparing),
     ).save()
 
 
-def _made_by(plan: Plan, job: ScoreJob, config: ScoreConfig, model: ModelConfig) -> dict[str, Any]:
+def economised(
+    traces: Sequence[CheckpointSet],
+    corpus: Corpus,
+    config: ScoreConfig,
+    model: ModelConfig,
+    folder: str,
+    engine: Engine,
+    reporter: Reporter,
+) -> ScoreConfig:
+    """Return the configuration that `score.economy` comes to; a sample of rows is scored if nothing was chosen yet."""
+    if config.economy is None:
+        return config
+    choice = economy.stored(config, traces, corpus, folder)
+    if choice is None:
+        visits = min(len(trace.checkpoints) for trace in traces)
+        place = storage.join(folder, economy.PLACE)
+        rows = economy.sampled(corpus, config.economy.rows, storage.join(place, "rows"))
+        sample = score_corpus(traces[:1], rows, economy.trial(config, visits), model, place, engine, SilentReporter())
+        choice = economy.choose(config, sample.to_pandas(), visits, config.economy.least)
+        economy.store(choice, config, traces, corpus, folder)
+    reporter.say(economy.words(choice, min(config.economy.rows, corpus.rows)))
+    return economy.settled(config, choice)
+
+
+def _made_by(plan: Plan, job: ScoreJob, config: ScoreConfig, model: ModelConfig, folder: str) -> dict[str, Any]:
     """Return how a table came about: enough to compute it again, and how well landmarks predict."""
     made_by: dict[str, Any] = {
         "key": plan.key,
@@ -138,6 +164,8 @@ def _made_by(plan: Plan, job: ScoreJob, config: ScoreConfig, model: ModelConfig)
         "raysample": __version__,
         "numerics": NUMERICS,
     }
+    if config.economy is not None:
+        made_by["economy"] = storage.read_json(storage.join(folder, economy.CHOICE))["columns"]
     if config.landmarks is not None:
         made_by["landmarks"] = Fitted.load(fitted(job)).quality
     return made_by

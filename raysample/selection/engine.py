@@ -6,7 +6,10 @@ here: `select` maps in this process, `plan_with` takes any map.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -30,6 +33,7 @@ from raysample.selection.surveying import (
     wishes,
 )
 
+THREADS = min(8, os.cpu_count() or 1)
 Parts = Callable[[], Iterable[Rows]]
 Scan = Callable[[Callable[[Rows], Any]], Iterable[Any]]
 Stages = tuple[Stage, ...]
@@ -269,8 +273,24 @@ def _left_keys(rows: Rows, stage: Stage, stages: Stages) -> FloatArray:
 
 
 def select(parts: Parts, policy: Policy | Chain, budget: float, seed: int = 0) -> Plan:
-    """Settle a selection in this process; `parts()` is called once per pass. Raises SelectionError as `plan_with`."""
-    return plan_with(lambda visit: map(visit, parts()), policy, budget, seed)
+    """Settle a selection in this process; `parts()` is called once per pass. Raises SelectionError as `plan_with`.
+
+    Parts are read one after the other and visited by as many threads as there are cores, up to eight: most of what
+    a visit does leaves Python's lock.
+    """
+    with ThreadPoolExecutor(THREADS) as pool:
+        return plan_with(partial(_ahead, pool, parts), policy, budget, seed)
+
+
+def _ahead(pool: ThreadPoolExecutor, parts: Parts, visit: Callable[[Rows], Any]) -> Iterator[Any]:
+    """Yield what visits return, in order, a few parts ahead."""
+    pending: deque[Future[Any]] = deque()
+    for rows in parts():
+        pending.append(pool.submit(visit, rows))
+        if len(pending) > 2 * THREADS:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 def choose(parts: Sequence[Rows], policy: Policy | Chain, budget: float, seed: int = 0) -> list[npt.NDArray[np.bool_]]:
