@@ -69,7 +69,8 @@ def test_two_workers_leave_the_checkpoints_of_the_same_schedule(local: Checkpoin
 def test_training_on_ray_leaves_ctrl_c_as_it_was(on_ray: CheckpointSet) -> None:
     # Ray Train would put a handler of its own there, which swallows every later Ctrl-C.
     assert on_ray.checkpoints
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # A job that a script started in the background inherits that Ctrl-C is ignored.
+    assert signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_IGN)
 
 
 def test_two_workers_capture_every_row_once_per_epoch(
