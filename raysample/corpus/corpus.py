@@ -123,8 +123,9 @@ class Corpus:
 
     def class_names(self) -> dict[str, tuple[str, ...]]:
         """Return the class names that the source's schema (that of its first file) has for columns of integers."""
-        part = part_of(self.source, self.shards[0].uri)
-        return reader_of(self.source).names(part) if self.shards else {}
+        if not self.shards:
+            return {}
+        return reader_of(self.source).names(part_of(self.source, self.shards[0].uri))
 
     def at(self, path: str) -> Corpus:
         """Return the same corpus with its source at another place: a copy of the file or folder."""

@@ -141,6 +141,9 @@ def economised(
     if config.economy is None:
         return config
     choice = economy.stored(config, traces, corpus, folder)
+    if choice is None and not economy.open_columns(config):
+        choice = {}  # every score looks at checkpoints of its own: there is nothing to choose
+        economy.store(choice, config, traces, corpus, folder)
     if choice is None:
         visits = min(len(trace.checkpoints) for trace in traces)
         place = storage.join(folder, economy.PLACE)

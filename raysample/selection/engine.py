@@ -120,13 +120,20 @@ def plan_with(scan: Scan, policy: Policy | Chain, budget: float, seed: int) -> P
 
 
 def _first_look(scan: Scan, policy: Policy, columns: tuple[str, ...]) -> tuple[Census, Gathered]:
-    looks = list(scan(partial(_look, policy=policy, columns=columns)))
-    seen = merge_censuses(one for one, _ in looks)
+    counted: list[Census] = []
+
+    def gathered() -> Iterator[Gathered]:  # merged as they come: held together they would grow with the rows
+        for own, told in scan(partial(_look, policy=policy, columns=columns)):
+            counted.append(own)
+            yield told
+
+    total = merge_gathered(gathered(), policy)
+    seen = merge_censuses(counted)
     wrong = {name: n for name, n in seen.non_finite.items() if n}
     if wrong:
         listed = ", ".join(f"{name!r}: {n:,} of {seen.rows:,} rows" for name, n in wrong.items())
         raise SelectionError(f"scores are not finite in column {listed}", "score again, or drop these rows")
-    return seen, merge_gathered((one for _, one in looks), policy)
+    return seen, total
 
 
 def _look(rows: Rows, policy: Policy, columns: tuple[str, ...]) -> tuple[Census, Gathered]:
@@ -187,8 +194,15 @@ def histogram(
 
 def _settle(scan: Scan, step: Step, known: Facts, stages: Stages) -> Stage:
     policy = step.policy
-    both = list(scan(partial(histogram, policy=policy, known=known, stages=stages, cut=None)))
-    counted, standing = (radix.merge(one[i] for one in both) for i in (0, 1))
+    beside: list[radix.Histogram] = []
+
+    def first_round() -> Iterator[radix.Histogram]:  # merged as they come, like what the first look gathers
+        for own, kept in scan(partial(histogram, policy=policy, known=known, stages=stages, cut=None)):
+            beside.append(kept)
+            yield own
+
+    counted = radix.merge(first_round())
+    standing = radix.merge(beside)
     strata, rows = radix.totals(counted)
     taken, dropped = _decided(stages)
     if int(rows.sum()) != known.total - taken - dropped:

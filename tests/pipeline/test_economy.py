@@ -115,6 +115,15 @@ def test_the_choice_is_measured_once(scored: Path, capsys: pytest.CaptureFixture
     assert place.stat().st_mtime_ns != before
 
 
+def test_scores_with_checkpoints_of_their_own_leave_nothing_to_choose(scored: Path) -> None:
+    trace = CheckpointSet.load(str(scored / "runs/small/checkpoints/seed-0"))
+    corpus = Corpus.load(str(scored / "runs/small/corpus/train"))
+    table = raysample.score(trace, corpus, ["loss", "el2n"], str(scored / "closed"), economy={})
+    assert table.made_by["economy"] == {}
+    assert table.made_by["precision"] == "bfloat16"
+    assert not (scored / "closed/economy").exists()
+
+
 def test_the_sample_is_a_corpus_of_the_same_rows(scored: Path, tmp_path: Path) -> None:
     corpus = Corpus.load(str(scored / "runs/small/corpus/train"))
     some = economy.sampled(corpus, 30, str(tmp_path / "some"))
