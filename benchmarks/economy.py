@@ -125,14 +125,15 @@ class Economy:
         if self.given.quick:
             return few(self.given.landmarks)
         layers = AutoConfig.from_pretrained(self.trace.checkpoints[-1].uri).num_hidden_layers
-        return settings(self.given.checkpoints, layers, self.given.landmarks)
+        every = settings(self.given.checkpoints, layers, self.given.landmarks)
+        return (one for one in every if self.given.only in one.name)
 
     def examine(self) -> Figures:
         """Return everything about the trial."""
         told = self.full
         reference, cost = self.measure(REFERENCE)
         print(f"  reference: {cost['cost']:.2f} of a training of {median(s for _, s in told):.1f} s", flush=True)
-        tables, found = dict[str, ScoreTable](), {} if self.given.quick else self.windows(reference)
+        tables, found = dict[str, ScoreTable](), self.windows(reference) if self.given.all_windows else {}
         for name, figures in found.items():
             print(f"  {name}: about {figures['cost']:.2f}, vog {figures['ranks']['vog']:.3f}", flush=True)
         for setting in self.settings():
@@ -275,9 +276,11 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--checkpoints", type=int, default=10, metavar="N", help="of a run: %(default)s if not given")
     made.add_argument("--learning-rate", type=float, metavar="RATE", help="1e-3 for tiny, else 1e-4 if not given")
     made.add_argument("--train-precision", choices=("float32", "auto"), default="auto", help="%(default)s")
+    made.add_argument("--only", default="", metavar="TEXT", help="settings with this in their names, e.g. preset")
     made.add_argument("--threads", type=int, metavar="N", help="of torch: its own choice if not given")
     given = made.parse_args(argv)
     given.landmarks = given.landmarks or ([300] if given.quick else [500, 1000])
+    given.all_windows = not (given.quick or given.only)
     given.seeds = given.seeds or (1 if given.quick else 2)
     given.learning_rate = given.learning_rate or (1e-3 if given.model == "tiny" else 1e-4)
     return given
