@@ -97,7 +97,7 @@ def _preview(config: RunConfig, reporter: Reporter) -> None:
     pipeline = Pipeline(config, engine_of(None), NullTracker(), reporter)
     with tempfile.TemporaryDirectory(prefix="raysample-dry-run-") as folder:
         retraining = replace(pipeline.retraining(), workspace=Workspace(folder))
-        retraining.select()
+        retraining.select(pipeline.engine)
         first = config.compare.seeds[0]
         for (arm, fraction, seed), selection in retraining.selections.items():
             if seed == first:

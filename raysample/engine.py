@@ -6,20 +6,21 @@ workers sees the same global batches, but draws other dropout masks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from raysample.fine_tuning import Job, Outcome, execute, steps
 from raysample.numerics.precision import device
 from raysample.progress import Reporter
 from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer, prepare
+from raysample.selection.spreading import threads
 from raysample.training import Place
 
 
 class Engine(AbstractContextManager["Engine"], Protocol):
-    """Runs one large fine-tuning, many small ones, or a scoring."""
+    """Runs one large fine-tuning, many small ones, a scoring, or any pure function over parts of a table."""
 
     def fine_tune(self, job: Job, workers: int, reporter: Reporter) -> Outcome:
         """Run one data-parallel fine-tuning."""
@@ -39,6 +40,10 @@ class Engine(AbstractContextManager["Engine"], Protocol):
         self, job: ScoreJob, shards: Sequence[int], workers: int | None, reporter: Reporter
     ) -> Iterator[ShardOutcome]:
         """Score shards; yield what became of each as it ends."""
+        ...
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        """Map a picklable, pure function over items; yield the results in the order of the items."""
         ...
 
 
@@ -81,3 +86,7 @@ class LocalEngine:
             for done, shard in enumerate(shards):
                 yield scorer.score(shard)
                 bar.to(done + 1)
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        """Map with threads."""
+        return threads(function, items)

@@ -197,6 +197,7 @@ def sample(
     quota: Literal["corpus", "proportional", "balanced"] = "corpus",
     seed: int = 0,
     output: str | None = None,
+    engine: EngineConfig | None = None,
     **more: Any,
 ) -> Selection:
     """Choose rows of a score table by a policy.
@@ -209,11 +210,14 @@ def sample(
         normalise, quota: see ArmConfig.
         seed: decides random choices and ties.
         output: folder of the Selection; a new temporary one by default.
+        engine: where to count and write; this process by default. The rows are the same.
         more: the policy's own options (`temperature=0.5`), and limits (`min_per_class=20`) as in ArmConfig.
     """
     read = ScoreTable.load(table) if isinstance(table, str) else table
     arm = _section(ArmConfig, {"policy": policy, "score": score, "normalise": normalise, "quota": quota, **more})
-    return sample_table(read, arm, _folder(output, "selection"), fraction=fraction, count=count, seed=seed)
+    folder = _folder(output, "selection")
+    with engine_of(engine) as running:
+        return sample_table(read, arm, folder, fraction=fraction, count=count, seed=seed, spread=running.map)
 
 
 def adopt(folders: Sequence[str], output: str | None = None) -> CheckpointSet:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from raysample.config import EngineConfig
 from raysample.fine_tuning import Job, Outcome
-from raysample.on_ray import experiments, fine_tuning, scoring, session
+from raysample.on_ray import experiments, fine_tuning, mapping, scoring, session
 from raysample.progress import Reporter
 from raysample.scoring import ScoreJob, ShardOutcome
 
@@ -47,3 +47,7 @@ class RayEngine:
     ) -> Iterator[ShardOutcome]:
         """Score shards with actors that Ray Data maps over them."""
         return scoring.score(job, shards, workers, self.config.gpus_per_worker, reporter)
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
+        """Map with one task per item, a few ahead of who reads the results."""
+        return mapping.tasks(function, items)

@@ -8,10 +8,10 @@ from typing import Any
 import ray
 import torch
 
-from raysample.errors import RaysampleError, TrainingError
+from raysample.errors import TrainingError
 from raysample.fine_tuning import Job, Outcome, execute
 from raysample.numerics.precision import device
-from raysample.on_ray import board, session
+from raysample.on_ray import board, failures, session
 from raysample.progress import Reporter
 from raysample.training import Place
 
@@ -39,7 +39,7 @@ def fine_tune_many(
                     place, job = waiting.pop()
                     running[task.remote(job, on, str(place))] = job
                 ready, _ = ray.wait(list(running), num_returns=1)
-                yield running.pop(ready[0]), _result(ready[0])
+                yield running.pop(ready[0]), failures.result(ready[0], _broken)
             bar.to(len(jobs))
         finally:
             for reference in running:
@@ -50,14 +50,5 @@ def _share(notes: dict[str, tuple[int, int, float]]) -> float:
     return sum(done / total for done, total, _ in notes.values())
 
 
-def _result(reference: Any) -> Outcome:
-    try:
-        outcome: Outcome = ray.get(reference)
-    except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, RaysampleError):
-            raise cause from None
-        raise TrainingError(
-            f"retraining an arm failed: {error}", "finished arms are kept; mend the cause and run again"
-        ) from error
-    return outcome
+def _broken(error: BaseException) -> TrainingError:
+    return TrainingError(f"retraining an arm failed: {error}", "finished arms are kept; mend the cause and run again")

@@ -9,8 +9,8 @@ import numpy as np
 import ray
 import ray.data
 
-from raysample.errors import RaysampleError, ScoreError
-from raysample.on_ray import session
+from raysample.errors import ScoreError
+from raysample.on_ray import failures, session
 from raysample.progress import Reporter
 from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer, prepare
 
@@ -34,11 +34,9 @@ class ScoringActor:
 def prepare_once(job: ScoreJob, gpus: float, reporter: Reporter) -> None:
     """Run the preparations of a scoring in one task and pass on what it has to say."""
     session.require(1, ACTOR_CPUS, gpus, "the preparations of scoring")
-    try:
-        for line in ray.get(_prepare.options(num_cpus=ACTOR_CPUS, num_gpus=gpus or None).remote(job)):
-            reporter.say(line)
-    except ray.exceptions.RayError as error:
-        raise _cause(error) from error
+    told = _prepare.options(num_cpus=ACTOR_CPUS, num_gpus=gpus or None).remote(job)
+    for line in failures.result(told, _broken):
+        reporter.say(line)
 
 
 @ray.remote(max_retries=1)
@@ -72,17 +70,12 @@ def score(
                 bar.to(done)
                 yield ShardOutcome(**{name: _plain(value) for name, value in row.items()})
         except ray.exceptions.RayError as error:
-            raise _cause(error) from error
+            raise failures.cause(error, _broken) from error
 
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _cause(error: BaseException) -> RaysampleError:
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, RaysampleError):
-            return seen
-        seen = getattr(seen, "cause", None) or seen.__cause__
+def _broken(error: BaseException) -> ScoreError:
     return ScoreError(f"scoring failed on an actor: {error}", "finished shards are kept; mend the cause and run again")

@@ -17,6 +17,8 @@ from raysample.fine_tuning import EVALUATION, Job, Outcome, steps
 from raysample.pipeline.workspace import Workspace
 from raysample.progress import Reporter
 from raysample.selection import Selection, sample
+from raysample.selection.sampling import IN_MEMORY_ROWS
+from raysample.selection.spreading import threads
 from raysample.table import ScoreTable
 from raysample.tracking import Tracker, Value
 
@@ -43,12 +45,12 @@ class Retraining:
                 for seed in self.config.seeds:
                     yield arm, fraction, seed
 
-    def select(self) -> None:
+    def select(self, engine: Engine) -> None:
         """Write all selections (finished ones are kept) and say what they do to the classes, before any retraining."""
         params = self.params("sample", n_train=self.table.counts["scored"])
         with self.tracker.run("sample", params) as run:
             for arm, fraction, seed in self.cells():
-                selection = self._selection(arm, fraction, seed)
+                selection = self._selection(arm, fraction, seed, engine)
                 self.selections[arm.name, fraction, seed] = selection
                 if seed == self.config.seeds[0]:
                     run.dataset(
@@ -70,7 +72,7 @@ class Retraining:
         for warning in self.warnings():
             self.reporter.say(f"  warning: {warning}")
 
-    def _selection(self, arm: ArmConfig, fraction: float, seed: int) -> Selection:
+    def _selection(self, arm: ArmConfig, fraction: float, seed: int, engine: Engine) -> Selection:
         uri = self.workspace.selection(arm, fraction, seed)
         if storage.exists(storage.join(uri, "selection.json")):
             found = Selection.load(uri)
@@ -79,7 +81,9 @@ class Retraining:
             )
             if same_scores and found.corpus == self.table.corpus and found.arm == arm.plain():
                 return found
-        return sample(self.table, arm, uri, fraction=fraction, seed=seed)
+        # Starting tasks costs more than counting a few million rows; threads also hold those in memory.
+        small = self.table.counts["scored"] <= IN_MEMORY_ROWS
+        return sample(self.table, arm, uri, fraction=fraction, seed=seed, spread=threads if small else engine.map)
 
     def kept_counts(self) -> dict[tuple[str, float], tuple[int, ...]]:
         """Return the rows per class that each arm keeps at each fraction (first seed)."""

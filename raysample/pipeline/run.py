@@ -196,7 +196,7 @@ class Pipeline:
         """Write the selections of all arms and show what they do to the classes."""
         self.reporter.say("sample")
         retraining = self.retraining()
-        self._timed("sample", retraining.select)
+        self._timed("sample", lambda: retraining.select(self.engine))
         return retraining
 
     def compare(self) -> Comparison:

@@ -1,15 +1,12 @@
 """Which rows a policy keeps under a budget: exactly, from a few passes that only count.
 
 Every pass maps a pure function over parts of the data and adds up what comes back, so a cluster can run it as it runs
-here: `select` maps in this process, `plan_with` takes any map.
+here: `select` maps with threads, `plan_with` takes any map.
 """
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,6 +18,7 @@ from raysample.errors import SelectionError
 from raysample.numerics import radix, ranks
 from raysample.policies.base import Facts, FloatArray, IntArray, Policy, Rows, lottery
 from raysample.policies.steps import Chain, Counts, Step, columns_of, steps_of
+from raysample.selection.spreading import threads
 from raysample.selection.stages import KEPT, OPEN, PRUNED, Judgement, Stage, Threshold, changed, keys, walk
 from raysample.selection.surveying import (
     Census,
@@ -33,7 +31,6 @@ from raysample.selection.surveying import (
     wishes,
 )
 
-THREADS = min(8, os.cpu_count() or 1)
 Parts = Callable[[], Iterable[Rows]]
 Scan = Callable[[Callable[[Rows], Any]], Iterable[Any]]
 Stages = tuple[Stage, ...]
@@ -287,24 +284,8 @@ def _left_keys(rows: Rows, stage: Stage, stages: Stages) -> FloatArray:
 
 
 def select(parts: Parts, policy: Policy | Chain, budget: float, seed: int = 0) -> Plan:
-    """Settle a selection in this process; `parts()` is called once per pass. Raises SelectionError as `plan_with`.
-
-    Parts are read one after the other and visited by as many threads as there are cores, up to eight: most of what
-    a visit does leaves Python's lock.
-    """
-    with ThreadPoolExecutor(THREADS) as pool:
-        return plan_with(partial(_ahead, pool, parts), policy, budget, seed)
-
-
-def _ahead(pool: ThreadPoolExecutor, parts: Parts, visit: Callable[[Rows], Any]) -> Iterator[Any]:
-    """Yield what visits return, in order, a few parts ahead."""
-    pending: deque[Future[Any]] = deque()
-    for rows in parts():
-        pending.append(pool.submit(visit, rows))
-        if len(pending) > 2 * THREADS:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
+    """Settle a selection in this process; `parts()` is called once per pass. Raises SelectionError as `plan_with`."""
+    return plan_with(lambda visit: threads(visit, parts()), policy, budget, seed)
 
 
 def choose(parts: Sequence[Rows], policy: Policy | Chain, budget: float, seed: int = 0) -> list[npt.NDArray[np.bool_]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,10 @@ from raysample.numerics.radix import splitmix64
 from raysample.policies import create
 from raysample.policies.base import Rows
 from raysample.policies.steps import columns_of
-from raysample.selection.engine import Parts, Plan, select
+from raysample.selection.engine import Plan, plan_with
 from raysample.selection.reasons import reasons
 from raysample.selection.result import FOLDER, KEPT, MANIFEST, PRUNED, SCHEMA, Selection
+from raysample.selection.spreading import Spread, threads
 from raysample.selection.stages import Judgement, Threshold
 from raysample.table import ScoreTable
 
@@ -45,6 +47,7 @@ def sample(
     fraction: float | None = None,
     count: int | None = None,
     seed: int = 0,
+    spread: Spread = threads,
 ) -> Selection:
     """Choose rows of a score table and write the choice into folder `uri`.
 
@@ -55,6 +58,7 @@ def sample(
         fraction: share of rows to keep, in (0, 1): round(fraction * rows) of them. Give this or `count`.
         count: rows to keep.
         seed: of ties and lots.
+        spread: maps the work over the table's parts; with threads here, or `Engine.map`. The result is the same.
 
     Raises:
         ScoreError: the table has no such score.
@@ -63,16 +67,22 @@ def sample(
     budget = asked_budget(fraction, count)
     if arm.score is not None:
         next(table.read((arm.score,)), None)  # names the missing column before anything is counted
+    plan = settle(table, arm, budget, seed, spread)
+    begin(uri)
+    write = partial(write_part, table=table, plan=plan, arm=arm, uri=uri)
+    written = list(spread(write, list(enumerate(table.parts))))
+    return finish(table, arm, plan, uri, written, fraction)
+
+
+def settle(table: ScoreTable, arm: ArmConfig, budget: float, seed: int = 0, spread: Spread = threads) -> Plan:
+    """Return the plan of an arm for a score table: all counting passes, nothing written. Raises as `sample`."""
     policy = create(arm, {name: spec["higher_is"] for name, spec in table.scores.items()})
     columns = columns_of(policy)
-    plan = select(counting_parts(table, columns), policy, budget, seed)
+    blocks = block_names(table)
+    read = Blocks(table, columns, hold=table.counts["scored"] <= IN_MEMORY_ROWS)
+    plan = plan_with(lambda visit: spread(partial(_visit, read, visit), blocks), policy, budget, seed)
     check_whole(plan, table)
-    begin(uri)
-    written = [
-        write_part(part, plan, arm, table.labels, part_uri(uri, number))
-        for number, part in enumerate(table.read(columns))
-    ]
-    return finish(table, arm, plan, uri, written, fraction)
+    return plan
 
 
 def asked_budget(fraction: float | None, count: int | None) -> float:
@@ -87,31 +97,41 @@ def asked_budget(fraction: float | None, count: int | None) -> float:
     return fraction if isinstance(fraction, bool) else float(fraction)
 
 
-def counting_parts(table: ScoreTable, columns: tuple[str, ...]) -> Parts:
-    """Return the rows for the counting passes, in blocks; held in memory for all passes where the table is small."""
-    if table.counts["scored"] > IN_MEMORY_ROWS:
-        return lambda: _blocks(table, columns)
-    held = list(_blocks(table, columns))
-    return lambda: held
+def block_names(table: ScoreTable) -> list[tuple[str, ...]]:
+    """Return the names of the table's parts in groups of about BLOCK_ROWS rows, as if all parts had as many."""
+    size = max(1, BLOCK_ROWS * len(table.parts) // max(1, table.counts["scored"]))
+    return [table.parts[start : start + size] for start in range(0, len(table.parts), size)]
 
 
-def _blocks(table: ScoreTable, columns: tuple[str, ...]) -> Iterator[Rows]:
-    pending: list[pa.Table] = []
-    names: list[str] = []
-    for name, part in zip(table.parts, table.read(columns, ("label",)), strict=True):
-        pending, names = [*pending, part], [*names, name]
-        if sum(t.num_rows for t in pending) >= BLOCK_ROWS:
-            yield _block(table, names, pending)
-            pending, names = [], []
-    if pending:
-        yield _block(table, names, pending)
+@dataclass
+class Blocks:
+    """Reads some parts of a table as one block of rows; holds them for later passes where told to.
+
+    What it holds stays in its process: where it is sent to, it reads anew.
+    """
+
+    table: ScoreTable
+    columns: tuple[str, ...]
+    hold: bool
+    held: dict[tuple[str, ...], Rows] = field(default_factory=dict)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Blocks, (self.table, self.columns, False)
+
+    def __call__(self, names: tuple[str, ...]) -> Rows:
+        """Return the block; its ids are read when they are first asked for: most passes never do."""
+        if names in self.held:
+            return self.held[names]
+        whole = pa.concat_tables(self.table.read(self.columns, ("label",), names))
+        scores = {name: whole[name].to_numpy() for name in self.columns}
+        rows = Rows(partial(_ids, self.table, names), whole["label"].to_numpy(), scores)
+        if self.hold:
+            self.held[names] = rows
+        return rows
 
 
-def _block(table: ScoreTable, names: Sequence[str], parts: Sequence[pa.Table]) -> Rows:
-    """Return some parts as one block, whose ids are read when they are first asked for: most passes never do."""
-    whole = pa.concat_tables(parts)
-    scores = {name: whole[name].to_numpy() for name in whole.column_names if name != "label"}
-    return Rows(partial(_ids, table, tuple(names)), whole["label"].to_numpy(), scores)
+def _visit(read: Blocks, visit: Callable[[Rows], Any], names: tuple[str, ...]) -> Any:
+    return visit(read(names))
 
 
 def _ids(table: ScoreTable, names: Sequence[str]) -> pa.Array:
@@ -144,12 +164,14 @@ def part_uri(uri: str, number: int) -> str:
     return storage.join(uri, FOLDER, f"part-{number:05d}.parquet")
 
 
-def write_part(part: pa.Table, plan: Plan, arm: ArmConfig, labels: Sequence[str], uri: str) -> Written:
+def write_part(numbered: tuple[int, str], table: ScoreTable, plan: Plan, arm: ArmConfig, uri: str) -> Written:
     """Judge one part of a score table and write its decisions; a pure function of its arguments, may be repeated."""
-    rows = Rows.from_arrow(part, plan.columns)
+    number, name = numbered
+    rows = Rows.from_arrow(next(table.read(plan.columns, ("row_id", "label"), (name,))), plan.columns)
     judged = plan.judge(rows)
-    storage.write_parquet(uri, decisions(rows, judged, plan.thresholds(labels), arm.name, plan.reweights))
-    kept = np.bincount(rows.label[judged.kept], minlength=len(labels))
+    told = decisions(rows, judged, plan.thresholds(table.labels), arm.name, plan.reweights)
+    storage.write_parquet(part_uri(uri, number), told)
+    kept = np.bincount(rows.label[judged.kept], minlength=len(table.labels))
     digest = int(splitmix64(rows.identity[judged.kept]).sum(dtype=np.uint64))
     return Written(len(rows), tuple(kept.tolist()), digest)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import every_score
@@ -15,7 +16,7 @@ from raysample.capture import Capture, score_capture
 from raysample.checkpoints import CheckpointSet
 from raysample.config import EngineConfig, FineTuneConfig, ModelConfig, SourceConfig
 from raysample.corpus import Corpus
-from raysample.errors import CheckpointError, ClusterError, TrainingError
+from raysample.errors import CheckpointError, ClusterError, StorageError, TrainingError
 from raysample.scores import SCORES as REGISTRY
 from raysample.scores import create_all
 from raysample.table import ScoreTable
@@ -159,6 +160,32 @@ def test_selected_rows_can_be_trained_on_in_tasks(
     for job in jobs:
         assert outcomes[job.key].evaluation == execute(job).evaluation
     assert outcomes["None"].evaluation.metrics == local.metrics
+
+
+@pytest.mark.parametrize("policy", ["random", "hard", "mix", "explore", "linear"])
+def test_a_selection_in_tasks_is_that_of_threads(
+    policy: str, tables: tuple[ScoreTable, ScoreTable], tmp_path: Path
+) -> None:
+    told: dict[str, dict[str, object]] = {
+        "hard": {"score": "grand", "normalise": "class", "min_per_class": 5},
+        "mix": {"scores": ["vog", "aum"]},
+        "explore": {"score": "el2n"},
+        "linear": {"score": "el2n", "drop_suspects": {"score": "aum", "share": 0.05}},
+    }
+    here, there = (
+        raysample.sample(
+            tables[0], policy, fraction=0.4, seed=3, output=str(tmp_path / name), engine=on, **told.get(policy, {})
+        )
+        for name, on in (("here", None), ("there", ON_RAY))
+    )
+    assert here.fingerprint == there.fingerprint
+    assert here.to_arrow().equals(there.to_arrow())
+
+
+def test_what_a_task_raises_comes_back_as_it_was(tables: tuple[ScoreTable, ScoreTable], tmp_path: Path) -> None:
+    broken = replace(tables[0], parts=(*tables[0].parts[:-1], "parts/none.parquet"))
+    with pytest.raises(StorageError, match=r"none.parquet' does not exist"):
+        raysample.sample(broken, "random", fraction=0.4, output=str(tmp_path / "out"), engine=ON_RAY)
 
 
 def test_parts_hold_no_text(tables: tuple[ScoreTable, ScoreTable]) -> None:
