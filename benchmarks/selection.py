@@ -1,10 +1,11 @@
 """How fast an exact selection is, how much memory it takes, and how both grow with the rows.
 
-Rows are made up: a class (sizes fall as 1/rank) and a float32 score each, in files of 2^22 rows. `hard` with z-scores
-within classes takes half of them: one pass for exact moments, two for the threshold, one that decides every row. Each
-measurement runs in a process of its own, so that its peak memory is its own. Beside it, on the same files, whatever is
-installed of DuckDB and Polars finds the median z-score, and numpy partitions the whole column in memory; the median is
-one number without ties broken, budgets or reasons, so they do less.
+A score table is made up: a class (sizes fall as 1/rank) and a float32 score for each row, in parts of 2^20 rows. `hard`
+with z-scores within classes takes half of them: one pass for exact moments, two for the threshold; and, timed apart,
+the whole of `sample`, which also decides every row and writes decision, weight, chance, key and reason of each. Every
+measurement runs in a process of its own, so that its peak memory is its own. Beside it, on the same files, numpy
+partitions the whole column in memory, and whatever is installed of DuckDB, Polars and Ray Data finds the median z-score
+(Ray Data: also by sorting); a median is one number without ties broken, budgets or reasons, so they do less.
 
 Prints a table and, as the last line, JSON.
 """
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,57 +32,54 @@ from rich.console import Console
 from rich.table import Table
 
 from raysample.config import ArmConfig
-from raysample.policies import Rows, create
-from raysample.selection import select
+from raysample.selection import sample
+from raysample.selection.sampling import settle
+from raysample.table import ScoreTable, schema
 
-BLOCK = 1 << 22
+PART = 1 << 20
 Figures = dict[str, Any]
 Method = Callable[[Path, int], Figures]
 
 
 def write(folder: Path, rows: int, classes: int) -> None:
-    """Write the rows as Parquet, one row group per 2^18 rows; the same for the same sizes."""
+    """Write a score table, one row group per 2^18 rows; the same for the same sizes."""
     weight = 1 / np.arange(1, classes + 1)
-    for number, start in enumerate(range(0, rows, BLOCK)):
-        rng, n = np.random.default_rng([classes, number]), min(BLOCK, rows - start)
+    names = []
+    for number, start in enumerate(range(0, rows, PART)):
+        rng, n = np.random.default_rng([classes, number]), min(PART, rows - start)
         label = rng.choice(classes, n, p=weight / weight.sum()).astype(np.int32)
-        score = rng.lognormal(label % 7, 1).astype(np.float32)
-        names = pa.array(np.arange(start, start + n)).cast(pa.string())
-        table = pa.table({"id": names, "label": label, "score": score})
-        pq.write_table(table, folder / f"part-{number:05d}.parquet", row_group_size=1 << 18)
-
-
-def blocks(folder: Path) -> Iterator[Rows]:
-    """Yield the rows in blocks; their ids are read when they are asked for, as those of a score table are."""
-    for file in sorted(folder.glob("*.parquet")):
-        with pq.ParquetFile(file) as stream:
-            for group in range(stream.num_row_groups):
-                table = stream.read_row_group(group, ["label", "score"], use_threads=False)
-                scores = {"score": table["score"].to_numpy()}
-                yield Rows(partial(ids, file, group), table["label"].to_numpy(), scores)
-
-
-def ids(file: Path, group: int) -> pa.Array:
-    """Return the ids of one block."""
-    return pq.ParquetFile(file).read_row_group(group, ["id"]).column(0).combine_chunks()
+        columns = {
+            "row_id": pa.array(np.arange(start, start + n)).cast(pa.string()),
+            "label": label,
+            "tokens": rng.integers(4, 64, n, dtype=np.int32),
+            "score": rng.lognormal(label % 7, 1).astype(np.float32),
+        }
+        names.append(f"parts/part-{number:05d}.parquet")
+        (folder / "parts").mkdir(exist_ok=True)
+        pq.write_table(pa.table(columns).cast(schema(("score",))), folder / names[-1], row_group_size=1 << 18)
+    scores = {"score": {"score": "el2n", "higher_is": "harder"}}
+    labels = tuple(map(str, range(classes)))
+    counts = {"in": rows, "scored": rows, "quarantined": 0}
+    ScoreTable(str(folder), tuple(names), scores, labels, "corpus", "checkpoints", counts, {}).save()
 
 
 def ours(folder: Path, rows: int) -> Figures:
-    """Select, then decide every row."""
-    arm = ArmConfig(policy="hard", score="score", normalise="class")
+    """Find the thresholds; then, timed apart, decide every row and write the whole selection."""
+    arm, table = ArmConfig(policy="hard", score="score", normalise="class"), ScoreTable.load(str(folder))
     began = time.perf_counter()
-    plan = select(lambda: blocks(folder), create(arm, {"score": "harder"}), 0.5)
-    found = time.perf_counter()
-    kept = sum(int(plan.keep(block).sum()) for block in blocks(folder))
+    settle(table, arm, 0.5)
+    found, counting = time.perf_counter() - began, peak_mib()
+    began = time.perf_counter()
+    kept = sample(table, arm, str(folder / "selection"), fraction=0.5).counts["kept"]
     if kept != round(rows / 2):
         raise AssertionError(f"{kept:,} of {rows:,} rows kept")
-    return {"seconds": found - began, "deciding": time.perf_counter() - found}
+    return {"seconds": found, "sample": time.perf_counter() - began, "counting_peak_mib": counting}
 
 
 def with_numpy(folder: Path, rows: int) -> Figures:
     """Hold both columns in memory, normalise, partition."""
     began = time.perf_counter()
-    table = pq.read_table(folder, columns=["label", "score"], use_threads=False)
+    table = pq.read_table(folder / "parts", columns=["label", "score"], use_threads=False)
     label, score = table["label"].to_numpy(), table["score"].to_numpy().astype(np.float64)
     count = np.bincount(label)
     mean = np.bincount(label, score) / np.maximum(count, 1)
@@ -96,9 +94,10 @@ def with_duckdb(folder: Path, rows: int) -> Figures:
     import duckdb
 
     del rows
+    parts = f"'{folder}/parts/*.parquet'"
     query = f"""
-        WITH m AS (SELECT label, avg(score) AS mean, stddev_pop(score) AS std FROM '{folder}/*.parquet' GROUP BY label)
-        SELECT quantile_disc((score - mean) / std, 0.5) FROM '{folder}/*.parquet' JOIN m USING (label)
+        WITH m AS (SELECT label, avg(score) AS mean, stddev_pop(score) AS std FROM {parts} GROUP BY label)
+        SELECT quantile_disc((score - mean) / std, 0.5) FROM {parts} JOIN m USING (label)
     """
     began = time.perf_counter()
     duckdb.sql("SET threads = 2")
@@ -111,7 +110,7 @@ def with_polars(folder: Path, rows: int) -> Figures:
     import polars
 
     del rows
-    scanned = polars.scan_parquet(f"{folder}/*.parquet")
+    scanned = polars.scan_parquet(f"{folder}/parts/*.parquet")
     score = polars.col("score").cast(polars.Float64)
     z = (score - score.mean().over("label")) / score.std(ddof=0).over("label")
     began = time.perf_counter()
@@ -119,8 +118,37 @@ def with_polars(folder: Path, rows: int) -> Figures:
     return {"seconds": time.perf_counter() - began}
 
 
+def with_ray(folder: Path, rows: int, by: str) -> Figures:
+    """Normalise with Ray Data's group-by, then find the median by its sort or its quantile (which sorts, too).
+
+    Ray's start is not timed, that of its workers is; what they take is not in this process's peak memory.
+    """
+    from raysample.config import EngineConfig
+    from raysample.on_ray import session
+
+    with session.cluster(EngineConfig(address="local", cpus=2)):
+        import ray.data as data
+        from ray.data.aggregate import Mean, Quantile, Std
+
+        began = time.perf_counter()
+        table = data.read_parquet(str(folder / "parts"), columns=["label", "score"])
+        known = table.groupby("label").aggregate(Mean("score", alias_name="mean"), Std("score", 0, alias_name="std"))
+        mean, std = known.sort("label").to_pandas()[["mean", "std"]].to_numpy().T
+        z = table.map_batches(lambda part: {"z": (part["score"] - mean[part["label"]]) / std[part["label"]]})
+        if by == "sort":
+            z.sort("z").limit(rows // 2).materialize()
+        else:
+            z.aggregate(Quantile("z", q=0.5))
+        return {"seconds": time.perf_counter() - began}
+
+
 METHODS: dict[str, Method] = {"raysample": ours, "numpy, all in memory": with_numpy}
-PEERS: dict[str, tuple[str, Method]] = {"DuckDB": ("duckdb", with_duckdb), "Polars": ("polars", with_polars)}
+PEERS: dict[str, tuple[str, Method]] = {
+    "DuckDB": ("duckdb", with_duckdb),
+    "Polars": ("polars", with_polars),
+    "Ray Data, sort": ("ray", partial(with_ray, by="sort")),
+    "Ray Data, quantile": ("ray", partial(with_ray, by="quantile")),
+}
 
 
 def apart(method: Method, folder: Path, rows: int, limit: float) -> Figures:
@@ -164,7 +192,11 @@ def measured(given: Namespace) -> dict[str, Figures]:
             with tempfile.TemporaryDirectory(prefix="raysample-selection-", dir=given.folder) as folder:
                 write(Path(folder), rows, classes)
                 key = f"{rows:,} rows, {classes:,} classes"
-                found[key] = {name: apart(method, Path(folder), rows, given.limit) for name, method in methods.items()}
+                found[key] = {
+                    name: apart(method, Path(folder), rows, given.limit)
+                    for name, method in methods.items()
+                    if "Ray" not in name or (rows <= given.ray_rows and not given.quick)
+                }
                 print(f"  {key}: done", flush=True)
     return found
 
@@ -172,16 +204,17 @@ def measured(given: Namespace) -> dict[str, Figures]:
 def show(found: dict[str, Figures], console: Console) -> None:
     """Print one line per size and method."""
     table = Table(box=SIMPLE)
-    for heading in ("rows and classes", "method", "seconds", "million rows/s", "peak MiB", "deciding, s"):
+    figures = ("seconds", "million rows/s", "peak MiB", "whole sample, s", "its peak")
+    for heading in ("rows and classes", "method", *figures):
         table.add_column(heading, justify="left" if heading in ("rows and classes", "method") else "right")
     for key, methods in found.items():
         for name, told in methods.items():
             if "failed" in told:
                 table.add_row(key, name, told["failed"])
                 continue
-            speed, deciding = told["rows_per_second"] / 1e6, told.get("deciding")
-            last = "" if deciding is None else f"{deciding:.1f}"
-            table.add_row(key, name, f"{told['seconds']:.1f}", f"{speed:.2f}", f"{told['peak_mib']:,.0f}", last)
+            speed, peak = told["rows_per_second"] / 1e6, told.get("counting_peak_mib", told["peak_mib"])
+            last = (f"{told['sample']:.1f}", f"{told['peak_mib']:,.0f}") if "sample" in told else ("", "")
+            table.add_row(key, name, f"{told['seconds']:.1f}", f"{speed:.2f}", f"{peak:,.0f}", *last)
     console.print(table)
 
 
@@ -219,6 +252,9 @@ def arguments(argv: Sequence[str] | None) -> Namespace:
     )
     made.add_argument("--classes", type=int, nargs="+", default=[20, 1000], metavar="C", help="20 and 1000")
     made.add_argument("--folder", type=Path, metavar="PATH", help="where the rows are written: 1.5 GB for 10^8")
+    made.add_argument(
+        "--ray-rows", type=int, default=10_000_000, metavar="N", help="at most, for Ray Data: %(default)s"
+    )
     made.add_argument("--limit", type=float, default=600, metavar="S", help="seconds for each: %(default)s")
     given = made.parse_args(argv)
     given.rows = given.rows or ([100_000, 1_000_000] if given.quick else [1_000_000, 10_000_000, 100_000_000])

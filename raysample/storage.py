@@ -14,7 +14,7 @@ import posixpath
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -125,6 +125,17 @@ def read_json(uri: str) -> Any:
 def write_parquet(uri: str, table: pa.Table) -> None:
     """Write one Parquet file (zstd) atomically."""
     write_file(uri, lambda stream: pq.write_table(table, stream, compression="zstd"))
+
+
+def write_parquet_pieces(uri: str, schema: pa.Schema, pieces: Iterable[pa.Table]) -> None:
+    """Write one Parquet file (zstd) atomically from tables that need not be in memory together, a row group each."""
+
+    def write(stream: IO[bytes]) -> None:
+        with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+            for piece in pieces:
+                writer.write_table(piece)
+
+    write_file(uri, write)
 
 
 def read_parquet(uri: str, columns: list[str] | None = None) -> pa.Table:

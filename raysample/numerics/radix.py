@@ -163,6 +163,12 @@ def candidates(cut: Cut, group: Ints, key: Keys, tie: Words) -> tuple[Ints, Ints
     return group[among], digit_of(key[among], tie[among], cut.rounds)
 
 
+def level(cut: Cut, group: Ints, key: Keys) -> npt.NDArray[np.bool_]:
+    """Tell which rows [n] share the whole key of an unsettled threshold, so that their tie words matter."""
+    place = _locate(cut, group)
+    return np.asarray(cut.unsettled[place] & (key == cut.key[place]))
+
+
 def digit_of(key: Keys, tie: Words, number: int) -> Ints:
     """Return the 16-bit digit number 0..5 of the 96-bit words, most significant first."""
     if number < KEY_ROUNDS:

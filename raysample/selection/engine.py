@@ -180,10 +180,11 @@ def histogram(
     standing = rows.take(np.flatnonzero(fate == KEPT)) if stages else rows.take(np.zeros(0, np.int64))
     rows = rows.take(np.flatnonzero(fate == OPEN))
     stratum, key = policy.strata(rows, known), radix.ordered(keys(rows, policy, known))
-    # Hashing ids is most of the work, and only rows that share the threshold's key need their lots.
-    lots = cut is not None and cut.rounds >= radix.KEY_ROUNDS
-    tie = lottery(rows, known) if lots else np.broadcast_to(np.uint64(0), len(rows))
+    tie = np.broadcast_to(np.uint64(0), len(rows))
     if cut is not None:
+        if cut.rounds >= radix.KEY_ROUNDS:  # reading and hashing ids is most of the work, so only where they decide
+            level = np.flatnonzero(radix.level(cut, stratum, key))
+            stratum, key, tie = stratum[level], key[level], lottery(rows.take(level), known)
         return radix.tally(*radix.candidates(cut, stratum, key, tie)), radix.merge(())
     beside = policy.strata(standing, known)
     return radix.tally(stratum, radix.digit_of(key, tie, 0)), radix.tally(beside, np.zeros(len(beside), np.int64))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ from raysample.selection.stages import Judgement, Threshold
 from raysample.table import ScoreTable
 
 BLOCK_ROWS = 1 << 18
+PIECE_ROWS = 1 << 16  # judged and written at a time: a decision with its reason takes a hundred times its score's bytes
 IN_MEMORY_ROWS = 1 << 22  # tables up to this size are read once for all counting passes
 
 
@@ -167,13 +168,21 @@ def part_uri(uri: str, number: int) -> str:
 def write_part(numbered: tuple[int, str], table: ScoreTable, plan: Plan, arm: ArmConfig, uri: str) -> Written:
     """Judge one part of a score table and write its decisions; a pure function of its arguments, may be repeated."""
     number, name = numbered
-    rows = Rows.from_arrow(next(table.read(plan.columns, ("row_id", "label"), (name,))), plan.columns)
-    judged = plan.judge(rows)
-    told = decisions(rows, judged, plan.thresholds(table.labels), arm.name, plan.reweights)
-    storage.write_parquet(part_uri(uri, number), told)
-    kept = np.bincount(rows.label[judged.kept], minlength=len(table.labels))
-    digest = int(splitmix64(rows.identity[judged.kept]).sum(dtype=np.uint64))
-    return Written(len(rows), tuple(kept.tolist()), digest)
+    part = next(table.read(plan.columns, ("row_id", "label"), (name,)))
+    thresholds, told = plan.thresholds(table.labels), list[Written]()
+
+    def pieces() -> Iterator[pa.Table]:
+        for start in range(0, max(1, part.num_rows), PIECE_ROWS):
+            rows = Rows.from_arrow(part.slice(start, PIECE_ROWS), plan.columns)
+            judged = plan.judge(rows)
+            yield decisions(rows, judged, thresholds, arm.name, plan.reweights)
+            kept = np.bincount(rows.label[judged.kept], minlength=len(table.labels))
+            digest = int(splitmix64(rows.identity[judged.kept]).sum(dtype=np.uint64))
+            told.append(Written(len(rows), tuple(kept.tolist()), digest))
+
+    storage.write_parquet_pieces(part_uri(uri, number), SCHEMA, pieces())
+    kept = _column_sums([piece.kept for piece in told], len(table.labels))
+    return Written(sum(piece.rows for piece in told), kept, sum(piece.digest for piece in told))
 
 
 def decisions(
