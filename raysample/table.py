@@ -14,12 +14,17 @@ from raysample.errors import ScoreError
 
 MANIFEST = "scores.json"
 BASE_COLUMNS = ("row_id", "label", "tokens")
+GROUP = "group"
 
 
-def schema(columns: tuple[str, ...]) -> pa.Schema:
-    """Return the one Arrow schema of a score table: `row_id` string, `label` int32, `tokens` int32, float32 scores."""
+def schema(columns: tuple[str, ...], grouped: bool = False) -> pa.Schema:
+    """Return the one Arrow schema of a score table: `row_id` string, `label` int32, `tokens` int32, float32 scores.
+
+    Where the corpus has groups, `group` (string, may be null) comes before the scores.
+    """
     base = [("row_id", pa.string()), ("label", pa.int32()), ("tokens", pa.int32())]
-    return pa.schema([*base, *[(name, pa.float32()) for name in columns]])
+    groups = [(GROUP, pa.string())] if grouped else []
+    return pa.schema([*base, *groups, *[(name, pa.float32()) for name in columns]])
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class ScoreTable:
         counts: rows `in`, `scored` and `quarantined`; the first is the sum of the others.
         made_by: precision, code version and whatever else tells how.
         cost: worker-seconds of preparing and scoring, and their share of those of one fine-tuning where it is known.
+        grouped: whether the parts have a column `group`, that of the corpus.
     """
 
     uri: str
@@ -46,6 +52,12 @@ class ScoreTable:
     counts: dict[str, int]
     made_by: dict[str, Any]
     cost: dict[str, float] = field(default_factory=dict)
+    grouped: bool = False
+
+    @property
+    def base(self) -> tuple[str, ...]:
+        """Names of the columns that are no scores."""
+        return (*BASE_COLUMNS, GROUP) if self.grouped else BASE_COLUMNS
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -79,13 +91,13 @@ class ScoreTable:
     def read(
         self,
         columns: tuple[str, ...] | None = None,
-        base: tuple[str, ...] = BASE_COLUMNS,
+        base: tuple[str, ...] | None = None,
         parts: Sequence[str] | None = None,
     ) -> Iterator[pa.Table]:
         """Yield the parts in corpus order; raises ScoreError, listing what is there, for a missing score column.
 
         Args:
-            columns: score columns; all if None. base: which of the other columns. parts: some parts alone.
+            columns: score columns; all if None. base: which of the other columns; all if None. parts: some alone.
         """
         wanted = self.columns if columns is None else columns
         missing = [name for name in wanted if name not in self.scores]
@@ -94,10 +106,11 @@ class ScoreTable:
                 f"the score table {self.uri!r} has no column {missing[0]!r}; it has {', '.join(self.columns)}",
                 f"add {missing[0]!r} to score.scores and score again, or choose one of those",
             )
-        whole = schema(tuple(wanted))
-        expected = pa.schema([whole.field(name) for name in (*base, *wanted)])
+        names = [*(self.base if base is None else base), *wanted]
+        whole = schema(tuple(wanted), self.grouped)
+        expected = pa.schema([whole.field(name) for name in names])
         for part in self.parts if parts is None else parts:
-            table = storage.read_parquet(storage.join(self.uri, part), [*base, *wanted])
+            table = storage.read_parquet(storage.join(self.uri, part), names)
             yield table.select(expected.names).cast(expected)
 
     def to_arrow(self) -> pa.Table:

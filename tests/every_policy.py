@@ -54,6 +54,14 @@ VARIANTS = {
         ArmConfig(policy="hard", score="vog", drop_suspects={"score": "aum", "share": 0.1}),
         ArmConfig(policy="explore", score="vog", min_per_class=10, drop_suspects={"score": "aum", "share": 0.1}),
         ArmConfig(policy="mix", scores=["vog", "dual"], keeps="easier", max_per_class=250),
+        ArmConfig(policy="mix", scores={"vog": 2, "aum": 1}, group_entropy=1.5),
+        ArmConfig(policy="mix", scores=["aum"], keeps="easier", group_entropy=1, cap_per_group=20),
+        ArmConfig(policy="hard", score="aum", cap_per_group=3, drop_suspects={"score": "dual", "share": 0.02}),
+        ArmConfig(policy="hard", score="vog", normalise="class", cap_per_group=70),
+        ArmConfig(policy="random", cap_per_group=12, max_per_class=600),
+        ArmConfig(policy="linear", score="aum", quota="proportional", cap_per_group=8),
+        ArmConfig(policy="easy", score="aum", min_share_per_group=0.25, min_per_class=20),
+        ArmConfig(policy="explore", score="vog", share=0.3, min_share_per_group=0.1, cap_per_group=30),
     )
 }
 
@@ -73,9 +81,10 @@ def columns(sizes: tuple[int, ...] = (700, 200, 100), seed: int = 0) -> Columns:
         "aum": np.round(rng.normal(label, 1), 1).astype(np.float32),
         "dual": (p * (1 - p)).astype(np.float32),
         "confidence": p.astype(np.float32),
+        "group": np.where(rng.random(n) < 0.05, None, (200 * rng.random(n) ** 3).astype(int).astype(str)),
     }
 
 
 def rows(of: Columns, at: Any = slice(None)) -> Rows:
     """Return some of the rows as policies see them."""
-    return Rows.of(of["row_id"][at], of["label"][at], {name: of[name][at] for name in HIGHER_IS})
+    return Rows.of(of["row_id"][at], of["label"][at], {name: of[name][at] for name in HIGHER_IS}, of["group"][at])

@@ -184,15 +184,20 @@ class SuspectsConfig(Section):
     share: Fraction = 0.05
 
 
+LIMITS = ("min_per_class", "max_per_class", "min_share_per_group", "cap_per_group")
+"""Fields of an ArmConfig that any policy can be given."""
+
+
 class ArmConfig(Section):
     """One way to choose a sample.
 
     `normalise`: compare raw scores (`none`) or z-scores within each class (`class`); `corpus` z-scores over the data
     set, which ranks exactly as the raw score does. `quota`: one budget for all rows (`corpus`), the same share of every
     class (`proportional`), or the same count of every class where there are enough rows (`balanced`).
-    `min_per_class` rows of a class are kept (all where it has fewer), at most `max_per_class`. `drop_suspects` removes
-    likely label errors first. `weights`: `unbiased` weighs kept rows by the inverse of their chance, `none` all alike;
-    the policy decides if not given. What the policy takes beyond these stands beside them, and is held in `options`.
+    `min_per_class` rows of a class are kept (all where it has fewer), at most `max_per_class`; at least the share
+    `min_share_per_group` of every group, at most `cap_per_group` rows. `drop_suspects` removes likely label errors
+    first. `weights`: `unbiased` weighs kept rows by the inverse of their chance, `none` all alike; the policy decides
+    if not given. What the policy takes beyond these stands beside them, and is held in `options`.
     """
 
     policy: str
@@ -202,6 +207,8 @@ class ArmConfig(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     min_per_class: Annotated[int, Field(ge=1)] | None = None
     max_per_class: Annotated[int, Field(ge=1)] | None = None
+    min_share_per_group: Fraction | None = None
+    cap_per_group: Annotated[int, Field(ge=1)] | None = None
     drop_suspects: SuspectsConfig | None = None
     weights: Literal["none", "unbiased"] | None = None
 
@@ -222,7 +229,7 @@ class ArmConfig(Section):
         told = [f"{name}={_short(value)}" for name, value in self.options.items()]
         if self.drop_suspects is not None:
             told.append(f"without {self.drop_suspects.share:g} by {self.drop_suspects.score}")
-        for name in ("min_per_class", "max_per_class", "weights"):
+        for name in (*LIMITS, "weights"):
             value = getattr(self, name)
             told += [f"{name}={value}"] if value is not None else []
         inner = [part for part in ("|".join(parts), self.quota if self.quota != "corpus" else "", *told) if part]

@@ -56,6 +56,11 @@ class Corpus:
         """Number of usable rows."""
         return self.counts["usable"]
 
+    @property
+    def grouped(self) -> bool:
+        """Whether the rows have groups: a column that `columns.group` names."""
+        return self.source.columns.group is not None
+
     @cached_property
     def _kept(self) -> list[bytes | None]:
         found: list[bytes | None] = storage.read_parquet(storage.join(self.uri, KEPT)).column("kept").to_pylist()

@@ -14,6 +14,7 @@ from raysample.corpus import Corpus
 from raysample.errors import ConfigError, ScoreError
 from raysample.pipeline import economy
 from raysample.policies import create as create_policy
+from raysample.policies.steps import grouped
 from raysample.scores import Score, create_all
 from raysample.training import learning_rate, plan
 from raysample.version import __version__
@@ -33,7 +34,13 @@ def check_plans(config: RunConfig) -> None:
                 f"the arm {arm.name!r} goes by {arm.score!r}, which is not among score.scores ({', '.join(scores)})",
                 f"add {arm.score!r} to score.scores, or choose one of those",
             )
-        create_policy(arm, {column: score.higher_is for column, score in scores.items()})
+        made = create_policy(arm, {column: score.higher_is for column, score in scores.items()})
+        source = config.corpus.train
+        if grouped(made) and source is not None and source.columns.group is None:
+            raise ConfigError(
+                f"the arm {arm.name!r} goes by groups, and corpus.train names no column of groups",
+                "name it: corpus.columns: {group: ...}",
+            )
 
 
 def check_scores(config: ScoreConfig) -> dict[str, Score[Any]]:

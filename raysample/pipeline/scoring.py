@@ -53,7 +53,8 @@ class Plan:
         predicted = None if config.landmarks is None else config.landmarks.plain()
         logits = [capture.Capture.load(trace.uri).fingerprint for trace in traces] if captured else []
         pointed = {name: target.fingerprint for name, target in targets.items()}
-        sources = [corpus.fingerprint, checkpoints_fingerprint(traces), logits, pointed]
+        columns = ["group"] if corpus.grouped else []  # what parts hold beside scores
+        sources = [corpus.fingerprint, checkpoints_fingerprint(traces), logits, pointed, *columns]
         return Plan(definitions, storage.fingerprint([*sources, definitions, predicted, *how]))
 
 
@@ -125,6 +126,7 @@ def score_corpus(
         counts,
         _made_by(plan, job, config, model, folder),
         _cost(traces, outcomes, preparing),
+        corpus.grouped,
     ).save()
 
 

@@ -14,9 +14,11 @@ import pandas as pd
 import pyarrow as pa
 
 from raysample.config import ArmConfig
+from raysample.errors import SelectionError
 from raysample.numerics.exact_moments import Moments
 from raysample.numerics.radix import seeded, splitmix64
 from raysample.numerics.ranks import Ranks
+from raysample.numerics.sieve import Sieve
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -36,6 +38,20 @@ def identity(row_id: pa.Array | npt.NDArray[np.object_]) -> WordArray:
     return hashed
 
 
+FREE = -1
+"""The code of rows that belong to no group: nothing that is said of groups touches them."""
+
+
+def group_codes(group: pa.Array | pa.ChunkedArray) -> IntArray:
+    """Return a code for the group of each row: 63 bits of a hash of its name, FREE where it is null."""
+    whole = group.combine_chunks() if isinstance(group, pa.ChunkedArray) else group
+    names = whole.dictionary_encode()
+    known = (identity(names.dictionary) >> np.uint64(1)).astype(np.int64)
+    place = names.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
+    codes: IntArray = np.append(known, FREE)[place]
+    return codes
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Some rows of a data set, as a policy sees them.
@@ -45,12 +61,14 @@ class Rows:
         label: [n] int32, the class.
         scores: float32 [n] by column name.
         hashed: [n] uint64, the hashes of the row ids, where they are known already.
+        group: [n] int64, a code per group (`group_codes`), where a policy asks for it.
     """
 
     ids: Ids | Callable[[], Ids]
     label: npt.NDArray[np.int32]
     scores: Mapping[str, FloatArray] = field(default_factory=dict)
     hashed: WordArray | None = None
+    group: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -65,13 +83,26 @@ class Rows:
         """[n] uint64, the hash of the row id. Made when it is first asked for: a clear ranking never does."""
         return identity(self.row_id) if self.hashed is None else self.hashed
 
+    @property
+    def groups(self) -> IntArray:
+        """[n] int64, the code of each row's group; raises SelectionError where the rows have none."""
+        if self.group is None:
+            raise SelectionError(
+                "the rows have no groups, and the arm asks for them",
+                "name their column (columns: {group: ...}) where the corpus is described, and score it again",
+            )
+        return self.group
+
     def take(self, places: IntArray) -> Rows:
         """Return some of the rows."""
         if len(places) == len(self):
             return self
         scores = {name: values[places] for name, values in self.scores.items()}
         known = self.__dict__.get("identity", self.hashed)  # if it was made already, it need not be made again
-        return Rows(partial(self._ids, places), self.label[places], scores, None if known is None else known[places])
+        hashed, group = known if known is None else known[places], self.group
+        return Rows(
+            partial(self._ids, places), self.label[places], scores, hashed, None if group is None else group[places]
+        )
 
     def _ids(self, places: IntArray) -> Ids:
         return self.row_id.take(pa.array(places)) if isinstance(self.row_id, pa.Array) else self.row_id[places]
@@ -81,17 +112,21 @@ class Rows:
         row_id: Ids | Sequence[str],
         label: npt.ArrayLike,
         scores: Mapping[str, npt.ArrayLike] | None = None,
+        group: Sequence[str | None] | pa.ChunkedArray | None = None,
     ) -> Rows:
-        """Build rows from ids, labels and score columns of equal length."""
+        """Build rows from ids, labels, score columns and perhaps groups of equal length."""
         ids = row_id if isinstance(row_id, pa.Array) else np.asarray(row_id, dtype=object)
         columns = {name: np.asarray(values, dtype=np.float32) for name, values in (scores or {}).items()}
-        return Rows(ids, np.asarray(label, dtype=np.int32), columns)
+        if group is not None:
+            group = group_codes(group if isinstance(group, pa.ChunkedArray) else pa.array(group, pa.string()))
+        return Rows(ids, np.asarray(label, dtype=np.int32), columns, group=group)
 
     @staticmethod
     def from_arrow(table: pa.Table, columns: Sequence[str] = ()) -> Rows:
-        """Build rows from a table with `row_id`, `label` and the named score columns."""
+        """Build rows from a table with `row_id`, `label`, the named score columns, and perhaps `group`."""
         ids = pa.concat_arrays(table["row_id"].chunks) if table.num_rows else pa.array([], pa.string())
-        return Rows.of(ids, table["label"].to_numpy(), {name: table[name].to_numpy() for name in columns})
+        group = table["group"] if "group" in table.column_names else None
+        return Rows.of(ids, table["label"].to_numpy(), {name: table[name].to_numpy() for name in columns}, group)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +139,8 @@ class Facts:
         extremes: per column its smallest and largest value by the same groups, [G] float32 each.
         ranks: per column of `ranked` its distribution function.
         anchors: per column of `anchored` its mean over the rows with the highest values of another.
+        class_ranks: per class the rank of its rows by the entropy of its groups, [C] in (0, 1), where asked for.
+        sieve: tells which groups may have more rows than a cap allows, where there is one; else all may.
         total, budget: rows before anything was dropped, and rows to keep of them.
     """
 
@@ -112,6 +149,8 @@ class Facts:
     extremes: Mapping[str, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
     ranks: Mapping[str, Ranks] = field(default_factory=dict)
     anchors: Mapping[str, float] = field(default_factory=dict)
+    class_ranks: npt.NDArray[np.float64] | None = None
+    sieve: Sieve | None = None
     total: int = 0
     budget: int = 0
 
@@ -142,6 +181,16 @@ class Policy(ABC):
     def columns(self) -> tuple[str, ...]:
         """The score columns that the policy reads."""
         return ()
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the policy looks at the rows' groups."""
+        return False
+
+    @property
+    def entropies(self) -> bool:
+        """Whether the key needs `Facts.class_ranks`."""
+        return False
 
     @property
     def moments_over(self) -> Grouping:

@@ -1,4 +1,4 @@
-"""What an arm puts around any policy: rows removed first, floors and caps per class."""
+"""What an arm puts around any policy: rows removed first, floors and caps per class and per group."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from dataclasses import dataclass, replace
 from typing import Self, final
 
 from raysample.config import ArmConfig
+from raysample.config.sections import LIMITS
 from raysample.errors import SelectionError
 from raysample.policies.base import Policy
 from raysample.policies.easy import Easy
 from raysample.policies.quotas import Budgeted
-from raysample.policies.steps import Chain, InClasses, Limit, Size, Step, steps_of
+from raysample.policies.steps import Chain, InClasses, InGroups, Limit, Role, Size, Step, steps_of
 
 
 @final
 @dataclass(frozen=True)
 class Limited(Chain):
-    """A policy's steps, with those of the limits put in: suspects and caps are dropped first, then floors are kept."""
+    """A policy's steps, with those of the limits put in: suspects and caps are dropped first, then floors are kept.
+
+    A cap of groups (duplicates, one source) comes before one of classes, so that a class is not filled with copies.
+    """
 
     all_steps: tuple[Step, ...]
     unbiased: bool
@@ -51,9 +55,7 @@ def limited(policy: Policy | Chain, arm: ArmConfig, higher_is: Mapping[str, str]
     steps = steps_of(policy)
     usual = isinstance(policy, Chain) and policy.reweights
     unbiased = usual if arm.weights is None else arm.weights == "unbiased"
-    bounded = arm.min_per_class is not None or arm.max_per_class is not None
-    if bounded:
-        steps = _bounded(steps, arm.min_per_class, arm.max_per_class)
+    steps = _limited(steps, arm)
     if arm.drop_suspects is not None:
         steps = (_suspects(arm, higher_is), *steps)
     if unbiased:
@@ -61,18 +63,27 @@ def limited(policy: Policy | Chain, arm: ArmConfig, higher_is: Mapping[str, str]
     return policy if steps == steps_of(policy) and unbiased == usual else Limited(steps, unbiased)
 
 
-def _bounded(steps: tuple[Step, ...], least: int | None, most: int | None) -> tuple[Step, ...]:
+def _limited(steps: tuple[Step, ...], arm: ArmConfig) -> tuple[Step, ...]:
+    least, most, share, cap = (getattr(arm, name) for name in LIMITS)
     if least is not None and most is not None and least > most:
         raise SelectionError(f"min_per_class is {least:,}, max_per_class {most:,}", "set the floor to the cap or less")
     first = next(place for place, step in enumerate(steps) if step.role != "drop")
-    last = steps[-1].policy
+    key, last = steps[first].policy, steps[-1].policy
     if isinstance(last, Budgeted) and last.quota != "corpus":
-        return (*steps[:-1], replace(steps[-1], policy=replace(last, least=least, most=most)))  # type: ignore[type-var]
-    key, around = InClasses(steps[first].policy), []
-    if most is not None:
-        around.append(Step(key, "drop", limit=Limit(most=most), name=f"at most {most:,} of a class"))
-    if least is not None:
-        around.append(Step(key, "keep", limit=Limit(least=least), name=f"at least {least:,} of a class"))
+        if share is not None:
+            raise SelectionError(
+                f"min_share_per_group keeps rows of every group, quota: {last.quota} shares the rows among the classes",
+                "choose one of the two; min_per_class goes with both",
+            )
+        steps = (*steps[:-1], replace(steps[-1], policy=replace(last, least=least, most=most)))  # type: ignore[type-var]
+        least = most = None
+    asked: tuple[tuple[float | None, Policy, Role, Limit, str], ...] = (
+        (cap, InGroups(key), "drop", Limit(most=cap), f"at most {cap} of a group"),
+        (most, InClasses(key), "drop", Limit(most=most), f"at most {most} of a class"),
+        (least, InClasses(key), "keep", Limit(least=least), f"at least {least} of a class"),
+        (share, InGroups(key), "keep", Limit(share=share), f"at least {share} of each group"),
+    )
+    around = [Step(by, role, limit=limit, name=name) for value, by, role, limit, name in asked if value is not None]
     return (*steps[:first], *around, *steps[first:])
 
 

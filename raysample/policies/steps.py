@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raysample.config import ArmConfig
-from raysample.policies.base import Anchor, Chance, Facts, FloatArray, Grouping, IntArray, Policy, Rows
+from raysample.policies.base import FREE, Anchor, Chance, Facts, FloatArray, Grouping, IntArray, Policy, Rows
 
 Role = Literal["drop", "keep", "choose"]
 
@@ -52,16 +52,23 @@ class Size:
 
 @dataclass(frozen=True)
 class Limit:
-    """How many rows each stratum may keep at `most`, or keeps at `least` (all of them where it has fewer)."""
+    """How many rows each stratum may keep at `most`; or keeps at `least`, or by a `share` (all where it has fewer).
+
+    The stratum of rows without a group has no limit.
+    """
 
     least: int | None = None
     most: int | None = None
+    share: float | None = None
 
-    def quotas(self, counts: IntArray, standing: IntArray) -> IntArray:
+    def quotas(self, strata: IntArray, counts: IntArray, standing: IntArray) -> IntArray:
         """Return how many of each stratum's `counts` open rows to take, where `standing` rows are kept already."""
         if self.most is not None:
-            return np.minimum(counts, np.maximum(self.most - standing, 0))
-        return np.minimum(counts, np.maximum((self.least or 0) - standing, 0))
+            return np.where(strata == FREE, counts, np.minimum(counts, np.maximum(self.most - standing, 0)))
+        least = np.full(len(counts), self.least or 0)
+        if self.share is not None:  # what rounding adds to an exact product is no reason to keep one row more
+            least = np.ceil(self.share * (counts + standing) - 1e-9).astype(np.int64)
+        return np.where(strata == FREE, 0, np.minimum(counts, np.maximum(least - standing, 0)))
 
 
 @dataclass(frozen=True)
@@ -111,9 +118,14 @@ def columns_of(policy: Policy | Chain) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for step in steps_of(policy) for name in step.policy.columns))
 
 
+def grouped(policy: Policy | Chain) -> bool:
+    """Tell whether a policy looks at the rows' groups."""
+    return any(step.policy.grouped for step in steps_of(policy))
+
+
 @dataclass(frozen=True)
-class InClasses(Policy):
-    """Another policy's key, with the classes as strata."""
+class Around(Policy):
+    """Another policy's key, with other strata, whose sizes a limit sets."""
 
     inner: Policy
 
@@ -138,6 +150,16 @@ class InClasses(Policy):
         return self.inner.extremes
 
     @property
+    def grouped(self) -> bool:
+        """As the other policy."""
+        return self.inner.grouped
+
+    @property
+    def entropies(self) -> bool:
+        """As the other policy's."""
+        return self.inner.entropies
+
+    @property
     def ranked(self) -> tuple[str, ...]:
         """As the other policy's."""
         return self.inner.ranked
@@ -156,18 +178,44 @@ class InClasses(Policy):
         """As the other policy's."""
         return self.inner.log_weight(rows, facts)
 
-    def strata(self, rows: Rows, facts: Facts) -> IntArray:  # noqa: ARG002 - the policies' signature
-        """Return the class of every row."""
-        return rows.label.astype(np.int64)
-
     def key(self, rows: Rows, facts: Facts) -> FloatArray:
         """As the other policy's."""
         return self.inner.key(rows, facts)
 
     def quotas(self, strata: IntArray, counts: IntArray, budget: int) -> IntArray:
-        """Never asked: a limit says how many rows a class keeps."""
-        raise NotImplementedError("a limit per class has no budget to share")
+        """Never asked: a limit says how many rows a stratum keeps."""
+        raise NotImplementedError("a limit has no budget to share")
+
+
+@dataclass(frozen=True)
+class InClasses(Around):
+    """With the classes as strata."""
+
+    def strata(self, rows: Rows, facts: Facts) -> IntArray:  # noqa: ARG002 - the policies' signature
+        """Return the class of every row."""
+        return rows.label.astype(np.int64)
 
     def stratum_name(self, stratum: int, labels: Sequence[str]) -> str:
         """Return the class."""
         return labels[stratum]
+
+
+@dataclass(frozen=True)
+class InGroups(Around):
+    """With the groups as strata; rows without one, and those of groups that a cap cannot touch, are FREE."""
+
+    @property
+    def grouped(self) -> bool:
+        """Yes."""
+        return True
+
+    def strata(self, rows: Rows, facts: Facts) -> IntArray:
+        """Return the code of every row's group."""
+        group = rows.groups
+        if facts.sieve is None:
+            return group
+        return np.where((group != FREE) & facts.sieve(np.maximum(group, 0)), group, FREE)
+
+    def stratum_name(self, stratum: int, labels: Sequence[str]) -> str:  # noqa: ARG002 - the policies' signature
+        """Return a word for all groups: there may be millions, and they are known by their codes alone."""
+        return "its group"

@@ -35,7 +35,9 @@ class ShardScorer:
         lengths, columns = self.columns.of(rows)
         base = {"row_id": rows["row_id"], "label": rows["label"], "tokens": pa.array(lengths, pa.int32())}
         values = {name: pa.array(columns[name]) for name in self.names}
-        full = pa.table({**base, **values}).cast(table.schema(self.names))
+        if self.corpus.grouped:
+            base[table.GROUP] = rows["group"]
+        full = pa.table({**base, **values}).cast(table.schema(self.names, self.corpus.grouped))
         finite = np.all([np.isfinite(columns[name]) for name in self.names], axis=0)
         seconds = time.perf_counter() - began
         self._write(shard, full, finite, columns, seconds)

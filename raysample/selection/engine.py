@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +16,10 @@ import numpy.typing as npt
 from raysample.errors import SelectionError
 from raysample.numerics import radix, ranks
 from raysample.policies.base import Facts, FloatArray, IntArray, Policy, Rows, lottery
-from raysample.policies.steps import Chain, Counts, Step, columns_of, steps_of
+from raysample.policies.steps import Chain, Counts, Step, columns_of, grouped, steps_of
+from raysample.selection.capping import Scan, capped, few_per_group, not_dropped, sieve
 from raysample.selection.spreading import threads
-from raysample.selection.stages import KEPT, OPEN, PRUNED, Judgement, Stage, Threshold, changed, keys, walk
+from raysample.selection.stages import KEPT, OPEN, Judgement, Stage, Threshold, changed, keys, walk
 from raysample.selection.surveying import (
     Census,
     Gathered,
@@ -32,7 +32,6 @@ from raysample.selection.surveying import (
 )
 
 Parts = Callable[[], Iterable[Rows]]
-Scan = Callable[[Callable[[Rows], Any]], Iterable[Any]]
 Stages = tuple[Stage, ...]
 
 
@@ -43,7 +42,7 @@ class Plan:
     Attributes:
         stages: the policy's steps, settled. columns: the scores that they read. seed: of ties and lots.
         budget: rows kept. class_counts: rows per class before the cut.
-        reweights: whether kept rows weigh the inverse of their chance.
+        reweights: whether kept rows weigh the inverse of their chance. grouped: whether it looks at rows' groups.
     """
 
     stages: Stages
@@ -52,6 +51,7 @@ class Plan:
     budget: int
     class_counts: tuple[int, ...]
     reweights: bool = False
+    grouped: bool = False
 
     @property
     def rows(self) -> int:
@@ -111,9 +111,10 @@ def plan_with(scan: Scan, policy: Policy | Chain, budget: float, seed: int) -> P
             gathered = _look_again(scan, step.policy, stages)
         exactly = _crowded(scan, step.policy, stages, gathered)
         known = facts(gathered, exactly, seed=seed, total=seen.rows, budget=keep)
+        known = replace(known, sieve=sieve(scan, step, stages, seen.rows))
         stages = (*stages, _settle(scan, step, known, stages))
     reweights = isinstance(policy, Chain) and policy.reweights
-    return Plan(stages, columns, seed, keep, tuple(seen.classes.tolist()), reweights)
+    return Plan(stages, columns, seed, keep, tuple(seen.classes.tolist()), reweights, grouped(policy))
 
 
 def _first_look(scan: Scan, policy: Policy, columns: tuple[str, ...]) -> tuple[Census, Gathered]:
@@ -147,11 +148,7 @@ def _look_again(scan: Scan, policy: Policy, stages: Stages) -> Gathered:
 
 
 def _look_at_rest(rows: Rows, policy: Policy, stages: Stages) -> Gathered:
-    return gather(_not_dropped(rows, stages), policy)
-
-
-def _not_dropped(rows: Rows, stages: Stages) -> Rows:
-    return rows.take(np.flatnonzero(walk(stages, rows).fate != PRUNED))
+    return gather(not_dropped(rows, stages), policy)
 
 
 def _crowded(scan: Scan, policy: Policy, stages: Stages, seen: Gathered) -> dict[str, ranks.Counts]:
@@ -164,7 +161,7 @@ def _crowded(scan: Scan, policy: Policy, stages: Stages, seen: Gathered) -> dict
 
 
 def _look_closer(rows: Rows, cells: dict[str, IntArray], stages: Stages) -> dict[str, ranks.Counts]:
-    rest = _not_dropped(rows, stages)
+    rest = not_dropped(rows, stages)
     return {name: ranks.fine(rest.scores[name], crowded) for name, crowded in cells.items()}
 
 
@@ -191,6 +188,8 @@ def histogram(
 
 
 def _settle(scan: Scan, step: Step, known: Facts, stages: Stages) -> Stage:
+    if few_per_group(step, stages):
+        return capped(scan, step, known, stages)
     policy = step.policy
     beside: list[radix.Histogram] = []
 
@@ -237,7 +236,7 @@ def _quotas(step: Step, strata: IntArray, rows: IntArray, standing: radix.Histog
         beside = np.zeros(len(strata), np.int64)
         known = np.isin(standing.group, strata)
         beside[np.searchsorted(strata, standing.group[known])] = standing.count[known]
-        quotas = step.limit.quotas(rows, beside)
+        quotas = step.limit.quotas(strata, rows, beside)
         size = int(quotas.sum())
     else:
         size = step.size(counts)

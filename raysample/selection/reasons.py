@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysample.policies.base import FREE
 from raysample.selection.stages import Judgement, Threshold
 
 
@@ -27,7 +28,13 @@ def reasons(judged: Judgement, thresholds: Sequence[Threshold], name: str) -> pa
     key = pc.cast(pa.array(judged.key), pa.string())
     compared = pc.binary_join_element_wise(heads.take(stratum), ": key ", key, relation, against, tie, "")
     flat = pa.array([f"{head}: {_all_or_nothing(t)}" for head, t in zip(heads.to_pylist(), thresholds, strict=True)])
-    return pc.if_else(pc.is_null(against), flat.take(stratum), compared)
+    told = pc.if_else(pc.is_null(against), flat.take(stratum), compared)
+    by_group = np.array([t.stratum == FREE for t in thresholds], bool)[judged.stratum]
+    if not by_group.any():
+        return told
+    place = pa.array([": one of the first of its group", ": not one of the first of its group"])
+    of_group = pc.binary_join_element_wise(heads.take(stratum), place.take(pa.array(np.where(judged.kept, 0, 1))), "")
+    return pc.if_else(pa.array(by_group), of_group, told)
 
 
 def _threshold(threshold: Threshold) -> str | None:

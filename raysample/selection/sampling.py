@@ -17,8 +17,8 @@ from raysample.config import ArmConfig
 from raysample.errors import SelectionError
 from raysample.numerics.radix import splitmix64
 from raysample.policies import create
-from raysample.policies.base import Rows
-from raysample.policies.steps import columns_of
+from raysample.policies.base import Policy, Rows, group_codes
+from raysample.policies.steps import Chain, columns_of, grouped
 from raysample.selection.engine import Plan, plan_with
 from raysample.selection.reasons import reasons
 from raysample.selection.result import FOLDER, KEPT, MANIFEST, PRUNED, SCHEMA, Selection
@@ -80,7 +80,8 @@ def settle(table: ScoreTable, arm: ArmConfig, budget: float, seed: int = 0, spre
     policy = create(arm, {name: spec["higher_is"] for name, spec in table.scores.items()})
     columns = columns_of(policy)
     blocks = block_names(table)
-    read = Blocks(table, columns, hold=table.counts["scored"] <= IN_MEMORY_ROWS)
+    more = ("group",) if needs_groups(table, policy) else ()
+    read = Blocks(table, columns, more, hold=table.counts["scored"] <= IN_MEMORY_ROWS)
     plan = plan_with(lambda visit: spread(partial(_visit, read, visit), blocks), policy, budget, seed)
     check_whole(plan, table)
     return plan
@@ -98,6 +99,16 @@ def asked_budget(fraction: float | None, count: int | None) -> float:
     return fraction if isinstance(fraction, bool) else float(fraction)
 
 
+def needs_groups(table: ScoreTable, policy: Policy | Chain) -> bool:
+    """Tell whether a policy looks at groups; raises SelectionError where the table has none."""
+    if grouped(policy) and not table.grouped:
+        raise SelectionError(
+            f"the arm goes by groups, and the score table {table.uri!r} has none",
+            "name their column (columns: {group: ...}) where the corpus is described, and score it again",
+        )
+    return grouped(policy)
+
+
 def block_names(table: ScoreTable) -> list[tuple[str, ...]]:
     """Return the names of the table's parts in groups of about BLOCK_ROWS rows, as if all parts had as many."""
     size = max(1, BLOCK_ROWS * len(table.parts) // max(1, table.counts["scored"]))
@@ -113,19 +124,21 @@ class Blocks:
 
     table: ScoreTable
     columns: tuple[str, ...]
+    more: tuple[str, ...]
     hold: bool
     held: dict[tuple[str, ...], Rows] = field(default_factory=dict)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Blocks, (self.table, self.columns, False)
+        return Blocks, (self.table, self.columns, self.more, False)
 
     def __call__(self, names: tuple[str, ...]) -> Rows:
         """Return the block; its ids are read when they are first asked for: most passes never do."""
         if names in self.held:
             return self.held[names]
-        whole = pa.concat_tables(self.table.read(self.columns, ("label",), names))
+        whole = pa.concat_tables(self.table.read(self.columns, ("label", *self.more), names))
         scores = {name: whole[name].to_numpy() for name in self.columns}
-        rows = Rows(partial(_ids, self.table, names), whole["label"].to_numpy(), scores)
+        group = group_codes(whole["group"]) if self.more else None
+        rows = Rows(partial(_ids, self.table, names), whole["label"].to_numpy(), scores, group=group)
         if self.hold:
             self.held[names] = rows
         return rows
@@ -168,7 +181,8 @@ def part_uri(uri: str, number: int) -> str:
 def write_part(numbered: tuple[int, str], table: ScoreTable, plan: Plan, arm: ArmConfig, uri: str) -> Written:
     """Judge one part of a score table and write its decisions; a pure function of its arguments, may be repeated."""
     number, name = numbered
-    part = next(table.read(plan.columns, ("row_id", "label"), (name,)))
+    base = ("row_id", "label", "group") if plan.grouped else ("row_id", "label")
+    part = next(table.read(plan.columns, base, (name,)))
     thresholds, told = plan.thresholds(table.labels), list[Written]()
 
     def pieces() -> Iterator[pa.Table]:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from raysample.errors import SelectionError
 from raysample.numerics import radix
-from raysample.policies.base import Facts, FloatArray, IntArray, Policy, Rows, lottery
-from raysample.policies.steps import Step
+from raysample.policies.base import FREE, Facts, FloatArray, IntArray, Policy, Rows, lottery
+from raysample.policies.steps import InGroups, Step
 
 OPEN, KEPT, PRUNED = 0, 1, 2
 Bools = npt.NDArray[np.bool_]
@@ -22,6 +22,7 @@ class Threshold:
     """Where one stratum was cut: rows with (key, tie) at or above are taken; None where it takes all or nothing.
 
     `step` is the name of the step that took them: what a step takes it keeps, or, where it drops the others, hands on.
+    Where every group has a threshold of its own, one entry stands for all: `stratum` is -1, `rows` and `kept` are sums.
     """
 
     stratum: int
@@ -81,9 +82,21 @@ class Stage:
         found: npt.NDArray[np.float64] = np.where(inner[places], -np.expm1(-odds), share[places])
         return found
 
+    @property
+    def by_group(self) -> bool:
+        """Whether the strata are groups. There may be millions, so they are told of as one."""
+        return isinstance(self.policy, InGroups)
+
+    def entries(self, places: IntArray) -> IntArray:
+        """Return each row's place in `thresholds`."""
+        return np.zeros_like(places) if self.by_group else places
+
     def thresholds(self, labels: Sequence[str]) -> list[Threshold]:
-        """Return the threshold of every stratum, in the order of their numbers."""
+        """Return the threshold of every stratum, in the order of their numbers; one for all groups together."""
         cut = self.cut
+        if self.by_group:
+            name, rows, taken = self.policy.stratum_name(0, labels), int(cut.rows.sum()), int(cut.quota.sum())
+            return [Threshold(FREE, name, rows, taken, None, None, self.step.name)]
         edges = radix.restored(cut.key).tolist()
         inner = ((cut.quota > 0) & (cut.quota < cut.rows)).tolist()
         return [
@@ -143,10 +156,10 @@ def walk(stages: Sequence[Stage], rows: Rows, with_chances: bool = False) -> Jud
         places, key = stage.places(mine), keys(mine, stage.policy, stage.facts)
         taken = stage.takes(mine, places, key)
         seen.fate[at], seen.stage[at] = stage.fates(taken), number
-        seen.stratum[at], seen.key[at] = places + offset, key
+        seen.stratum[at], seen.key[at] = stage.entries(places) + offset, key
         if with_chances:
             seen.chance[at] = stage.chances(mine, places, taken)
-        offset += len(stage.cut.groups)
+        offset += 1 if stage.by_group else len(stage.cut.groups)
     return seen
 
 

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from raysample.errors import SelectionError
-from raysample.numerics import ranks
+from raysample.numerics import radix, ranks
 from raysample.numerics.exact_moments import ExactSums, exact_sums, merge_sums, moments
-from raysample.numerics.radix import ordered
 from raysample.policies.base import Anchor, Facts, FloatArray, IntArray, Policy, Rows, WordArray
 
 T = TypeVar("T")
@@ -71,7 +70,7 @@ class Top:
     @staticmethod
     def of(rows: Rows, anchor: Anchor) -> Top:
         """Take them from one part."""
-        word = ordered(rows.scores[anchor.by])
+        word = radix.ordered(rows.scores[anchor.by])
         word = ~word if anchor.highest else word
         return Top(word, rows.identity, rows.scores[anchor.of]).first(anchor.count)
 
@@ -95,11 +94,12 @@ class Gathered:
     extremes: Mapping[str, Extremes] = field(default_factory=dict)
     coarse: Mapping[str, ranks.Counts] = field(default_factory=dict)
     tops: Mapping[str, Top] = field(default_factory=dict)
+    pairs: radix.Histogram | None = None
 
 
 def wishes(policy: Policy) -> bool:
     """Tell whether a policy must know anything of all rows."""
-    return policy.moments_over != "none" or bool(policy.ranked) or bool(policy.anchored)
+    return policy.moments_over != "none" or bool(policy.ranked) or bool(policy.anchored) or policy.entropies
 
 
 def gather(rows: Rows, policy: Policy) -> Gathered:
@@ -116,7 +116,13 @@ def gather(rows: Rows, policy: Policy) -> Gathered:
         extremes,
         {name: ranks.coarse(rows.scores[name]) for name in policy.ranked},
         {anchor.of: Top.of(rows, anchor) for anchor in policy.anchored},
+        _pairs(rows) if policy.entropies else None,
     )
+
+
+def _pairs(rows: Rows) -> radix.Histogram:
+    """Count the rows of each class and group: `digit` is the group's code."""
+    return radix.merge([radix.Histogram(rows.label.astype(np.int64), rows.groups, np.ones(len(rows), np.int64))])
 
 
 def _extremes(values: FloatArray, group: npt.NDArray[np.integer], groups: int) -> Extremes:
@@ -138,6 +144,7 @@ def merge_gathered(parts: Iterable[Gathered], policy: Policy) -> Gathered:
                 anchor.of: Top.merged([*_known(total.tops, anchor.of), part.tops[anchor.of]], anchor)
                 for anchor in policy.anchored
             },
+            None if part.pairs is None else radix.merge([part.pairs, *([total.pairs] if total.pairs else [])]),
         )
     return total
 
@@ -160,6 +167,22 @@ def facts(seen: Gathered, exactly: Mapping[str, ranks.Counts], *, seed: int, tot
         dict(seen.extremes),
         {name: ranks.Ranks.of(counts, exactly[name]) for name, counts in seen.coarse.items()},
         {name: float(top.value.astype(np.float64).mean()) for name, top in seen.tops.items()},
-        total,
-        budget,
+        None if seen.pairs is None else class_ranks(seen.pairs),
+        total=total,
+        budget=budget,
     )
+
+
+def class_ranks(pairs: radix.Histogram) -> npt.NDArray[np.float64]:
+    """Return the rank of each class's rows by the entropy of its groups, [C]: H_c = −Σ_g p(g|c) log2 p(g|c).
+
+    The rank is the share of rows in classes of lower entropy, plus half of those in classes of the same.
+    """
+    rows = np.bincount(pairs.group, pairs.count)
+    terms = pairs.count * np.log2(pairs.count)
+    entropy = np.log2(np.maximum(rows, 1)) - np.bincount(pairs.group, terms) / np.maximum(rows, 1)
+    entropy = np.where(rows > 0, np.round(np.maximum(entropy, 0), 12), np.inf)  # what rounding tells apart is the same
+    levels, place = np.unique(entropy, return_inverse=True)
+    at_level = np.bincount(place, rows, len(levels))
+    ranks_of: npt.NDArray[np.float64] = ((np.cumsum(at_level) - at_level / 2) / max(1.0, rows.sum()))[place]
+    return ranks_of

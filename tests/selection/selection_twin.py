@@ -62,6 +62,8 @@ class Twin:
             gone = self.n - round(arm.drop_suspects.share * self.n)
             open_rows = self.top(-self.hard(arm.drop_suspects.score), gone, open_rows)
         open_rows = self._without_hardest(arm, budget, open_rows)
+        if arm.cap_per_group:
+            open_rows = self._capped(self._key(arm, open_rows, first=True), arm.cap_per_group, open_rows)
         kept = np.zeros(self.n, bool)
         if arm.quota == "corpus":
             first = self._key(arm, open_rows, first=True)
@@ -80,6 +82,10 @@ class Twin:
                 kept |= self.top(
                     self._key(arm, open_rows, first=True), min(int(mine.sum()), arm.min_per_class or 0), mine
                 )
+        for name in {g for g in self.columns["group"] if g is not None} if arm.min_share_per_group else ():
+            mine = open_rows & (self.columns["group"] == name)
+            least = -(-round(arm.min_share_per_group * 100) * int(mine.sum()) // 100) - int((kept & mine).sum())
+            kept |= self.top(self._key(arm, open_rows, first=True), max(0, least), mine & ~kept)
         if arm.policy == "explore":
             kept |= self.top(
                 self._key(arm, open_rows, first=True), round(arm.options.get("share", 0.5) * budget), open_rows & ~kept
@@ -88,6 +94,15 @@ class Twin:
         if arm.policy == "coverage":
             return kept | self._bins(arm, left, open_rows & ~kept, open_rows)
         return kept | self.shared(self._key(arm, open_rows), left, open_rows & ~kept, arm)
+
+    def _capped(self, key: Array, most: int, among: Array) -> Array:
+        order, seen, left = np.lexsort((self.tie, key.astype(np.float32)))[::-1], dict[str, int](), among.copy()
+        for row in order[among[order]]:
+            name = self.columns["group"][row]
+            if name is not None:
+                seen[name] = seen.get(name, 0) + 1
+                left[row] = seen[name] <= most
+        return left
 
     def _without_hardest(self, arm: ArmConfig, budget: int, among: Array) -> Array:
         if arm.policy == "window":
@@ -130,7 +145,22 @@ class Twin:
             rank = rank if HIGHER_IS[name] == arm.options.get("keeps", "harder") else 1 - rank
             total[rest] += rank * (weight / sum(weights.values()))
             votes[rest] += weight * (rank > 1 - arm.options.get("top", 0.2))
+        entropy = arm.options.get("group_entropy", 0)
+        if entropy:
+            rank = (rankdata(self._entropy(rest)[rest]) - 0.5) / rest.sum()
+            rank = rank if arm.options.get("keeps", "harder") == "harder" else 1 - rank
+            own = sum(weights.values())
+            total[rest] = (own * total[rest] + entropy * rank) / (own + entropy)
         return votes + total if arm.policy == "consensus" else total
+
+    def _entropy(self, rest: Array) -> Array:
+        """Return for each row the entropy, in bits, of the groups of its class."""
+        found = np.zeros(self.n)
+        for c in np.unique(self.label[rest]):
+            names = self.columns["group"][rest & (self.label == c)].astype(str)
+            p = np.unique(names, return_counts=True)[1] / len(names)
+            found[self.label == c] = round(float(-(p * np.log2(p)).sum()), 9)
+        return found
 
     def _beta(self, rest: Array) -> Array:
         """Return ln of the weight up to a constant: scipy's density times the score."""

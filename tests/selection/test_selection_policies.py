@@ -1,15 +1,17 @@
 """The contract of every policy, with and without limits: the slow twin, any layout, the exact budget."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
-from every_policy import HIGHER_IS, VARIANTS, columns, rows
+from every_policy import HIGHER_IS, VARIANTS, Columns, columns, rows
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from selection_twin import Twin
 
 from raysample.config import ArmConfig
+from raysample.config.sections import LIMITS
 from raysample.errors import SelectionError
 from raysample.policies import POLICIES, create
 from raysample.selection import choose
@@ -20,7 +22,7 @@ from raysample.selection import choose
 def test_contract(name: str, budget: float) -> None:
     arm, data = VARIANTS[name], columns()
     policy, count = create(arm, HIGHER_IS), round(budget * 1000) if budget < 1 else int(budget)
-    if sum(min(n, arm.max_per_class or n) for n in (700, 200, 100)) < count:
+    if room(arm, data) < count:
         with pytest.raises(SelectionError, match=r"max_per_class|leaves"):
             choose([rows(data)], policy, budget, 5)
         return
@@ -36,24 +38,40 @@ def test_contract(name: str, budget: float) -> None:
     assert np.array_equal(whole, twin.kept(arm, count))
 
 
+def room(arm: ArmConfig, data: Columns) -> int:
+    """Return how many rows an arm's caps leave at most."""
+    groups = Counter(data["group"])
+    without = groups.pop(None, 0)
+    by_group = without + sum(min(n, arm.cap_per_group or n) for n in groups.values())
+    return min(by_group, sum(min(n, arm.max_per_class or n) for n in (700, 200, 100)))
+
+
 SHARP = [arm for arm in VARIANTS.values() if arm.policy != "beta"]  # whose ten anchors twin and engine may cut apart
 value = st.one_of(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), st.floats(-1e3, 1e3, width=32))
-table = st.lists(st.tuples(st.integers(0, 3), value, value, value), min_size=1, max_size=30)
+group = st.sampled_from([None, "a", "b", "c", "ü"])
+table = st.lists(st.tuples(st.integers(0, 3), group, value, value, value), min_size=1, max_size=30)
 
 
 @settings(max_examples=250, deadline=None)
 @given(st.data(), table, st.sampled_from(SHARP), st.integers(0, 2**64 - 1))
 def test_equals_the_slow_twin_on_anything(data: st.DataObject, lines: list[Any], arm: ArmConfig, seed: int) -> None:
     budget, at = data.draw(st.integers(1, len(lines))), data.draw(st.integers(0, len(lines)))
-    label, *scores = (np.array(column) for column in zip(*lines, strict=True))
+    label, groups, *scores = (np.array(column) for column in zip(*lines, strict=True))
     names = ("vog", "aum", "dual", "confidence")
     made = {name: values.astype(np.float32) for name, values in zip(names, [*scores, scores[0]], strict=True)}
-    whole = {"row_id": np.array([f"é{i}" for i in range(len(lines))], object), "label": label, **made}
+    whole = {
+        "row_id": np.array([f"é{i}" for i in range(len(lines))], object),
+        "label": label,
+        "group": groups.astype(object),
+        **made,
+    }
     parts = [rows(whole, slice(None, at)), rows(whole, slice(at, None))]
     try:
         kept = np.concatenate(choose(parts, create(arm, HIGHER_IS), budget, seed))
     except SelectionError:
-        limited = arm.min_per_class or arm.max_per_class or arm.drop_suspects or arm.policy in ("window", "coverage")
+        limited = (
+            any(getattr(arm, name) for name in LIMITS) or arm.drop_suspects or arm.policy in ("window", "coverage")
+        )
         assume(not limited)  # a limit that cannot be met is an error; nothing else may be
         raise
     assert kept.sum() == budget

@@ -1,0 +1,52 @@
+"""Which groups can have more than k rows: counts by hash, for any number of groups in a fixed memory.
+
+A group's code is a hash. Rows are counted by its low bits; a bucket with k rows or fewer holds no group of more than k.
+The converse may fail, so what a sieve lets through is counted exactly elsewhere. Counts stop at 255.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Counts = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]
+MOST = 255
+SMALLEST, LARGEST = 1 << 10, 1 << 27
+
+
+@dataclass(frozen=True, eq=False)
+class Sieve:
+    """`bits` packs one bit per bucket: whether it may hold groups of more than k rows; `size` buckets, a power of 2."""
+
+    bits: npt.NDArray[np.uint8]
+    size: int
+
+    def __call__(self, code: Ints) -> npt.NDArray[np.bool_]:
+        """Tell which codes, [n] and not negative, may be those of groups of more than k rows."""
+        bucket = code & (self.size - 1)
+        found: npt.NDArray[np.bool_] = (self.bits[bucket >> 3] >> (bucket & 7).astype(np.uint8)) & 1 == 1
+        return found
+
+
+def buckets(rows: int) -> int:
+    """Return how many buckets to count so many rows in: two per row, 128 million at most."""
+    return min(LARGEST, max(SMALLEST, 1 << (2 * rows - 1).bit_length() if rows else 0))
+
+
+def counted(code: Ints, size: int) -> Counts:
+    """Count the codes of one part: (buckets, counts up to 255)."""
+    bucket, count = np.unique(code & (size - 1), return_counts=True)
+    return bucket.astype(np.uint32), np.minimum(count, MOST).astype(np.uint8)
+
+
+def sieve(parts: Iterable[Counts], size: int, most: int) -> Sieve:
+    """Add the counts of all parts; `most` = k, below 255."""
+    total = np.zeros(size, np.uint8)
+    for bucket, count in parts:
+        room = MOST - total[bucket]
+        total[bucket] += np.minimum(count, room)
+    return Sieve(np.packbits(total > most, bitorder="little"), size)
