@@ -21,7 +21,7 @@ from raysample import report, storage
 from raysample.config import RunConfig
 from raysample.corpus import Corpus
 from raysample.errors import ConfigError
-from raysample.experiment import FULL, ArmSummary, Comparison, Gap
+from raysample.experiment import FULL, ArmSummary, Comparison, Gap, class_shift
 from raysample.keep_curve import Recommendation, recommend
 from raysample.pipeline import Pipeline, Workspace
 from raysample.pipeline.checks import check_plans
@@ -29,7 +29,7 @@ from raysample.pipeline.scoring import job_of
 from raysample.progress import Reporter
 from raysample.selection import Selection, apply, explain
 from raysample.selection.applying import Form
-from raysample.selection.retention import lengths, smallest
+from raysample.selection.retention import retention, smallest
 from raysample.table import ScoreTable
 from raysample.tracking import NullTracker, Tracker
 from raysample.verbs import engine_of
@@ -121,17 +121,23 @@ def apply_selection(
 
 
 def retention_table(title: str, selection: Selection, table: ScoreTable) -> Table:
-    """Return what a selection leaves of the smallest classes and of each length."""
+    """Return what a selection leaves of the smallest classes, of the groups it cuts most, and of each length."""
     shown = Table(title=title, title_justify="left", box=SIMPLE)
     for heading in ("part", "rows", "kept", "share"):
         shown.add_column(heading, justify="left" if heading == "part" else "right", no_wrap=True)
-    parts = [(f"class {escape(name)}", rows, kept) for name, rows, kept in smallest(selection)]
-    bands = [(f"{band.least} to {band.most} tokens", band.rows, band.kept) for band in lengths(selection, table)]
-    for place, (part, rows, kept) in enumerate([*parts, *bands]):
-        if place == len(parts):
+    left = retention(selection, table)
+    for section in (
+        [(f"class {escape(name)}", rows, kept) for name, rows, kept in smallest(selection)],
+        [(f"group {escape(name)}", rows, kept) for name, rows, kept in left.groups],
+        [(f"{band.least} to {band.most} tokens", band.rows, band.kept) for band in left.bands],
+    ):
+        for part, rows, kept in section:
+            shown.add_row(part, f"{rows:,}", f"{kept:,}", f"{kept / rows:.1%}")
+        if section:
             shown.add_section()
-        shown.add_row(part, f"{rows:,}", f"{kept:,}", f"{kept / rows:.1%}")
-    shown.caption = "the classes with the fewest rows left, and all lengths"
+    shift = class_shift(selection.class_counts, selection.kept_class_counts)
+    groups = "the groups of which least is left, " if left.groups else ""
+    shown.caption = f"the classes with the fewest rows left, {groups}and all lengths; class shift {shift:.2f}"
     return shown
 
 

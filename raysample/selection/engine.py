@@ -189,7 +189,10 @@ def histogram(
 
 def _settle(scan: Scan, step: Step, known: Facts, stages: Stages) -> Stage:
     if few_per_group(step, stages):
-        return capped(scan, step, known, stages)
+        stage = capped(scan, step, known, stages)
+        open_rows, left = int(stage.cut.rows.sum()), known.budget
+        _check_room(step, int(stage.cut.quota.sum()), Counts(known.total, open_rows, known.budget, left))
+        return stage
     policy = step.policy
     beside: list[radix.Histogram] = []
 

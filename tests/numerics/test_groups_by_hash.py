@@ -40,8 +40,8 @@ rows = st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 3), st.integers(0, 
 def test_best_rows_are_those_of_one_sort(lines: list[tuple[int, int, int]], at: int, most: int) -> None:
     parts = []
     for part in (lines[:at], lines[at:]):
-        group, key, tie = (np.array([line[i] for line in part]) for i in range(3))
-        parts.append(tops.tops(group.astype(np.int64), key.astype(np.uint32), tie.astype(np.uint64), most))
+        kinds = (np.int64, np.uint32, np.uint64)
+        parts.append(tops.tops(*(np.array([line[i] for line in part], kind) for i, kind in enumerate(kinds)), most))
     found = tops.merge(parts, most, limit=1000)
     expected = []
     for name in sorted({line[0] for line in lines}):

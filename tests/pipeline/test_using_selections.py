@@ -23,6 +23,7 @@ ARMS = [
     {"policy": "hard", "score": "vog", "normalise": "class"},
     {"policy": "explore", "score": "el2n", "share": 0.4},
     {"policy": "window", "score": "vog", "start": 0.2, "min_per_class": 8},
+    {"policy": "easy", "score": "vog", "cap_per_group": 20},
 ]
 
 
@@ -34,10 +35,12 @@ def sampled(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         part = source / f"date={day}" / "log.parquet"
         part.parent.mkdir(parents=True)
         rows = pq.read_table(small_run / "train.parquet").slice(100 * number, 100)
-        pq.write_table(rows.append_column("extra", pa.array(range(len(rows)))), part)
+        speaker = pa.array([None if i % 10 == 9 else f"speaker {i % 10 // 2}" for i in range(len(rows))])
+        extra = pa.array(range(len(rows)))
+        pq.write_table(rows.append_column("extra", extra).append_column("speaker", speaker), part)
     corpus = {
         "columns": {"id": "id"},
-        "train": {"path": str(source)},
+        "train": {"path": str(source), "columns": {"id": "id", "group": "speaker"}},
         "test": {"path": str(small_run / "test.parquet")},
     }
     config = str(write_config(folder, small_run, corpus=corpus, compare={"seeds": [0], "arms": ARMS}))
@@ -63,6 +66,8 @@ def test_a_dry_run_tells_classes_and_lengths(
     told = capsys.readouterr().out
     assert "hard(vog|class) at 30%" in told
     assert "tokens" in told
+    assert "group speaker 0" in told
+    assert "class shift" in told
     assert "dry run: nothing was written" in told
     assert sorted(str(path) for path in (sampled / "runs").rglob("*")) == before
 
@@ -90,6 +95,25 @@ def test_explain_names_the_step_that_decided(sampled: Path) -> None:
     assert "why: the hardest 0.2: key" in explain(window, dropped["row_id"].iloc[0])
     drawn = selections(sampled)["explore"].to_pandas().query("decision == 'kept' and keep_probability < 1").iloc[0]
     assert "chance to be kept, over seeds: 0.375" in explain(selections(sampled)["explore"], drawn["row_id"])
+
+
+def test_a_cap_keeps_a_few_rows_of_every_group(sampled: Path) -> None:
+    easy, table = selections(sampled)["easy"], ScoreTable.load(str(sampled / "runs/small/scores"))
+    scores, frame = table.to_pandas(), easy.to_pandas()
+    assert list(scores.columns[:6]) == ["row_id", "label", "class", "tokens", "group", "vog"]
+    mine = scores["group"].eq("speaker 2")
+    assert mine.sum() == 40
+    pruned = frame["reason"].str.contains("at most 20 of a group: not one of the first of its group")
+    assert pruned.sum() == 4 * 20
+    assert (pruned & mine).sum() == 20
+    assert scores["vog"][pruned & mine].min() >= scores["vog"][~pruned & mine].max()
+    assert "at most 20 of a group" in explain(easy, frame["row_id"][pruned].iloc[0])
+
+
+def test_groups_are_asked_for_before_anything_is_computed(sampled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = str(sampled / "config.yaml")
+    assert cli.main(["sample", config, "corpus.train.columns.group=null", "name=other"]) == 2
+    assert "goes by groups, and corpus.train names no column of groups" in capsys.readouterr().err
 
 
 def test_explain_knows_when_a_row_is_not_there(sampled: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,7 +145,7 @@ def test_apply_writes_weights_and_dataset_folders(sampled: Path, tmp_path: Path)
     frame = explore.to_pandas().set_index("row_id")
     assert len(rows) == 100
     assert rows["raysample_weight"] == pytest.approx(frame["weight"][list(rows["id"])].tolist())
-    assert set(rows.column_names) == {"id", "text", "label", "extra", "raysample_weight"}
+    assert set(rows.column_names) == {"id", "text", "label", "extra", "speaker", "raysample_weight"}
 
 
 def test_apply_takes_a_copy_and_refuses_other_rows(sampled: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from every_policy import HIGHER_IS, columns, rows
 
 from raysample.config import ArmConfig
 from raysample.errors import SelectionError
-from raysample.policies import create
+from raysample.policies import Rows, create
 from raysample.policies.quotas import balanced, bounded, proportional
 from raysample.selection import choose, select
 
@@ -81,6 +81,9 @@ def test_bounded_shares_by_hand(
     [
         ({"min_per_class": 101}, "keeps 302 rows, and 300 of the budget"),
         ({"max_per_class": 50}, "leaves 150 rows"),
+        ({"cap_per_group": 1}, "'at most 1 of a group' leaves"),
+        ({"min_share_per_group": 0.9}, "'at least 0.9 of each group' keeps"),
+        ({"quota": "balanced", "min_share_per_group": 0.1}, "quota: balanced shares the rows among the classes"),
         ({"min_per_class": 5, "max_per_class": 4}, "min_per_class is 5, max_per_class 4"),
         ({"quota": "proportional", "min_per_class": 120}, "together need 340 rows, the budget is 300"),
         ({"quota": "balanced", "max_per_class": 60}, "together leave 180 rows, the budget is 300"),
@@ -125,6 +128,37 @@ def test_temperatures_lead_from_hard_to_random() -> None:
 def test_few_rows_kept_turn_beta_to_the_easy_ones() -> None:
     few, many = (DATA["confidence"][kept(budget, policy="beta", score="dual")].mean() for budget in (50, 700))
     assert few > many + 0.05
+
+
+def test_a_floor_of_every_group_is_rounded_up_and_no_more() -> None:
+    mask = kept(400, policy="easy", score="aum", min_share_per_group=0.3)
+    for name in {name for name in DATA["group"] if name is not None}:
+        mine = DATA["group"] == name
+        assert mask[mine].sum() >= -(-3 * int(mine.sum()) // 10)
+    halves = {**DATA, "group": np.array(["a", "b"] * 500, object)}
+    data = rows(halves)
+    plan = select(
+        lambda: [data], create(ArmConfig(policy="easy", score="aum", min_share_per_group=0.1), HIGHER_IS), 100
+    )
+    assert plan.thresholds(("x", "y", "z"))[0].kept == 100  # 0.1 of 500 is 50, not 51
+
+
+def test_rows_without_groups_are_told_so() -> None:
+    plain = Rows.of(DATA["row_id"], DATA["label"], {"vog": DATA["vog"]})
+    for given in ({"cap_per_group": 2}, {"min_share_per_group": 0.1}):
+        with pytest.raises(SelectionError, match="rows have no groups"):
+            choose([plain], create(ArmConfig(policy="hard", score="vog", **given), HIGHER_IS), 10)
+    with pytest.raises(SelectionError, match="rows have no groups"):
+        mix = ArmConfig(policy="mix", scores=["vog"], group_entropy=1)
+        choose([plain], create(mix, HIGHER_IS), 10)
+
+
+def test_classes_of_many_kinds_of_groups_come_first_by_entropy() -> None:
+    label = np.repeat([0, 1, 2], 100)
+    groups = np.concatenate([np.repeat("a", 100), np.arange(100) % 2, np.arange(100)]).astype(str)
+    data = Rows.of([f"{i}" for i in range(300)], label, {"vog": np.zeros(300)}, groups.tolist())
+    mask = choose([data], create(ArmConfig(policy="mix", scores=["vog"], group_entropy=0.1), HIGHER_IS), 150)[0]
+    assert np.bincount(label[mask], minlength=3).tolist() == [0, 50, 100]
 
 
 def test_no_spread_is_no_trouble() -> None:
