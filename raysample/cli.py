@@ -53,9 +53,8 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "recommend": {
         "--tolerance": {
             "type": float,
-            "default": 0.01,
             "metavar": "LOSS",
-            "help": "acceptable loss of accuracy (default 0.01: one point of a hundred)",
+            "help": "acceptable loss of accuracy (default: sample.tolerance, 0.01 if not set: a point of a hundred)",
         }
     },
     "explain": {

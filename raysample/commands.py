@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-from rich.box import SIMPLE
-from rich.markup import escape
-from rich.table import Table
 
 from raysample import report, storage
 from raysample.config import RunConfig
 from raysample.corpus import Corpus
+from raysample.engine import Engine
 from raysample.errors import ConfigError
-from raysample.experiment import FULL, ArmSummary, Comparison, Gap, class_shift
-from raysample.keep_curve import Recommendation, recommend
+from raysample.experiment import FULL, Comparison
+from raysample.keep_curve import recommend
 from raysample.pipeline import Pipeline, Workspace
+from raysample.pipeline.budgets import chosen
 from raysample.pipeline.checks import check_plans
+from raysample.pipeline.retraining import Retraining
 from raysample.pipeline.scoring import job_of
 from raysample.progress import Reporter
+from raysample.report.terminal import recommendation_table, results_table, retention_table, verification_table
 from raysample.selection import Selection, apply, explain
 from raysample.selection.applying import Form
-from raysample.selection.retention import retention, smallest
 from raysample.table import ScoreTable
 from raysample.tracking import NullTracker, Tracker
 from raysample.verbs import engine_of
-from raysample.verification import RESULT, Verification, verify_table
+from raysample.verification import RESULT, verify_table
 
 
 def run_all(config: RunConfig, reporter: Reporter) -> None:
@@ -80,29 +79,55 @@ def run_verify(config: RunConfig, reporter: Reporter, rows: int = 64, seed: int 
 
 
 def run_sample(config: RunConfig, reporter: Reporter, dry_run: bool = False) -> None:
-    """Write all selections; `dry_run`: only tell what they would leave."""
+    """Write all selections, or those at `sample.budget`; `dry_run`: only tell what they would leave."""
     if dry_run:
         _preview(config, reporter)
         return
     with _pipeline(config, reporter) as pipeline:
-        pipeline.sample()
-        reporter.say(f"selections: {pipeline.workspace.at('selections')}")
+        if config.sample.budget is None:
+            pipeline.sample()
+            reporter.say(f"selections: {pipeline.workspace.at('selections')}")
+            return
+        retraining = pipeline.retraining()
+        for title, selection in _at_budget(config, retraining, pipeline.engine, pipeline.workspace):
+            reporter.console.print(retention_table(title, selection, retraining.table))
+            reporter.say(f"selection: {selection.uri}")
 
 
 def _preview(config: RunConfig, reporter: Reporter) -> None:
-    """Make the selections in a folder that does not stay, and tell what they leave of classes and lengths."""
+    """Make the selections in a folder that does not stay, and tell what they leave of classes, groups and lengths."""
     _quiet()
-    Workspace.of(config).check(config)
+    space = Workspace.of(config)
+    space.check(config)
     check_plans(config)
     pipeline = Pipeline(config, engine_of(None), NullTracker(), reporter)
     with tempfile.TemporaryDirectory(prefix="raysample-dry-run-") as folder:
         retraining = replace(pipeline.retraining(), workspace=Workspace(folder))
-        retraining.select(pipeline.engine)
-        first = config.compare.seeds[0]
-        for (arm, fraction, seed), selection in retraining.selections.items():
-            if seed == first:
-                reporter.console.print(retention_table(f"{arm} at {fraction:.0%}", selection, retraining.table))
+        found = _at_budget if config.sample.budget is not None else _at_fractions
+        for title, selection in found(config, retraining, pipeline.engine, space):
+            reporter.console.print(retention_table(title, selection, retraining.table))
     reporter.say("dry run: nothing was written")
+
+
+def _at_fractions(
+    config: RunConfig, retraining: Retraining, engine: Engine, space: Workspace
+) -> Iterator[tuple[str, Selection]]:
+    """Make all selections of the comparison; yield those of the first seed, with a title."""
+    del space
+    retraining.select(engine)
+    for (arm, fraction, seed), selection in retraining.selections.items():
+        if seed == config.compare.seeds[0]:
+            yield f"{arm} at {fraction:.0%}", selection
+
+
+def _at_budget(
+    config: RunConfig, retraining: Retraining, engine: Engine, space: Workspace
+) -> Iterator[tuple[str, Selection]]:
+    """Make a selection of every arm at `sample.budget`; yield them with a title. `space`: where comparisons lie."""
+    for asked, selection in chosen(config.sample, retraining, engine, space):
+        kept, rows = selection.counts["kept"], selection.counts["in"] - selection.counts["quarantined"]
+        title = f"{selection.name}: {kept:,} of {rows:,} rows ({kept / rows:.1%})"
+        yield f"{title}, {asked.why}" if asked.why else title, selection
 
 
 def explain_row(row_id: str, selection: str, reporter: Reporter) -> None:
@@ -118,27 +143,6 @@ def apply_selection(
     described = Corpus.load(corpus)
     made = apply(Selection.load(selection), described.at(source) if source else described, output, format)
     reporter.say(f"pruned corpus: {made.uri} ({made.rows:,} rows in {len(made.files):,} files)")
-
-
-def retention_table(title: str, selection: Selection, table: ScoreTable) -> Table:
-    """Return what a selection leaves of the smallest classes, of the groups it cuts most, and of each length."""
-    shown = Table(title=title, title_justify="left", box=SIMPLE)
-    for heading in ("part", "rows", "kept", "share"):
-        shown.add_column(heading, justify="left" if heading == "part" else "right", no_wrap=True)
-    left = retention(selection, table)
-    for section in (
-        [(f"class {escape(name)}", rows, kept) for name, rows, kept in smallest(selection)],
-        [(f"group {escape(name)}", rows, kept) for name, rows, kept in left.groups],
-        [(f"{band.least} to {band.most} tokens", band.rows, band.kept) for band in left.bands],
-    ):
-        for part, rows, kept in section:
-            shown.add_row(part, f"{rows:,}", f"{kept:,}", f"{kept / rows:.1%}")
-        if section:
-            shown.add_section()
-    shift = class_shift(selection.class_counts, selection.kept_class_counts)
-    groups = "the groups of which least is left, " if left.groups else ""
-    shown.caption = f"the classes with the fewest rows left, {groups}and all lengths; class shift {shift:.2f}"
-    return shown
 
 
 def run_compare(config: RunConfig, reporter: Reporter) -> None:
@@ -161,34 +165,12 @@ def run_report(config: RunConfig, reporter: Reporter) -> None:
     reporter.say(f"report: {space.report}")
 
 
-def run_recommend(config: RunConfig, reporter: Reporter, tolerance: float = 0.01) -> None:
-    """Recommend how much each arm may drop, from the finished comparison."""
+def run_recommend(config: RunConfig, reporter: Reporter, tolerance: float | None = None) -> None:
+    """Recommend how much each arm may drop, from the finished comparison; `tolerance`: `sample.tolerance` if None."""
+    tolerance = config.sample.tolerance if tolerance is None else tolerance
     comparison = Comparison.of(storage.read_json(Workspace.of(config).comparison))
     found = recommend(comparison.runs, tolerance)
     reporter.console.print(recommendation_table(found, tolerance, sum(comparison.class_counts)))
-
-
-def recommendation_table(found: Sequence[Recommendation], tolerance: float, rows: int) -> Table:
-    """Return the smallest share of each arm."""
-    shown = Table(
-        title=f"smallest share that costs at most {tolerance:.1%} of accuracy", title_justify="left", box=SIMPLE
-    )
-    shown.add_column("arm", no_wrap=True)
-    for heading in ("keep", "rows", "90 % of resamples", "expected loss", "plateau"):
-        shown.add_column(heading, justify="right", no_wrap=True)
-    for one in sorted(found, key=lambda one: one.fraction):
-        sure = "one seed" if math.isnan(one.low) else f"{one.low:.0%} to {one.high:.0%}"
-        told = (
-            f"{one.fraction:.0%}",
-            f"{round(one.fraction * rows):,}",
-            sure,
-            f"{one.loss:.2%}",
-            f"{one.curve.plateau:.1%}",
-        )
-        shown.add_row(escape(one.arm), *told)
-    measured = ", ".join(f"{share:.0%}" for share, _ in found[0].measured)
-    shown.caption = f"accuracy = a - b exp(-c share), fitted to {measured}; nothing below the smallest is recommended"
-    return shown
 
 
 @contextmanager
@@ -270,64 +252,6 @@ def _conclude(reporter: Reporter, comparison: Comparison, space: Workspace, trac
         reporter.say(f"warning: {warning}")
     reporter.say(f"report: {space.report}")
     reporter.say(f"MLflow: {tracker.where}")
-
-
-def results_table(comparison: Comparison) -> Table:
-    """Return the comparison as a table for the terminal."""
-    table = Table(
-        title=f"test results, mean ± sd over seeds ({comparison.regime.replace('_', ' ')})", title_justify="left"
-    )
-    table.add_column("arm", overflow="fold")
-    for name in ("kept", "accuracy %", "macro-F1 %", "vs full", "vs random", "verdict"):
-        table.add_column(name, justify="left" if name == "verdict" else "right")
-    for row in comparison.summaries:
-        table.add_row(
-            row.arm,
-            f"{row.kept:,} ({row.fraction:.0%})",
-            _spread(row.accuracy),
-            _spread(row.macro_f1),
-            _gap(row.gap_to_full),
-            _gap(row.gap_to_random),
-            _verdict(row),
-        )
-    return table
-
-
-def verification_table(found: Verification) -> Table:
-    """Return a verification as a table for the terminal."""
-    title = f"{found.rows} rows, scored again one by one in float64 (stored: {found.precision})"
-    table = Table(title=title, title_justify="left")
-    table.add_column("score", overflow="fold")
-    for name in ("largest difference", "relative", "rank correlation", "rows that differ"):
-        table.add_column(name, justify="right")
-    table.add_column("bound", overflow="fold")
-    table.add_column("verdict")
-    for check in found.checks:
-        figures = (_figure(check.absolute, ".2g"), _figure(check.relative, ".2g"), _figure(check.correlation, ".5f"))
-        verdict = "[green]ok[/]" if check.passed else "[red]out of bounds[/]"
-        table.add_row(check.column, *figures, _figure(check.differing, ".1%"), check.bound, verdict)
-    return table
-
-
-def _figure(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
-
-
-def _spread(value: tuple[float, float]) -> str:
-    mean, sd = value
-    return f"{100 * mean:.2f}" if sd != sd else f"{100 * mean:.2f} ± {100 * sd:.2f}"
-
-
-def _gap(gap: Gap | None) -> str:
-    if gap is None:
-        return "-"
-    interval = "" if gap.low != gap.low else f" [{100 * gap.low:+.2f}, {100 * gap.high:+.2f}]"
-    return f"{100 * gap.mean:+.2f}{interval}"
-
-
-def _verdict(row: ArmSummary) -> str:
-    colour = {"better than random": "green", "worse than random": "red"}.get(row.verdict)
-    return f"[{colour}]{row.verdict}[/]" if colour else row.verdict
 
 
 def _quiet() -> None:

@@ -65,6 +65,11 @@ class ScoreTable:
         return tuple(self.scores)
 
     @property
+    def higher_is(self) -> dict[str, str]:
+        """For each score column whether a high value is `harder` or `easier`."""
+        return {name: spec["higher_is"] for name, spec in self.scores.items()}
+
+    @property
     def fingerprint(self) -> str:
         """Identity by provenance: same corpus, checkpoints, score definitions and way of computing them, same table."""
         made_by = {name: value for name, value in self.made_by.items() if name != "raysample"}

@@ -188,11 +188,12 @@ def verify(
 
 def sample(
     table: ScoreTable | str,
-    policy: str,
+    policy: str = "auto",
     score: str | None = None,
     *,
     fraction: float | None = None,
     count: int | None = None,
+    tokens: int | None = None,
     normalise: Literal["none", "class", "corpus"] = "none",
     quota: Literal["corpus", "proportional", "balanced"] = "corpus",
     seed: int = 0,
@@ -204,9 +205,9 @@ def sample(
 
     Args:
         table: a ScoreTable or its folder.
-        policy: the name of one, as in `raysample.policies.POLICIES`.
+        policy: the name of one, as in `raysample.policies.POLICIES`; or `auto`.
         score: the column that it goes by, where it goes by one.
-        fraction, count: the budget; give one.
+        fraction, count, tokens: the budget; give one.
         normalise, quota: see ArmConfig.
         seed: decides random choices and ties.
         output: folder of the Selection; a new temporary one by default.
@@ -217,7 +218,9 @@ def sample(
     arm = _section(ArmConfig, {"policy": policy, "score": score, "normalise": normalise, "quota": quota, **more})
     folder = _folder(output, "selection")
     with engine_of(engine) as running:
-        return sample_table(read, arm, folder, fraction=fraction, count=count, seed=seed, spread=running.map)
+        return sample_table(
+            read, arm, folder, fraction=fraction, count=count, tokens=tokens, seed=seed, spread=running.map
+        )
 
 
 def adopt(folders: Sequence[str], output: str | None = None) -> CheckpointSet:

@@ -56,7 +56,7 @@ VARIANTS = {
         ArmConfig(policy="mix", scores=["vog", "dual"], keeps="easier", max_per_class=250),
         ArmConfig(policy="mix", scores={"vog": 2, "aum": 1}, group_entropy=1.5),
         ArmConfig(policy="mix", scores=["aum"], keeps="easier", group_entropy=1, cap_per_group=20),
-        ArmConfig(policy="hard", score="aum", cap_per_group=3, drop_suspects={"score": "dual", "share": 0.02}),
+        ArmConfig(policy="hard", score="aum", cap_per_group=9, drop_suspects={"score": "dual", "share": 0.02}),
         ArmConfig(policy="hard", score="vog", normalise="class", cap_per_group=70),
         ArmConfig(policy="random", cap_per_group=12, max_per_class=600),
         ArmConfig(policy="linear", score="aum", quota="proportional", cap_per_group=8),
@@ -81,7 +81,7 @@ def columns(sizes: tuple[int, ...] = (700, 200, 100), seed: int = 0) -> Columns:
         "aum": np.round(rng.normal(label, 1), 1).astype(np.float32),
         "dual": (p * (1 - p)).astype(np.float32),
         "confidence": p.astype(np.float32),
-        "group": np.where(rng.random(n) < 0.05, None, (200 * rng.random(n) ** 3).astype(int).astype(str)),
+        "group": np.where(rng.random(n) < 0.05, None, (60 * rng.random(n) ** 3).astype(int).astype(str)),
     }
 
 

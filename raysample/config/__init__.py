@@ -5,28 +5,33 @@ explains what is wrong before anything expensive starts.
 """
 
 from raysample.config.files import load, parse
-from raysample.config.sections import (
+from raysample.config.sampling import (
+    LIMITS,
     ArmConfig,
-    Columns,
     CompareConfig,
+    SampleConfig,
+    SuspectsConfig,
+    TokensConfig,
+)
+from raysample.config.section import Fraction, Section
+from raysample.config.sections import (
+    Columns,
     CorpusConfig,
     EconomyConfig,
     EngineConfig,
     FineTuneConfig,
-    Fraction,
     LandmarksConfig,
     ModelConfig,
     ReportConfig,
     RunConfig,
     ScoreConfig,
-    Section,
     SimulatedConfig,
     SourceConfig,
-    SuspectsConfig,
     TrackingConfig,
 )
 
 __all__ = [
+    "LIMITS",
     "ArmConfig",
     "Columns",
     "CompareConfig",
@@ -39,11 +44,13 @@ __all__ = [
     "ModelConfig",
     "ReportConfig",
     "RunConfig",
+    "SampleConfig",
     "ScoreConfig",
     "Section",
     "SimulatedConfig",
     "SourceConfig",
     "SuspectsConfig",
+    "TokensConfig",
     "TrackingConfig",
     "load",
     "parse",

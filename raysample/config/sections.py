@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Section(BaseModel):
-    """Base of all sections: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def plain(self) -> dict[str, Any]:
-        """Return the section as JSON-able data (what manifests store and fingerprints are made of)."""
-        data: dict[str, Any] = self.model_dump(mode="json")
-        return data
+from raysample.config.sampling import CompareConfig, SampleConfig
+from raysample.config.section import Fraction, Section
 
 
 class Columns(Section):
@@ -166,7 +156,7 @@ class ScoreConfig(Section):
     fine-tunes that many seeds and averages their scores. `targets` names corpora that target-aware scores point to.
     """
 
-    scores: Annotated[list[str | dict[str, Any]], Field(min_length=1)] = ["vog", "el2n", "forgetting"]
+    scores: list[str | dict[str, Any]] = Field(default=["vog", "el2n", "forgetting"], min_length=1)
     precision: Literal["float32", "bfloat16"] = "float32"
     batch_tokens: Annotated[int, Field(ge=16)] = 4_096
     source: Literal["checkpoints", "capture"] = "checkpoints"
@@ -175,93 +165,6 @@ class ScoreConfig(Section):
     landmarks: LandmarksConfig | None = None
     economy: EconomyConfig | None = None
     workers: Annotated[int, Field(ge=1)] | None = None
-
-
-class SuspectsConfig(Section):
-    """Rows to remove before anything else: the share with the hardest values of a score that finds wrong labels."""
-
-    score: str = "aum"
-    share: Fraction = 0.05
-
-
-LIMITS = ("min_per_class", "max_per_class", "min_share_per_group", "cap_per_group")
-"""Fields of an ArmConfig that any policy can be given."""
-
-
-class ArmConfig(Section):
-    """One way to choose a sample.
-
-    `normalise`: compare raw scores (`none`) or z-scores within each class (`class`); `corpus` z-scores over the data
-    set, which ranks exactly as the raw score does. `quota`: one budget for all rows (`corpus`), the same share of every
-    class (`proportional`), or the same count of every class where there are enough rows (`balanced`).
-    `min_per_class` rows of a class are kept (all where it has fewer), at most `max_per_class`; at least the share
-    `min_share_per_group` of every group, at most `cap_per_group` rows. `drop_suspects` removes likely label errors
-    first. `weights`: `unbiased` weighs kept rows by the inverse of their chance, `none` all alike; the policy decides
-    if not given. What the policy takes beyond these stands beside them, and is held in `options`.
-    """
-
-    policy: str
-    score: str | None = None
-    normalise: Literal["none", "class", "corpus"] = "none"
-    quota: Literal["corpus", "proportional", "balanced"] = "corpus"
-    options: dict[str, Any] = Field(default_factory=dict)
-    min_per_class: Annotated[int, Field(ge=1)] | None = None
-    max_per_class: Annotated[int, Field(ge=1)] | None = None
-    min_share_per_group: Fraction | None = None
-    cap_per_group: Annotated[int, Field(ge=1)] | None = None
-    drop_suspects: SuspectsConfig | None = None
-    weights: Literal["none", "unbiased"] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gather(cls, data: Any) -> Any:
-        """Put what is no field into `options`; the policy refuses what it does not know."""
-        if not isinstance(data, dict):
-            return data
-        own = {name: value for name, value in data.items() if name in cls.model_fields and name != "options"}
-        more = {name: value for name, value in data.items() if name not in cls.model_fields}
-        return {**own, "options": {**(data.get("options") or {}), **more}}
-
-    @property
-    def name(self) -> str:
-        """The arm's name in tables, figures and MLflow: `hard(vog|class)`, `window(vog, start=0.1)`, `random`."""
-        parts = [self.score or "", *([self.normalise] if self.normalise != "none" else [])]
-        told = [f"{name}={_short(value)}" for name, value in self.options.items()]
-        if self.drop_suspects is not None:
-            told.append(f"without {self.drop_suspects.share:g} by {self.drop_suspects.score}")
-        for name in (*LIMITS, "weights"):
-            value = getattr(self, name)
-            told += [f"{name}={value}"] if value is not None else []
-        inner = [part for part in ("|".join(parts), self.quota if self.quota != "corpus" else "", *told) if part]
-        return f"{self.policy}({', '.join(inner)})" if inner else self.policy
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict):
-        return "+".join(f"{weight:g}*{name}" if weight != 1 else str(name) for name, weight in value.items())
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-class CompareConfig(Section):
-    """Arms x fractions x seeds, each retrained and tested; random and stratified random are always among the arms."""
-
-    arms: list[ArmConfig] = Field(default_factory=list)
-    fractions: list[Fraction] = Field(default_factory=lambda: [0.5], min_length=1)
-    seeds: list[int] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
-    regime: Literal["equal_epochs", "equal_steps"] = "equal_epochs"
-    confidence: Fraction = 0.95
-    workers: Annotated[int, Field(ge=1)] | None = None
-
-    @model_validator(mode="after")
-    def _baselines(self) -> CompareConfig:
-        names = [arm.name for arm in self.arms]
-        baselines = [ArmConfig(policy=name) for name in ("random", "stratified_random") if name not in names]
-        if len(set(names)) < len(names):
-            raise ValueError(f"the arms {sorted({n for n in names if names.count(n) > 1})} are listed twice")
-        if len(set(self.seeds)) < len(self.seeds) or len(set(self.fractions)) < len(self.fractions):
-            raise ValueError("seeds and fractions must not repeat")
-        object.__setattr__(self, "arms", baselines + self.arms)
-        return self
 
 
 class TrackingConfig(Section):
@@ -298,6 +201,7 @@ class RunConfig(Section):
     model: ModelConfig = ModelConfig()
     fine_tune: FineTuneConfig = FineTuneConfig()
     score: ScoreConfig = ScoreConfig()
+    sample: SampleConfig = SampleConfig()
     compare: CompareConfig = CompareConfig()
     tracking: TrackingConfig = TrackingConfig()
     report: ReportConfig = ReportConfig()

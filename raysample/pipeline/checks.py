@@ -34,9 +34,9 @@ def check_plans(config: RunConfig) -> None:
                 f"the arm {arm.name!r} goes by {arm.score!r}, which is not among score.scores ({', '.join(scores)})",
                 f"add {arm.score!r} to score.scores, or choose one of those",
             )
-        made = create_policy(arm, {column: score.higher_is for column, score in scores.items()})
-        source = config.corpus.train
-        if grouped(made) and source is not None and source.columns.group is None:
+        known, source = {column: score.higher_is for column, score in scores.items()}, config.corpus.train
+        by_group = any(grouped(create_policy(arm, known, share)) for share in config.compare.fractions)
+        if by_group and source is not None and source.columns.group is None:
             raise ConfigError(
                 f"the arm {arm.name!r} goes by groups, and corpus.train names no column of groups",
                 "name it: corpus.columns: {group: ...}",

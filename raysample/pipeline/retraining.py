@@ -17,8 +17,8 @@ from raysample.fine_tuning import EVALUATION, Job, Outcome, steps
 from raysample.pipeline.workspace import Workspace
 from raysample.progress import Reporter
 from raysample.selection import Selection, sample
-from raysample.selection.sampling import IN_MEMORY_ROWS
-from raysample.selection.spreading import threads
+from raysample.selection.reading import IN_MEMORY_ROWS
+from raysample.selection.spreading import Spread, threads
 from raysample.table import ScoreTable
 from raysample.tracking import Tracker, Value
 
@@ -81,9 +81,7 @@ class Retraining:
             )
             if same_scores and found.corpus == self.table.corpus and found.arm == arm.plain():
                 return found
-        # Starting tasks costs more than counting a few million rows; threads also hold those in memory.
-        small = self.table.counts["scored"] <= IN_MEMORY_ROWS
-        return sample(self.table, arm, uri, fraction=fraction, seed=seed, spread=threads if small else engine.map)
+        return sample(self.table, arm, uri, fraction=fraction, seed=seed, spread=spread_over(self.table, engine))
 
     def kept_counts(self) -> dict[tuple[str, float], tuple[int, ...]]:
         """Return the rows per class that each arm keeps at each fraction (first seed)."""
@@ -183,3 +181,11 @@ class Retraining:
         )
         storage.write_json(self.workspace.comparison, comparison.plain())
         return comparison
+
+
+def spread_over(table: ScoreTable, engine: Engine) -> Spread:
+    """Return what maps the work of a selection: threads for small tables, which they hold in memory, else the engine.
+
+    Starting tasks costs more than counting a few million rows.
+    """
+    return threads if table.counts["scored"] <= IN_MEMORY_ROWS else engine.map

@@ -65,6 +65,10 @@ class Workspace:
         """Folder of one Selection."""
         return self.at("selections", cell(arm.name, fraction, seed))
 
+    def pruned(self, arm: ArmConfig, budget: str, seed: int) -> str:
+        """Folder of one Selection at a budget of its own."""
+        return self.at("selections", cell(arm.name, budget, seed))
+
     def result(self, arm: str, fraction: float, seed: int) -> str:
         """File with the outcome of one retraining."""
         return self.at("arms", cell(arm, fraction, seed) + ".json")
@@ -94,7 +98,7 @@ class Workspace:
         storage.write_text(self.at("config.yaml"), yaml.safe_dump(config.plain(), sort_keys=False))
 
 
-def cell(arm: str, fraction: float, seed: int) -> str:
+def cell(arm: str, budget: float | str, seed: int) -> str:
     """Return a file name for one cell of a comparison: `hard-vog~class-0.5-seed-1` for `hard(vog|class)`.
 
     Different cells have different names: column names hold neither `~` nor `+`, policy names no `-`. Where an arm has
@@ -103,7 +107,7 @@ def cell(arm: str, fraction: float, seed: int) -> str:
     readable = arm.replace("(", "-").replace("|", "~").replace(", ", "+").replace(")", "")
     if not re.fullmatch(PLAIN, readable):
         readable = f"{re.sub(r'[^A-Za-z0-9_.~+=-]', '_', readable)[:80]}-{storage.fingerprint([arm])[:8]}"
-    return f"{readable}-{fraction!r}-seed-{seed}"
+    return f"{readable}-{budget}-seed-{seed}"
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:

@@ -41,20 +41,28 @@ POLICIES: dict[str, type[Policy] | type[Chain]] = {
 }
 
 
-def create(arm: ArmConfig, higher_is: Mapping[str, str]) -> Policy | Chain:
+AUTO, FEW = "auto", 0.3
+"""The policy that is not named, and the share of rows from which on it is `hard`; below, `explore`."""
+
+
+def create(arm: ArmConfig, higher_is: Mapping[str, str], share: float = 1.0) -> Policy | Chain:
     """Build the policy of an arm, with the arm's limits around it.
 
     Args:
         arm: policy name, score, normalisation, quota, options and limits.
         higher_is: for each score column whether a high value is "harder" or "easier".
+        share: the budget as a share of all rows, by which `auto` decides: below 0.3 a score alone does worse than
+            chance (arXiv 2302.06960), so it is `explore` there, `hard` above.
 
     Raises:
         SelectionError: the policy is not known, or cannot follow the arm's other settings.
     """
+    if arm.policy == AUTO:
+        arm = arm.model_copy(update={"policy": "explore" if share < FEW else "hard"})
     if arm.policy not in POLICIES:
         close = difflib.get_close_matches(arm.policy, POLICIES, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise SelectionError(f"there is no policy {arm.policy!r}", f"{hint}known: {', '.join(POLICIES)}")
+        raise SelectionError(f"there is no policy {arm.policy!r}", f"{hint}known: {', '.join([AUTO, *POLICIES])}")
     return limited(POLICIES[arm.policy].from_arm(arm, higher_is), arm, higher_is)
 
 

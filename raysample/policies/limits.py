@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self, final
 
-from raysample.config import ArmConfig
-from raysample.config.sections import LIMITS
+from raysample.config import LIMITS, ArmConfig
 from raysample.errors import SelectionError
 from raysample.policies.base import Policy
 from raysample.policies.easy import Easy

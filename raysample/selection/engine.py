@@ -35,6 +35,14 @@ Parts = Callable[[], Iterable[Rows]]
 Stages = tuple[Stage, ...]
 
 
+class RoomError(SelectionError):
+    """Limits and budget do not go together; `raising` tells whether a larger budget would help, or a smaller one."""
+
+    def __init__(self, problem: str, advice: str, *, raising: bool) -> None:
+        super().__init__(problem, advice)
+        self.raising = raising
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A settled selection: a pure function of a row, picklable, the same for every layout of the data.
@@ -257,15 +265,17 @@ def _quotas(step: Step, strata: IntArray, rows: IntArray, standing: radix.Histog
 
 def _check_room(step: Step, size: int, counts: Counts) -> None:
     if step.role == "keep" and size > counts.left:
-        raise SelectionError(
+        raise RoomError(
             f"{step.name!r} keeps {size:,} rows, and {counts.left:,} of the budget of {counts.budget:,} are left",
             "raise the budget, or lower what must be kept",
+            raising=True,
         )
     left = size if step.role == "drop" else counts.open
     if step.role != "keep" and left < counts.left:
-        raise SelectionError(
+        raise RoomError(
             f"{step.name or 'the policy'!r} leaves {left:,} rows, the budget needs {counts.left:,} of them",
             "lower the budget, or drop fewer rows",
+            raising=False,
         )
 
 

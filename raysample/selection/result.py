@@ -38,7 +38,8 @@ class Selection:
 
     Attributes:
         uri: the folder. parts: Parquet files in SCHEMA, relative to it, row by row beside the score table's parts.
-        arm: the ArmConfig as plain data. fraction: as asked for, None if a count was. seed: of ties and lots.
+        arm: the ArmConfig as plain data. seed: of ties and lots.
+        fraction, tokens: the budget as it was asked for; None if it was another, both None if it was a count of rows.
         counts: rows `in`, `kept`, `pruned` and `quarantined` (before scoring); the first is the sum of the others.
         class_counts, kept_class_counts: per class, before and after.
         thresholds: per step and stratum its number, name, rows, rows taken, and the key and tie word of its cut (None:
@@ -61,6 +62,7 @@ class Selection:
     corpus: str
     scores: str | None
     digest: str
+    tokens: int | None = None
 
     @property
     def name(self) -> str:

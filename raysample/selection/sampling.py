@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,18 +16,18 @@ from raysample.config import ArmConfig
 from raysample.errors import SelectionError
 from raysample.numerics.radix import splitmix64
 from raysample.policies import create
-from raysample.policies.base import Policy, Rows, group_codes
-from raysample.policies.steps import Chain, columns_of, grouped
+from raysample.policies.base import Rows
+from raysample.policies.steps import columns_of
+from raysample.selection.budgets import Tokens, asked_budget, fitted, share_of
 from raysample.selection.engine import Plan, plan_with
+from raysample.selection.reading import IN_MEMORY_ROWS, Blocks, block_names, needs_groups
 from raysample.selection.reasons import reasons
 from raysample.selection.result import FOLDER, KEPT, MANIFEST, PRUNED, SCHEMA, Selection
 from raysample.selection.spreading import Spread, threads
 from raysample.selection.stages import Judgement, Threshold
 from raysample.table import ScoreTable
 
-BLOCK_ROWS = 1 << 18
 PIECE_ROWS = 1 << 16  # judged and written at a time: a decision with its reason takes a hundred times its score's bytes
-IN_MEMORY_ROWS = 1 << 22  # tables up to this size are read once for all counting passes
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,7 @@ def sample(
     *,
     fraction: float | None = None,
     count: int | None = None,
+    tokens: int | None = None,
     seed: int = 0,
     spread: Spread = threads,
 ) -> Selection:
@@ -56,8 +56,9 @@ def sample(
         table: the scores; policies without a score need only its ids and labels.
         arm: policy, score, normalisation and quota.
         uri: the folder; a selection already there is replaced.
-        fraction: share of rows to keep, in (0, 1): round(fraction * rows) of them. Give this or `count`.
+        fraction: share of rows to keep, in (0, 1): round(fraction * rows) of them. Give this or another budget.
         count: rows to keep.
+        tokens: tokens to keep: as many rows as do not have more of them together.
         seed: of ties and lots.
         spread: maps the work over the table's parts; with threads here, or `Engine.map`. The result is the same.
 
@@ -65,92 +66,42 @@ def sample(
         ScoreError: the table has no such score.
         SelectionError: the arm, the budget or the scores do not allow a selection.
     """
-    budget = asked_budget(fraction, count)
+    budget = asked_budget(fraction, count, tokens)
     if arm.score is not None:
         next(table.read((arm.score,)), None)  # names the missing column before anything is counted
     plan = settle(table, arm, budget, seed, spread)
     begin(uri)
     write = partial(write_part, table=table, plan=plan, arm=arm, uri=uri)
     written = list(spread(write, list(enumerate(table.parts))))
-    return finish(table, arm, plan, uri, written, fraction)
+    return finish(table, arm, plan, uri, written, fraction, tokens)
 
 
-def settle(table: ScoreTable, arm: ArmConfig, budget: float, seed: int = 0, spread: Spread = threads) -> Plan:
+def settle(table: ScoreTable, arm: ArmConfig, budget: float | Tokens, seed: int = 0, spread: Spread = threads) -> Plan:
     """Return the plan of an arm for a score table: all counting passes, nothing written. Raises as `sample`."""
-    policy = create(arm, {name: spec["higher_is"] for name, spec in table.scores.items()})
-    columns = columns_of(policy)
-    blocks = block_names(table)
+    rows, blocks = table.counts["scored"], block_names(table)
+    total = sum(spread(partial(_count_tokens, table), blocks)) if isinstance(budget, Tokens) else 0
+    policy = create(arm, table.higher_is, share_of(budget, rows, total))
     more = ("group",) if needs_groups(table, policy) else ()
-    read = Blocks(table, columns, more, hold=table.counts["scored"] <= IN_MEMORY_ROWS)
-    plan = plan_with(lambda visit: spread(partial(_visit, read, visit), blocks), policy, budget, seed)
+    read = Blocks(table, columns_of(policy), more, hold=rows <= IN_MEMORY_ROWS)
+
+    def settled(size: float) -> Plan:
+        return plan_with(lambda visit: spread(partial(read.visit, visit), blocks), policy, size, seed)
+
+    def weigh(plan: Plan) -> int:
+        return sum(spread(partial(_kept_tokens, read, plan), blocks))
+
+    plan = fitted(settled, weigh, budget.count, rows, total) if isinstance(budget, Tokens) else settled(budget)
     check_whole(plan, table)
     return plan
 
 
-def asked_budget(fraction: float | None, count: int | None) -> float:
-    """Return the one budget that was given: a fraction (float) or a count (int); raises SelectionError otherwise."""
-    if (fraction is None) == (count is None):
-        raise SelectionError(
-            f"a budget is a fraction or a count, got fraction={fraction!r} and count={count!r}", "give exactly one"
-        )
-    if count is not None:
-        return count
-    assert fraction is not None
-    return fraction if isinstance(fraction, bool) else float(fraction)
+def _count_tokens(table: ScoreTable, names: Sequence[str]) -> int:
+    return sum(pc.sum(part["tokens"]).as_py() or 0 for part in table.read((), ("tokens",), names))
 
 
-def needs_groups(table: ScoreTable, policy: Policy | Chain) -> bool:
-    """Tell whether a policy looks at groups; raises SelectionError where the table has none."""
-    if grouped(policy) and not table.grouped:
-        raise SelectionError(
-            f"the arm goes by groups, and the score table {table.uri!r} has none",
-            "name their column (columns: {group: ...}) where the corpus is described, and score it again",
-        )
-    return grouped(policy)
-
-
-def block_names(table: ScoreTable) -> list[tuple[str, ...]]:
-    """Return the names of the table's parts in groups of about BLOCK_ROWS rows, as if all parts had as many."""
-    size = max(1, BLOCK_ROWS * len(table.parts) // max(1, table.counts["scored"]))
-    return [table.parts[start : start + size] for start in range(0, len(table.parts), size)]
-
-
-@dataclass
-class Blocks:
-    """Reads some parts of a table as one block of rows; holds them for later passes where told to.
-
-    What it holds stays in its process: where it is sent to, it reads anew.
-    """
-
-    table: ScoreTable
-    columns: tuple[str, ...]
-    more: tuple[str, ...]
-    hold: bool
-    held: dict[tuple[str, ...], Rows] = field(default_factory=dict)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Blocks, (self.table, self.columns, self.more, False)
-
-    def __call__(self, names: tuple[str, ...]) -> Rows:
-        """Return the block; its ids are read when they are first asked for: most passes never do."""
-        if names in self.held:
-            return self.held[names]
-        whole = pa.concat_tables(self.table.read(self.columns, ("label", *self.more), names))
-        scores = {name: whole[name].to_numpy() for name in self.columns}
-        group = group_codes(whole["group"]) if self.more else None
-        rows = Rows(partial(_ids, self.table, names), whole["label"].to_numpy(), scores, group=group)
-        if self.hold:
-            self.held[names] = rows
-        return rows
-
-
-def _visit(read: Blocks, visit: Callable[[Rows], Any], names: tuple[str, ...]) -> Any:
-    return visit(read(names))
-
-
-def _ids(table: ScoreTable, names: Sequence[str]) -> pa.Array:
-    found = [part["row_id"].combine_chunks() for part in table.read((), ("row_id",), names)]
-    return pa.concat_arrays([pa.array([], pa.string()), *found])
+def _kept_tokens(read: Blocks, plan: Plan, names: tuple[str, ...]) -> int:
+    tokens = [part["tokens"].to_numpy() for part in read.table.read((), ("tokens",), names)]
+    return int(np.concatenate(tokens)[plan.keep(read(names))].sum(dtype=np.int64))
 
 
 def check_whole(plan: Plan, table: ScoreTable) -> None:
@@ -223,7 +174,13 @@ def decisions(
 
 
 def finish(
-    table: ScoreTable, arm: ArmConfig, plan: Plan, uri: str, written: Sequence[Written], fraction: float | None
+    table: ScoreTable,
+    arm: ArmConfig,
+    plan: Plan,
+    uri: str,
+    written: Sequence[Written],
+    fraction: float | None,
+    tokens: int | None = None,
 ) -> Selection:
     """Check what the parts hold and write the manifest. `written` is in part order.
 
@@ -251,6 +208,7 @@ def finish(
         corpus=table.corpus,
         scores=table.fingerprint if plan.columns else None,
         digest=f"{sum(part.digest for part in written) % 2**64:016x}",
+        tokens=tokens,
     ).save()
 
 

@@ -31,5 +31,7 @@ def test_the_command_reads_a_comparison(small_run: Path, tmp_path: Path, capsys:
     row = next(line for line in told.splitlines() if "hard(vog|class)" in line)
     assert row.split()[1] == "61%"  # 0.5 exp(-5 f) - 0.5 exp(-5) = 0.02 at f = 0.613
     assert "at most 2.0% of accuracy" in told
+    assert cli.main(["recommend", str(config), "sample.tolerance=0.02"]) == 0
+    assert "61%" in capsys.readouterr().out
     assert cli.main(["recommend", str(config), "--tolerance", "2"]) == 2
     assert "give a loss of accuracy in (0, 1)" in capsys.readouterr().err

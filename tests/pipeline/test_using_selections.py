@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from raysample import cli, storage
 from raysample.config import SourceConfig
 from raysample.corpus import Corpus, describe
 from raysample.errors import ProvenanceError, SelectionError
+from raysample.experiment import FULL, Comparison, RunResult, summarise
 from raysample.selection import Selection, apply, explain, sample
 from raysample.table import ScoreTable
 
@@ -70,6 +72,49 @@ def test_a_dry_run_tells_classes_and_lengths(
     assert "class shift" in told
     assert "dry run: nothing was written" in told
     assert sorted(str(path) for path in (sampled / "runs").rglob("*")) == before
+
+
+def test_a_budget_of_tokens_or_rows(sampled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = str(sampled / "config.yaml")
+    assert cli.main(["sample", config, "sample.budget={tokens: 500}"]) == 0
+    told = capsys.readouterr().out
+    assert "hard(vog|class): " in told
+    folders = [path for path in (sampled / "runs/small/selections").iterdir() if "500-tokens" in path.name]
+    assert len(folders) == 2 + len(ARMS)
+    table = ScoreTable.load(str(sampled / "runs/small/scores")).to_pandas()
+    for folder in folders:
+        kept = Selection.load(str(folder)).to_pandas()["decision"].eq("kept")
+        assert 400 < table["tokens"][kept].sum() <= 500
+        shutil.rmtree(folder)
+    assert cli.main(["sample", config, "sample.budget=120", "--dry-run"]) == 0
+    assert "hard(vog|class): 120 of 200 rows (60.0%)" in capsys.readouterr().out
+    assert cli.main(["sample", config, "sample.budget=1"]) == 2
+    assert "sample.budget" in capsys.readouterr().err
+
+
+def test_a_budget_that_the_comparison_recommends(sampled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, place = str(sampled / "config.yaml"), sampled / "runs/small/comparison.json"
+    assert cli.main(["sample", config, "sample.budget=auto"]) == 2
+    assert "comparison.json' does not exist" in capsys.readouterr().err
+
+    def run(arm: str, fraction: float) -> RunResult:
+        accuracy = 0.9 - 0.5 * math.exp(-5 * fraction)
+        metrics = {"accuracy": accuracy, "macro_f1": accuracy, "worst_class_recall": 0.0}
+        return RunResult(arm, fraction, 0, round(200 * fraction), 9, metrics, (accuracy,))
+
+    runs = (run(FULL, 1.0), *(run("hard(vog|class)", fraction) for fraction in (0.2, 0.4, 0.6, 0.8)))
+    comparison = Comparison(("a",), (200,), {}, runs, summarise(runs, 0.95), 0.95, "equal_epochs")
+    place.write_text(json.dumps(comparison.plain()))
+    try:
+        assert cli.main(["sample", config, "sample.budget=auto", "sample.tolerance=0.02", "--dry-run"]) == 0
+        told = " ".join(capsys.readouterr().out.split())
+        assert (
+            "hard(vog|class): 122 of 200 rows (61.0%), expected to cost" in told
+        )  # 0.5 exp(-5 f) - 0.5 exp(-5) = 0.02
+        assert "of accuracy, 2.00% are allowed" in told
+        assert "random: " not in told
+    finally:
+        place.unlink()
 
 
 def test_explain_tells_why(sampled: Path, capsys: pytest.CaptureFixture[str]) -> None:

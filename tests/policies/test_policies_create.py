@@ -58,9 +58,9 @@ def test_stratified_random_is_random_with_proportional_quotas() -> None:
 
 
 def test_unknown_policy_gets_a_suggestion_and_the_list() -> None:
-    with pytest.raises(SelectionError, match=r"did you mean 'hard'.*known: random, stratified_random, hard, easy"):
+    with pytest.raises(SelectionError, match=r"did you mean 'hard'.*known: auto, random, stratified_random, hard"):
         create(ArmConfig(policy="hrad"), HIGHER)
-    with pytest.raises(SelectionError, match="-> known: random"):
+    with pytest.raises(SelectionError, match="-> known: auto, random"):
         create(ArmConfig(policy="xyz"), HIGHER)
 
 

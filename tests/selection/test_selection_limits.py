@@ -145,12 +145,15 @@ def test_a_floor_of_every_group_is_rounded_up_and_no_more() -> None:
 
 def test_rows_without_groups_are_told_so() -> None:
     plain = Rows.of(DATA["row_id"], DATA["label"], {"vog": DATA["vog"]})
-    for given in ({"cap_per_group": 2}, {"min_share_per_group": 0.1}):
+    by_group: list[dict[str, Any]] = [
+        {"policy": "hard", "score": "vog", "cap_per_group": 2},
+        {"policy": "hard", "score": "vog", "min_share_per_group": 0.1},
+        {"policy": "mix", "scores": ["vog"], "group_entropy": 1},
+    ]
+    for given in by_group:
+        policy = create(ArmConfig(**given), HIGHER_IS)
         with pytest.raises(SelectionError, match="rows have no groups"):
-            choose([plain], create(ArmConfig(policy="hard", score="vog", **given), HIGHER_IS), 10)
-    with pytest.raises(SelectionError, match="rows have no groups"):
-        mix = ArmConfig(policy="mix", scores=["vog"], group_entropy=1)
-        choose([plain], create(mix, HIGHER_IS), 10)
+            choose([plain], policy, 10)
 
 
 def test_classes_of_many_kinds_of_groups_come_first_by_entropy() -> None:

@@ -10,8 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from selection_twin import Twin
 
-from raysample.config import ArmConfig
-from raysample.config.sections import LIMITS
+from raysample.config import LIMITS, ArmConfig
 from raysample.errors import SelectionError
 from raysample.policies import POLICIES, create
 from raysample.selection import choose

@@ -1,0 +1,119 @@
+"""Tables for the terminal: what a comparison found, what selections leave, how much to keep, what was verified."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.box import SIMPLE
+from rich.markup import escape
+from rich.table import Table
+
+from raysample.experiment import ArmSummary, Comparison, Gap, class_shift
+from raysample.keep_curve import Recommendation
+from raysample.selection import Selection
+from raysample.selection.retention import retention, smallest
+from raysample.table import ScoreTable
+from raysample.verification import Verification
+
+
+def retention_table(title: str, selection: Selection, table: ScoreTable) -> Table:
+    """Return what a selection leaves of the smallest classes, of the groups it cuts most, and of each length."""
+    shown = Table(title=title, title_justify="left", box=SIMPLE)
+    for heading in ("part", "rows", "kept", "share"):
+        shown.add_column(heading, justify="left" if heading == "part" else "right", no_wrap=True)
+    left = retention(selection, table)
+    for section in (
+        [(f"class {escape(name)}", rows, kept) for name, rows, kept in smallest(selection)],
+        [(f"group {escape(name)}", rows, kept) for name, rows, kept in left.groups],
+        [(f"{band.least} to {band.most} tokens", band.rows, band.kept) for band in left.bands],
+    ):
+        for part, rows, kept in section:
+            shown.add_row(part, f"{rows:,}", f"{kept:,}", f"{kept / rows:.1%}")
+        if section:
+            shown.add_section()
+    shift = class_shift(selection.class_counts, selection.kept_class_counts)
+    groups = "the groups of which least is left, " if left.groups else ""
+    shown.caption = f"the classes with the fewest rows left, {groups}and all lengths; class shift {shift:.2f}"
+    return shown
+
+
+def recommendation_table(found: Sequence[Recommendation], tolerance: float, rows: int) -> Table:
+    """Return the smallest share of each arm."""
+    shown = Table(
+        title=f"smallest share that costs at most {tolerance:.1%} of accuracy", title_justify="left", box=SIMPLE
+    )
+    shown.add_column("arm", no_wrap=True)
+    for heading in ("keep", "rows", "90 % of resamples", "expected loss", "plateau"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for one in sorted(found, key=lambda one: one.fraction):
+        sure = "one seed" if math.isnan(one.low) else f"{one.low:.0%} to {one.high:.0%}"
+        told = (
+            f"{one.fraction:.0%}",
+            f"{round(one.fraction * rows):,}",
+            sure,
+            f"{one.loss:.2%}",
+            f"{one.curve.plateau:.1%}",
+        )
+        shown.add_row(escape(one.arm), *told)
+    measured = ", ".join(f"{share:.0%}" for share, _ in found[0].measured)
+    shown.caption = f"accuracy = a - b exp(-c share), fitted to {measured}; nothing below the smallest is recommended"
+    return shown
+
+
+def results_table(comparison: Comparison) -> Table:
+    """Return the comparison as a table for the terminal."""
+    table = Table(
+        title=f"test results, mean ± sd over seeds ({comparison.regime.replace('_', ' ')})", title_justify="left"
+    )
+    table.add_column("arm", overflow="fold")
+    for name in ("kept", "accuracy %", "macro-F1 %", "vs full", "vs random", "verdict"):
+        table.add_column(name, justify="left" if name == "verdict" else "right")
+    for row in comparison.summaries:
+        table.add_row(
+            row.arm,
+            f"{row.kept:,} ({row.fraction:.0%})",
+            _spread(row.accuracy),
+            _spread(row.macro_f1),
+            _gap(row.gap_to_full),
+            _gap(row.gap_to_random),
+            _verdict(row),
+        )
+    return table
+
+
+def verification_table(found: Verification) -> Table:
+    """Return a verification as a table for the terminal."""
+    title = f"{found.rows} rows, scored again one by one in float64 (stored: {found.precision})"
+    table = Table(title=title, title_justify="left")
+    table.add_column("score", overflow="fold")
+    for name in ("largest difference", "relative", "rank correlation", "rows that differ"):
+        table.add_column(name, justify="right")
+    table.add_column("bound", overflow="fold")
+    table.add_column("verdict")
+    for check in found.checks:
+        figures = (_figure(check.absolute, ".2g"), _figure(check.relative, ".2g"), _figure(check.correlation, ".5f"))
+        verdict = "[green]ok[/]" if check.passed else "[red]out of bounds[/]"
+        table.add_row(check.column, *figures, _figure(check.differing, ".1%"), check.bound, verdict)
+    return table
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _spread(value: tuple[float, float]) -> str:
+    mean, sd = value
+    return f"{100 * mean:.2f}" if sd != sd else f"{100 * mean:.2f} ± {100 * sd:.2f}"
+
+
+def _gap(gap: Gap | None) -> str:
+    if gap is None:
+        return "-"
+    interval = "" if gap.low != gap.low else f" [{100 * gap.low:+.2f}, {100 * gap.high:+.2f}]"
+    return f"{100 * gap.mean:+.2f}{interval}"
+
+
+def _verdict(row: ArmSummary) -> str:
+    colour = {"better than random": "green", "worse than random": "red"}.get(row.verdict)
+    return f"[{colour}]{row.verdict}[/]" if colour else row.verdict
