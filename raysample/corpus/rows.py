@@ -22,6 +22,7 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
 _SIDE_KEY = "raysample-side00"
+_TEXT_KEY = "raysample-text00"
 _ID_KEY = "raysample-rowid0"
 _SPAN = float(2**64)
 
@@ -171,6 +172,11 @@ def id_hashes(rows: Rows) -> Hashes:
     Two of n ids meet by accident with probability n² / 2^65: one in 37 million for a million rows.
     """
     return _hashed(pc.fill_null(rows.content["row_id"], ""), _ID_KEY)
+
+
+def text_hashes(rows: pa.Table) -> Hashes:
+    """Return [rows] uint64: a hash of (text, text_pair) alone."""
+    return _hashed(_spelled(rows.select(["text", "text_pair"])), _TEXT_KEY)
 
 
 def held_out(rows: Rows, share: float) -> Mask:

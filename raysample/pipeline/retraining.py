@@ -36,6 +36,7 @@ class Retraining:
     params: Callable[..., dict[str, Value]]
     tracker: Tracker
     reporter: Reporter
+    notes: tuple[str, ...] = ()
     selections: dict[tuple[str, float, int], Selection] = field(default_factory=dict)
 
     def cells(self) -> Iterator[tuple[ArmConfig, float, int]]:
@@ -69,7 +70,7 @@ class Retraining:
                 f"  {arm} at {fraction:.0%}: class shift {class_shift(self.train.class_counts, kept):.2f}, "
                 f"cuts {self.train.labels[least]} most ({kept[least]:,} of {self.train.class_counts[least]:,} left)"
             )
-        for warning in self.warnings():
+        for warning in self.class_warnings():
             self.reporter.say(f"  warning: {warning}")
 
     def _selection(self, arm: ArmConfig, fraction: float, seed: int, engine: Engine) -> Selection:
@@ -93,6 +94,10 @@ class Retraining:
         }
 
     def warnings(self) -> tuple[str, ...]:
+        """Return what is known of the corpora, and what the selections do to the classes, in words."""
+        return (*self.notes, *self.class_warnings())
+
+    def class_warnings(self) -> tuple[str, ...]:
         """Return what the selections do to the classes, in words."""
         return class_warnings(self.train.labels, self.train.class_counts, self.kept_counts())
 

@@ -12,6 +12,7 @@ from raysample.checkpoints import MANIFEST as CHECKPOINTS_MANIFEST
 from raysample.checkpoints import CheckpointSet
 from raysample.config import RunConfig, ScoreConfig
 from raysample.corpus import Corpus, describe
+from raysample.corpus import overlap as overlaps
 from raysample.corpus.simulated import simulated_sources, write_traffic
 from raysample.engine import Engine
 from raysample.errors import ConfigError
@@ -51,7 +52,18 @@ class Pipeline:
         train, test = Corpus.load(space.train), Corpus.load(space.test)
         for name, corpus in (("train", train), ("test", test)):
             self.reporter.say(f"  {name}: {corpus_line(corpus)}")
+        found = self.overlap(train, test)
+        if found.test_rows:
+            self.reporter.say(f"  {overlaps.words(found, test.rows)}")
         return train, test
+
+    def overlap(self, train: Corpus, test: Corpus) -> overlaps.Overlap:
+        """Find the texts that lie in both corpora, once."""
+        found = overlaps.stored(self.workspace.overlap, train, test)
+        if found is None:
+            found = overlaps.overlap(train, test, self.engine.map)
+            storage.write_json(self.workspace.overlap, found.plain())
+        return found
 
     def _describe(self) -> None:
         wanted, space = self.config.corpus, self.workspace
@@ -189,8 +201,22 @@ class Pipeline:
             return self.job(train, test, base, seed, None)
 
         return Retraining(
-            self.config.compare, self.workspace, table, traces, train, job, self.params, self.tracker, self.reporter
+            self.config.compare,
+            self.workspace,
+            table,
+            traces,
+            train,
+            job,
+            self.params,
+            self.tracker,
+            self.reporter,
+            self._notes(train, test),
         )
+
+    def _notes(self, train: Corpus, test: Corpus) -> tuple[str, ...]:
+        """Return what a reader of the comparison must know of the corpora."""
+        found = overlaps.stored(self.workspace.overlap, train, test)
+        return (overlaps.words(found, test.rows),) if found is not None and found.test_rows else ()
 
     def sample(self) -> Retraining:
         """Write the selections of all arms and show what they do to the classes."""

@@ -43,6 +43,11 @@ class Workspace:
         return self.at("corpus", "test")
 
     @property
+    def overlap(self) -> str:
+        """File that tells which texts lie both in training and in the test."""
+        return self.at("corpus", "overlap.json")
+
+    @property
     def scores(self) -> str:
         """Folder of the ScoreTable."""
         return self.at("scores")

@@ -1,0 +1,44 @@
+"""Texts that lie in training and in the test are found by content alone."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raysample.config import SourceConfig
+from raysample.corpus import Corpus, describe
+from raysample.corpus import overlap as overlaps
+from raysample.selection.spreading import threads
+
+
+def described(folder: Path, texts: list[str], pairs: list[str] | None = None, labels: str = "ab") -> Corpus:
+    folder.mkdir()
+    columns = {"text": texts, "label": [labels[i % 2] for i in range(len(texts))]}
+    if pairs is not None:
+        columns["text_pair"] = pairs
+    pq.write_table(pa.table(columns), folder / "rows.parquet")
+    names = {"text_pair": "text_pair"} if pairs is not None else {}
+    source = SourceConfig.model_validate({"path": str(folder / "rows.parquet"), "columns": names})
+    return describe(source, str(folder / "corpus"), shard_rows=3)
+
+
+def test_texts_in_both_are_counted_on_either_side(tmp_path: Path) -> None:
+    train = described(tmp_path / "train", ["one", "two", "two", "three", "four", "five", "Six", "seven"])
+    test = described(tmp_path / "test", ["two", "five", "five", "six", "eight"], labels="ba")
+    found = overlaps.overlap(train, test, threads)
+    assert (found.train_rows, found.test_rows) == (3, 3)
+    assert "3 of 5 test rows (60.0%)" in overlaps.words(found, test.rows)
+
+
+def test_pairs_are_compared_as_pairs(tmp_path: Path) -> None:
+    train = described(tmp_path / "train", ["a b", "a", "c"], ["c", "b c", "d"])
+    test = described(tmp_path / "test", ["a", "a", "c"], ["b c", "b", "d"])
+    found = overlaps.overlap(train, test, threads)
+    assert (found.train_rows, found.test_rows) == (2, 2)
+
+
+def test_nothing_in_common(tmp_path: Path) -> None:
+    train = described(tmp_path / "train", ["one", "two", "three"])
+    test = described(tmp_path / "test", ["four", "five"])
+    assert overlaps.overlap(train, test, threads).test_rows == 0
+    assert overlaps.stored(str(tmp_path / "none.json"), train, test) is None
