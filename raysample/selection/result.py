@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from raysample import storage
 from raysample.config import ArmConfig
@@ -16,6 +15,9 @@ from raysample.errors import ProvenanceError, SelectionError
 
 MANIFEST = "selection.json"
 FOLDER = "selection"
+KEPT_FOLDER = "kept.parquet"
+KEPT_SCHEMA = pa.schema([("row_id", pa.string()), ("weight", pa.float32())])
+"""A folder that Parquet readers take as one file: ids and weights of the kept rows, part by part beside FOLDER."""
 KEPT = "kept"
 PRUNED = "pruned"
 SCHEMA = pa.schema(
@@ -112,11 +114,10 @@ class Selection:
             yield table.select(expected.names).cast(expected)
 
     def kept(self) -> pa.Table:
-        """Return `row_id` and `weight` of the kept rows, in the score table's order."""
-        columns = ("row_id", "decision", "weight")
-        found = [table.filter(pc.equal(table["decision"], KEPT)) for table in self.read(columns)]
-        empty = pa.schema([SCHEMA.field(name) for name in columns]).empty_table()
-        return pa.concat_tables([empty, *found]).drop_columns("decision")
+        """Return `row_id` and `weight` of the kept rows, in the score table's order; needs `kept.parquet` alone."""
+        names = (part.replace(FOLDER, KEPT_FOLDER, 1) for part in self.parts)
+        found = [storage.read_parquet(storage.join(self.uri, name)).cast(KEPT_SCHEMA) for name in names]
+        return pa.concat_tables([KEPT_SCHEMA.empty_table(), *found])
 
     def kept_ids(self) -> pa.Array:
         """Return the ids of the kept rows, in the score table's order, as one string array (for `pc.is_in`)."""

@@ -22,7 +22,7 @@ from raysample.selection.budgets import Tokens, asked_budget, fitted, share_of
 from raysample.selection.engine import Plan, plan_with
 from raysample.selection.reading import IN_MEMORY_ROWS, Blocks, block_names, needs_groups
 from raysample.selection.reasons import reasons
-from raysample.selection.result import FOLDER, KEPT, MANIFEST, PRUNED, SCHEMA, Selection
+from raysample.selection.result import FOLDER, KEPT, KEPT_FOLDER, KEPT_SCHEMA, MANIFEST, PRUNED, SCHEMA, Selection
 from raysample.selection.spreading import Spread, threads
 from raysample.selection.stages import Judgement, Threshold
 from raysample.table import ScoreTable
@@ -121,12 +121,13 @@ def check_whole(plan: Plan, table: ScoreTable) -> None:
 def begin(uri: str) -> None:
     """Make folder `uri` ready: a selection that lies there is taken away, its manifest first."""
     storage.remove(storage.join(uri, MANIFEST))
-    storage.remove(storage.join(uri, FOLDER))
+    for folder in (FOLDER, KEPT_FOLDER):
+        storage.remove(storage.join(uri, folder))
 
 
-def part_uri(uri: str, number: int) -> str:
+def part_uri(uri: str, number: int, folder: str = FOLDER) -> str:
     """Return where part `number` lies, as the score table's part of that number."""
-    return storage.join(uri, FOLDER, f"part-{number:05d}.parquet")
+    return storage.join(uri, folder, f"part-{number:05d}.parquet")
 
 
 def write_part(numbered: tuple[int, str], table: ScoreTable, plan: Plan, arm: ArmConfig, uri: str) -> Written:
@@ -134,18 +135,21 @@ def write_part(numbered: tuple[int, str], table: ScoreTable, plan: Plan, arm: Ar
     number, name = numbered
     base = ("row_id", "label", "group") if plan.grouped else ("row_id", "label")
     part = next(table.read(plan.columns, base, (name,)))
-    thresholds, told = plan.thresholds(table.labels), list[Written]()
+    thresholds, told, kept_rows = plan.thresholds(table.labels), list[Written](), list[pa.Table]()
 
     def pieces() -> Iterator[pa.Table]:
         for start in range(0, max(1, part.num_rows), PIECE_ROWS):
             rows = Rows.from_arrow(part.slice(start, PIECE_ROWS), plan.columns)
             judged = plan.judge(rows)
-            yield decisions(rows, judged, thresholds, arm.name, plan.reweights)
+            decided = decisions(rows, judged, thresholds, arm.name, plan.reweights)
+            kept_rows.append(decided.select(KEPT_SCHEMA.names).filter(pa.array(judged.kept)))
+            yield decided
             kept = np.bincount(rows.label[judged.kept], minlength=len(table.labels))
             digest = int(splitmix64(rows.identity[judged.kept]).sum(dtype=np.uint64))
             told.append(Written(len(rows), tuple(kept.tolist()), digest))
 
     storage.write_parquet_pieces(part_uri(uri, number), SCHEMA, pieces())
+    storage.write_parquet_pieces(part_uri(uri, number, KEPT_FOLDER), KEPT_SCHEMA, kept_rows)
     kept = _column_sums([piece.kept for piece in told], len(table.labels))
     return Written(sum(piece.rows for piece in told), kept, sum(piece.digest for piece in told))
 

@@ -211,6 +211,19 @@ def test_apply_takes_a_copy_and_refuses_other_rows(sampled: Path, tmp_path: Path
         apply(hard, corpus, str(tmp_path / "one"))
 
 
+def test_the_manifest_and_the_kept_rows_are_all_that_travels(sampled: Path, tmp_path: Path) -> None:
+    explore, there = selections(sampled)["explore"], tmp_path / "there"
+    there.mkdir()
+    shutil.copy(Path(explore.uri, "selection.json"), there)
+    shutil.copytree(Path(explore.uri, "kept.parquet"), there / "kept.parquet")
+    kept = pq.read_table(there / "kept.parquet")
+    frame = explore.to_pandas().query("decision == 'kept'")
+    assert kept["row_id"].to_pylist() == frame["row_id"].tolist()
+    assert kept["weight"].to_pylist() == frame["weight"].tolist()
+    corpus = Corpus.load(str(sampled / "runs/small/corpus/train"))
+    assert apply(Selection.load(str(there)), corpus, str(tmp_path / "out")).rows == 100
+
+
 def test_apply_refuses_another_corpus(sampled: Path, small_run: Path, tmp_path: Path) -> None:
     other = describe(SourceConfig(path=str(small_run / "test.parquet")), str(tmp_path / "other"))
     with pytest.raises(ProvenanceError, match="another corpus"):
