@@ -18,9 +18,13 @@ from raysample.pipeline.workspace import Workspace
 from raysample.progress import Reporter
 from raysample.selection import Selection, sample
 from raysample.selection.reading import IN_MEMORY_ROWS
+from raysample.selection.result import KEPT, KEPT_FOLDER, MANIFEST
 from raysample.selection.spreading import Spread, threads
 from raysample.table import ScoreTable
 from raysample.tracking import Tracker, Value
+
+STORED_ROWS = 5_000_000
+"""Kept rows, at most, whose ids are stored with a tracked run: some 100 MB."""
 
 
 @dataclass
@@ -57,9 +61,16 @@ class Retraining:
                     run.dataset(
                         arm.name, selection.uri, selection.fingerprint, "selection", {"keep_fraction": f"{fraction:g}"}
                     )
-                    run.artifact(storage.join(selection.uri, "selection.json"), f"selections/{arm.name}")
+                    self._store(run, selection)
         self.reporter.say(f"  {len(self.selections)} selections in {self.workspace.at('selections')}")
         self._tell_classes()
+
+    def _store(self, run: Tracker, selection: Selection) -> None:
+        """Store what `apply` needs with the run; of very many kept rows the manifest alone, which names their place."""
+        name = selection.uri.rstrip("/").rpartition("/")[2]
+        run.artifact(storage.join(selection.uri, MANIFEST), f"selections/{name}")
+        if selection.counts[KEPT] <= STORED_ROWS and storage.is_local(selection.uri):
+            run.artifact(storage.join(selection.uri, KEPT_FOLDER), f"selections/{name}")
 
     def _tell_classes(self) -> None:
         """Say what the selections do to the classes, before anything is retrained."""

@@ -11,8 +11,12 @@ import pytest
 import yaml
 
 from raysample import cli
-from raysample.config import parse
+from raysample.config import load, parse
+from raysample.engine import LocalEngine
+from raysample.pipeline import Pipeline
+from raysample.progress import SilentReporter
 from raysample.table import ScoreTable
+from raysample.tracking import MemoryTracker
 
 
 def write_config(folder: Path, small_run: Path, **changes: object) -> Path:
@@ -61,6 +65,16 @@ def test_a_run_leaves_every_noun_and_the_report(finished: Path) -> None:
     assert [row["arm"] for row in comparison["summaries"]] == ["full", "random", "stratified_random", "hard(vog|class)"]
     assert len(comparison["runs"]) == 2 * 4
     assert ScoreTable.load(str(space / "scores")).columns == ("vog", "el2n")
+
+
+def test_the_pruned_rows_of_every_arm_are_stored_with_the_run(finished: Path) -> None:
+    config, tracker = load(str(finished / "config.yaml"), []), MemoryTracker()
+    Pipeline(config, LocalEngine(), tracker, SilentReporter()).sample()
+    stored = tracker.children[0].artifacts
+    for arm in ("random", "stratified_random", "hard-vog~class"):
+        folder = finished / f"runs/small/selections/{arm}-0.5-seed-0"
+        for name in ("selection.json", "kept.parquet"):
+            assert f"selections/{folder.name}/{folder / name}" in stored
 
 
 def test_a_second_run_reuses_what_is_finished(

@@ -132,11 +132,16 @@ def test_datasets_carry_our_fingerprint(tracker: tracking.MLflowTracker, tmp_pat
 
 
 def test_artifacts_lie_beside_the_database(tracker: tracking.MLflowTracker, tmp_path: Path) -> None:
+    (tmp_path / "kept.parquet").mkdir()
+    (tmp_path / "kept.parquet" / "part-0").write_text("rows")
     (tmp_path / "report.html").write_text("<p>")
     with tracker.run("report", {}) as run:
         run.artifact(str(tmp_path / "report.html"), "pages")
+        run.artifact(str(tmp_path / "kept.parquet"), "pages")
         run_id = run.run_id
-    assert (tmp_path / "artifacts" / str(run_id) / "artifacts" / "pages" / "report.html").read_text() == "<p>"
+    stored = tmp_path / "artifacts" / str(run_id) / "artifacts" / "pages"
+    assert (stored / "report.html").read_text() == "<p>"
+    assert (stored / "kept.parquet" / "part-0").read_text() == "rows"
 
 
 def test_a_second_open_finds_the_experiment_again(tracker: tracking.MLflowTracker, store: Path) -> None:
