@@ -36,6 +36,18 @@ class Encoded:
         types = None if self.types is None else [self.types[i] for i in rows]
         return Encoded([self.ids[i] for i in rows], types, self.lengths[np.asarray(rows, np.int64)])
 
+    def distinct(self, labels: npt.NDArray[np.integer[Any]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the first row of every (tokens, label) that occurs, in order, and each row's place among them."""
+        seen: dict[tuple[bytes, bytes, int], int] = {}
+        first, place = list[int](), np.empty(len(self.ids), np.int64)
+        for row, label in enumerate(labels.tolist()):
+            types = b"" if self.types is None else self.types[row].tobytes()
+            known = seen.setdefault((self.ids[row].tobytes(), types, label), len(first))
+            if known == len(first):
+                first.append(row)
+            place[row] = known
+        return np.array(first, np.int64), place
+
 
 def encode(tokenizer: PreTrainedTokenizerBase, table: pa.Table, max_length: int) -> Encoded:
     """Tokenise `text` and, where it is not null, `text_pair`; the longer of a pair is shortened first.

@@ -56,8 +56,15 @@ class Columns:
         return {name: score for name, score in self.scores.items() if name not in predicted}
 
     def exact(self, encoded: model.Encoded, rows: pa.Table, scores: Mapping[str, Score[Any]]) -> Values:
-        """Return scores from visits to the checkpoints, averaged over the runs."""
-        return mean([run.columns(encoded, rows, scores) for run in self.runs]) if scores else {}
+        """Return scores from visits to the checkpoints, averaged over the runs; rows that repeat are visited once."""
+        if not scores:
+            return {}
+        if any(score.by_row for score in scores.values()):
+            return mean([run.columns(encoded, rows, scores) for run in self.runs])
+        first, place = encoded.distinct(labels_of(rows))
+        distinct, asked = encoded.take(first), rows.take(pa.array(first))
+        found = mean([run.columns(distinct, asked, scores) for run in self.runs])
+        return {name: values[place] for name, values in found.items()}
 
     def descriptors(self, encoded: model.Encoded, rows: pa.Table, extra: Values) -> landmarks.Descriptors:
         """Return what one forward at the last checkpoint of the first run, and `extra` columns, say about each row."""

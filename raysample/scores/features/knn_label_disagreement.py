@@ -44,6 +44,7 @@ class KnnLabelDisagreement(MeanScore):
     name: ClassVar[str] = "knn_label_disagreement"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
     last_only: ClassVar[bool] = True
+    by_row: ClassVar[bool] = True  # a row is no neighbour of itself, but one of its repeats
     least: ClassVar[dict[str, float]] = {"neighbours": 1, "rows": 2, "seed": 0}
 
     checkpoints: Window = LAST
