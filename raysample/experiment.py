@@ -191,21 +191,29 @@ def class_shift(before: Sequence[int], after: Sequence[int]) -> float:
 def class_warnings(
     labels: Sequence[str], before: Sequence[int], after: dict[tuple[str, float], tuple[int, ...]]
 ) -> tuple[str, ...]:
-    """Name every selection that nearly wipes out classes, or turns the class mix over.
+    """Name every selection that empties classes, nearly wipes them out, or turns the class mix over.
 
     A class of five or more rows is nearly wiped out when less than a quarter of the share that random would keep is
     left; the mix is turned over from a class shift of a quarter on.
     """
     found = []
     for (arm, fraction), kept in after.items():
-        lost = [c for c, n in enumerate(before) if n >= 5 and kept[c] < WIPED_OUT * fraction * n]
+        gone = [c for c, n in enumerate(before) if n and not kept[c]]
+        lost = [c for c, n in enumerate(before) if n >= 5 and 0 < kept[c] < WIPED_OUT * fraction * n]
         shift = class_shift(before, kept)
         told = [f"turns the class mix over (class shift {shift:.2f})"] if shift >= TURNED_OVER else []
+        if gone:
+            told.append(f"leaves no row of {_listed(gone, labels, before, kept)}")
         if lost:
-            largest = sorted(lost, key=lambda c: -before[c])[:3]
-            names = ", ".join(f"{labels[c]} ({kept[c]:,} of {before[c]:,} rows left)" for c in largest)
-            more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-            told.append(f"nearly wipes out {len(lost)} of {len(labels)} classes: {names}{more}")
+            told.append(f"nearly wipes out {_listed(lost, labels, before, kept)}")
         if told:
-            found.append(f"{arm} at {fraction:.0%} {' and '.join(told)}")
+            found.append(f"{arm} at {fraction:.0%} {'; it '.join(told)}")
     return tuple(found)
+
+
+def _listed(classes: Sequence[int], labels: Sequence[str], before: Sequence[int], kept: Sequence[int]) -> str:
+    """Count classes and name the largest three."""
+    largest = sorted(classes, key=lambda c: -before[c])[:3]
+    names = ", ".join(f"{labels[c]} ({kept[c]:,} of {before[c]:,} rows left)" for c in largest)
+    more = f" and {len(classes) - 3} more" if len(classes) > 3 else ""
+    return f"{len(classes)} of {len(labels)} classes: {names}{more}"

@@ -78,8 +78,9 @@ def test_a_comparison_survives_storage() -> None:
 def test_a_selection_that_wipes_out_a_class_is_named() -> None:
     kept = {("hard(el2n)", 0.5): (90, 12, 0), ("random", 0.5): (50, 50, 2)}
     (found,) = class_warnings(["a", "b", "c"], [100, 100, 4], kept)
-    assert found.startswith("hard(el2n) at 50% turns the class mix over (class shift 0.39)")
-    assert "and nearly wipes out 1 of 3 classes: b (12 of 100 rows left)" in found
+    assert found.startswith("hard(el2n) at 50% turns the class mix over (class shift 0.39); it leaves no row of 1 of 3")
+    assert "leaves no row of 1 of 3 classes: c (0 of 4 rows left); it nearly wipes out 1 of 3" in found
+    assert found.endswith("nearly wipes out 1 of 3 classes: b (12 of 100 rows left)")
 
 
 def test_class_shift_is_total_variation() -> None:

@@ -150,7 +150,8 @@ def _fine_percent(value: float) -> str:
 def share_classes(comparison: Comparison, limit: int = SHARE_CLASSES) -> list[int]:
     """Choose the classes to show, by falling size: all, or the largest, the smallest and the most changed thirds.
 
-    Change is |kept − expected| / √(expected + 1), the largest over the arms, with fraction · n_c expected.
+    Change is |kept − expected| / √(expected + 1), the largest over the arms, with fraction · n_c expected. Classes of
+    which an arm leaves no row count as most changed, where a row of them was to be expected.
     """
     before = np.asarray(comparison.class_counts, dtype=np.float64)
     by_size = [int(c) for c in np.argsort(-before, kind="stable")]
@@ -159,7 +160,9 @@ def share_classes(comparison: Comparison, limit: int = SHARE_CLASSES) -> list[in
     change = np.zeros(len(before))
     for kept in comparison.kept_counts.values():
         expected = before * (sum(kept) / max(before.sum(), 1.0))
-        change = np.maximum(change, abs(np.asarray(kept) - expected) / np.sqrt(expected + 1))
+        moved = abs(np.asarray(kept) - expected) / np.sqrt(expected + 1)
+        gone = (np.asarray(kept) == 0) & (expected >= 1)
+        change = np.maximum(change, np.where(gone, np.finfo(np.float32).max / (1 + 1 / (expected + 1)), moved))
     present = [c for c in by_size if before[c] > 0]
     third = limit // 3
     found = dict.fromkeys(by_size[:third] + present[-third:])
