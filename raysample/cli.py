@@ -19,6 +19,10 @@ from raysample.progress import Reporter
 from raysample.version import __version__
 
 CONFIGURED: dict[str, tuple[Callable[..., bool | None], str]] = {
+    "plan": (
+        commands.run_plan,
+        "estimate time, memory and storage of a run from a miniature of it",
+    ),
     "run": (commands.run_all, "the whole loop: fine-tune, score, sample, compare, report"),
     "fine-tune": (commands.run_fine_tune, "fine-tune on all rows and keep the checkpoints: Corpus -> CheckpointSet"),
     "score": (commands.run_score, "score every training row: CheckpointSet -> ScoreTable"),
@@ -45,6 +49,14 @@ DIRECT: dict[str, tuple[Callable[..., bool | None], str]] = {
 VERBS = {**CONFIGURED, **DIRECT}
 
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "plan": {
+        "--rows": {"type": int, "default": 256, "metavar": "N", "help": "rows of the miniature (default 256)"},
+        "--price": {
+            "type": float,
+            "metavar": "P",
+            "help": "of a worker for an hour, to tell the cost",
+        },
+    },
     "verify": {
         "--rows": {"type": int, "default": 64, "metavar": "N", "help": "rows of the sample (default 64)"},
         "--seed": {"type": int, "default": 0, "metavar": "N", "help": "seed of the sample (default 0)"},

@@ -23,10 +23,17 @@ from raysample.keep_curve import recommend
 from raysample.pipeline import Pipeline, Workspace
 from raysample.pipeline.budgets import chosen
 from raysample.pipeline.checks import check_plans
+from raysample.pipeline.planning import outlook
 from raysample.pipeline.retraining import Retraining
 from raysample.pipeline.scoring import job_of
 from raysample.progress import Reporter
-from raysample.report.terminal import recommendation_table, results_table, retention_table, verification_table
+from raysample.report.terminal import (
+    outlook_table,
+    recommendation_table,
+    results_table,
+    retention_table,
+    verification_table,
+)
 from raysample.selection import Selection, apply, explain
 from raysample.selection.applying import Form
 from raysample.table import ScoreTable
@@ -46,6 +53,18 @@ def run_all(config: RunConfig, reporter: Reporter) -> None:
             comparison = pipeline.compare()
             _publish(pipeline, comparison)
         _conclude(reporter, comparison, pipeline.workspace, top)
+
+
+def run_plan(config: RunConfig, reporter: Reporter, rows: int = 256, price: float | None = None) -> None:
+    """Fine-tune and score a few rows in a folder that does not stay, and tell what the whole run would take."""
+    _quiet()
+    space = Workspace.of(config)
+    space.check(config)
+    check_plans(config)
+    with engine_of(config.engine) as engine, tempfile.TemporaryDirectory(prefix="raysample-plan-") as folder:
+        train, test = Pipeline(config, engine, NullTracker(), reporter).corpora()
+        found = outlook(config, train, test, engine.slots(), folder, rows)
+    reporter.console.print(outlook_table(found, price))
 
 
 def run_fine_tune(config: RunConfig, reporter: Reporter) -> None:

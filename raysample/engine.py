@@ -46,6 +46,10 @@ class Engine(AbstractContextManager["Engine"], Protocol):
         """Map a picklable, pure function over items; yield the results in the order of the items."""
         ...
 
+    def slots(self) -> int:
+        """Return how many workers of one CPU, with the GPUs that each wants, can be at work at a time."""
+        ...
+
 
 class LocalEngine:
     """Everything in this process, one thing after the other; needs no Ray."""
@@ -90,3 +94,7 @@ class LocalEngine:
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
         """Map with threads."""
         return threads(function, items)
+
+    def slots(self) -> int:
+        """One: this process."""
+        return 1

@@ -51,3 +51,7 @@ class RayEngine:
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
         """Map with one task per item, a few ahead of who reads the results."""
         return mapping.tasks(function, items)
+
+    def slots(self) -> int:
+        """As many as the cluster has CPUs, or GPUs for."""
+        return session.slots(1, self.config.gpus_per_worker)

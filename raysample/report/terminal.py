@@ -11,6 +11,8 @@ from rich.table import Table
 
 from raysample.experiment import ArmSummary, Comparison, Gap, class_shift
 from raysample.keep_curve import Recommendation
+from raysample.pipeline.planning import Outlook
+from raysample.report.words import duration
 from raysample.selection import Selection
 from raysample.selection.retention import retention, smallest
 from raysample.table import ScoreTable
@@ -59,6 +61,37 @@ def recommendation_table(found: Sequence[Recommendation], tolerance: float, rows
     measured = ", ".join(f"{share:.0%}" for share, _ in found[0].measured)
     shown.caption = f"accuracy = a - b exp(-c share), fitted to {measured}; nothing below the smallest is recommended"
     return shown
+
+
+def outlook_table(found: Outlook, price: float | None = None) -> Table:
+    """Return what a run will take, with the cost where the price of a worker's hour is known."""
+    shown = Table(
+        title=f"what the run takes, by a miniature of {found.sample:,} rows", title_justify="left", box=SIMPLE
+    )
+    for heading in ("step", "work", "one worker", "workers", "time"):
+        shown.add_column(heading, justify="left" if heading in ("step", "work") else "right", no_wrap=True)
+    for step in found.steps:
+        shown.add_row(step.step, step.work, duration(step.seconds), f"{step.workers}", duration(step.elapsed))
+    hours = sum(step.seconds for step in found.steps) / 3600
+    shown.add_section()
+    elapsed = sum(step.elapsed for step in found.steps)
+    cost = "" if price is None else f", cost {price * hours:,.2f}"
+    shown.add_row("all", f"{hours:,.2f} worker-hours{cost}", duration(hours * 3600), "", duration(elapsed))
+    shown.caption = (
+        f"a scoring worker holds {found.checkpoints} checkpoints of {size(found.checkpoint_bytes)}, "
+        f"{size(found.actor_bytes)} in all at most; score table {size(found.table_bytes)}; "
+        f"measured on this machine in {duration(found.measured)}, starting workers and reading texts not counted"
+    )
+    return shown
+
+
+def size(count: float) -> str:
+    """Write a number of bytes as a reader says it."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
 
 
 def results_table(comparison: Comparison) -> Table:

@@ -1,0 +1,70 @@
+"""`raysample plan`: a miniature of the run, measured and multiplied."""
+
+from pathlib import Path
+
+import pytest
+from test_whole_run import write_config
+
+from raysample import cli
+from raysample.config import FineTuneConfig, load
+from raysample.corpus import Corpus
+from raysample.engine import LocalEngine
+from raysample.pipeline import Pipeline
+from raysample.pipeline.planning import few, in_small, outlook
+from raysample.progress import SilentReporter
+from raysample.tracking import NullTracker
+from raysample.training import plan
+
+
+@pytest.fixture(scope="module")
+def config(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_config(tmp_path_factory.mktemp("planned"), small_run)
+
+
+def test_the_command_tells_time_memory_and_cost(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", str(config), "name=told", "--rows", "60", "--price", "2"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "what the run takes, by a miniature of 60 rows" in told
+    assert "fine-tune 14 steps" in told
+    assert "score 200 rows x 2 scores" in told
+    assert "compare 7 retrainings" in told
+    assert "worker-hours, cost 0.00" in told
+    assert "a scoring worker holds 3 checkpoints of" in told
+    space = config.parent / "runs/told"
+    assert sorted(path.name for path in space.iterdir()) == ["corpus"]  # nothing is claimed, trained or scored
+    assert cli.main(["fine-tune", str(config), "name=told", "fine_tune.epochs=1"]) == 0
+
+
+def test_estimates_grow_with_the_work_and_shrink_with_the_workers(config: Path, tmp_path: Path) -> None:
+    given = load(str(config), [])
+    train, test = Pipeline(given, LocalEngine(), NullTracker(), SilentReporter()).corpora()
+    found = outlook(given, train, test, 4, str(tmp_path), rows=100)
+    fine_tune, score, compare = found.steps
+    assert [step.workers for step in found.steps] == [1, 4, 4]
+    assert score.elapsed == score.seconds / 4
+    # Three arms and the full data of the second seed; half of the rows take half of the steps.
+    whole, half = plan(200, given.fine_tune).steps, plan(100, given.fine_tune).steps
+    assert compare.seconds / fine_tune.seconds == pytest.approx((whole + 3 * 2 * half) / whole)
+    assert 0 < score.seconds < 60
+    assert found.checkpoints == 3
+    assert found.actor_bytes > found.checkpoint_bytes > 10_000
+    assert found.table_bytes > 200 * 10
+
+
+def test_a_miniature_keeps_epochs_and_checkpoints(config: Path) -> None:
+    recipe = in_small(FineTuneConfig(epochs=3, batch_size=64, checkpoint_every=500), rows=200, checkpoints=10)
+    assert (recipe.epochs, recipe.checkpoints, recipe.checkpoint_every, recipe.batch_size) == (3, 10, None, 50)
+    assert len(plan(200, recipe).save_at) == 10
+    few_steps = in_small(FineTuneConfig(epochs=1, batch_size=64), rows=100, checkpoints=10)
+    assert len(plan(100, few_steps).save_at) == few_steps.checkpoints == 4
+
+
+def test_few_rows_are_of_the_corpus_and_as_many_as_asked_for(config: Path, tmp_path: Path) -> None:
+    train = Corpus.load(str(config.parent / "runs/small/corpus/train"))
+    some = few(train, 60, str(tmp_path / "some"))
+    assert some.rows == 60
+    ids = {row for shard in train.shards for row in train.read(shard.index)["row_id"].to_pylist()}
+    mine = [row for shard in some.shards for row in some.read(shard.index)["row_id"].to_pylist()]
+    assert len(set(mine)) == 60
+    assert set(mine) <= ids
+    assert few(train, 10_000, str(tmp_path / "all")).rows == train.rows
