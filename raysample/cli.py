@@ -26,6 +26,7 @@ CONFIGURED: dict[str, tuple[Callable[..., bool | None], str]] = {
     "run": (commands.run_all, "the whole loop: fine-tune, score, sample, compare, report"),
     "fine-tune": (commands.run_fine_tune, "fine-tune on all rows and keep the checkpoints: Corpus -> CheckpointSet"),
     "score": (commands.run_score, "score every training row: CheckpointSet -> ScoreTable"),
+    "replay": (commands.run_replay, "score the shards again that set rows aside, once the cause is mended"),
     "verify": (commands.run_verify, "score a sample of the rows again, one by one in float64, and tell what differs"),
     "sample": (
         commands.run_sample,

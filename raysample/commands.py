@@ -80,6 +80,12 @@ def run_score(config: RunConfig, reporter: Reporter) -> None:
         reporter.say(f"score table: {pipeline.scores().uri}")
 
 
+def run_replay(config: RunConfig, reporter: Reporter) -> None:
+    """Score the shards again that set rows aside."""
+    with _pipeline(config, reporter) as pipeline:
+        reporter.say(f"score table: {pipeline.replay().uri}")
+
+
 def run_verify(config: RunConfig, reporter: Reporter, rows: int = 64, seed: int = 0) -> bool:
     """Score a sample of the finished table's rows again by the slow twin; tells whether all columns are in bounds."""
     _quiet()

@@ -162,6 +162,8 @@ class ScoreConfig(Section):
     source: Literal["checkpoints", "capture"] = "checkpoints"
     runs: Annotated[int, Field(ge=1, le=100)] = 1
     targets: dict[str, SourceConfig] = Field(default_factory=dict)
+    # A larger share of rows that cannot be scored, or have no finite score, is an error.
+    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.1
     landmarks: LandmarksConfig | None = None
     economy: EconomyConfig | None = None
     workers: Annotated[int, Field(ge=1)] | None = None

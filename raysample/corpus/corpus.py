@@ -78,6 +78,13 @@ class Corpus:
         codes = pc.index_in(content["label"], value_set=pa.array(self.labels, pa.string()))
         return content.set_column(SCHEMA.get_field_index("label"), "label", codes).cast(SCHEMA)
 
+    def positions(self, index: int) -> NDArray[np.int64]:
+        """Return the places of one shard's usable rows in their file, [rows]."""
+        shard, bits = self.shards[index], self._kept[index]
+        width = shard.stop - shard.start
+        kept = np.ones(width, np.bool_) if bits is None else unpacked(bits, width)
+        return shard.start + np.flatnonzero(kept)
+
     def raw(self, index: int) -> tuple[pa.ChunkedArray, pa.Table]:
         """Return the ids of one shard's usable rows, and these rows with every column that their file has.
 

@@ -89,7 +89,9 @@ class Retraining:
         if storage.exists(storage.join(uri, "selection.json")):
             found = Selection.load(uri)
             same_scores = (
-                found.scores in (None, self.table.fingerprint) and found.counts["in"] == self.table.counts["in"]
+                found.scores in (None, self.table.fingerprint)
+                and found.counts["in"] == self.table.counts["in"]
+                and found.counts["quarantined"] == self.table.counts["quarantined"]
             )
             if same_scores and found.corpus == self.table.corpus and found.arm == arm.plain():
                 return found

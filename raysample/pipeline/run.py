@@ -25,6 +25,7 @@ from raysample.pipeline.retraining import Retraining
 from raysample.pipeline.scoring import Plan, described_targets, score_corpus
 from raysample.pipeline.workspace import Workspace
 from raysample.progress import Reporter
+from raysample.scoring.attempts import reopen
 from raysample.table import MANIFEST as SCORES_MANIFEST
 from raysample.table import ScoreTable
 from raysample.tracking import Tracker, Value
@@ -162,6 +163,20 @@ class Pipeline:
         self.reporter.say(f"  {table.counts['scored']:,} rows x {len(table.columns)} scores{paid} in {table.uri}")
         return table
 
+    def replay(self) -> ScoreTable:
+        """Score the shards again that set rows aside, and nothing else."""
+        train = Corpus.load(self.workspace.train)
+        folder = storage.join(self.workspace.scores, self._plan(train).parts)
+        rows = reopen(folder, (shard.index for shard in train.shards))
+        self.reporter.say(f"replay: {rows:,} rows were set aside")
+        table = self.scores()
+        self.reporter.say(f"  {rows - table.counts['quarantined']:,} of them have scores now")
+        return table
+
+    def _plan(self, train: Corpus) -> Plan:
+        targets = described_targets(self.config.score, self.workspace.scores)
+        return Plan.of(self.traces(), train, self.score_config(train), self.config.model, targets)
+
     def traces(self) -> list[CheckpointSet]:
         """Load the checkpoints that `fine-tune` wrote, one set per run."""
         folders = [self.workspace.checkpoints(seed) for seed in self.seeds]
@@ -173,10 +188,7 @@ class Pipeline:
         """Load the table that `score` wrote."""
         _need(storage.join(self.workspace.scores, SCORES_MANIFEST), "score table", "score")
         table = ScoreTable.load(self.workspace.scores)
-        train = Corpus.load(self.workspace.train)
-        targets = described_targets(self.config.score, self.workspace.scores)
-        plan = Plan.of(self.traces(), train, self.score_config(train), self.config.model, targets)
-        if table.made_by["key"] != plan.key:
+        if table.made_by["key"] != self._plan(Corpus.load(self.workspace.train)).key:
             raise ConfigError(
                 f"the score table {table.uri!r} was made with other score options, checkpoints or code",
                 "run `raysample score` with this configuration first",

@@ -34,6 +34,11 @@ class Plan:
     definitions: dict[str, dict[str, Any]]
     key: str
 
+    @property
+    def parts(self) -> str:
+        """The folder of the table's parts, below that of the table."""
+        return f"parts-{self.key[:12]}"
+
     @staticmethod
     def of(
         traces: Sequence[CheckpointSet],
@@ -102,8 +107,7 @@ def score_corpus(
             capture.Capture.load(trace.uri).verify()
     targets = describe_targets(config, corpus.labels, folder)
     plan = Plan.of(traces, corpus, config, model, targets)
-    parts = f"parts-{plan.key[:12]}"
-    job = job_of(traces, corpus, config, model, folder, parts)
+    job = job_of(traces, corpus, config, model, folder, plan.parts)
     outcomes, preparing = _score(job, corpus, config, engine, reporter)
     counts = {
         "in": corpus.rows,
@@ -115,7 +119,9 @@ def score_corpus(
             f"not one of {counts['in']} rows has finite scores",
             f"see the quarantine files in {job.folder!r}; score in float32",
         )
-    names = tuple(f"{parts}/part-{outcome.shard:05d}.parquet" for outcome in sorted(outcomes, key=lambda o: o.shard))
+    names = tuple(
+        f"{plan.parts}/part-{outcome.shard:05d}.parquet" for outcome in sorted(outcomes, key=lambda o: o.shard)
+    )
     return ScoreTable(
         folder,
         names,
@@ -162,8 +168,8 @@ def _made_by(plan: Plan, job: ScoreJob, config: ScoreConfig, model: ModelConfig,
     made_by: dict[str, Any] = {
         "key": plan.key,
         "precision": config.precision,
-        # How many share the work changes nothing of what comes out.
-        "score": config.model_copy(update={"workers": None}).plain(),
+        # How many share the work, and how many bad rows are borne, changes nothing of what comes out.
+        "score": config.model_copy(update={"workers": None, "max_quarantined": 1.0}).plain(),
         "model": model.plain(),
         "runs": len(job.traces),
         "raysample": __version__,
@@ -221,9 +227,24 @@ def _score(
     if missing and needs_preparing(job):
         engine.prepare(job, reporter)
     preparing = time.perf_counter() - began
+    _check_lost(outcomes, corpus, config, job)
     if missing:
-        outcomes += list(engine.score(job, missing, config.workers, reporter))
+        for outcome in engine.score(job, missing, config.workers, reporter):
+            outcomes.append(outcome)
+            if outcome.quarantined:
+                _check_lost(outcomes, corpus, config, job)
     return outcomes, preparing
+
+
+def _check_lost(outcomes: Sequence[ShardOutcome], corpus: Corpus, config: ScoreConfig, job: ScoreJob) -> None:
+    """Stop where more rows were set aside than the configuration allows."""
+    lost = sum(outcome.quarantined for outcome in outcomes)
+    if lost > config.max_quarantined * corpus.rows:
+        raise ScoreError(
+            f"{lost:,} of {corpus.rows:,} rows could not be scored, more than score.max_quarantined="
+            f"{config.max_quarantined:g} allows",
+            f"see the quarantine files in {job.folder!r}, mend the cause, then `raysample replay`; or raise the limit",
+        )
 
 
 def _cost(traces: Sequence[CheckpointSet], outcomes: Sequence[ShardOutcome], preparing: float) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from raysample import storage, table
 from raysample.corpus import QUARANTINE, Corpus
 from raysample.scores import create_all
+from raysample.scoring import attempts
+from raysample.scoring.bisection import Scored, carefully
 from raysample.scoring.columns import Columns
 from raysample.scoring.job import ScoreJob, ShardOutcome, finished, part, quarantine
 
@@ -26,40 +28,45 @@ class ShardScorer:
         self.names = tuple(create_all(job.config.scores))
 
     def score(self, shard: int) -> ShardOutcome:
-        """Score one shard and write its part, unless it is there already."""
-        began = time.perf_counter()
-        done = finished(self.job.folder, shard)
+        """Score one shard and write its part, unless it is there already; set it aside where it keeps crashing."""
+        began, folder = time.perf_counter(), self.job.folder
+        done = finished(folder, shard)
         if done is not None:
             return done
         rows = self.corpus.read(shard)
-        lengths, columns = self.columns.of(rows)
-        base = {"row_id": rows["row_id"], "label": rows["label"], "tokens": pa.array(lengths, pa.int32())}
-        values = {name: pa.array(columns[name]) for name in self.names}
+        if attempts.crashes(folder, shard) >= attempts.MOST:
+            scored = Scored.nothing(len(rows), f"its shard crashed {attempts.MOST} workers")
+        else:
+            with attempts.attempt(folder, shard):
+                scored = carefully(self.columns.of, rows)
+        outcome = self._write(shard, rows, scored, began)
+        attempts.forget(folder, shard)
+        return outcome
+
+    def _write(self, shard: int, rows: pa.Table, scored: Scored, began: float) -> ShardOutcome:
+        """Write the quarantine file before the part: a part that is there is whole, and so is what belongs to it."""
+        base = {"row_id": rows["row_id"], "label": rows["label"], "tokens": pa.array(scored.lengths, pa.int32())}
         if self.corpus.grouped:
             base[table.GROUP] = rows["group"]
-        full = pa.table({**base, **values}).cast(table.schema(self.names, self.corpus.grouped))
-        finite = np.all([np.isfinite(columns[name]) for name in self.names], axis=0)
-        seconds = time.perf_counter() - began
-        self._write(shard, full, finite, columns, seconds)
-        kept = int(finite.sum())
-        return ShardOutcome(shard, len(rows), kept, len(rows) - kept, seconds)
-
-    def _write(
-        self, shard: int, full: pa.Table, finite: Any, columns: dict[str, NDArray[np.float32]], seconds: float
-    ) -> None:
-        """Write the quarantine file before the part: a part that is there is whole, and so is what belongs to it."""
+        values = {name: scored.column(name) for name in self.names}
+        columns = {name: pa.array(column) for name, column in values.items()}
+        full = pa.table({**base, **columns}).cast(table.schema(self.names, self.corpus.grouped))
+        finite = np.all([np.isfinite(column) for column in values.values()], axis=0)
         bad = np.flatnonzero(~finite)
         if len(bad):
-            source = self.corpus.shards[shard]
-            reasons = [
-                f"not finite: {', '.join(name for name, values in columns.items() if not np.isfinite(values[row]))}"
-                for row in bad
-            ]
-            ids = full["row_id"].take(pa.array(bad))
-            lost = pa.table(
-                [[source.uri] * len(bad), [None] * len(bad), ids, ["score"] * len(bad), reasons], schema=QUARANTINE
-            )
-            storage.write_parquet(quarantine(self.job.folder, shard), lost)
+            reasons = [scored.reasons.get(row) or _not_finite(values, row) for row in bad.tolist()]
+            storage.write_parquet(quarantine(self.job.folder, shard), self._lost(shard, full["row_id"], bad, reasons))
+        seconds = time.perf_counter() - began
         told = {"rows": str(len(full)), "bad": str(len(bad)), "seconds": f"{seconds:.3f}"}
         good = full.filter(pa.array(finite)).replace_schema_metadata(told)
         storage.write_parquet(part(self.job.folder, shard), good)
+        return ShardOutcome(shard, len(full), len(full) - len(bad), len(bad), seconds)
+
+    def _lost(self, shard: int, ids: pa.ChunkedArray, bad: NDArray[np.int64], reasons: list[str]) -> pa.Table:
+        place = pa.array(self.corpus.positions(shard)[bad])
+        uri, stage = [self.corpus.shards[shard].uri] * len(bad), ["score"] * len(bad)
+        return pa.table([uri, place, ids.take(pa.array(bad)), stage, reasons], schema=QUARANTINE)
+
+
+def _not_finite(values: Mapping[str, NDArray[np.float32]], row: int) -> str:
+    return f"not finite: {', '.join(name for name, column in values.items() if not np.isfinite(column[row]))}"

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import every_score
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from ray import cloudpickle
 
 import raysample
 from raysample.capture import Capture, score_capture
 from raysample.checkpoints import CheckpointSet
-from raysample.config import EngineConfig, FineTuneConfig, ModelConfig, SourceConfig
+from raysample.config import EngineConfig, FineTuneConfig, ModelConfig, ScoreConfig, SourceConfig
 from raysample.corpus import Corpus
 from raysample.errors import CheckpointError, ClusterError, StorageError, TrainingError
 from raysample.scores import SCORES as REGISTRY
 from raysample.scores import create_all
+from raysample.scoring import ScoreJob
 from raysample.table import ScoreTable
+from raysample.verbs import engine_of
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -186,6 +191,61 @@ def test_what_a_task_raises_comes_back_as_it_was(tables: tuple[ScoreTable, Score
     broken = replace(tables[0], parts=(*tables[0].parts[:-1], "parts/none.parquet"))
     with pytest.raises(StorageError, match=r"none.parquet' does not exist"):
         raysample.sample(broken, "random", fraction=0.4, output=str(tmp_path / "out"), engine=ON_RAY)
+
+
+def deadly(job: ScoreJob, row_id: str) -> ScoreJob:
+    """Return a job that kills every worker that scores the shard of that first row, once the worker unpickled it."""
+
+    class Deadly:
+        __hash__ = None  # type: ignore[assignment]  # as the job itself: Ray keeps it otherwise
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return arm, (job, row_id)
+
+    return Deadly()  # type: ignore[return-value]
+
+
+def arm(job: ScoreJob, row_id: str) -> ScoreJob:
+    import os
+
+    import ray
+
+    from raysample.scoring import shards
+
+    if ray.get_runtime_context().worker.mode == ray.WORKER_MODE:
+        real = shards.carefully
+
+        def dying(work: Any, rows: Any) -> Any:
+            if rows["row_id"][0].as_py() == row_id:
+                os._exit(1)
+            return real(work, rows)
+
+        shards.carefully = dying
+    return job
+
+
+def test_a_shard_that_kills_its_workers_is_set_aside_and_the_others_are_scored(
+    tables: tuple[ScoreTable, ScoreTable], corpora: tuple[Corpus, Corpus], local: CheckpointSet, tmp_path: Path
+) -> None:
+    from raysample.on_ray import scoring
+    from raysample.progress import SilentReporter
+
+    job = ScoreJob(
+        corpora[0].uri, (local.uri,), ScoreConfig(scores=["el2n"]), MODEL, str(tmp_path), str(tmp_path / "references")
+    )
+    shards = [shard.index for shard in corpora[0].shards]
+    deaths = deadly(job, corpora[0].read(1)["row_id"][0].as_py())
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        with engine_of(ON_RAY):
+            outcomes = list(scoring.score(deaths, shards, 1, 0, SilentReporter()))
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert sorted(outcome.shard for outcome in outcomes) == shards
+    assert {outcome.shard: outcome.quarantined for outcome in outcomes if outcome.quarantined} == {1: 60}
+    lost = pq.read_table(tmp_path / "quarantine-00001.parquet")
+    assert set(lost["reason"].to_pylist()) == {"its shard crashed 3 workers"}
+    assert lost["row"].to_pylist() == list(range(60, 120))
 
 
 def test_parts_hold_no_text(tables: tuple[ScoreTable, ScoreTable]) -> None:

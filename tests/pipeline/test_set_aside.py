@@ -1,0 +1,150 @@
+"""Rows that cannot be scored are set aside with a reason, the others are not touched, and a replay brings them back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from test_whole_run import write_config
+
+from raysample import cli, model
+from raysample.scoring import attempts
+from raysample.scoring.bisection import Scored, carefully
+from raysample.table import ScoreTable
+
+POISON = "the poisoned row"
+POISONED = (3, 77, 78, 150)
+
+
+@pytest.fixture
+def poisoned(small_run: Path, tmp_path: Path) -> Path:
+    """Fine-tune on a corpus where four rows hold a text that can be made to fail; return the configuration."""
+    rows = pq.read_table(small_run / "train.parquet")
+    texts = rows["text"].to_pylist()
+    for place in POISONED:
+        texts[place] = f"{POISON} {place}"
+    at = rows.schema.get_field_index("text")
+    pq.write_table(rows.set_column(at, "text", pa.array(texts)), tmp_path / "train.parquet")
+    corpus = {
+        "columns": {"id": "id"},
+        "shard_rows": 50,
+        "train": {"path": str(tmp_path / "train.parquet")},
+        "test": {"path": str(small_run / "test.parquet")},
+    }
+    config = write_config(tmp_path, small_run, corpus=corpus)
+    assert cli.main(["fine-tune", str(config)]) == 0
+    return config
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, word: str = POISON) -> None:
+    real = model.encode
+
+    def encode(words: Any, rows: pa.Table, length: int) -> Any:
+        if any(word in text for text in rows["text"].to_pylist()):
+            raise ValueError(f"cannot read {rows['text'][0]}")
+        return real(words, rows, length)
+
+    monkeypatch.setattr(model, "encode", encode)
+
+
+def table(config: Path) -> ScoreTable:
+    return ScoreTable.load(str(config.parent / "runs/small/scores"))
+
+
+def quarantine(config: Path) -> list[dict[str, Any]]:
+    files = sorted((config.parent / "runs/small/scores").rglob("quarantine-*.parquet"))
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
+
+
+def test_bad_rows_are_set_aside_and_come_back(
+    poisoned: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as broken:
+        fail(broken)
+        assert cli.main(["score", str(poisoned)]) == 0
+    assert table(poisoned).counts == {"in": 200, "scored": 196, "quarantined": 4}
+    lost = quarantine(poisoned)
+    assert [row["row"] for row in lost] == list(POISONED)
+    assert {row["reason"] for row in lost} == {"ValueError while it was scored"}  # its words hold a text
+    assert {row["file"] for row in lost} == {str(poisoned.parent / "train.parquet")}
+    kept = table(poisoned).to_pandas().set_index("row_id")
+    untouched = [
+        file for file in (poisoned.parent / "runs/small/scores").rglob("part-*.parquet") if "00002" in file.name
+    ]
+    before = untouched[0].stat().st_mtime_ns
+    capsys.readouterr()
+    assert cli.main(["replay", str(poisoned)]) == 0
+    told = capsys.readouterr().out
+    assert "replay: 4 rows were set aside" in told
+    assert "3 shards" in told
+    assert "4 of them have scores now" in told
+    assert untouched[0].stat().st_mtime_ns == before
+    assert quarantine(poisoned) == []
+    whole = table(poisoned).to_pandas().set_index("row_id")
+    assert len(whole) == 200
+    assert (whole.loc[kept.index, "vog"] - kept["vog"]).abs().max() < 1e-5 * whole["vog"].max()
+    assert not list((poisoned.parent / "runs/small/scores").rglob("attempts/*"))
+
+
+def test_too_many_bad_rows_stop_the_run(
+    poisoned: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as broken:
+        fail(broken)
+        assert cli.main(["score", str(poisoned), "score.max_quarantined=0.01"]) == 2
+    told = capsys.readouterr().err
+    assert "3 of 200 rows could not be scored, more than score.max_quarantined=0.01 allows" in told
+    assert "raysample replay" in told
+    assert cli.main(["replay", str(poisoned), "score.max_quarantined=0.01"]) == 0
+    assert table(poisoned).counts["scored"] == 200
+
+
+def test_what_fails_for_every_row_is_no_row_s_fault(poisoned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(monkeypatch, "")
+    with pytest.raises(ValueError, match="cannot read"):
+        cli.main(["score", str(poisoned)])
+    assert quarantine(poisoned) == []
+
+
+def test_a_shard_that_killed_three_workers_is_set_aside(poisoned: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["score", str(poisoned)]) == 0
+    whole = table(poisoned).to_pandas()
+    folder = str(next((poisoned.parent / "runs/small/scores").glob("parts-*")))
+    Path(folder, "part-00001.parquet").unlink()
+    for crashed in range(3):
+        assert attempts.crashes(folder, 1) == crashed
+        Path(folder, "attempts").mkdir(exist_ok=True)
+        Path(folder, "attempts", "00001.json").write_text(f'{{"attempts": {crashed + 1}}}')
+    assert cli.main(["score", str(poisoned), "score.max_quarantined=0.3"]) == 0
+    assert table(poisoned).counts == {"in": 200, "scored": 150, "quarantined": 50}
+    assert {row["reason"] for row in quarantine(poisoned)} == {"its shard crashed 3 workers"}
+    assert cli.main(["replay", str(poisoned), "score.max_quarantined=0.3"]) == 0
+    assert table(poisoned).to_pandas().equals(whole)
+    assert "50 of them have scores now" in capsys.readouterr().out
+
+
+def test_halving_finds_exactly_the_bad_rows() -> None:
+    import numpy as np
+
+    rows, calls = pa.table({"x": list(range(100))}), []
+
+    def work(part: pa.Table) -> tuple[Any, dict[str, Any]]:
+        values = part["x"].to_numpy()
+        calls.append(len(values))
+        if np.isin(values, [0, 41, 99]).any():
+            raise KeyError
+        return np.ones(len(values), np.int32), {"s": values.astype(np.float32)}
+
+    found = carefully(work, rows)
+    assert sorted(found.reasons) == [0, 41, 99]
+    good = np.setdiff1d(np.arange(100), [0, 41, 99])
+    assert np.array_equal(found.column("s")[good], good)
+    assert np.isnan(found.column("s")[[0, 41, 99]]).all()
+    assert len(calls) < 60
+    few = carefully(work, rows.slice(41, 1))
+    assert few.reasons == {0: "KeyError while it was scored"}
+    assert np.isnan(few.column("s")).all()
+    assert Scored.nothing(2, "why").then(few).reasons == {0: "why", 1: "why", 2: "KeyError while it was scored"}
