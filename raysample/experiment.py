@@ -193,12 +193,13 @@ def class_warnings(
 ) -> tuple[str, ...]:
     """Name every selection that empties classes, nearly wipes them out, or turns the class mix over.
 
-    A class of five or more rows is nearly wiped out when less than a quarter of the share that random would keep is
-    left; the mix is turned over from a class shift of a quarter on.
+    A class is emptied where a row of it was to be expected and none is left. One of five or more rows is nearly wiped
+    out when less than a quarter of the share that random would keep is left; the mix is turned over from a class shift
+    of a quarter on.
     """
     found = []
     for (arm, fraction), kept in after.items():
-        gone = [c for c, n in enumerate(before) if n and not kept[c]]
+        gone = [c for c, n in enumerate(before) if fraction * n >= 1 and not kept[c]]
         lost = [c for c, n in enumerate(before) if n >= 5 and 0 < kept[c] < WIPED_OUT * fraction * n]
         shift = class_shift(before, kept)
         told = [f"turns the class mix over (class shift {shift:.2f})"] if shift >= TURNED_OVER else []

@@ -14,7 +14,7 @@ from raysample.keep_curve import Recommendation
 from raysample.pipeline.planning import Outlook
 from raysample.report.words import duration
 from raysample.selection import Selection
-from raysample.selection.retention import retention, smallest
+from raysample.selection.retention import Band, retention, smallest
 from raysample.table import ScoreTable
 from raysample.verification import Verification
 
@@ -28,7 +28,7 @@ def retention_table(title: str, selection: Selection, table: ScoreTable) -> Tabl
     for section in (
         [(f"class {escape(name)}", rows, kept) for name, rows, kept in smallest(selection)],
         [(f"group {escape(name)}", rows, kept) for name, rows, kept in left.groups],
-        [(f"{band.least} to {band.most} tokens", band.rows, band.kept) for band in left.bands],
+        [(_spanned(band), band.rows, band.kept) for band in left.bands],
     ):
         for part, rows, kept in section:
             shown.add_row(part, f"{rows:,}", f"{kept:,}", f"{kept / rows:.1%}")
@@ -38,6 +38,10 @@ def retention_table(title: str, selection: Selection, table: ScoreTable) -> Tabl
     groups = "the groups of which least is left, " if left.groups else ""
     shown.caption = f"the classes with the fewest rows left, {groups}and all lengths; class shift {shift:.2f}"
     return shown
+
+
+def _spanned(band: Band) -> str:
+    return f"{band.least} to {band.most} tokens" if band.least < band.most else f"{band.least} tokens"
 
 
 def recommendation_table(found: Sequence[Recommendation], tolerance: float, rows: int) -> Table:
