@@ -21,7 +21,8 @@ from transformers import (
 from raysample import storage
 from raysample.config import ModelConfig
 from raysample.errors import ModelError
-from raysample.model.folders import at_hand, locate, quiet, written_to
+from raysample.model.adapters import base_of, is_adapter, load_adapters
+from raysample.model.folders import at_hand, has_tokenizer, locate, quiet, written_to
 from raysample.model.tiny import tiny_config, train_tokenizer
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def build(base: str, config: ModelConfig, labels: Sequence[str], seed: int) -> n
 
 
 def load(checkpoint_uri: str, *, trust_remote_code: bool = False, freeze: Sequence[str] = ()) -> nn.Module:
-    """Return a saved checkpoint in float32 and eval mode, its head included.
+    """Return a saved checkpoint in float32 and eval mode, its head included; or adapters on the base they name.
 
     A checkpoint does not tell which parameters were frozen when it was trained: `freeze` does, as in `ModelConfig`.
 
@@ -100,6 +101,9 @@ def load(checkpoint_uri: str, *, trust_remote_code: bool = False, freeze: Sequen
         ModelError: the folder cannot be loaded, lacks some of the model's weights, or `freeze` does not fit it.
     """
     with at_hand(checkpoint_uri) as place, quiet():
+        if is_adapter(place):
+            adapted = _explained(checkpoint_uri, lambda: load_adapters(place, checkpoint_uri, trust_remote_code))
+            return _ready(adapted, freeze)
         model, found = _load(place, checkpoint_uri, trust_remote_code, {})
     _refuse(checkpoint_uri, sorted(found["missing_keys"]))
     return _ready(model, freeze)
@@ -108,6 +112,8 @@ def load(checkpoint_uri: str, *, trust_remote_code: bool = False, freeze: Sequen
 def tokenizer(uri: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Return the tokenizer that a base or checkpoint folder holds; raises ModelError if it has none."""
     with at_hand(uri) as place, quiet():
+        if is_adapter(place) and not has_tokenizer([path.name for path in Path(place).iterdir()]):
+            return _explained(uri, lambda: AutoTokenizer.from_pretrained(base_of(place)))
         return _explained(uri, lambda: AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code))
 
 

@@ -80,6 +80,11 @@ def locate(path: str) -> str:
     return path
 
 
+def has_tokenizer(names: list[str]) -> bool:
+    """Tell whether files of these names can be a tokenizer's."""
+    return any(name in names for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json"))
+
+
 def check_folder(path: str, names: list[str]) -> None:
     """Raise ModelError unless a folder with these file names can be a pretrained encoder."""
     if "config.json" not in names:
@@ -91,7 +96,7 @@ def check_folder(path: str, names: list[str]) -> None:
             f"the model folder {path!r} holds no weights (model.safetensors or pytorch_model.bin)",
             "complete the folder, or use model.path: tiny, which is built from the corpus",
         )
-    if not any(name in names for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")):
+    if not has_tokenizer(names):
         raise ModelError(
             f"the model folder {path!r} holds no tokenizer",
             "save it there as well: tokenizer.save_pretrained(folder)",

@@ -1,0 +1,74 @@
+"""Checkpoints that hold adapters alone (peft): their base is loaded, the adapters are put on it, and only they count.
+
+peft is no requirement of raysample: it is imported when a folder of adapters is met.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import nn
+from transformers import AutoModelForSequenceClassification
+
+from raysample.errors import ModelError
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+_HEADS = ("score.", "classifier.")
+
+
+def is_adapter(place: str) -> bool:
+    """Tell whether a local folder holds adapters, and no model of its own."""
+    folder = Path(place)
+    return (folder / CONFIG).exists() and not (folder / "config.json").exists()
+
+
+def base_of(place: str) -> str:
+    """Return the folder or hub name of the model that adapters were trained on."""
+    found = json.loads((Path(place) / CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not found:
+        raise ModelError(f"{place!r}: {CONFIG} names no base model", "set base_model_name_or_path there")
+    return str(found)
+
+
+def load_adapters(place: str, name: str, trust_remote_code: bool) -> nn.Module:
+    """Return a base model with adapters in float32; gradients are those of adapters and of the modules beside them.
+
+    Raises:
+        ModelError: peft is not installed, or the adapters hold no classifier.
+    """
+    try:
+        peft = importlib.import_module("peft")
+    except ImportError as error:
+        raise ModelError(f"{name!r} holds adapters, and peft is not installed", "pip install peft") from error
+    base = AutoModelForSequenceClassification.from_pretrained(
+        base_of(place),
+        num_labels=_classes(place, name),
+        ignore_mismatched_sizes=True,  # the base may have a head of another size, or none: the adapters bring theirs
+        dtype=torch.float32,
+        trust_remote_code=trust_remote_code,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for things by their old names
+        model: nn.Module = peft.PeftModel.from_pretrained(base, place, is_trainable=True)
+    return model.float()
+
+
+def _classes(place: str, name: str) -> int:
+    """Return how many classes the classifier beside the adapters tells apart."""
+    weights = Path(place) / WEIGHTS
+    if weights.exists():
+        with safe_open(str(weights), "pt") as stored:
+            shapes = {key: stored.get_slice(key).get_shape() for key in stored.keys()}  # noqa: SIM118 - no dictionary
+        heads = [key for key in shapes if key.endswith("weight") and any(f".{head}" in key for head in _HEADS)]
+        if heads:
+            return int(shapes[max(heads, key=lambda key: ("out_proj" in key, key))][0])
+    raise ModelError(
+        f"{name!r}: {WEIGHTS} holds no classifier",
+        "train the classifier with the adapters (modules_to_save=['classifier'], or task_type='SEQ_CLS')",
+    )
