@@ -1,11 +1,12 @@
 """How fast an exact selection is, how much memory it takes, and how both grow with the rows.
 
-A score table is made up: a class (sizes fall as 1/rank) and a float32 score for each row, in parts of 2^20 rows. `hard`
-with z-scores within classes takes half of them: one pass for exact moments, two for the threshold; and, timed apart,
-the whole of `sample`, which also decides every row and writes decision, weight, chance, key and reason of each. Every
-measurement runs in a process of its own, so that its peak memory is its own. Beside it, on the same files, numpy
-partitions the whole column in memory, and whatever is installed of DuckDB, Polars and Ray Data finds the median z-score
-(Ray Data: also by sorting); a median is one number without ties broken, budgets or reasons, so they do less.
+A score table is made up: a class (sizes fall as 1/rank), a float32 score and a group (a fifth as many as rows at most,
+few of them large) for each row, in parts of 2^20 rows. `hard` with z-scores within classes takes half of them: one pass
+for exact moments, two for the threshold; and, timed apart, the whole of `sample`, which also decides every row and
+writes decision, weight, chance, key and reason of each. Once more with at most three rows of a group. Every measurement
+runs in a process of its own, so that its peak memory is its own. Beside it, on the same files, numpy partitions the
+whole column in memory, and whatever is installed of DuckDB, Polars and Ray Data finds the median z-score (Ray Data:
+also by sorting); a median is one number without ties broken, budgets or reasons, so they do less.
 
 Prints a table and, as the last line, JSON.
 """
@@ -32,6 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from raysample.config import ArmConfig
+from raysample.policies.base import group_codes
 from raysample.selection import sample
 from raysample.selection.sampling import settle
 from raysample.table import ScoreTable, schema
@@ -52,15 +54,19 @@ def write(folder: Path, rows: int, classes: int) -> None:
             "row_id": pa.array(np.arange(start, start + n)).cast(pa.string()),
             "label": label,
             "tokens": rng.integers(4, 64, n, dtype=np.int32),
+            "group": pa.array((rows // 5 * rng.random(n) ** 3).astype(np.int64)).cast(pa.string()),
             "score": rng.lognormal(label % 7, 1).astype(np.float32),
         }
+        columns["group_code"] = group_codes(columns["group"])
         names.append(f"parts/part-{number:05d}.parquet")
         (folder / "parts").mkdir(exist_ok=True)
-        pq.write_table(pa.table(columns).cast(schema(("score",))), folder / names[-1], row_group_size=1 << 18)
+        shape = schema(("score",), grouped=True)
+        table = pa.table(columns).select(shape.names).cast(shape)
+        pq.write_table(table, folder / names[-1], row_group_size=1 << 18)
     scores = {"score": {"score": "el2n", "higher_is": "harder"}}
     labels = tuple(map(str, range(classes)))
     counts = {"in": rows, "scored": rows, "quarantined": 0}
-    ScoreTable(str(folder), tuple(names), scores, labels, "corpus", "checkpoints", counts, {}).save()
+    ScoreTable(str(folder), tuple(names), scores, labels, "corpus", "checkpoints", counts, {}, grouped=True).save()
 
 
 def ours(folder: Path, rows: int) -> Figures:
@@ -74,6 +80,16 @@ def ours(folder: Path, rows: int) -> Figures:
     if kept != round(rows / 2):
         raise AssertionError(f"{kept:,} of {rows:,} rows kept")
     return {"seconds": found, "sample": time.perf_counter() - began, "counting_peak_mib": counting}
+
+
+def capped(folder: Path, rows: int) -> Figures:
+    """Find the thresholds, with at most three rows of a group: a cap per group is a step of its own before them."""
+    del rows
+    arm = ArmConfig(policy="hard", score="score", normalise="class", cap_per_group=3)
+    table = ScoreTable.load(str(folder))
+    began = time.perf_counter()
+    settle(table, arm, 0.25)
+    return {"seconds": time.perf_counter() - began}
 
 
 def with_numpy(folder: Path, rows: int) -> Figures:
@@ -142,7 +158,11 @@ def with_ray(folder: Path, rows: int, by: str) -> Figures:
         return {"seconds": time.perf_counter() - began}
 
 
-METHODS: dict[str, Method] = {"raysample": ours, "numpy, all in memory": with_numpy}
+METHODS: dict[str, Method] = {
+    "raysample": ours,
+    "raysample, three of a group": capped,
+    "numpy, all in memory": with_numpy,
+}
 PEERS: dict[str, tuple[str, Method]] = {
     "DuckDB": ("duckdb", with_duckdb),
     "Polars": ("polars", with_polars),

@@ -15,15 +15,17 @@ from raysample.errors import ScoreError
 MANIFEST = "scores.json"
 BASE_COLUMNS = ("row_id", "label", "tokens")
 GROUP = "group"
+GROUP_CODE = "group_code"
 
 
 def schema(columns: tuple[str, ...], grouped: bool = False) -> pa.Schema:
     """Return the one Arrow schema of a score table: `row_id` string, `label` int32, `tokens` int32, float32 scores.
 
-    Where the corpus has groups, `group` (string, may be null) comes before the scores.
+    Where the corpus has groups, `group` (string, may be null) and `group_code` (int64, what selections use) come before
+    the scores.
     """
     base = [("row_id", pa.string()), ("label", pa.int32()), ("tokens", pa.int32())]
-    groups = [(GROUP, pa.string())] if grouped else []
+    groups = [(GROUP, pa.string()), (GROUP_CODE, pa.int64())] if grouped else []
     return pa.schema([*base, *groups, *[(name, pa.float32()) for name in columns]])
 
 
@@ -56,7 +58,7 @@ class ScoreTable:
 
     @property
     def base(self) -> tuple[str, ...]:
-        """Names of the columns that are no scores."""
+        """Names of the columns that are no scores, without `group_code`, which is for selections alone."""
         return (*BASE_COLUMNS, GROUP) if self.grouped else BASE_COLUMNS
 
     @property

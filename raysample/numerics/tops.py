@@ -40,7 +40,7 @@ def with_free(found: Tops, free: int, rows: int) -> Tops:
 
 
 def _best(group: Ints, key: Keys, tie: Words, most: int) -> tuple[Ints, Keys, Words]:
-    order = np.lexsort((~tie, ~key, group))
+    order = _order(group, key, tie)
     sorted_group = group[order]
     first = np.flatnonzero(np.r_[True, np.diff(sorted_group) != 0]) if len(order) else np.zeros(0, np.int64)
     rank = np.arange(len(order)) - np.repeat(first, np.diff(np.r_[first, len(order)]))
@@ -48,13 +48,22 @@ def _best(group: Ints, key: Keys, tie: Words, most: int) -> tuple[Ints, Keys, Wo
     return group[order], key[order], tie[order]
 
 
+def _order(group: Ints, key: Keys, tie: Words) -> Ints:
+    """Return the order by group, then by falling key and tie. Half of the tie word nearly always tells rows apart."""
+    word = ~(key.astype(np.uint64) << np.uint64(32) | tie >> np.uint64(32))
+    order = np.argsort(word)  # then stably by group: faster than np.lexsort
+    order = order[np.argsort(group[order], kind="stable")]
+    again = (np.diff(group[order]) == 0) & (np.diff(word[order]) == 0)
+    return np.lexsort((~tie, ~key, group)) if again.any() else order
+
+
 def merge(parts: Iterable[Tops], most: int, limit: int) -> Tops:
-    """Put parts together, a million rows at a time; raises ValueError where more than `limit` rows would be held."""
+    """Put parts together, many at a time; raises ValueError where more than `limit` rows would be held."""
     total, pending, waiting = _merged([], most), list[Tops](), 0
     for part in parts:
         pending.append(part)
         waiting += len(part.group) + len(part.groups)
-        if waiting > PENDING_ROWS:
+        if waiting > max(PENDING_ROWS, len(total.group)):  # so that no row is sorted more often than log n times
             total, pending, waiting = _merged([total, *pending], most), [], 0
             if len(total.group) > limit:
                 raise ValueError(f"{len(total.group):,} rows of {len(total.groups):,} groups")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Literal, Self, TypeAlias
 
@@ -112,21 +112,20 @@ class Rows:
         row_id: Ids | Sequence[str],
         label: npt.ArrayLike,
         scores: Mapping[str, npt.ArrayLike] | None = None,
-        group: Sequence[str | None] | pa.ChunkedArray | None = None,
+        group: Sequence[str | None] | None = None,
     ) -> Rows:
         """Build rows from ids, labels, score columns and perhaps groups of equal length."""
         ids = row_id if isinstance(row_id, pa.Array) else np.asarray(row_id, dtype=object)
         columns = {name: np.asarray(values, dtype=np.float32) for name, values in (scores or {}).items()}
-        if group is not None:
-            group = group_codes(group if isinstance(group, pa.ChunkedArray) else pa.array(group, pa.string()))
-        return Rows(ids, np.asarray(label, dtype=np.int32), columns, group=group)
+        codes = None if group is None else group_codes(pa.array(group, pa.string()))
+        return Rows(ids, np.asarray(label, dtype=np.int32), columns, group=codes)
 
     @staticmethod
     def from_arrow(table: pa.Table, columns: Sequence[str] = ()) -> Rows:
-        """Build rows from a table with `row_id`, `label`, the named score columns, and perhaps `group`."""
+        """Build rows from a table with `row_id`, `label`, the named score columns, and perhaps `group_code`."""
         ids = pa.concat_arrays(table["row_id"].chunks) if table.num_rows else pa.array([], pa.string())
-        group = table["group"] if "group" in table.column_names else None
-        return Rows.of(ids, table["label"].to_numpy(), {name: table[name].to_numpy() for name in columns}, group)
+        found = Rows.of(ids, table["label"].to_numpy(), {name: table[name].to_numpy() for name in columns})
+        return replace(found, group=table["group_code"].to_numpy()) if "group_code" in table.column_names else found
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,7 +65,7 @@ SCORES: dict[str, type[Score[Any]]] = {
     "knn_label_disagreement": KnnLabelDisagreement,
 }
 
-_RESERVED = ("row_id", "label", "tokens", "group", "class")
+_RESERVED = ("row_id", "label", "tokens", "group", "group_code", "class")
 
 
 def create(spec: str | Mapping[str, Any]) -> tuple[str, Score[Any]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from raysample import storage, table
 from raysample.corpus import QUARANTINE, Corpus
+from raysample.policies.base import group_codes
 from raysample.scores import create_all
 from raysample.scoring import attempts
 from raysample.scoring.bisection import Scored, carefully
@@ -47,7 +48,7 @@ class ShardScorer:
         """Write the quarantine file before the part: a part that is there is whole, and so is what belongs to it."""
         base = {"row_id": rows["row_id"], "label": rows["label"], "tokens": pa.array(scored.lengths, pa.int32())}
         if self.corpus.grouped:
-            base[table.GROUP] = rows["group"]
+            base |= {table.GROUP: rows["group"], table.GROUP_CODE: pa.array(group_codes(rows["group"]))}
         values = {name: scored.column(name) for name in self.names}
         columns = {name: pa.array(column) for name, column in values.items()}
         full = pa.table({**base, **columns}).cast(table.schema(self.names, self.corpus.grouped))

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 
 from raysample.errors import SelectionError
-from raysample.policies.base import Policy, Rows, group_codes
+from raysample.policies.base import Policy, Rows
 from raysample.policies.steps import Chain, grouped
-from raysample.table import ScoreTable
+from raysample.table import GROUP_CODE, ScoreTable
 
 BLOCK_ROWS = 1 << 18
 IN_MEMORY_ROWS = 1 << 22  # tables up to this size are read once for all counting passes
@@ -56,7 +56,7 @@ class Blocks:
             return self.held[names]
         whole = pa.concat_tables(self.table.read(self.columns, ("label", *self.more), names))
         scores = {name: whole[name].to_numpy() for name in self.columns}
-        group = group_codes(whole["group"]) if self.more else None
+        group = whole[GROUP_CODE].to_numpy() if self.more else None
         rows = Rows(partial(_ids, self.table, names), whole["label"].to_numpy(), scores, group=group)
         if self.hold:
             self.held[names] = rows

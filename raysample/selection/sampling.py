@@ -25,7 +25,7 @@ from raysample.selection.reasons import reasons
 from raysample.selection.result import FOLDER, KEPT, KEPT_FOLDER, KEPT_SCHEMA, MANIFEST, PRUNED, SCHEMA, Selection
 from raysample.selection.spreading import Spread, threads
 from raysample.selection.stages import Judgement, Threshold
-from raysample.table import ScoreTable
+from raysample.table import GROUP_CODE, ScoreTable
 
 PIECE_ROWS = 1 << 16  # judged and written at a time: a decision with its reason takes a hundred times its score's bytes
 
@@ -81,7 +81,7 @@ def settle(table: ScoreTable, arm: ArmConfig, budget: float | Tokens, seed: int 
     rows, blocks = table.counts["scored"], block_names(table)
     total = sum(spread(partial(_count_tokens, table), blocks)) if isinstance(budget, Tokens) else 0
     policy = create(arm, table.higher_is, share_of(budget, rows, total))
-    more = ("group",) if needs_groups(table, policy) else ()
+    more = (GROUP_CODE,) if needs_groups(table, policy) else ()
     read = Blocks(table, columns_of(policy), more, hold=rows <= IN_MEMORY_ROWS)
 
     def settled(size: float) -> Plan:
@@ -133,7 +133,7 @@ def part_uri(uri: str, number: int, folder: str = FOLDER) -> str:
 def write_part(numbered: tuple[int, str], table: ScoreTable, plan: Plan, arm: ArmConfig, uri: str) -> Written:
     """Judge one part of a score table and write its decisions; a pure function of its arguments, may be repeated."""
     number, name = numbered
-    base = ("row_id", "label", "group") if plan.grouped else ("row_id", "label")
+    base = ("row_id", "label", *((GROUP_CODE,) if plan.grouped else ()))
     part = next(table.read(plan.columns, base, (name,)))
     thresholds, told, kept_rows = plan.thresholds(table.labels), list[Written](), list[pa.Table]()
 

@@ -14,6 +14,7 @@ from raysample.policies.base import FREE, Facts, FloatArray, IntArray, Policy, R
 from raysample.policies.steps import InGroups, Step
 
 OPEN, KEPT, PRUNED = 0, 1, 2
+LONG = 1 << 16
 Bools = npt.NDArray[np.bool_]
 
 
@@ -50,10 +51,13 @@ class Stage:
 
     def places(self, rows: Rows) -> IntArray:
         """Return each row's stratum as a place in the cut; raises SelectionError for one that was not counted."""
-        stratum = self.policy.strata(rows, self.facts)
-        if not np.isin(stratum, self.cut.groups).all():
+        stratum, known = self.policy.strata(rows, self.facts), self.cut.groups
+        if not len(known):
+            known = np.array([np.iinfo(np.int64).min])
+        place = np.minimum(_searched(known, stratum), len(known) - 1)
+        if not np.array_equal(known[place], stratum):
             raise changed()
-        return np.searchsorted(self.cut.groups, stratum)
+        return place
 
     def takes(self, rows: Rows, places: IntArray, key: FloatArray) -> Bools:
         """Tell which rows stand at or above their stratum's threshold; those that share its key draw lots."""
@@ -111,6 +115,15 @@ class Stage:
             )
             for i, group in enumerate(cut.groups.tolist())
         ]
+
+
+def _searched(known: IntArray, asked: IntArray) -> IntArray:
+    """Return `np.searchsorted`; many questions to a long list are sorted first, or each would miss the cache."""
+    if len(known) < LONG:
+        return np.searchsorted(known, asked)
+    order, place = np.argsort(asked), np.empty(len(asked), np.int64)
+    place[order] = np.searchsorted(known, asked[order])
+    return place
 
 
 @dataclass(frozen=True, eq=False)

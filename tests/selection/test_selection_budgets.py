@@ -12,6 +12,7 @@ from raysample import storage
 from raysample.config import ArmConfig
 from raysample.errors import SelectionError
 from raysample.policies import create
+from raysample.policies.base import group_codes
 from raysample.policies.explore import Explore
 from raysample.policies.hard import Hard
 from raysample.selection import Selection, sample
@@ -23,7 +24,8 @@ TOKENS = np.random.default_rng(7).integers(3, 60, 1000)
 
 def score_table(folder: Path, cuts: tuple[int, ...] = (300, 700)) -> ScoreTable:
     made = {name: DATA[name] for name in ("row_id", "label", "group", "vog", "aum")}
-    whole = pa.table({**made, "tokens": TOKENS}).select(schema(("vog", "aum"), grouped=True).names)
+    codes = group_codes(pa.array(DATA["group"], pa.string()))
+    whole = pa.table({**made, "tokens": TOKENS, "group_code": codes}).select(schema(("vog", "aum"), grouped=True).names)
     names = []
     for number, (start, stop) in enumerate(zip((0, *cuts), (*cuts, 1000), strict=True)):
         names.append(f"parts/{number}.parquet")

@@ -10,7 +10,7 @@ from raysample.config import ArmConfig
 from raysample.errors import SelectionError
 from raysample.policies import Rows, create
 from raysample.policies.quotas import balanced, bounded, proportional
-from raysample.selection import choose, select
+from raysample.selection import choose, select, stages
 
 DATA = columns()
 
@@ -141,6 +141,12 @@ def test_a_floor_of_every_group_is_rounded_up_and_no_more() -> None:
         lambda: [data], create(ArmConfig(policy="easy", score="aum", min_share_per_group=0.1), HIGHER_IS), 100
     )
     assert plan.thresholds(("x", "y", "z"))[0].kept == 100  # 0.1 of 500 is 50, not 51
+
+
+def test_many_groups_are_looked_up_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = kept(200, policy="hard", score="aum", cap_per_group=9)
+    monkeypatch.setattr(stages, "LONG", 0)
+    assert np.array_equal(kept(200, policy="hard", score="aum", cap_per_group=9), few)
 
 
 def test_rows_without_groups_are_told_so() -> None:
