@@ -270,13 +270,14 @@ def arguments(argv: Sequence[str] | None) -> Namespace:
     made.add_argument(
         "--rows", type=int, nargs="+", metavar="N", help="10^6, 10^7 and 10^8; with --quick 10^5 and 10^6"
     )
-    made.add_argument("--classes", type=int, nargs="+", default=[20, 1000], metavar="C", help="20 and 1000")
+    made.add_argument("--classes", type=int, nargs="+", metavar="C", help="20 and 1000; with --quick 20")
     made.add_argument("--folder", type=Path, metavar="PATH", help="where the rows are written: 1.5 GB for 10^8")
     made.add_argument(
         "--ray-rows", type=int, default=10_000_000, metavar="N", help="at most, for Ray Data: %(default)s"
     )
     made.add_argument("--limit", type=float, default=600, metavar="S", help="seconds for each: %(default)s")
     given = made.parse_args(argv)
+    given.classes = given.classes or ([20] if given.quick else [20, 1000])
     given.rows = given.rows or ([100_000, 1_000_000] if given.quick else [1_000_000, 10_000_000, 100_000_000])
     return given
 
