@@ -167,7 +167,7 @@ class Pipeline:
         """Score the shards again that set rows aside, and nothing else."""
         train = Corpus.load(self.workspace.train)
         folder = storage.join(self.workspace.scores, self._plan(train).parts)
-        rows = reopen(folder, (shard.index for shard in train.shards))
+        rows = reopen(folder, train.shards)
         self.reporter.say(f"replay: {rows:,} rows were set aside")
         table = self.scores()
         self.reporter.say(f"  {rows - table.counts['quarantined']:,} of them have scores now")

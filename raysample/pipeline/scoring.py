@@ -19,25 +19,41 @@ from raysample.pipeline import economy
 from raysample.pipeline.checks import check_scores
 from raysample.progress import Reporter, SilentReporter
 from raysample.scores import create_all
-from raysample.scoring import ScoreJob, ShardOutcome, finished, fitted, needs_preparing
-from raysample.table import ScoreTable
+from raysample.scoring import ScoreJob, ShardOutcome, finished, fitted, needs_preparing, part_name
+from raysample.table import MANIFEST, ScoreTable
 from raysample.version import __version__
 
 # Raised when a change of the numerics makes earlier parts wrong: they are then scored again.
-NUMERICS = 3
+NUMERICS = 4
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a table will hold and, as `key`, the identity of everything that its numbers depend on."""
+    """What a table will hold, and what its numbers depend on.
+
+    Attributes:
+        definitions: the columns.
+        sources: name -> fingerprint of each thing that the score of a row depends on, beside the rows of its shard.
+        corpus: fingerprint of the rows.
+    """
 
     definitions: dict[str, dict[str, Any]]
-    key: str
+    sources: dict[str, str]
+    corpus: str
+
+    @property
+    def key(self) -> str:
+        """The identity of the whole table."""
+        return storage.fingerprint([self.corpus, self.sources])
 
     @property
     def parts(self) -> str:
-        """The folder of the table's parts, below that of the table."""
-        return f"parts-{self.key[:12]}"
+        """The folder of the table's parts, below that of the table; the same for a corpus that only grew."""
+        return f"parts-{storage.fingerprint(self.sources)[:12]}"
+
+    def changes(self, before: Mapping[str, str]) -> list[str]:
+        """Return the names of the sources that were others when a table was made before."""
+        return [name for name in self.sources if self.sources[name] != before.get(name, self.sources[name])]
 
     @staticmethod
     def of(
@@ -54,13 +70,28 @@ class Plan:
             column: {"score": score.name, "higher_is": score.higher_is, **score.options(seen)}
             for column, score in create_all(config.scores).items()
         }
-        how = [config.precision, config.batch_tokens, config.source, model.max_length, model.freeze, NUMERICS]
-        predicted = None if config.landmarks is None else config.landmarks.plain()
-        logits = [capture.Capture.load(trace.uri).fingerprint for trace in traces] if captured else []
-        pointed = {name: target.fingerprint for name, target in targets.items()}
-        columns = ["group"] if corpus.grouped else []  # what parts hold beside scores
-        sources = [corpus.fingerprint, checkpoints_fingerprint(traces), logits, pointed, *columns]
-        return Plan(definitions, storage.fingerprint([*sources, definitions, predicted, *how]))
+        found = {
+            "checkpoints": checkpoints_fingerprint(traces),
+            "scores": definitions,
+            "precision": config.precision,
+            "batch_tokens": config.batch_tokens,
+            "source": config.source,
+            "max_length": model.max_length,
+            "freeze": model.freeze,
+            "landmarks": None if config.landmarks is None else config.landmarks.plain(),
+            "captured logits": [capture.Capture.load(trace.uri).fingerprint for trace in traces] if captured else [],
+            "targets": {name: target.fingerprint for name, target in targets.items()},
+            "groups": corpus.grouped,  # what parts hold beside scores
+            "references": corpus.fingerprint if _compares(config) else None,
+            "numerics": NUMERICS,
+        }
+        sources = {name: storage.fingerprint(value) for name, value in found.items()}
+        return Plan(definitions, sources, corpus.fingerprint)
+
+
+def _compares(config: ScoreConfig) -> bool:
+    """Tell whether a row's score depends on rows of other shards: by a reference that is made from the corpus."""
+    return config.landmarks is not None or any(score.references for score in create_all(config.scores).values())
 
 
 def checkpoints_fingerprint(traces: Sequence[CheckpointSet]) -> str:
@@ -107,6 +138,7 @@ def score_corpus(
             capture.Capture.load(trace.uri).verify()
     targets = describe_targets(config, corpus.labels, folder)
     plan = Plan.of(traces, corpus, config, model, targets)
+    _tell_changes(plan, folder, reporter)
     job = job_of(traces, corpus, config, model, folder, plan.parts)
     outcomes, preparing = _score(job, corpus, config, engine, reporter)
     counts = {
@@ -120,7 +152,7 @@ def score_corpus(
             f"see the quarantine files in {job.folder!r}; score in float32",
         )
     names = tuple(
-        f"{plan.parts}/part-{outcome.shard:05d}.parquet" for outcome in sorted(outcomes, key=lambda o: o.shard)
+        f"{plan.parts}/{part_name(corpus.shards[outcome.shard])}" for outcome in sorted(outcomes, key=lambda o: o.shard)
     )
     return ScoreTable(
         folder,
@@ -134,6 +166,14 @@ def score_corpus(
         _cost(traces, outcomes, preparing),
         corpus.grouped,
     ).save()
+
+
+def _tell_changes(plan: Plan, folder: str, reporter: Reporter) -> None:
+    """Say why rows that were scored before are scored again."""
+    if storage.exists(storage.join(folder, MANIFEST)):
+        changed = plan.changes(ScoreTable.load(folder).made_by.get("sources", {}))
+        if changed:
+            reporter.say(f"  scored anew: {', '.join(changed)} changed since the table that is there")
 
 
 def economised(
@@ -167,6 +207,7 @@ def _made_by(plan: Plan, job: ScoreJob, config: ScoreConfig, model: ModelConfig,
     """Return how a table came about: enough to compute it again, and how well landmarks predict."""
     made_by: dict[str, Any] = {
         "key": plan.key,
+        "sources": plan.sources,
         "precision": config.precision,
         # How many share the work, and how many bad rows are borne, changes nothing of what comes out.
         "score": config.model_copy(update={"workers": None, "max_quarantined": 1.0}).plain(),
@@ -218,7 +259,7 @@ def _check(traces: Sequence[CheckpointSet], corpus: Corpus) -> None:
 def _score(
     job: ScoreJob, corpus: Corpus, config: ScoreConfig, engine: Engine, reporter: Reporter
 ) -> tuple[list[ShardOutcome], float]:
-    outcomes = [done for shard in corpus.shards if (done := finished(job.folder, shard.index)) is not None]
+    outcomes = [done for shard in corpus.shards if (done := finished(job.folder, shard)) is not None]
     there = {outcome.shard for outcome in outcomes}
     missing = [shard.index for shard in corpus.shards if shard.index not in there]
     if there:

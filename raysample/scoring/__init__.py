@@ -1,7 +1,7 @@
 """Scoring: what is prepared once, and shards that are read, visited and written; alike in this process and on Ray."""
 
-from raysample.scoring.job import ScoreJob, ShardOutcome, finished, fitted
+from raysample.scoring.job import ScoreJob, ShardOutcome, finished, fitted, part_name
 from raysample.scoring.preparing import needs_preparing, prepare
 from raysample.scoring.shards import ShardScorer
 
-__all__ = ["ScoreJob", "ShardOutcome", "ShardScorer", "finished", "fitted", "needs_preparing", "prepare"]
+__all__ = ["ScoreJob", "ShardOutcome", "ShardScorer", "finished", "fitted", "needs_preparing", "part_name", "prepare"]

@@ -10,19 +10,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from raysample import storage
+from raysample.corpus import Shard
 from raysample.scoring.job import finished, part, quarantine
 
 MOST = 3
 
 
-def crashes(folder: str, shard: int) -> int:
+def crashes(folder: str, shard: Shard) -> int:
     """Return how many workers died while they scored a shard."""
     uri = _marker(folder, shard)
     return int(storage.read_json(uri)["attempts"]) if storage.exists(uri) else 0
 
 
 @contextmanager
-def attempt(folder: str, shard: int) -> Iterator[None]:
+def attempt(folder: str, shard: Shard) -> Iterator[None]:
     """Count an attempt as a crash unless it comes to an end, good or bad."""
     storage.write_json(_marker(folder, shard), {"attempts": crashes(folder, shard) + 1})
     try:
@@ -31,12 +32,12 @@ def attempt(folder: str, shard: int) -> Iterator[None]:
         forget(folder, shard)
 
 
-def forget(folder: str, shard: int) -> None:
+def forget(folder: str, shard: Shard) -> None:
     """Forget a shard's crashes."""
     storage.remove(_marker(folder, shard))
 
 
-def reopen(folder: str, shards: Iterable[int]) -> int:
+def reopen(folder: str, shards: Iterable[Shard]) -> int:
     """Take away the parts of shards that set rows aside, so that they are scored again; return those rows' number."""
     rows = 0
     for shard in shards:
@@ -49,5 +50,5 @@ def reopen(folder: str, shards: Iterable[int]) -> int:
     return rows
 
 
-def _marker(folder: str, shard: int) -> str:
-    return storage.join(folder, "attempts", f"{shard:05d}.json")
+def _marker(folder: str, shard: Shard) -> str:
+    return storage.join(folder, "attempts", f"{shard.name}.json")

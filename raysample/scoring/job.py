@@ -1,7 +1,8 @@
 """What a scoring actor is told, what it answers, and where the parts of a table lie.
 
-A part's name comes from its shard's place, its folder from everything that its numbers depend on, and it is renamed
-into place when whole. A rerun therefore finds what is done, and two drivers at work on one table do no harm.
+A part's name comes from the content of its shard's rows, its folder from everything else that its numbers depend on,
+and it is renamed into place when whole. A rerun therefore finds what is done, also when files were added, and two
+drivers at work on one table do no harm.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 
 from raysample import storage
 from raysample.config import ModelConfig, ScoreConfig
+from raysample.corpus import Shard
 from raysample.references import Request
 
 
@@ -65,21 +67,26 @@ def fitted(job: ScoreJob) -> str:
     return storage.join(job.folder, "landmarks")
 
 
-def part(folder: str, shard: int) -> str:
+def part(folder: str, shard: Shard) -> str:
     """Return the URI of a shard's part."""
-    return storage.join(folder, f"part-{shard:05d}.parquet")
+    return storage.join(folder, part_name(shard))
 
 
-def quarantine(folder: str, shard: int) -> str:
+def part_name(shard: Shard) -> str:
+    """Return what a shard's part is called."""
+    return f"part-{shard.name}.parquet"
+
+
+def quarantine(folder: str, shard: Shard) -> str:
     """Return the URI of a shard's quarantine file (there only if the shard had bad rows)."""
-    return storage.join(folder, f"quarantine-{shard:05d}.parquet")
+    return storage.join(folder, f"quarantine-{shard.name}.parquet")
 
 
-def finished(folder: str, shard: int) -> ShardOutcome | None:
+def finished(folder: str, shard: Shard) -> ShardOutcome | None:
     """Return the outcome of a shard that an earlier run finished, or None."""
     uri = part(folder, shard)
     if not storage.exists(uri):
         return None
     told = storage.read_parquet(uri, ["label"]).schema.metadata
     rows, bad = int(told[b"rows"]), int(told[b"bad"])
-    return ShardOutcome(shard, rows, rows - bad, bad, float(told[b"seconds"]))
+    return ShardOutcome(shard.index, rows, rows - bad, bad, float(told[b"seconds"]))

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raysample import storage, table
-from raysample.corpus import QUARANTINE, Corpus
+from raysample.corpus import QUARANTINE, Corpus, Shard
 from raysample.policies.base import group_codes
 from raysample.scores import create_all
 from raysample.scoring import attempts
@@ -31,20 +31,21 @@ class ShardScorer:
     def score(self, shard: int) -> ShardOutcome:
         """Score one shard and write its part, unless it is there already; set it aside where it keeps crashing."""
         began, folder = time.perf_counter(), self.job.folder
-        done = finished(folder, shard)
+        where = self.corpus.shards[shard]
+        done = finished(folder, where)
         if done is not None:
             return done
         rows = self.corpus.read(shard)
-        if attempts.crashes(folder, shard) >= attempts.MOST:
+        if attempts.crashes(folder, where) >= attempts.MOST:
             scored = Scored.nothing(len(rows), f"its shard crashed {attempts.MOST} workers")
         else:
-            with attempts.attempt(folder, shard):
+            with attempts.attempt(folder, where):
                 scored = carefully(self.columns.of, rows)
-        outcome = self._write(shard, rows, scored, began)
-        attempts.forget(folder, shard)
+        outcome = self._write(where, rows, scored, began)
+        attempts.forget(folder, where)
         return outcome
 
-    def _write(self, shard: int, rows: pa.Table, scored: Scored, began: float) -> ShardOutcome:
+    def _write(self, shard: Shard, rows: pa.Table, scored: Scored, began: float) -> ShardOutcome:
         """Write the quarantine file before the part: a part that is there is whole, and so is what belongs to it."""
         base = {"row_id": rows["row_id"], "label": rows["label"], "tokens": pa.array(scored.lengths, pa.int32())}
         if self.corpus.grouped:
@@ -61,11 +62,11 @@ class ShardScorer:
         told = {"rows": str(len(full)), "bad": str(len(bad)), "seconds": f"{seconds:.3f}"}
         good = full.filter(pa.array(finite)).replace_schema_metadata(told)
         storage.write_parquet(part(self.job.folder, shard), good)
-        return ShardOutcome(shard, len(full), len(full) - len(bad), len(bad), seconds)
+        return ShardOutcome(shard.index, len(full), len(full) - len(bad), len(bad), seconds)
 
-    def _lost(self, shard: int, ids: pa.ChunkedArray, bad: NDArray[np.int64], reasons: list[str]) -> pa.Table:
-        place = pa.array(self.corpus.positions(shard)[bad])
-        uri, stage = [self.corpus.shards[shard].uri] * len(bad), ["score"] * len(bad)
+    def _lost(self, shard: Shard, ids: pa.ChunkedArray, bad: NDArray[np.int64], reasons: list[str]) -> pa.Table:
+        place = pa.array(self.corpus.positions(shard.index)[bad])
+        uri, stage = [shard.uri] * len(bad), ["score"] * len(bad)
         return pa.table([uri, place, ids.take(pa.array(bad)), stage, reasons], schema=QUARANTINE)
 
 

@@ -11,7 +11,8 @@ import pytest
 from test_whole_run import write_config
 
 from raysample import cli, model
-from raysample.scoring import attempts
+from raysample.corpus import Corpus, Shard
+from raysample.scoring import attempts, part_name
 from raysample.scoring.bisection import Scored, carefully
 from raysample.table import ScoreTable
 
@@ -54,6 +55,10 @@ def table(config: Path) -> ScoreTable:
     return ScoreTable.load(str(config.parent / "runs/small/scores"))
 
 
+def shards(config: Path) -> tuple[Shard, ...]:
+    return Corpus.load(str(config.parent / "runs/small/corpus/train")).shards
+
+
 def quarantine(config: Path) -> list[dict[str, Any]]:
     files = sorted((config.parent / "runs/small/scores").rglob("quarantine-*.parquet"))
     return [row for file in files for row in pq.read_table(file).to_pylist()]
@@ -71,9 +76,7 @@ def test_bad_rows_are_set_aside_and_come_back(
     assert {row["reason"] for row in lost} == {"ValueError while it was scored"}  # its words hold a text
     assert {row["file"] for row in lost} == {str(poisoned.parent / "train.parquet")}
     kept = table(poisoned).to_pandas().set_index("row_id")
-    untouched = [
-        file for file in (poisoned.parent / "runs/small/scores").rglob("part-*.parquet") if "00002" in file.name
-    ]
+    untouched = list((poisoned.parent / "runs/small/scores").rglob(part_name(shards(poisoned)[2])))
     before = untouched[0].stat().st_mtime_ns
     capsys.readouterr()
     assert cli.main(["replay", str(poisoned)]) == 0
@@ -113,11 +116,12 @@ def test_a_shard_that_killed_three_workers_is_set_aside(poisoned: Path, capsys: 
     assert cli.main(["score", str(poisoned)]) == 0
     whole = table(poisoned).to_pandas()
     folder = str(next((poisoned.parent / "runs/small/scores").glob("parts-*")))
-    Path(folder, "part-00001.parquet").unlink()
+    shard = shards(poisoned)[1]
+    Path(folder, part_name(shard)).unlink()
     for crashed in range(3):
-        assert attempts.crashes(folder, 1) == crashed
+        assert attempts.crashes(folder, shard) == crashed
         Path(folder, "attempts").mkdir(exist_ok=True)
-        Path(folder, "attempts", "00001.json").write_text(f'{{"attempts": {crashed + 1}}}')
+        Path(folder, "attempts", f"{shard.name}.json").write_text(f'{{"attempts": {crashed + 1}}}')
     assert cli.main(["score", str(poisoned), "score.max_quarantined=0.3"]) == 0
     assert table(poisoned).counts == {"in": 200, "scored": 150, "quarantined": 50}
     assert {row["reason"] for row in quarantine(poisoned)} == {"its shard crashed 3 workers"}
