@@ -243,7 +243,7 @@ def test_a_shard_that_kills_its_workers_is_set_aside_and_the_others_are_scored(
         cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
     assert sorted(outcome.shard for outcome in outcomes) == shards
     assert {outcome.shard: outcome.quarantined for outcome in outcomes if outcome.quarantined} == {1: 60}
-    lost = pq.read_table(tmp_path / "quarantine-00001.parquet")
+    lost = pq.read_table(tmp_path / f"quarantine-{corpora[0].shards[1].name}.parquet")
     assert set(lost["reason"].to_pylist()) == {"its shard crashed 3 workers"}
     assert lost["row"].to_pylist() == list(range(60, 120))
 
