@@ -66,6 +66,10 @@ class Contents:
         """URIs of the parts."""
         return [storage.join(self.uri, name) for name in self.parts]
 
+    def place(self, file: FileTally) -> str:
+        """Return the folder of a file's tally and quarantine."""
+        return storage.join(self.uri, FILES, file.key)
+
     def as_source(self) -> SourceConfig:
         """Return the contents as a source of labelled texts, whose ids are content ids."""
         pair = None if self.source.columns.text_pair is None else "text_pair"

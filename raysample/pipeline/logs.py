@@ -78,7 +78,7 @@ def selections(pipeline: Pipeline) -> Iterator[tuple[str, Selection, ScoreTable]
         )
     table, seed = _table(pipeline), config.compare.seeds[0]
     for one in asked(config.sample, config.compare.arms, space):
-        uri = space.at("log", space.pruned(one.arm, one.name, seed).removeprefix(space.at("")))
+        uri = space.log.pruned(one.arm, one.name, seed)
         chosen = sample(table, one.arm, uri, **one.budget, seed=seed, spread=spread_over(table, pipeline.engine))
         kept, rows = chosen.counts["kept"], table.counts["scored"]
         yield f"{chosen.name}: {kept:,} of {rows:,} contents ({kept / rows:.1%})", chosen, table

@@ -143,7 +143,7 @@ def score_corpus(
             capture.Capture.load(trace.uri).verify()
     targets = describe_targets(config, corpus.labels, folder)
     plan = Plan.of(traces, corpus.fingerprint, config, model, targets, corpus.grouped)
-    _tell_changes(plan, folder, reporter)
+    tell_changes(plan, folder, reporter)
     job = job_of(traces, corpus, config, model, folder, plan.parts)
     outcomes, preparing = _score(job, corpus, config, engine, reporter)
     counts = {
@@ -173,7 +173,7 @@ def score_corpus(
     ).save()
 
 
-def _tell_changes(plan: Plan, folder: str, reporter: Reporter) -> None:
+def tell_changes(plan: Plan, folder: str, reporter: Reporter) -> None:
     """Say why rows that were scored before are scored again."""
     if storage.exists(storage.join(folder, MANIFEST)):
         changed = plan.changes(ScoreTable.load(folder).made_by.get("sources", {}))
