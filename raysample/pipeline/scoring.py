@@ -162,7 +162,7 @@ def score_corpus(
         corpus.fingerprint,
         checkpoints_fingerprint(traces),
         counts,
-        _made_by(plan, job, config, model, folder),
+        {**_made_by(plan, job, config, model, folder), "label_origin": corpus.origin},
         _cost(traces, outcomes, preparing),
         corpus.grouped,
     ).save()
