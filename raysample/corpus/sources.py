@@ -137,14 +137,15 @@ def _rare(source: Source) -> set[str]:
     if source.config.format != "jsonl":
         return set()
     rare = {name for name, setting in wanted(source.config).items() if setting.startswith("labels.feedback")}
-    unseen = set(rare)
+    unseen, last = set(rare), None
     for part in source.parts:
         if not unseen:
             break
-        fields = source.reader.fields(part)
-        unseen -= {*fields, *part.constants}
-        if unseen and fields and part is source.parts[-1]:
-            raise _lacking(source.config, part, fields, min(unseen))
+        if fields := source.reader.fields(part):
+            unseen -= {*fields, *part.constants}
+            last = part, fields
+    if unseen and last is not None:
+        raise _lacking(source.config, *last, min(unseen))
     return rare
 
 

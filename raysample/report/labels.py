@@ -23,7 +23,7 @@ class Labels:
     feedback: tuple[tuple[str, str, str, str], ...]
 
 
-def labels(told: Mapping[str, Mapping[str, Any]], table: ScoreTable) -> tuple[Labels, ...]:
+def label_sections(told: Mapping[str, Mapping[str, Any]], table: ScoreTable) -> tuple[Labels, ...]:
     """Return what the page says about the labels of each corpus.
 
     Args:

@@ -17,7 +17,7 @@ from raysample import storage
 from raysample.experiment import Comparison
 from raysample.report import examples as chosen_examples
 from raysample.report import figures, tables
-from raysample.report.labels import labels
+from raysample.report.labels import label_sections
 from raysample.report.words import clean, duration, headline, share
 from raysample.table import ScoreTable, schema
 
@@ -63,8 +63,8 @@ def render(
         comparison: what the arms achieved.
         table: the scores that the arms chose by.
         texts: row id -> text of the example rows (`example_rows` names them); None shows no corpus text at all.
-        provenance: nested plain data. `config` is shown as YAML, a true `simulated` as a badge, `labels` (see
-            `labels`) as a section; every other key (versions, corpus, fingerprints, durations, ...) becomes a table
+        provenance: nested plain data. `config` is shown as YAML, a true `simulated` as a badge, `labels` as a section
+            (see `label_sections`); every other key (versions, corpus, fingerprints, durations, ...) becomes a table
             under its own name.
         examples: rows per list of examples.
     """
@@ -84,7 +84,7 @@ def render(
         "shown_classes": len(tables.share_classes(comparison)),
         "recalls": tables.recall_tables(comparison),
         "untested": tables.untested_classes(comparison),
-        "labels": labels(provenance.get("labels", {}), table),
+        "labels": label_sections(provenance.get("labels", {}), table),
         "ridges": _ridges(table, data),
         "ridge_limit": figures.RIDGE_CLASSES,
         "directions": {clean(c): chosen_examples.is_harder_up(table, c) for c in table.columns},
