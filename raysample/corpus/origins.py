@@ -81,7 +81,7 @@ def _feedback(array: pa.Array, known: tuple[str, ...]) -> Values:
     found = as_strings(array)
     plain = pc.utf8_lower(pc.utf8_trim_whitespace(found.strings))
     places = pc.index_in(plain, value_set=pa.array(known, pa.string()))
-    said = pc.fill_null(places, OTHER).to_numpy(zero_copy_only=False).astype(np.int16)
+    said: Values = pc.fill_null(places, OTHER).to_numpy(zero_copy_only=False).astype(np.int16)
     said[(found.kinds == NULL) | mask(pc.equal(plain, ""))] = SILENT
     said[(found.kinds == NESTED) | (found.kinds == GARBLED)] = UNREAD
     return said

@@ -98,6 +98,7 @@ def test_a_test_against_hypotheses_is_warned_of(finished: Path, tmp_path: Path) 
                     "columns": {"id": "id", "label": "hypothesis"},
                     "labels": {"origin": "hypothesis", "confidence": "confidence"},
                     "limit": 300,
+                    "unseen_labels": "quarantine",
                 },
                 "holdout": 0.3,
             },

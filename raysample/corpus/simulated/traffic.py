@@ -179,7 +179,9 @@ def _day(config: SimulatedConfig, popularity: FloatArray, part: str, day: int, c
         given, log = true, dict[str, pa.Array]()
         if part == TRAIN:
             true, sure = _every_intent(true, places, rows)
-            doubt = logs.doubt(config.wrong_labels, sure, rng) if _logged(config) else config.wrong_labels
+            doubt = np.full(len(true), config.wrong_labels)
+            if _logged(config):
+                doubt = logs.doubt(config.wrong_labels, sure, rng)
             given = _mislabelled(true, doubt, sure, mistakes, rng)
             if _logged(config):
                 log = logs.columns(_NAMES.take(pa.array(true)), given == true, 1 - doubt, sure, rng)
@@ -197,7 +199,7 @@ def _every_intent(true: IntArray, places: IntArray, rows: int) -> tuple[IntArray
 
 
 def _mislabelled(
-    true: IntArray, doubt: float | FloatArray, sure: Any, mistakes: FloatArray, rng: np.random.Generator
+    true: IntArray, doubt: FloatArray, sure: Any, mistakes: FloatArray, rng: np.random.Generator
 ) -> IntArray:
     wrong = (rng.random(len(true)) < doubt) & ~sure
     at = np.searchsorted(mistakes, true + rng.random(len(true)), side="right")
