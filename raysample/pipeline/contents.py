@@ -163,7 +163,10 @@ def _table(
         contents.fingerprint,
         checkpoints_fingerprint(traces),
         counts,
-        {**made_by(plan, config, model, len(traces)), "copies": contents.counts["usable"]},
+        {
+            **made_by(plan, config, model, len(traces), contents.origin),
+            "copies": contents.counts["usable"],
+        },
         dict(cost),
         contents.grouped,
         counted=True,

@@ -10,6 +10,7 @@ from raysample.config import LogConfig, ScoreConfig
 from raysample.contents import Contents
 from raysample.corpus import Corpus
 from raysample.errors import ConfigError
+from raysample.pipeline import labelling
 from raysample.pipeline.budgets import asked
 from raysample.pipeline.contents import check_alone, score_contents
 from raysample.pipeline.retraining import spread_over
@@ -59,6 +60,8 @@ def scored(pipeline: Pipeline, *, retry: bool = False) -> ScoreTable:
             }
         )
         run.artifact(storage.join(table.uri, MANIFEST))
+    if said := labelling.words(found.origin, table.scores):
+        pipeline.reporter.say(f"  {said}")
     return table
 
 
