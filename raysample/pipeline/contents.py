@@ -164,8 +164,9 @@ def _table(
         checkpoints_fingerprint(traces),
         counts,
         {
-            **made_by(plan, config, model, len(traces), contents.origin),
+            **made_by(plan, config, model, len(traces)),
             "copies": contents.counts["usable"],
+            "label_origin": contents.source.labels.origin,
         },
         dict(cost),
         contents.grouped,

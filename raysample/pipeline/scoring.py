@@ -167,7 +167,11 @@ def score_corpus(
         corpus.fingerprint,
         checkpoints_fingerprint(traces),
         counts,
-        {**made_by(plan, config, model, len(traces), corpus.origin), **_fitted_by(job, config, folder)},
+        {
+            **made_by(plan, config, model, len(traces)),
+            **_fitted_by(job, config, folder),
+            "label_origin": corpus.origin,
+        },
         _cost(traces, outcomes, preparing),
         corpus.grouped,
     ).save()
@@ -208,8 +212,8 @@ def economised(
     return economy.settled(config, choice)
 
 
-def made_by(plan: Plan, config: ScoreConfig, model: ModelConfig, runs: int, origin: str) -> dict[str, Any]:
-    """Return how a table came about: enough to compute it again, and where the labels come from (`origin`)."""
+def made_by(plan: Plan, config: ScoreConfig, model: ModelConfig, runs: int) -> dict[str, Any]:
+    """Return how a table came about: enough to compute it again."""
     return {
         "key": plan.key,
         "sources": plan.sources,
@@ -220,7 +224,6 @@ def made_by(plan: Plan, config: ScoreConfig, model: ModelConfig, runs: int, orig
         "runs": runs,
         "raysample": __version__,
         "numerics": NUMERICS,
-        "label_origin": origin,
     }
 
 
