@@ -19,7 +19,7 @@ from raysample.pipeline import economy
 from raysample.pipeline.checks import check_scores
 from raysample.progress import Reporter, SilentReporter
 from raysample.scores import create_all
-from raysample.scoring import ScoreJob, ShardOutcome, finished, fitted, needs_preparing, part_name
+from raysample.scoring import ScoreJob, ShardOutcome, finished, fitted, needs_preparing, part_name, write_statistics
 from raysample.table import MANIFEST, ScoreTable
 from raysample.version import __version__
 
@@ -154,7 +154,7 @@ def score_corpus(
     names = tuple(
         f"{plan.parts}/{part_name(corpus.shards[outcome.shard])}" for outcome in sorted(outcomes, key=lambda o: o.shard)
     )
-    return ScoreTable(
+    table = ScoreTable(
         folder,
         names,
         plan.definitions,
@@ -165,7 +165,9 @@ def score_corpus(
         _made_by(plan, job, config, model, folder),
         _cost(traces, outcomes, preparing),
         corpus.grouped,
-    ).save()
+    )
+    write_statistics(table, engine.map)
+    return table.save()
 
 
 def _tell_changes(plan: Plan, folder: str, reporter: Reporter) -> None:
