@@ -32,6 +32,7 @@ from raysample.report.terminal import (
     recommendation_table,
     results_table,
     retention_table,
+    scores_table,
     verification_table,
 )
 from raysample.scoring import part_name
@@ -77,7 +78,9 @@ def run_fine_tune(config: RunConfig, reporter: Reporter) -> None:
 def run_score(config: RunConfig, reporter: Reporter) -> None:
     """Score every training row."""
     with _pipeline(config, reporter) as pipeline:
-        reporter.say(f"score table: {pipeline.scores().uri}")
+        table = pipeline.scores()
+        reporter.console.print(scores_table(table.statistics()))
+        reporter.say(f"score table: {table.uri}")
 
 
 def run_replay(config: RunConfig, reporter: Reporter) -> None:

@@ -82,8 +82,8 @@ def scoring_words(table: ScoreTable, statistics: Statistics) -> list[str]:
 
 def _throughput(table: ScoreTable, statistics: Statistics) -> str:
     shards = f"{statistics.shards:,} shard{'' if statistics.shards == 1 else 's'}"
-    took = f"{shards} took {duration(statistics.seconds)} of one worker's time"
-    said = f"{took}, {figure(statistics.rows_per_second)} rows a second"
+    took = f"{shards} took {duration(statistics.seconds)} of workers' time"
+    said = f"{took}, {figure(statistics.rows_per_second)} rows per second and worker"
     prepared = table.cost.get("prepare_seconds", 0.0)
     said += f"; preparing took {duration(prepared)}" if prepared >= 0.05 else ""
     ratio = table.cost.get("share_of_training")

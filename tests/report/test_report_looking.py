@@ -120,7 +120,7 @@ def test_groups_have_a_table_and_the_page_says_what_the_scoring_took(parts: Scor
     assert "<h3>By group</h3>" in page
     assert "&lt;b&gt;den" in page
     said = scoring_words(parts, parts.statistics())
-    assert said[0] == "12 shards took 30 s of one worker&#39;s time, 100 rows a second.".replace("&#39;", "'")
+    assert said[0] == "12 shards took 30 s of workers' time, 100 rows per second and worker."
     assert said[1] == ("Set aside, and in no figure here: 2 (not finite: vog) and 1 (ValueError while it was scored).")
     assert len(said) == 2
 

@@ -60,10 +60,8 @@ def test_they_are_smaller_than_the_part_where_they_are_kept(tmp_path: Path) -> N
 
 def test_merged_statistics_do_not_grow_with_the_rows(tmp_path: Path) -> None:
     def size(parts: int) -> int:
-        found: Statistics = merged(
-            (counted(scored_rows(2_000, seed=i), SCORES) for i in range(parts)), nothing(SCORES, True)
-        )
-        write(str(tmp_path / "statistics.parquet"), found)
+        found = (counted(scored_rows(2_000, seed=i), SCORES) for i in range(parts))
+        write(str(tmp_path / "statistics.parquet"), merged(found, nothing(SCORES, True)))
         return (tmp_path / "statistics.parquet").stat().st_size
 
     assert size(40) < 2 * size(10)
