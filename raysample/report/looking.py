@@ -82,18 +82,25 @@ def bound(sample: int, rows: int) -> int:
 def _see(
     table: ScoreTable, shown: Sequence[Rule], examples: int, below: int, names: Sequence[str]
 ) -> tuple[list[pa.Table], pa.Table]:
-    """Look at some parts, one after the other."""
+    """Look at some parts, one after the other; each is forgotten before the next one is read."""
     best: list[pa.Table] | None = None
     sampled = []
     for name in names:
-        part = next(table.read(base=("row_id", "label", "tokens"), parts=(name,)))
-        rows = [_named(chosen(part, rule, examples), name) for rule in shown]
+        rows, drawn = _see_part(table, shown, examples, below, name)
         best = rows if best is None else _better(best, rows, shown, examples)
-        hashed = seeded(identity(part["row_id"].combine_chunks()), _SEED)
-        drawn = part.select(["tokens", *table.columns]).append_column(_HASH, pa.array(hashed))
-        sampled.append(drawn.filter(pa.array(hashed <= np.uint64(below))))
+        sampled.append(drawn)
     assert best is not None, "a block has parts"
     return best, pa.concat_tables(sampled).combine_chunks()
+
+
+def _see_part(
+    table: ScoreTable, shown: Sequence[Rule], examples: int, below: int, name: str
+) -> tuple[list[pa.Table], pa.Table]:
+    part = next(table.read(base=("row_id", "label", "tokens"), parts=(name,)))
+    rows = [_named(chosen(part, rule, examples), name) for rule in shown]
+    hashed = seeded(identity(part["row_id"].combine_chunks()), _SEED)
+    drawn = part.select(["tokens", *table.columns]).append_column(_HASH, pa.array(hashed))
+    return rows, drawn.filter(pa.array(hashed <= np.uint64(below)))
 
 
 def _named(rows: pa.Table, name: str) -> pa.Table:

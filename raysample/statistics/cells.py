@@ -99,9 +99,9 @@ def _counted(values: Values, tokens: npt.NDArray[np.float64], place: Ints, cells
     low, high = _extremes([(place, values, values)], cells)
     whole = np.ones(cells, np.bool_)
     whole[place[values != np.floor(values)]] = False
-    sums = [exact_totals(product, place, cells) for product in (exact, exact * exact, exact * tokens)]
+    total, squares, lengths = (exact_totals(one, place, cells) for one in (exact, exact * exact, exact * tokens))
     cell, count = np.unique(place * radix.BINS + bins_of(values), return_counts=True)
-    return Column(low, high, whole, *sums, Histogram(cell // radix.BINS, cell % radix.BINS, count))
+    return Column(low, high, whole, total, squares, lengths, Histogram(cell // radix.BINS, cell % radix.BINS, count))
 
 
 def _extremes(parts: Iterable[tuple[Ints, Values, Values]], cells: int) -> tuple[Values, Values]:
@@ -114,14 +114,22 @@ def _extremes(parts: Iterable[tuple[Ints, Values, Values]], cells: int) -> tuple
 
 def _added(parts: Sequence[tuple[Ints, Column]], cells: int) -> Column:
     whole = np.ones(cells, np.bool_)
-    sums = [[0] * cells for _ in range(3)]
-    histograms = []
     for place, column in parts:
         np.logical_and.at(whole, place, column.whole)
-        for total, more in zip(sums, (column.total, column.squares, column.lengths), strict=True):
-            for at, value in zip(place.tolist(), more, strict=True):
-                total[at] += value
-        mine = column.histogram
-        histograms.append(Histogram(place[mine.group], mine.digit, mine.count))
-    low, high = _extremes([(place, column.low, column.high) for place, column in parts], cells)
-    return Column(low, high, whole, *(tuple(total) for total in sums), radix.merge(histograms))
+    mine = [(place, column.histogram) for place, column in parts]
+    return Column(
+        *_extremes([(place, column.low, column.high) for place, column in parts], cells),
+        whole,
+        _sums([(place, column.total) for place, column in parts], cells),
+        _sums([(place, column.squares) for place, column in parts], cells),
+        _sums([(place, column.lengths) for place, column in parts], cells),
+        radix.merge([Histogram(place[found.group], found.digit, found.count) for place, found in mine]),
+    )
+
+
+def _sums(parts: Iterable[tuple[Ints, tuple[int, ...]]], cells: int) -> tuple[int, ...]:
+    total = [0] * cells
+    for place, values in parts:
+        for at, value in zip(place.tolist(), values, strict=True):
+            total[at] += value
+    return tuple(total)
