@@ -63,12 +63,16 @@ def _summary(table: ScoreTable, of: str, cells: Cells, names: Mapping[int | str,
 
 
 def _cell(rows: Distribution) -> tuple[str, str]:
-    return figure(rows.mean), figure(rows.quantile(0.5))
+    median = rows.quantile(0.5)
+    return figure(rows.mean), f"{median:,.0f}".replace("-", "−") if rows.whole else figure(median)
 
 
 def figure(value: float) -> str:
-    """Write a figure with three significant digits, NaN as a dash."""
-    return NOTHING if math.isnan(value) else f"{value:,.3g}".replace("-", "−")
+    """Write a figure with three significant digits, or as a whole number from 1,000 on; NaN as a dash."""
+    if math.isnan(value):
+        return NOTHING
+    written = f"{value:,.0f}" if 1_000 <= abs(value) < 1e9 else f"{value:#.3g}".rstrip(".")
+    return written.replace("-", "−")
 
 
 def scoring_words(table: ScoreTable, statistics: Statistics) -> list[str]:

@@ -17,7 +17,7 @@ from raysample.errors import ScoreError
 from raysample.report import look, render
 from raysample.report.figures import ridges
 from raysample.report.looking import bound
-from raysample.report.summaries import scoring_words, summary_tables
+from raysample.report.summaries import figure, scoring_words, summary_tables
 from raysample.scoring import write_statistics
 from raysample.selection import reading
 from raysample.table import STATISTICS, ScoreTable
@@ -114,6 +114,11 @@ def test_the_tables_have_the_hardest_first_and_tell_what_is_left(tmp_path: Path)
         title="A run", comparison=fake_comparison(labels, {}), table=table, texts=None, provenance={}, examples=3
     )
     assert f"… and {means.size - 20} more." in page
+
+
+def test_figures_have_three_digits() -> None:
+    values = (0.45, -15.0, 123.4, 99_999.5, 1.5e-7, float("nan"))
+    assert [figure(value) for value in values] == ["0.450", "−15.0", "123", "100,000", "1.50e−07", "–"]
 
 
 def test_scores_that_fall_with_difficulty_are_turned(tmp_path: Path) -> None:
