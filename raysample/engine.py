@@ -15,7 +15,7 @@ from raysample.fine_tuning import Job, Outcome, execute, steps
 from raysample.numerics.precision import device
 from raysample.progress import Reporter
 from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer, prepare
-from raysample.selection.spreading import threads
+from raysample.spreading import threads
 from raysample.training import Place
 
 

@@ -18,7 +18,7 @@ from raysample.numerics.radix import seeded
 from raysample.policies.base import identity
 from raysample.report.examples import Rule, chosen, rules
 from raysample.selection.reading import block_names
-from raysample.selection.spreading import Spread, threads
+from raysample.spreading import Spread, threads
 from raysample.statistics import Statistics
 from raysample.table import ScoreTable
 
@@ -58,7 +58,7 @@ def look(table: ScoreTable, examples: int, spread: Spread = threads, sample: int
     Raises:
         ScoreError: its statistics are missing or those of another table.
     """
-    if not table.parts:
+    if not table.counts["scored"]:
         return None
     shown = rules(table)
     see = partial(_see, table, shown, examples, bound(sample, table.counts["scored"]))

@@ -9,16 +9,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from raysample import storage
 from raysample.corpus import Shard
 from raysample.errors import ScoreError, StorageError
 from raysample.scoring import job
-from raysample.selection.spreading import Spread, threads
+from raysample.spreading import Spread, threads
 from raysample.statistics import Statistics, counted, merged, nothing, read, write
 from raysample.table import STATISTICS, ScoreTable
 
+UNTOLD = "no reason was kept"
 FEWEST = 16
 """Rows for each class and group from which on a part's statistics are smaller than the part."""
 BATCH = 32  # parts whose statistics one task merges, at least
@@ -47,12 +49,15 @@ def write_statistics(table: ScoreTable, spread: Spread = threads) -> Statistics:
     batches = [table.parts[start : start + size] for start in range(0, len(table.parts), size)]
     mapped = spread if len(batches) > 1 else threads  # one batch is not worth a worker's start
     total = merged(mapped(partial(_of_parts, table), batches), nothing(table.columns, table.grouped))
-    if (total.rows, total.quarantined) != (table.counts["scored"], table.counts["quarantined"]):
+    untold = table.counts["quarantined"] - total.quarantined
+    if total.rows != table.counts["scored"] or untold < 0:
         raise ScoreError(
             f"the parts of {table.uri!r} hold {total.rows:,} scored rows and {total.quarantined:,} set aside, "
             f"{table.counts['scored']:,} and {table.counts['quarantined']:,} were counted",
             "their files were changed after scoring; delete the folder of the parts and score again",
         )
+    if untold:
+        total = replace(total, reasons={**total.reasons, UNTOLD: untold})
     write(storage.join(table.uri, STATISTICS), total, table.fingerprint)
     return total
 
@@ -64,16 +69,16 @@ def _of_parts(table: ScoreTable, names: Sequence[str]) -> Statistics:
 def _of_part(table: ScoreTable, name: str) -> Statistics:
     """Read the statistics that lie beside a part, or count the part."""
     try:
-        return read(storage.join(table.uri, job.beside(name, "statistics")))[0]
+        return read(storage.join(table.uri, job.statistics_of(name)))[0]
     except StorageError:
         return _count(table, name)
 
 
 def _count(table: ScoreTable, name: str) -> Statistics:
+    """Count a part; why rows were set aside is told by the quarantine file beside it, where there is one."""
     part = storage.read_parquet(storage.join(table.uri, name))
     told = part.schema.metadata or {}
-    reasons = Counter[str]()
-    if int(told.get(b"bad", 0)):
-        lost = storage.read_parquet(storage.join(table.uri, job.beside(name, "quarantine")), ["reason"])
-        reasons.update(lost["reason"].to_pylist())
+    reasons, lost = Counter[str](), storage.join(table.uri, job.quarantine_of(name))
+    if told.get(b"bad") != b"0" and storage.exists(lost):
+        reasons.update(storage.read_parquet(lost, ["reason"])["reason"].to_pylist())
     return counted(part, table.columns, seconds=float(told.get(b"seconds", 0)), reasons=reasons)

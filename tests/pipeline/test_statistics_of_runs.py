@@ -11,6 +11,7 @@ from test_whole_run import write_config
 
 from raysample import cli, storage
 from raysample.scoring import summaries, write_statistics
+from raysample.scoring.job import statistics_of
 from raysample.statistics import counted, read
 from raysample.table import STATISTICS, ScoreTable
 
@@ -41,7 +42,7 @@ def table(config: Path) -> ScoreTable:
 
 def test_statistics_are_written_beside_the_parts_that_have_rows_enough(table: ScoreTable) -> None:
     # 80, 80 and 40 rows of three classes and two groups: at 16 a cell, the last shard has too few
-    beside = [storage.join(table.uri, part.replace("part-", "statistics-")) for part in table.parts]
+    beside = [storage.join(table.uri, statistics_of(part)) for part in table.parts]
     assert [storage.exists(uri) for uri in beside] == [True, True, False]
     for uri, part in zip(beside, table.read(), strict=False):
         if storage.exists(uri):
@@ -64,7 +65,7 @@ def test_the_merged_ones_are_those_of_the_whole_table(table: ScoreTable) -> None
 def test_what_lacks_or_is_damaged_is_made_again_from_the_parts(config: Path, table: ScoreTable) -> None:
     merged = Path(table.uri, STATISTICS)
     before = merged.read_bytes()
-    first, second = (Path(table.uri, part.replace("part-", "statistics-")) for part in table.parts[:2])
+    first, second = (Path(table.uri, statistics_of(part)) for part in table.parts[:2])
     kept = first.read_bytes()
     first.unlink()
     second.write_bytes(b"half of")
@@ -82,6 +83,7 @@ def test_a_part_with_few_rows_leaves_no_stale_statistics(table: ScoreTable, tmp_
     shard = Shard(0, "a", 0, 1, 1, "f" * 40)
     rows = table.to_arrow()
     summaries.keep(str(tmp_path), shard, counted(rows, table.columns))
-    assert [path.name for path in tmp_path.iterdir()] == [f"statistics-{shard.name}.parquet"]
+    kept = tmp_path / "_statistics" / f"part-{shard.name}.parquet"
+    assert kept.exists()
     summaries.keep(str(tmp_path), shard, counted(rows.slice(0, 5), table.columns))
-    assert not list(tmp_path.iterdir())
+    assert not kept.exists()

@@ -155,11 +155,17 @@ def test_a_page_says_that_correlations_are_those_of_a_sample(parts: ScoreTable) 
 def test_statistics_of_another_table_or_none_are_refused(tmp_path: Path) -> None:
     table = fake_table(tmp_path, LABELS, rows=50)
     other = ScoreTable(**{**vars(table), "checkpoints": "o" * 64})
-    with pytest.raises(ScoreError, match=r"another table.*\n.*finished shards are kept"):
+    with pytest.raises(ScoreError, match=r"another table.*\n.*write_statistics"):
         other.statistics()
     storage.remove(storage.join(table.uri, STATISTICS))
-    with pytest.raises(ScoreError, match=r"has no statistics\n.*finished shards are kept"):
+    with pytest.raises(ScoreError, match=r"has no statistics\n.*write_statistics"):
         look(table, 3)
+
+
+def test_rows_set_aside_without_a_reason_are_told(tmp_path: Path) -> None:
+    table = fake_table(tmp_path, LABELS, rows=50)
+    storage.remove(storage.join(table.uri, "quarantine-00000.parquet"))
+    assert write_statistics(table).reasons == {"no reason was kept": 3}
 
 
 def test_parts_that_changed_are_told(tmp_path: Path) -> None:
