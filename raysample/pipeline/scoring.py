@@ -19,7 +19,7 @@ from raysample.pipeline import economy
 from raysample.pipeline.checks import check_scores
 from raysample.progress import Reporter, SilentReporter
 from raysample.scores import create_all
-from raysample.scoring import ScoreJob, ShardOutcome, finished, fitted, needs_preparing, part_name, write_statistics
+from raysample.scoring import ScoreJob, ShardOutcome, ensure_statistics, finished, fitted, needs_preparing, part_name
 from raysample.table import MANIFEST, ScoreTable
 from raysample.version import __version__
 
@@ -171,7 +171,7 @@ def score_corpus(
         _cost(traces, outcomes, preparing),
         corpus.grouped,
     )
-    write_statistics(table, engine.map)
+    ensure_statistics(table, engine.map)
     return table.save()
 
 

@@ -62,6 +62,14 @@ def write_statistics(table: ScoreTable, spread: Spread = threads) -> Statistics:
     return total
 
 
+def ensure_statistics(table: ScoreTable, spread: Spread = threads) -> None:
+    """Write the statistics of a table unless they are there; what it raises is that of `write_statistics`."""
+    try:
+        table.statistics()
+    except (ScoreError, StorageError):
+        write_statistics(table, spread)
+
+
 def _of_parts(table: ScoreTable, names: Sequence[str]) -> Statistics:
     return merged((_of_part(table, name) for name in names), nothing(table.columns, table.grouped))
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysample.numerics.exact_totals import (
@@ -30,12 +30,14 @@ def totals(values: list[float], group: list[int] | None = None, groups: int = 1)
     return exact_totals(np.array(values, np.float64), places, groups)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(floats, floats), max_size=30))
 def test_sums_of_products_are_exact(pairs: list[tuple[float, float]]) -> None:
     (found,) = totals([float(np.float64(a) * np.float64(b)) for a, b in pairs])
     assert Fraction(found, 1 << UNIT) == sum((Fraction(a) * Fraction(b) for a, b in pairs), Fraction(0))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(floats, st.integers(0, 3)), max_size=40), st.randoms(use_true_random=False))
 def test_order_and_cut_do_not_matter(pairs: list[tuple[float, int]], rng: random.Random) -> None:
     def of(some: list[tuple[float, int]]) -> tuple[int, ...]:
@@ -46,6 +48,7 @@ def test_order_and_cut_do_not_matter(pairs: list[tuple[float, int]], rng: random
     assert of(pairs) == tuple(map(sum, zip(of(shuffled[:at]), of(shuffled[at:]), strict=True)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(floats, tokens), min_size=2, max_size=20))
 def test_moments_and_correlation_are_those_of_fractions(rows: list[tuple[float, int]]) -> None:
     x, y = ([Fraction(row[i]) for row in rows] for i in (0, 1))
@@ -68,6 +71,7 @@ def test_the_smallest_product_of_two_floats_counts() -> None:
     assert totals([]) == (0,)
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**700), 2**700), st.integers(0, 400))
 def test_packed_sums_come_back(odd: int, zeros: int) -> None:
     total = odd << zeros

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysample.statistics import RELATIVE_WIDTH, Distribution, counted
@@ -22,18 +22,21 @@ def distribution(values: list[float]) -> Distribution:
 ordinary = st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False)
 
 
+@settings(deadline=None)
 @given(st.lists(ordinary, min_size=1, max_size=50), st.floats(0, 1))
 def test_a_quantile_is_within_a_bin_of_the_value_at_its_place(values: list[float], share: float) -> None:
     exact = sorted(values)[max(1, math.ceil(share * len(values))) - 1]
     assert distribution(values).quantile(share) == pytest.approx(exact, rel=RELATIVE_WIDTH)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-255, 255), min_size=1, max_size=50), st.floats(0, 1))
 def test_quantiles_of_small_whole_numbers_are_exact(values: list[int], share: float) -> None:
     exact = sorted(values)[max(1, math.ceil(share * len(values))) - 1]
     assert distribution([float(value) for value in values]).quantile(share) == exact
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=60))
 def test_rows_between_edges_add_up_and_lie_where_they_are(values: list[float]) -> None:
     found, edges = distribution(values), np.linspace(-2, 3, 9)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scored_rows import SCORES, plain, scored_rows
 
@@ -46,6 +46,7 @@ def test_correlations_between_all_columns_are_those_of_pandas() -> None:
         assert found.correlation(a, b) == pytest.approx(expected.loc[a, b], abs=1e-12)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 300), max_size=6))
 def test_no_cut_and_no_order_changes_anything(seed: int, cuts: list[int]) -> None:
     rows = ROWS.slice(0, 300)
