@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -11,8 +11,11 @@ import pyarrow as pa
 
 from raysample import storage
 from raysample.errors import ScoreError
+from raysample.statistics import Statistics
+from raysample.statistics import read as read_statistics
 
 MANIFEST = "scores.json"
+STATISTICS = "statistics.parquet"
 BASE_COLUMNS = ("row_id", "label", "tokens")
 GROUP = "group"
 GROUP_CODE = "group_code"
@@ -123,6 +126,25 @@ class ScoreTable:
         for part in self.parts if parts is None else parts:
             table = storage.read_parquet(storage.join(self.uri, part), names)
             yield table.select(expected.names).cast(expected)
+
+    def statistics(self) -> Statistics:
+        """Return counts, moments and histograms of the columns by class and group, without reading the parts.
+
+        Raises:
+            ScoreError: there are none, or they are of another table.
+        """
+        uri = storage.join(self.uri, STATISTICS)
+        advice = "make them with raysample.scoring.write_statistics(table); for a run, `raysample score` does"
+        if not storage.exists(uri):
+            raise ScoreError(f"the score table {self.uri!r} has no statistics", advice)
+        found, of = read_statistics(uri)
+        if of != self.fingerprint or found.rows != self.counts["scored"]:
+            raise ScoreError(
+                f"{uri!r} tells of {found.rows:,} rows of another table than {self.uri!r} with "
+                f"{self.counts['scored']:,}",
+                advice,
+            )
+        return replace(found, labels=self.labels)
 
     def to_arrow(self) -> pa.Table:
         """Return the whole table in memory."""

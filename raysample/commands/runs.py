@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysample import report, storage
@@ -34,11 +34,12 @@ from raysample.report.terminal import (
     recommendation_table,
     results_table,
     retention_table,
+    scores_table,
     verification_table,
 )
+from raysample.scoring import part_name
 from raysample.selection import Selection, apply, explain
 from raysample.selection.applying import Form
-from raysample.table import ScoreTable
 from raysample.tracking import NullTracker, Tracker
 from raysample.verbs import engine_of
 from raysample.verification import RESULT, verify_table
@@ -79,7 +80,10 @@ def run_fine_tune(config: RunConfig, reporter: Reporter) -> None:
 def run_score(config: RunConfig, reporter: Reporter) -> None:
     """Score every training row."""
     with opened(config, reporter) as pipeline:
-        reporter.say(f"score table: {pipeline.scores().uri}")
+        table = pipeline.scores()
+        if table.counts["scored"]:
+            reporter.console.print(scores_table(table.statistics()))
+        reporter.say(f"score table: {table.uri}")
 
 
 def run_replay(config: RunConfig, reporter: Reporter) -> None:
@@ -247,9 +251,10 @@ def _publish(pipeline: Pipeline, comparison: Comparison) -> None:
 
 def _write_report(pipeline: Pipeline, comparison: Comparison) -> None:
     config, table = pipeline.config, pipeline.table()
+    looked = report.look(table, config.report.examples, pipeline.engine.map)
     texts = None
-    if config.report.show_text:
-        texts = _texts(Corpus.load(pipeline.workspace.train), table, config.report.examples)
+    if config.report.show_text and looked is not None:
+        texts = _texts(Corpus.load(pipeline.workspace.train), looked)
     report.write(
         pipeline.workspace.report,
         title=config.name,
@@ -258,24 +263,20 @@ def _write_report(pipeline: Pipeline, comparison: Comparison) -> None:
         texts=texts,
         provenance=pipeline.provenance(),
         examples=config.report.examples,
+        looked=looked,
     )
 
 
-def _texts(corpus: Corpus, table: ScoreTable, examples: int) -> dict[str, str]:
-    wanted = report.example_rows(table, examples)
+def _texts(corpus: Corpus, looked: report.Looked) -> dict[str, str]:
+    """Look the texts of the example rows up, in their shards alone."""
+    shards = {part_name(shard): shard.index for shard in corpus.shards}
     found: dict[str, str] = {}
-    for shard in corpus.shards:
-        rows = corpus.read(shard.index)
-        rows = rows.filter(pc.is_in(rows["row_id"], value_set=_strings(wanted)))
+    for part, wanted in looked.places().items():
+        rows = corpus.read(shards[part.rpartition("/")[2]])
+        rows = rows.filter(pc.is_in(rows["row_id"], value_set=pa.array(wanted, pa.string())))
         for row in rows.to_pylist():
             found[row["row_id"]] = " || ".join(text for text in (row["text"], row["text_pair"]) if text)
     return found
-
-
-def _strings(values: list[str]) -> Any:
-    import pyarrow as pa
-
-    return pa.array(values, pa.string())
 
 
 def _conclude(reporter: Reporter, comparison: Comparison, space: Workspace, tracker: Tracker) -> None:

@@ -19,7 +19,7 @@ from raysample.pipeline import economy
 from raysample.pipeline.checks import check_scores
 from raysample.progress import Reporter, SilentReporter
 from raysample.scores import create_all
-from raysample.scoring import ScoreJob, ShardOutcome, finished, fitted, needs_preparing, part_name
+from raysample.scoring import ScoreJob, ShardOutcome, ensure_statistics, finished, fitted, needs_preparing, part_name
 from raysample.table import MANIFEST, ScoreTable
 from raysample.version import __version__
 
@@ -159,7 +159,7 @@ def score_corpus(
     names = tuple(
         f"{plan.parts}/{part_name(corpus.shards[outcome.shard])}" for outcome in sorted(outcomes, key=lambda o: o.shard)
     )
-    return ScoreTable(
+    table = ScoreTable(
         folder,
         names,
         plan.definitions,
@@ -174,7 +174,9 @@ def score_corpus(
         },
         _cost(traces, outcomes, preparing),
         corpus.grouped,
-    ).save()
+    )
+    ensure_statistics(table, engine.map)
+    return table.save()
 
 
 def tell_changes(plan: Plan, folder: str, reporter: Reporter) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raysample.report.examples import example_rows
+from raysample.report.looking import Looked, look
 from raysample.report.page import render, write
 
-__all__ = ["example_rows", "render", "write"]
+__all__ = ["Looked", "look", "render", "write"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,23 +85,12 @@ def chosen(data: pa.Table, rule: Rule, examples: int) -> pa.Table:
     return usable.take(pc.select_k_unstable(usable, min(examples, usable.num_rows), keys))
 
 
-def example_rows(table: ScoreTable, examples: int) -> list[str]:
-    """Return the ids of the rows whose texts the page can show, each once, so that just those are looked up."""
-    wanted = [rule.column for rule in rules(table)]
-    data = pa.concat_tables(table.read(tuple(dict.fromkeys(wanted)))) if wanted and table.parts else None
-    if data is None:
-        return []
-    found = [row for rule in rules(table) for row in chosen(data, rule, examples)["row_id"].to_pylist()]
-    return list(dict.fromkeys(found))
-
-
-def groups(table: ScoreTable, data: pa.Table, texts: Mapping[str, str] | None, examples: int) -> tuple[Group, ...]:
-    """Build the three groups of examples from the whole table in memory; `texts` None shows no text."""
-    found = []
-    for rule in rules(table):
-        rows = chosen(data, rule, examples).to_pylist()
-        found.append(Group(rule.title, rule.words, tuple(_example(table, row, texts) for row in rows)))
-    return tuple(found)
+def groups(table: ScoreTable, found: Sequence[pa.Table], texts: Mapping[str, str] | None) -> tuple[Group, ...]:
+    """Build the groups of examples from the rows that each rule chose; `texts` None shows no text."""
+    return tuple(
+        Group(rule.title, rule.words, tuple(_example(table, row, texts) for row in rows.to_pylist()))
+        for rule, rows in zip(rules(table), found, strict=True)
+    )
 
 
 def _example(table: ScoreTable, row: Mapping[str, Any], texts: Mapping[str, str] | None) -> Example:

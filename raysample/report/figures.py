@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from raysample.experiment import FULL, RANDOM, STRATIFIED, ArmSummary, Comparison
 from raysample.report.tables import Floats, fractions
 from raysample.report.words import clean, share
+from raysample.statistics import Distribution, Statistics
 
 Metric = Literal["accuracy", "macro_f1"]
 TITLES: dict[Metric, str] = {"accuracy": "Accuracy", "macro_f1": "Macro-F1"}
@@ -198,21 +199,22 @@ def _edge(block: list[float], gap: float, side: int) -> float:
     return math.fsum(block) / len(block) + side * gap * len(block) / 2
 
 
-def ridges(column: str, values: Floats, classes: Floats, labels: Sequence[str]) -> Markup:
+def ridges(column: str, statistics: Statistics, labels: Sequence[str]) -> Markup:
     """Draw the distribution of one score: all rows, then the chosen classes by falling median.
 
     Each ridge is a histogram (48 bins, or one per count) scaled to its own peak, with the median (tick) and the middle
     half (bar). The axis spans the 0.5 % to 99.5 % quantiles of all rows; rows outside count in the outermost bin.
     """
-    groups = _ridge_groups(values, classes, labels)
-    edges = ridge_edges(values)
+    whole = statistics.overall(column)
+    groups = [("all rows", whole), *_ridge_groups(column, statistics, labels)]
+    edges = ridge_edges(whole)
     low, high = float(edges[0]), float(edges[-1])
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(3.7, 0.6 + 0.27 * len(groups)))
         axes = figure.add_subplot()
         for y, (_, rows) in enumerate(groups):
             _ridge(axes, rows, y, edges, _INK if y == 0 else _COLOURS[0])
-        axes.set_yticks(range(len(groups)), [f"{name} ({len(rows):,})" for name, rows in groups])
+        axes.set_yticks(range(len(groups)), [f"{name} ({found.rows:,})" for name, found in groups])
         axes.set_ylim(len(groups) - 0.5, -1.0)
         axes.set_xlim(low, high)
         axes.set_title(clean(column, 40))
@@ -220,31 +222,28 @@ def ridges(column: str, values: Floats, classes: Floats, labels: Sequence[str]) 
         return _svg(figure, f"ridge-{column}", f"Distribution of {clean(column)} by class")
 
 
-def ridge_edges(values: Floats) -> Floats:
+def ridge_edges(rows: Distribution) -> Floats:
     """Return the bin edges of a ridge: one bin per count where the values are few whole numbers, else 48 equal ones."""
-    low, high = (float(q) for q in np.quantile(values, [0.005, 0.995]))
-    if np.all(values == np.round(values)) and round(high) - round(low) < _BINS:
-        return np.arange(round(low), round(high) + 2, dtype=np.float64) - 0.5
+    low, high = rows.quantiles([0.005, 0.995])
+    if rows.whole and high - low < _BINS:
+        return np.arange(low, high + 2, dtype=np.float64) - 0.5
     return np.linspace(low, high if high > low else low + 1.0, _BINS + 1, dtype=np.float64)
 
 
-def _ridge(axes: Any, rows: Floats, y: float, edges: Floats, colour: str) -> None:
-    span = (float(edges[0]), float(edges[-1]))
-    counts, _ = np.histogram(np.clip(rows, *span), bins=edges)
-    heights = y + 0.3 - 1.05 * counts / max(counts.max(), 1)
+def _ridge(axes: Any, rows: Distribution, y: float, edges: Floats, colour: str) -> None:
+    counts = rows.between(edges)
+    heights = y + 0.3 - 1.05 * counts / max(counts.max(), 1e-9)
     axes.stairs(heights, edges, baseline=y + 0.3, fill=True, color=colour, alpha=0.4, linewidth=0)
-    lower, median, upper = np.clip(np.quantile(rows, [0.25, 0.5, 0.75]), *span)
+    lower, median, upper = np.clip(rows.quantiles([0.25, 0.5, 0.75]), float(edges[0]), float(edges[-1]))
     axes.plot([lower, upper], [y + 0.3] * 2, color=colour, linewidth=2.2, solid_capstyle="butt", clip_on=False)
     axes.plot([median] * 2, [y + 0.02, y + 0.42], color=_INK, linewidth=1.3, solid_capstyle="butt", clip_on=False)
 
 
-def _ridge_groups(values: Floats, classes: Floats, labels: Sequence[str]) -> list[tuple[str, Floats]]:
-    order = np.argsort(classes, kind="stable")
-    found, starts = np.unique(classes[order], return_index=True)
-    parts = dict(zip((int(c) for c in found), np.split(values[order], starts[1:]), strict=True))
-    medians = {c: float(np.median(rows)) for c, rows in parts.items()}
-    shown = ridge_classes({c: len(rows) for c, rows in parts.items()}, medians)
-    return [("all rows", values), *[(clean(labels[c], 30), parts[c]) for c in sorted(shown, key=lambda c: -medians[c])]]
+def _ridge_groups(column: str, statistics: Statistics, labels: Sequence[str]) -> list[tuple[str, Distribution]]:
+    parts = {int(label): statistics.of_class(int(label), column) for label in statistics.classes.keys}
+    medians = {label: rows.quantile(0.5) for label, rows in parts.items()}
+    shown = ridge_classes({label: rows.rows for label, rows in parts.items()}, medians)
+    return [(clean(labels[c], 30), parts[c]) for c in sorted(shown, key=lambda c: -medians[c])]
 
 
 def ridge_classes(counts: dict[int, int], medians: dict[int, float], limit: int = RIDGE_CLASSES) -> list[int]:

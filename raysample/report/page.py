@@ -9,7 +9,6 @@ from typing import Any
 
 import jinja2
 import numpy as np
-import pyarrow as pa
 import yaml
 from markupsafe import Markup
 
@@ -18,8 +17,10 @@ from raysample.experiment import Comparison
 from raysample.report import examples as chosen_examples
 from raysample.report import figures, tables
 from raysample.report.labels import label_sections
+from raysample.report.looking import Looked, look
+from raysample.report.summaries import scoring_words, summary_tables
 from raysample.report.words import clean, duration, headline, share
-from raysample.table import ScoreTable, schema
+from raysample.table import ScoreTable
 
 _TEMPLATE = "page.html.j2"
 _LENGTH_WARNING = 0.5
@@ -34,14 +35,22 @@ def write(
     texts: Mapping[str, str] | None,
     provenance: Mapping[str, Any],
     examples: int = 8,
+    looked: Looked | None = None,
 ) -> str:
     """Render the report and write it to `path` whole or not at all; return `path`.
 
     Raises:
         StorageError: the place cannot be written.
+        ScoreError: the table's statistics are missing or those of another table.
     """
     page = render(
-        title=title, comparison=comparison, table=table, texts=texts, provenance=provenance, examples=examples
+        title=title,
+        comparison=comparison,
+        table=table,
+        texts=texts,
+        provenance=provenance,
+        examples=examples,
+        looked=looked,
     )
     storage.write_text(path, page)
     return path
@@ -55,20 +64,24 @@ def render(
     texts: Mapping[str, str] | None,
     provenance: Mapping[str, Any],
     examples: int = 8,
+    looked: Looked | None = None,
 ) -> str:
     """Return the report as one HTML page without scripts or outside parts; equal input gives equal bytes.
+
+    The page is made of the table's statistics and of one look at its parts, so memory does not grow with the rows.
 
     Args:
         title: the page's heading.
         comparison: what the arms achieved.
         table: the scores that the arms chose by.
-        texts: row id -> text of the example rows (`example_rows` names them); None shows no corpus text at all.
+        texts: row id -> text of the example rows (`Looked.places` names them); None shows no corpus text at all.
         provenance: nested plain data. `config` is shown as YAML, a true `simulated` as a badge, `labels` as a section
             (see `label_sections`); every other key (versions, corpus, fingerprints, durations, ...) becomes a table
             under its own name.
         examples: rows per list of examples.
+        looked: what `look` saw of the table with as many examples, if it was looked at already.
     """
-    data = table.to_arrow() if table.parts else schema(table.columns).empty_table()
+    looked = look(table, examples) if looked is None else looked
     context = {
         "title": clean(title),
         "simulated": bool(provenance.get("simulated", False)),
@@ -85,18 +98,30 @@ def render(
         "recalls": tables.recall_tables(comparison),
         "untested": tables.untested_classes(comparison),
         "labels": label_sections(provenance.get("labels", {}), table),
-        "ridges": _ridges(table, data),
         "ridge_limit": figures.RIDGE_CLASSES,
         "directions": {clean(c): chosen_examples.is_harder_up(table, c) for c in table.columns},
-        "rows": data.num_rows,
-        **_correlations(table, data),
         "columns": [clean(column) for column in table.columns],
-        "groups": chosen_examples.groups(table, data, texts, examples) if data.num_rows else (),
         "has_text": texts is not None,
         "config": _yaml(provenance.get("config")),
         "made": _made(table, provenance),
+        **_scores(table, looked, texts),
     }
     return _template().render(context)
+
+
+def _scores(table: ScoreTable, looked: Looked | None, texts: Mapping[str, str] | None) -> dict[str, Any]:
+    """Return what the page says of the scores and of single rows."""
+    if looked is None:
+        return {"rows": 0, "scoring": [], "ridges": [], "summaries": [], "correlations": None, "groups": ()}
+    known = looked.statistics
+    return {
+        "rows": known.rows,
+        "scoring": scoring_words(table, known),
+        "ridges": [figures.ridges(column, known, table.labels) for column in table.columns],
+        "summaries": summary_tables(table, known),
+        "groups": chosen_examples.groups(table, looked.examples, texts),
+        **_correlations(table, looked),
+    }
 
 
 def _template() -> jinja2.Template:
@@ -119,25 +144,16 @@ def _curves(comparison: Comparison) -> list[Any]:
     return [figures.curves(comparison, metric) for metric in figures.TITLES]
 
 
-def _ridges(table: ScoreTable, data: pa.Table) -> list[Any]:
-    labels = data["label"].to_numpy()
-    found = []
-    for column in table.columns:
-        values = data[column].to_numpy().astype(np.float64)
-        usable = np.isfinite(values)
-        if usable.any():
-            found.append(figures.ridges(column, values[usable], labels[usable], table.labels))
-    return found
-
-
-def _correlations(table: ScoreTable, data: pa.Table) -> dict[str, Any]:
+def _correlations(table: ScoreTable, looked: Looked) -> dict[str, Any]:
     """Rank correlations between the scores and with the token count, and the scores that mostly measure length."""
+    data = looked.sample
     if data.num_rows < 3 or not table.columns:
-        return {"correlations": None, "lengthy": []}
+        return {"correlations": None}
     names = [*table.columns, "tokens"]
     rho = tables.spearman([data[name].to_numpy().astype(np.float64) for name in names])
     lengthy = [clean(n) for n, r in zip(table.columns, rho[-1], strict=False) if abs(r) >= _LENGTH_WARNING]
-    return {"correlations": tables.correlation_table(names, rho), "lengthy": lengthy}
+    sampled = data.num_rows if data.num_rows < looked.statistics.rows else None
+    return {"correlations": tables.correlation_table(names, rho), "lengthy": lengthy, "sampled": sampled}
 
 
 def _made(table: ScoreTable, provenance: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -1,4 +1,4 @@
-"""Tables for the terminal: what a comparison found, what selections leave, how much to keep, what was verified."""
+"""Tables for the terminal: scores, what a comparison found, what selections leave, how much to keep, verification."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from raysample.contents import Contents
 from raysample.experiment import ArmSummary, Comparison, Gap, class_shift
 from raysample.keep_curve import Recommendation
 from raysample.pipeline.planning import Outlook
-from raysample.report.words import duration
+from raysample.report.summaries import figure
+from raysample.report.words import NOTHING, duration
 from raysample.selection import Selection
 from raysample.selection.retention import Band, retention, smallest
+from raysample.statistics import TOKENS, Statistics
 from raysample.table import ScoreTable
 from raysample.verification import Verification
 
@@ -121,6 +123,20 @@ def size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
+
+
+def scores_table(statistics: Statistics) -> Table:
+    """Return the distribution of each score over all rows."""
+    shown = Table(box=SIMPLE)
+    shown.add_column("score", overflow="fold")
+    for heading in ("mean", "sd", "5 %", "median", "95 %", "r with length"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for name in statistics.scores:
+        found = statistics.overall(name)
+        figures = (found.mean, found.deviation, *found.quantiles([0.05, 0.5, 0.95]))
+        r = statistics.correlation(name, TOKENS)
+        shown.add_row(escape(name), *(figure(value) for value in figures), NOTHING if math.isnan(r) else f"{r:.2f}")
+    return shown
 
 
 def results_table(comparison: Comparison) -> Table:

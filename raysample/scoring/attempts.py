@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from raysample import storage
 from raysample.corpus import Shard
-from raysample.scoring.job import finished, part, quarantine
+from raysample.scoring.job import finished, part, quarantine, statistics
 
 MOST = 3
 
@@ -44,7 +44,8 @@ def reopen(folder: str, shards: Iterable[Shard]) -> int:
         done = finished(folder, shard)
         if done is not None and done.quarantined:
             rows += done.quarantined
-            storage.remove(part(folder, shard))  # first: without it the shard is not done
+            storage.remove(statistics(folder, shard))  # before the part, of which they are made again if need be
+            storage.remove(part(folder, shard))  # without it the shard is not done
             storage.remove(quarantine(folder, shard))
             forget(folder, shard)
     return rows

@@ -24,7 +24,7 @@ class ScoreJob:
         traces: URIs of the CheckpointSets, one per run; scores are averaged over them.
         config: which scores, precision, batch budget.
         model: as in fine-tuning; its `max_length`, `freeze` and `trust_remote_code` matter here.
-        folder: URI below which `part-*.parquet` and `quarantine-*.parquet` are written.
+        folder: URI below which `part-*.parquet`, their statistics, and `quarantine-*.parquet` are written.
         references: URI below which lies what the scores need from elsewhere.
         targets: name -> URI of the Corpus that target-aware scores point to.
     """
@@ -79,7 +79,24 @@ def part_name(shard: Shard) -> str:
 
 def quarantine(folder: str, shard: Shard) -> str:
     """Return the URI of a shard's quarantine file (there only if the shard had bad rows)."""
-    return storage.join(folder, f"quarantine-{shard.name}.parquet")
+    return quarantine_of(part(folder, shard))
+
+
+def statistics(folder: str, shard: Shard) -> str:
+    """Return the URI of the statistics of a shard's part, where who reads the folder as a data set looks past them."""
+    return statistics_of(part(folder, shard))
+
+
+def statistics_of(part_uri: str) -> str:
+    """Return where the statistics of a part lie; takes URIs, and names in a table."""
+    folder, _, name = part_uri.rpartition("/")
+    return storage.join(folder, "_statistics", name)
+
+
+def quarantine_of(part_uri: str) -> str:
+    """Return where the rows lie that a part set aside; takes URIs, and names in a table."""
+    folder, _, name = part_uri.rpartition("/")
+    return storage.join(folder, name.replace("part-", "quarantine-", 1))
 
 
 def finished(folder: str, shard: Shard) -> ShardOutcome | None:

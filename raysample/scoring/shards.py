@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,10 +14,11 @@ from raysample import storage, table
 from raysample.corpus import QUARANTINE, Corpus, Shard
 from raysample.policies.base import group_codes
 from raysample.scores import create_all
-from raysample.scoring import attempts
+from raysample.scoring import attempts, summaries
 from raysample.scoring.bisection import Scored, carefully
 from raysample.scoring.columns import Columns
 from raysample.scoring.job import ScoreJob, ShardOutcome, finished, part, quarantine
+from raysample.statistics import counted
 
 
 class ShardScorer:
@@ -46,7 +48,7 @@ class ShardScorer:
         return outcome
 
     def _write(self, shard: Shard, rows: pa.Table, scored: Scored, began: float) -> ShardOutcome:
-        """Write the quarantine file before the part: a part that is there is whole, and so is what belongs to it."""
+        """Write the part last: where it is there it is whole, and so is what belongs to it."""
         base = {"row_id": rows["row_id"], "label": rows["label"], "tokens": pa.array(scored.lengths, pa.int32())}
         if self.corpus.grouped:
             base |= {table.GROUP: rows["group"], table.GROUP_CODE: pa.array(group_codes(rows["group"]))}
@@ -55,12 +57,14 @@ class ShardScorer:
         full = pa.table({**base, **columns}).cast(table.schema(self.names, self.corpus.grouped))
         finite = np.all([np.isfinite(column) for column in values.values()], axis=0)
         bad = np.flatnonzero(~finite)
+        reasons = [scored.reasons.get(row) or _not_finite(values, row) for row in bad.tolist()]
         if len(bad):
-            reasons = [scored.reasons.get(row) or _not_finite(values, row) for row in bad.tolist()]
             storage.write_parquet(quarantine(self.job.folder, shard), self._lost(shard, full["row_id"], bad, reasons))
         seconds = time.perf_counter() - began
         told = {"rows": str(len(full)), "bad": str(len(bad)), "seconds": f"{seconds:.3f}"}
         good = full.filter(pa.array(finite)).replace_schema_metadata(told)
+        found = counted(good, self.names, seconds=seconds, reasons=Counter(reasons))
+        summaries.keep(self.job.folder, shard, found)
         storage.write_parquet(part(self.job.folder, shard), good)
         return ShardOutcome(shard.index, len(full), len(full) - len(bad), len(bad), seconds)
 

@@ -251,3 +251,28 @@ def test_a_shard_that_kills_its_workers_is_set_aside_and_the_others_are_scored(
 def test_parts_hold_no_text(tables: tuple[ScoreTable, ScoreTable]) -> None:
     here = tables[0]
     assert pq.read_schema(Path(here.uri, here.parts[0])).names == ["row_id", "label", "tokens", *NAMES]
+
+
+def test_statistics_merged_by_tasks_are_those_merged_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow as pa
+
+    from raysample import storage
+    from raysample.scoring import summaries, write_statistics
+    from raysample.table import STATISTICS, schema
+
+    rng = np.random.default_rng(0)
+    names = tuple(f"part-{i}.parquet" for i in range(6))
+    for i, name in enumerate(names):
+        label, tokens = rng.integers(0, 3, 50), rng.integers(1, 9, 50)
+        ids, vog = [f"{i}-{row}" for row in range(50)], rng.lognormal(size=50)
+        part = pa.table({"row_id": ids, "label": label, "tokens": tokens, "vog": vog}).cast(schema(("vog",)))
+        storage.write_parquet(storage.join(str(tmp_path), name), part)
+    counts = {"in": 300, "scored": 300, "quarantined": 0}
+    scores: dict[str, Any] = {"vog": {"score": "vog", "higher_is": "harder"}}
+    table = ScoreTable(str(tmp_path), names, scores, ("a", "b", "c"), "c", "k", counts, {})
+    write_statistics(table)
+    here = (tmp_path / STATISTICS).read_bytes()
+    monkeypatch.setattr(summaries, "BATCH", 2)
+    with engine_of(ON_RAY) as engine:
+        write_statistics(table, engine.map)
+    assert (tmp_path / STATISTICS).read_bytes() == here

@@ -71,6 +71,7 @@ def test_bad_rows_are_set_aside_and_come_back(
         fail(broken)
         assert cli.main(["score", str(poisoned)]) == 0
     assert table(poisoned).counts == {"in": 200, "scored": 196, "quarantined": 4}
+    assert table(poisoned).statistics().reasons == {"ValueError while it was scored": 4}
     lost = quarantine(poisoned)
     assert sorted(row["row"] for row in lost) == list(POISONED)
     assert {row["reason"] for row in lost} == {"ValueError while it was scored"}  # its words hold a text
@@ -88,6 +89,7 @@ def test_bad_rows_are_set_aside_and_come_back(
     assert quarantine(poisoned) == []
     whole = table(poisoned).to_pandas().set_index("row_id")
     assert len(whole) == 200
+    assert table(poisoned).statistics().reasons == {}
     assert (whole.loc[kept.index, "vog"] - kept["vog"]).abs().max() < 1e-5 * whole["vog"].max()
     assert not list((poisoned.parent / "runs/small/scores").rglob("attempts/*"))
 

@@ -12,6 +12,8 @@ import pytest
 
 from raysample import storage
 from raysample.experiment import Comparison, RunResult, class_warnings, summarise
+from raysample.report import look
+from raysample.scoring import write_statistics
 from raysample.table import ScoreTable, schema
 
 SCORES = {
@@ -43,6 +45,7 @@ def fake_table(
     rows: int = 2_000,
     scores: dict[str, dict[str, Any]] = SCORES,
     parts: int = 2,
+    grouped: bool = False,
 ) -> ScoreTable:
     """Write a table of `rows` rows: gamma-like VoG that falls with class size, EL2N, forgetting counts, confidence."""
     rng = np.random.default_rng(0)
@@ -56,15 +59,21 @@ def fake_table(
         "forgetting": rng.poisson(hard),
         "confidence": np.exp(-hard * rng.uniform(0.3, 1.0, size=rows)),
     }
-    data = {"row_id": [f"row-{i:06d}" for i in range(rows)], "label": label, "tokens": tokens}
+    data: dict[str, Any] = {"row_id": [f"row-{i:06d}" for i in range(rows)], "label": label, "tokens": tokens}
+    if grouped:
+        names = np.array(["kitchen", "<b>den</b>", "hall"])[rng.integers(0, 3, rows)]
+        data |= {"group": names, "group_code": np.zeros(rows, np.int64)}
     whole = pa.table({**data, **{name: values[str(scores[name]["score"])] for name in scores}}).cast(
-        schema(tuple(scores))
+        schema(tuple(scores), grouped)
     )
     names = tuple(f"part-{i:05d}.parquet" for i in range(parts))
     for i, name in enumerate(names):
         piece = whole.slice(i * rows // parts, (i + 1) * rows // parts - i * rows // parts)
-        storage.write_parquet(storage.join(str(folder), name), piece)
-    return ScoreTable(
+        told = {"bad": "0" if i else "3", "seconds": "2.5"}
+        storage.write_parquet(storage.join(str(folder), name), piece.replace_schema_metadata(told))
+    reasons = ["ValueError while it was scored", "not finite: vog", "not finite: vog"]
+    storage.write_parquet(storage.join(str(folder), "quarantine-00000.parquet"), pa.table({"reason": reasons}))
+    table = ScoreTable(
         uri=str(folder),
         parts=names,
         scores=scores,
@@ -73,7 +82,18 @@ def fake_table(
         checkpoints="k" * 64,
         counts={"in": rows + 3, "scored": rows, "quarantined": 3},
         made_by={"precision": "float32", "version": "0.1.0"},
+        grouped=grouped,
     ).save()
+    if parts:
+        write_statistics(table)
+    return table
+
+
+def example_ids(table: ScoreTable, examples: int) -> list[str]:
+    """Return the ids of the rows that the page shows, each once."""
+    looked = look(table, examples)
+    assert looked is not None
+    return list(dict.fromkeys(row for rows in looked.examples for row in rows["row_id"].to_pylist()))
 
 
 def fake_comparison(

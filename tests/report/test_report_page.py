@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ARMS, PROVENANCE, SCORES, fake_comparison, fake_labels, fake_table
+from conftest import ARMS, PROVENANCE, SCORES, example_ids, fake_comparison, fake_labels, fake_table
 
 from raysample.errors import StorageError
 from raysample.experiment import Comparison
-from raysample.report import example_rows, render, write
+from raysample.report import render, write
 from raysample.table import ScoreTable
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -59,7 +59,7 @@ def page_of(comparison: Comparison, table: ScoreTable, **changes: Any) -> str:
 
 @pytest.fixture(scope="module")
 def page(comparison: Comparison, table: ScoreTable) -> str:
-    texts = {row: f"text of {row}" for row in example_rows(table, 4)}
+    texts = {row: f"text of {row}" for row in example_ids(table, 4)}
     return page_of(comparison, table, texts=texts)
 
 
@@ -123,18 +123,18 @@ def test_provenance_is_shown_and_passwords_are_not(page: str) -> None:
 
 
 def test_texts_only_where_given(page: str, comparison: Comparison, table: ScoreTable) -> None:
-    assert all(f"text of {row}" in page for row in example_rows(table, 4))
+    assert all(f"text of {row}" in page for row in example_ids(table, 4))
     bare = page_of(comparison, table, texts=None)
     assert "text of" not in bare
     assert "Texts are not shown" in bare
-    assert example_rows(table, 4)[0] in bare
+    assert example_ids(table, 4)[0] in bare
 
 
 def test_untrusted_text_and_names_are_escaped(tmp_path: Path) -> None:
     labels = (EVIL, "$\\frac{1}{0}$", "line\nbreak \x00 \ud800 " + "x" * 500)
     table = fake_table(tmp_path / "scores", (*labels[:2], "c"), rows=300, scores={EVIL: SCORES["el2n"]})
     table = ScoreTable(**{**vars(table), "labels": labels})
-    texts = dict.fromkeys(example_rows(table, 3), EVIL + "\x07\ud800")
+    texts = dict.fromkeys(example_ids(table, 3), EVIL + "\x07\ud800")
     comparison = fake_comparison(labels, {EVIL: 0.01})
     provenance = {"config": {"name": EVIL}, EVIL: {EVIL: EVIL}}
     page = page_of(comparison, table, title=EVIL, texts=texts, provenance=provenance)
@@ -145,7 +145,7 @@ def test_untrusted_text_and_names_are_escaped(tmp_path: Path) -> None:
 
 
 def test_equal_input_gives_equal_bytes(page: str, comparison: Comparison, table: ScoreTable) -> None:
-    texts = {row: f"text of {row}" for row in example_rows(table, 4)}
+    texts = {row: f"text of {row}" for row in example_ids(table, 4)}
     assert page_of(comparison, table, texts=texts) == page
     assert not re.search(r"<metadata|dc:date", page)
 

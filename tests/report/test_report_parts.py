@@ -6,12 +6,12 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from conftest import ARMS, SCORES, fake_comparison, fake_labels, fake_table
+from conftest import ARMS, SCORES, example_ids, fake_comparison, fake_labels, fake_table
 from scipy import stats
 
 from raysample.experiment import Comparison, summarise
-from raysample.report import example_rows
 from raysample.report.examples import rules
 from raysample.report.figures import curves, embedded, ridge_classes, ridge_edges, spread_apart
 from raysample.report.page import breakable
@@ -26,6 +26,7 @@ from raysample.report.tables import (
     spearman,
 )
 from raysample.report.words import clean, duration, headline, percent, share, signed
+from raysample.statistics import counted
 from raysample.table import ScoreTable
 
 LABELS = ("a", "b", "c")
@@ -167,8 +168,8 @@ def test_example_rows_are_the_extremes_each_once(table: ScoreTable) -> None:
     hardest = frame.sort_values(["vog", "row_id"], ascending=[False, True])["row_id"].head(4)
     easiest = frame.sort_values(["vog", "row_id"])["row_id"].head(4)
     doubted = frame.sort_values(["confidence", "row_id"])["row_id"].head(4)
-    assert example_rows(table, 4) == list(dict.fromkeys([*hardest, *easiest, *doubted]))
-    assert len(set(example_rows(table, 10_000))) == len(frame)
+    assert example_ids(table, 4) == list(dict.fromkeys([*hardest, *easiest, *doubted]))
+    assert len(set(example_ids(table, 10_000))) == len(frame)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_ties_go_to_the_lower_row_id(tmp_path: Path) -> None:
     table = fake_table(tmp_path, LABELS, rows=500, scores={"forgetting": SCORES["forgetting"]})
     frame = table.to_pandas()
     never = frame.loc[frame["forgetting"] == 0, "row_id"].sort_values().head(3)
-    assert set(never) <= set(example_rows(table, 3))
+    assert set(never) <= set(example_ids(table, 3))
 
 
 def test_curve_falls_back_to_dots_for_one_fraction() -> None:
@@ -222,9 +223,14 @@ def test_ridge_classes_are_frequent_and_extreme() -> None:
 
 
 def test_ridge_edges_put_counts_in_the_middle_of_bins() -> None:
-    assert ridge_edges(np.array([0.0, 1.0, 2.0])).tolist() == [-0.5, 0.5, 1.5, 2.5]
-    assert len(ridge_edges(np.array([0.0, 0.3, 2.0]))) == 49
-    assert ridge_edges(np.full(4, 0.25))[-1] == 1.25
+    def edges(values: list[float]) -> list[float]:
+        columns = {"label": np.zeros(len(values), np.int32), "tokens": np.ones(len(values), np.int32)}
+        rows = pa.table({**columns, "x": np.array(values, np.float32)})
+        return list(ridge_edges(counted(rows, ("x",)).overall("x")))
+
+    assert edges([0.0, 1.0, 2.0]) == [-0.5, 0.5, 1.5, 2.5]
+    assert len(edges([0.0, 0.3, 2.0])) == 49
+    assert edges([0.25] * 4)[-1] == 1.25
 
 
 def test_embedded_svg_takes_own_ids_and_the_ink_of_the_page() -> None:
