@@ -328,8 +328,10 @@ def _traces(
 
 
 def _source(given: SourceConfig | str, like: Corpus | Contents) -> SourceConfig:
-    """Return a target as a source; a bare path has the columns of the scored corpus."""
-    return given if isinstance(given, SourceConfig) else SourceConfig(path=given, columns=like.source.columns)
+    """Return a target as a source; a bare path has the columns and the kind of labels of the scored corpus."""
+    if isinstance(given, SourceConfig):
+        return given
+    return SourceConfig(path=given, columns=like.source.columns, labels=like.source.labels)
 
 
 def _trace(checkpoints: CheckpointSet | str | Sequence[str], folder: str) -> CheckpointSet:

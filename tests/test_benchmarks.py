@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,3 +210,37 @@ def test_agreement_on_simulated_traffic(capsys: pytest.CaptureFixture[str]) -> N
     assert set(found["detection"]["scores"]) == set(agreement.usable()) == set(found["with_length"])
     assert found["between_scores"]["el2n"]["el2n"] == 1
     assert found["detection"]["wrong"] == 50
+
+
+@pytest.mark.slow
+def test_incremental_visits_only_what_is_new(capsys: pytest.CaptureFixture[str]) -> None:
+    script = imported(FOLDER / "incremental.py")
+    assert script.main(["--rows=150", "--contents=120", "--days=3", "--train-rows=64", "--threads=1"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert_targets(result["targets"])
+    assert [morning["new"] for morning in result["mornings"]] == [40, 40, 40]
+    assert result["at_once"]["new"] == 120
+    assert result["targets"]["last day: contents visited beyond the new ones"]["met"]
+
+
+@pytest.mark.slow
+def test_scale_tells_contents_memory_and_gain() -> None:
+    # as a program: its own processes must find it
+    command = [sys.executable, str(FOLDER / "scale.py"), "--rows", "300", "900", "--engine=local", "--every-row=0"]
+    *shown, last = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    result = json.loads(last)
+    assert_targets(result["targets"])
+    sizes = [result["found"][rows]["contents"]["contents"] for rows in ("300", "900")]
+    assert 0 < sizes[0] < sizes[1] < 900
+    assert any(f"{sizes[1]:,}" in line for line in shown)
+
+
+def test_made_up_logs_repeat_as_they_say() -> None:
+    making = shared("logs.making")
+    drawn = making.ranks(np.random.default_rng(0), 200_000, 1_000)
+    shares = np.bincount(drawn, minlength=1_000) / len(drawn)
+    # P(k) = ln((k + 2) / (k + 1)) / ln(1001), from floor(exp(u ln 1001) - 1)
+    expected = np.log((np.arange(1_000) + 2) / (np.arange(1_000) + 1)) / np.log(1_001)
+    assert abs(shares - expected).max() < 0.003
+    texts = [making.text(number) for number in range(20_000)]
+    assert len(set(texts)) == len(texts)

@@ -15,7 +15,6 @@ from raysample.config.sampling import (
 )
 from raysample.config.section import Fraction, Section
 from raysample.config.sections import (
-    Columns,
     CorpusConfig,
     EconomyConfig,
     EngineConfig,
@@ -27,9 +26,9 @@ from raysample.config.sections import (
     RunConfig,
     ScoreConfig,
     SimulatedConfig,
-    SourceConfig,
     TrackingConfig,
 )
+from raysample.config.sources import Columns, FeedbackConfig, LabelsConfig, SourceConfig
 
 __all__ = [
     "LIMITS",
@@ -39,8 +38,10 @@ __all__ = [
     "CorpusConfig",
     "EconomyConfig",
     "EngineConfig",
+    "FeedbackConfig",
     "FineTuneConfig",
     "Fraction",
+    "LabelsConfig",
     "LandmarksConfig",
     "LogConfig",
     "ModelConfig",

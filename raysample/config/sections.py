@@ -8,45 +8,21 @@ from pydantic import Field, model_validator
 
 from raysample.config.sampling import CompareConfig, SampleConfig
 from raysample.config.section import Fraction, Section
-
-
-class Columns(Section):
-    """Which columns of the source hold what."""
-
-    text: str = "text"
-    text_pair: str | None = None
-    label: str = "label"
-    id: str | None = None
-    group: str | None = None
-    timestamp: str | None = None
-
-
-class SourceConfig(Section):
-    """Where labelled texts lie. `path` is a file, a folder (with `key=value` partitions or not), or `hub:NAME`.
-
-    `where` keeps the rows whose columns equal the given values; `limit` takes that many of them by a hash of their ids.
-    `unseen_labels` says what a test label that training lacks means; a larger share of bad rows than `max_quarantined`
-    is an error.
-    """
-
-    path: str
-    format: Literal["auto", "parquet", "jsonl", "csv", "datasets", "hub"] = "auto"
-    split: str | None = None
-    columns: Columns = Columns()
-    where: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    limit: Annotated[int, Field(ge=1)] | None = None
-    unseen_labels: Literal["error", "quarantine"] = "error"
-    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.1
+from raysample.config.sources import Columns, LabelsConfig, SourceConfig
 
 
 class SimulatedConfig(Section):
-    """The embedded generator of *simulated* assistant traffic: how much of it, and how it looks."""
+    """The embedded generator of *simulated* assistant traffic: how much of it, and how it looks.
+
+    With `labels` other than gold the training days are logs of a simulated production model, without annotation.
+    """
 
     rows: Annotated[int, Field(ge=500)] = 20_000
     test_rows: Annotated[int, Field(ge=200)] = 4_000
     days: Annotated[int, Field(ge=1)] = 7
     wrong_labels: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
     imbalance: Annotated[float, Field(ge=1)] = 100.0
+    labels: LabelsConfig = LabelsConfig()
     seed: int = 0
 
 
@@ -78,6 +54,19 @@ class CorpusConfig(Section):
             raise ValueError("give either corpus.test, or corpus.holdout (a share such as 0.1, held out by content)")
         if self.simulated is not None and (self.test is not None or self.holdout is not None):
             raise ValueError("corpus.simulated brings its own test days; leave corpus.test and corpus.holdout out")
+        return self
+
+    @model_validator(mode="after")
+    def _say_what_the_test_labels_are(self) -> CorpusConfig:
+        train, test = self.train, self.test
+        if train is None or test is None or train.labels.origin == "gold" or "labels" in test.model_fields_set:
+            return self
+        if train.columns.label == test.columns.label:
+            raise ValueError(
+                f"corpus.train says that its column {train.columns.label!r} holds the production model's hypotheses, "
+                "and corpus.test reads a column of that name without saying what it holds: name the column of the "
+                "annotated labels in corpus.test.columns, or set corpus.test.labels: {origin: gold}, or whatever it is"
+            )
         return self
 
 

@@ -40,6 +40,7 @@ class Contents:
         counts: rows of the log `in`, `usable`, `quarantined`, `filtered`; `contents`; `conflicts` (texts with several
             labels) and `conflict_rows`, their copies.
         reasons: reason -> rows set aside for it; they lie in `files/KEY/quarantine/`.
+        left_out: reason -> rows that the configuration filters out for it.
         labels: rows per label, the most frequent first.
         fingerprint: identity of contents, counts and groups; independent of the log's files and of the order in them.
         update: files that were `new`, `kept` and `gone` when this was made.
@@ -52,6 +53,7 @@ class Contents:
     parts: tuple[str, ...]
     counts: dict[str, int]
     reasons: dict[str, int]
+    left_out: dict[str, int]
     labels: dict[str, int]
     fingerprint: str
     update: dict[str, int]
@@ -62,9 +64,18 @@ class Contents:
         return self.source.columns.group is not None
 
     @property
+    def origin(self) -> str:
+        """Where the labels of the log come from: `gold`, `hypothesis` or `feedback`."""
+        return self.source.labels.origin
+
+    @property
     def places(self) -> list[str]:
         """URIs of the parts."""
         return [storage.join(self.uri, name) for name in self.parts]
+
+    def place(self, file: FileTally) -> str:
+        """Return the folder of a file's tally and quarantine."""
+        return storage.join(self.uri, FILES, file.key)
 
     def as_source(self) -> SourceConfig:
         """Return the contents as a source of labelled texts, whose ids are content ids."""
@@ -115,7 +126,7 @@ def compact(source: SourceConfig, uri: str, *, window: int | None = None, spread
     place = storage.join(uri, FILES)
     files = tuple(spread(partial(tally, config=found.config, folder=place), [part.uri for part in parts]))
     _check_rows(files, found.config, place)
-    contents = _merged(Contents(uri, found.config, window, files, (), {}, {}, {}, "", {}), spread)
+    contents = _merged(Contents(uri, found.config, window, files, (), {}, {}, {}, {}, "", {}), spread)
     keys = {file.key for file in files}
     update = {"new": len(keys - before), "kept": len(keys & before), "gone": len(before - keys)}
     made = replace(contents, update=update).save()
@@ -188,6 +199,7 @@ def _merged(contents: Contents, spread: Spread) -> Contents:
         parts=tuple(f"{folder}/{merging.part('', at)}" for at in range(of)),
         counts=counts,
         reasons=dict(_sum(file.reasons for file in contents.files).most_common()),
+        left_out=dict(_sum(file.left_out for file in contents.files).most_common()),
         labels=labels,
         fingerprint=storage.fingerprint(["Contents", counts["contents"], f"{total:016x}"]),
     )

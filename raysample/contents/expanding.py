@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from raysample import storage, table
 from raysample.contents import ranges
 from raysample.contents.compaction import Contents, stale
-from raysample.contents.tallying import FileTally, file_rows
+from raysample.contents.tallying import TALLY, FileTally, file_rows
 from raysample.errors import ProvenanceError
 from raysample.policies.base import group_codes
 from raysample.spreading import Spread, threads
@@ -69,11 +69,11 @@ def _name(number: int) -> str:
 def _write(numbered: tuple[int, FileTally], scores: ScoreTable, contents: Contents, uri: str) -> _Expanded:
     """Write the rows of one file of the log, piece by piece."""
     number, file = numbered
-    known = _known(scores, storage.join(contents.uri, "files", file.key, "tally.parquet"))
+    known = _known(scores, storage.join(contents.place(file), TALLY))
     shape, told = table.schema(scores.columns, contents.grouped), [0, 0]
 
     def pieces() -> Iterator[pa.Table]:
-        for ids, rows in file_rows(contents.source, file, storage.join(contents.uri, "files", file.key)):
+        for ids, rows in file_rows(contents.source, file, contents.place(file)):
             place = pc.index_in(ids, value_set=known["row_id"].combine_chunks())
             good = pc.is_valid(place)
             told[0], told[1] = told[0] + len(rows), told[1] + len(place.drop_null())
@@ -98,10 +98,5 @@ def _known(scores: ScoreTable, tally: str) -> pa.Table:
         ids = ranges.read(tally, at, of, columns=["id"])["id"]
         if len(ids):
             rows = storage.read_parquet(storage.join(scores.uri, part), names)
-            found.append(rows.filter(pc.is_in(rows["row_id"], value_set=_unique(ids))).replace_schema_metadata(None))
+            found.append(rows.filter(pc.is_in(rows["row_id"], value_set=pc.unique(ids))).replace_schema_metadata(None))
     return pa.concat_tables(found)
-
-
-def _unique(ids: pa.ChunkedArray) -> pa.Array:
-    found: Sequence[Any] = pc.unique(ids)
-    return found

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,11 +33,6 @@ class Known:
 
     scored: tuple[tuple[str, ...], ...]
     lost: tuple[tuple[str, ...], ...]
-
-    @staticmethod
-    def nothing(of: int) -> Known:
-        """Return what is known before anything was scored."""
-        return Known(((),) * of, ((),) * of)
 
     @staticmethod
     def of_table(known: ScoreTable, of: int) -> Known:
@@ -114,7 +110,7 @@ class Join:
         place = pc.index_in(rows["id"], value_set=scored["row_id"].combine_chunks())
         good = pc.is_valid(place)
         self._write_scores(rows.filter(good), scored.take(place.drop_null()), part(target, at))
-        bad = rows.append_column("row", pa.array(range(len(rows)), pa.int64())).filter(pc.invert(good))
+        bad = rows.append_column("row", pa.array(np.arange(len(rows)))).filter(pc.invert(good))
         storage.write_parquet(quarantine(part(target, at)), self._losses(at, bad))
         return len(rows) - len(bad), len(bad)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from raysample import storage
 from raysample.config import SourceConfig
 from raysample.corpus.rows import Mask, Rows, digests, judge, shard_fingerprint
-from raysample.corpus.schema import SCHEMA, Shard
+from raysample.corpus.schema import CONFIDENCE, SCHEMA, Shard
 from raysample.corpus.sources import columns_of, part_of, reader_of
 from raysample.errors import CorpusError, ProvenanceError, StorageError
 
@@ -39,6 +39,9 @@ class Corpus:
         quarantine: reason -> rows set aside for it.
         fingerprint: identity of the usable rows and class names. With an id column it depends on neither the order of
             the rows nor the layout of the files, as it sums a 128-bit hash per row; without one the ids name files.
+        filtered: cause -> rows left out for it, because the source's configuration says so.
+        annotations: where the labels come from (`origin`), how far they are trusted (`confidence`: `rows`, `mean`,
+            `deciles`) and what users did (`feedback`: a list of `value`, what it `gives`, `rows` and `usable` ones).
     """
 
     uri: str
@@ -50,6 +53,8 @@ class Corpus:
     class_counts: tuple[int, ...]
     quarantine: dict[str, int]
     fingerprint: str
+    filtered: dict[str, int] = field(default_factory=dict)
+    annotations: dict[str, Any] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -61,13 +66,25 @@ class Corpus:
         """Whether the rows have groups: a column that `columns.group` names."""
         return self.source.columns.group is not None
 
+    @property
+    def origin(self) -> str:
+        """Where the labels come from: `gold`, `hypothesis` or `feedback`."""
+        return self.source.labels.origin
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of its tables: `SCHEMA`, and `label_confidence` where the labels come with one."""
+        if self.source.labels.confidence is None:
+            return SCHEMA
+        return SCHEMA.append(pa.field(CONFIDENCE, pa.float32()))
+
     @cached_property
     def _kept(self) -> list[bytes | None]:
         found: list[bytes | None] = storage.read_parquet(storage.join(self.uri, KEPT)).column("kept").to_pylist()
         return found
 
     def read(self, index: int) -> pa.Table:
-        """Return the usable rows of one shard in `SCHEMA`; raises ProvenanceError if they are no longer the same."""
+        """Return the usable rows of one shard in `schema`; raises ProvenanceError if they are no longer the same."""
         shard = self.shards[index]
         content = _content(self, shard)
         if content is None or shard_fingerprint(digests(content)) != shard.fingerprint:
@@ -76,7 +93,7 @@ class Corpus:
                 "restore the source, or describe it again and redo what was made from it",
             )
         codes = pc.index_in(content["label"], value_set=pa.array(self.labels, pa.string()))
-        return content.set_column(SCHEMA.get_field_index("label"), "label", codes).cast(SCHEMA)
+        return content.set_column(SCHEMA.get_field_index("label"), "label", codes).cast(self.schema)
 
     def positions(self, index: int) -> NDArray[np.int64]:
         """Return the places of one shard's usable rows in their file, [rows]."""
@@ -130,6 +147,8 @@ class Corpus:
             counts={"in": count, "usable": count, "quarantined": 0, "filtered": 0},
             class_counts=tuple(classes.tolist()),
             quarantine={},
+            filtered={},
+            annotations={"origin": self.origin},
             fingerprint=storage.fingerprint([self.fingerprint, sorted(identity)]),
         ).save()
 
@@ -185,7 +204,7 @@ def read_range(config: SourceConfig, uri: str, start: int, stop: int, offset: in
     """Read and judge one row range of one file of a settled source; None if the file ends before it."""
     reader, part = reader_of(config), part_of(config, uri)
     batch = reader.range(part, columns_of(config, part), start, stop, offset)
-    return None if batch is None else judge(batch, part, config.columns, config.where, reader.names(part))
+    return None if batch is None else judge(batch, part, config, reader.names(part))
 
 
 def packed(kept: Mask) -> bytes | None:

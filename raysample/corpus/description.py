@@ -11,13 +11,14 @@ import pyarrow as pa
 from raysample import storage
 from raysample.config import SourceConfig
 from raysample.corpus import ledger as books
+from raysample.corpus import origins
 from raysample.corpus.corpus import KEPT, MANIFEST, Corpus, packed, read_range
-from raysample.corpus.labels import Vocabulary, in_order
+from raysample.corpus.labels import Codes, Vocabulary, in_order
 from raysample.corpus.ledger import Ledger, Range
 from raysample.corpus.quarantine import FOLDER, Quarantine
 from raysample.corpus.rows import Hashes, Mask, Rows, digests, held_out, id_hashes, judge, shard_fingerprint
-from raysample.corpus.schema import DUPLICATE, FINE, UNSEEN, Part, Shard
-from raysample.corpus.sources import Source, columns_of, has_rows, open_source
+from raysample.corpus.schema import ASKED, DUPLICATE, FINE, OTHER_SIDE, UNSEEN, Part, Shard
+from raysample.corpus.sources import Source, columns_of, open_source, parts_with_rows
 from raysample.errors import CorpusError
 
 Side = Literal["all", "train", "holdout"]
@@ -38,7 +39,8 @@ def describe(
     """Scan a source once, judge every row, and write its Corpus into folder `uri`.
 
     What is written: `quarantine/part-*.parquet` (file, row, row_id, stage, reason), `kept.parquet`, and `corpus.json`
-    last. Some 30 bytes per row are held meanwhile, never the texts. Same source and arguments, same corpus.
+    last. Some 30 bytes per row are held meanwhile, never the texts; 6 more where labels come with a confidence and from
+    feedback. Same source and arguments, same corpus.
 
     Args:
         source: where the texts lie and which columns hold what.
@@ -80,10 +82,16 @@ def _classes(ledger: Ledger, config: SourceConfig, declared: Sequence[str]) -> t
     return in_order(counts, declared)
 
 
-def _chooser(part: Side, holdout: float | None) -> Callable[[Rows], Mask]:
+def _chooser(part: Side, holdout: float | None) -> Callable[[Rows], Codes]:
+    """Return what tells for each row why it is left out (0: it is not)."""
     if part == "all" or holdout is None:
-        return lambda rows: rows.matches
-    return lambda rows: rows.matches & (held_out(rows, holdout) == (part == "holdout"))
+        return lambda rows: rows.filtered
+
+    def chosen(rows: Rows) -> Codes:
+        other = held_out(rows, holdout) != (part == "holdout")
+        return np.where((rows.filtered == ASKED) & other, np.uint8(OTHER_SIDE), rows.filtered)
+
+    return chosen
 
 
 class _Scan:
@@ -93,7 +101,7 @@ class _Scan:
         self,
         source: Source,
         quarantine: Quarantine,
-        choose: Callable[[Rows], Mask],
+        choose: Callable[[Rows], Codes],
         known: frozenset[str] | None,
     ) -> None:
         self.source, self.quarantine, self.choose, self.known = source, quarantine, choose, known
@@ -105,20 +113,19 @@ class _Scan:
 
     def run(self, size: int) -> Ledger:
         """Judge all rows, `size` at a time."""
-        for part in self.source.parts:
-            if has_rows(self.source, part):
-                self._file(part, size)
+        for part in parts_with_rows(self.source):
+            self._file(part, size)
         if not self._rows:
             raise CorpusError(f"{self.source.config.path!r} has no row at all", "check the path")
-        reason, matches, inside, labels, ids, content = map(np.concatenate, zip(*self._columns, strict=True))
-        return Ledger(tuple(self._ranges), reason, matches, inside, labels, ids, content, tuple(self._vocabulary.codes))
+        columns = map(np.concatenate, zip(*self._columns, strict=True))
+        return Ledger(tuple(self._ranges), tuple(self._vocabulary.codes), *columns)
 
     def _file(self, part: Part, size: int) -> None:
         config, reader = self.source.config, self.source.reader
         names = reader.names(part)
         self.declared += names.get(config.columns.label, ())
         for batch in reader.batches(part, columns_of(config, part), size):
-            rows = judge(batch, part, config.columns, config.where, names)
+            rows = judge(batch, part, config, names)
             self._ranges.append(Range(part, batch.start, batch.rows, batch.offset, self._rows))
             self._rows += batch.rows
             self._enter(rows, part, batch.start)
@@ -128,9 +135,10 @@ class _Scan:
         if self.known is not None:
             foreign = np.array([name not in self.known for name in self._vocabulary.codes] + [False])
             rows.reason[(rows.reason == FINE) & foreign[labels]] = UNSEEN
-        inside = self.choose(rows)
-        self.quarantine.add(part, start, rows, inside & (rows.reason != FINE))
-        self._columns.append((rows.reason, rows.matches, inside, labels, id_hashes(rows), digests(rows.content)))
+        filtered = self.choose(rows)
+        self.quarantine.add(part, start, rows, (filtered == ASKED) & (rows.reason != FINE))
+        told = (rows.confidence, rows.feedback)
+        self._columns.append((rows.reason, filtered, labels, id_hashes(rows), digests(rows.content), *told))
 
 
 def _without_repeats(source: Source, ledger: Ledger, quarantine: Quarantine) -> Ledger:
@@ -167,6 +175,8 @@ def _written(
         class_counts=tuple(counts.get(name, 0) for name in classes),
         quarantine=ledger.reasons(),
         fingerprint=ledger.fingerprint(classes),
+        filtered=ledger.filters(),
+        annotations=origins.summary(source.labels, ledger.confidence, ledger.feedback, usable),
     ).save()
 
 

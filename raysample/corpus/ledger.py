@@ -12,8 +12,9 @@ import numpy as np
 from raysample import storage
 from raysample.config import SourceConfig
 from raysample.corpus.labels import Codes
+from raysample.corpus.origins import Floats, Values
 from raysample.corpus.rows import Hashes, Mask
-from raysample.corpus.schema import DUPLICATE, FINE, REASONS, UNSEEN, Part
+from raysample.corpus.schema import ASKED, BY_LIMIT, DUPLICATE, FILTERS, FINE, OTHER_SIDE, REASONS, UNSEEN, Part
 from raysample.errors import CorpusError
 
 
@@ -34,22 +35,30 @@ class Ledger:
 
     Attributes:
         ranges: where they lie.
+        vocabulary: class names in order of appearance.
         reason: [rows] uint8, code of the reason for quarantine, 0 for none.
-        matches: [rows] whether `where` lets them in.
-        inside: [rows] whether they are asked for at all: by `where`, by the side of the hold-out, by the limit.
+        filtered: [rows] uint8, why they are not asked for at all: by `where`, by where their labels come from, by the
+            side of the hold-out, by the limit; 0 for those that are.
         labels: [rows] int32, place of the class name in `vocabulary`; -1 for none.
         ids: [rows] uint64, hash of the row id. content: [rows, 2] uint64, hash of everything.
-        vocabulary: class names in order of appearance.
+        confidence, feedback: as in `origins.Labelled`, of all rows.
     """
 
     ranges: tuple[Range, ...]
+    vocabulary: tuple[str, ...]
     reason: Codes
-    matches: Mask
-    inside: Mask
+    filtered: Codes
     labels: np.ndarray[Any, np.dtype[np.int32]]
     ids: Hashes
     content: Hashes
-    vocabulary: tuple[str, ...]
+    confidence: Floats
+    feedback: Values
+
+    @property
+    def inside(self) -> Mask:
+        """[rows] whether a row is asked for."""
+        found: Mask = self.filtered == ASKED
+        return found
 
     @property
     def usable(self) -> Mask:
@@ -74,6 +83,12 @@ class Ledger:
         found = Counter({REASONS[code]: int(count) for code, count in enumerate(counts) if count})
         return dict(found.most_common())
 
+    def filters(self) -> dict[str, int]:
+        """Return rows that are left out per cause, the most frequent first."""
+        counts = np.bincount(self.filtered, minlength=len(FILTERS))
+        found = Counter({FILTERS[code]: int(count) for code, count in enumerate(counts) if count and code != ASKED})
+        return dict(found.most_common())
+
     def counts(self) -> dict[str, int]:
         """Return the rows in, usable, quarantined and filtered."""
         usable, quarantined = int(self.usable.sum()), int(self.set_aside.sum())
@@ -88,7 +103,8 @@ class Ledger:
 
 def repeats(ledger: Ledger) -> Mask:
     """Tell which rows, fit otherwise, carry an id that an earlier one has; on whichever side of a hold-out that is."""
-    places = np.flatnonzero(ledger.matches & (ledger.reason == FINE))
+    matching = np.isin(ledger.filtered, (ASKED, OTHER_SIDE))
+    places = np.flatnonzero(matching & (ledger.reason == FINE))
     _, first = np.unique(ledger.ids[places], return_index=True)
     found = np.zeros(len(ledger.reason), np.bool_)
     found[places] = True
@@ -107,9 +123,9 @@ def limited(ledger: Ledger, limit: int | None) -> Ledger:
     if limit is None or len(places) <= limit:
         return ledger
     dropped = places[np.argsort(ledger.ids[places], kind="stable")[limit:]]
-    inside = ledger.inside.copy()
-    inside[dropped] = False
-    return replace(ledger, inside=inside)
+    filtered = ledger.filtered.copy()
+    filtered[dropped] = BY_LIMIT
+    return replace(ledger, filtered=filtered)
 
 
 def check(ledger: Ledger, source: SourceConfig, uri: str) -> None:
@@ -128,10 +144,11 @@ def check(ledger: Ledger, source: SourceConfig, uri: str) -> None:
             " or raise max_quarantined",
         )
     if not counts["usable"]:
+        why = "; ".join(f"{cause}: {rows}" for cause, rows in ledger.filters().items())
         raise CorpusError(
             f"{source.path!r} has no usable row: {counts['in']} read, {counts['quarantined']} in quarantine,"
-            f" {counts['filtered']} filtered out",
-            "check the path, where and the hold-out",
+            f" {counts['filtered']} filtered out{f' ({why})' if why else ''}",
+            "check the path, where, labels and the hold-out",
         )
 
 

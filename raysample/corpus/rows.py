@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysample.config import Columns
-from raysample.corpus import schema
-from raysample.corpus.labels import Codes, read_labels
+from raysample.config import Columns, SourceConfig
+from raysample.corpus import origins, schema
+from raysample.corpus.labels import Codes
 from raysample.corpus.schema import Batch, Part
 from raysample.corpus.values import GARBLED, NESTED, NULL, STRING, Values, as_strings, mask
 
@@ -30,7 +30,8 @@ TEXT_DIGITS, LABEL_DIGITS = 24, 12
 
 
 CONTENT = ("row_id", "text", "text_pair", "label", "group", "timestamp")
-"""Columns of a judged batch, all strings: `label` is the class name, `row_id` null only where an id column is."""
+"""Columns of a judged batch that are a row's identity, all strings: `label` is the class name, `row_id` null only where
+an id column is."""
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,25 @@ class Rows:
     """A batch of rows after judgement.
 
     Attributes:
-        content: the columns of `CONTENT`.
+        content: the columns of `CONTENT`, and `label_confidence`, as strings too, where the labels come with one.
         name: `file:position` of each row.
         reason: [rows] uint8, why a row goes to quarantine (0: it does not).
-        matches: [rows] whether it passes `where`; broken rows do, as their columns are unknown.
+        filtered: [rows] uint8, why `where` or `labels` leave it out (0: they do not); never of broken rows, as their
+            columns are unknown.
+        confidence, feedback: as in `origins.Labelled`.
     """
 
     content: pa.Table
     name: pa.StringArray
     reason: Codes
-    matches: Mask
+    filtered: Codes
+    confidence: origins.Floats
+    feedback: origins.Values
 
 
-def judge(
-    batch: Batch,
-    part: Part,
-    columns: Columns,
-    where: Mapping[str, Any],
-    names: Mapping[str, tuple[str, ...]],
-) -> Rows:
+def judge(batch: Batch, part: Part, config: SourceConfig, names: Mapping[str, tuple[str, ...]]) -> Rows:
     """Turn a raw batch into strings and verdicts; the first reason found is the row's reason."""
+    columns = config.columns
     spelled = {key: pa.repeat(pa.scalar(value, pa.string()), batch.rows) for key, value in part.constants.items()}
     raw = {**batch.columns, **spelled}
     broken = np.zeros(batch.rows, np.uint8)
@@ -66,13 +66,23 @@ def judge(
     row_id, bad_id = _ids(raw, columns, name)
     text, bad_text = _texts(raw[columns.text], schema.NO_TEXT)
     pair, bad_pair = _pairs(raw, columns, batch.rows)
-    label, bad_label = read_labels(raw[columns.label], names.get(columns.label))
     group, timestamp = (_optional(raw, column, names, batch.rows) for column in (columns.group, columns.timestamp))
+    labels = origins.read(raw, config, names)
+    content = pa.table([row_id, text, pair, labels.names, group, timestamp], names=list(CONTENT))
+    if config.labels.confidence is not None:
+        content = content.append_column(schema.CONFIDENCE, origins.as_column(labels.confidence))
+    unread = broken != schema.FINE
+    filtered = np.where(_matches(raw, config.where, names, batch.rows), labels.filtered, np.uint8(schema.BY_WHERE))
+    filtered[unread] = schema.ASKED
+    if config.labels.feedback is not None:
+        labels.feedback[unread | (filtered == schema.BY_WHERE)] = origins.UNREAD
     return Rows(
-        pa.table([row_id, text, pair, label, group, timestamp], names=list(CONTENT)),
+        content,
         name,
-        _first(broken, bad_id, bad_text, bad_pair, bad_label),
-        _matches(raw, where, names, batch.rows) | (broken != schema.FINE),
+        _first(broken, bad_id, bad_text, bad_pair, labels.reason),
+        filtered,
+        labels.confidence,
+        labels.feedback,
     )
 
 
@@ -148,9 +158,10 @@ def _matches(
 def digests(content: pa.Table) -> Hashes:
     """Return [rows, 2] uint64: the 128-bit BLAKE2b of each row's content (id, texts, class name, group, time).
 
-    Each value is written with its length before it and null as `~`, so that no two contents are spelled the same.
+    The confidence in a label is not part of it: an estimate that changes makes no other row. Each value is written with
+    its length before it and null as `~`, so that no two contents are spelled the same.
     """
-    spelled = _spelled(content).cast(pa.binary()).to_pylist()
+    spelled = _spelled(content.select(list(CONTENT))).cast(pa.binary()).to_pylist()
     hashed = b"".join([hashlib.blake2b(value, digest_size=16).digest() for value in spelled])
     return np.frombuffer(hashed, dtype="<u8").reshape(-1, 2).astype(np.uint64)
 

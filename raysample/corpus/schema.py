@@ -20,6 +20,9 @@ SCHEMA = pa.schema(
 )
 """Columns of every table that a corpus yields; `text_pair`, `group` and `timestamp` may be null."""
 
+CONFIDENCE = "label_confidence"
+"""One column more, float32, where the labels come with a confidence: null where the user corrected the hypothesis."""
+
 QUARANTINE = pa.schema(
     [
         ("file", pa.string()),
@@ -38,6 +41,7 @@ NO_TEXT, EMPTY_TEXT, BAD_TEXT, GARBLED_TEXT = 8, 9, 10, 11
 NO_PAIR, EMPTY_PAIR, BAD_PAIR, GARBLED_PAIR = 12, 13, 14, 15
 NO_LABEL, EMPTY_LABEL, MINUS_ONE, NO_CONSENSUS, BAD_LABEL, FRACTION_LABEL, NOT_NAMED, GARBLED_LABEL = range(16, 24)
 DUPLICATE, UNSEEN = 24, 25
+BAD_FEEDBACK, NO_CORRECTION, NO_CONFIDENCE, BAD_CONFIDENCE = range(26, 30)
 REASONS = (
     "",
     "line is not valid JSON",
@@ -65,8 +69,24 @@ REASONS = (
     "label is not valid UTF-8",
     "duplicate id",
     "label is unknown to training",
+    "feedback is neither a string nor a number",
+    "corrected label is missing",
+    "confidence is missing",
+    "confidence is not a number in [0, 1]",
 )
 """The reason of each code; 0 is a usable row."""
+
+ASKED, BY_WHERE, NO_FEEDBACK, MUTE_FEEDBACK, UNSURE, OTHER_SIDE, BY_LIMIT = range(7)
+FILTERS = (
+    "",
+    "where",
+    "no feedback",
+    "feedback that gives no label",
+    "confidence below least_confidence",
+    "other side of the hold-out",
+    "limit",
+)
+"""Why a row is left out because the configuration says so; 0 is a row that is asked for. The first that applies."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -100,11 +101,15 @@ def _spelled(folder: str) -> tuple[str, str | None]:
     return unquote(key), None if value == _NO_VALUE else unquote(value)
 
 
-def wanted(config: SourceConfig) -> tuple[str, ...]:
-    """Return the columns that a source is asked for: the configured ones and those of `where`."""
-    columns = config.columns
-    named = [columns.text, columns.text_pair, columns.label, columns.id, columns.group, columns.timestamp]
-    return tuple(dict.fromkeys([*(name for name in named if name is not None), *config.where]))
+def wanted(config: SourceConfig) -> dict[str, str]:
+    """Return the columns that a source is asked for, each with the setting that names it."""
+    named = {f"columns.{role}": name for role, name in config.columns.plain().items() if name is not None}
+    named |= config.labels.columns()
+    named |= {f"where.{name}": name for name in config.where}
+    found: dict[str, str] = {}
+    for setting, name in named.items():
+        found.setdefault(name, setting)
+    return found
 
 
 def columns_of(config: SourceConfig, part: Part) -> list[str]:
@@ -112,17 +117,45 @@ def columns_of(config: SourceConfig, part: Part) -> list[str]:
     return [name for name in wanted(config) if name not in part.constants]
 
 
-def has_rows(source: Source, part: Part) -> bool:
-    """Tell whether a file has columns at all; raises CorpusError, listing what is there, if a wanted one is missing."""
-    fields = source.reader.fields(part)
-    missing = [name for name in columns_of(source.config, part) if name not in fields]
-    if fields and missing:
-        there = ", ".join([*fields, *(key for key in part.constants if key not in fields)])
-        raise CorpusError(
-            f"{part.uri!r} has no column {missing[0]!r}; it has {there}",
-            f"name the right column in the source's columns (or where) instead of {missing[0]!r}",
-        )
-    return bool(fields)
+def parts_with_rows(source: Source, *, whole: bool = True) -> Iterator[Part]:
+    """Yield the files that have columns at all; raises CorpusError, listing what is there, where a wanted one is not.
+
+    Lines of JSON may leave out what users hardly ever do: what `labels.feedback` names must be in one file at least,
+    unless these are not all files (`whole` is False).
+    """
+    rare = _rare(source, whole)
+    for part in source.parts:
+        fields = source.reader.fields(part)
+        missing = [name for name in columns_of(source.config, part) if name not in {*fields, *rare}]
+        if fields and missing:
+            raise _lacking(source.config, part, fields, missing[0])
+        if fields:
+            yield part
+
+
+def _rare(source: Source, whole: bool) -> set[str]:
+    """Return the columns that a file may lack; raises CorpusError where no file of a whole source has one of them."""
+    if source.config.format != "jsonl":
+        return set()
+    rare = {name for name, setting in wanted(source.config).items() if setting.startswith("labels.feedback")}
+    unseen, last = set(rare if whole else ()), None
+    for part in source.parts:
+        if not unseen:
+            break
+        if fields := source.reader.fields(part):
+            unseen -= {*fields, *part.constants}
+            last = part, fields
+    if unseen and last is not None:
+        raise _lacking(source.config, *last, min(unseen))
+    return rare
+
+
+def _lacking(config: SourceConfig, part: Part, fields: Sequence[str], column: str) -> CorpusError:
+    there = ", ".join([*fields, *(key for key in part.constants if key not in fields)])
+    return CorpusError(
+        f"{part.uri!r} has no column {column!r}; it has {there}",
+        f"name the right column in the source's {wanted(config)[column]} instead of {column!r}",
+    )
 
 
 def _guessed(path: str) -> str:

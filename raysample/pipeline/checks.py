@@ -13,6 +13,7 @@ from raysample.config import LandmarksConfig, RunConfig, ScoreConfig
 from raysample.corpus import Corpus
 from raysample.errors import ConfigError, ScoreError
 from raysample.pipeline import economy
+from raysample.pipeline.labelling import ORIGINS
 from raysample.policies import create as create_policy
 from raysample.policies.steps import grouped
 from raysample.scores import Score, create_all
@@ -98,7 +99,10 @@ def corpus_line(corpus: Corpus) -> str:
             f"{reason} ({count:,})" for reason, count in sorted(corpus.quarantine.items(), key=lambda kv: -kv[1])[:3]
         )
         text += f"; {corpus.counts['quarantined']:,} quarantined: {reasons}"
-    return text
+    if corpus.filtered:
+        causes = ", ".join(f"{cause} ({count:,})" for cause, count in corpus.filtered.items())
+        text += f"; {corpus.counts['filtered']:,} left out: {causes}"
+    return text if corpus.origin == "gold" else f"{text}; labels: {ORIGINS[corpus.origin]}"
 
 
 def versions() -> dict[str, str]:

@@ -21,6 +21,7 @@ from raysample.pipeline.scoring import (
     describe_targets,
     made_by,
     score_corpus,
+    tell_changes,
 )
 from raysample.progress import Reporter
 from raysample.scores import create_all
@@ -58,6 +59,7 @@ def score_contents(
     check_alone(config)
     labels = traces[0].labels
     plan = Plan.of(traces, contents.fingerprint, config, model, describe_targets(config, labels, folder))
+    tell_changes(plan, folder, reporter)
     of = len(contents.parts)
     join = Join(contents, labels, _known(plan, folder, of, engine), tuple(plan.definitions))
     backlog = _backlog(join, folder, engine, retry)
@@ -112,6 +114,8 @@ def _known(plan: Plan, folder: str, of: int, engine: Engine) -> Known:
     if not storage.exists(storage.join(folder, MANIFEST)):
         return found
     table = ScoreTable.load(folder)
+    if not table.counted:
+        raise ScoreError(f"{folder!r} holds the scores of a corpus, not of a log's contents", "give another folder")
     if table.made_by["sources"] != plan.sources:
         return found
     return Known.of_table(table, of).and_(found)
@@ -159,7 +163,10 @@ def _table(
         contents.fingerprint,
         checkpoints_fingerprint(traces),
         counts,
-        {**made_by(plan, config, model, len(traces)), "copies": contents.counts["usable"]},
+        {
+            **made_by(plan, config, model, len(traces), contents.origin),
+            "copies": contents.counts["usable"],
+        },
         dict(cost),
         contents.grouped,
         counted=True,

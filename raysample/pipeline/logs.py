@@ -10,6 +10,7 @@ from raysample.config import LogConfig, ScoreConfig
 from raysample.contents import Contents
 from raysample.corpus import Corpus
 from raysample.errors import ConfigError
+from raysample.pipeline import labelling
 from raysample.pipeline.budgets import asked
 from raysample.pipeline.contents import check_alone, score_contents
 from raysample.pipeline.retraining import spread_over
@@ -59,6 +60,8 @@ def scored(pipeline: Pipeline, *, retry: bool = False) -> ScoreTable:
             }
         )
         run.artifact(storage.join(table.uri, MANIFEST))
+    if said := labelling.words(found.origin, table.scores):
+        pipeline.reporter.say(f"  {said}")
     return table
 
 
@@ -78,7 +81,7 @@ def selections(pipeline: Pipeline) -> Iterator[tuple[str, Selection, ScoreTable]
         )
     table, seed = _table(pipeline), config.compare.seeds[0]
     for one in asked(config.sample, config.compare.arms, space):
-        uri = space.at("log", space.pruned(one.arm, one.name, seed).removeprefix(space.at("")))
+        uri = space.log.pruned(one.arm, one.name, seed)
         chosen = sample(table, one.arm, uri, **one.budget, seed=seed, spread=spread_over(table, pipeline.engine))
         kept, rows = chosen.counts["kept"], table.counts["scored"]
         yield f"{chosen.name}: {kept:,} of {rows:,} contents ({kept / rows:.1%})", chosen, table

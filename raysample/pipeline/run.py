@@ -19,7 +19,7 @@ from raysample.errors import ConfigError
 from raysample.evaluation import tracked
 from raysample.experiment import Comparison
 from raysample.fine_tuning import EVALUATION, Job, finish
-from raysample.pipeline import economy
+from raysample.pipeline import economy, labelling
 from raysample.pipeline.checks import check_windows, corpus_line, versions
 from raysample.pipeline.retraining import Retraining
 from raysample.pipeline.scoring import Plan, described_targets, score_corpus
@@ -161,6 +161,8 @@ class Pipeline:
         share = table.cost.get("share_of_training")
         paid = "" if share is None else f", at {share:.2f} of one fine-tuning"
         self.reporter.say(f"  {table.counts['scored']:,} rows x {len(table.columns)} scores{paid} in {table.uri}")
+        if train.origin != "gold":
+            self.reporter.say(f"  {labelling.words(train.origin, table.scores)}")
         return table
 
     def replay(self) -> ScoreTable:
@@ -229,7 +231,8 @@ class Pipeline:
     def _notes(self, train: Corpus, test: Corpus) -> tuple[str, ...]:
         """Return what a reader of the comparison must know of the corpora."""
         found = overlaps.stored(self.workspace.overlap, train, test)
-        return (overlaps.words(found, test.rows),) if found is not None and found.test_rows else ()
+        repeats = (overlaps.words(found, test.rows),) if found is not None and found.test_rows else ()
+        return (*labelling.test_warnings(test), *repeats)
 
     def sample(self) -> Retraining:
         """Write the selections of all arms and show what they do to the classes."""
@@ -255,7 +258,7 @@ class Pipeline:
 
     def params(self, verb: str, **values: Value) -> dict[str, Value]:
         """Return the parameters of one tracked run: the same names in every run, so that MLflow can compare them."""
-        recipe = self.config.fine_tune
+        recipe, (label_origin, test_label_origin) = self.config.fine_tune, labelling.origins(self.config.corpus)
         common: dict[str, Value] = {
             "verb": verb,
             "method": None,
@@ -266,6 +269,8 @@ class Pipeline:
             "keep_fraction": None,
             "seed": None,
             "n_train": None,
+            "label_origin": label_origin,
+            "test_label_origin": test_label_origin,
             "model": self.config.model.path,
             "epochs": recipe.epochs,
             "batch_size": recipe.batch_size,
@@ -282,9 +287,10 @@ class Pipeline:
             "versions": versions(),
             "fingerprints": {"train": train.fingerprint, "test": test.fingerprint, "scores": table.fingerprint},
             "rows": {
-                name: {**corpus.counts, "quarantine": corpus.quarantine}
+                name: {**corpus.counts, "quarantine": corpus.quarantine, "left out": corpus.filtered}
                 for name, corpus in (("train", train), ("test", test))
             },
+            "labels": {name: labelling.told(corpus) for name, corpus in (("train", train), ("test", test))},
             "seconds": {name: round(value, 1) for name, value in self.durations.items()},
             "config": self.config.plain(),
         }

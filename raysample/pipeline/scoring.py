@@ -143,7 +143,7 @@ def score_corpus(
             capture.Capture.load(trace.uri).verify()
     targets = describe_targets(config, corpus.labels, folder)
     plan = Plan.of(traces, corpus.fingerprint, config, model, targets, corpus.grouped)
-    _tell_changes(plan, folder, reporter)
+    tell_changes(plan, folder, reporter)
     job = job_of(traces, corpus, config, model, folder, plan.parts)
     outcomes, preparing = _score(job, corpus, config, engine, reporter)
     counts = {
@@ -167,7 +167,7 @@ def score_corpus(
         corpus.fingerprint,
         checkpoints_fingerprint(traces),
         counts,
-        {**made_by(plan, config, model, len(traces)), **_fitted_by(job, config, folder)},
+        {**made_by(plan, config, model, len(traces), corpus.origin), **_fitted_by(job, config, folder)},
         _cost(traces, outcomes, preparing),
         corpus.grouped,
     )
@@ -175,7 +175,7 @@ def score_corpus(
     return table.save()
 
 
-def _tell_changes(plan: Plan, folder: str, reporter: Reporter) -> None:
+def tell_changes(plan: Plan, folder: str, reporter: Reporter) -> None:
     """Say why rows that were scored before are scored again."""
     if storage.exists(storage.join(folder, MANIFEST)):
         changed = plan.changes(ScoreTable.load(folder).made_by.get("sources", {}))
@@ -210,8 +210,8 @@ def economised(
     return economy.settled(config, choice)
 
 
-def made_by(plan: Plan, config: ScoreConfig, model: ModelConfig, runs: int) -> dict[str, Any]:
-    """Return how a table came about: enough to compute it again."""
+def made_by(plan: Plan, config: ScoreConfig, model: ModelConfig, runs: int, origin: str) -> dict[str, Any]:
+    """Return how a table came about: enough to compute it again, and where the labels come from (`origin`)."""
     return {
         "key": plan.key,
         "sources": plan.sources,
@@ -222,6 +222,7 @@ def made_by(plan: Plan, config: ScoreConfig, model: ModelConfig, runs: int) -> d
         "runs": runs,
         "raysample": __version__,
         "numerics": NUMERICS,
+        "label_origin": origin,
     }
 
 

@@ -58,9 +58,14 @@ class Workspace:
         return self.at("log", "contents")
 
     @property
+    def log(self) -> Workspace:
+        """What was made of the log, laid out as the run."""
+        return Workspace(self.at("log"))
+
+    @property
     def log_scores(self) -> str:
         """Folder of the ScoreTable of the log's contents."""
-        return self.at("log", "scores")
+        return self.log.scores
 
     @property
     def log_rows(self) -> str:

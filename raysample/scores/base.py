@@ -34,6 +34,8 @@ class Score(ABC, Generic[S]):
         fewest: how many checkpoints it needs.
         designed_runs: over how many runs with different seeds its source averages it; 1 where it takes one run.
         last_only: what it needs from elsewhere is prepared for the last checkpoint alone.
+        uses_label: whether a row's value depends on its own label: where labels are a model's hypotheses, it is then
+            relative to that model.
         by_row: whether a row's value may depend on which row it is, not only on its tokens and label.
         least: for each option that is a number, the smallest that makes sense.
         checkpoints: which checkpoints of the run it looks at.
@@ -44,6 +46,7 @@ class Score(ABC, Generic[S]):
     fewest: ClassVar[int] = 1
     designed_runs: ClassVar[int] = 1
     last_only: ClassVar[bool] = False
+    uses_label: ClassVar[bool] = True
     by_row: ClassVar[bool] = False
     least: ClassVar[Mapping[str, float]] = {}
 

@@ -143,6 +143,7 @@ def test_filtered_rows_are_counted(log: Path, tmp_path: Path) -> None:
     wanted = [row for row in rows() if row["device"] == "d1"]
     same(found, wanted)
     assert found.counts["usable"] == len(wanted)
+    assert found.left_out == {"where": found.counts["filtered"]}
     assert found.counts["filtered"] == 180 - len(wanted) + 3 * (day(1)[0]["device"] != "d1")
 
 
@@ -189,3 +190,15 @@ def test_ranges_cover_every_id_once(of: int, others: int, prefix: int) -> None:
     assert low <= row_id < high
     assert sum(a <= row_id < b for a, b in (ranges.bounds(i, of) for i in range(of))) == 1
     assert ranges.place(row_id, others) in ranges.overlapping(at, of, others)
+
+
+def test_hypotheses_that_are_too_unsure_are_left_out(log: Path, tmp_path: Path) -> None:
+    place = tmp_path / "sure/date=2026-01-01/part-0.jsonl"
+    place.parent.mkdir(parents=True)
+    given = [{**row, "sure": 0.2 if i % 3 else 0.9} for i, row in enumerate(day(1))]
+    place.write_text(pd.DataFrame(given).to_json(orient="records", lines=True))
+    labels = {"origin": "hypothesis", "confidence": "sure", "least_confidence": 0.5}
+    found = compact(source(tmp_path / "sure", labels=labels), str(tmp_path / "contents"))
+    same(found, day(1)[::3])
+    assert found.left_out == {"confidence below least_confidence": 40}
+    assert found.origin == "hypothesis"

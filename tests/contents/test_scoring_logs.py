@@ -256,3 +256,13 @@ def test_what_needs_a_whole_corpus_is_refused(
     found = raysample.compact(source(tmp_path / "log"), str(tmp_path / "contents"))
     with pytest.raises(RaysampleError, match=words):
         raysample.score(trace, found, **{"scores": SCORES, **more}, output=str(tmp_path / "scores"), max_length=16)
+
+
+def test_the_table_of_a_corpus_is_not_carried_on(looked: Callable[..., ScoreTable], tmp_path: Path) -> None:
+    place = tmp_path / "rows"
+    write(place, 1, day(1))
+    trace = testing.tiny_checkpoints(tmp_path / "run", 2)
+    corpus = raysample.describe(source(place), str(tmp_path / "corpus"), labels=LABELS)
+    raysample.score(trace, corpus, ["el2n"], str(tmp_path / "scores"), max_length=16)
+    with pytest.raises(ScoreError, match="holds the scores of a corpus, not of a log's contents"):
+        looked(2)

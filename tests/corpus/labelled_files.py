@@ -74,7 +74,9 @@ COLUMNS = {"id": "id", "group": "group", "timestamp": "day"}
 
 
 def source(path: Path | str, columns: dict[str, str] | None = None, **options: Any) -> SourceConfig:
-    """Return a source config with the columns of `rows_of`."""
+    """Return a source config with the columns of `rows_of`; `rule`: its `labels`, as `labels` are class names here."""
+    if "rule" in options:
+        options["labels"] = options.pop("rule")
     return SourceConfig(path=str(path), columns=COLUMNS if columns is None else columns, **options)
 
 

@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from raysample.config import SimulatedConfig
-from raysample.corpus.simulated import simulated_sources, traffic, write_traffic
+from raysample.corpus.simulated import logs, simulated_sources, traffic, write_traffic
 from raysample.corpus.simulated.intents import INTENTS, SLOTS
 from raysample.corpus.simulated.language import hearing_slip, phrase_book, typing_slip
 from raysample.errors import CorpusError
@@ -232,3 +232,65 @@ def test_hearing_slips_take_sounds_for_words() -> None:
     assert hearing_slip("lights on", 1, 0) == "likes on"
     assert hearing_slip("good morning", 1, 0) == "uh good morning"
     assert hearing_slip("tell me a joke", 1, 3) == "tell me a"
+
+
+LOGGED = SimulatedConfig.model_validate(
+    {
+        "rows": 20_000,
+        "test_rows": 200,
+        "wrong_labels": 0.15,
+        "labels": {
+            "origin": "feedback",
+            "confidence": "confidence",
+            "feedback": {"column": "outcome", "accept": ["completed"], "correct": {"rephrased": "correction"}},
+        },
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("logged")
+    write_traffic(LOGGED, str(folder))
+    return folder
+
+
+def test_a_log_has_a_calibrated_hypothesis_and_what_users_did(logged: Path) -> None:
+    table, truth = rows(logged, "train"), rows(logged, "truth")
+    extra = ["confidence", "outcome", "correction"]
+    assert table.column_names == ["id", "text", "hypothesis", *extra, "domain", "timestamp"]
+    assert rows(logged, "test").column_names == ["id", "text", "intent", "domain", "timestamp"]
+    assert truth["label"] == table["hypothesis"]
+    right = np.array(truth["label"].to_pylist()) == np.array(truth["true_label"].to_pylist())
+    sure = table["confidence"].to_numpy()
+    # Binomial: 20,000 draws at 0.15 have a standard deviation of 0.0025; the mean of doubt is that of its 20,000 draws.
+    assert abs(right.mean() - 0.85) < 0.01
+    assert abs(sure.mean() - 0.85) < 0.01
+    for low in (0.25, 0.5, 0.75):
+        here = (sure >= low) & (sure < low + 0.25)
+        assert abs(right[here].mean() - sure[here].mean()) < 4 * 0.5 / np.sqrt(here.sum())
+    outcome = np.array(table["outcome"].to_pylist(), dtype=object)
+    again = outcome == "rephrased"
+    assert not right[again].any()
+    assert 0.3 < again.sum() / (~right).sum() < 0.4
+    assert table["correction"].filter(again).to_pylist() == truth["true_label"].filter(again).to_pylist()
+    assert table["correction"].null_count == (~again).sum()
+    assert set(NAMES) == set(table["hypothesis"].filter(right & (outcome == "completed")).to_pylist())
+
+
+def test_the_sources_of_a_log_have_its_rule_and_the_test_is_annotated(logged: Path) -> None:
+    train, test = simulated_sources(str(logged))
+    assert train.labels == LOGGED.labels
+    assert (train.columns.label, test.columns.label) == ("hypothesis", "intent")
+    assert test.labels.origin == "gold"
+    assert "nobody annotated them" in json.loads((logged / "simulated.json").read_text())["note"]
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.2, 0.49])
+def test_doubt_is_a_chance_with_the_mean_that_was_asked_for(wrong: float) -> None:
+    sure = np.arange(200_000) % 4 == 0
+    doubt = logs.doubt(wrong, sure, np.random.default_rng(0))
+    assert doubt.min() >= 0
+    assert doubt.max() <= 1
+    assert not doubt[sure].any()
+    assert abs(doubt[~sure].mean() - wrong) < 0.005

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import math
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import oracles_scores
 import pytest
 import torch
-from made_artifacts import TARGET, folded, made, padded, rows_of, run, trace
+from made_artifacts import CLASSES, TARGET, folded, made, padded, rows_of, run, trace
 from torch import Tensor
 
 from raysample.artifacts import Artifacts, Need
@@ -74,6 +75,17 @@ def example(seen: list[Artifacts], row: int) -> oracles_scores.Example:
 
 def close(found: Tensor, expected: Any, rtol: float = 1e-10) -> None:
     torch.testing.assert_close(found.double(), torch.as_tensor(expected, dtype=torch.float64), rtol=rtol, atol=1e-12)
+
+
+FROM_OUTPUTS = [name for name in SCORES if made(name).needs in Need.LOGITS | Need.FEATURES]
+
+
+@pytest.mark.parametrize("name", FROM_OUTPUTS)
+def test_a_score_of_outputs_says_whether_it_looks_at_the_label(name: str) -> None:
+    score = made(name)
+    seen = seen_by(score)[:1] if score.last_only else seen_by(score)
+    other = [replace(one, labels=(one.labels + 1) % CLASSES) for one in seen]
+    assert bool((folded(score, seen) == folded(score, other)).all()) is not score.uses_label
 
 
 @pytest.mark.parametrize("name", SCORES)

@@ -71,8 +71,10 @@ def scored(
     batch_tokens: int = 40,
     wider: int = 0,
     fetched: bool = False,
+    turned: int = 0,
 ) -> dict[str, NDArray[np.float32]]:
     encoded, labels = taken(np.arange(ROWS) if order is None else order)
+    labels = (labels + turned) % 3
 
     def padded(batch: NDArray[np.int64]) -> dict[str, Tensor]:
         return {k: nn.functional.pad(v, (0, wider)) for k, v in pad(encoded, batch, 0).items()}
@@ -142,6 +144,12 @@ def test_no_score_depends_on_the_order_of_the_rows() -> None:
     order = np.random.default_rng(1).permutation(ROWS)
     for column, values in scored(EVERY_SPEC, order).items():
         np.testing.assert_allclose(values, together()[column][order], rtol=1e-6, err_msg=column)
+
+
+def test_a_score_says_whether_it_looks_at_the_label() -> None:
+    other = scored(WITHOUT_REFERENCES, turned=1)
+    tied = {name for name in WITHOUT_REFERENCES if not np.allclose(other[name], together()[name], rtol=1e-6)}
+    assert tied == {name for name in WITHOUT_REFERENCES if SCORES[name].uses_label}
 
 
 def test_every_score_equals_its_slow_twin() -> None:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from raysample import storage
 from raysample.config import Columns, SimulatedConfig, SourceConfig
+from raysample.corpus.simulated import logs
 from raysample.corpus.simulated.intents import INTENTS
 from raysample.corpus.simulated.language import FloatArray, IntArray, phrase_book
 from raysample.errors import CorpusError
@@ -54,8 +55,11 @@ def write_traffic(config: SimulatedConfig, folder: str, *, rows_per_file: int = 
     is done; an interrupted run is begun again.
 
     Columns of train and test: `id`, `text`, `intent` (the label), `domain`, `timestamp`; of truth: `id`, `label`,
-    `true_label`. Each intent has at least one rightly labelled training row. Intent r of n (by popularity) has
-    probability proportional to imbalance^(-r / (n - 1)) times a drift whose mean over the training days is 1.
+    `true_label`. Where `config.labels` are not gold, train has `hypothesis` in place of `intent`, and `confidence`,
+    `outcome`, `correction`.
+
+    Each intent has at least one rightly labelled training row. Intent r of n (by popularity) has probability
+    proportional to imbalance^(-r / (n - 1)) times a drift whose mean over the training days is 1.
 
     Raises:
         CorpusError: the folder holds something else.
@@ -75,7 +79,8 @@ def _write_days(config: SimulatedConfig, folder: str, part: str, days: range, ro
         for number, table in enumerate(_cut(_day(config, popularity[day], part, day, counts), rows_per_file)):
             name = f"date={_date(day)}/part-{number:05d}.parquet"
             if part == TRAIN:
-                truth = table.select(["id", "intent", "true"]).rename_columns(["id", "label", "true_label"])
+                label = "hypothesis" if _logged(config) else "intent"
+                truth = table.select(["id", label, "true"]).rename_columns(["id", "label", "true_label"])
                 storage.write_parquet(storage.join(folder, "truth", name), truth)
             storage.write_parquet(storage.join(folder, part, name), table.drop_columns(["true"]))
     return counts
@@ -85,12 +90,21 @@ def simulated_sources(folder: str) -> tuple[SourceConfig, SourceConfig]:
     """Return the training and the test source of a folder that `write_traffic` finished; raises CorpusError if not."""
     if not storage.exists(storage.join(folder, MANIFEST)):
         raise CorpusError(f"{folder!r} holds no finished simulated traffic", "write it first with write_traffic")
+    config = SimulatedConfig.model_validate(storage.read_json(storage.join(folder, MANIFEST))["config"])
     columns = Columns(text="text", label="intent", id="id", group="domain", timestamp="timestamp")
     base = storage.absolute(folder)
     train, test = (
-        SourceConfig(path=storage.join(base, part), format="parquet", columns=columns) for part in ("train", "test")
+        SourceConfig(path=storage.join(base, part), format="parquet", columns=columns) for part in (TRAIN, TEST)
     )
+    if _logged(config):
+        logged = columns.model_copy(update={"label": "hypothesis"})
+        train = train.model_copy(update={"columns": logged, "labels": config.labels})
     return train, test
+
+
+def _logged(config: SimulatedConfig) -> bool:
+    """Tell whether the training days are logs of a production model, without annotation."""
+    return config.labels.origin != "gold"
 
 
 def _test_days(config: SimulatedConfig) -> int:
@@ -162,14 +176,19 @@ def _day(config: SimulatedConfig, popularity: FloatArray, part: str, day: int, c
         rng = _rng(config, STREAMS[part], day, number)
         places = np.arange(low, min(low + CHUNK, stop))
         true = np.minimum(np.searchsorted(popularity, rng.random(len(places)), side="right"), len(INTENTS) - 1)
-        given = true
+        given, log = true, dict[str, pa.Array]()
         if part == TRAIN:
             true, sure = _every_intent(true, places, rows)
-            given = _mislabelled(config, true, sure, mistakes, rng)
+            doubt = np.full(len(true), config.wrong_labels)
+            if _logged(config):
+                doubt = logs.doubt(config.wrong_labels, sure, rng)
+            given = _mislabelled(true, doubt, sure, mistakes, rng)
+            if _logged(config):
+                log = logs.columns(_NAMES.take(pa.array(true)), given == true, 1 - doubt, sure, rng)
         counts.rows += len(places)
         counts.wrong += int((given != true).sum())
         counts.classes += np.bincount(given, minlength=len(INTENTS))
-        yield _table(day, true, given, places - start, stop - start, rng)
+        yield _table(day, true, given, places - start, stop - start, rng, log)
 
 
 def _every_intent(true: IntArray, places: IntArray, rows: int) -> tuple[IntArray, Any]:
@@ -180,15 +199,21 @@ def _every_intent(true: IntArray, places: IntArray, rows: int) -> tuple[IntArray
 
 
 def _mislabelled(
-    config: SimulatedConfig, true: IntArray, sure: Any, mistakes: FloatArray, rng: np.random.Generator
+    true: IntArray, doubt: FloatArray, sure: Any, mistakes: FloatArray, rng: np.random.Generator
 ) -> IntArray:
-    wrong = (rng.random(len(true)) < config.wrong_labels) & ~sure
+    wrong = (rng.random(len(true)) < doubt) & ~sure
     at = np.searchsorted(mistakes, true + rng.random(len(true)), side="right")
     return np.where(wrong, np.minimum(at - true * len(INTENTS), len(INTENTS) - 1), true)
 
 
 def _table(
-    day: int, true: IntArray, given: IntArray, places: IntArray, rows: int, rng: np.random.Generator
+    day: int,
+    true: IntArray,
+    given: IntArray,
+    places: IntArray,
+    rows: int,
+    rng: np.random.Generator,
+    log: dict[str, pa.Array],
 ) -> pa.Table:
     midnight = int(np.datetime64(_date(day), "s").astype(np.int64))
     seconds = midnight + places * 86_400 // rows
@@ -198,7 +223,8 @@ def _table(
         {
             "id": pc.binary_join_element_wise(f"sim-{_date(day)}", numbers, "-"),
             "text": phrase_book().draw(true, rng),
-            "intent": _NAMES.take(labels),
+            "hypothesis" if log else "intent": _NAMES.take(labels),
+            **log,
             "domain": _DOMAINS.take(labels),
             "timestamp": pa.array(seconds).cast(pa.timestamp("s")).cast(pa.string()),
             "true": _NAMES.take(pa.array(true)),
@@ -226,4 +252,5 @@ def _manifest(config: SimulatedConfig, train: _Counts, test: _Counts) -> dict[st
     for name, counts in (("train", train), ("test", test)):
         classes = {intent.name: int(n) for intent, n in zip(INTENTS, counts.classes, strict=True)}
         parts[name] = {"rows": counts.rows, "wrong_labels": counts.wrong, "classes": classes}
-    return {"noun": "SimulatedTraffic", "note": NOTE, "config": config.plain(), "counts": parts}
+    note = f"{NOTE} {logs.NOTE}" if _logged(config) else NOTE
+    return {"noun": "SimulatedTraffic", "note": note, "config": config.plain(), "counts": parts}

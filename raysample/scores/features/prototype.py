@@ -42,6 +42,7 @@ class Prototype(MeanScore):
 
     name: ClassVar[str] = "prototype"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
+    uses_label: ClassVar[bool] = False
     last_only: ClassVar[bool] = True
     least: ClassVar[dict[str, float]] = {"clusters": 0, "rows": 1, "seed": 0}
 

@@ -34,6 +34,7 @@ class Entropy(MeanScore):
 
     name: ClassVar[str] = "entropy"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
+    uses_label: ClassVar[bool] = False
 
     checkpoints: Window = LAST
 

@@ -1,0 +1,121 @@
+"""The section of a source: where texts lie, which columns hold what, and where their labels come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from raysample.config.section import Section
+
+
+class Columns(Section):
+    """Which columns of the source hold what."""
+
+    text: str = "text"
+    text_pair: str | None = None
+    label: str = "label"
+    id: str | None = None
+    group: str | None = None
+    timestamp: str | None = None
+
+
+def spelled(value: Any) -> str:
+    """Return a value as feedback is compared: as a string, in lower case, without spaces around it; 3.0 as `3`.
+
+    Raises ValueError for anything but a string, a number or a boolean, and for an empty string.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, str | int | float) or not str(value).strip():
+        raise ValueError("a value of the feedback column is a string, a number or a boolean, and not empty")
+    return str(value).strip().lower()
+
+
+def _spelled_keys(given: Any) -> Any:
+    if not isinstance(given, Mapping):
+        return given
+    found = {spelled(key): column for key, column in given.items()}
+    if len(found) < len(given):
+        raise ValueError("two values of correct differ only in upper and lower case, or in how a number is written")
+    return found
+
+
+class FeedbackConfig(Section):
+    """What the user did after the production model's answer says whether its hypothesis is the label.
+
+    A row has the hypothesis as its label where the value in `column` is among `accept`, and the label in another column
+    where `correct` names one for the value. A row with any other value, or none, has no label: it is left out.
+    Values are compared as strings, upper and lower case alike.
+    """
+
+    column: str
+    accept: list[Annotated[str, BeforeValidator(spelled)]] = Field(default_factory=list)
+    correct: Annotated[dict[str, str], BeforeValidator(_spelled_keys)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> FeedbackConfig:
+        if not self.accept and not self.correct:
+            raise ValueError("no feedback gives a label: name values in accept, or in correct, or in both")
+        both = [value for value in self.accept if value in self.correct]
+        if both:
+            raise ValueError(f"{both[0]!r} is both in accept and in correct; it can mean only one of them")
+        return self
+
+
+class LabelsConfig(Section):
+    """Where the labels of a source come from.
+
+    `gold`: people annotated them. `hypothesis`: `columns.label` holds what the production model said. `feedback`: so it
+    does, and a row counts only as far as what the user did afterwards tells its label. `confidence` names the column
+    with the production model's confidence, in [0, 1]; a hypothesis below `least_confidence` is left out.
+    """
+
+    origin: Literal["gold", "hypothesis", "feedback"] = "gold"
+    confidence: str | None = None
+    least_confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+    feedback: FeedbackConfig | None = None
+
+    @model_validator(mode="after")
+    def _fits_its_origin(self) -> LabelsConfig:
+        if self.origin == "gold" and (self.confidence is not None or self.feedback is not None):
+            given = "confidence" if self.confidence is not None else "feedback"
+            raise ValueError(
+                f"{given} tells of the production model's hypotheses, and the labels are said to be gold: "
+                "set origin to hypothesis or feedback, or leave it out"
+            )
+        if (self.origin == "feedback") != (self.feedback is not None):
+            raise ValueError(
+                "origin: feedback and the section feedback (column, accept, correct) go together: give both or neither"
+            )
+        if self.least_confidence is not None and self.confidence is None:
+            raise ValueError("least_confidence needs confidence: the column of the production model's confidence")
+        return self
+
+    def columns(self) -> dict[str, str]:
+        """Return the columns that are read beside the label, by the setting that names each."""
+        found = {} if self.confidence is None else {"labels.confidence": self.confidence}
+        if self.feedback is not None:
+            found["labels.feedback.column"] = self.feedback.column
+            found |= {f"labels.feedback.correct.{value}": name for value, name in self.feedback.correct.items()}
+        return found
+
+
+class SourceConfig(Section):
+    """Where labelled texts lie. `path` is a file, a folder (with `key=value` partitions or not), or `hub:NAME`.
+
+    `where` keeps the rows whose columns equal the given values; `limit` takes that many of them by a hash of their ids.
+    `unseen_labels` says what a test label that training lacks means; a larger share of bad rows than `max_quarantined`
+    is an error.
+    """
+
+    path: str
+    format: Literal["auto", "parquet", "jsonl", "csv", "datasets", "hub"] = "auto"
+    split: str | None = None
+    columns: Columns = Columns()
+    labels: LabelsConfig = LabelsConfig()
+    where: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    limit: Annotated[int, Field(ge=1)] | None = None
+    unseen_labels: Literal["error", "quarantine"] = "error"
+    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.1
