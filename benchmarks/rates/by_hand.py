@@ -33,7 +33,8 @@ def scored_by_hand(
         found["el2n"][rows] = torch.stack(errors).mean(0)
         if gradients:
             mask = inputs["attention_mask"]
-            spread = torch.stack(seen).var(0, correction=0) * mask[..., None]
+            all_seen = torch.stack(seen)
+            spread = (all_seen - all_seen.mean(0)).square_().mean(0) * mask[..., None]  # faster than torch's `var`
             found["vog"][rows] = spread.sum((1, 2)) / (mask.sum(1) * spread.shape[2])
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -176,7 +177,7 @@ class ScoreConfig(Section):
         if self.memory == "auto":
             return None
         amount, unit = self.memory[: -2 - ("i" in self.memory)], self.memory.lstrip("0123456789. ")
-        return round(float(amount) * (1024 if "i" in unit else 1000) ** ("KMGT".index(unit[0]) + 1))
+        return round(float(amount) * math.pow(1024 if "i" in unit else 1000, "KMGT".index(unit[0]) + 1))
 
 
 class TrackingConfig(Section):

@@ -29,10 +29,9 @@ class Advance:
     tracker: Tracker
     before: Sequence[ShardOutcome] = ()
     pace: Pace = field(default_factory=Pace)
-    last: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.rows = 0
+        self.rows, self.last = 0, time.monotonic()
         self.scored = sum(outcome.scored for outcome in self.before)
         self.quarantined = sum(outcome.quarantined for outcome in self.before)
         self.crashes = 0

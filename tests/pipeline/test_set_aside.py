@@ -61,7 +61,7 @@ def shards(config: Path) -> tuple[Shard, ...]:
 
 def quarantine(config: Path) -> list[dict[str, Any]]:
     files = sorted((config.parent / "runs/small/scores").rglob("quarantine-*.parquet"))
-    return [row for file in files for row in pq.read_table(file).to_pylist()]
+    return sorted((row for file in files for row in pq.read_table(file).to_pylist()), key=lambda row: row["row"])
 
 
 def test_bad_rows_are_set_aside_and_come_back(

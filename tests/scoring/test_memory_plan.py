@@ -13,7 +13,7 @@ from scored import MODEL, checkpoints_of, every_job, plain_job
 
 import raysample
 from raysample import model
-from raysample.config import LandmarksConfig, ScoreConfig
+from raysample.config import LandmarksConfig, ModelConfig, ScoreConfig
 from raysample.corpus import Corpus
 from raysample.engine import LocalEngine
 from raysample.numerics import memory
@@ -48,11 +48,11 @@ def plan_of(job: ScoreJob, room: int | None) -> MemoryPlan:
 
 
 def test_as_many_models_are_held_as_there_is_room_for(tmp_path: Path) -> None:
-    job = plain_job(tmp_path)
+    job = replace(plain_job(tmp_path), model=ModelConfig(max_length=8))
     one = model.size(checkpoints_of(job)[0].checkpoints[0].uri).bytes
     free = plan_of(job, None)
     assert (free.models, free.model, free.held) == (3, one, None)
-    assert free.block == 2 * 4 * 16 * 16 * 16  # mean and sum of squares, 16 rows of up to 16 tokens of 16 numbers
+    assert free.block == 2 * 4 * 16 * 8 * 16  # mean and sum of squares, 16 rows of up to 8 tokens of 16 numbers
     beside = free.batch + free.block
     assert plan_of(job, free.needed).held is None
     assert plan_of(job, beside + 2 * one).held == 2

@@ -89,7 +89,7 @@ def test_several_runs_share_the_room(tmp_path: Path, watch: Watch) -> None:
     watch.most = 0
     gc.collect()
     scorer = ShardScorer(replace(job, held=2))
-    assert scorer.score(0).scored == 16
+    assert scorer.score(0).scored == 10
     assert watch.most == 2
 
 
