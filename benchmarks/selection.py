@@ -13,8 +13,6 @@ Prints a table and, as the last line, JSON.
 
 from __future__ import annotations
 
-import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -22,11 +20,11 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from measuring.apart import Figures, apart, peak_mib
 from measuring.outcome import finish, installed, machine, parser, target
 from rich.box import SIMPLE
 from rich.console import Console
@@ -39,7 +37,6 @@ from raysample.selection.sampling import settle
 from raysample.table import ScoreTable, schema
 
 PART = 1 << 20
-Figures = dict[str, Any]
 Method = Callable[[Path, int], Figures]
 
 
@@ -171,36 +168,10 @@ PEERS: dict[str, tuple[str, Method]] = {
 }
 
 
-def apart(method: Method, folder: Path, rows: int, limit: float) -> Figures:
-    """Run a method in a process of its own; return its figures, peak memory, or why there are none."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(method, folder, rows, sender))
-    process.start()
-    sender.close()
-    try:
-        figures: Figures = receiver.recv() if receiver.poll(limit) else {"failed": f"not through in {limit:g} s"}
-    except EOFError:
-        figures = {"failed": "its process died (out of memory?)"}
-    process.kill()
-    process.join()
-    return figures
-
-
-def _child(method: Method, folder: Path, rows: int, sender: Any) -> None:
-    before = peak_mib()
-    figures = method(folder, rows)
-    sender.send(
-        {**figures, "peak_mib": peak_mib(), "imports_mib": before, "rows_per_second": rows / figures["seconds"]}
-    )
-
-
-def peak_mib() -> float:
-    """Return this process's peak memory; Linux counts its parent's in `getrusage`, so it is read elsewhere there."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+def timed(method: Method, folder: Path, rows: int, limit: float) -> Figures:
+    """Return a method's figures with its rate; or why there are none."""
+    found = apart(method, limit, folder, rows)
+    return found if "failed" in found else {**found, "rows_per_second": rows / found["seconds"]}
 
 
 def measured(given: Namespace) -> dict[str, Figures]:
@@ -213,7 +184,7 @@ def measured(given: Namespace) -> dict[str, Figures]:
                 write(Path(folder), rows, classes)
                 key = f"{rows:,} rows, {classes:,} classes"
                 found[key] = {
-                    name: apart(method, Path(folder), rows, given.limit)
+                    name: timed(method, Path(folder), rows, given.limit)
                     for name, method in methods.items()
                     if "Ray" not in name or (rows <= given.ray_rows and not given.quick)
                 }

@@ -32,6 +32,8 @@ CONFIGURED: dict[str, tuple[Callable[..., bool | None], str]] = {
         commands.run_sample,
         "choose rows by every arm and show what that does to classes: ScoreTable -> Selection",
     ),
+    "compact": (commands.run_compact, "bring the unique contents of the log up to date: log -> Contents"),
+    "expand": (commands.run_expand, "put the scores of the log's contents on every row of the log"),
     "compare": (commands.run_compare, "retrain every arm, test, and compare with random: Selection -> verdict"),
     "recommend": (commands.run_recommend, "recommend the smallest share to keep, from a comparison at three or more"),
     "report": (commands.run_report, "write the HTML report of a finished comparison again"),
@@ -62,7 +64,12 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "--rows": {"type": int, "default": 64, "metavar": "N", "help": "rows of the sample (default 64)"},
         "--seed": {"type": int, "default": 0, "metavar": "N", "help": "seed of the sample (default 0)"},
     },
-    "sample": {"--dry-run": {"action": "store_true", "help": "tell what would be left, and write nothing"}},
+    "score": {"--log": {"action": "store_true", "help": "score the log: its contents that have no scores yet"}},
+    "replay": {"--log": {"action": "store_true", "help": "try the log's contents again that could not be scored"}},
+    "sample": {
+        "--dry-run": {"action": "store_true", "help": "tell what would be left, and write nothing"},
+        "--log": {"action": "store_true", "help": "choose among the contents of the log, at sample.budget"},
+    },
     "recommend": {
         "--tolerance": {
             "type": float,
@@ -76,7 +83,10 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "apply": {
         "selection": {"metavar": "SELECTION", "help": "a selection's folder, below RUN/selections"},
-        "corpus": {"metavar": "CORPUS", "help": "the folder of the corpus that was scored: RUN/corpus/train"},
+        "corpus": {
+            "metavar": "CORPUS",
+            "help": "what was scored: the folder RUN/corpus/train, or RUN/log/contents",
+        },
         "output": {"metavar": "OUTPUT", "help": "a folder that does not exist yet"},
         "--source": {"metavar": "PATH", "help": "a copy of the source, where the corpus is no longer where it was"},
         "--format": {"choices": ("parquet", "datasets"), "default": "parquet", "help": "of the output (%(default)s)"},
@@ -103,9 +113,16 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _in_order(arguments: Sequence[str]) -> list[str]:
+    """Return the words with `key=value` before options: argparse takes none after them, and people write them there."""
+    overrides = [word for word in arguments[2:] if "=" in word and not word.startswith("-")]
+    return [*arguments[:2], *overrides, *(word for word in arguments[2:] if word not in overrides)]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    given = parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = parser().parse_args(_in_order(words) if words and words[0] in CONFIGURED else words)
     reporter = Reporter()
     try:
         names = (option.lstrip("-").replace("-", "_") for option in OPTIONS.get(given.verb, {}))

@@ -16,7 +16,7 @@ from raysample.numerics import memory
 from raysample.numerics.precision import device
 from raysample.progress import Reporter
 from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer, prepare
-from raysample.selection.spreading import threads
+from raysample.spreading import threads
 from raysample.training import Place
 
 

@@ -73,6 +73,15 @@ def list_files(uri: str, suffix: str = "") -> list[str]:
     return sorted(found)
 
 
+def folders(uri: str) -> list[str]:
+    """List the names of the folders right below a URI, sorted; none where there is nothing."""
+    fs, path = filesystem(uri)
+    if not fs.isdir(path):
+        return []
+    found = fs.ls(path, detail=True)
+    return sorted(posixpath.basename(item["name"].rstrip("/")) for item in found if item["type"] == "directory")
+
+
 def write_file(uri: str, write: Callable[[IO[bytes]], None]) -> None:
     """Write one file whole or not at all; `write` gets the open binary stream."""
     fs, path = filesystem(uri)

@@ -16,17 +16,19 @@ MANIFEST = "scores.json"
 BASE_COLUMNS = ("row_id", "label", "tokens")
 GROUP = "group"
 GROUP_CODE = "group_code"
+COUNT = "count"
 
 
-def schema(columns: tuple[str, ...], grouped: bool = False) -> pa.Schema:
+def schema(columns: tuple[str, ...], grouped: bool = False, counted: bool = False) -> pa.Schema:
     """Return the one Arrow schema of a score table: `row_id` string, `label` int32, `tokens` int32, float32 scores.
 
     Where the corpus has groups, `group` (string, may be null) and `group_code` (int64, what selections use) come before
-    the scores.
+    the scores; where a row stands for several copies, so does `count` (int64).
     """
     base = [("row_id", pa.string()), ("label", pa.int32()), ("tokens", pa.int32())]
     groups = [(GROUP, pa.string()), (GROUP_CODE, pa.int64())] if grouped else []
-    return pa.schema([*base, *groups, *[(name, pa.float32()) for name in columns]])
+    counts = [(COUNT, pa.int64())] if counted else []
+    return pa.schema([*base, *groups, *counts, *[(name, pa.float32()) for name in columns]])
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class ScoreTable:
         made_by: precision, code version and whatever else tells how.
         cost: worker-seconds of preparing and scoring, and their share of those of one fine-tuning where it is known.
         grouped: whether the parts have a column `group`, that of the corpus.
+        counted: whether they have a column `count`: rows are contents, which stand for so many rows of a log.
     """
 
     uri: str
@@ -55,11 +58,12 @@ class ScoreTable:
     made_by: dict[str, Any]
     cost: dict[str, float] = field(default_factory=dict)
     grouped: bool = False
+    counted: bool = False
 
     @property
     def base(self) -> tuple[str, ...]:
         """Names of the columns that are no scores, without `group_code`, which is for selections alone."""
-        return (*BASE_COLUMNS, GROUP) if self.grouped else BASE_COLUMNS
+        return (*BASE_COLUMNS, *((GROUP,) if self.grouped else ()), *((COUNT,) if self.counted else ()))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -114,7 +118,7 @@ class ScoreTable:
                 f"add {missing[0]!r} to score.scores and score again, or choose one of those",
             )
         names = [*(self.base if base is None else base), *wanted]
-        whole = schema(tuple(wanted), self.grouped)
+        whole = schema(tuple(wanted), self.grouped, self.counted)
         expected = pa.schema([whole.field(name) for name in names])
         for part in self.parts if parts is None else parts:
             table = storage.read_parquet(storage.join(self.uri, part), names)

@@ -34,12 +34,16 @@ from raysample.config import (
     Section,
     SourceConfig,
 )
+from raysample.contents import Contents
+from raysample.contents import compact as compact_log
+from raysample.contents import expand as expand_scores
 from raysample.corpus import Corpus
 from raysample.corpus import describe as describe_corpus
 from raysample.engine import Engine, LocalEngine
 from raysample.errors import CheckpointError, ConfigError
 from raysample.fine_tuning import Job, finish
 from raysample.model.adapters import CONFIG as ADAPTERS
+from raysample.pipeline.contents import score_contents
 from raysample.pipeline.scoring import job_of, score_corpus
 from raysample.progress import Reporter, SilentReporter
 from raysample.scoring import ScoreJob
@@ -76,10 +80,7 @@ def describe(
         columns: which columns hold text, label and so on.
         labels: fixed class names (for test corpora: those of the training corpus).
     """
-    if isinstance(source, str):
-        given = dict(columns) if isinstance(columns, Mapping) else columns
-        source = _section(SourceConfig, {"path": source, **({"columns": given} if given is not None else {})})
-    return describe_corpus(source, _folder(output, "corpus"), labels=labels)
+    return describe_corpus(_source_of(source, columns), _folder(output, "corpus"), labels=labels)
 
 
 def fine_tune(
@@ -114,9 +115,46 @@ def fine_tune(
         return finish(job, running.fine_tune(job, config.workers, reporter or SilentReporter()))
 
 
+def compact(
+    log: SourceConfig | str,
+    output: str,
+    *,
+    columns: Columns | Mapping[str, str] | None = None,
+    window: int | None = None,
+    engine: EngineConfig | None = None,
+) -> Contents:
+    """Bring the unique contents of a log up to date: only files that are new or changed are read.
+
+    Args:
+        log: a folder of Parquet, JSONL or CSV files, best in date partitions; or a SourceConfig.
+        output: folder of the contents; the same one every day.
+        columns: which columns hold text, label and so on.
+        window: count the newest so many partitions alone.
+        engine: where to read and merge; this process by default. The result is the same.
+    """
+    with engine_of(engine) as running:
+        return compact_log(_source_of(log, columns), output, window=window, spread=running.map)
+
+
+def expand(
+    table: ScoreTable | str, contents: Contents | str, output: str | None = None, *, engine: EngineConfig | None = None
+) -> ScoreTable:
+    """Put the scores of a log's contents back on every row of the log.
+
+    Args:
+        table: scores of the contents, or their folder. contents: as `compact` returned them, or their folder.
+        output: folder of the ScoreTable; a new temporary one by default.
+        engine: where to read and write; this process by default.
+    """
+    scores = ScoreTable.load(table) if isinstance(table, str) else table
+    known = Contents.load(contents) if isinstance(contents, str) else contents
+    with engine_of(engine) as running:
+        return expand_scores(scores, known, _folder(output, "scores"), spread=running.map)
+
+
 def score(
     checkpoints: CheckpointSet | str | Sequence[str] | Sequence[CheckpointSet],
-    corpus: CorpusLike,
+    corpus: CorpusLike | Contents,
     scores: Sequence[str | dict[str, Any]] = ("vog", "el2n"),
     output: str | None = None,
     *,
@@ -137,7 +175,8 @@ def score(
     Args:
         checkpoints: a CheckpointSet, its folder, or one or more `save_pretrained` folders in training order; or several
             CheckpointSets (runs with different seeds), over which every score is averaged.
-        corpus: a Corpus, a source, or a path.
+        corpus: a Corpus, a source, or a path; or the Contents of a log, of which only those are visited that the table
+            in `output` does not know.
         scores: names, or mappings with `name` and options.
         output: folder of the ScoreTable; a new temporary one by default.
         max_length: tokens a row is cut to; by default as in fine-tuning, or 64 for foreign folders.
@@ -148,7 +187,7 @@ def score(
     """
     folder = _folder(output, "scores")
     traces = _traces(checkpoints, folder)
-    rows = _corpus(corpus, traces[0].labels)
+    rows = corpus if isinstance(corpus, Contents) else _corpus(corpus, traces[0].labels)
     values: dict[str, Any] = {
         "scores": list(scores),
         **({} if precision is None else {"precision": precision}),
@@ -162,10 +201,11 @@ def score(
     }
     made_with = ModelConfig.model_validate(traces[0].config.get("model", {}))
     model = made_with.model_copy(update={"max_length": max_length or made_with.max_length})
+    config = _section(ScoreConfig, values)
     with engine_of(engine) as running:
-        return score_corpus(
-            traces, rows, _section(ScoreConfig, values), model, folder, running, reporter or SilentReporter()
-        )
+        if isinstance(rows, Contents):
+            return score_contents(traces, rows, config, model, folder, running, reporter or SilentReporter())
+        return score_corpus(traces, rows, config, model, folder, running, reporter or SilentReporter())
 
 
 def verify(
@@ -291,7 +331,7 @@ def _traces(
     return [_trace(given, storage.join(folder, f"run-{i}")) for i, given in enumerate(sets)]
 
 
-def _source(given: SourceConfig | str, like: Corpus) -> SourceConfig:
+def _source(given: SourceConfig | str, like: Corpus | Contents) -> SourceConfig:
     """Return a target as a source; a bare path has the columns of the scored corpus."""
     return given if isinstance(given, SourceConfig) else SourceConfig(path=given, columns=like.source.columns)
 
@@ -305,6 +345,13 @@ def _trace(checkpoints: CheckpointSet | str | Sequence[str], folder: str) -> Che
             return adopt([place], storage.join(folder, "checkpoints"))
         return CheckpointSet.load(place)
     return adopt(checkpoints, storage.join(folder, "checkpoints"))
+
+
+def _source_of(source: SourceConfig | str, columns: Columns | Mapping[str, str] | None) -> SourceConfig:
+    if isinstance(source, SourceConfig):
+        return source
+    given = dict(columns) if isinstance(columns, Mapping) else columns
+    return _section(SourceConfig, {"path": source, **({"columns": given} if given is not None else {})})
 
 
 def _corpus(given: CorpusLike, labels: Sequence[str] | None = None) -> Corpus:

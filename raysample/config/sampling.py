@@ -30,7 +30,8 @@ class ArmConfig(Section):
     `min_per_class` rows of a class are kept (all where it has fewer), at most `max_per_class`; at least the share
     `min_share_per_group` of every group, at most `cap_per_group` rows. `drop_suspects` removes likely label errors
     first. `weights`: `unbiased` weighs kept rows by the inverse of their chance, `none` all alike; the policy decides
-    if not given. What the policy takes beyond these stands beside them, and is held in `options`.
+    if not given. `copies`: a kept content of a log weighs as many times more as it has copies, `all` or at most so
+    many. What the policy takes beyond these stands beside them, and is held in `options`.
     """
 
     policy: str = "auto"
@@ -44,6 +45,7 @@ class ArmConfig(Section):
     cap_per_group: Annotated[int, Field(ge=1)] | None = None
     drop_suspects: SuspectsConfig | None = None
     weights: Literal["none", "unbiased"] | None = None
+    copies: Literal["all"] | Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -62,7 +64,7 @@ class ArmConfig(Section):
         told = [f"{name}={_short(value)}" for name, value in self.options.items()]
         if self.drop_suspects is not None:
             told.append(f"without {self.drop_suspects.share:g} by {self.drop_suspects.score}")
-        for name in (*LIMITS, "weights"):
+        for name in (*LIMITS, "weights", "copies"):
             value = getattr(self, name)
             told += [f"{name}={value}"] if value is not None else []
         inner = [part for part in ("|".join(parts), self.quota if self.quota != "corpus" else "", *told) if part]

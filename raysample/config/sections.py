@@ -180,6 +180,16 @@ class ScoreConfig(Section):
         return round(float(amount) * math.pow(1024 if "i" in unit else 1000, "KMGT".index(unit[0]) + 1))
 
 
+class LogConfig(Section):
+    """Production traffic that is scored with the run's checkpoints, each content once.
+
+    `source`: the log, best in date partitions. `window`: only its newest so many partitions count.
+    """
+
+    source: SourceConfig
+    window: Annotated[int, Field(ge=1)] | None = None
+
+
 class TrackingConfig(Section):
     """MLflow: `uri` defaults to an sqlite file in the output folder, `experiment` to the run's name."""
 
@@ -218,4 +228,5 @@ class RunConfig(Section):
     compare: CompareConfig = CompareConfig()
     tracking: TrackingConfig = TrackingConfig()
     report: ReportConfig = ReportConfig()
+    log: LogConfig | None = None
     engine: EngineConfig = EngineConfig()

@@ -25,6 +25,8 @@ _SIDE_KEY = "raysample-side00"
 _TEXT_KEY = "raysample-text00"
 _ID_KEY = "raysample-rowid0"
 _SPAN = float(2**64)
+TEXT_DIGITS, LABEL_DIGITS = 24, 12
+"""Hexadecimal digits of a content's id that tell its texts, and its label."""
 
 
 CONTENT = ("row_id", "text", "text_pair", "label", "group", "timestamp")
@@ -177,6 +179,25 @@ def id_hashes(rows: Rows) -> Hashes:
 def text_hashes(rows: pa.Table) -> Hashes:
     """Return [rows] uint64: a hash of (text, text_pair) alone."""
     return _hashed(_spelled(rows.select(["text", "text_pair"])), _TEXT_KEY)
+
+
+def content_ids(rows: pa.Table) -> pa.StringArray:
+    """Return the identity of each row's content: 24 hexadecimal digits of its texts' BLAKE2b, then 12 of its label's.
+
+    Rows with the same texts stand together when sorted by it. Two of n texts meet by accident with probability
+    n² / 2^97, two labels of one text with 2^-48.
+    """
+    texts = _each(_spelled(rows.select(["text", "text_pair"])), TEXT_DIGITS)
+    return pc.binary_join_element_wise(texts, _each(rows["label"].combine_chunks(), LABEL_DIGITS), "")
+
+
+def _each(strings: pa.StringArray, digits: int) -> pa.StringArray:
+    # repeats are hashed once
+    known = strings.dictionary_encode()
+    hashed = [
+        hashlib.blake2b(text.encode(), digest_size=digits // 2).hexdigest() for text in known.dictionary.to_pylist()
+    ]
+    return pa.array(hashed, pa.string()).take(known.indices)
 
 
 def held_out(rows: Rows, share: float) -> Mask:

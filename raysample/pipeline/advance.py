@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from raysample.config import ScoreConfig
 from raysample.corpus import Corpus
 from raysample.engine import Engine
 from raysample.errors import ScoreError
@@ -102,11 +103,14 @@ def settle(
 
 
 def _check_lost(outcomes: Sequence[ShardOutcome], corpus: Corpus, job: ScoreJob) -> None:
-    """Stop where more rows were set aside than the configuration allows."""
-    lost = sum(outcome.quarantined for outcome in outcomes)
-    if lost > job.config.max_quarantined * corpus.rows:
+    check_losses(sum(outcome.quarantined for outcome in outcomes), corpus.rows, job.config, job.folder)
+
+
+def check_losses(lost: int, rows: int, config: ScoreConfig, folder: str) -> None:
+    """Raise ScoreError where more rows were set aside than the configuration allows."""
+    if lost > config.max_quarantined * rows:
         raise ScoreError(
-            f"{lost:,} of {corpus.rows:,} rows could not be scored, more than score.max_quarantined="
-            f"{job.config.max_quarantined:g} allows",
-            f"see the quarantine files in {job.folder!r}, mend the cause, then `raysample replay`; or raise the limit",
+            f"{lost:,} of {rows:,} rows could not be scored, more than score.max_quarantined="
+            f"{config.max_quarantined:g} allows",
+            f"see the quarantine files in {folder!r}, mend the cause, then `raysample replay`; or raise the limit",
         )

@@ -19,7 +19,7 @@ from raysample.progress import Reporter
 from raysample.selection import Selection, sample
 from raysample.selection.reading import IN_MEMORY_ROWS
 from raysample.selection.result import KEPT, KEPT_FOLDER, MANIFEST
-from raysample.selection.spreading import Spread, threads
+from raysample.spreading import Spread, threads
 from raysample.table import ScoreTable
 from raysample.tracking import Tracker, Value
 

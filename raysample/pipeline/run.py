@@ -172,7 +172,8 @@ class Pipeline:
 
     def _plan(self, train: Corpus) -> Plan:
         targets = described_targets(self.config.score, self.workspace.scores)
-        return Plan.of(self.traces(), train, self.score_config(train), self.config.model, targets)
+        config = self.score_config(train)
+        return Plan.of(self.traces(), train.fingerprint, config, self.config.model, targets, train.grouped)
 
     def traces(self) -> list[CheckpointSet]:
         """Load the checkpoints that `fine-tune` wrote, one set per run."""

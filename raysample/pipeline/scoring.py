@@ -59,12 +59,16 @@ class Plan:
     @staticmethod
     def of(
         traces: Sequence[CheckpointSet],
-        corpus: Corpus,
+        corpus: str,
         config: ScoreConfig,
         model: ModelConfig,
         targets: Mapping[str, Corpus],
+        grouped: bool = False,
     ) -> Plan:
-        """Resolve the scores at these checkpoints; raises ScoreError or CheckpointError where they cannot be had."""
+        """Resolve the scores at these checkpoints for the corpus with this fingerprint, whose rows may have groups.
+
+        Raises ScoreError or CheckpointError where the scores cannot be had.
+        """
         captured = config.source == "capture"
         seen = capture.checkpoints(traces[0].uri) if captured else traces[0].checkpoints
         definitions = {
@@ -82,17 +86,18 @@ class Plan:
             "landmarks": None if config.landmarks is None else config.landmarks.plain(),
             "captured logits": [capture.Capture.load(trace.uri).fingerprint for trace in traces] if captured else [],
             "targets": {name: target.fingerprint for name, target in targets.items()},
-            "groups": corpus.grouped,  # what parts hold beside scores
-            "references": corpus.fingerprint if _compares(config) else None,
+            "groups": grouped,  # what parts hold beside scores
+            "references": corpus if _compares(config) else None,
             "numerics": NUMERICS,
         }
         sources = {name: storage.fingerprint(value) for name, value in found.items()}
-        return Plan(definitions, sources, corpus.fingerprint)
+        return Plan(definitions, sources, corpus)
 
 
 def _compares(config: ScoreConfig) -> bool:
     """Tell whether a row's score depends on rows of other shards: by a reference that is made from the corpus."""
-    return config.landmarks is not None or any(score.references for score in create_all(config.scores).values())
+    references = (reference for score in create_all(config.scores).values() for reference in score.references)
+    return config.landmarks is not None or any(reference.of_corpus for reference in references)
 
 
 def checkpoints_fingerprint(traces: Sequence[CheckpointSet]) -> str:
@@ -139,7 +144,7 @@ def score_corpus(
         for trace in traces:
             capture.Capture.load(trace.uri).verify()
     targets = describe_targets(config, corpus.labels, folder)
-    plan = Plan.of(traces, corpus, config, model, targets)
+    plan = Plan.of(traces, corpus.fingerprint, config, model, targets, corpus.grouped)
     _tell_changes(plan, folder, reporter)
     job = job_of(traces, corpus, config, model, folder, plan.parts)
     outcomes, cost = settle(job, corpus, engine, reporter, tracker or NullTracker())
@@ -148,7 +153,7 @@ def score_corpus(
         "scored": sum(outcome.scored for outcome in outcomes),
         "quarantined": sum(outcome.quarantined for outcome in outcomes),
     }
-    if counts["scored"] == 0:
+    if counts["scored"] == 0 and config.max_quarantined < 1:
         raise ScoreError(
             f"not one of {counts['in']} rows has finite scores",
             f"see the quarantine files in {job.folder!r}; score in float32",
@@ -164,7 +169,7 @@ def score_corpus(
         corpus.fingerprint,
         checkpoints_fingerprint(traces),
         counts,
-        _made_by(plan, job, config, model, folder),
+        {**made_by(plan, config, model, len(traces)), **_fitted_by(job, config, folder)},
         _cost(traces, outcomes, cost),
         corpus.grouped,
     ).save()
@@ -205,24 +210,29 @@ def economised(
     return economy.settled(config, choice)
 
 
-def _made_by(plan: Plan, job: ScoreJob, config: ScoreConfig, model: ModelConfig, folder: str) -> dict[str, Any]:
-    """Return how a table came about: enough to compute it again, and how well landmarks predict."""
-    made_by: dict[str, Any] = {
+def made_by(plan: Plan, config: ScoreConfig, model: ModelConfig, runs: int) -> dict[str, Any]:
+    """Return how a table came about: enough to compute it again."""
+    return {
         "key": plan.key,
         "sources": plan.sources,
         "precision": config.precision,
         # How many share the work, in how much memory, and how many bad rows are borne, changes no number.
         "score": config.model_copy(update={"workers": None, "max_quarantined": 1.0, "memory": "auto"}).plain(),
         "model": model.plain(),
-        "runs": len(job.traces),
+        "runs": runs,
         "raysample": __version__,
         "numerics": NUMERICS,
     }
+
+
+def _fitted_by(job: ScoreJob, config: ScoreConfig, folder: str) -> dict[str, Any]:
+    """Return what was chosen or fitted on some of the rows, and how well that predicts."""
+    found: dict[str, Any] = {}
     if config.economy is not None:
-        made_by["economy"] = storage.read_json(storage.join(folder, economy.CHOICE))["columns"]
+        found["economy"] = storage.read_json(storage.join(folder, economy.CHOICE))["columns"]
     if config.landmarks is not None:
-        made_by["landmarks"] = Fitted.load(fitted(job)).quality
-    return made_by
+        found["landmarks"] = Fitted.load(fitted(job)).quality
+    return found
 
 
 def job_of(

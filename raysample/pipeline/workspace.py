@@ -53,6 +53,21 @@ class Workspace:
         return self.at("scores")
 
     @property
+    def contents(self) -> str:
+        """Folder of the log's Contents."""
+        return self.at("log", "contents")
+
+    @property
+    def log_scores(self) -> str:
+        """Folder of the ScoreTable of the log's contents."""
+        return self.at("log", "scores")
+
+    @property
+    def log_rows(self) -> str:
+        """Folder of the ScoreTable of every row of the log."""
+        return self.at("log", "rows")
+
+    @property
     def comparison(self) -> str:
         """File with the comparison's figures."""
         return self.at("comparison.json")

@@ -9,6 +9,7 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
+from raysample.contents import Contents
 from raysample.experiment import ArmSummary, Comparison, Gap, class_shift
 from raysample.keep_curve import Recommendation
 from raysample.pipeline.planning import Outlook
@@ -86,6 +87,28 @@ def outlook_table(found: Outlook, price: float | None = None) -> Table:
         f"{size(found.actor_bytes)} in all at most; score table {size(found.table_bytes)}; "
         f"measured on this machine in {duration(found.measured)}, starting workers and reading texts not counted"
     )
+    return shown
+
+
+def contents_table(found: Contents) -> Table:
+    """Return what compacting a log came to."""
+    counts = found.counts
+    shown = Table(title="the log's contents", title_justify="left", box=SIMPLE, show_header=False)
+    shown.add_column("what", no_wrap=True)
+    shown.add_column("figure", justify="right", no_wrap=True)
+    shown.add_column("note", overflow="fold")
+    files = ", ".join(f"{number:,} {name}" for name, number in found.update.items() if number)
+    window = "all partitions" if found.window is None else f"the newest {found.window:,} partitions"
+    shown.add_row("files", f"{len(found.files):,}", f"{files}; {window}")
+    shown.add_row("rows", f"{counts['usable']:,}", f"{counts['filtered']:,} filtered out" if counts["filtered"] else "")
+    bad = "; ".join(f"{escape(reason)}: {rows:,}" for reason, rows in found.reasons.items())
+    shown.add_row("rows set aside", f"{counts['quarantined']:,}", bad)
+    repeats = f"{counts['usable'] / max(1, counts['contents']):.2f} rows each: a visit saves the others"
+    shown.add_row("unique contents", f"{counts['contents']:,}", repeats)
+    clash = f"texts with several labels, in {counts['conflict_rows'] / max(1, counts['usable']):.1%} of the rows"
+    shown.add_row("label conflicts", f"{counts['conflicts']:,}", clash)
+    top = ", ".join(f"{escape(name)} {rows:,}" for name, rows in list(found.labels.items())[:5])
+    shown.add_row("labels", f"{len(found.labels):,}", f"{top}{' ...' if len(found.labels) > 5 else ''}")
     return shown
 
 

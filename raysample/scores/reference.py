@@ -49,6 +49,11 @@ class Reference:
         return f"{self.kind}-{storage.fingerprint(list(self.options))[:8]}" if self.options else self.kind
 
     @property
+    def of_corpus(self) -> bool:
+        """Whether it is made of the scored corpus, so that a row's score depends on other rows of it."""
+        return self.kind != "target_gradient"
+
+    @property
     def given(self) -> Mapping[str, Any]:
         """The options by name."""
         return dict(self.options)

@@ -18,7 +18,6 @@ from raysample.numerics import radix, ranks
 from raysample.policies.base import Facts, FloatArray, IntArray, Policy, Rows, lottery
 from raysample.policies.steps import Chain, Counts, Step, columns_of, grouped, steps_of
 from raysample.selection.capping import Scan, capped, few_per_group, not_dropped, sieve
-from raysample.selection.spreading import threads
 from raysample.selection.stages import KEPT, OPEN, Judgement, Stage, Threshold, changed, keys, walk
 from raysample.selection.surveying import (
     Census,
@@ -30,6 +29,7 @@ from raysample.selection.surveying import (
     merge_gathered,
     wishes,
 )
+from raysample.spreading import threads
 
 Parts = Callable[[], Iterable[Rows]]
 Stages = tuple[Stage, ...]

@@ -23,9 +23,9 @@ from raysample.selection.engine import Plan, plan_with
 from raysample.selection.reading import IN_MEMORY_ROWS, Blocks, block_names, needs_groups
 from raysample.selection.reasons import reasons
 from raysample.selection.result import FOLDER, KEPT, KEPT_FOLDER, KEPT_SCHEMA, MANIFEST, PRUNED, SCHEMA, Selection
-from raysample.selection.spreading import Spread, threads
 from raysample.selection.stages import Judgement, Threshold
-from raysample.table import GROUP_CODE, ScoreTable
+from raysample.spreading import Spread, threads
+from raysample.table import COUNT, GROUP_CODE, ScoreTable
 
 PIECE_ROWS = 1 << 16  # judged and written at a time: a decision with its reason takes a hundred times its score's bytes
 
@@ -67,6 +67,7 @@ def sample(
         SelectionError: the arm, the budget or the scores do not allow a selection.
     """
     budget = asked_budget(fraction, count, tokens)
+    _check_copies(table, arm)
     if arm.score is not None:
         next(table.read((arm.score,)), None)  # names the missing column before anything is counted
     plan = settle(table, arm, budget, seed, spread)
@@ -74,6 +75,14 @@ def sample(
     write = partial(write_part, table=table, plan=plan, arm=arm, uri=uri)
     written = list(spread(write, list(enumerate(table.parts))))
     return finish(table, arm, plan, uri, written, fraction, tokens)
+
+
+def _check_copies(table: ScoreTable, arm: ArmConfig) -> None:
+    if arm.copies is not None and not table.counted:
+        raise SelectionError(
+            f"the arm weighs rows by their copies, and the score table {table.uri!r} does not count any",
+            "compact the log and score its contents, or leave `copies` out",
+        )
 
 
 def settle(table: ScoreTable, arm: ArmConfig, budget: float | Tokens, seed: int = 0, spread: Spread = threads) -> Plan:
@@ -133,7 +142,7 @@ def part_uri(uri: str, number: int, folder: str = FOLDER) -> str:
 def write_part(numbered: tuple[int, str], table: ScoreTable, plan: Plan, arm: ArmConfig, uri: str) -> Written:
     """Judge one part of a score table and write its decisions; a pure function of its arguments, may be repeated."""
     number, name = numbered
-    base = ("row_id", "label", *((GROUP_CODE,) if plan.grouped else ()))
+    base = ("row_id", "label", *((GROUP_CODE,) if plan.grouped else ()), *((COUNT,) if arm.copies is not None else ()))
     part = next(table.read(plan.columns, base, (name,)))
     thresholds, told, kept_rows = plan.thresholds(table.labels), list[Written](), list[pa.Table]()
 
@@ -142,6 +151,8 @@ def write_part(numbered: tuple[int, str], table: ScoreTable, plan: Plan, arm: Ar
             rows = Rows.from_arrow(part.slice(start, PIECE_ROWS), plan.columns)
             judged = plan.judge(rows)
             decided = decisions(rows, judged, thresholds, arm.name, plan.reweights)
+            if arm.copies is not None:
+                decided = _weighed(decided, part[COUNT].slice(start, PIECE_ROWS), arm.copies)
             kept_rows.append(decided.select(KEPT_SCHEMA.names).filter(pa.array(judged.kept)))
             yield decided
             kept = np.bincount(rows.label[judged.kept], minlength=len(table.labels))
@@ -152,6 +163,13 @@ def write_part(numbered: tuple[int, str], table: ScoreTable, plan: Plan, arm: Ar
     storage.write_parquet_pieces(part_uri(uri, number, KEPT_FOLDER), KEPT_SCHEMA, kept_rows)
     kept = _column_sums([piece.kept for piece in told], len(table.labels))
     return Written(sum(piece.rows for piece in told), kept, sum(piece.digest for piece in told))
+
+
+def _weighed(decided: pa.Table, count: pa.ChunkedArray, most: int | str) -> pa.Table:
+    """Return decisions whose weights are multiplied with the number of copies, or with `most`."""
+    copies = count if most == "all" else pc.min_element_wise(count, pa.scalar(most, pa.int64()))
+    weight = pc.multiply(decided["weight"], copies.cast(pa.float32()))
+    return decided.set_column(decided.schema.get_field_index("weight"), SCHEMA.field("weight"), weight)
 
 
 def decisions(

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from raysample.config import SourceConfig
 from raysample.corpus import Corpus, describe
 from raysample.corpus import overlap as overlaps
-from raysample.selection.spreading import threads
+from raysample.spreading import threads
 
 
 def described(folder: Path, texts: list[str], pairs: list[str] | None = None, labels: str = "ab") -> Corpus:

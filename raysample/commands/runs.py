@@ -1,4 +1,4 @@
-"""What each command of the command line does, from a configuration to a line that says where the result is."""
+"""Commands on a run: from a configuration to a line that says where the result is."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import pyarrow.compute as pc
 
 from raysample import report, storage
 from raysample.config import RunConfig
+from raysample.contents import Contents, apply_to_contents
+from raysample.contents.compaction import MANIFEST as CONTENTS
 from raysample.corpus import Corpus
 from raysample.engine import Engine
 from raysample.errors import ConfigError
@@ -44,7 +46,7 @@ from raysample.verification import RESULT, verify_table
 
 def run_all(config: RunConfig, reporter: Reporter) -> None:
     """Fine-tune, score, sample, compare and report under one parent run."""
-    with _pipeline(config, reporter) as pipeline:
+    with opened(config, reporter) as pipeline:
         top = pipeline.tracker
         with top.run(config.name, pipeline.params("run")) as parent:
             pipeline.tracker = parent
@@ -69,20 +71,20 @@ def run_plan(config: RunConfig, reporter: Reporter, rows: int = 256, price: floa
 
 def run_fine_tune(config: RunConfig, reporter: Reporter) -> None:
     """Fine-tune on all rows."""
-    with _pipeline(config, reporter) as pipeline:
+    with opened(config, reporter) as pipeline:
         for trace in pipeline.checkpoints():
             reporter.say(f"checkpoints: {trace.uri}")
 
 
 def run_score(config: RunConfig, reporter: Reporter) -> None:
     """Score every training row."""
-    with _pipeline(config, reporter) as pipeline:
+    with opened(config, reporter) as pipeline:
         reporter.say(f"score table: {pipeline.scores().uri}")
 
 
 def run_replay(config: RunConfig, reporter: Reporter) -> None:
     """Score the shards again that set rows aside."""
-    with _pipeline(config, reporter) as pipeline:
+    with opened(config, reporter) as pipeline:
         reporter.say(f"score table: {pipeline.replay().uri}")
 
 
@@ -108,7 +110,7 @@ def run_sample(config: RunConfig, reporter: Reporter, dry_run: bool = False) -> 
     if dry_run:
         _preview(config, reporter)
         return
-    with _pipeline(config, reporter) as pipeline:
+    with opened(config, reporter) as pipeline:
         if config.sample.budget is None:
             pipeline.sample()
             reporter.say(f"selections: {pipeline.workspace.at('selections')}")
@@ -164,7 +166,13 @@ def explain_row(row_id: str, selection: str, reporter: Reporter) -> None:
 def apply_selection(
     selection: str, corpus: str, output: str, source: str | None, format: Form, reporter: Reporter
 ) -> None:
-    """Write the pruned corpus."""
+    """Write the pruned corpus, of a corpus or of a log's contents."""
+    if storage.exists(storage.join(corpus, CONTENTS)):
+        if source is not None or format != "parquet":
+            raise ConfigError("contents are applied where they lie, to Parquet", "leave --source and --format out")
+        made = apply_to_contents(Selection.load(selection), Contents.load(corpus), output)
+        reporter.say(f"pruned contents: {made.uri} ({made.rows:,} contents in {len(made.files):,} files)")
+        return
     described = Corpus.load(corpus)
     made = apply(Selection.load(selection), described.at(source) if source else described, output, format)
     reporter.say(f"pruned corpus: {made.uri} ({made.rows:,} rows in {len(made.files):,} files)")
@@ -172,7 +180,7 @@ def apply_selection(
 
 def run_compare(config: RunConfig, reporter: Reporter) -> None:
     """Retrain every arm and compare."""
-    with _pipeline(config, reporter) as pipeline:
+    with opened(config, reporter) as pipeline:
         top = pipeline.tracker
         with top.run(config.name, pipeline.params("compare")) as parent:
             pipeline.tracker = parent
@@ -199,7 +207,7 @@ def run_recommend(config: RunConfig, reporter: Reporter, tolerance: float | None
 
 
 @contextmanager
-def _pipeline(config: RunConfig, reporter: Reporter) -> Iterator[Pipeline]:
+def opened(config: RunConfig, reporter: Reporter) -> Iterator[Pipeline]:
     """Check what can be checked before anything expensive starts: folder, tracking, cluster."""
     _quiet()
     space = Workspace.of(config)

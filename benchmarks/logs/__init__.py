@@ -1,0 +1,1 @@
+"""Made-up logs: repeats as in real traffic, in date partitions."""
