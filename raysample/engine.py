@@ -43,8 +43,8 @@ class Engine(AbstractContextManager["Engine"], Protocol):
         """Score shards; yield what became of each as it ends."""
         ...
 
-    def room(self, workers: int | None) -> int | None:
-        """Return the bytes that each of so many scoring workers may take on its device; None where nobody knows."""
+    def room(self, workers: int) -> int | None:
+        """Return the bytes that each of up to so many scoring workers may take; None where nobody knows."""
         ...
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
@@ -92,7 +92,7 @@ class LocalEngine:
         del workers, reporter
         yield from ShardScorer(job).score_all(shards)
 
-    def room(self, workers: int | None) -> int | None:
+    def room(self, workers: int) -> int | None:
         """Most of the memory that is free on this process's device."""
         del workers
         return memory.free(device())

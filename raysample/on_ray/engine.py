@@ -48,7 +48,7 @@ class RayEngine:
         """Score shards with actors that Ray Data maps over them."""
         return scoring.score(job, shards, workers, self.config.gpus_per_worker, reporter)
 
-    def room(self, workers: int | None) -> int | None:
+    def room(self, workers: int) -> int | None:
         """Return the share of a scoring actor in the memory of the node, or GPU, that has the least."""
         return scoring.room(workers, self.config.gpus_per_worker)
 

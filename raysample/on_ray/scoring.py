@@ -81,16 +81,17 @@ def score(
         raise failures.cause(error, _broken) from error
 
 
-def room(workers: int | None, gpus: float) -> int | None:
+def room(workers: int, gpus: float) -> int | None:
     """Return the bytes that each of up to `workers` actors may take where there is the least: on a GPU, or a node."""
     if gpus:
+        session.require(1, ACTOR_CPUS, gpus, "scoring")
         found = _gpu_memory.options(num_cpus=ACTOR_CPUS, num_gpus=gpus).remote()
         return int(min(1.0, gpus) * failures.result(found, _broken))
     shares = list[float]()
     for node in ray.nodes():
         there, fits = node["Resources"], int(node["Resources"].get("CPU", 0) // ACTOR_CPUS)
         if node["Alive"] and fits and "memory" in there:
-            shares.append(there["memory"] / min(fits, workers or fits) - memory.PROCESS)
+            shares.append(there["memory"] / min(fits, workers) - memory.PROCESS)
     return int(max(0.0, min(shares))) if shares else None
 
 

@@ -80,7 +80,8 @@ def settle(
     _check_lost(outcomes, corpus, job)
     if not missing:
         return outcomes, cost
-    plan = memory_plan(job, corpus, job.config.memory_bytes or engine.room(job.config.workers))
+    workers = min(len(missing), job.config.workers or len(missing))
+    plan = memory_plan(job, corpus, job.config.memory_bytes or engine.room(workers))
     if plan is not None:
         reporter.say(f"  memory of a worker: {plan}")
         cost |= {"models": plan.models, "models_held": plan.held or plan.models, "worker_bytes": plan.needed}
