@@ -47,12 +47,12 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
 
 def test_every_score_is_the_same_bit_for_bit_with_any_room(tmp_path: Path) -> None:
-    job = every_job(tmp_path)
+    job = every_job(tmp_path, rows=40)
     resident = elsewhere(job, tmp_path / "resident")
     one_by_one(resident)
     expected = parts_of(resident)
     assert set(SCORES) <= set(next(iter(expected.values())).column_names)
-    for room in (1, 2, 5):
+    for room in (1, 4):
         turning = replace(elsewhere(job, tmp_path / f"room-{room}"), held=room)
         one_by_one(turning)
         found = parts_of(turning)
