@@ -51,16 +51,13 @@ def scored(pipeline: Pipeline, *, retry: bool = False) -> ScoreTable:
             space.log_scores,
             pipeline.engine,
             pipeline.reporter,
+            run,
             retry=retry,
         )
         run.dataset("log", found.uri, found.fingerprint, "scoring")
-        run.metrics(
-            {
-                "scored_rows": table.counts["scored"],
-                "quarantined_rows": table.counts["quarantined"],
-                **{f"cost_{name}": value for name, value in table.cost.items()},
-            }
-        )
+        counts = {f"{name}_rows": table.counts[name] for name in ("scored", "quarantined")}
+        run.metrics(counts, step=table.counts["in"])
+        run.metrics({f"cost_{name}": value for name, value in table.cost.items()})
         run.artifact(storage.join(table.uri, MANIFEST))
     if origin != "gold":
         pipeline.reporter.say(f"  {words(origin, table.scores)}")

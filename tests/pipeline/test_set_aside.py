@@ -61,7 +61,7 @@ def shards(config: Path) -> tuple[Shard, ...]:
 
 def quarantine(config: Path) -> list[dict[str, Any]]:
     files = sorted((config.parent / "runs/small/scores").rglob("quarantine-*.parquet"))
-    return [row for file in files for row in pq.read_table(file).to_pylist()]
+    return sorted((row for file in files for row in pq.read_table(file).to_pylist()), key=lambda row: row["row"])
 
 
 def test_bad_rows_are_set_aside_and_come_back(
@@ -83,7 +83,7 @@ def test_bad_rows_are_set_aside_and_come_back(
     assert cli.main(["replay", str(poisoned)]) == 0
     told = capsys.readouterr().out
     assert "replay: 4 rows were set aside" in told
-    assert "3 shards" in told
+    assert "1 of 4 shards were finished before, 3 to do" in told
     assert "4 of them have scores now" in told
     assert untouched[0].stat().st_mtime_ns == before
     assert quarantine(poisoned) == []
