@@ -76,9 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         claims = judged(study, calm, ScoreTable.load(str(output)), told)
     happened = Counter(fault["kind"] for fault in told["faults"])
     print(f"with faults ({', '.join(f'{kind}: {n}' for kind, n in happened.items())}): {told['seconds']:.0f} s,")
-    print(
-        f"{told['seconds'] / seconds:.1f} times as long, {(told['seconds'] - seconds) / sum(kinds.values()):.1f} s a fault"
-    )
+    each = (told["seconds"] - seconds) / sum(kinds.values())
+    print(f"{told['seconds'] / seconds:.1f} times as long, {each:.1f} s a fault")
     sizes = {"rows": shards * rows, "shards": shards, "nodes": 1 + given.nodes, "seed": given.seed}
     times = {"seconds": {"without": seconds, "with": told["seconds"]}, "faults": told["faults"]}
     finish({"benchmark": "faults", "targets": claims, **sizes, **times, **machine("ray")}, given.json)
