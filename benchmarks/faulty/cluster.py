@@ -17,18 +17,20 @@ from ray.cluster_utils import Cluster
 import psutil  # isort: skip
 
 MEMORY = 80 * 2**20
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Parts of a node, which dies with them; no workers."""
 # A node that is gone is noticed after some seconds, not after half a minute.
 HEALTH = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
 
 
 class Nodes:
-    """A head and worker nodes of one CPU each, and the driver that works on them."""
+    """A head without CPUs, worker nodes of one CPU each, and the driver that works on them from the head."""
 
     def __init__(self, workers: int) -> None:
         self.cluster = Cluster(
             initialize_head=True,
             head_node_args={
-                "num_cpus": 1,
+                "num_cpus": 0,
                 "include_dashboard": False,
                 "object_store_memory": MEMORY,
                 "_system_config": HEALTH,
@@ -36,11 +38,12 @@ class Nodes:
         )
         for _ in range(workers):
             self.add()
+        self.cluster.wait_for_nodes()
         self.driver: subprocess.Popen[bytes] | None = None
 
     def add(self) -> None:
-        """Add a worker node."""
-        self.cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+        """Add a worker node; it is there some seconds later."""
+        self.cluster.add_node(wait=False, num_cpus=1, object_store_memory=MEMORY)
 
     def raylets(self, node: Any = None) -> dict[int, Any]:
         """Return the process that starts the workers of a node, pid -> node; those of all nodes without one."""
@@ -54,8 +57,8 @@ class Nodes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 for child in psutil.Process(raylet).children():
                     with contextlib.suppress(psutil.NoSuchProcess):
-                        found[child.pid] = " ".join(child.cmdline())
-        return {pid: words for pid, words in found.items() if words.startswith("ray::")}
+                        found[child.pid] = " ".join(child.cmdline()).strip()
+        return {pid: words for pid, words in found.items() if words.startswith("ray::") and words not in AGENTS}
 
     def start_driver(self, study: Path, output: Path, log: Path) -> None:
         """Start scoring, or start it again."""

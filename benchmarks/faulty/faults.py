@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -169,22 +168,22 @@ class Storm:
 
     def __init__(self, faults: Sequence[Fault], scene: Scene) -> None:
         self.waiting, self.scene = list(faults), scene
-        self.running: list[tuple[Fault, int, Course]] = []
+        self.running: list[tuple[Told, Course]] = []
         self.told: list[Told] = []
 
-    @property
-    def over(self) -> bool:
-        """Whether every fault has happened."""
-        return not self.waiting and not self.running
-
-    def step(self, parts: int) -> None:
-        """Begin what is due, and go on with what has begun."""
+    def step(self, parts: int, seconds: float) -> None:
+        """Begin what is due, and go on with what has begun; `parts` are finished, `seconds` have gone by."""
         while self.waiting and self.waiting[0].after <= parts:
             fault = self.waiting.pop(0)
-            self.running.append((fault, parts, KINDS[fault.kind](self.scene)))
-        for one in list(self.running):
+            begun = {**asdict(fault), "at": parts, "from": round(seconds, 1)}
+            self.running.append((begun, KINDS[fault.kind](self.scene)))
+        for begun, course in list(self.running):
             try:
-                next(one[2])
+                next(course)
             except StopIteration as end:
-                self.running.remove(one)
-                self.told.append({**asdict(one[0]), "at": one[1], **json.loads(json.dumps(end.value))})
+                self.running.remove((begun, course))
+                self.told.append({**begun, "to": round(seconds, 1), **end.value})
+
+    def missed(self) -> list[Told]:
+        """Return the faults that have not happened, or not to their end."""
+        return [*map(asdict, self.waiting), *(begun for begun, _ in self.running)]

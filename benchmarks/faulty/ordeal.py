@@ -81,9 +81,10 @@ def suffer(folder: Path, patience: float) -> dict[str, Any]:
         start()
         began = time.monotonic()
         while nodes.driver is None or nodes.driver.poll() is None:
-            storm.step(scene.look())
-            if time.monotonic() - began > patience:
-                raise TimeoutError(f"{len(scene.first)} parts, {storm.told}, {storm.running}\n{_tail(log)}")
+            seconds = time.monotonic() - began
+            storm.step(scene.look(), seconds)
+            if seconds > patience:
+                raise TimeoutError(f"{len(scene.first)} parts, {storm.told}, {storm.missed()}\n{_tail(log)}")
             time.sleep(POLL_SECONDS)
         seconds, code = time.monotonic() - began, nodes.driver.returncode
         if code:
@@ -92,7 +93,7 @@ def suffer(folder: Path, patience: float) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "faults": storm.told,
-        "missed": [asdict(fault) for fault in [*storm.waiting, *(one[0] for one in storm.running)]],
+        "missed": storm.missed(),
         "parts": len(now),
         "redone": sorted(name for name, stat in scene.first.items() if now.get(name) != stat),
     }
