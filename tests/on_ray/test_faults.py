@@ -32,7 +32,7 @@ def test_faults_cost_no_row_and_no_finished_work(faulty: Any, tmp_path: Path) ->
     undisturbed = study.score(tmp_path / "undisturbed")
     faults = faulty["faults"].planned(FAULTS, SHARDS, SEED)
     plan = faulty["ordeal"].plan(study, tmp_path / "disturbed", faults, nodes=2, seed=SEED)
-    told = faulty["ordeal"].run(tmp_path / "ordeal", plan, patience=400)
+    told = faulty["ordeal"].run(tmp_path / "ordeal", plan, patience=600)
 
     # Every fault that was planned did happen, and while there was work to do.
     assert told["missed"] == []

@@ -208,8 +208,8 @@ def test_a_shard_that_kills_its_workers_is_set_aside_and_the_others_are_scored(
     pq.write_table(rows.set_column(at, "text", pa.array(texts)), tmp_path / "train.parquet")
     source = SourceConfig.model_validate({"path": str(tmp_path / "train.parquet"), "columns": {"id": "id"}})
     corpus = describe(source, str(tmp_path / "corpus"), shard_rows=60)
-    shutil.copytree(local.checkpoints[-1].uri, tmp_path / "deadly")
-    made = replace(local, checkpoints=(replace(local.checkpoints[-1], uri=str(tmp_path / "deadly")),))
+    shutil.copytree(local.checkpoints[-1].uri, tmp_path / "run" / "deadly")
+    made = replace(local, checkpoints=(replace(local.checkpoints[-1], uri=str(tmp_path / "run" / "deadly")),))
     make_deadly(made, tokenizer(local.checkpoints[-1].uri).unk_token_id)
     made.save(str(tmp_path / "run"))
     job = ScoreJob(
