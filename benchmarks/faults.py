@@ -91,10 +91,12 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--shards", type=int, metavar="N", help="a multiple of 8; 160 if not given, with --quick 16")
     made.add_argument("--rows", type=int, metavar="N", help="of a shard: 5000 if not given, with --quick 1000")
     made.add_argument("--faults", type=int, metavar="N", help="100 if not given, with --quick 2")
-    made.add_argument("--nodes", type=int, default=2, metavar="N", help="beside the head: %(default)s if not given")
+    made.add_argument("--nodes", type=int, metavar="N", help="beside the head: 2 if not given, with --quick 1")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="%(default)s if not given")
     made.add_argument("--patience", type=float, default=3_600, metavar="S", help="seconds: %(default)s if not given")
-    return made.parse_args(argv)
+    given = made.parse_args(argv)
+    given.nodes = given.nodes or (1 if given.quick else 2)
+    return given
 
 
 if __name__ == "__main__":

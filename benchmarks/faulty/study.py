@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 import raysample
@@ -72,11 +73,14 @@ def prepare(folder: Path, rows: int, shards: int, seed: int) -> Study:
 
 def _checkpoints(corpus: Corpus, folder: Path, seed: int) -> None:
     """Write two sealed checkpoints of a random model that cannot score SIGN."""
-    first = sorted(Path(corpus.source.path).rglob("*.jsonl"))[0]
-    some = describe(corpus.source.model_copy(update={"path": str(first)}), str(folder / "first"), labels=corpus.labels)
+    odd = Study(folder).truth.filter(pc.field("stage") == "score")["file"][0].as_py()  # a file where SIGN occurs
+    path = str(Path(corpus.source.path, odd))
+    some = describe(corpus.source.model_copy(update={"path": path}), str(folder / "some"), labels=corpus.labels)
     base = model.prepare(MODEL, some, str(folder / "base"))
     network, words = model.build(base, MODEL, corpus.labels, seed), model.tokenizer(base)
     (sign,) = words.encode(SIGN, add_special_tokens=False)
+    if sign == words.unk_token_id:
+        raise ValueError(f"the tokenizer does not know {SIGN}, so rows with other unknown words would have no score")
     generator, found = torch.Generator().manual_seed(seed), []
     for step in (1, 2):
         with torch.no_grad():
