@@ -11,11 +11,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
@@ -314,3 +315,34 @@ def test_made_up_logs_repeat_as_they_say() -> None:
     assert abs(shares - expected).max() < 0.003
     texts = [making.text(number) for number in range(20_000)]
     assert len(set(texts)) == len(texts)
+
+
+def test_faults_are_planned_by_their_seed_while_there_is_work() -> None:
+    faults = shared("faulty.faults")
+    plan = faults.planned({"actor": 5, "driver": 2}, 40, seed=3)
+    assert [fault.kind for fault in plan].count("driver") == 2
+    assert len(plan) == 7
+    moments = [fault.after for fault in plan]
+    assert moments == sorted(moments)
+    assert 1 <= moments[0] <= moments[-1] < faults.LAST * 40
+    assert plan == faults.planned({"actor": 5, "driver": 2}, 40, seed=3)
+    assert plan != faults.planned({"actor": 5, "driver": 2}, 40, seed=4)
+
+
+@pytest.mark.parametrize(
+    ("ids", "score", "expected"),
+    [
+        (["a", "b", "c"], [0.0, 1.0, 2.0], {"lost": 0, "doubled": 0, "differing": 0}),
+        (["c", "a", "b"], [2.0, 0.0, 1.0], {"lost": 0, "doubled": 0, "differing": 0}),
+        (["a", "b", "c"], [-0.0, 1.0, 2.0], {"lost": 0, "doubled": 0, "differing": 1}),
+        (["a", "b"], [0.0, 1.0], {"lost": 1, "doubled": 0, "differing": -1}),
+        (["a", "b", "c", "c"], [0.0, 1.0, 2.0, 2.0], {"lost": 0, "doubled": 1, "differing": -1}),
+    ],
+)
+def test_what_faults_did_to_a_table_is_found(ids: list[str], score: list[float], expected: dict[str, int]) -> None:
+    def table(ids: list[str], score: list[float]) -> Any:
+        held = pa.table({"row_id": ids, "el2n": pa.array(score, pa.float32())})
+        return SimpleNamespace(to_arrow=lambda: held)
+
+    judging = shared("faulty.judging")
+    assert judging.differences(table(["a", "b", "c"], [0.0, 1.0, 2.0]), table(ids, score)) == expected

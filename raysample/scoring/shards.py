@@ -7,12 +7,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from raysample import storage, table
@@ -21,7 +21,7 @@ from raysample.errors import RaysampleError
 from raysample.model import Encoded
 from raysample.policies.base import group_codes
 from raysample.scores import create_all
-from raysample.scoring import attempts, summaries
+from raysample.scoring import apart, attempts, summaries
 from raysample.scoring.bisection import Scored, carefully
 from raysample.scoring.columns import Columns
 from raysample.scoring.job import ScoreJob, ShardOutcome, finished, part, quarantine
@@ -103,18 +103,38 @@ class ShardScorer:
         """Score and write a shard that was begun."""
         if begun.done is not None:
             return begun.done
-        folder, where = self.job.folder, begun.shard
-        with nullcontext() if begun.rows is not None else self._reading, self._device:
-            began = time.perf_counter() - begun.seconds
-            rows = self.corpus.read(where.index) if begun.rows is None else begun.rows
-            if begun.crashes >= attempts.MOST:
-                scored = Scored.nothing(len(rows), f"its shard crashed {attempts.MOST} workers")
-            else:
-                with attempts.attempt(folder, where):
-                    scored = carefully(partial(self._of, begun), rows)
-        outcome = self._write(where, rows, scored, began)
-        attempts.forget(folder, where)
+        folder, where, rows = self.job.folder, begun.shard, begun.rows
+        if rows is None:
+            with self._reading, self._device, attempts.attempt(folder, where) as died:
+                outcome = self.here(where.index) if died < attempts.MOST else self._after_crashes(where, died)
+        else:
+            with self._device, attempts.attempt(folder, where):
+                began = time.perf_counter() - begun.seconds
+                scored = carefully(partial(self._of, begun), rows)
+            outcome = self._write(where, rows, scored, began)
         return replace(outcome, crashes=begun.crashes)
+
+    def here(self, shard: int) -> ShardOutcome:
+        """Score one shard in this process, by this thread alone, and write its part."""
+        began, rows = time.perf_counter(), self.corpus.read(shard)
+        return self._write(self.corpus.shards[shard], rows, carefully(self.columns.of, rows), began)
+
+    def _after_crashes(self, where: Shard, died: int) -> ShardOutcome:
+        """Score a shard over which workers died in a process of its own; set it aside where that dies as well."""
+        began = time.perf_counter()
+        if died < attempts.LIMIT:
+            del self.columns  # two sets of models may not fit
+            torch.cuda.empty_cache()
+            try:
+                survived = apart.survived(self.job, where.index)
+            finally:
+                self.columns = Columns(self.job)
+            if survived:
+                done = finished(self.job.folder, where)
+                assert done is not None, "a process that lives writes the part before it answers"
+                return done
+        rows = self.corpus.read(where.index)
+        return self._write(where, rows, Scored.nothing(len(rows), attempts.reason(died)), began)
 
     def _of(self, begun: Begun, rows: pa.Table) -> tuple[NDArray[np.int32], Values]:
         """Score rows; all rows of a shard have been tokenised already, if that went well."""
@@ -130,6 +150,9 @@ class ShardScorer:
 
     def _write(self, shard: Shard, rows: pa.Table, scored: Scored, began: float) -> ShardOutcome:
         """Write the part last: where it is there it is whole, and so is what belongs to it."""
+        done = finished(self.job.folder, shard)
+        if done is not None:
+            return done  # another worker was faster, one that was taken for dead: what is finished stays as it is
         base = {"row_id": rows["row_id"], "label": rows["label"], "tokens": pa.array(scored.lengths, pa.int32())}
         if self.corpus.grouped:
             base |= {table.GROUP: rows["group"], table.GROUP_CODE: pa.array(group_codes(rows["group"]))}
@@ -141,6 +164,8 @@ class ShardScorer:
         reasons = [scored.reasons.get(row) or _not_finite(values, row) for row in bad.tolist()]
         if len(bad):
             storage.write_parquet(quarantine(self.job.folder, shard), self._lost(shard, full["row_id"], bad, reasons))
+        else:
+            storage.remove(quarantine(self.job.folder, shard))  # of an attempt that died before it wrote its part
         seconds = time.perf_counter() - began
         told = {"rows": str(len(full)), "bad": str(len(bad)), "seconds": f"{seconds:.3f}"}
         good = full.filter(pa.array(finite)).replace_schema_metadata(told)
