@@ -177,7 +177,15 @@ def targets(name: str, found: Found) -> dict[str, dict[str, Any]]:
         f"{name}: ray with one actor / sweep, rows/s": target(one.rate / found.rate(SWEEP), ">=", 0.90),
         f"{name}: the same with the start-up": target(whole / found.rate(SWEEP), ">=", 0.90),
         f"{name}: two actors / one, rows/s": target(two.rate / one.rate, ">=", 1.8),
+        **_by_processor(name, one, found.costs[SWEEP]),
     }
+
+
+def _by_processor(name: str, one: Passage, cost: Cost) -> dict[str, dict[str, Any]]:
+    if one.cpu_rate is None:
+        return {}
+    ratio = one.cpu_rate * median(cost.cpu) / cost.rows
+    return {f"{name}: ray with one actor / sweep, rows/CPU s": target(ratio, ">=", 0.90)}
 
 
 def plain(found: Found) -> dict[str, Any]:
@@ -199,17 +207,19 @@ def plain(found: Found) -> dict[str, Any]:
 def show(name: str, found: Found, console: Console) -> None:
     """Print the table of one set of scores."""
     table = Table(title=name, caption="rows/s by the wall clock; the loops: medians over shards", box=SIMPLE)
-    for heading in ("what", "rows/s", "of sweep", "seconds", "start-up"):
+    for heading in ("what", "rows/s", "of sweep", "rows/CPU s", "seconds", "start-up"):
         table.add_column(heading, justify="left" if heading == "what" else "right", no_wrap=True)
     sweeping = found.rate(SWEEP)
     for cost in (HAND, SWEEP):
         share, seconds = found.rate(cost) / sweeping, sum(found.costs[cost].wall)
-        table.add_row(cost, f"{found.rate(cost):.1f}", f"{share:.2f}", f"{seconds:.1f}", "")
+        by_cpu = found.costs[cost].rows / median(found.costs[cost].cpu)
+        table.add_row(cost, f"{found.rate(cost):.1f}", f"{share:.2f}", f"{by_cpu:.1f}", f"{seconds:.1f}", "")
     if found.side_by_side is not None:
         table.add_row("two by hand at a time", f"{found.side_by_side:.1f}", f"{found.side_by_side / sweeping:.2f}")
     for one in found.passages:
         what, share = f"ray, {one.actors} actor{'s' * (one.actors > 1)}", one.rate / sweeping
-        table.add_row(what, f"{one.rate:.1f}", f"{share:.2f}", f"{one.seconds:.1f}", f"{one.start_up:.1f} s")
+        cpu = "" if one.cpu_rate is None else f"{one.cpu_rate:.1f}"
+        table.add_row(what, f"{one.rate:.1f}", f"{share:.2f}", cpu, f"{one.seconds:.1f}", f"{one.start_up:.1f} s")
     console.print(table)
     console.print(f"errors: {', '.join(f'{what} {error:.1e}' for what, error in found.errors.items())}")
 

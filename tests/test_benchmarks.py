@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -210,16 +212,28 @@ def test_short_runs_on_ray_are_told_and_meet_nothing() -> None:
     torch.set_num_threads(1)
     costs = {scoring.HAND: cost(100, [1.0], [1.0]), scoring.SWEEP: cost(100, [1.0], [1.0])}
     found = scoring.Found(costs)
-    for seconds, claims in ((299.0, 1), (400.0, 4)):
-        found.passages = [passages.Passage(1000, n, seconds / n, 10.0, 95.0 * n, {}) for n in (1, 2)]
+    for seconds, claims in ((299.0, 1), (400.0, 5)):
+        found.passages = [passages.Passage(1000, n, seconds / n, 10.0, 95.0 * n, 93.0, {}) for n in (1, 2)]
         told = scoring.targets("gradients", found)
         assert_targets(told)
         assert len(told) == claims
     assert told["gradients: two actors / one, rows/s"] == {"value": 2.0, "target": ">= 1.8", "met": True}
     assert told["gradients: the same with the start-up"]["met"] is False
+    assert told["gradients: ray with one actor / sweep, rows/CPU s"]["value"] == 0.93
     figures = found.passages[0].figures()
     assert figures["rows_per_second_with_start_up"] == 2.5
     assert figures["start_up_share"] == 0.025
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_the_cpu_seconds_of_processes_are_seen_from_outside() -> None:
+    processor = shared("rates.processor")
+    mine = processor.seconds_of(Path("/proc/self/cmdline").read_bytes()[:20])[os.getpid()]
+    assert 0 < mine <= time.process_time() + 1
+    watch = processor.Watch()
+    assert watch.between(0.0, 1.0) is None
+    watch._seconds, watch.times, watch.used = {1: 6.0}, [10.0, 20.0], [2.0, 6.0]
+    assert watch.between(15.0, 20.0) == 2.0
 
 
 @pytest.mark.slow

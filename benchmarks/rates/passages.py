@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import raysample
 from rates.material import Material
+from rates.processor import Watch
 from raysample.config import EngineConfig
 from raysample.table import ScoreTable
 
@@ -26,6 +27,7 @@ class Passage:
         seconds: from the call of `raysample.score` to its table.
         start_up: of these until the first shard was begun: the checks, Ray Data, the actors, their checkpoints.
         rate: rows per second from the moment at which as many shards were done as there are actors, to the last one.
+        cpu_rate: rows per CPU second of the actors, over the same time; None where that cannot be seen.
         scores: column -> [rows], in the order of the corpus.
     """
 
@@ -34,6 +36,7 @@ class Passage:
     seconds: float
     start_up: float
     rate: float
+    cpu_rate: float | None
     scores: dict[str, NDArray[np.float32]]
 
     def figures(self) -> dict[str, Any]:
@@ -44,6 +47,7 @@ class Passage:
             "start_up_seconds": round(self.start_up, 2),
             "start_up_share": round(self.start_up / self.seconds, 4),
             "rows_per_second": round(self.rate, 2),
+            "rows_per_cpu_second": None if self.cpu_rate is None else round(self.cpu_rate, 2),
             "rows_per_second_with_start_up": round(self.rows / self.seconds, 2),
         }
 
@@ -51,27 +55,29 @@ class Passage:
 def through_ray(material: Material, scores: list[Any], actors: int, folder: Path) -> Passage:
     """Score the corpus with some actors on the cluster that is joined; `folder` must be new."""
     began = time.time()
-    table = raysample.score(
-        material.trace,
-        material.corpus,
-        scores,
-        str(folder),
-        batch_tokens=material.batch_tokens,
-        workers=actors,
-        engine=EngineConfig(kind="ray"),
-    )
+    with Watch() as watch:
+        table = raysample.score(
+            material.trace,
+            material.corpus,
+            scores,
+            str(folder),
+            batch_tokens=material.batch_tokens,
+            workers=actors,
+            engine=EngineConfig(kind="ray"),
+        )
     seconds = time.time() - began
     done = sorted(_finished(table))
-    first, last = done[0], done[-1]
-    rows = sum(count for _, count, _ in done[actors:])
-    going = last[0] - done[actors - 1][0]
+    first, rows = done[0], sum(count for _, count, _ in done[actors:])
+    start, end = done[actors - 1][0], done[-1][0]
+    used = watch.between(start, end)
     columns = table.to_arrow()
     return Passage(
         rows=table.counts["scored"],
         actors=actors,
         seconds=seconds,
         start_up=first[0] - first[2] - began,
-        rate=rows / going,
+        rate=rows / (end - start),
+        cpu_rate=rows / used if used else None,
         scores={name: columns[name].to_numpy() for name in table.columns},
     )
 
