@@ -7,7 +7,7 @@ from raysample.config import RunConfig
 from raysample.errors import ConfigError
 from raysample.pipeline import logs
 from raysample.progress import Reporter
-from raysample.report.terminal import contents_table, retention_table
+from raysample.report.terminal import contents_table, retention_table, scores_table
 from raysample.table import ScoreTable
 
 
@@ -62,4 +62,6 @@ def _tell(table: ScoreTable, reporter: Reporter) -> None:
     counts = table.counts
     lost = f", {counts['quarantined']:,} could not be scored" if counts["quarantined"] else ""
     reporter.say(f"  {counts['scored']:,} contents x {len(table.columns)} scores{lost}")
+    if counts["scored"]:
+        reporter.console.print(scores_table(table.statistics()))
     reporter.say(f"score table: {table.uri}")

@@ -25,6 +25,7 @@ from raysample.pipeline.scoring import (
 )
 from raysample.progress import Reporter
 from raysample.scores import create_all
+from raysample.scoring import ensure_statistics
 from raysample.table import MANIFEST, ScoreTable
 from raysample.tracking import Tracker
 
@@ -159,7 +160,7 @@ def _table(
     scored, lost = (sum(found) for found in zip(*told, strict=True))
     counts = {"in": contents.counts["contents"], "scored": scored, "quarantined": lost}
     check_losses(counts["quarantined"], counts["in"], config, storage.join(folder, parts))
-    return ScoreTable(
+    table = ScoreTable(
         folder,
         tuple(f"{parts}/part-{at:05d}.parquet" for at in range(join.of)),
         plan.definitions,
@@ -175,7 +176,9 @@ def _table(
         dict(cost),
         contents.grouped,
         counted=True,
-    ).save()
+    )
+    ensure_statistics(table, engine.map)
+    return table.save()
 
 
 def _tidy(table: ScoreTable) -> None:

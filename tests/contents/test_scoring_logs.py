@@ -101,6 +101,7 @@ def test_counts_and_groups_are_the_window_s(looked: Callable[..., ScoreTable], t
     assert found["count"].equals(known["count"].rename_axis("row_id"))
     assert found["group"].fillna("").tolist() == known["group"].fillna("").tolist()
     assert found["count"].sum() == 120
+    assert table.statistics().rows == len(found)
     assert [table.labels[label] for label in found["label"]] == known["label"].tolist()
 
 
