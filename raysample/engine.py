@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from raysample.fine_tuning import Job, Outcome, execute, steps
+from raysample.numerics import memory
 from raysample.numerics.precision import device
 from raysample.progress import Reporter
 from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer, prepare
@@ -40,6 +41,10 @@ class Engine(AbstractContextManager["Engine"], Protocol):
         self, job: ScoreJob, shards: Sequence[int], workers: int | None, reporter: Reporter
     ) -> Iterator[ShardOutcome]:
         """Score shards; yield what became of each as it ends."""
+        ...
+
+    def room(self, workers: int) -> int | None:
+        """Return the bytes that each of up to so many scoring workers may take; None where nobody knows."""
         ...
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
@@ -83,13 +88,14 @@ class LocalEngine:
     def score(
         self, job: ScoreJob, shards: Sequence[int], workers: int | None, reporter: Reporter
     ) -> Iterator[ShardOutcome]:
-        """Score shards one after the other."""
+        """Score shards one after the other; the next one is read meanwhile."""
+        del workers, reporter
+        yield from ShardScorer(job).score_all(shards)
+
+    def room(self, workers: int) -> int | None:
+        """Most of the memory that is free on this process's device."""
         del workers
-        scorer = ShardScorer(job)
-        with reporter.bar("score", len(shards), "shards") as bar:
-            for done, shard in enumerate(shards):
-                yield scorer.score(shard)
-                bar.to(done + 1)
+        return memory.free(device())
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
         """Map with threads."""

@@ -10,10 +10,45 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 LINE_EVERY_SECONDS = 10.0
 LOG_WIDTH = 140
+
+
+class Pace:
+    """How fast a piece of work goes, from its first advance on: what it took to get going says nothing about that."""
+
+    def __init__(self) -> None:
+        self.done, self.start = 0.0, time.monotonic()
+        self._first = (self.start, 0.0)
+        self._last = self.start
+
+    def to(self, done: float) -> None:
+        """Note how much is done by now."""
+        self._last = time.monotonic()
+        if self.done == 0 and done > 0:
+            self._first = (self._last, done)
+        self.done = done
+
+    @property
+    def rate(self) -> float:
+        """Units a second; 0 as long as nobody can tell."""
+        since, before = self._first
+        return (self.done - before) / (self._last - since) if self._last > since else 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.start
 
 
 class Bar(Protocol):
@@ -69,37 +104,34 @@ class LineBar:
 
     def __init__(self, reporter: Reporter, title: str, total: float, unit: str) -> None:
         self.reporter, self.title, self.total, self.unit = reporter, title, total, unit
-        self.done, self.note, self.start = 0.0, "", time.monotonic()
-        self.last, self.first = self.start, (self.start, 0.0)
+        self.pace, self.note = Pace(), ""
+        self.last = self.pace.start
 
     def to(self, done: float, note: str = "") -> None:
         """Report how much is done by now."""
+        self.pace.to(done)
+        self.note = note
         now = time.monotonic()
-        if self.done == 0 and done > 0:
-            # What it took to get going (starting workers, loading) tells nothing about the rate.
-            self.first = (now, done)
-        self.done, self.note = done, note
         if now - self.last >= LINE_EVERY_SECONDS:
             self.last = now
-            self.reporter.say(self._line(now))
+            self.reporter.say(self._line())
 
-    def _line(self, now: float) -> str:
-        since, before = self.first
-        rate = (self.done - before) / (now - since) if now > since else 0.0
+    def _line(self) -> str:
+        rate, done = self.pace.rate, self.pace.done
         pace = "time left unknown"
         if rate > 0:
             each = f"{rate:,.1f}/s" if rate >= 1 else f"{1 / rate:,.0f} s each"
-            pace = f"{each}, {(self.total - self.done) / rate:,.0f} s left"
+            pace = f"{each}, {(self.total - done) / rate:,.0f} s left"
         note = f"  {self.note}" if self.note else ""
-        return f"  {self.title}: {self.done:,.0f}/{self.total:,.0f} {self.unit}, {pace}{note}"
+        return f"  {self.title}: {done:,.0f}/{self.total:,.0f} {self.unit} ({done / self.total:.0%}), {pace}{note}"
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        seconds = time.monotonic() - self.start
-        state = "done" if kind is None else "stopped"
-        self.reporter.say(f"  {self.title}: {state}, {self.done:,.0f} {self.unit} in {seconds:,.1f} s")
+        state, note = "done" if kind is None else "stopped", f"  {self.note}" if self.note else ""
+        done = f"{self.pace.done:,.0f} {self.unit} in {self.pace.seconds:,.1f} s"
+        self.reporter.say(f"  {self.title}: {state}, {done}{note}")
 
 
 class RichBar:
@@ -111,17 +143,19 @@ class RichBar:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            TaskProgressColumn(),
             TextColumn(f"{unit}  {{task.fields[rate]}}  {{task.fields[note]}}"),
             TimeRemainingColumn(),
         )
         self.progress = Progress(*columns, console=console)
         self.task = self.progress.add_task(title, total=total, note="", rate="")
-        self.start = time.monotonic()
+        self.pace = Pace()
 
     def to(self, done: float, note: str = "") -> None:
         """Report how much is done by now."""
-        rate = done / max(time.monotonic() - self.start, 1e-9)
-        self.progress.update(self.task, completed=done, note=note, rate=f"{rate:,.0f}/s")
+        self.pace.to(done)
+        rate = f"{self.pace.rate:,.1f}/s" if self.pace.rate else ""
+        self.progress.update(self.task, completed=done, note=note, rate=rate)
 
     def __enter__(self) -> Self:
         self.progress.start()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -19,12 +19,14 @@ from raysample.artifacts import Artifacts, Need, collect, join
 from raysample.checkpoints import Checkpoint
 from raysample.errors import ScoreError
 from raysample.numerics.batches import token_batches
+from raysample.numerics.transfer import moved
 from raysample.scores import Score
 from raysample.scores.reference import Reference
 
 if TYPE_CHECKING:
     from raysample.model import Encoded
 
+T = TypeVar("T")
 Models = Sequence[nn.Module] | Callable[[int], nn.Module]
 Pad = Callable[[NDArray[np.int64]], dict[str, Tensor]]
 
@@ -100,32 +102,69 @@ def score_block(
     used = {column: frozenset(score.select(checkpoints)) for column, score in scores.items()}
     columns = {column: np.full(len(labels), np.nan, np.float32) for column in scores}
     states: dict[int, dict[str, Any]] = {}
-    batches = list(token_batches(encoded.lengths, batch_tokens))
+    cut = list(token_batches(encoded.lengths, batch_tokens))
+    batches = _Newest(lambda batch: _Batch.of(cut[batch], pad, labels, keys, device))
+    fetched = _Newest(models.__getitem__ if isinstance(models, Sequence) else models)
     order = sorted(frozenset[int]().union(*used.values()))
-    for at, batch, model in _visits(models, order, len(batches)):
-        rows = batches[batch]
+    for at, batch in _visits(isinstance(models, Sequence), order, len(cut)):
+        mini = batches(batch)
         state = states.setdefault(batch, {column: score.init() for column, score in scores.items()})
         here = {column: score for column, score in scores.items() if at in used[column]}
-        inputs = {name: value.to(device) for name, value in pad(rows).items()}
-        gold = torch.from_numpy(labels[rows]).long().to(device)
         wish = _Wish.of(here.values(), at, references)
-        seen = _visit(model, inputs, gold, wish, autocast)
-        seen = replace(seen, reference=wish.tensors, keys=_keys(keys, rows, device))
+        seen = _visit(fetched(at), mini.inputs, mini.labels, wish, autocast)
+        seen = replace(seen, reference=wish.tensors, keys=mini.keys)
         state.update({column: score.fold(state[column], seen, checkpoints[at]) for column, score in here.items()})
         if at == order[-1]:
             for column, value in states.pop(batch).items():
-                columns[column][rows] = _finite(scores[column].value(value))
+                columns[column][mini.rows] = _finite(scores[column].value(value))
+        del wish, seen  # the directions of one checkpoint can go before those of the next come
     return columns
 
 
-def _visits(models: Models, order: Sequence[int], batches: int) -> Iterator[tuple[int, int, nn.Module]]:
-    """Yield (checkpoint, mini-batch, model): mini-batch by mini-batch with resident models, else model by model."""
-    if isinstance(models, Sequence):
-        yield from ((at, batch, models[at]) for batch in range(batches) for at in order)
-        return
-    for at in order:
-        model = models(at)
-        yield from ((at, batch, model) for batch in range(batches))
+def _visits(resident: bool, order: Sequence[int], batches: int) -> Iterator[tuple[int, int]]:
+    """Yield (checkpoint, mini-batch): mini-batch by mini-batch with resident models, else model by model."""
+    if resident:
+        yield from ((at, batch) for batch in range(batches) for at in order)
+    else:
+        yield from ((at, batch) for at in order for batch in range(batches))
+
+
+class _Newest(Generic[T]):
+    """What a function made of the last number that was asked for; it is let go before the next is made."""
+
+    def __init__(self, make: Callable[[int], T]) -> None:
+        self.make = make
+        self.held: dict[int, T] = {}
+
+    def __call__(self, number: int) -> T:
+        if number not in self.held:
+            self.held.clear()
+            self.held[number] = self.make(number)
+        return self.held[number]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """One mini-batch on the device: `rows` [B] are its places in the block."""
+
+    rows: NDArray[np.int64]
+    inputs: dict[str, Tensor]
+    labels: Tensor
+    keys: Tensor | None
+
+    @staticmethod
+    def of(
+        rows: NDArray[np.int64],
+        pad: Pad,
+        labels: NDArray[np.integer[Any]],
+        keys: NDArray[np.int64] | None,
+        device: str,
+    ) -> _Batch:
+        beside = {"labels": torch.from_numpy(labels[rows]).long()}
+        if keys is not None:
+            beside["keys"] = torch.from_numpy(keys[rows])
+        beside = moved(beside, device)
+        return _Batch(rows, moved(pad(rows), device), beside["labels"], beside.get("keys"))
 
 
 @dataclass(frozen=True)
@@ -152,10 +191,6 @@ class _Wish:
             raise ScoreError(f"scores need references that were not given: {names}", "pass `references`")
         found = references(at, wanted)
         return _Wish(needs, objectives, found.tensors, found.directions, by_loop)
-
-
-def _keys(keys: NDArray[np.int64] | None, rows: NDArray[np.int64], device: str) -> Tensor | None:
-    return None if keys is None else torch.from_numpy(keys[rows]).to(device)
 
 
 def _visit(

@@ -165,6 +165,8 @@ def score(
     targets: Mapping[str, SourceConfig | str] | None = None,
     landmarks: LandmarksConfig | Mapping[str, Any] | None = None,
     economy: EconomyConfig | Mapping[str, Any] | None = None,
+    memory: str = "auto",
+    workers: int | None = None,
     engine: EngineConfig | None = None,
     reporter: Reporter | None = None,
 ) -> ScoreTable:
@@ -178,7 +180,7 @@ def score(
         scores: names, or mappings with `name` and options.
         output: folder of the ScoreTable; a new temporary one by default.
         max_length: tokens a row is cut to; by default as in fine-tuning, or 64 for foreign folders.
-        precision, batch_tokens, source, landmarks, economy: see ScoreConfig.
+        precision, batch_tokens, source, landmarks, economy, memory, workers: see ScoreConfig.
         targets: name -> a source or a path, for the scores that point to a target corpus.
         engine: where to run; this process by default.
         reporter: who is told of the progress; nobody by default.
@@ -194,6 +196,8 @@ def score(
         "targets": {name: _source(given, rows) for name, given in (targets or {}).items()},
         "landmarks": landmarks,
         "economy": economy,
+        "memory": memory,
+        "workers": workers,
     }
     made_with = ModelConfig.model_validate(traces[0].config.get("model", {}))
     model = made_with.model_copy(update={"max_length": max_length or made_with.max_length})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     MLFLOW_DISABLE_TELEMETRY="true",
     RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.2",
+    # Where transformers copies the code of models that bring their own.
+    HF_MODULES_CACHE=tempfile.mkdtemp(prefix="modules-"),
 )
 
 import pytest

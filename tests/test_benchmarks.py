@@ -5,19 +5,25 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
+from raysample.config import ModelConfig
+from raysample.numerics.batches import token_batches
 from raysample.scores import SCORES
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
@@ -165,6 +171,85 @@ def test_crosscheck_agrees_with_what_is_installed(capsys: pytest.CaptureFixture[
     assert {"confidence", "variability", "correctness", "forgetting", "el2n"} <= compared
 
 
+@pytest.fixture
+def material(tmp_path: Path) -> Any:
+    made, spec = shared("rates.material"), ModelConfig(hidden_size=16, vocabulary_size=300, max_length=64)
+    corpus = made.made_up_corpus(tmp_path / "corpus", 96, 32, seed=0)
+    return made.Material.of(corpus, made.made_up_run(tmp_path / "run", spec, corpus, 2), 64, 512)
+
+
+def test_the_loop_by_hand_gives_the_numbers_of_sweep(material: Any) -> None:
+    scoring = imported(FOLDER / "scoring.py")
+    for scores in scoring.SETS.values():
+        found = scoring.Found({name: shared("measuring.timing").Cost(32) for name in (scoring.HAND, scoring.SWEEP)})
+        values = scoring.take_turns(material, [0, 2], scores, found)
+        assert list(values) == [0, 2]
+        assert len(found.errors) == len(scores)
+        assert max(found.errors.values()) <= scoring.TOLERANCE
+        assert all(len(cost.cpu) == 2 for cost in found.costs.values())
+        assert all(np.ptp(columns["el2n"]) > 0 for columns in values.values())
+
+
+def test_the_loop_by_hand_cuts_by_the_same_budget(material: Any) -> None:
+    by_hand, block = shared("rates.by_hand"), material.block(1)
+    cut = list(by_hand._mini_batches(block.encoded.lengths, 512))
+    assert sorted(np.concatenate(cut)) == list(range(32))
+    lengths = [block.encoded.lengths[rows] for rows in cut]
+    assert all(len(rows) * rows.max() <= 512 for rows in lengths)
+    assert len(cut) == len(list(token_batches(block.encoded.lengths, 512)))
+
+
+def test_rows_that_repeat_are_no_material(material: Any) -> None:
+    rows = material.corpus.read(0)
+    same = type("Same", (), {"read": lambda _self, _shard: rows.take([0, 0, 1])})()
+    with pytest.raises(ValueError, match="two rows have the same tokens and label"):
+        replace(material, corpus=same).block(0)
+
+
+def test_short_runs_on_ray_are_told_and_meet_nothing() -> None:
+    scoring, passages = imported(FOLDER / "scoring.py"), shared("rates.passages")
+    cost = shared("measuring.timing").Cost
+    torch.set_num_threads(1)
+    costs = {scoring.HAND: cost(100, [1.0], [1.0]), scoring.SWEEP: cost(100, [1.0], [1.0])}
+    found = scoring.Found(costs)
+    for seconds, claims in ((299.0, 1), (400.0, 5)):
+        found.passages = [passages.Passage(1000, n, seconds / n, 10.0, 95.0 * n, 93.0, {}) for n in (1, 2)]
+        told = scoring.targets("gradients", found)
+        assert_targets(told)
+        assert len(told) == claims
+    assert told["gradients: two actors / one, rows/s"] == {"value": 2.0, "target": ">= 1.8", "met": True}
+    assert told["gradients: the same with the start-up"]["met"] is False
+    assert told["gradients: ray with one actor / sweep, rows/CPU s"]["value"] == 0.93
+    figures = found.passages[0].figures()
+    assert figures["rows_per_second_with_start_up"] == 2.5
+    assert figures["start_up_share"] == 0.025
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_the_cpu_seconds_of_processes_are_seen_from_outside() -> None:
+    processor = shared("rates.processor")
+    mine = processor.seconds_of(Path("/proc/self/cmdline").read_bytes()[:20])[os.getpid()]
+    assert 0 < mine <= time.process_time() + 1
+    watch = processor.Watch()
+    assert watch.between(0.0, 1.0) is None
+    watch._seconds, watch.times, watch.used = {1: 6.0}, [10.0, 20.0], [2.0, 6.0]
+    assert watch.between(15.0, 20.0) == 2.0
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_scoring_goes_from_parquet_to_parquet(capsys: pytest.CaptureFixture[str]) -> None:
+    assert imported(FOLDER / "scoring.py").main(["--quick", "--rows=160"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert_targets(result["targets"])
+    found = result["found"]["gradients"]
+    assert set(found["ray"]) == {"1", "2"}
+    assert all(passage["rows"] == 160 for passage in found["ray"].values())
+    assert max(found["errors"].values()) <= 1e-4
+    assert {"el2n, by hand", "vog, by hand", "vog, ray with 1", "vog, ray with 2"} <= set(found["errors"])
+
+
 def test_noise_redraws_exactly_its_share_among_the_other_classes() -> None:
     trials = shared("labelled.trials")
     clean = pd.DataFrame({"id": range(200), "text": "words", "label": [f"class {i % 4}" for i in range(200)]})
@@ -244,3 +329,34 @@ def test_made_up_logs_repeat_as_they_say() -> None:
     assert abs(shares - expected).max() < 0.003
     texts = [making.text(number) for number in range(20_000)]
     assert len(set(texts)) == len(texts)
+
+
+def test_faults_are_planned_by_their_seed_while_there_is_work() -> None:
+    faults = shared("faulty.faults")
+    plan = faults.planned({"actor": 5, "driver": 2}, 40, seed=3)
+    assert [fault.kind for fault in plan].count("driver") == 2
+    assert len(plan) == 7
+    moments = [fault.after for fault in plan]
+    assert moments == sorted(moments)
+    assert 1 <= moments[0] <= moments[-1] < faults.LAST * 40
+    assert plan == faults.planned({"actor": 5, "driver": 2}, 40, seed=3)
+    assert plan != faults.planned({"actor": 5, "driver": 2}, 40, seed=4)
+
+
+@pytest.mark.parametrize(
+    ("ids", "score", "expected"),
+    [
+        (["a", "b", "c"], [0.0, 1.0, 2.0], {"lost": 0, "doubled": 0, "differing": 0}),
+        (["c", "a", "b"], [2.0, 0.0, 1.0], {"lost": 0, "doubled": 0, "differing": 0}),
+        (["a", "b", "c"], [-0.0, 1.0, 2.0], {"lost": 0, "doubled": 0, "differing": 1}),
+        (["a", "b"], [0.0, 1.0], {"lost": 1, "doubled": 0, "differing": -1}),
+        (["a", "b", "c", "c"], [0.0, 1.0, 2.0, 2.0], {"lost": 0, "doubled": 1, "differing": -1}),
+    ],
+)
+def test_what_faults_did_to_a_table_is_found(ids: list[str], score: list[float], expected: dict[str, int]) -> None:
+    def table(ids: list[str], score: list[float]) -> Any:
+        held = pa.table({"row_id": ids, "el2n": pa.array(score, pa.float32())})
+        return SimpleNamespace(to_arrow=lambda: held)
+
+    judging = shared("faulty.judging")
+    assert judging.differences(table(["a", "b", "c"], [0.0, 1.0, 2.0]), table(ids, score)) == expected

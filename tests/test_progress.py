@@ -31,8 +31,8 @@ def test_logs_get_plain_lines_with_rate_and_time_left_after_the_start_up(clock: 
         clock[0] = 41.0
         bar.to(65)
     assert out.getvalue().splitlines() == [
-        "  score: 10/100 rows, time left unknown",
-        "  score: 65/100 rows, 5.0/s, 7 s left",
+        "  score: 10/100 rows (10%), time left unknown",
+        "  score: 65/100 rows (65%), 5.0/s, 7 s left",
         "  score: done, 65 rows in 41.0 s",
     ]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -69,6 +72,32 @@ def test_checkpoints_outside_every_window_are_not_visited() -> None:
 
     block.score([{"name": "el2n", "checkpoints": {"epochs": [2, 2]}}, "loss"], fetch)
     assert fetched == [1, 3]
+
+
+def test_a_model_is_let_go_before_the_next_is_fetched() -> None:
+    block, alive = Block(), weakref.WeakSet[nn.Module]()
+
+    def fetch(k: int) -> nn.Module:
+        gc.collect()
+        assert not alive
+        model = copy.deepcopy(block.models[k])
+        alive.add(model)
+        return model
+
+    turning, resident = block.score(ALL, fetch), block.score(ALL)
+    for column, values in resident.items():
+        np.testing.assert_array_equal(turning[column], values)
+
+
+def test_a_mini_batch_is_padded_once_for_resident_models() -> None:
+    block, padded = Block(), list[int]()
+
+    def pad(rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        padded.extend(rows.tolist())
+        return block.pad(rows)
+
+    block.score(ALL, pad=pad)
+    assert sorted(padded) == list(range(20))
 
 
 def test_a_score_sees_only_its_window() -> None:

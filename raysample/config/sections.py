@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -155,7 +156,17 @@ class ScoreConfig(Section):
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.1
     landmarks: LandmarksConfig | None = None
     economy: EconomyConfig | None = None
+    # What checkpoints, mini-batches and states may take in a worker: checkpoints that do not fit take turns.
+    memory: Annotated[str, Field(pattern=r"^(auto|[0-9]+([.][0-9]+)? ?[KMGT]i?B)$")] = "auto"
     workers: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The bytes that `memory` allows; None: what the worker's device or its share of the machine has free."""
+        if self.memory == "auto":
+            return None
+        amount, unit = self.memory[: -2 - ("i" in self.memory)], self.memory.lstrip("0123456789. ")
+        return round(float(amount) * math.pow(1024 if "i" in unit else 1000, "KMGT".index(unit[0]) + 1))
 
 
 class LogConfig(Section):

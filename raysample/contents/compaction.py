@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from raysample import storage
-from raysample.config import Columns, SourceConfig
+from raysample.config import Columns, LabelsConfig, SourceConfig
 from raysample.contents import merging, ranges
 from raysample.contents.tallying import FileTally, key_of, partition, tally
 from raysample.corpus.schema import Part
@@ -40,10 +40,10 @@ class Contents:
         counts: rows of the log `in`, `usable`, `quarantined`, `filtered`; `contents`; `conflicts` (texts with several
             labels) and `conflict_rows`, their copies.
         reasons: reason -> rows set aside for it; they lie in `files/KEY/quarantine/`.
-        left_out: reason -> rows that the configuration filters out for it.
         labels: rows per label, the most frequent first.
         fingerprint: identity of contents, counts and groups; independent of the log's files and of the order in them.
         update: files that were `new`, `kept` and `gone` when this was made.
+        left_out: cause -> rows left out for it, because the configuration says so.
     """
 
     uri: str
@@ -53,20 +53,15 @@ class Contents:
     parts: tuple[str, ...]
     counts: dict[str, int]
     reasons: dict[str, int]
-    left_out: dict[str, int]
     labels: dict[str, int]
     fingerprint: str
     update: dict[str, int]
+    left_out: dict[str, int] = field(default_factory=dict)
 
     @property
     def grouped(self) -> bool:
         """Whether the rows of the log have groups."""
         return self.source.columns.group is not None
-
-    @property
-    def origin(self) -> str:
-        """Where the labels of the log come from: `gold`, `hypothesis` or `feedback`."""
-        return self.source.labels.origin
 
     @property
     def places(self) -> list[str]:
@@ -78,11 +73,16 @@ class Contents:
         return storage.join(self.uri, FILES, file.key)
 
     def as_source(self) -> SourceConfig:
-        """Return the contents as a source of labelled texts, whose ids are content ids."""
+        """Return the contents as a source of labelled texts, whose ids are content ids.
+
+        Its labels are hypotheses unless the log's are gold: feedback was heeded when the contents were made.
+        """
         pair = None if self.source.columns.text_pair is None else "text_pair"
         group = "group" if self.grouped else None
         columns = Columns(text="text", text_pair=pair, label="label", id="id", group=group)
-        return SourceConfig(path=storage.join(self.uri, self.parts[0].split("/")[0]), format="parquet", columns=columns)
+        labels = LabelsConfig(origin="gold" if self.source.labels.origin == "gold" else "hypothesis")
+        place = storage.join(self.uri, self.parts[0].split("/")[0])
+        return SourceConfig(path=place, format="parquet", columns=columns, labels=labels)
 
     def save(self) -> Contents:
         """Write the manifest, which makes the contents complete."""
@@ -126,7 +126,7 @@ def compact(source: SourceConfig, uri: str, *, window: int | None = None, spread
     place = storage.join(uri, FILES)
     files = tuple(spread(partial(tally, config=found.config, folder=place), [part.uri for part in parts]))
     _check_rows(files, found.config, place)
-    contents = _merged(Contents(uri, found.config, window, files, (), {}, {}, {}, {}, "", {}), spread)
+    contents = _merged(Contents(uri, found.config, window, files, (), {}, {}, {}, "", {}), spread)
     keys = {file.key for file in files}
     update = {"new": len(keys - before), "kept": len(keys & before), "gone": len(before - keys)}
     made = replace(contents, update=update).save()
@@ -169,7 +169,11 @@ def _check_rows(files: Sequence[FileTally], config: SourceConfig, place: str) ->
             f"check the column names and the rows listed below {place!r}, mend them, or raise max_quarantined",
         )
     if not counts["usable"]:
-        raise CorpusError(f"{config.path!r} has no usable row in the window", "check the path, where and the window")
+        why = "; ".join(f"{cause}: {rows}" for cause, rows in _sum(file.left_out for file in files).most_common())
+        raise CorpusError(
+            f"{config.path!r} has no usable row in the window{f' (left out: {why})' if why else ''}",
+            "check the path, where, labels and the window",
+        )
 
 
 def _merged(contents: Contents, spread: Spread) -> Contents:
@@ -199,8 +203,8 @@ def _merged(contents: Contents, spread: Spread) -> Contents:
         parts=tuple(f"{folder}/{merging.part('', at)}" for at in range(of)),
         counts=counts,
         reasons=dict(_sum(file.reasons for file in contents.files).most_common()),
-        left_out=dict(_sum(file.left_out for file in contents.files).most_common()),
         labels=labels,
+        left_out=dict(_sum(file.left_out for file in contents.files).most_common()),
         fingerprint=storage.fingerprint(["Contents", counts["contents"], f"{total:016x}"]),
     )
 

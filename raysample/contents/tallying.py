@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ from raysample import storage
 from raysample.config import SourceConfig
 from raysample.corpus.quarantine import Quarantine
 from raysample.corpus.rows import Hashes, Mask, Rows, content_ids, id_hashes, judge
-from raysample.corpus.schema import ASKED, DUPLICATE, FILTERS, FINE, REASONS, Batch, Part
-from raysample.corpus.sources import Source, columns_of, part_of, parts_with_rows, reader_of
+from raysample.corpus.schema import DUPLICATE, FILTERS, FINE, REASONS, Batch, Part
+from raysample.corpus.sources import Source, columns_of, has_rows, part_of, reader_of
 
 VERSION = 1
 """Raised when a tally comes to mean something else: files are then tallied again."""
@@ -45,9 +44,9 @@ class FileTally:
 
     Attributes:
         name: relative to the log. uri: where it lies. key: what names its folder: file, stamp, columns, version.
-        counts: rows `in`, `usable`, `quarantined`, `filtered`. reasons, left_out: of the quarantine and of the
-            filters, with their rows.
+        counts: rows `in`, `usable`, `quarantined`, `filtered`. reasons: of the quarantine, with their rows.
         tallied: rows of the tally: contents times their groups.
+        left_out: why rows are filtered, with their rows.
     """
 
     name: str
@@ -55,8 +54,8 @@ class FileTally:
     key: str
     counts: dict[str, int]
     reasons: dict[str, int]
-    left_out: dict[str, int]
     tallied: int
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 def partition(part: Part) -> str:
@@ -86,7 +85,7 @@ def tally(uri: str, config: SourceConfig, folder: str) -> FileTally:
     found = _File(config, part, place)
     table = found.tally(found.repeats())
     storage.write_parquet(storage.join(place, TALLY), table)
-    told = FileTally(part.name, uri, key, found.counts, dict(found.reasons), dict(found.left_out), table.num_rows)
+    told = FileTally(part.name, uri, key, found.counts, found.reasons, table.num_rows, found.left_out)
     storage.write_json(manifest, asdict(told))
     return told
 
@@ -105,8 +104,8 @@ class _File:
     def __init__(self, config: SourceConfig, part: Part, place: str) -> None:
         self.config, self.part, self.place = config, part, place
         self.counts = {"in": 0, "usable": 0, "quarantined": 0, "filtered": 0}
-        self.reasons: Counter[str] = Counter()
-        self.left_out: Counter[str] = Counter()
+        self.reasons: dict[str, int] = {}
+        self.left_out: dict[str, int] = {}
 
     def repeats(self) -> Mask:
         """Tell which rows carry an id that an earlier usable row of the file has; empty where ids are places."""
@@ -116,7 +115,7 @@ class _File:
         usable: list[Mask] = []
         for _, rows in self._judged():
             hashes.append(id_hashes(rows))
-            usable.append(usable_rows(rows))
+            usable.append(rows.matches & (rows.reason == FINE))
         ids, fine = (np.concatenate(found) if found else np.zeros(0) for found in (hashes, usable))
         places = np.flatnonzero(fine)
         repeated = np.zeros(len(ids), np.bool_)
@@ -129,7 +128,7 @@ class _File:
         quarantine = Quarantine(self.place)
         held = [SCHEMA.empty_table()]
         for rows, good, start in self.rows(repeated):
-            bad = (rows.filtered == ASKED) & (rows.reason != FINE)
+            bad = rows.matches & (rows.reason != FINE)
             quarantine.add(self.part, start, rows, bad)
             self._count(rows, good, bad)
             held.append(counted(rows.content.filter(pa.array(good))))
@@ -143,27 +142,24 @@ class _File:
         for batch, rows in self._judged():
             if len(repeated):
                 rows.reason[repeated[batch.start : batch.start + batch.rows]] = DUPLICATE
-            yield rows, usable_rows(rows), batch.start
+            yield rows, rows.matches & (rows.reason == FINE), batch.start
 
     def _judged(self) -> Iterator[tuple[Batch, Rows]]:
         config, reader = self.config, reader_of(self.config)
-        for part in parts_with_rows(Source(config, reader, (self.part,)), whole=False):
-            names = reader.names(part)
-            for batch in reader.batches(part, columns_of(config, part), BATCH_ROWS):
-                yield batch, judge(batch, part, config, names)
+        if not has_rows(Source(config, reader, (self.part,)), self.part):
+            return
+        names = reader.names(self.part)
+        for batch in reader.batches(self.part, columns_of(config, self.part), BATCH_ROWS):
+            yield batch, judge(batch, self.part, config, names)
 
     def _count(self, rows: Rows, good: Mask, bad: Mask) -> None:
         found = {"in": len(good), "usable": int(good.sum()), "quarantined": int(bad.sum())}
         found["filtered"] = found["in"] - found["usable"] - found["quarantined"]
         self.counts = {name: self.counts[name] + found[name] for name in self.counts}
-        self.reasons.update(REASONS[code] for code in rows.reason[bad].tolist())
-        self.left_out.update(FILTERS[code] for code in rows.filtered[rows.filtered != ASKED].tolist())
-
-
-def usable_rows(rows: Rows) -> Mask:
-    """Tell which judged rows are asked for and have no fault."""
-    found: Mask = (rows.filtered == ASKED) & (rows.reason == FINE)
-    return found
+        for code, number in zip(*np.unique(rows.reason[bad], return_counts=True), strict=True):
+            self.reasons[REASONS[code]] = self.reasons.get(REASONS[code], 0) + int(number)
+        for code, number in zip(*np.unique(rows.filtered[~rows.matches], return_counts=True), strict=True):
+            self.left_out[FILTERS[code]] = self.left_out.get(FILTERS[code], 0) + int(number)
 
 
 def counted(content: pa.Table) -> pa.Table:

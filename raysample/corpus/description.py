@@ -18,7 +18,7 @@ from raysample.corpus.ledger import Ledger, Range
 from raysample.corpus.quarantine import FOLDER, Quarantine
 from raysample.corpus.rows import Hashes, Mask, Rows, digests, held_out, id_hashes, judge, shard_fingerprint
 from raysample.corpus.schema import ASKED, DUPLICATE, FINE, OTHER_SIDE, UNSEEN, Part, Shard
-from raysample.corpus.sources import Source, columns_of, open_source, parts_with_rows
+from raysample.corpus.sources import Source, check_rare, columns_of, has_rows, open_source
 from raysample.errors import CorpusError
 
 Side = Literal["all", "train", "holdout"]
@@ -113,8 +113,10 @@ class _Scan:
 
     def run(self, size: int) -> Ledger:
         """Judge all rows, `size` at a time."""
-        for part in parts_with_rows(self.source):
-            self._file(part, size)
+        check_rare(self.source)
+        for part in self.source.parts:
+            if has_rows(self.source, part):
+                self._file(part, size)
         if not self._rows:
             raise CorpusError(f"{self.source.config.path!r} has no row at all", "check the path")
         columns = map(np.concatenate, zip(*self._columns, strict=True))

@@ -54,6 +54,12 @@ class Rows:
     confidence: origins.Floats
     feedback: origins.Values
 
+    @property
+    def matches(self) -> Mask:
+        """[rows] whether the configuration asks for a row."""
+        found: Mask = self.filtered == schema.ASKED
+        return found
+
 
 def judge(batch: Batch, part: Part, config: SourceConfig, names: Mapping[str, tuple[str, ...]]) -> Rows:
     """Turn a raw batch into strings and verdicts; the first reason found is the row's reason."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -117,37 +117,35 @@ def columns_of(config: SourceConfig, part: Part) -> list[str]:
     return [name for name in wanted(config) if name not in part.constants]
 
 
-def parts_with_rows(source: Source, *, whole: bool = True) -> Iterator[Part]:
-    """Yield the files that have columns at all; raises CorpusError, listing what is there, where a wanted one is not.
+def has_rows(source: Source, part: Part) -> bool:
+    """Tell whether a file has columns at all; raises CorpusError, listing what is there, if a wanted one is missing.
 
-    Lines of JSON may leave out what users hardly ever do: what `labels.feedback` names must be in one file at least,
-    unless these are not all files (`whole` is False).
+    Lines of JSON may leave out what users hardly ever do: the columns that `labels.feedback` names.
     """
-    rare = _rare(source, whole)
-    for part in source.parts:
-        fields = source.reader.fields(part)
-        missing = [name for name in columns_of(source.config, part) if name not in {*fields, *rare}]
-        if fields and missing:
-            raise _lacking(source.config, part, fields, missing[0])
-        if fields:
-            yield part
+    fields, rare = source.reader.fields(part), _rare(source.config)
+    missing = [name for name in columns_of(source.config, part) if name not in {*fields, *rare}]
+    if fields and missing:
+        raise _lacking(source.config, part, fields, missing[0])
+    return bool(fields)
 
 
-def _rare(source: Source, whole: bool) -> set[str]:
-    """Return the columns that a file may lack; raises CorpusError where no file of a whole source has one of them."""
-    if source.config.format != "jsonl":
-        return set()
-    rare = {name for name, setting in wanted(source.config).items() if setting.startswith("labels.feedback")}
-    unseen, last = set(rare if whole else ()), None
-    for part in source.parts:
-        if not unseen:
-            break
+def check_rare(source: Source) -> None:
+    """Raise CorpusError, listing what is there, if no file has a column that a single one may lack."""
+    unseen, last = _rare(source.config), None
+    for part in source.parts if unseen else ():
         if fields := source.reader.fields(part):
             unseen -= {*fields, *part.constants}
             last = part, fields
+        if not unseen:
+            return
     if unseen and last is not None:
         raise _lacking(source.config, *last, min(unseen))
-    return rare
+
+
+def _rare(config: SourceConfig) -> set[str]:
+    if config.format != "jsonl":
+        return set()
+    return {name for name, setting in wanted(config).items() if setting.startswith("labels.feedback")}
 
 
 def _lacking(config: SourceConfig, part: Part, fields: Sequence[str], column: str) -> CorpusError:

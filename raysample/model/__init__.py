@@ -6,5 +6,6 @@ is built alike; a checkpoint is a folder that `save` wrote, or that a Hugging Fa
 
 from raysample.model.building import build, load, prepare, save, tokenizer
 from raysample.model.encoding import Encoded, encode, pad
+from raysample.model.sizes import Size, size
 
-__all__ = ["Encoded", "build", "encode", "load", "pad", "prepare", "save", "tokenizer"]
+__all__ = ["Encoded", "Size", "build", "encode", "load", "pad", "prepare", "save", "size", "tokenizer"]

@@ -48,6 +48,10 @@ class RayEngine:
         """Score shards with actors that Ray Data maps over them."""
         return scoring.score(job, shards, workers, self.config.gpus_per_worker, reporter)
 
+    def room(self, workers: int) -> int | None:
+        """Return the share of a scoring actor in the memory of the node, or GPU, that has the least."""
+        return scoring.room(workers, self.config.gpus_per_worker)
+
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
         """Map with one task per item, a few ahead of who reads the results."""
         return mapping.tasks(function, items)

@@ -10,6 +10,8 @@ import ray
 import ray.data
 
 from raysample.errors import ScoreError
+from raysample.numerics import memory
+from raysample.numerics.precision import device
 from raysample.on_ray import failures, session
 from raysample.progress import Reporter
 from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer, prepare
@@ -20,7 +22,7 @@ NO_PROGRESS_SECONDS = 900
 
 
 class ScoringActor:
-    """Loads the checkpoints once, then scores the shards it is handed."""
+    """Loads the checkpoints once, then scores the shards it is handed, also by two threads at a time."""
 
     def __init__(self, job: ScoreJob) -> None:
         self.scorer = ShardScorer(job)
@@ -59,18 +61,43 @@ def score(
     outcomes = rows.map_batches(
         ScoringActor,
         fn_constructor_args=(job,),
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=pool),
+        compute=ray.data.ActorPoolStrategy(
+            min_size=1,
+            max_size=pool,
+            initial_size=pool,
+            # Two shards at a time: one is read, tokenised and written while the other is on the device.
+            max_concurrent_calls_per_actor=2,
+            enable_true_multi_threading=True,
+        ),
         num_cpus=ACTOR_CPUS,
         num_gpus=gpus or None,
         batch_size=1,
     )
-    with reporter.bar("score", len(shards), "shards") as bar:
-        try:
-            for done, row in enumerate(outcomes.iter_rows(), start=1):
-                bar.to(done)
-                yield ShardOutcome(**{name: _plain(value) for name, value in row.items()})
-        except ray.exceptions.RayError as error:
-            raise failures.cause(error, _broken) from error
+    reporter.say(f"  {len(shards):,} shards on up to {pool} actors")
+    try:
+        for row in outcomes.iter_rows():
+            yield ShardOutcome(**{name: _plain(value) for name, value in row.items()})
+    except ray.exceptions.RayError as error:
+        raise failures.cause(error, _broken) from error
+
+
+def room(workers: int, gpus: float) -> int | None:
+    """Return the bytes that each of up to `workers` actors may take where there is the least: on a GPU, or a node."""
+    if gpus:
+        session.require(1, ACTOR_CPUS, gpus, "scoring")
+        found = _gpu_memory.options(num_cpus=ACTOR_CPUS, num_gpus=gpus).remote()
+        return int(min(1.0, gpus) * failures.result(found, _broken))
+    shares = list[float]()
+    for node in ray.nodes():
+        there, fits = node["Resources"], int(node["Resources"].get("CPU", 0) // ACTOR_CPUS)
+        if node["Alive"] and fits and "memory" in there:
+            shares.append(there["memory"] / min(fits, workers) - memory.PROCESS)
+    return int(max(0.0, min(shares))) if shares else None
+
+
+@ray.remote
+def _gpu_memory() -> int:
+    return memory.free(device())
 
 
 def _plain(value: Any) -> Any:

@@ -14,9 +14,9 @@ from raysample.contents.joining import Join, Known, span
 from raysample.corpus import Corpus, describe
 from raysample.engine import Engine
 from raysample.errors import ScoreError
+from raysample.pipeline.advance import check_losses
 from raysample.pipeline.scoring import (
     Plan,
-    check_losses,
     checkpoints_fingerprint,
     describe_targets,
     made_by,
@@ -26,6 +26,7 @@ from raysample.pipeline.scoring import (
 from raysample.progress import Reporter
 from raysample.scores import create_all
 from raysample.table import MANIFEST, ScoreTable
+from raysample.tracking import Tracker
 
 BACKLOG = "backlog"
 SHARD_ROWS = 2_048
@@ -39,6 +40,7 @@ def score_contents(
     folder: str,
     engine: Engine,
     reporter: Reporter,
+    tracker: Tracker | None = None,
     *,
     retry: bool = False,
 ) -> ScoreTable:
@@ -48,7 +50,7 @@ def score_contents(
     are to be scored lie below `folder` meanwhile, and are deleted at the end.
 
     Args:
-        traces, config, model, engine, reporter: as for `score_corpus`.
+        traces, config, model, engine, reporter, tracker: as for `score_corpus`.
         contents: as `compact` left them.
         folder: of the table.
         retry: try contents again that could not be scored before.
@@ -68,7 +70,7 @@ def score_contents(
         corpus = describe(backlog, storage.join(folder, BACKLOG, "corpus"), labels=labels, shard_rows=SHARD_ROWS)
         new = corpus.rows
         reporter.say(f"  {new:,} of {contents.counts['contents']:,} contents are new")
-        fresh = _scored(traces, corpus, config, model, folder, engine, reporter)
+        fresh = _scored(traces, corpus, config, model, folder, engine, reporter, tracker)
         cost = fresh.cost
         join = replace(join, known=join.known.and_(_spare(plan, folder, of, engine)))
     else:
@@ -102,10 +104,12 @@ def _scored(
     folder: str,
     engine: Engine,
     reporter: Reporter,
+    tracker: Tracker | None,
 ) -> ScoreTable:
     """Score new contents as a corpus of their own. Whether too many are lost is asked of the whole log, later."""
     lenient = config.model_copy(update={"max_quarantined": 1.0})
-    return score_corpus(traces, corpus, lenient, model, storage.join(folder, BACKLOG, "scores"), engine, reporter)
+    place = storage.join(folder, BACKLOG, "scores")
+    return score_corpus(traces, corpus, lenient, model, place, engine, reporter, tracker)
 
 
 def _known(plan: Plan, folder: str, of: int, engine: Engine) -> Known:
@@ -164,8 +168,9 @@ def _table(
         checkpoints_fingerprint(traces),
         counts,
         {
-            **made_by(plan, config, model, len(traces), contents.origin),
+            **made_by(plan, config, model, len(traces)),
             "copies": contents.counts["usable"],
+            "label_origin": contents.source.labels.origin,
         },
         dict(cost),
         contents.grouped,

@@ -55,14 +55,17 @@ def relative(definitions: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], l
     return [name for name in definitions if name not in free], free
 
 
-def words(origin: str, definitions: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say what scores mean under labels of this origin, in one sentence; nothing for gold ones."""
-    if origin == "gold":
-        return ""
+def meaning(definitions: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say which scores are relative to labels that are not gold, and which do not look at labels."""
     tied, free = relative(definitions)
     said = [f"{_listed(tied)} {'is' if len(tied) == 1 else 'are'} relative to them"] if tied else []
     said += [f"{_listed(free)} {'does' if len(free) == 1 else 'do'} not look at labels"] if free else []
-    return f"labels are {ORIGINS[origin]}: {', '.join(said)}"
+    return ", ".join(said)
+
+
+def words(origin: str, definitions: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say what scores mean under labels of this origin; nothing for gold ones."""
+    return "" if origin == "gold" else f"labels are {ORIGINS[origin]}: {meaning(definitions)}"
 
 
 def _listed(names: Iterable[str]) -> str:

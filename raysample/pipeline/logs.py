@@ -10,9 +10,9 @@ from raysample.config import LogConfig, ScoreConfig
 from raysample.contents import Contents
 from raysample.corpus import Corpus
 from raysample.errors import ConfigError
-from raysample.pipeline import labelling
 from raysample.pipeline.budgets import asked
 from raysample.pipeline.contents import check_alone, score_contents
+from raysample.pipeline.labelling import words
 from raysample.pipeline.retraining import spread_over
 from raysample.pipeline.run import Pipeline
 from raysample.selection import Selection, sample
@@ -23,7 +23,7 @@ def compacted(pipeline: Pipeline) -> Contents:
     """Bring the log's contents up to date."""
     config = _config(pipeline)
     pipeline.reporter.say("compact")
-    params = {**pipeline.params("compact"), "window": config.window}
+    params = pipeline.params("compact", window=config.window, label_origin=config.source.labels.origin)
     with pipeline.tracker.run("compact", params) as run:
         found = logs.compact(
             config.source, pipeline.workspace.contents, window=config.window, spread=pipeline.engine.map
@@ -40,7 +40,9 @@ def scored(pipeline: Pipeline, *, retry: bool = False) -> ScoreTable:
     check_alone(config)
     found = compacted(pipeline)
     pipeline.reporter.say("score the log")
-    with pipeline.tracker.run("score-log", pipeline.params("score-log", n_train=found.counts["contents"])) as run:
+    origin = found.source.labels.origin
+    params = pipeline.params("score-log", n_train=found.counts["contents"], label_origin=origin)
+    with pipeline.tracker.run("score-log", params) as run:
         table = score_contents(
             traces,
             found,
@@ -49,19 +51,16 @@ def scored(pipeline: Pipeline, *, retry: bool = False) -> ScoreTable:
             space.log_scores,
             pipeline.engine,
             pipeline.reporter,
+            run,
             retry=retry,
         )
         run.dataset("log", found.uri, found.fingerprint, "scoring")
-        run.metrics(
-            {
-                "scored_rows": table.counts["scored"],
-                "quarantined_rows": table.counts["quarantined"],
-                **{f"cost_{name}": value for name, value in table.cost.items()},
-            }
-        )
+        counts = {f"{name}_rows": table.counts[name] for name in ("scored", "quarantined")}
+        run.metrics(counts, step=table.counts["in"])
+        run.metrics({f"cost_{name}": value for name, value in table.cost.items()})
         run.artifact(storage.join(table.uri, MANIFEST))
-    if said := labelling.words(found.origin, table.scores):
-        pipeline.reporter.say(f"  {said}")
+    if origin != "gold":
+        pipeline.reporter.say(f"  {words(origin, table.scores)}")
     return table
 
 

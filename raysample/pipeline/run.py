@@ -146,17 +146,14 @@ class Pipeline:
                 self.workspace.scores,
                 self.engine,
                 self.reporter,
+                run,
             )
             self.durations["score"] = time.perf_counter() - began
             run.dataset("train", train.uri, train.fingerprint, "scoring")
-            run.metrics(
-                {
-                    "scored_rows": table.counts["scored"],
-                    "quarantined_rows": table.counts["quarantined"],
-                    "score_seconds": self.durations["score"],
-                    **{f"cost_{name}": value for name, value in table.cost.items()},
-                }
-            )
+            counts = {f"{name}_rows": table.counts[name] for name in ("scored", "quarantined")}
+            run.metrics(counts, step=table.counts["in"])
+            costs = {f"cost_{name}": value for name, value in table.cost.items()}
+            run.metrics({"score_seconds": self.durations["score"], **costs})
             run.artifact(storage.join(table.uri, SCORES_MANIFEST))
         share = table.cost.get("share_of_training")
         paid = "" if share is None else f", at {share:.2f} of one fine-tuning"

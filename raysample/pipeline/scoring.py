@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +15,13 @@ from raysample.errors import ProvenanceError, ScoreError
 from raysample.fine_tuning import EVALUATION
 from raysample.landmarks import Fitted
 from raysample.pipeline import economy
+from raysample.pipeline.advance import settle
 from raysample.pipeline.checks import check_scores
 from raysample.progress import Reporter, SilentReporter
 from raysample.scores import create_all
-from raysample.scoring import ScoreJob, ShardOutcome, ensure_statistics, finished, fitted, needs_preparing, part_name
+from raysample.scoring import ScoreJob, ShardOutcome, ensure_statistics, fitted, part_name
 from raysample.table import MANIFEST, ScoreTable
+from raysample.tracking import NullTracker, Tracker
 from raysample.version import __version__
 
 # Raised when a change of the numerics makes earlier parts wrong: they are then scored again.
@@ -125,10 +126,11 @@ def score_corpus(
     folder: str,
     engine: Engine,
     reporter: Reporter,
+    tracker: Tracker | None = None,
 ) -> ScoreTable:
     """Score every row of a corpus at the checkpoints of one or more runs and return the complete table in `folder`.
 
-    With several runs each score is the mean of what the runs give.
+    With several runs each score is the mean of what the runs give. The tracker gets metrics of how far it is.
 
     Raises:
         ProvenanceError: the checkpoints' classes are not the corpus's.
@@ -145,7 +147,7 @@ def score_corpus(
     plan = Plan.of(traces, corpus.fingerprint, config, model, targets, corpus.grouped)
     tell_changes(plan, folder, reporter)
     job = job_of(traces, corpus, config, model, folder, plan.parts)
-    outcomes, preparing = _score(job, corpus, config, engine, reporter)
+    outcomes, cost = settle(job, corpus, engine, reporter, tracker or NullTracker())
     counts = {
         "in": corpus.rows,
         "scored": sum(outcome.scored for outcome in outcomes),
@@ -167,8 +169,12 @@ def score_corpus(
         corpus.fingerprint,
         checkpoints_fingerprint(traces),
         counts,
-        {**made_by(plan, config, model, len(traces), corpus.origin), **_fitted_by(job, config, folder)},
-        _cost(traces, outcomes, preparing),
+        {
+            **made_by(plan, config, model, len(traces)),
+            **_fitted_by(job, config, folder),
+            "label_origin": corpus.origin,
+        },
+        _cost(traces, outcomes, cost),
         corpus.grouped,
     )
     ensure_statistics(table, engine.map)
@@ -210,19 +216,18 @@ def economised(
     return economy.settled(config, choice)
 
 
-def made_by(plan: Plan, config: ScoreConfig, model: ModelConfig, runs: int, origin: str) -> dict[str, Any]:
-    """Return how a table came about: enough to compute it again, and where the labels come from (`origin`)."""
+def made_by(plan: Plan, config: ScoreConfig, model: ModelConfig, runs: int) -> dict[str, Any]:
+    """Return how a table came about: enough to compute it again."""
     return {
         "key": plan.key,
         "sources": plan.sources,
         "precision": config.precision,
-        # How many share the work, and how many bad rows are borne, changes nothing of what comes out.
-        "score": config.model_copy(update={"workers": None, "max_quarantined": 1.0}).plain(),
+        # How many share the work, in how much memory, and how many bad rows are borne, changes no number.
+        "score": config.model_copy(update={"workers": None, "max_quarantined": 1.0, "memory": "auto"}).plain(),
         "model": model.plain(),
         "runs": runs,
         "raysample": __version__,
         "numerics": NUMERICS,
-        "label_origin": origin,
     }
 
 
@@ -269,47 +274,17 @@ def _check(traces: Sequence[CheckpointSet], corpus: Corpus) -> None:
                 checkpoints.verify(checkpoint.uri)
 
 
-def _score(
-    job: ScoreJob, corpus: Corpus, config: ScoreConfig, engine: Engine, reporter: Reporter
-) -> tuple[list[ShardOutcome], float]:
-    outcomes = [done for shard in corpus.shards if (done := finished(job.folder, shard)) is not None]
-    there = {outcome.shard for outcome in outcomes}
-    missing = [shard.index for shard in corpus.shards if shard.index not in there]
-    if there:
-        reporter.say(f"  {len(there)} of {len(corpus.shards)} shards were finished before, {len(missing)} to do")
-    began = time.perf_counter()
-    if missing and needs_preparing(job):
-        engine.prepare(job, reporter)
-    preparing = time.perf_counter() - began
-    _check_lost(outcomes, corpus, config, job)
-    if missing:
-        for outcome in engine.score(job, missing, config.workers, reporter):
-            outcomes.append(outcome)
-            if outcome.quarantined:
-                _check_lost(outcomes, corpus, config, job)
-    return outcomes, preparing
-
-
-def _check_lost(outcomes: Sequence[ShardOutcome], corpus: Corpus, config: ScoreConfig, job: ScoreJob) -> None:
-    check_losses(sum(outcome.quarantined for outcome in outcomes), corpus.rows, config, job.folder)
-
-
-def check_losses(lost: int, rows: int, config: ScoreConfig, folder: str) -> None:
-    """Raise ScoreError where more rows were set aside than the configuration allows."""
-    if lost > config.max_quarantined * rows:
-        raise ScoreError(
-            f"{lost:,} of {rows:,} rows could not be scored, more than score.max_quarantined="
-            f"{config.max_quarantined:g} allows",
-            f"see the quarantine files in {folder!r}, mend the cause, then `raysample replay`; or raise the limit",
-        )
-
-
-def _cost(traces: Sequence[CheckpointSet], outcomes: Sequence[ShardOutcome], preparing: float) -> dict[str, float]:
+def _cost(
+    traces: Sequence[CheckpointSet], outcomes: Sequence[ShardOutcome], beside: Mapping[str, float]
+) -> dict[str, float]:
     """Return worker-seconds of the scoring, and their share of those of the runs' fine-tuning where these are known."""
     seconds = sum(outcome.seconds for outcome in outcomes)
-    cost = {"score_seconds": round(seconds, 3), "prepare_seconds": round(preparing, 3)}
+    cost = {"score_seconds": round(seconds, 3), **beside}
     told = [storage.join(trace.uri, EVALUATION) for trace in traces]
     if all(storage.exists(uri) for uri in told):
         training = sum(storage.read_json(uri)["seconds"] for uri in told) / len(told)
-        cost |= {"training_seconds": training, "share_of_training": round((seconds + preparing) / training, 4)}
+        cost |= {
+            "training_seconds": training,
+            "share_of_training": round((seconds + beside["prepare_seconds"]) / training, 4),
+        }
     return cost

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raysample.pipeline.labelling import ORIGINS, words
+from raysample.pipeline.labelling import ORIGINS, meaning
 from raysample.report.words import NOTHING, clean, share
 from raysample.table import ScoreTable
 
@@ -39,8 +39,7 @@ def _of(name: str, part: Mapping[str, Any], table: ScoreTable) -> Labels:
     if least is not None:
         sentences.append(f"Rows whose hypothesis has a confidence below {least:g} were left out.")
     if name == "train" and origin != "gold" and table.scores:
-        meaning = clean(words(origin, table.scores))
-        sentences.append(f"{meaning[0].upper()}{meaning[1:]}.")
+        sentences.append(f"Of the scores, {clean(meaning(table.scores))}.")
     return Labels(_PARTS.get(name, clean(name)), tuple(sentences), _confidence(part.get("confidence")), _feedback(part))
 
 

@@ -102,8 +102,9 @@ def contents_table(found: Contents) -> Table:
     files = ", ".join(f"{number:,} {name}" for name, number in found.update.items() if number)
     window = "all partitions" if found.window is None else f"the newest {found.window:,} partitions"
     shown.add_row("files", f"{len(found.files):,}", f"{files}; {window}")
-    left_out = "; ".join(f"{escape(reason)}: {rows:,}" for reason, rows in found.left_out.items())
-    shown.add_row("rows", f"{counts['usable']:,}", f"left out: {left_out}" if left_out else "")
+    why = ", ".join(f"{cause} {rows:,}" for cause, rows in found.left_out.items())
+    out = f"{counts['filtered']:,} filtered out{f': {why}' if why else ''}" if counts["filtered"] else ""
+    shown.add_row("rows", f"{counts['usable']:,}", out)
     bad = "; ".join(f"{escape(reason)}: {rows:,}" for reason, rows in found.reasons.items())
     shown.add_row("rows set aside", f"{counts['quarantined']:,}", bad)
     repeats = f"{counts['usable'] / max(1, counts['contents']):.2f} rows each: a visit saves the others"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,7 @@ from raysample import capture, landmarks, model
 from raysample.checkpoints import CheckpointSet
 from raysample.scores import Score, create_all
 from raysample.scoring.job import ScoreJob, fitted
+from raysample.scoring.models import Shelf
 from raysample.scoring.visits import Run, Values, labels_of
 
 
@@ -27,7 +29,9 @@ class Columns:
         self.tokenizer = model.tokenizer(first, trust_remote_code=trust)
         self.scores = create_all(job.config.scores)
         self.captured = traces if job.config.source == "capture" else []
-        self.runs = [] if self.captured else [Run(job, trace, int(self.tokenizer.pad_token_id)) for trace in traces]
+        pad_id, shelf = int(self.tokenizer.pad_token_id), Shelf(job.held)
+        self.runs = [] if self.captured else [Run(job, trace, pad_id, shelf) for trace in traces]
+        self._tokenising = threading.Lock()
 
     @cached_property
     def predictor(self) -> landmarks.Fitted:
@@ -35,12 +39,18 @@ class Columns:
         return landmarks.Fitted.load(fitted(self.job))
 
     def encode(self, rows: pa.Table) -> model.Encoded:
-        """Tokenise rows as in fine-tuning."""
-        return model.encode(self.tokenizer, rows, self.job.model.max_length)
+        """Tokenise rows as in fine-tuning; threads take turns, as a tokenizer cannot be used by two at a time."""
+        with self._tokenising:
+            return model.encode(self.tokenizer, rows, self.job.model.max_length)
 
-    def of(self, rows: pa.Table) -> tuple[NDArray[np.int32], Values]:
-        """Return the token count of each row, and each score as float32 [rows]; NaN where a value is not finite."""
-        encoded = self.encode(rows)
+    def of(self, rows: pa.Table, encoded: model.Encoded | None = None) -> tuple[NDArray[np.int32], Values]:
+        """Return the token count of each row, and each score as float32 [rows]; NaN where a value is not finite.
+
+        Args:
+            rows: in the corpus schema.
+            encoded: their tokens, where they were made before.
+        """
+        encoded = self.encode(rows) if encoded is None else encoded
         if self.captured:
             ids, labels = rows["row_id"], labels_of(rows)
             return encoded.lengths, mean([capture.columns(t.uri, ids, labels, self.scores) for t in self.captured])

@@ -27,6 +27,7 @@ class ScoreJob:
         folder: URI below which `part-*.parquet`, their statistics, and `quarantine-*.parquet` are written.
         references: URI below which lies what the scores need from elsewhere.
         targets: name -> URI of the Corpus that target-aware scores point to.
+        held: how many models an actor may have in memory at a time; None: all. Changes no number.
     """
 
     corpus: str
@@ -36,17 +37,22 @@ class ScoreJob:
     folder: str
     references: str
     targets: dict[str, str] = field(default_factory=dict)
+    held: int | None = None
 
 
 @dataclass(frozen=True)
 class ShardOutcome:
-    """What became of one shard: rows in = scored + quarantined; `seconds` of work, also if it was done earlier."""
+    """What became of one shard: rows in = scored + quarantined; `seconds` of work, also if it was done earlier.
+
+    `crashes`: workers that died of it before, in this run.
+    """
 
     shard: int
     rows: int
     scored: int
     quarantined: int
     seconds: float
+    crashes: int = 0
 
 
 def request(job: ScoreJob, trace: str) -> Request:

@@ -2,65 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, overload
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from raysample import checkpoints, landmarks, model, references, storage
+from raysample import landmarks, model, references
 from raysample.artifacts import Need, collect
 from raysample.checkpoints import CheckpointSet
-from raysample.config import ModelConfig
 from raysample.model import Encoded
 from raysample.numerics.batches import token_batches
 from raysample.numerics.precision import device, resolve
+from raysample.numerics.transfer import moved
 from raysample.references import row_keys
 from raysample.scores import Score
 from raysample.scores.reference import Reference
 from raysample.scoring.job import ScoreJob, request
+from raysample.scoring.models import Models, Shelf
 from raysample.sweep import score_block
 
 Values = dict[str, NDArray[np.float32]]
 
 
-class Models(Sequence[nn.Module]):
-    """The models of a run's checkpoints on a device; each is checked and loaded when it is first visited, and stays."""
-
-    def __init__(self, trace: CheckpointSet, spec: ModelConfig, device: str) -> None:
-        self.trace, self.spec, self.device = trace, spec, device
-        self._loaded: dict[int, nn.Module] = {}
-
-    def __len__(self) -> int:
-        return len(self.trace.checkpoints)
-
-    @overload
-    def __getitem__(self, at: int) -> nn.Module: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[nn.Module]: ...
-    def __getitem__(self, at: int | slice) -> nn.Module | list[nn.Module]:
-        if isinstance(at, slice):
-            return [self[i] for i in range(*at.indices(len(self)))]
-        place = range(len(self))[at]
-        if place not in self._loaded:
-            folder = storage.localise(self.trace.checkpoints[place].uri)
-            checkpoints.verify(folder)
-            found = model.load(folder, trust_remote_code=self.spec.trust_remote_code, freeze=self.spec.freeze)
-            self._loaded[place] = found.to(self.device)
-        return self._loaded[place]
-
-
 class Run:
-    """Visits the checkpoints of one CheckpointSet; those that a score looks at stay on the device."""
+    """Visits the checkpoints of one CheckpointSet; those that a score looks at stay on the device, or take turns there.
 
-    def __init__(self, job: ScoreJob, trace: CheckpointSet, pad_id: int) -> None:
+    Where the shelf has room for all models, a mini-batch goes through all of them before the next one comes; where it
+    has not, a block goes from model to model. The numbers are the same.
+    """
+
+    def __init__(self, job: ScoreJob, trace: CheckpointSet, pad_id: int, shelf: Shelf) -> None:
         self.trace, self.pad_id, self.batch_tokens = trace, pad_id, job.config.batch_tokens
         # Asked here, not by the driver, whose machine may have no GPU; Ray hides those that were not asked for.
         self.device = device()
-        self.models = Models(trace, job.model, self.device)
+        self.models = Models(trace, job.model, self.device, shelf)
         self.autocast = resolve(job.config.precision, self.models[-1], self.device)
         self.request = request(job, trace.uri)
         self._loaded: dict[tuple[int, frozenset[Reference]], references.Loaded] = {}
@@ -68,7 +46,7 @@ class Run:
     def columns(self, encoded: Encoded, rows: pa.Table, scores: Mapping[str, Score[Any]]) -> Values:
         """Return each score of each row at this run's checkpoints."""
         return score_block(
-            self.models,
+            self.models if self.models.stay else self.models.__getitem__,
             self.trace.checkpoints,
             encoded,
             labels_of(rows),
@@ -86,7 +64,7 @@ class Run:
         labels = labels_of(rows)
         found: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
         for batch in token_batches(encoded.lengths, self.batch_tokens):
-            inputs = {name: v.to(self.device) for name, v in model.pad(encoded, batch, self.pad_id).items()}
+            inputs = moved(model.pad(encoded, batch, self.pad_id), self.device)
             gold = torch.from_numpy(labels[batch]).to(self.device)
             seen = collect(self.models[-1], inputs, gold, Need.LOGITS | Need.FEATURES, autocast=self.autocast)
             assert seen.features is not None
@@ -97,6 +75,8 @@ class Run:
 
     def _prepared(self, at: int, wanted: frozenset[Reference]) -> references.Loaded:
         if (at, wanted) not in self._loaded:
+            if not self.models.stay:
+                self._loaded.clear()
             names = sorted(wanted, key=lambda reference: reference.key)
             loaded = references.load(self.request, names, self.trace.checkpoints[at], self.device)
             self._loaded[at, wanted] = loaded

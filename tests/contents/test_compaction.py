@@ -201,4 +201,4 @@ def test_hypotheses_that_are_too_unsure_are_left_out(log: Path, tmp_path: Path) 
     found = compact(source(tmp_path / "sure", labels=labels), str(tmp_path / "contents"))
     same(found, day(1)[::3])
     assert found.left_out == {"confidence below least_confidence": 40}
-    assert found.origin == "hypothesis"
+    assert found.as_source().labels.origin == "hypothesis"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import every_score
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from ray import cloudpickle
+from deadly_models import make_deadly
 
 import raysample
 from raysample.capture import Capture, score_capture
@@ -20,6 +21,7 @@ from raysample.checkpoints import CheckpointSet
 from raysample.config import EngineConfig, FineTuneConfig, ModelConfig, ScoreConfig, SourceConfig
 from raysample.corpus import Corpus
 from raysample.errors import CheckpointError, ClusterError, StorageError, TrainingError
+from raysample.model import tokenizer
 from raysample.scores import SCORES as REGISTRY
 from raysample.scores import create_all
 from raysample.scoring import ScoreJob
@@ -193,59 +195,51 @@ def test_what_a_task_raises_comes_back_as_it_was(tables: tuple[ScoreTable, Score
         raysample.sample(broken, "random", fraction=0.4, output=str(tmp_path / "out"), engine=ON_RAY)
 
 
-def deadly(job: ScoreJob, row_id: str) -> ScoreJob:
-    """Return a job that kills every worker that scores the shard of that first row, once the worker unpickled it."""
-
-    class Deadly:
-        __hash__ = None  # type: ignore[assignment]  # as the job itself: Ray keeps it otherwise
-
-        def __reduce__(self) -> tuple[Any, ...]:
-            return arm, (job, row_id)
-
-    return Deadly()  # type: ignore[return-value]
-
-
-def arm(job: ScoreJob, row_id: str) -> ScoreJob:
-    import os
-
-    import ray
-
-    from raysample.scoring import shards
-
-    if ray.get_runtime_context().worker.mode == ray.WORKER_MODE:
-        real = shards.carefully
-
-        def dying(work: Any, rows: Any) -> Any:
-            if rows["row_id"][0].as_py() == row_id:
-                os._exit(1)
-            return real(work, rows)
-
-        shards.carefully = dying
-    return job
-
-
 def test_a_shard_that_kills_its_workers_is_set_aside_and_the_others_are_scored(
-    tables: tuple[ScoreTable, ScoreTable], corpora: tuple[Corpus, Corpus], local: CheckpointSet, tmp_path: Path
+    small_run: Path, local: CheckpointSet, tmp_path: Path
 ) -> None:
+    from raysample.corpus import describe
     from raysample.on_ray import scoring
     from raysample.progress import SilentReporter
 
+    rows = pq.read_table(small_run / "train.parquet")
+    texts = rows["text"].to_pylist()
+    texts[77] = "☠"  # the only word that the tokenizer does not know
+    at = rows.schema.get_field_index("text")
+    pq.write_table(rows.set_column(at, "text", pa.array(texts)), tmp_path / "train.parquet")
+    source = SourceConfig.model_validate({"path": str(tmp_path / "train.parquet"), "columns": {"id": "id"}})
+    corpus = describe(source, str(tmp_path / "corpus"), shard_rows=60)
+    shutil.copytree(local.checkpoints[-1].uri, tmp_path / "run" / "deadly")
+    made = replace(local, checkpoints=(replace(local.checkpoints[-1], uri=str(tmp_path / "run" / "deadly")),))
+    make_deadly(made, tokenizer(local.checkpoints[-1].uri).unk_token_id)
+    made.save(str(tmp_path / "run"))
     job = ScoreJob(
-        corpora[0].uri, (local.uri,), ScoreConfig(scores=["el2n"]), MODEL, str(tmp_path), str(tmp_path / "references")
+        corpus.uri,
+        (str(tmp_path / "run"),),
+        ScoreConfig(scores=["el2n"]),
+        MODEL.model_copy(update={"trust_remote_code": True}),
+        str(tmp_path / "parts"),
+        str(tmp_path / "references"),
     )
-    shards = [shard.index for shard in corpora[0].shards]
-    deaths = deadly(job, corpora[0].read(1)["row_id"][0].as_py())
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    try:
-        with engine_of(ON_RAY):
-            outcomes = list(scoring.score(deaths, shards, 1, 0, SilentReporter()))
-    finally:
-        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    shards = [shard.index for shard in corpus.shards]
+    with engine_of(ON_RAY):
+        outcomes = list(scoring.score(job, shards, 1, 0, SilentReporter()))
     assert sorted(outcome.shard for outcome in outcomes) == shards
     assert {outcome.shard: outcome.quarantined for outcome in outcomes if outcome.quarantined} == {1: 60}
-    lost = pq.read_table(tmp_path / f"quarantine-{corpora[0].shards[1].name}.parquet")
-    assert set(lost["reason"].to_pylist()) == {"its shard crashed 3 workers"}
+    lost = pq.read_table(tmp_path / "parts" / f"quarantine-{corpus.shards[1].name}.parquet")
+    assert set(lost["reason"].to_pylist()) == {"its shard crashed 3 workers and every process of its own"}
     assert lost["row"].to_pylist() == list(range(60, 120))
+
+
+def test_an_actor_may_take_its_share_of_the_smallest_node() -> None:
+    from raysample.on_ray import scoring
+
+    alone, crowded = scoring.room(1, 0), scoring.room(99, 0)
+    assert alone is not None
+    assert crowded is not None
+    assert 0 <= crowded < alone
+    with pytest.raises(ClusterError, match="scoring needs 1 x 1 GPUs; the cluster has 0"):
+        scoring.room(1, 1)
 
 
 def test_parts_hold_no_text(tables: tuple[ScoreTable, ScoreTable]) -> None:

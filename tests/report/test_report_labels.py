@@ -28,7 +28,7 @@ TOLD: dict[str, Any] = {
 def test_what_is_said_of_each_corpus(slim: ScoreTable) -> None:
     train, test = label_sections(TOLD, slim)
     assert train.sentences[1] == "Rows whose hypothesis has a confidence below 0.3 were left out."
-    assert train.sentences[2].endswith("accepts or corrects them: el2n is relative to them.")
+    assert train.sentences[2] == "Of the scores, el2n is relative to them."
     assert train.confidence is not None
     heads, values = train.confidence
     assert dict(zip(heads, values, strict=True)) | {"rows": "590", "mean": "0.912", "least": "0.300"} == dict(

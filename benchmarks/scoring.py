@@ -1,0 +1,285 @@
+"""What of a bare loop's speed is left: the loop written by hand, `sweep` in this process, the pipeline on Ray.
+
+The same checkpoints and the same rows, which do not repeat, one torch thread each. Two sets of scores: EL2N, for which
+a forward is enough, and EL2N with VoG, which takes a backward to the embeddings. The loop and `sweep` take turns, shard
+by shard, before and after the pipeline; it goes from Parquet to Parquet, with one actor and with two.
+
+Nothing is told before the three agree on their numbers. Prints a table and, as the last line, JSON. Exit code 1 means
+that the numbers were wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from measuring.outcome import finish, machine, parser, target
+from measuring.quietness import quiet
+from measuring.timing import Cost
+from peers.base import relative_error
+from rates.by_hand import scored_by_hand
+from rates.material import Block, Material, made_up_corpus, made_up_run
+from rates.passages import Passage, through_ray
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from raysample.config import EngineConfig, ModelConfig, ScoreConfig
+from raysample.corpus import Corpus
+from raysample.scores import create_all
+from raysample.sweep import score_block
+
+TOLERANCE = 1e-4
+LONG = 300.0
+"""Seconds that a run must take for its rate, start-up included, to be held against a target."""
+HAND, SWEEP = "by hand", "sweep"
+EL2N = {"name": "el2n", "checkpoints": "all"}
+SETS: dict[str, list[Any]] = {"predictions": [EL2N], "gradients": [EL2N, "vog"]}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured: rows of a shard, checkpoints, shards that take turns; `rows` None: as many as take long."""
+
+    shard_rows: int
+    checkpoints: int
+    turns: int
+    rows: int | None = None
+
+
+FULL, QUICK = Sizes(256, 3, 10), Sizes(32, 2, 4, 256)
+MODEL = ModelConfig(path="tiny", layers=4, hidden_size=256, vocabulary_size=8_000, max_length=64)
+SMALL = ModelConfig(path="tiny", layers=2, hidden_size=64, vocabulary_size=2_000, max_length=64)
+
+
+@dataclass
+class Found:
+    """What was measured with one set of scores."""
+
+    costs: dict[str, Cost]
+    passages: list[Passage] = field(default_factory=list)
+    errors: dict[str, float] = field(default_factory=dict)
+    side_by_side: float | None = None
+
+    def rate(self, name: str) -> float:
+        """Return the median rows per second of a loop in this process, by the wall clock."""
+        return self.costs[name].rows / median(self.costs[name].wall)
+
+
+def hand(material: Material, block: Block, gradients: bool) -> dict[str, Any]:
+    """Score a block by hand."""
+    return scored_by_hand(material.models, block.encoded, block.labels, material.batch_tokens, gradients)
+
+
+def sweep(material: Material, block: Block, scores: list[Any]) -> dict[str, Any]:
+    """Score a block by `sweep`."""
+    return score_block(
+        material.models,
+        material.trace.checkpoints,
+        block.encoded,
+        block.labels,
+        create_all(scores),
+        pad=block.padded,
+        batch_tokens=material.batch_tokens,
+    )
+
+
+def take_turns(material: Material, shards: Sequence[int], scores: list[Any], found: Found) -> dict[int, dict[str, Any]]:
+    """Time both loops on some shards, the one first and then the other; return what `sweep` gave for each shard."""
+    gradients, values = len(scores) > 1, dict[int, dict[str, Any]]()
+    for place, shard in enumerate(shards):
+        block, by_hand = material.block(shard), dict[str, Any]()
+        runs = {
+            HAND: lambda block=block, to=by_hand: to.update(hand(material, block, gradients)),
+            SWEEP: lambda block=block, shard=shard: values.update({shard: sweep(material, block, scores)}),
+        }
+        for name in sorted(runs, reverse=bool(place % 2)):
+            found.costs[name].add(runs[name])
+        for name, column in values[shard].items():
+            error = relative_error(by_hand[name], column)
+            found.errors[f"{name}, {HAND}"] = max(error, found.errors.get(f"{name}, {HAND}", 0.0))
+    return values
+
+
+def check(material: Material, passage: Passage, values: Mapping[int, Mapping[str, Any]], found: Found) -> None:
+    """Note how far the pipeline's numbers are from those of `sweep`."""
+    starts = np.cumsum([0, *(shard.rows for shard in material.corpus.shards)])
+    for shard, columns in values.items():
+        for name, column in columns.items():
+            here = passage.scores[name][starts[shard] : starts[shard + 1]]
+            key = f"{name}, ray with {passage.actors}"
+            found.errors[key] = max(relative_error(here, column), found.errors.get(key, 0.0))
+
+
+def alone(place: str, spec: tuple[str, int, int], gradients: bool, gate: Any, told: Any) -> None:
+    """Score a shard by hand in a process of its own, after a warm-up and when the other is there; tell the seconds."""
+    torch.set_num_threads(1)
+    from raysample.checkpoints import CheckpointSet
+
+    corpus, max_length, budget = spec
+    material = Material.of(Corpus.load(corpus), CheckpointSet.load(place), max_length, budget)
+    block = material.block(0)
+    hand(material, block, gradients)
+    gate.wait()
+    began = time.perf_counter()
+    hand(material, block, gradients)
+    told.put(time.perf_counter() - began)
+
+
+def side_by_side(material: Material, gradients: bool) -> float:
+    """Return the rows per second of two bare loops at a time, together: what this machine has to give to two actors."""
+    spawn = multiprocessing.get_context("spawn")
+    gate, told = spawn.Barrier(2), spawn.Queue()
+    spec = (material.corpus.uri, material.max_length, material.batch_tokens)
+    two = [spawn.Process(target=alone, args=(material.trace.uri, spec, gradients, gate, told)) for _ in range(2)]
+    for process in two:
+        process.start()
+    seconds = [told.get(timeout=600) for _ in two]
+    for process in two:
+        process.join()
+    return sum(material.corpus.shards[0].rows / each for each in seconds)
+
+
+def study(material: Material, name: str, sizes: Sizes, folder: Path, full: bool) -> Found:
+    """Measure one set of scores on a cluster that is joined."""
+    scores, found = SETS[name], Found({HAND: Cost(sizes.shard_rows), SWEEP: Cost(sizes.shard_rows)})
+    whole = [shard.index for shard in material.corpus.shards if shard.rows == sizes.shard_rows]
+    chosen = [whole[int(i)] for i in np.linspace(0, len(whole) - 1, min(sizes.turns, len(whole)))]
+    values = take_turns(material, chosen[::2], scores, found)
+    found.passages = [through_ray(material, scores, n, folder / f"{name}-{n}") for n in (1, 2)]
+    values |= take_turns(material, chosen[1::2], scores, found)
+    for passage in found.passages:
+        check(material, passage, values, found)
+    if full:
+        found.side_by_side = side_by_side(material, len(scores) > 1)
+    return found
+
+
+def targets(name: str, found: Found) -> dict[str, dict[str, Any]]:
+    """Return what is claimed of one set of scores; of the pipeline, only where it ran for long enough."""
+    one, two = found.passages
+    bare = found.costs[HAND].over(found.costs[SWEEP])["median"]
+    claims = {f"{name}: sweep / by hand, rows/s": target(bare, ">=", 0.95)}
+    if one.seconds < LONG:
+        return claims
+    whole = one.rows / one.seconds
+    return claims | {
+        f"{name}: ray with one actor / sweep, rows/s": target(one.rate / found.rate(SWEEP), ">=", 0.90),
+        f"{name}: the same with the start-up": target(whole / found.rate(SWEEP), ">=", 0.90),
+        f"{name}: two actors / one, rows/s": target(two.rate / one.rate, ">=", 1.8),
+        **_by_processor(name, one, found.costs[SWEEP]),
+    }
+
+
+def _by_processor(name: str, one: Passage, cost: Cost) -> dict[str, dict[str, Any]]:
+    if one.cpu_rate is None:
+        return {}
+    ratio = one.cpu_rate * median(cost.cpu) / cost.rows
+    return {f"{name}: ray with one actor / sweep, rows/CPU s": target(ratio, ">=", 0.90)}
+
+
+def plain(found: Found) -> dict[str, Any]:
+    """Return all figures of one set of scores as plain data."""
+    one, two = found.passages
+    sweeping = found.rate(SWEEP)
+    return {
+        "errors": found.errors,
+        **{cost: found.costs[cost].figures() for cost in found.costs},
+        "sweep_over_hand": found.costs[HAND].over(found.costs[SWEEP]),
+        "ray": {str(passage.actors): passage.figures() for passage in found.passages},
+        "ray_over_sweep": round(one.rate / sweeping, 4),
+        "two_actors_over_one": round(two.rate / one.rate, 4),
+        "per_core_with_two_actors_over_sweep": round(two.rate / 2 / sweeping, 4),
+        "two_loops_by_hand_rows_per_second": found.side_by_side,
+    }
+
+
+def show(name: str, found: Found, console: Console) -> None:
+    """Print the table of one set of scores."""
+    table = Table(title=name, caption="rows/s by the wall clock; the loops: medians over shards", box=SIMPLE)
+    for heading in ("what", "rows/s", "of sweep", "rows/CPU s", "seconds", "start-up"):
+        table.add_column(heading, justify="left" if heading == "what" else "right", no_wrap=True)
+    sweeping = found.rate(SWEEP)
+    for cost in (HAND, SWEEP):
+        share, seconds = found.rate(cost) / sweeping, sum(found.costs[cost].wall)
+        by_cpu = found.costs[cost].rows / median(found.costs[cost].cpu)
+        table.add_row(cost, f"{found.rate(cost):.1f}", f"{share:.2f}", f"{by_cpu:.1f}", f"{seconds:.1f}", "")
+    if found.side_by_side is not None:
+        table.add_row("two by hand at a time", f"{found.side_by_side:.1f}", f"{found.side_by_side / sweeping:.2f}")
+    for one in found.passages:
+        what, share = f"ray, {one.actors} actor{'s' * (one.actors > 1)}", one.rate / sweeping
+        cpu = "" if one.cpu_rate is None else f"{one.cpu_rate:.1f}"
+        table.add_row(what, f"{one.rate:.1f}", f"{share:.2f}", cpu, f"{one.seconds:.1f}", f"{one.start_up:.1f} s")
+    console.print(table)
+    console.print(f"errors: {', '.join(f'{what} {error:.1e}' for what, error in found.errors.items())}")
+
+
+def material_of(given: argparse.Namespace, sizes: Sizes, name: str, folder: Path) -> Material:
+    """Make the run, find out how many rows take as long as they should, and make these."""
+    spec = SMALL if given.quick else MODEL
+    if given.model is not None:
+        spec = ModelConfig(path=str(given.model), max_length=MODEL.max_length)
+    first = made_up_corpus(folder / "first", max(sizes.shard_rows, 256), sizes.shard_rows, seed=0)
+    trace = made_up_run(folder / "run", spec, first, sizes.checkpoints)
+    material = Material.of(first, trace, spec.max_length, given.batch_tokens)
+    rows = given.rows or sizes.rows
+    if rows is None:
+        trial, cost = material.block(0), Cost(sizes.shard_rows)
+        for _ in range(2):
+            cost.add(lambda: sweep(material, trial, SETS[name]))
+        shards = given.seconds * cost.rows / min(cost.wall) / sizes.shard_rows
+        rows = max(4, round(shards)) * sizes.shard_rows
+    corpus = made_up_corpus(folder / "all", rows, sizes.shard_rows, seed=1)
+    return Material(corpus, trace, material.models, spec.max_length, given.batch_tokens)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check, measure, print; return 1 if the numbers are wrong."""
+    given = arguments(argv)
+    sizes, console = QUICK if given.quick else FULL, Console(width=110, highlight=False)
+    torch.set_num_threads(1)
+    from raysample.on_ray import session
+
+    claims, figures = dict[str, Any](), dict[str, Any]()
+    began = time.perf_counter()
+    with session.cluster(EngineConfig(address="local", cpus=2)):
+        joining = time.perf_counter() - began
+        for name in given.sets or (["gradients"] if given.quick else list(SETS)):
+            with tempfile.TemporaryDirectory(prefix="raysample-scoring-") as folder, quiet():
+                material = material_of(given, sizes, name, Path(folder))
+                found = study(material, name, sizes, Path(folder), not given.quick)
+            if max(found.errors.values()) > TOLERANCE:
+                print(f"wrong numbers with {name}, so nothing is told: {found.errors}", file=sys.stderr)
+                return 1
+            claims |= targets(name, found)
+            figures[name] = plain(found)
+            show(name, found, console)
+    console.print(f"ray.init: {joining:.1f} s")
+    told = {"sizes": vars(sizes), "batch_tokens": given.batch_tokens, "ray_init_seconds": round(joining, 2)}
+    finish({"benchmark": "scoring", "targets": claims, "found": figures, **told, **machine("ray")}, given.json)
+    return 0
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    made = parser("What of a bare loop's speed is left in sweep, and in the pipeline on Ray with one and two actors.")
+    made.add_argument("--sets", choices=SETS, nargs="+", help="of scores; both if not given, --quick: gradients")
+    made.add_argument("--model", type=Path, metavar="PATH", help="folder of a BERT; a random one if not given")
+    made.add_argument("--rows", type=int, metavar="N", help="of the corpus; if not given, as many as take --seconds")
+    made.add_argument("--seconds", type=float, default=1.15 * LONG, metavar="S", help="of one actor: %(default)s")
+    made.add_argument("--batch-tokens", type=int, default=ScoreConfig().batch_tokens, metavar="N", help="%(default)s")
+    return made.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

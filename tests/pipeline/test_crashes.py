@@ -1,0 +1,130 @@
+"""Shards over which workers died: in bad luck they are scored apart, poisoned they are set aside, and all end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from deadly_models import make_deadly
+
+import raysample
+from raysample.checkpoints import CheckpointSet
+from raysample.config import Columns, ModelConfig, ScoreConfig, SourceConfig
+from raysample.corpus import Corpus, describe
+from raysample.errors import ScoreError
+from raysample.scoring import ScoreJob, ShardScorer, apart, attempts, part_name
+from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> CheckpointSet:
+    return tiny_checkpoints(tmp_path / "run", 2)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    source = SourceConfig(
+        path=tiny_corpus_files(tmp_path / "rows", 120, files=1), columns=Columns(text="text", label="label", id="id")
+    )
+    return describe(source, str(tmp_path / "corpus"), labels=LABELS, shard_rows=40)
+
+
+def job_of(trace: CheckpointSet, corpus: Corpus, folder: Path) -> ScoreJob:
+    model = ModelConfig(max_length=16, trust_remote_code=True)
+    return ScoreJob(corpus.uri, (trace.uri,), ScoreConfig(scores=["el2n"]), model, str(folder), str(folder / "r"))
+
+
+def mark(job: ScoreJob, corpus: Corpus, shard: int, died: int) -> Path:
+    place = Path(job.folder, "attempts", f"{corpus.shards[shard].name}.json")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps({"attempts": died}))
+    return place
+
+
+def lost(job: ScoreJob, corpus: Corpus, shard: int) -> list[tuple[int, str]]:
+    rows = pq.read_table(Path(job.folder, f"quarantine-{corpus.shards[shard].name}.parquet"))
+    return list(zip(rows["row"].to_pylist(), rows["reason"].to_pylist(), strict=True))
+
+
+def test_a_shard_in_bad_luck_is_scored_apart_and_gets_the_same_numbers(
+    trace: CheckpointSet, corpus: Corpus, tmp_path: Path
+) -> None:
+    whole, job = (job_of(trace, corpus, tmp_path / name) for name in ("whole", "scores"))
+    marker = mark(job, corpus, 1, attempts.MOST)
+    assert ShardScorer(whole).score(1).scored == 40
+    scorer = ShardScorer(job)
+    assert scorer.score(1).scored == 40
+    assert not marker.exists()
+    one, other = (pq.read_table(Path(at.folder, part_name(corpus.shards[1]))) for at in (whole, job))
+    assert one.equals(other)
+    assert scorer.score(2).scored == 40  # the worker has its models again
+
+
+def test_a_shard_that_kills_every_process_is_set_aside(trace: CheckpointSet, corpus: Corpus, tmp_path: Path) -> None:
+    make_deadly(trace, 2)  # [CLS]: every row's
+    job = job_of(trace, corpus, tmp_path / "scores")
+    marker = mark(job, corpus, 0, attempts.MOST)
+    outcome = ShardScorer(job).score(0)
+    assert (outcome.rows, outcome.scored, outcome.quarantined) == (40, 0, 40)
+    why = "its shard crashed 3 workers and every process of its own"
+    assert lost(job, corpus, 0) == [(row, why) for row in range(40)]
+    assert not marker.exists()
+
+
+def test_deaths_of_worker_and_process_together_have_an_end(
+    trace: CheckpointSet, corpus: Corpus, tmp_path: Path
+) -> None:
+    job = job_of(trace, corpus, tmp_path / "scores")
+    mark(job, corpus, 0, attempts.LIMIT)
+    scorer = ShardScorer(job)
+    assert scorer.score(0).quarantined == 40
+    assert {reason for _, reason in lost(job, corpus, 0)} == {"its shard crashed 10 workers"}
+    marker = mark(job, corpus, 1, attempts.LIMIT + attempts.MOST)
+    with pytest.raises(ScoreError, match=r"13 workers died over rows 40 to 80(.|\n)*give workers more memory, delete"):
+        scorer.score(1)
+    marker.unlink()
+    assert scorer.score(1).scored == 40
+
+
+def test_what_an_attempt_left_that_died_half_way_is_no_quarantine(
+    trace: CheckpointSet, corpus: Corpus, tmp_path: Path
+) -> None:
+    job = job_of(trace, corpus, tmp_path / "scores")
+    mark(job, corpus, 0, attempts.LIMIT)
+    ShardScorer(job).score(0)
+    Path(job.folder, part_name(corpus.shards[0])).unlink()  # as if it had died before it wrote the part
+    assert ShardScorer(job).score(0).scored == 40
+    assert not list(Path(job.folder).glob("quarantine-*"))
+
+
+def test_what_scoring_raises_apart_is_raised_here(trace: CheckpointSet, corpus: Corpus, tmp_path: Path) -> None:
+    job = job_of(trace, corpus, tmp_path / "scores")
+    mark(job, corpus, 0, attempts.MOST)
+    scorer = ShardScorer(job)
+    weights = Path(trace.checkpoints[1].uri, "model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(raysample.errors.CheckpointError, match="missing or damaged"):
+        scorer.score(0)
+
+
+def test_a_process_that_cannot_begin_is_no_crash_of_the_shard(
+    trace: CheckpointSet, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(ScoreError, match=r"ended with code 1 before it began"):
+        apart.survived(job_of(trace, corpus, tmp_path / "scores"), 0)
+
+
+def test_a_process_ends_with_its_worker(tmp_path: Path) -> None:
+    # An order that never comes: the process waits in a pipe that nobody writes to, until its own is closed.
+    os.mkfifo(tmp_path / apart.ORDER)
+    command = [sys.executable, "-c", f"from raysample.scoring import apart; apart.main({str(tmp_path)!r})"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE)
+    assert child.stdin is not None
+    child.stdin.close()
+    assert child.wait(timeout=120) == 1
