@@ -255,13 +255,13 @@ def test_statistics_merged_by_tasks_are_those_merged_here(tmp_path: Path, monkey
     from raysample.table import STATISTICS, schema
 
     rng = np.random.default_rng(0)
-    names = tuple(f"part-{i}.parquet" for i in range(6))
+    names = tuple(f"part-{i}.parquet" for i in range(4))
     for i, name in enumerate(names):
         label, tokens = rng.integers(0, 3, 50), rng.integers(1, 9, 50)
         ids, vog = [f"{i}-{row}" for row in range(50)], rng.lognormal(size=50)
         part = pa.table({"row_id": ids, "label": label, "tokens": tokens, "vog": vog}).cast(schema(("vog",)))
         storage.write_parquet(storage.join(str(tmp_path), name), part)
-    counts = {"in": 300, "scored": 300, "quarantined": 0}
+    counts = {"in": 200, "scored": 200, "quarantined": 0}
     scores: dict[str, Any] = {"vog": {"score": "vog", "higher_is": "harder"}}
     table = ScoreTable(str(tmp_path), names, scores, ("a", "b", "c"), "c", "k", counts, {})
     write_statistics(table)
