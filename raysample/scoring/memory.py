@@ -57,7 +57,7 @@ class MemoryPlan:
             told += "; all models stay in memory"
         else:
             told += (
-                f"; {self.held} models in memory at a time, {self.models - self.held + 1} come from the disk in turn, "
+                f"; {self.held} in memory at a time, {self.models - self.held + 1} come from the disk in turn, "
                 f"for every {self.rows:,} rows, whose states take about {words(self.block)}"
             )
         if self.room is not None:
