@@ -1,0 +1,67 @@
+"""What callers may give in several forms, as the one that the rest of the code takes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from raysample import storage
+from raysample.config import Columns, EngineConfig, Section, SourceConfig
+from raysample.contents import Contents
+from raysample.corpus import Corpus
+from raysample.corpus import describe as describe_corpus
+from raysample.engine import Engine, LocalEngine
+from raysample.errors import ConfigError
+
+CorpusLike = Corpus | SourceConfig | str
+Kind = TypeVar("Kind", bound=Section)
+
+
+def engine_of(config: EngineConfig | None) -> Engine:
+    """Return the engine that a configuration names; Ray is imported only if it is asked for."""
+    if config is None or config.kind == "local":
+        return LocalEngine()
+    from raysample.on_ray.engine import RayEngine
+
+    return RayEngine(config)
+
+
+def source_of(source: SourceConfig | str, columns: Columns | Mapping[str, str] | None) -> SourceConfig:
+    """Return a source; a path gets the columns."""
+    if isinstance(source, SourceConfig):
+        return source
+    given = dict(columns) if isinstance(columns, Mapping) else columns
+    return section(SourceConfig, {"path": source, **({"columns": given} if given is not None else {})})
+
+
+def target_of(given: SourceConfig | str, like: Corpus | Contents) -> SourceConfig:
+    """Return a target as a source; a bare path has the columns and the kind of labels of the scored corpus."""
+    if isinstance(given, SourceConfig):
+        return given
+    return SourceConfig(path=given, columns=like.source.columns, labels=like.source.labels)
+
+
+def corpus_of(given: CorpusLike, labels: Sequence[str] | None = None) -> Corpus:
+    """Return a corpus, described in a temporary folder where it is none yet."""
+    if isinstance(given, Corpus):
+        return given
+    return describe_corpus(source_of(given, None), folder_of(None, "corpus"), labels=labels)
+
+
+def folder_of(given: str | None, noun: str) -> str:
+    """Return a folder as an absolute URI; a new temporary one where none is given."""
+    return storage.absolute(given) if given is not None else tempfile.mkdtemp(prefix=f"raysample-{noun}-")
+
+
+def section(kind: type[Kind], values: dict[str, Any]) -> Kind:
+    """Return a section of a configuration; raises ConfigError for values that do not fit."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
+        raise ConfigError(
+            f"{kind.__name__}: {problems}", f"see the fields of raysample.config.{kind.__name__}"
+        ) from error
