@@ -38,7 +38,7 @@ class Nodes:
         )
         for _ in range(workers):
             self.add()
-        self.cluster.wait_for_nodes()
+        self.cluster.wait_for_nodes(timeout=120)
         self.driver: subprocess.Popen[bytes] | None = None
 
     def add(self) -> None:
