@@ -46,9 +46,7 @@ def run(folder: Path, order: Mapping[str, Any], patience: float) -> dict[str, An
     # Ray's sockets need a short path; and nobody else must find this cluster by its usual place.
     place = tempfile.mkdtemp(prefix="faulty-", dir="/tmp")
     here = [str(Path(__file__).parent.parent), *(path for path in sys.path if path)]
-    # A busy machine may take longer than ray's 30 seconds to start a node.
-    patient = {"RAY_raylet_start_wait_time_s": "120"}
-    env = {**os.environ, **patient, "PYTHONPATH": os.pathsep.join(here), "RAY_TMPDIR": place}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(here), "RAY_TMPDIR": place}
     for name in ("RAY_ADDRESS", "TMPDIR"):
         env.pop(name, None)
     command = [sys.executable, "-m", "faulty.ordeal", str(folder), str(patience)]
