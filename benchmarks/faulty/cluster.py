@@ -14,6 +14,8 @@ from typing import Any
 import ray  # noqa: F401 - it brings psutil along
 from ray.cluster_utils import Cluster
 
+from raysample.on_ray.session import SLOW_START
+
 import psutil  # isort: skip
 
 MEMORY = 80 * 2**20
@@ -23,22 +25,24 @@ AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 HEALTH = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 3}
 
 
+def _head() -> Cluster:
+    arguments = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": MEMORY, "_system_config": HEALTH}
+    return Cluster(initialize_head=True, head_node_args=arguments)
+
+
 class Nodes:
     """A head without CPUs, worker nodes of one CPU each, and the driver that works on them from the head."""
 
     def __init__(self, workers: int) -> None:
-        self.cluster = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": 0,
-                "include_dashboard": False,
-                "object_store_memory": MEMORY,
-                "_system_config": HEALTH,
-            },
-        )
+        try:
+            self.cluster = _head()
+        except Exception as error:  # a bare Exception is what ray raises
+            if SLOW_START not in str(error):
+                raise
+            self.cluster = _head()
         for _ in range(workers):
             self.add()
-        self.cluster.wait_for_nodes()
+        self.cluster.wait_for_nodes(timeout=120)
         self.driver: subprocess.Popen[bytes] | None = None
 
     def add(self) -> None:
