@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.update(
     HF_HUB_OFFLINE="1",
@@ -56,3 +57,18 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tiny_corpus_files(folder / name, rows, seed, files=1)
         (folder / name / "part-00000.parquet").rename(folder / f"{name}.parquet")
     return folder
+
+
+@pytest.fixture
+def visited(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows of each block that is visited from now on, in this process."""
+    from raysample.scoring import visits
+
+    counts, real = list[int](), visits.score_block
+
+    def counting(*given: Any, **more: Any) -> Any:
+        counts.append(len(given[3]))
+        return real(*given, **more)
+
+    monkeypatch.setattr(visits, "score_block", counting)
+    return counts

@@ -34,18 +34,6 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> CheckpointSet:
 
 
 @pytest.fixture
-def visited(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    counts, real = list[int](), visits.score_block
-
-    def counting(*given: Any, **more: Any) -> Any:
-        counts.append(len(given[3]))
-        return real(*given, **more)
-
-    monkeypatch.setattr(visits, "score_block", counting)
-    return counts
-
-
-@pytest.fixture
 def looked(tmp_path: Path, trace: CheckpointSet) -> Callable[..., ScoreTable]:
     """Write a day, compact, score: what happens every morning."""
 
@@ -267,3 +255,23 @@ def test_the_table_of_a_corpus_is_not_carried_on(looked: Callable[..., ScoreTabl
     raysample.score(trace, corpus, ["el2n"], str(tmp_path / "scores"), max_length=16)
     with pytest.raises(ScoreError, match="holds the scores of a corpus, not of a log's contents"):
         looked(2)
+
+
+def test_a_day_whose_new_contents_all_fail_stops_nothing(
+    looked: Callable[..., ScoreTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = frame(looked(1))
+    real = model.encode
+
+    def encode(words: Any, rows: Any, length: int) -> Any:
+        if "moss moss moss moss" in rows["text"].to_pylist():
+            raise ValueError("cannot read")
+        return real(words, rows, length)
+
+    monkeypatch.setattr(model, "encode", encode)
+    new = {**day(1)[0], "id": "2-0", "say": "moss moss moss moss"}
+    write(tmp_path / "log", 2, [*day(1), new])
+    table = looked()
+    assert set(losses(table).values()) == {"ValueError while it was scored"}
+    assert table.counts == {"in": len(before) + 1, "scored": len(before), "quarantined": 1}
+    assert frame(table)[list(SCORES)].equals(before[list(SCORES)])

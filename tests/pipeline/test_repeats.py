@@ -1,18 +1,15 @@
 """Rows with the same tokens and label are visited once; every one of them gets the score."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 import raysample
 from raysample import testing
 from raysample.config import SourceConfig
 from raysample.corpus import Corpus, describe
-from raysample.scoring import visits
 from raysample.testing import LABELS
 
 TEXTS = [f"{words}" for words in ("the pond", "a moon", "the old moss", "a pond the moon", "old old", "the moon")]
@@ -24,18 +21,6 @@ def corpus(folder: Path, rows: list[tuple[str, str]]) -> Corpus:
     pq.write_table(pa.table({"text": texts, "label": labels}), folder / "rows.parquet")
     source = SourceConfig(path=str(folder / "rows.parquet"))
     return describe(source, str(folder / "corpus"), labels=LABELS, shard_rows=1000)
-
-
-@pytest.fixture
-def visited(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    counts, real = list[int](), visits.score_block
-
-    def counting(*given: Any, **more: Any) -> Any:
-        counts.append(len(given[3]))
-        return real(*given, **more)
-
-    monkeypatch.setattr(visits, "score_block", counting)
-    return counts
 
 
 def test_repeats_are_visited_once(tmp_path: Path, visited: list[int]) -> None:
