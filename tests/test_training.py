@@ -150,7 +150,7 @@ def test_equal_weights_are_none() -> None:
 
 
 def gradient(data: Examples, rows: np.ndarray, place: Place) -> torch.Tensor:
-    from raysample.training import _step
+    from raysample.training.loop import _step
 
     classifier = tiny_model("bert", labels=3, seed=0).eval()  # eval: dropout would differ between the workers
     optimiser = torch.optim.SGD(classifier.parameters(), lr=0.0)
@@ -165,11 +165,11 @@ def test_a_loss_that_is_not_finite_stops_the_run() -> None:
 
 
 def test_the_head_can_have_its_own_rate() -> None:
-    from raysample.training import _optimiser, _set_rate
+    from raysample.training.optimiser import adamw, set_rate
 
     config = FineTuneConfig(learning_rate=1e-4, head_learning_rate=1e-3)
-    optimiser = _optimiser(tiny_model("bert", labels=3), config)
-    _set_rate(optimiser, 5e-5, config)
+    optimiser = adamw(tiny_model("bert", labels=3), config)
+    set_rate(optimiser, 5e-5, config)
     rates = {group["head"]: group["lr"] for group in optimiser.param_groups}
     assert rates == pytest.approx({True: 5e-4, False: 5e-5})
     assert {group["weight_decay"] for group in optimiser.param_groups} == {0.0, 0.01}

@@ -18,10 +18,8 @@ from raysample.config.sections import (
     CorpusConfig,
     EconomyConfig,
     EngineConfig,
-    FineTuneConfig,
     LandmarksConfig,
     LogConfig,
-    ModelConfig,
     ReportConfig,
     RunConfig,
     ScoreConfig,
@@ -29,6 +27,7 @@ from raysample.config.sections import (
     TrackingConfig,
 )
 from raysample.config.sources import Columns, FeedbackConfig, LabelsConfig, SourceConfig
+from raysample.config.training import FineTuneConfig, ModelConfig
 
 __all__ = [
     "LIMITS",

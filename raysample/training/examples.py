@@ -1,0 +1,51 @@
+"""Tokenised, labelled rows in memory, and mini-batches of them on a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from raysample.model import Encoded, pad
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Tokenised, labelled rows in memory: token ids per row, int64 labels [N], the tokenizer's padding id, row ids.
+
+    `weights` [N] float32 are what the rows' losses are multiplied with, of mean 1; None for alike.
+    """
+
+    encoded: Encoded
+    labels: IntArray
+    pad_id: int
+    ids: NDArray[np.object_]
+    weights: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: IntArray) -> Examples:
+        """Return some of the rows, in the given order."""
+        weights = None if self.weights is None else self.weights[rows]
+        return Examples(self.encoded.take(rows), self.labels[rows], self.pad_id, self.ids[rows], weights)
+
+    def weighted(self, weights: NDArray[np.float32]) -> Examples:
+        """Return the rows with weights [N], divided by their mean; as they are where all weights are equal.
+
+        With mean 1 the size of a step does not depend on the share of rows that was kept.
+        """
+        if len(weights) == 0 or (weights == weights[0]).all():
+            return self
+        return replace(self, weights=(weights / weights.mean(dtype=np.float64)).astype(np.float32))
+
+
+def batch(data: Examples, rows: IntArray, device: str) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the padded inputs and the labels of some rows on a device."""
+    inputs = {name: value.to(device) for name, value in pad(data.encoded, rows, data.pad_id).items()}
+    return inputs, torch.from_numpy(data.labels[rows]).to(device)

@@ -1,0 +1,59 @@
+"""Where a run's steps lie: how many there are, which leave a checkpoint, and which worker takes which rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysample.config import FineTuneConfig
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a run and those after which a checkpoint is saved (1-based)."""
+
+    steps_per_epoch: int
+    steps: int
+    save_at: tuple[int, ...]
+
+    def epoch(self, step: int) -> float:
+        """Return the fractional epoch after `step` steps."""
+        return step / self.steps_per_epoch
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker stands: its rank, the number of workers, and its device."""
+
+    rank: int = 0
+    world: int = 1
+    device: str = "cpu"
+
+    def share(self, rows: IntArray) -> IntArray:
+        """Return this worker's rows of a global batch, possibly none."""
+        return rows[self.rank :: self.world]
+
+
+def plan(rows: int, config: FineTuneConfig, steps: int | None = None) -> Plan:
+    """Lay out a run: ⌈rows / batch⌉ steps an epoch; checkpoints at the configured cadence, ten over the run by default.
+
+    Args:
+        rows: training rows.
+        config: the recipe.
+        steps: a fixed number of steps instead of epochs (the comparison's `equal_steps`).
+    """
+    per_epoch = math.ceil(rows / config.batch_size)
+    total = steps if steps is not None else per_epoch * config.epochs
+    if config.checkpoint_every is not None:
+        save = set(range(config.checkpoint_every, total + 1, config.checkpoint_every)) | {total}
+    else:
+        count = config.checkpoints or 10
+        if config.checkpoints_per_epoch is not None:
+            count = config.checkpoints_per_epoch * math.ceil(total / per_epoch)
+        save = {max(1, round(total * (i + 1) / count)) for i in range(count)}
+    return Plan(per_epoch, total, tuple(sorted(save)))
