@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,19 +13,22 @@ from raysample.errors import CheckpointError
 
 MANIFEST = "checkpoints.json"
 COMPLETE = "COMPLETE.json"
+TOKENIZER = "tokenizer"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """One saved model of a run: where it is, and when in the training it was taken.
 
-    `epoch` is fractional (step / steps per epoch); `learning_rate` is the encoder's at that step.
+    `epoch` is fractional (step / steps per epoch); `learning_rate` is the encoder's at that step, NaN where nobody told
+    it. `files`: the sha256 of the files of a folder that was adopted, by name; our own have it in COMPLETE.json.
     """
 
     uri: str
     step: int
     epoch: float
     learning_rate: float
+    files: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,18 @@ class CheckpointSet:
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the trace: the content hashes that each folder's COMPLETE.json records."""
-        return storage.fingerprint([[c.step, _hashes(c.uri)] for c in self.checkpoints])
+        """Identity of the trace: the content hashes that each folder's COMPLETE.json, or the adoption, records."""
+        found: list[Any] = [[c.step, dict(c.files) or _hashes(c.uri)] for c in self.checkpoints]
+        return storage.fingerprint([*found, _hashes(self.tokenizer)] if self._own_tokenizer else found)
+
+    @property
+    def tokenizer(self) -> str:
+        """Where the tokenizer lies: in the first checkpoint, or beside the manifest, where that one has none."""
+        return storage.join(self.uri, TOKENIZER) if self._own_tokenizer else self.checkpoints[0].uri
+
+    @property
+    def _own_tokenizer(self) -> bool:
+        return bool(self.config.get(TOKENIZER))
 
     def save(self, uri: str) -> CheckpointSet:
         """Write the manifest into folder `uri` and return the set that lives there."""
@@ -70,7 +85,7 @@ class CheckpointSet:
         """Read the manifest of folder `uri`; raises CheckpointError if a checkpoint it names is incomplete."""
         data = storage.read_json(storage.join(uri, MANIFEST))
         rows = data["checkpoints"]
-        found = tuple(Checkpoint(**{**row, "uri": _resolve(uri, row["uri"])}) for row in rows)
+        found = tuple(_checkpoint(uri, row) for row in rows)
         adopted = bool(data["config"].get("adopted"))
         for checkpoint in found:
             if not adopted and not storage.exists(storage.join(checkpoint.uri, COMPLETE)):
@@ -90,21 +105,43 @@ def seal(folder: Path) -> None:
     storage.write_json(str(folder / COMPLETE), {"sha256": hashes})
 
 
-def verify(uri: str) -> None:
-    """Raise CheckpointError, naming the file, if a sealed local folder no longer holds what it was sealed with.
+def verify(uri: str, files: Mapping[str, str] | None = None) -> None:
+    """Raise CheckpointError, naming the file, if a local folder no longer holds what it was sealed with, or adopted as.
 
-    A folder that raysample did not write (an adopted one) has no seal, and nothing to hold it against.
+    `files`: sha256 by name, as the adoption recorded it; without them the folder's own seal counts. A folder with
+    neither has nothing to hold it against.
     """
-    if not (Path(uri) / COMPLETE).exists():
-        return
-    hashes = _hashes(uri)
-    for name, expected in hashes.items():
+    if files:
+        _compare(uri, files, "was recorded when it was adopted", "restore the file, or adopt the run again")
+        _check_nothing_new(Path(uri), files)
+    elif (Path(uri) / COMPLETE).exists():
+        advice = "delete the run folder and fine-tune again, or restore the file"
+        _compare(uri, _hashes(uri), f"is in {COMPLETE}", advice)
+
+
+def _compare(uri: str, files: Mapping[str, str], which: str, advice: str) -> None:
+    for name, expected in files.items():
         path = Path(uri) / name
         if not path.exists() or storage.file_sha256(path) != expected:
             raise CheckpointError(
-                f"checkpoint file {str(path)!r} is missing or damaged (its sha256 differs from {COMPLETE})",
-                "delete the run folder and fine-tune again, or restore the file",
+                f"checkpoint file {str(path)!r} is missing or damaged (its sha256 differs from what {which})", advice
             )
+
+
+def _check_nothing_new(folder: Path, files: Mapping[str, str]) -> None:
+    """Raise CheckpointError for weights that were not there: transformers might take them for the recorded ones."""
+    for name in sorted(path.name for path in folder.iterdir()):
+        if name not in files and is_recorded(name) and name.endswith((".safetensors", ".bin", ".index.json")):
+            raise CheckpointError(
+                f"the checkpoint folder {str(folder)!r} was adopted without {name!r}, which lies there now",
+                "remove the file, or adopt the run again",
+            )
+
+
+def is_recorded(name: str) -> bool:
+    """Tell whether a file of a checkpoint folder can matter for what is loaded: not the state to resume training."""
+    resume = ("optimizer", "scheduler", "scaler", "rng_state", "training_args.", "trainer_state.", "events.")
+    return not name.startswith((*resume, ".", "README"))
 
 
 def _hashes(uri: str) -> dict[str, str]:
@@ -118,10 +155,25 @@ def _hashes(uri: str) -> dict[str, str]:
 def _plain(trace: CheckpointSet) -> dict[str, Any]:
     data = asdict(trace)
     del data["uri"]
-    if not trace.config.get("adopted"):
-        # Relative names, so that a run's folder can be moved; adopted folders lie elsewhere and keep their place.
-        data["checkpoints"] = [{**asdict(c), "uri": c.uri.rstrip("/").rpartition("/")[2]} for c in trace.checkpoints]
+    # Relative names, so that a run's folder can be moved; adopted folders lie elsewhere and keep their place.
+    data["checkpoints"] = [_row(c, keep=bool(trace.config.get("adopted"))) for c in trace.checkpoints]
     return data
+
+
+def _row(checkpoint: Checkpoint, keep: bool) -> dict[str, Any]:
+    rate = checkpoint.learning_rate
+    return {
+        "uri": checkpoint.uri if keep else checkpoint.uri.rstrip("/").rpartition("/")[2],
+        "step": checkpoint.step,
+        "epoch": checkpoint.epoch,
+        "learning_rate": None if math.isnan(rate) else rate,
+        **({"files": dict(checkpoint.files)} if checkpoint.files else {}),
+    }
+
+
+def _checkpoint(base: str, row: Mapping[str, Any]) -> Checkpoint:
+    rate = math.nan if row["learning_rate"] is None else row["learning_rate"]
+    return Checkpoint(**{**row, "uri": _resolve(base, row["uri"]), "learning_rate": rate})
 
 
 def _resolve(base: str, name: str) -> str:

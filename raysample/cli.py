@@ -41,6 +41,7 @@ CONFIGURED: dict[str, tuple[Callable[..., bool | None], str]] = {
 """Verb -> its function of (config, reporter, options), which returns False for a bad result, and what it does."""
 
 DIRECT: dict[str, tuple[Callable[..., bool | None], str]] = {
+    "adopt": (commands.run_adopt, "take over the checkpoints of a training that others ran: folders -> CheckpointSet"),
     "explain": (commands.explain_row, "tell what became of a row, and why"),
     "apply": (
         commands.apply_selection,
@@ -52,6 +53,20 @@ DIRECT: dict[str, tuple[Callable[..., bool | None], str]] = {
 VERBS = {**CONFIGURED, **DIRECT}
 
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "adopt": {
+        "paths": {
+            "nargs": "+",
+            "metavar": "PATH",
+            "help": "a Trainer's output folder, model folders, or MLflow's: runs:/RUN_ID, models:/NAME/VERSION",
+        },
+        "--output": {"metavar": "FOLDER", "help": "of the CheckpointSet (default runs/adopted/NAME)"},
+        "--labels": {"metavar": "A,B", "help": "class names in the order of the outputs (default: config.json's)"},
+        "--learning-rates": {
+            "metavar": "A,B",
+            "help": "one of each checkpoint, or one of all (default: what the training logged)",
+        },
+        "--tracking-uri": {"metavar": "URI", "help": "of MLflow (default MLFLOW_TRACKING_URI, or runs/mlflow.db)"},
+    },
     "plan": {
         "--rows": {"type": int, "default": 256, "metavar": "N", "help": "rows of the miniature (default 256)"},
         "--price": {

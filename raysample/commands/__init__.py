@@ -1,5 +1,6 @@
 """What each word of the command line does: open tracker and engine, run steps, print where the result is."""
 
+from raysample.commands.adopting import run_adopt
 from raysample.commands.logs import run_compact, run_expand, run_replay, run_sample, run_score
 from raysample.commands.runs import (
     apply_selection,
@@ -16,6 +17,7 @@ from raysample.commands.runs import (
 __all__ = [
     "apply_selection",
     "explain_row",
+    "run_adopt",
     "run_all",
     "run_compact",
     "run_compare",

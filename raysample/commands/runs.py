@@ -61,6 +61,11 @@ def run_all(config: RunConfig, reporter: Reporter) -> None:
 def run_plan(config: RunConfig, reporter: Reporter, rows: int = 256, price: float | None = None) -> None:
     """Fine-tune and score a few rows in a folder that does not stay, and tell what the whole run would take."""
     _quiet()
+    if config.adopt is not None:
+        raise ConfigError(
+            "`plan` measures a fine-tuning and its scoring, and this configuration adopts checkpoints",
+            "leave `adopt` out to see what a run that trains takes",
+        )
     space = Workspace.of(config)
     space.check(config)
     check_plans(config)

@@ -4,6 +4,7 @@ One YAML file describes one run. `load` reads the file, applies `key=value` over
 explains what is wrong before anything expensive starts.
 """
 
+from raysample.config.adopting import AdoptConfig
 from raysample.config.files import load, parse
 from raysample.config.sampling import (
     LIMITS,
@@ -31,6 +32,7 @@ from raysample.config.training import FineTuneConfig, ModelConfig
 
 __all__ = [
     "LIMITS",
+    "AdoptConfig",
     "ArmConfig",
     "Columns",
     "CompareConfig",

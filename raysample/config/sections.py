@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from raysample.config.adopting import AdoptConfig
 from raysample.config.sampling import CompareConfig, SampleConfig
 from raysample.config.section import Fraction, Section
 from raysample.config.sources import Columns, LabelsConfig, SourceConfig
@@ -169,6 +170,8 @@ class RunConfig(Section):
     corpus: CorpusConfig = CorpusConfig(simulated=SimulatedConfig())
     model: ModelConfig = ModelConfig()
     fine_tune: FineTuneConfig = FineTuneConfig()
+    # Checkpoints of others, to be scored in place of those of a fine-tuning.
+    adopt: AdoptConfig | None = None
     score: ScoreConfig = ScoreConfig()
     sample: SampleConfig = SampleConfig()
     compare: CompareConfig = CompareConfig()
@@ -176,3 +179,11 @@ class RunConfig(Section):
     report: ReportConfig = ReportConfig()
     log: LogConfig | None = None
     engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _adopt_one_run(self) -> RunConfig:
+        if self.adopt is not None and self.score.runs > 1:
+            raise ValueError("adopt brings the checkpoints of one run, and score.runs asks for more: set it to 1")
+        if self.adopt is not None and self.score.source == "capture":
+            raise ValueError("adopt brings checkpoints without captured logits: set score.source: checkpoints")
+        return self

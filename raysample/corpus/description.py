@@ -62,7 +62,7 @@ def describe(
     scan = _Scan(found, quarantine, _chooser(part, holdout), None if labels is None else frozenset(labels))
     ledger = _without_repeats(found, scan.run(shard_rows), quarantine)
     quarantine.close()
-    books.check(ledger, found.config, uri)
+    books.check(ledger, found.config, uri, labels)
     ledger = books.limited(ledger, found.config.limit)
     classes = _classes(ledger, found.config, scan.declared) if labels is None else tuple(labels)
     return _written(uri, found.config, part, classes, ledger, shard_rows)

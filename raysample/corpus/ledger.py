@@ -128,10 +128,10 @@ def limited(ledger: Ledger, limit: int | None) -> Ledger:
     return replace(ledger, filtered=filtered)
 
 
-def check(ledger: Ledger, source: SourceConfig, uri: str) -> None:
-    """Raise CorpusError if a test label is unknown, too many rows are in quarantine, or none is usable."""
+def check(ledger: Ledger, source: SourceConfig, uri: str, known: Sequence[str] | None = None) -> None:
+    """Raise CorpusError if a label is none of the `known` ones, too many rows are in quarantine, or none is usable."""
     if source.unseen_labels == "error":
-        _check_unseen(ledger, source)
+        _check_unseen(ledger, source, known or ())
     counts = ledger.counts()
     # unknown test labels do not count as bad rows: here the source has said that it wants them set aside
     bad = counts["quarantined"] - ledger.reasons().get(REASONS[UNSEEN], 0)
@@ -162,14 +162,18 @@ def check_classes(counts: dict[str, int], source: SourceConfig) -> None:
         )
 
 
-def _check_unseen(ledger: Ledger, source: SourceConfig) -> None:
+def _check_unseen(ledger: Ledger, source: SourceConfig, known: Sequence[str]) -> None:
     codes = ledger.labels[ledger.inside & (ledger.reason == UNSEEN)]
     if not len(codes):
         return
     counts = Counter({ledger.vocabulary[code]: int(rows) for code, rows in enumerate(np.bincount(codes)) if rows})
     named = ", ".join(f"{name!r} ({rows} rows)" for name, rows in counts.most_common(10))
     more = f" and {len(counts) - 10} more" if len(counts) > 10 else ""
+    others = f" and {len(known) - 10} more" if len(known) > 10 else ""
     raise CorpusError(
-        f"{len(codes)} rows of {source.path!r} have labels that training does not know: {named}{more}",
-        "set corpus.test.unseen_labels=quarantine to leave such rows out of the test, or add training rows of them",
+        f"{len(codes)} rows of {source.path!r} have labels that training does not know: {named}{more}; "
+        f"it knows {', '.join(map(repr, known[:10]))}{others}",
+        "set corpus.test.unseen_labels=quarantine to leave such rows out of the test, or add training rows of them; "
+        "if the checkpoints were adopted and call the same classes otherwise, tell the names of these (--labels, "
+        "adopt.labels)",
     )

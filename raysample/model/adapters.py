@@ -48,7 +48,7 @@ def load_adapters(place: str, name: str, trust_remote_code: bool) -> nn.Module:
         raise ModelError(f"{name!r} holds adapters, and peft is not installed", "pip install peft") from error
     base = AutoModelForSequenceClassification.from_pretrained(
         base_of(place),
-        num_labels=_classes(place, name),
+        num_labels=classes(place, name),
         ignore_mismatched_sizes=True,  # the base may have a head of another size, or none: the adapters bring theirs
         dtype=torch.float32,
         trust_remote_code=trust_remote_code,
@@ -59,7 +59,7 @@ def load_adapters(place: str, name: str, trust_remote_code: bool) -> nn.Module:
     return model.float()
 
 
-def _classes(place: str, name: str) -> int:
+def classes(place: str, name: str) -> int:
     """Return how many classes the classifier beside the adapters tells apart."""
     weights = Path(place) / WEIGHTS
     if weights.exists():

@@ -19,7 +19,7 @@ from raysample.errors import ConfigError
 from raysample.evaluation import tracked
 from raysample.experiment import Comparison
 from raysample.fine_tuning import EVALUATION, Job, finish
-from raysample.pipeline import economy, labelling
+from raysample.pipeline import adopting, economy, labelling
 from raysample.pipeline.checks import check_windows, corpus_line, versions
 from raysample.pipeline.retraining import Retraining
 from raysample.pipeline.scoring import Plan, described_targets, score_corpus
@@ -75,12 +75,14 @@ class Pipeline:
             train, test = simulated_sources(space.at("traffic"))
         assert train is not None
         rows = wanted.shard_rows
+        # The order of an adopted classifier's outputs is that of the classes.
+        known = None if self.config.adopt is None else self._adopted().labels
         if test is not None:
-            corpus = describe(train, space.train, shard_rows=rows)
+            corpus = describe(train, space.train, labels=known, shard_rows=rows)
             describe(test, space.test, labels=corpus.labels, shard_rows=rows)
         else:
             share = wanted.holdout
-            corpus = describe(train, space.train, part="train", holdout=share, shard_rows=rows)
+            corpus = describe(train, space.train, labels=known, part="train", holdout=share, shard_rows=rows)
             describe(train, space.test, labels=corpus.labels, part="holdout", holdout=share, shard_rows=rows)
 
     def base(self, train: Corpus) -> str:
@@ -88,7 +90,12 @@ class Pipeline:
         return model.prepare(self.config.model, train, self.workspace.at("model"))
 
     def checkpoints(self) -> list[CheckpointSet]:
-        """Fine-tune on all rows, once per run of `score.runs`, keeping the checkpoints; finished runs are reused."""
+        """Fine-tune on all rows, once per run of `score.runs`, keeping the checkpoints; finished runs are reused.
+
+        With `adopt` nothing is trained: the checkpoints are what others saved.
+        """
+        if self.config.adopt is not None:
+            return [self._adopt()]
         self.reporter.say("fine-tune")
         train, test = self.corpora()
         base = self.base(train)
@@ -96,6 +103,21 @@ class Pipeline:
         self.workspace.claim(self.config)
         self.mine = True
         return [self._fine_tuned(train, test, base, seed) for seed in self.seeds]
+
+    def _adopt(self) -> CheckpointSet:
+        self.reporter.say("adopt")
+        trace, (train, _) = self._adopted(), self.corpora()
+        adopting.check(trace, train, self.config.score, self.reporter)
+        self.workspace.claim(self.config)
+        self.mine = True
+        with self.tracker.run("adopt", self.params("adopt", n_train=train.rows)) as run:
+            run.metrics({"checkpoints": len(trace.checkpoints)})
+        self.reporter.say(f"  {len(trace.checkpoints)} checkpoints, from {', '.join(trace.config['from'])}")
+        return trace
+
+    def _adopted(self) -> CheckpointSet:
+        assert self.config.adopt is not None
+        return adopting.adopted(self.config.adopt, self.workspace.adopted, keep=self.mine)
 
     @property
     def seeds(self) -> list[int]:
@@ -125,6 +147,8 @@ class Pipeline:
 
     def scores(self) -> ScoreTable:
         """Score every training row at the checkpoints; finished shards are kept, only missing ones are done."""
+        if self.config.adopt is not None and not self.mine:
+            self.checkpoints()
         self.reporter.say("score")
         traces = self.traces()
         train = Corpus.load(self.workspace.train)
@@ -178,8 +202,9 @@ class Pipeline:
         return Plan.of(self.traces(), train.fingerprint, config, self.config.model, targets, train.grouped)
 
     def traces(self) -> list[CheckpointSet]:
-        """Load the checkpoints that `fine-tune` wrote, one set per run."""
+        """Load the checkpoints that `fine-tune` wrote, one set per run; or those that were adopted."""
         folders = [self.workspace.checkpoints(seed) for seed in self.seeds]
+        folders = folders if self.config.adopt is None else [self.workspace.adopted]
         for folder in folders:
             _need(storage.join(folder, CHECKPOINTS_MANIFEST), "checkpoints", "fine-tune")
         return [CheckpointSet.load(folder) for folder in folders]

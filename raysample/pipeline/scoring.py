@@ -265,13 +265,20 @@ def _check(traces: Sequence[CheckpointSet], corpus: Corpus) -> None:
     for trace in traces:
         if trace.labels != corpus.labels:
             raise ProvenanceError(
-                f"the checkpoints know {len(trace.labels)} classes, the corpus has {len(corpus.labels)} or others",
+                f"the checkpoints know {len(trace.labels)} classes, the corpus has {len(corpus.labels)} or others: "
+                f"{_named(trace.labels)}; and {_named(corpus.labels)}",
                 "describe the corpus with the labels of the checkpoints",
             )
+        # Told here in plain words; an actor that dies of it while it starts could not say as much.
         for checkpoint in trace.checkpoints:
-            # Told here in plain words; an actor that dies of it while it starts could not say as much.
             if storage.is_local(checkpoint.uri):
-                checkpoints.verify(checkpoint.uri)
+                checkpoints.verify(checkpoint.uri, checkpoint.files)
+        if trace.tokenizer != trace.checkpoints[0].uri and storage.is_local(trace.tokenizer):
+            checkpoints.verify(trace.tokenizer)
+
+
+def _named(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
 
 
 def _cost(

@@ -82,6 +82,11 @@ class Workspace:
         """The HTML report."""
         return self.at("report.html")
 
+    @property
+    def adopted(self) -> str:
+        """Folder of the CheckpointSet of what others saved."""
+        return self.at("checkpoints", "adopted")
+
     def checkpoints(self, seed: int) -> str:
         """Folder of the CheckpointSet of one seed."""
         return self.at("checkpoints", f"seed-{seed}")
@@ -138,7 +143,7 @@ def cell(arm: str, budget: float | str, seed: int) -> str:
 def _identity(config: RunConfig) -> dict[str, Any]:
     found = {section: getattr(config, section).plain() for section in IDENTITY}
     del found["fine_tune"]["workers"]  # how many share the work does not change what it comes to
-    return found
+    return found if config.adopt is None else {**found, "adopt": config.adopt.plain()}
 
 
 def _differences(was: Any, now: Any, key: str = "") -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -63,7 +64,7 @@ def _name(work: Work, reference: Reference) -> str:
         *(NUMERICS, reference.kind, list(reference.options), work.request.precision),
         *(spec.max_length, spec.freeze, spec.trust_remote_code),
         *(work.corpus.fingerprint, work.trace.fingerprint, work.trace.corpus, work.trace.config, work.trace.seed),
-        [[checkpoint.step, checkpoint.epoch, checkpoint.learning_rate] for checkpoint in work.trace.checkpoints],
+        [[c.step, c.epoch, None if math.isnan(c.learning_rate) else c.learning_rate] for c in work.trace.checkpoints],
         work.target(target).fingerprint if reference.kind in DIRECTIONS else None,
     ]
     return f"{reference.key}-{storage.fingerprint(of)[:12]}"

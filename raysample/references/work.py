@@ -41,14 +41,14 @@ class Work:
     def model(self, at: Checkpoint) -> nn.Module:
         """Return the model of a checkpoint on the device, in eval mode; what the user froze does not require grad."""
         spec, folder = self.request.model, storage.localise(at.uri)
-        checkpoints.verify(folder)
+        checkpoints.verify(folder, at.files)
         found = model.load(folder, trust_remote_code=spec.trust_remote_code, freeze=spec.freeze)
         return found.to(self.device)
 
     def tokenizer(self) -> Any:
         """Return the tokenizer of the run."""
-        first = storage.localise(self.trace.checkpoints[0].uri)
-        return model.tokenizer(first, trust_remote_code=self.request.model.trust_remote_code)
+        place = storage.localise(self.trace.tokenizer)
+        return model.tokenizer(place, trust_remote_code=self.request.model.trust_remote_code)
 
     def autocast(self, network: nn.Module) -> torch.dtype | None:
         """Return the lower precision of the request, None for float32."""

@@ -9,6 +9,8 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
+from raysample.adoption.adopting import EPOCHS, RATES
+from raysample.checkpoints import CheckpointSet
 from raysample.contents import Contents
 from raysample.experiment import ArmSummary, Comparison, Gap, class_shift
 from raysample.keep_curve import Recommendation
@@ -45,6 +47,22 @@ def retention_table(title: str, selection: Selection, table: ScoreTable) -> Tabl
 
 def _spanned(band: Band) -> str:
     return f"{band.least} to {band.most} tokens" if band.least < band.most else f"{band.least} tokens"
+
+
+def adoption_table(trace: CheckpointSet) -> Table:
+    """Return the checkpoints of an adopted set, with what is known of when they were taken."""
+    shown = Table(title="adopted, in training order", title_justify="left", box=SIMPLE)
+    for heading in ("step", "epoch", "learning rate"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    shown.add_column("folder", overflow="fold")
+    notes, assumed = trace.config.get(RATES, ()), trace.config.get(EPOCHS) == "assumed"
+    for checkpoint, note in zip(trace.checkpoints, notes, strict=True):
+        rate = "unknown" if math.isnan(checkpoint.learning_rate) else f"{checkpoint.learning_rate:.4g}"
+        told = f"{rate} ({note})" if note and rate != "unknown" else rate
+        shown.add_row(f"{checkpoint.step:,}", f"{checkpoint.epoch:.4g}", told, escape(checkpoint.uri))
+    if assumed:
+        shown.caption = "nobody told the epochs: one checkpoint an epoch is assumed"
+    return shown
 
 
 def recommendation_table(found: Sequence[Recommendation], tolerance: float, rows: int) -> Table:

@@ -175,10 +175,11 @@ class RateScore(Score[Tensor]):
         found = super().select(checkpoints)
         rates = [checkpoints[i].learning_rate for i in found]
         if not all(0 <= rate < math.inf for rate in rates) or not any(rates):
+            told = ", ".join("unknown" if math.isnan(rate) else f"{rate:g}" for rate in rates)
             raise CheckpointError(
-                f"score {self.name!r} weighs checkpoints by their learning rates, and these are "
-                f"{', '.join(f'{rate:g}' for rate in rates)}",
-                f"widen the option `checkpoints` of {self.name!r}, or record the learning rates of an adopted run",
+                f"score {self.name!r} weighs checkpoints by their learning rates, and these are {told}",
+                f"widen the option `checkpoints` of {self.name!r}, or tell the learning rates of an adopted run "
+                "(--learning-rates, adopt.learning_rates)",
             )
         return found
 

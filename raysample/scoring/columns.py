@@ -25,8 +25,8 @@ class Columns:
     def __init__(self, job: ScoreJob) -> None:
         self.job = job
         traces = [CheckpointSet.load(uri) for uri in job.traces]
-        first, trust = traces[0].checkpoints[0].uri, job.model.trust_remote_code
-        self.tokenizer = model.tokenizer(first, trust_remote_code=trust)
+        words, trust = traces[0].tokenizer, job.model.trust_remote_code
+        self.tokenizer = model.tokenizer(words, trust_remote_code=trust)
         self.scores = create_all(job.config.scores)
         self.captured = traces if job.config.source == "capture" else []
         pad_id, shelf = int(self.tokenizer.pad_token_id), Shelf(job.held)

@@ -69,8 +69,9 @@ class Models(Sequence[nn.Module]):
 
     def _load(self, place: int) -> nn.Module:
         if place not in self._folders:
-            folder = storage.localise(self.trace.checkpoints[place].uri)
-            checkpoints.verify(folder)
+            checkpoint = self.trace.checkpoints[place]
+            folder = storage.localise(checkpoint.uri)
+            checkpoints.verify(folder, checkpoint.files)
             self._folders[place] = folder
         spec = self.spec
         found = model.load(self._folders[place], trust_remote_code=spec.trust_remote_code, freeze=spec.freeze)

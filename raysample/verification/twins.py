@@ -53,7 +53,7 @@ class CheckpointTwin:
         self.request = request(job, trace.uri)
         # What the scoring prepared is found again, also in a folder that was moved.
         references.prepare(self.request, _references(scores), say=say)
-        words = model.tokenizer(trace.checkpoints[0].uri, trust_remote_code=job.model.trust_remote_code)
+        words = model.tokenizer(trace.tokenizer, trust_remote_code=job.model.trust_remote_code)
         encoded = model.encode(words, rows, job.model.max_length)
         types: Sequence[Any] = encoded.types or [None] * len(rows)
         self.inputs = [self._alone(ids, kinds) for ids, kinds in zip(encoded.ids, types, strict=True)]
