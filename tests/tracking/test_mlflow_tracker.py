@@ -1,10 +1,9 @@
-"""The MLflow tracker on a real sqlite store; made once, then copied, because a first use takes seconds."""
+"""The MLflow tracker on a real sqlite store."""
 
 from __future__ import annotations
 
 import json
 import logging
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -18,18 +17,6 @@ from raysample.tracking import Tracker
 from raysample.tracking import mlflow as tracking
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    tracking.open(f"sqlite:///{file}", "other study")
-    return file
-
-
-@pytest.fixture
-def store(empty_store: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(empty_store, tmp_path / "mlflow.db"))
 
 
 @pytest.fixture
