@@ -298,6 +298,19 @@ def test_agreement_on_simulated_traffic(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.slow
+def test_adopted_runs_are_held_against_two_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    script = imported(FOLDER / "adoption.py")
+    assert script.main(["--quick", "--epochs=2", "--scores", "el2n", "loss"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert_targets(result["targets"])
+    (found,) = result["found"].values()
+    assert len(found["steps"]) == 11  # every third of 32 steps, and the last one
+    for name, values in found["correlations"].items():
+        gap = values["across"] - (values["ours"] + values["theirs"]) / 2
+        assert result["targets"][f"{name}: Trainer and own beyond two seeds"]["value"] == pytest.approx(gap, abs=2e-4)
+
+
+@pytest.mark.slow
 def test_incremental_visits_only_what_is_new(capsys: pytest.CaptureFixture[str]) -> None:
     script = imported(FOLDER / "incremental.py")
     assert script.main(["--rows=150", "--contents=120", "--days=3", "--train-rows=64", "--threads=1"]) == 0

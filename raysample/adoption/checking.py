@@ -44,9 +44,11 @@ class Opened:
 
     @property
     def names(self) -> Names | None:
-        """The class names that its configuration tells, in the order of the outputs."""
+        """The class names that an earlier set or its configuration tells, in the order of the outputs."""
+        if self.found.labels is not None:
+            return self.found.labels
         told = None if self.config is None else self.config.get("id2label")
-        return tuple(str(told[key]) for key in sorted(told, key=int)) if told else self.found.labels
+        return tuple(str(told[key]) for key in sorted(told, key=int)) if told else None
 
 
 def opened(found: Sequence[Found]) -> list[Opened]:

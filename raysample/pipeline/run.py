@@ -44,6 +44,7 @@ class Pipeline:
     def __post_init__(self) -> None:
         self.workspace = Workspace.of(self.config)
         self.mine = self.workspace.check(self.config)
+        self._taken: CheckpointSet | None = None
 
     def corpora(self) -> tuple[Corpus, Corpus]:
         """Describe the training and test corpora, or take the descriptions that are there."""
@@ -117,7 +118,9 @@ class Pipeline:
 
     def _adopted(self) -> CheckpointSet:
         assert self.config.adopt is not None
-        return adopting.adopted(self.config.adopt, self.workspace.adopted, keep=self.mine)
+        if self._taken is None:
+            self._taken = adopting.adopted(self.config.adopt, self.workspace.adopted, keep=self.mine)
+        return self._taken
 
     @property
     def seeds(self) -> list[int]:

@@ -20,22 +20,27 @@ NAMES = ("round", "calm", "quick")
 RATE, STEPS = 1e-2, 12
 
 
-def trained(folder: Path, *, names: Sequence[str] | None = NAMES, tokenizer: bool = True, **more: Any) -> Path:
+def trained(folder: Path) -> Path:
     """Run the Trainer for 12 steps of a linear schedule: checkpoints every 3 steps, logs every 2."""
     set_seed(0)
     network, words = testing.tiny_model(), testing.tiny_tokenizer()
-    if names is not None:
-        network.config.id2label = dict(enumerate(names))
-        network.config.label2id = {name: i for i, name in enumerate(names)}
+    network.config.id2label = dict(enumerate(NAMES))
+    network.config.label2id = {name: i for i, name in enumerate(NAMES)}
     texts, labels = testing.tiny_texts(48, 0)
     codes = [NAMES.index(testing.LABELS[label]) for label in labels]
     rows = [{**words(text, truncation=True), "labels": code} for text, code in zip(texts, codes, strict=True)]
-    arguments = {"max_steps": STEPS, "save_steps": 3, "logging_steps": 2, "learning_rate": RATE, **more}
     given = TrainingArguments(
-        str(folder), report_to="none", disable_tqdm=True, use_cpu=True, per_device_train_batch_size=8, **arguments
+        str(folder),
+        max_steps=STEPS,
+        save_steps=3,
+        logging_steps=2,
+        learning_rate=RATE,
+        per_device_train_batch_size=8,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
     )
-    collator = {} if tokenizer else {"data_collator": lambda batch: words.pad(batch, return_tensors="pt")}
-    Trainer(network, given, train_dataset=rows, processing_class=words if tokenizer else None, **collator).train()
+    Trainer(network, given, train_dataset=rows, processing_class=words).train()
     return folder
 
 

@@ -29,7 +29,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> CheckpointSet:
 
 @pytest.fixture
 def client(store: Path, tmp_path: Path) -> Iterator[Any]:
-    """A client of a store whose experiment has the id 1 and keeps its artifacts below the test's folder."""
+    """Yield a client of a store whose experiment has the id 1 and keeps its artifacts below the test's folder."""
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{store}")
     found = mlflow.MlflowClient()
