@@ -24,7 +24,8 @@ torch.set_num_threads(1)
 
 
 WHOLE = ("pipeline", "tracking", "report", "references", "test_docs.py", "test_landmarks.py", "test_capture.py")
-WHOLE += ("test_verification.py", "test_benchmarks.py", "test_keep_curve.py", "test_model_adapters.py", "corpus", "k8s", "adoption")
+WHOLE += ("test_verification.py", "test_benchmarks.py", "test_keep_curve.py", "test_model_adapters.py", "corpus", "k8s")
+WHOLE += ("adoption",)
 """Folders and files whose tests are runs, stores and pages rather than parts: left out by `make test-fast`."""
 
 
