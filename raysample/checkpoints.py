@@ -105,35 +105,41 @@ def seal(folder: Path) -> None:
     storage.write_json(str(folder / COMPLETE), {"sha256": hashes})
 
 
-def verify(uri: str, files: Mapping[str, str] | None = None) -> None:
-    """Raise CheckpointError, naming the file, if a local folder no longer holds what it was sealed with, or adopted as.
+def verify(uri: str, files: Mapping[str, str] | None = None, *, sealed: bool = False) -> None:
+    """Raise CheckpointError, naming the file, if a folder no longer holds what it was sealed with, or adopted as.
 
     `files`: sha256 by name, as the adoption recorded it; without them the folder's own seal counts. A folder with
-    neither has nothing to hold it against.
+    neither has nothing to hold it against: it passes, unless it should be `sealed`.
     """
     if files:
         _compare(uri, files, "was recorded when it was adopted", "restore the file, or adopt the run again")
-        _check_nothing_new(Path(uri), files)
-    elif (Path(uri) / COMPLETE).exists():
+        _check_nothing_new(uri, files)
+        return
+    if storage.exists(storage.join(uri, COMPLETE)):
         advice = "delete the run folder and fine-tune again, or restore the file"
         _compare(uri, _hashes(uri), f"is in {COMPLETE}", advice)
+    elif sealed:
+        raise CheckpointError(
+            f"checkpoint {uri!r} has no {COMPLETE}: it was not written to its end",
+            "delete the run folder and fine-tune again",
+        )
 
 
 def _compare(uri: str, files: Mapping[str, str], which: str, advice: str) -> None:
     for name, expected in files.items():
-        path = Path(uri) / name
-        if not path.exists() or storage.file_sha256(path) != expected:
+        place = storage.join(uri, name)
+        if not storage.exists(place) or storage.sha256(place) != expected:
             raise CheckpointError(
-                f"checkpoint file {str(path)!r} is missing or damaged (its sha256 differs from what {which})", advice
+                f"checkpoint file {place!r} is missing or damaged (its sha256 differs from what {which})", advice
             )
 
 
-def _check_nothing_new(folder: Path, files: Mapping[str, str]) -> None:
+def _check_nothing_new(uri: str, files: Mapping[str, str]) -> None:
     """Raise CheckpointError for weights that were not there: transformers might take them for the recorded ones."""
-    for name in sorted(path.name for path in folder.iterdir()):
+    for name in (file.rpartition("/")[2] for file in storage.list_files(uri)):
         if name not in files and is_recorded(name) and name.endswith((".safetensors", ".bin", ".index.json")):
             raise CheckpointError(
-                f"the checkpoint folder {str(folder)!r} was adopted without {name!r}, which lies there now",
+                f"the checkpoint folder {uri!r} was adopted without {name!r}, which lies there now",
                 "remove the file, or adopt the run again",
             )
 

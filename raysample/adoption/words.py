@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -71,10 +70,11 @@ def _try(folder: str) -> None:
 
 
 def _copy(place: Path, config: Path, target: str) -> None:
-    draft = Path(tempfile.mkdtemp(prefix="raysample-tokenizer-"))
-    for path in sorted({path for pattern in FILES for path in place.glob(pattern) if path.is_file()}):
-        shutil.copyfile(path, draft / path.name)
-    if (config / "config.json").exists():
-        shutil.copyfile(config / "config.json", draft / "config.json")  # tells a tokenizer's class where it does not
-    checkpoints.seal(draft)
-    storage.publish(draft, target)
+    with storage.whole_folder(target, checkpoints.COMPLETE) as draft:
+        for path in sorted({path for pattern in FILES for path in place.glob(pattern) if path.is_file()}):
+            shutil.copyfile(path, draft / path.name)
+        if (config / "config.json").exists():
+            shutil.copyfile(
+                config / "config.json", draft / "config.json"
+            )  # tells its class
+        checkpoints.seal(draft)

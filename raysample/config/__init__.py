@@ -28,7 +28,7 @@ from raysample.config.sections import (
     TrackingConfig,
 )
 from raysample.config.sources import Columns, FeedbackConfig, LabelsConfig, SourceConfig
-from raysample.config.training import FineTuneConfig, ModelConfig
+from raysample.config.training import EarlyStoppingConfig, FineTuneConfig, ModelConfig, ResumeConfig
 
 __all__ = [
     "LIMITS",
@@ -37,6 +37,7 @@ __all__ = [
     "Columns",
     "CompareConfig",
     "CorpusConfig",
+    "EarlyStoppingConfig",
     "EconomyConfig",
     "EngineConfig",
     "FeedbackConfig",
@@ -47,6 +48,7 @@ __all__ = [
     "LogConfig",
     "ModelConfig",
     "ReportConfig",
+    "ResumeConfig",
     "RunConfig",
     "SampleConfig",
     "ScoreConfig",

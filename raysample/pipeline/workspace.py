@@ -142,7 +142,7 @@ def cell(arm: str, budget: float | str, seed: int) -> str:
 
 def _identity(config: RunConfig) -> dict[str, Any]:
     found = {section: getattr(config, section).plain() for section in IDENTITY}
-    del found["fine_tune"]["workers"]  # how many share the work does not change what it comes to
+    found = {**found, "fine_tune": config.fine_tune.recipe}
     return found if config.adopt is None else {**found, "adopt": config.adopt.plain()}
 
 
