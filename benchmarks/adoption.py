@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import shutil
 import sys
 import tempfile
@@ -33,7 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 import raysample
-from raysample import model
+from raysample import model, storage
 from raysample.checkpoints import CheckpointSet
 from raysample.config import FineTuneConfig, ModelConfig
 from raysample.corpus import Corpus
@@ -53,11 +54,11 @@ class Runs:
     tables: dict[str, list[pd.DataFrame]] = field(default_factory=lambda: {OURS: [], THEIRS: []})
     steps: dict[str, list[list[int]]] = field(default_factory=lambda: {OURS: [], THEIRS: []})
 
-    def add(self, kind: str, accuracy: float, trace: CheckpointSet, table: pd.DataFrame) -> None:
+    def add(self, kind: str, accuracy: float, steps: list[int], table: pd.DataFrame) -> None:
         """Keep one run."""
         self.accuracy[kind].append(round(accuracy, 4))
         self.tables[kind].append(table.set_index("row_id"))
-        self.steps[kind].append([checkpoint.step for checkpoint in trace.checkpoints])
+        self.steps[kind].append(steps)
 
 
 class Work:
@@ -78,6 +79,8 @@ class Work:
             checkpoint_every=max(1, round(steps / CHECKPOINTS)),
             precision="float32",
         )
+        told = [self.train.fingerprint, self.test.fingerprint, self.spec.plain(), self.recipe.plain()]
+        self.identity = storage.fingerprint([told, list(given.scores), given.precision])[:12]
         self.base = model.prepare(self.spec, self.train, str(folder / "base"))
 
     def ours(self, seed: int) -> tuple[float, CheckpointSet]:
@@ -110,16 +113,28 @@ def made(trial: Trial, given: argparse.Namespace) -> Runs:
     """Train, adopt and score every run, and tell of each as it is done."""
     runs = Runs()
     with tempfile.TemporaryDirectory(prefix="raysample-adoption-") as folder, quiet():
-        work = Work(trial, given, Path(folder))
+        work, kept = Work(trial, given, Path(folder)), Path(given.folder or folder) / "kept"
+        kept.mkdir(parents=True, exist_ok=True)
         for seed, kind in itertools.product(range(given.seeds), (OURS, THEIRS)):
-            began = time.perf_counter()
-            accuracy, trace = work.ours(seed) if kind == OURS else work.theirs(seed)
-            trained = time.perf_counter()
-            runs.add(kind, accuracy, trace, work.scored(trace))
-            work.cleared()
-            took = f"{trained - began:.0f} s to train, {time.perf_counter() - trained:.0f} s to score"
-            print(f"{kind}, seed {seed}: accuracy {accuracy:.4f}, {took}", flush=True)
+            place = kept / f"{work.identity}-{kind}-{seed}.json"
+            if not place.exists():
+                one(work, kind, seed, place)
+            told = json.loads(place.read_text())
+            runs.add(kind, told["accuracy"], told["steps"], pd.read_parquet(place.with_suffix(".parquet")))
+            print(f"{kind}, seed {seed}: accuracy {told['accuracy']:.4f}, {told['took']}", flush=True)
     return runs
+
+
+def one(work: Work, kind: str, seed: int, place: Path) -> None:
+    """Make and score one run; keep what is left of it beside `place`, which is written last."""
+    began = time.perf_counter()
+    accuracy, trace = work.ours(seed) if kind == OURS else work.theirs(seed)
+    trained = time.perf_counter()
+    work.scored(trace).to_parquet(place.with_suffix(".parquet"))
+    took = f"{trained - began:.0f} s to train, {time.perf_counter() - trained:.0f} s to score"
+    steps = [checkpoint.step for checkpoint in trace.checkpoints]
+    place.write_text(json.dumps({"accuracy": accuracy, "steps": steps, "took": took}))
+    work.cleared()
 
 
 def between(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, float]:
@@ -246,6 +261,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--learning-rate", type=float, metavar="RATE", help="1e-3 for tiny, else 1e-4 if not given")
     made.add_argument("--scores", nargs="+", default=SCORES, metavar="NAME", help="default: %(default)s")
     made.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of scoring")
+    made.add_argument(
+        "--folder", type=Path, metavar="FOLDER", help="keep the tables there: a stopped benchmark goes on"
+    )
     made.add_argument("--threads", type=int, default=1, metavar="N", help="of torch: %(default)s")
     given = made.parse_args(argv)
     if (given.corpus is None) != (given.test is None):

@@ -312,6 +312,7 @@ class Pipeline:
             "batch_size": recipe.batch_size,
             "learning_rate": recipe.learning_rate,
             "regime": self.config.compare.regime,
+            "adopted": None if self.config.adopt is None else ", ".join(self.config.adopt.paths),
         }
         return {key: value for key, value in {**common, **values}.items() if value is not None}
 

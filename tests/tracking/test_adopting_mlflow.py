@@ -78,8 +78,8 @@ def test_the_models_of_a_run_come_in_the_order_of_their_steps(
     shown = capsys.readouterr().out
     assert "adopted, in training order" in shown
     assert f"raysample score CONFIG.yaml adopt.path={tmp_path / 'set'}" in shown.replace("\n", "")
-    model_id = client.get_run(run.info.run_id).outputs.model_outputs[0].model_id
-    one = adopted(f"models:/{model_id}", store, tmp_path / "one")
+    last = max(client.get_run(run.info.run_id).outputs.model_outputs, key=lambda output: output.step)
+    one = adopted(f"models:/{last.model_id}", store, tmp_path / "one")
     assert [c.uri for c in one.checkpoints] == [trace.checkpoints[-1].uri]
 
 
