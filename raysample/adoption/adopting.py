@@ -36,7 +36,7 @@ def adopt(
 
 def _as_known(made: CheckpointSet, before: CheckpointSet) -> CheckpointSet:
     """Keep what raysample knows of a set of its own; but it is no finished work of another run."""
-    recipe = {name: before.config[name] for name in ("base", "model", "fine_tune") if name in before.config}
+    recipe = {name: value for name, value in before.config.items() if name in ("base", "model", "fine_tune")}
     known = replace(made, seed=before.seed, corpus=before.corpus, metrics=before.metrics)
     return replace(known, config={**recipe, **made.config}).save(made.uri)
 

@@ -124,8 +124,8 @@ def check_alike(found: Sequence[Opened]) -> None:
         if one.shapes != first.shapes:
             every = first.shapes | one.shapes
             name = min(name for name in every if first.shapes.get(name) != one.shapes.get(name))
-            here, there = (shapes.get(name, "lacking") for shapes in (first.shapes, one.shapes))
-            raise _different(first, one, "weights", f"{name} is {here} and {there}")
+            mine, its = (shapes.get(name, "lacking") for shapes in (first.shapes, one.shapes))
+            raise _different(first, one, "weights", f"{name} is {mine} and {its}")
 
 
 def _told(value: object) -> str:
