@@ -21,12 +21,18 @@ Names = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Opened:
-    """A folder that was looked into: its local copy, its configuration (None: adapters), its weights' shapes."""
+    """A folder that was looked into.
+
+    Attributes:
+        found: what was known of it. folder: its local copy. config: its config.json; None for adapters.
+        shapes: of its weights. classes: how many its classifier tells apart.
+    """
 
     found: Found
     folder: str
     config: dict[str, Any] | None
     shapes: Shapes
+    classes: int
 
     @property
     def architecture(self) -> str:
@@ -34,13 +40,6 @@ class Opened:
         if self.config is None:
             return "adapters"
         return f"{self.config.get('model_type')} {', '.join(self.config.get('architectures') or ())}".strip()
-
-    @property
-    def classes(self) -> int:
-        """How many classes its classifier tells apart."""
-        if self.config is None:
-            return adapters.classes(self.folder, self.found.place)
-        return len(self.config.get("id2label") or ()) or DEFAULT_CLASSES
 
     @property
     def names(self) -> Names | None:
@@ -79,9 +78,11 @@ def _open(one: Found) -> Opened:
     checkpoints.verify(folder, one.files)  # what raysample sealed, or adopted before
     path = Path(folder) / "config.json"
     config = None if adapters.is_adapter(folder) else _read(path)
-    if config is not None:
-        _check_classifier(config, path)
-    return Opened(one, folder, config, shapes(folder))
+    weights = shapes(folder)
+    if config is None:
+        return Opened(one, folder, None, weights, adapters.classes(folder, one.place))
+    _check_classifier(config, path)
+    return Opened(one, folder, config, weights, len(config.get("id2label") or ()) or DEFAULT_CLASSES)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -74,7 +74,5 @@ def _copy(place: Path, config: Path, target: str) -> None:
         for path in sorted({path for pattern in FILES for path in place.glob(pattern) if path.is_file()}):
             shutil.copyfile(path, draft / path.name)
         if (config / "config.json").exists():
-            shutil.copyfile(
-                config / "config.json", draft / "config.json"
-            )  # tells its class
+            shutil.copyfile(config / "config.json", draft / "config.json")  # tells its class
         checkpoints.seal(draft)
