@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import raysample
-from raysample import model, testing
+from raysample import checkpoints, model, testing
 from raysample.checkpoints import COMPLETE, CheckpointSet
 from raysample.config import Columns, SourceConfig
 from raysample.corpus import Corpus
@@ -136,3 +138,24 @@ def test_a_tokenizer_that_does_not_pad_is_told(ours: CheckpointSet, tmp_path: Pa
     (place / "tokenizer.json").write_text("{")
     with pytest.raises(CheckpointError, match="the tokenizer cannot be loaded"):
         raysample.adopt(str(place))
+
+
+def test_the_base_of_adapters_is_watched_with_them(ours: CheckpointSet, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(ours.checkpoints[0].uri, tmp_path / "base"))
+    for step in (1, 2):
+        place = tmp_path / f"adapters-{step}"
+        place.mkdir()
+        (place / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+        save_file({"base_model.model.classifier.weight": torch.zeros(3, 16)}, place / "adapter_model.safetensors")
+    places = [str(tmp_path / f"adapters-{step}") for step in (1, 2)]
+    with pytest.raises(CheckpointError, match=r"holds adapters, which do not tell the names(.|\n)*labels=\[...\]"):
+        raysample.adopt(places)
+    with pytest.raises(CheckpointError, match=r"2 class names(.|\n)*for the 3 outputs"):
+        raysample.adopt(places, labels=LABELS[:2])
+    trace = raysample.adopt(places, labels=LABELS)
+    assert [c.step for c in trace.checkpoints] == [1, 2]
+    checkpoints.verify(places[0], trace.checkpoints[0].files)
+    weights = base / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(CheckpointError, match=r"base/model.safetensors' is missing or damaged"):
+        checkpoints.verify(places[0], trace.checkpoints[0].files)
