@@ -9,13 +9,13 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
 from raysample import capture, checkpoints, model, storage
@@ -23,10 +23,10 @@ from raysample.checkpoints import Checkpoint, CheckpointSet
 from raysample.config import FineTuneConfig, ModelConfig
 from raysample.corpus import Corpus
 from raysample.errors import ProvenanceError, SelectionError
-from raysample.evaluation import Evaluation
+from raysample.evaluation import Evaluation, evaluate
 from raysample.numerics.precision import resolve
 from raysample.selection import Selection
-from raysample.training import Examples, Place, Plan, assess, plan, train
+from raysample.training import Examples, Place, Plan, Tokenised, plan, predict, tokenised, train
 
 Progress = Callable[[int, int, float], None]
 EVALUATION = "evaluation.json"
@@ -59,7 +59,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one fine-tuning came to, by `workers` workers."""
+    """What one fine-tuning came to, by `workers` workers.
+
+    `record` tells what it was made from: `model` (see `model.initialisation`), and `tokens` of `train` and `test` (see
+    `model.Truncation`).
+    """
 
     rows: int
     steps: int
@@ -67,6 +71,7 @@ class Outcome:
     seconds: float
     checkpoints: tuple[Checkpoint, ...] = ()
     workers: int = 1
+    record: dict[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """Return JSON-able data, without the checkpoints (they have their own manifest)."""
@@ -74,15 +79,15 @@ class Outcome:
             "rows": self.rows,
             "steps": self.steps,
             "seconds": self.seconds,
-            "metrics": self.evaluation.metrics,
-            "recall": [None if value != value else value for value in self.evaluation.recall],
+            **self.evaluation.plain(),
+            "record": self.record,
         }
 
     @staticmethod
     def of(data: dict[str, Any]) -> Outcome:
-        """Read back what `plain` wrote."""
-        recall = tuple(float("nan") if value is None else float(value) for value in data["recall"])
-        return Outcome(data["rows"], data["steps"], Evaluation(data["metrics"], recall), data["seconds"])
+        """Read back what `plain` wrote, also an earlier version of it."""
+        found, record = Evaluation.of(data), data.get("record", {})
+        return Outcome(data["rows"], data["steps"], found, data["seconds"], record=record)
 
 
 def execute(
@@ -102,8 +107,8 @@ def execute(
     """
     began = time.perf_counter()
     corpus = Corpus.load(job.train)
-    data = examples(job.train, corpus.fingerprint, job.base, job.model)
-    data = data if job.selection is None else _chosen(data, corpus, job.selection)
+    whole = tokenised(job.train, corpus.fingerprint, job.base, job.model)
+    data = whole.examples if job.selection is None else _chosen(whole.examples, corpus, job.selection)
     layout = plan(len(data), job.config, job.steps)
     core = model.build(job.base, job.model, corpus.labels, job.config.seed).to(place.device)
     saver = Saver(job, core, layout.epoch) if job.folder is not None and place.rank == 0 else None
@@ -119,11 +124,31 @@ def execute(
     )
     if place.rank != 0:
         return Outcome(len(data), layout.steps, Evaluation({}, ()), 0.0)
-    held_out = Corpus.load(job.test)
-    rows = examples(job.test, held_out.fingerprint, job.base, job.model)
-    evaluation = assess(core, rows, place.device, resolve(job.config.precision, core, place.device))
+    rows = tokenised(job.test, Corpus.load(job.test).fingerprint, job.base, job.model)
+    evaluation = evaluation_of(core, rows, whole, place.device, resolve(job.config.precision, core, place.device))
     saved = tuple(saver.saved) if saver is not None else ()
-    return Outcome(len(data), layout.steps, evaluation, round(time.perf_counter() - began, 3), saved, place.world)
+    seconds = round(time.perf_counter() - began, 3)
+    record = _record(job, core, whole, rows) if job.folder is not None else {}
+    return Outcome(len(data), layout.steps, evaluation, seconds, saved, place.world, record)
+
+
+def evaluation_of(
+    core: nn.Module, rows: Tokenised, train: Tokenised, device: str, dtype: torch.dtype | None
+) -> Evaluation:
+    """Evaluate a model on the test rows; what is rare is told by all training rows, also where it saw some of them.
+
+    A content counts as often as it occurs in both corpora together.
+    """
+    logits = predict(core, rows.examples, device, dtype)
+    return evaluate(logits, rows.examples.labels, rows.groups, rows.seen(train), train.class_counts)
+
+
+def _record(job: Job, core: nn.Module, train: Tokenised, test: Tokenised) -> dict[str, Any]:
+    words = model.tokenizer(job.base, trust_remote_code=job.model.trust_remote_code)
+    return {
+        "model": model.initialisation(core, words, job.base, job.model, job.config.seed),
+        "tokens": {"train": train.truncation.plain(), "test": test.truncation.plain()},
+    }
 
 
 def _recorder(job: Job, data: Examples, layout: Plan, classes: int, rank: int) -> capture.Recorder | None:
@@ -173,22 +198,6 @@ class Saver:
         checkpoints.seal(draft)
         storage.publish(draft, uri)
         self.saved.append(Checkpoint(uri, step, self.epoch(step), rate))
-
-
-def examples(uri: str, fingerprint: str, base: str, config: ModelConfig) -> Examples:
-    """Read and tokenise a corpus; kept in memory, since a worker trains many arms on the same rows."""
-    return _examples(uri, fingerprint, base, config.max_length, config.trust_remote_code)
-
-
-@lru_cache(maxsize=4)
-def _examples(uri: str, fingerprint: str, base: str, max_length: int, trust: bool) -> Examples:
-    del fingerprint  # part of the cache's key: a corpus described anew is read anew
-    corpus = Corpus.load(uri)
-    words = model.tokenizer(base, trust_remote_code=trust)
-    table = corpus.table()
-    labels = table["label"].to_numpy().astype(np.int64)
-    ids = table["row_id"].to_numpy(zero_copy_only=False)
-    return Examples(model.encode(words, table, max_length), labels, int(words.pad_token_id), ids)
 
 
 def _chosen(data: Examples, corpus: Corpus, uri: str) -> Examples:
