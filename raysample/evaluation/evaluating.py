@@ -77,6 +77,7 @@ def evaluate(
         tuple(point.recall[:, 0].tolist()),
         intervals.of_metrics(),
         tuple(intervals.of_recall()),
+        tuple(np.bincount(tested.gold, minlength=tested.classes).tolist()),
         tuple(
             GroupRecall(*each)
             for each in zip(names, sizes.tolist(), recalls.tolist(), intervals.of_groups(), strict=True)

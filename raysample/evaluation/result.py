@@ -34,6 +34,7 @@ class Evaluation:
         recall: per class in label order, NaN where the test has no row of the class.
         intervals: metric -> its bounds; none for the worst of something, which resampling only makes worse.
         recall_bounds: per class, NaN as `recall` is; empty where no intervals were computed.
+        class_rows: test rows per class.
         groups: by name; empty without groups, and where they are too many to be told apart.
         counts: what the figures stand on: test `rows`, `groups`, `rare_classes`, `rare_class_rows`,
             `rare_content_rows`.
@@ -45,6 +46,7 @@ class Evaluation:
     recall: tuple[float, ...]
     intervals: dict[str, Bounds] = field(default_factory=dict)
     recall_bounds: tuple[Bounds, ...] = ()
+    class_rows: tuple[int, ...] = ()
     groups: tuple[GroupRecall, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
     rare: tuple[int, ...] = ()
@@ -57,6 +59,7 @@ class Evaluation:
             "recall": [_null(value) for value in self.recall],
             "intervals": {name: list(bounds) for name, bounds in self.intervals.items()},
             "recall_bounds": [_nulls(bounds) for bounds in self.recall_bounds],
+            "class_rows": list(self.class_rows),
             "groups": [
                 {"name": g.name, "rows": g.rows, "recall": g.recall, "bounds": _nulls(g.bounds)} for g in self.groups
             ],
@@ -73,6 +76,7 @@ class Evaluation:
             tuple(_nan(value) for value in data["recall"]),
             {name: _bounds(bounds) for name, bounds in data.get("intervals", {}).items()},
             tuple(_bounds(bounds) for bounds in data.get("recall_bounds", [])),
+            tuple(data.get("class_rows", [])),
             tuple(GroupRecall(g["name"], g["rows"], g["recall"], _bounds(g["bounds"])) for g in data.get("groups", [])),
             dict(data.get("counts", {})),
             tuple(data.get("rare", [])),
@@ -80,13 +84,13 @@ class Evaluation:
         )
 
     def words(self, metric: str) -> str:
-        """Write a metric as a terminal shows it: `0.8123 [0.7912, 0.8301]`, without brackets where it has no interval.
+        """Write a metric as a terminal shows it: `0.8123 [0.791, 0.830]`, without brackets where it has no interval.
 
         Raises KeyError for a metric that was not measured.
         """
         value = f"{self.metrics[metric]:.4f}"
         low, high = self.intervals.get(metric, (NAN, NAN))
-        return value if math.isnan(low) else f"{value} [{low:.4f}, {high:.4f}]"
+        return value if math.isnan(low) else f"{value} [{low:.3f}, {high:.3f}]"
 
 
 def tracked(metrics: Mapping[str, float], intervals: Mapping[str, Bounds] | None = None) -> dict[str, float]:

@@ -16,10 +16,9 @@ from raysample.corpus import overlap as overlaps
 from raysample.corpus.simulated import simulated_sources, write_traffic
 from raysample.engine import Engine
 from raysample.errors import ConfigError
-from raysample.evaluation import tracked
 from raysample.experiment import Comparison
 from raysample.fine_tuning import EVALUATION, Job, finish
-from raysample.pipeline import economy, labelling
+from raysample.pipeline import economy, labelling, outcomes
 from raysample.pipeline.checks import check_windows, corpus_line, versions
 from raysample.pipeline.retraining import Retraining
 from raysample.pipeline.scoring import Plan, described_targets, score_corpus
@@ -116,11 +115,11 @@ class Pipeline:
                 trace = finish(job, outcome)
             else:
                 self.reporter.say("  finished before, taken as it is")
-            run.metrics({**tracked(trace.metrics), "kept_rows": train.rows})
-        self.reporter.say(
-            f"  {len(trace.checkpoints)} checkpoints, test accuracy {trace.metrics['accuracy']:.4f}, "
-            f"macro-F1 {trace.metrics['macro_f1']:.4f}"
-        )
+            outcome = outcomes.stored(trace)
+            run.metrics({**outcomes.figures(outcome), "kept_rows": train.rows})
+        self.reporter.say(f"  {len(trace.checkpoints)} checkpoints, {outcomes.headline(outcome)}")
+        for line in outcomes.remarks(outcome):
+            self.reporter.say(f"  {line}")
         return trace
 
     def scores(self) -> ScoreTable:
@@ -289,6 +288,7 @@ class Pipeline:
             },
             "labels": {name: labelling.told(corpus) for name, corpus in (("train", train), ("test", test))},
             "seconds": {name: round(value, 1) for name, value in self.durations.items()},
+            **outcomes.told(self.traces()[0]),
             "config": self.config.plain(),
         }
 
