@@ -21,10 +21,10 @@ from raysample.checkpoints import Checkpoint, CheckpointSet
 from raysample.config import FineTuneConfig, ModelConfig, SourceConfig
 from raysample.corpus import Corpus, describe
 from raysample.errors import CheckpointError, ProvenanceError, ScoreError, TrainingError
-from raysample.fine_tuning import Job, Outcome, examples, execute, finish
+from raysample.fine_tuning import Job, Outcome, execute, finish
 from raysample.scores import SCORES, Score, create_all
 from raysample.testing import tiny_corpus_files
-from raysample.training import Examples, Place, batches, plan
+from raysample.training import Examples, Place, batches, plan, tokenised
 
 EPOCHS = 3
 RECIPE = FineTuneConfig(
@@ -78,7 +78,7 @@ class Presentation:
 
 def by_hand(job: Job, corpus: Corpus, place: Place) -> Iterator[Presentation]:
     """Train with the plainest loop that there is and write down every row's logits as they are computed."""
-    config, data = job.config, examples(job.train, corpus.fingerprint, job.base, job.model)
+    config, data = job.config, tokenised(job.train, corpus.fingerprint, job.base, job.model).examples
     core = model.build(job.base, job.model, corpus.labels, config.seed).train()
     optimiser = torch.optim.AdamW(core.parameters(), lr=config.learning_rate, weight_decay=0.0)
     per_epoch = -(-len(data) // config.batch_size)
@@ -220,7 +220,7 @@ def test_windows_go_by_epochs(trace: CheckpointSet, corpus: Corpus) -> None:
 
 def test_logits_that_are_not_finite_give_no_number(corpus: Corpus, tmp_path: Path) -> None:
     job = job_of(corpus, tmp_path, 0.0)
-    data = examples(job.train, corpus.fingerprint, job.base, job.model)
+    data = tokenised(job.train, corpus.fingerprint, job.base, job.model).examples
     layout = plan(67, job.config)
     recorder = Recorder(str(tmp_path), data, layout, 3)
     for step, rows in enumerate(batches(67, 16, 0, layout.steps), start=1):
@@ -286,7 +286,7 @@ def recorded(folder: Path, data: Examples, steps: list[np.ndarray[Any, Any]], ra
 
 def test_a_row_that_is_missing_or_comes_twice_is_an_error(corpus: Corpus, tmp_path: Path) -> None:
     job = job_of(corpus, tmp_path, 0.0)
-    data = examples(job.train, corpus.fingerprint, job.base, job.model)
+    data = tokenised(job.train, corpus.fingerprint, job.base, job.model).examples
     epoch = list(batches(67, 16, 0, 5))
     layout = plan(67, FineTuneConfig(epochs=1, batch_size=16))
     with pytest.raises(TrainingError, match=r"came twice in one epoch, at the steps 1 and 2(.|\n)*do not use the run"):
