@@ -140,7 +140,8 @@ def evaluation_of(
     A content counts as often as it occurs in both corpora together.
     """
     logits = predict(core, rows.examples, device, dtype)
-    return evaluate(logits, rows.examples.labels, rows.groups, rows.seen(train), train.class_counts)
+    groups = None if rows.groups is None else rows.groups.to_pylist()
+    return evaluate(logits, rows.examples.labels, groups, rows.seen(train), train.class_counts)
 
 
 def _record(job: Job, core: nn.Module, train: Tokenised, test: Tokenised) -> dict[str, Any]:

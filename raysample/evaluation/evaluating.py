@@ -68,7 +68,7 @@ def evaluate(
     tested, names, found = _tested(logits, labels, groups, counts, train_counts)
     layout = cells(tested)
     point = measured(layout.of(np.ones((len(labels), 1))), tested)
-    units = None if clusters is None else pd.factorize(clusters)[0].astype(np.int64)
+    units = None if clusters is None else pd.factorize(clusters, use_na_sentinel=False)[0].astype(np.int64)
     drawn = replicated(layout, tested, units, replicates, seed) if replicates else None
     intervals = Intervals(tested, point, drawn, units, confidence)
     sizes, recalls = np.bincount(tested.group[tested.group >= 0], minlength=len(names)), point.group_recall[:, 0]

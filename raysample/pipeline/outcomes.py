@@ -39,7 +39,8 @@ def remarks(outcome: Outcome) -> list[str]:
     found, said = outcome.evaluation, list[str]()
     if "rare_class_accuracy" in found.metrics:
         classes, rows = found.counts["rare_classes"], found.counts["rare_class_rows"]
-        said.append(f"{classes:,} rare classes ({rows:,} test rows): accuracy {found.words('rare_class_accuracy')}")
+        what = f"{classes:,} rare class{'' if classes == 1 else 'es'} ({rows:,} test rows)"
+        said.append(f"{what}: accuracy {found.words('rare_class_accuracy')}")
     if "rare_content_accuracy" in found.metrics:
         rows = found.counts["rare_content_rows"]
         said.append(f"texts seen once ({rows:,} test rows): accuracy {found.words('rare_content_accuracy')}")

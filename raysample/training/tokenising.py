@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from raysample import model
@@ -29,7 +30,7 @@ class Tokenised:
 
     examples: Examples
     truncation: model.Truncation
-    groups: NDArray[np.object_] | None
+    groups: pa.ChunkedArray | None
     contents: NDArray[np.uint64]
     class_counts: tuple[int, ...]
 
@@ -59,7 +60,7 @@ def _tokenised(uri: str, fingerprint: str, base: str, settings: str) -> Tokenise
     return Tokenised(
         examples=Examples(encoded, labels, int(words.pad_token_id), ids),
         truncation=model.truncation(words, table, encoded, spec, len(corpus.labels)),
-        groups=table["group"].to_numpy(zero_copy_only=False) if corpus.grouped else None,
+        groups=table["group"] if corpus.grouped else None,
         contents=text_hashes(table),
         class_counts=tuple(corpus.class_counts),
     )

@@ -92,7 +92,7 @@ def test_the_terminal_is_told_what_deserves_a_line(outcome: Outcome) -> None:
     assert outcomes.headline(outcome).startswith("test accuracy 0.")
     assert "], macro-F1 0." in outcomes.headline(outcome)
     rare, once, train, test = outcomes.remarks(outcome)
-    assert rare.startswith("1 rare classes (4 test rows): accuracy ")
+    assert rare.startswith("1 rare class (4 test rows): accuracy ")
     assert once.startswith("texts seen once (6 test rows): accuracy ")
     assert train.startswith("34.0% of the training rows are longer than model.max_length 8 and lose ")
     assert "keep 95 % of the rows whole" in train
