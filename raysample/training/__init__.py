@@ -5,7 +5,8 @@ every row is seen exactly once per epoch. Losses are weighted where a selection 
 global batch, so the gradient is the same whichever worker holds which row.
 """
 
-from raysample.training.assessing import assess, predict
+from raysample.training.assessing import assess, examine, predict
+from raysample.training.curve import Curve
 from raysample.training.examples import Examples, batch
 from raysample.training.layout import Place, Plan, plan
 from raysample.training.loop import train
@@ -14,6 +15,7 @@ from raysample.training.order import batches
 from raysample.training.tokenising import Tokenised, tokenised
 
 __all__ = [
+    "Curve",
     "Examples",
     "Place",
     "Plan",
@@ -21,6 +23,7 @@ __all__ = [
     "assess",
     "batch",
     "batches",
+    "examine",
     "learning_rate",
     "plan",
     "predict",

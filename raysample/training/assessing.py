@@ -13,13 +13,27 @@ from raysample.evaluation import Evaluation, evaluate
 from raysample.numerics.batches import token_batches
 from raysample.numerics.precision import autocast
 from raysample.training.examples import Examples, batch
+from raysample.training.tokenising import Tokenised
 
 
 def assess(
     model: nn.Module, data: Examples, device: str = "cpu", dtype: torch.dtype | None = None, batch_tokens: int = 8_192
 ) -> Evaluation:
-    """Evaluate a model on rows, in eval mode and the precision `dtype` of its training (None: float32)."""
-    return evaluate(predict(model, data, device, dtype, batch_tokens), data.labels)
+    """Evaluate a model on rows, in eval mode and the precision `dtype` of its training (None: float32); no intervals."""
+    return evaluate(predict(model, data, device, dtype, batch_tokens), data.labels, replicates=0)
+
+
+def examine(
+    model: nn.Module, test: Tokenised, train: Tokenised, device: str = "cpu", dtype: torch.dtype | None = None
+) -> Evaluation:
+    """Evaluate a model on a test corpus as `assess` does, with groups, tails and intervals.
+
+    What is rare is told by all training rows, also where the model saw some of them: a class by its rows in `train`, a
+    content by how often it occurs in both corpora together.
+    """
+    logits = predict(model, test.examples, device, dtype)
+    groups = None if test.groups is None else test.groups.to_pylist()
+    return evaluate(logits, test.examples.labels, groups, test.seen(train), train.class_counts)
 
 
 def predict(
