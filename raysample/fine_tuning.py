@@ -26,6 +26,7 @@ from raysample.selection import Selection
 from raysample.training import Examples, Place, Plan, Tokenised, examine, plan, tokenised, train
 from raysample.training.losses import class_weights
 from raysample.training.parallel import spread, together, told
+from raysample.training.record import recorded
 from raysample.training.saving import Saver
 from raysample.training.snapshot import Snapshot
 from raysample.training.states import FOLDER as STATES
@@ -155,7 +156,7 @@ def execute(
         place.world,
         () if states is None else tuple(states.notes),
         () if states is None else tuple((start.step, start.workers) for start in states.starts),
-        {} if job.folder is None else _record(job, core),
+        {} if job.folder is None else recorded(core, job.base, job.model, job.config.seed, _corpora(job)),
     )
 
 
@@ -214,22 +215,13 @@ def _resumed(states: StoredStates | None, saver: Saver | None, place: Place, att
 
 
 def _tested(job: Job, core: nn.Module, place: Place) -> Evaluation:
-    train_rows, test_rows = (_tokenised(job, uri) for uri in (job.train, job.test))
-    return examine(core, test_rows, train_rows, place.device, resolve(job.config.precision, core, place.device))
+    rows = _corpora(job)
+    return examine(core, rows["test"], rows["train"], place.device, resolve(job.config.precision, core, place.device))
 
 
-def _tokenised(job: Job, uri: str) -> Tokenised:
-    return tokenised(uri, Corpus.load(uri).fingerprint, job.base, job.model)
-
-
-def _record(job: Job, core: nn.Module) -> dict[str, Any]:
-    words = model.tokenizer(job.base, trust_remote_code=job.model.trust_remote_code)
-    return {
-        "model": model.initialisation(core, words, job.base, job.model, job.config.seed),
-        "tokens": {
-            name: _tokenised(job, uri).truncation.plain() for name, uri in (("train", job.train), ("test", job.test))
-        },
-    }
+def _corpora(job: Job) -> dict[str, Tokenised]:
+    named = {"train": Corpus.load(job.train), "test": Corpus.load(job.test)}
+    return {name: tokenised(rows.uri, rows.fingerprint, job.base, job.model) for name, rows in named.items()}
 
 
 def _recorder(

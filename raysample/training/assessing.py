@@ -19,7 +19,7 @@ from raysample.training.tokenising import Tokenised
 def assess(
     model: nn.Module, data: Examples, device: str = "cpu", dtype: torch.dtype | None = None, batch_tokens: int = 8_192
 ) -> Evaluation:
-    """Evaluate a model on rows, in eval mode and the precision `dtype` of its training (None: float32); no intervals."""
+    """Evaluate a model on rows, without intervals, in eval mode and the precision `dtype` (None: float32)."""
     return evaluate(predict(model, data, device, dtype, batch_tokens), data.labels, replicates=0)
 
 
