@@ -56,11 +56,11 @@ def test_rows_that_fit_exactly_are_whole() -> None:
 
 def test_of_many_long_rows_a_sample_is_measured_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slow twin: all of them."""
-    monkeypatch.setattr("raysample.model.truncation.ALWAYS", 60)
+    monkeypatch.setattr("raysample.model.lengths.ALWAYS", 60)
     rng = np.random.default_rng(0)
     rows = table(rng.integers(1, 40, 3_000).tolist(), labels=rng.integers(0, 3, 3_000).tolist())
     some = measured(rows, 16)
-    monkeypatch.setattr("raysample.model.truncation.EFFORT", 1.0)
+    monkeypatch.setattr("raysample.model.lengths.EFFORT", 1.0)
     every = measured(rows, 16)
     assert every.measured == every.full > 1_500
     assert 60 < some.measured < 0.2 * some.full
@@ -76,12 +76,12 @@ def test_of_many_long_rows_a_sample_is_measured_and_said_to_be(monkeypatch: pyte
 
 
 def measured_again(rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> Truncation:
-    monkeypatch.setattr("raysample.model.truncation.EFFORT", 0.1)
+    monkeypatch.setattr("raysample.model.lengths.EFFORT", 0.1)
     return measured(rows, 16)
 
 
 def test_quantiles_and_shares_of_a_sample_of_one_length_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raysample.model.truncation.ALWAYS", 10)
+    monkeypatch.setattr("raysample.model.lengths.ALWAYS", 10)
     found = measured(table([1] * 100 + [30] * 100), 8)
     assert found.measured < found.full == 100
     assert (found.cut, found.tokens, found.lost) == (100, 100 * 3 + 100 * 32, 100 * 24)

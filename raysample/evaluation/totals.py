@@ -136,4 +136,4 @@ def _mean(values: FloatArray) -> FloatArray:
 
 def _least(values: FloatArray) -> FloatArray:
     least: FloatArray = np.where(np.isnan(values), np.inf, values).min(axis=0)
-    return np.where(np.isinf(least), np.nan, least)
+    return np.asarray(np.where(np.isinf(least), np.nan, least))

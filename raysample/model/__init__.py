@@ -8,7 +8,7 @@ from raysample.model.building import build, load, prepare, save, tokenizer
 from raysample.model.encoding import Encoded, encode, pad
 from raysample.model.record import initialisation
 from raysample.model.sizes import Size, size
-from raysample.model.truncation import Truncation, truncation
+from raysample.model.lengths import Truncation, truncation
 
 __all__ = [
     "Encoded",

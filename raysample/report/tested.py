@@ -46,7 +46,7 @@ class Tested:
     tables: tuple[Figures, ...]
 
 
-def tested_section(provenance: Mapping[str, Any], labels: Sequence[str]) -> Tested | None:
+def section_of_test(provenance: Mapping[str, Any], labels: Sequence[str]) -> Tested | None:
     """Return the section; None where the provenance has neither `evaluation` nor `tokens`.
 
     Args:

@@ -13,7 +13,7 @@ from raysample.evaluation import evaluate
 from raysample.experiment import Comparison, summarise
 from raysample.model import Truncation
 from raysample.report import render
-from raysample.report.tested import tail_figures, tested_section
+from raysample.report.tested import tail_figures, section_of_test
 from raysample.table import ScoreTable
 
 LABELS = ("weather", "music", "<b>alarm</b>")
@@ -34,7 +34,7 @@ def told(**changes: Any) -> dict[str, Any]:
 
 
 def test_metrics_are_shown_with_their_intervals() -> None:
-    section = tested_section(told(), LABELS)
+    section = section_of_test(told(), LABELS)
     assert section is not None
     assert "seed 3) on 40 test rows." in section.sentences[0]
     assert any("Rare classes: the 1 smallest" in said and "(4 test rows)" in said for said in section.sentences)
@@ -59,11 +59,11 @@ def test_an_evaluation_of_an_earlier_version_is_shown_without_intervals() -> Non
         "seed": 0,
         "rows": 9,
     }
-    section = tested_section({"evaluation": early}, LABELS)
+    section = section_of_test({"evaluation": early}, LABELS)
     assert section is not None
     (metrics,) = section.tables
     assert metrics.rows[0] == ("accuracy, %", "50.00", "–")
-    assert tested_section({}, LABELS) is None
+    assert section_of_test({}, LABELS) is None
 
 
 def test_the_page_has_the_section_and_nothing_of_it_runs(comparison: Comparison, slim: ScoreTable) -> None:

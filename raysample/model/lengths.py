@@ -116,7 +116,7 @@ def truncation(
 
 def _signs(table: pa.Table) -> Ints:
     both = [pc.fill_null(pc.utf8_length(table[name]), 0).to_numpy() for name in ("text", "text_pair")]
-    return (both[0] + both[1]).astype(np.int64)
+    return np.asarray(both[0] + both[1], np.int64)
 
 
 def _affordable(full: Ints, signs: Ints) -> Ints:
