@@ -19,7 +19,7 @@ from raysample.report import figures, tables
 from raysample.report.labels import label_sections
 from raysample.report.looking import Looked, look
 from raysample.report.summaries import scoring_words, summary_tables
-from raysample.report.tested import tail_figures, section_of_test
+from raysample.report.tested import section_of_test, tail_figures
 from raysample.report.words import clean, duration, headline, share
 from raysample.table import ScoreTable
 
@@ -78,8 +78,8 @@ def render(
         table: the scores that the arms chose by.
         texts: row id -> text of the example rows (`Looked.places` names them); None shows no corpus text at all.
         provenance: nested plain data. `config` is shown as YAML, a true `simulated` as a badge, `labels`, and
-            `evaluation` with `tokens`, as sections (see `label_sections`, `section_of_test`); every other key (versions,
-            corpus, fingerprints, durations, ...) becomes a table under its own name.
+            `evaluation` with `tokens`, as sections (see `label_sections`, `section_of_test`); every other key
+            (versions, corpus, fingerprints, durations, ...) becomes a table under its own name.
         examples: rows per list of examples.
         looked: what `look` saw of the table with as many examples, if it was looked at already.
     """

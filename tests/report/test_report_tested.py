@@ -13,7 +13,7 @@ from raysample.evaluation import evaluate
 from raysample.experiment import Comparison, summarise
 from raysample.model import Truncation
 from raysample.report import render
-from raysample.report.tested import tail_figures, section_of_test
+from raysample.report.tested import section_of_test, tail_figures
 from raysample.table import ScoreTable
 
 LABELS = ("weather", "music", "<b>alarm</b>")
