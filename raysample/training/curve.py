@@ -39,6 +39,16 @@ class Curve:
         """The last step that was made; 0 before the first."""
         return self.rows[-1][0] if self.rows else 0
 
+    @property
+    def seconds(self) -> float:
+        """The seconds of all steps, whichever process made them."""
+        ends = [
+            row[-1]
+            for row, after in zip(self.rows, [*self.rows[1:], None], strict=True)
+            if after is None or after[-1] < row[-1]
+        ]
+        return sum(ends)
+
     def table(self) -> pa.Table:
         """Return the curve as a table."""
         columns = zip(*self.rows, strict=True) if self.rows else [()] * len(SCHEMA)
