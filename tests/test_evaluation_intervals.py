@@ -93,35 +93,35 @@ def test_percentiles_are_those_of_what_is_not_nan() -> None:
 
 @pytest.mark.parametrize("rows", [40, 200])
 def test_intervals_hold_the_truth_about_as_often_as_they_say(rows: int) -> None:
-    """200 tests drawn from a population whose figures are known: the deviation of a coverage is 1.5 points."""
-    whole = case(100_000, seed=1)
+    """100 tests drawn from a population whose figures are known: the deviation of a coverage is 2.2 points."""
+    whole = case(50_000, seed=1)
     truth = evaluate(**whole, replicates=0).metrics
-    rng, trials = np.random.default_rng(2), 200
+    rng, trials = np.random.default_rng(2), 100
     inside = dict.fromkeys(("accuracy", "macro_f1", "nll", "group_recall", "rare_content_accuracy"), 0)
     for _ in range(trials):
-        found = evaluate(**taken(whole, rng.integers(0, 100_000, rows)), replicates=200)
+        found = evaluate(**taken(whole, rng.integers(0, 50_000, rows)), replicates=150)
         for name in inside:
             low, high = found.intervals[name]
             inside[name] += low <= truth[name] <= high
     for name, hits in inside.items():
         # Percentile intervals are a little too narrow on few rows, most of all where a class has only a handful.
         least = 0.75 if (name, rows) == ("macro_f1", 40) else 0.87
-        assert least < hits / trials < 0.995, (name, hits)
+        assert least < hits / trials < 1, (name, hits)
 
 
 def test_the_calibration_error_s_interval_is_reflected() -> None:
     """Over-confident by 0.2 or so: the plain estimate is too large, and the percentile interval doubles that."""
-    whole = case(100_000, seed=4)
+    whole = case(50_000, seed=4)
     whole["logits"] = 2.5 * whole["logits"]
     truth = evaluate(**whole, replicates=0).metrics["calibration_error"]
     rng, inside, above = np.random.default_rng(5), 0, 0
-    for _ in range(150):
-        found = evaluate(**taken(whole, rng.integers(0, 100_000, 150)), replicates=200)
+    for _ in range(80):
+        found = evaluate(**taken(whole, rng.integers(0, 50_000, 150)), replicates=150)
         low, high = found.intervals["calibration_error"]
         inside += low <= truth <= high
         above += found.metrics["calibration_error"] > truth
-    assert inside / 150 > 0.85
-    assert above / 150 > 0.6
+    assert inside / 80 > 0.85
+    assert above / 80 > 0.6
     assert reflected(0.01, np.array([0.02, 0.03, 0.04]), 0.95) == (0.0, 0.0)
 
 

@@ -186,7 +186,7 @@ def tiny_examples() -> Examples:
     words, table = tiny_tokenizer(), tiny_rows(12)
     labels = table["label"].to_numpy().astype(np.int64)
     ids = np.array([str(i) for i in range(12)], object)
-    return Examples(model.encode(words, table, 16), labels, int(words.pad_token_id), ids)
+    return Examples(model.encode(words, table, ModelConfig(max_length=16)), labels, int(words.pad_token_id), ids)
 
 
 @pytest.mark.parametrize(
