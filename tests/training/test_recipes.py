@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from runs import a_job, curve, run
 
 from raysample import model
-from raysample.config import EarlyStoppingConfig, FineTuneConfig
+from raysample.config import EarlyStoppingConfig, FineTuneConfig, ModelConfig
 from raysample.corpus import Corpus
 from raysample.errors import TrainingError
 from raysample.fine_tuning import examples, execute
