@@ -42,12 +42,9 @@ class Curve:
     @property
     def seconds(self) -> float:
         """The seconds of all steps, whichever process made them."""
-        ends = [
-            row[-1]
-            for row, after in zip(self.rows, [*self.rows[1:], None], strict=True)
-            if after is None or after[-1] < row[-1]
-        ]
-        return sum(ends)
+        times = [row[-1] for row in self.rows]
+        # Each process counts from 0: where the time falls, or ends, one of them made its last step.
+        return sum(time for time, after in zip(times, [*times[1:], -1.0], strict=False) if after < time)
 
     def table(self) -> pa.Table:
         """Return the curve as a table."""
