@@ -16,6 +16,8 @@ STRATIFIED = "stratified_random"
 
 WIPED_OUT = 0.25
 TURNED_OVER = 0.25
+TAILS = ("rare_class_accuracy", "rare_content_accuracy")
+"""Metrics of rare rows, which the test of a run may or may not have."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class RunResult:
     Attributes:
         arm, fraction, seed: which cell; the full data set is arm `full` with fraction 1.
         kept: rows trained on; `steps`: optimiser steps taken.
-        metrics: `accuracy`, `macro_f1`, `nll`, `worst_class_recall`, `train_seconds`.
+        metrics: those of the `Evaluation`, and `train_seconds`.
         recall: per class, in label order; NaN where the test has no row of the class.
     """
 
@@ -49,8 +51,19 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class Tail:
+    """A metric of rare rows over an arm's seeds: mean and sample standard deviation, and the gap to random."""
+
+    mean: tuple[float, float]
+    gap_to_random: Gap | None
+
+
+@dataclass(frozen=True)
 class ArmSummary:
-    """One arm at one fraction over its seeds: mean and sample standard deviation, gaps, and a verdict in words."""
+    """One arm at one fraction over its seeds: mean and sample standard deviation, gaps, and a verdict in words.
+
+    `tails` has the metrics of `TAILS` that every run of the arm has.
+    """
 
     arm: str
     fraction: float
@@ -64,6 +77,7 @@ class ArmSummary:
     gap_to_random: Gap | None
     macro_f1_gap_to_random: Gap | None
     verdict: str
+    tails: dict[str, Tail] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -170,11 +184,16 @@ def _summary(cells: dict[tuple[str, float], list[RunResult]], cell: tuple[str, f
         gap_to_random=to_random,
         macro_f1_gap_to_random=_gap(runs, baseline, "macro_f1", confidence),
         verdict="all data" if arm == FULL else verdict(to_random),
+        tails={
+            name: Tail(_spread([run.metrics[name] for run in runs]), _gap(runs, baseline, name, confidence))
+            for name in TAILS
+            if all(name in run.metrics for run in runs)
+        },
     )
 
 
 def _gap(runs: list[RunResult], others: list[RunResult] | None, metric: str, confidence: float) -> Gap | None:
-    by_seed = {other.seed: other.metrics[metric] for other in others or []}
+    by_seed = {other.seed: other.metrics[metric] for other in others or [] if metric in other.metrics}
     pairs = [(run.metrics[metric], by_seed[run.seed]) for run in runs if run.seed in by_seed]
     return paired_gap([p[0] for p in pairs], [p[1] for p in pairs], confidence) if pairs else None
 

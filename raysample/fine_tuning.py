@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,9 +23,10 @@ from raysample.errors import ProvenanceError, SelectionError
 from raysample.evaluation import Evaluation
 from raysample.numerics.precision import resolve
 from raysample.selection import Selection
-from raysample.training import Examples, Place, Plan, assess, plan, train
+from raysample.training import Examples, Place, Plan, Tokenised, examine, plan, tokenised, train
 from raysample.training.losses import class_weights
 from raysample.training.parallel import spread, together, told
+from raysample.training.record import recorded
 from raysample.training.saving import Saver
 from raysample.training.snapshot import Snapshot
 from raysample.training.states import FOLDER as STATES
@@ -70,7 +70,8 @@ class Outcome:
     """What one fine-tuning came to, by `workers` workers in the end.
 
     `notes` tell of states that could not be used, `starts` from which step, and with how many workers, it began or went
-    on.
+    on. `record` tells what it was made from: `model` (see `model.initialisation`), and `tokens` of `train` and `test`
+    (see `model.Truncation`).
     """
 
     rows: int
@@ -81,6 +82,7 @@ class Outcome:
     workers: int = 1
     notes: tuple[str, ...] = ()
     starts: tuple[tuple[int, int], ...] = ()
+    record: dict[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """Return JSON-able data, without the checkpoints (they have their own manifest)."""
@@ -89,15 +91,15 @@ class Outcome:
             "steps": self.steps,
             "seconds": self.seconds,
             "starts": [list(start) for start in self.starts],
-            "metrics": self.evaluation.metrics,
-            "recall": [None if value != value else value for value in self.evaluation.recall],
+            **self.evaluation.plain(),
+            "record": self.record,
         }
 
     @staticmethod
     def of(data: dict[str, Any]) -> Outcome:
-        """Read back what `plain` wrote."""
-        recall = tuple(float("nan") if value is None else float(value) for value in data["recall"])
-        return Outcome(data["rows"], data["steps"], Evaluation(data["metrics"], recall), data["seconds"])
+        """Read back what `plain` wrote, also an earlier version of it."""
+        found, record = Evaluation.of(data), data.get("record", {})
+        return Outcome(data["rows"], data["steps"], found, data["seconds"], record=record)
 
 
 def execute(
@@ -154,6 +156,7 @@ def execute(
         place.world,
         () if states is None else tuple(states.notes),
         () if states is None else tuple((start.step, start.workers) for start in states.starts),
+        {} if job.folder is None else recorded(core, job.base, job.model, job.config.seed, _corpora(job)),
     )
 
 
@@ -212,9 +215,13 @@ def _resumed(states: StoredStates | None, saver: Saver | None, place: Place, att
 
 
 def _tested(job: Job, core: nn.Module, place: Place) -> Evaluation:
-    held_out = Corpus.load(job.test)
-    rows = examples(job.test, held_out.fingerprint, job.base, job.model)
-    return assess(core, rows, place.device, resolve(job.config.precision, core, place.device))
+    rows = _corpora(job)
+    return examine(core, rows["test"], rows["train"], place.device, resolve(job.config.precision, core, place.device))
+
+
+def _corpora(job: Job) -> dict[str, Tokenised]:
+    named = {"train": Corpus.load(job.train), "test": Corpus.load(job.test)}
+    return {name: tokenised(rows.uri, rows.fingerprint, job.base, job.model) for name, rows in named.items()}
 
 
 def _recorder(
@@ -267,18 +274,7 @@ def finish(job: Job, outcome: Outcome) -> CheckpointSet:
 
 def examples(uri: str, fingerprint: str, base: str, config: ModelConfig) -> Examples:
     """Read and tokenise a corpus; kept in memory, since a worker trains many arms on the same rows."""
-    return _examples(uri, fingerprint, base, config.max_length, config.trust_remote_code)
-
-
-@lru_cache(maxsize=4)
-def _examples(uri: str, fingerprint: str, base: str, max_length: int, trust: bool) -> Examples:
-    del fingerprint  # part of the cache's key: a corpus described anew is read anew
-    corpus = Corpus.load(uri)
-    words = model.tokenizer(base, trust_remote_code=trust)
-    table = corpus.table()
-    labels = table["label"].to_numpy().astype(np.int64)
-    ids = table["row_id"].to_numpy(zero_copy_only=False)
-    return Examples(model.encode(words, table, max_length), labels, int(words.pad_token_id), ids)
+    return tokenised(uri, fingerprint, base, config).examples
 
 
 def _chosen(data: Examples, corpus: Corpus, uri: str) -> Examples:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from raysample import landmarks, model
 from raysample.artifacts import Need, collect
-from raysample.config import LandmarksConfig
+from raysample.config import LandmarksConfig, ModelConfig
 from raysample.errors import ScoreError, StorageError
 from raysample.landmarks import Descriptors, Fitted, describe_rows, fit, sample
 from raysample.landmarks.descriptors import MOST_CLASSES, answers, class_codes
@@ -261,7 +261,7 @@ def test_gradient_scores_of_a_real_model_are_predicted_from_one_forward(tmp_path
     rows, words = tiny_rows(400), tiny_tokenizer()
     trace = tiny_checkpoints(tmp_path, 3)
     models = [model.load(checkpoint.uri) for checkpoint in trace.checkpoints]
-    encoded, labels = model.encode(words, rows, 64), rows["label"].to_numpy().astype(np.int64)
+    encoded, labels = model.encode(words, rows, ModelConfig(max_length=64)), rows["label"].to_numpy().astype(np.int64)
     exact = score_block(
         models,
         trace.checkpoints,

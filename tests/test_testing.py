@@ -11,6 +11,7 @@ import torch
 
 from raysample import checkpoints, model
 from raysample.checkpoints import CheckpointSet
+from raysample.config import ModelConfig
 from raysample.corpus import SCHEMA
 from raysample.testing import (
     FAMILIES,
@@ -55,7 +56,7 @@ def test_tiny_batch_is_ragged_and_its_padding_is_zero() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_tokenizer_knows_all_words_and_fits_the_model(family: Family) -> None:
     words = tiny_tokenizer(family)
-    encoded = model.encode(words, tiny_rows(50), max_length=32)
+    encoded = model.encode(words, tiny_rows(50), ModelConfig(max_length=32))
     assert all(words.unk_token_id not in ids for ids in encoded.ids)
     with torch.no_grad():
         logits = tiny_model(family)(**model.pad(encoded, range(50), words.pad_token_id)).logits

@@ -76,7 +76,10 @@ class Material:
     def block(self, shard: int) -> Block:
         """Read and tokenise one shard; raises ValueError where rows repeat, as scoring visits those once."""
         words, rows = model.tokenizer(self.trace.checkpoints[0].uri), self.corpus.read(shard)
-        encoded, labels = model.encode(words, rows, self.max_length), rows["label"].to_numpy().astype(np.int64)
+        encoded, labels = (
+            model.encode(words, rows, ModelConfig(max_length=self.max_length)),
+            rows["label"].to_numpy().astype(np.int64),
+        )
         if len(encoded.distinct(labels)[0]) < len(labels):
             raise ValueError("two rows have the same tokens and label: take other rows, or longer ones")
         return Block(encoded, labels, int(words.pad_token_id))

@@ -15,6 +15,11 @@ class ModelConfig(Section):
     path: str = "tiny"
     layers: Annotated[int, Field(ge=1)] | None = None
     max_length: Annotated[int, Field(ge=4, le=8192)] = 64
+    # Which end of a text that is too long is cut off; None leaves that to the tokenizer.
+    truncation_side: Literal["right", "left"] | None = None
+    pair_truncation: Literal["longest_first", "only_first", "only_second"] = "longest_first"
+    # Mini-batches as wide as a multiple of this, which tensor cores like.
+    pad_to_multiple_of: Annotated[int, Field(ge=1, le=512)] = 1
     hidden_size: Annotated[int, Field(ge=8, multiple_of=4)] = 64
     vocabulary_size: Annotated[int, Field(ge=100)] = 2_000
     # None keeps the model's own probabilities. On a CPU drawing the masks can take half of a training step.
@@ -22,6 +27,27 @@ class ModelConfig(Section):
     trust_remote_code: bool = False
     # Regular expressions: parameters whose names match one stay as they are, and do not count in gradient scores.
     freeze: list[str] = Field(default_factory=list)
+
+    @property
+    def tokenising(self) -> dict[str, Any]:
+        """The settings of tokenising and padding, beside `max_length`, that are not the default ones."""
+        return {name: getattr(self, name) for name in _TOKENISING if getattr(self, name) != _default(name)}
+
+    def plain(self) -> dict[str, Any]:
+        """Return the section as JSON-able data.
+
+        The settings of `tokenising` came later: without the default ones of them, runs from before keep their keys.
+        """
+        return {
+            name: value for name, value in super().plain().items() if name not in {*_TOKENISING} - {*self.tokenising}
+        }
+
+
+_TOKENISING = ("truncation_side", "pair_truncation", "pad_to_multiple_of")
+
+
+def _default(name: str) -> Any:
+    return ModelConfig.model_fields[name].default
 
 
 class EarlyStoppingConfig(Section):

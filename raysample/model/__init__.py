@@ -6,6 +6,22 @@ is built alike; a checkpoint is a folder that `save` wrote, or that a Hugging Fa
 
 from raysample.model.building import build, load, prepare, save, tokenizer
 from raysample.model.encoding import Encoded, encode, pad
+from raysample.model.lengths import Truncation, truncation
+from raysample.model.record import initialisation
 from raysample.model.sizes import Size, size
 
-__all__ = ["Encoded", "Size", "build", "encode", "load", "pad", "prepare", "save", "size", "tokenizer"]
+__all__ = [
+    "Encoded",
+    "Size",
+    "Truncation",
+    "build",
+    "encode",
+    "initialisation",
+    "load",
+    "pad",
+    "prepare",
+    "save",
+    "size",
+    "tokenizer",
+    "truncation",
+]

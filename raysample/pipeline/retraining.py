@@ -11,9 +11,9 @@ from raysample.checkpoints import CheckpointSet
 from raysample.config import ArmConfig, CompareConfig
 from raysample.corpus import Corpus
 from raysample.engine import Engine
-from raysample.evaluation import tracked
 from raysample.experiment import FULL, Comparison, RunResult, class_shift, class_warnings, summarise
 from raysample.fine_tuning import EVALUATION, Job, Outcome, steps
+from raysample.pipeline.outcomes import figures
 from raysample.pipeline.workspace import Workspace
 from raysample.progress import Reporter
 from raysample.selection import Selection, sample
@@ -180,7 +180,7 @@ class Retraining:
                 chosen = self.selections[cell]
                 run.dataset(arm, chosen.uri, chosen.fingerprint, "training", {"parent": self.train.fingerprint})
             sizes = {"train_seconds": outcome.seconds, "kept_rows": outcome.rows, "steps": outcome.steps}
-            run.metrics({**tracked(outcome.evaluation.metrics), **sizes})
+            run.metrics({**figures(outcome), **sizes})
 
     def _summarised(self, outcomes: list[tuple[tuple[str, float, int], Outcome]]) -> Comparison:
         runs = tuple(

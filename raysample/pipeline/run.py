@@ -16,10 +16,9 @@ from raysample.corpus import overlap as overlaps
 from raysample.corpus.simulated import simulated_sources, write_traffic
 from raysample.engine import Engine
 from raysample.errors import ConfigError
-from raysample.evaluation import tracked
 from raysample.experiment import Comparison
 from raysample.fine_tuning import CURVE, EVALUATION, Job, clear, finish, retold
-from raysample.pipeline import adopting, economy, labelling
+from raysample.pipeline import adopting, economy, labelling, outcomes
 from raysample.pipeline.checks import check_windows, corpus_line, versions
 from raysample.pipeline.curves import tell_curve
 from raysample.pipeline.retraining import Retraining
@@ -139,11 +138,11 @@ class Pipeline:
                 tell_curve(run, storage.join(folder, CURVE))
             else:
                 self.reporter.say("  finished before, taken as it is")
-            run.metrics({**tracked(trace.metrics), "kept_rows": train.rows})
-        self.reporter.say(
-            f"  {len(trace.checkpoints)} checkpoints, test accuracy {trace.metrics['accuracy']:.4f}, "
-            f"macro-F1 {trace.metrics['macro_f1']:.4f}"
-        )
+            outcome = outcomes.stored(trace)
+            run.metrics({**outcomes.figures(outcome), "kept_rows": train.rows})
+        self.reporter.say(f"  {len(trace.checkpoints)} checkpoints, {outcomes.headline(outcome)}")
+        for line in outcomes.remarks(outcome):
+            self.reporter.say(f"  {line}")
         return trace
 
     def _train(self, job: Job) -> CheckpointSet:
@@ -329,6 +328,7 @@ class Pipeline:
             },
             "labels": {name: labelling.told(corpus) for name, corpus in (("train", train), ("test", test))},
             "seconds": {name: round(value, 1) for name, value in self.durations.items()},
+            **outcomes.told(self.traces()[0]),
             "config": self.config.plain(),
         }
 

@@ -41,7 +41,7 @@ def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int,
     given = options(reference, DEFAULTS)
     among(reference, "at", given["at"], ("last", "all"))
     classes = len(work.trace.labels)
-    data = examples(sample(work.corpus, given["rows"], given["seed"]), work.tokenizer(), work.request.model.max_length)
+    data = examples(sample(work.corpus, given["rows"], given["seed"]), work.tokenizer(), work.request.model)
     clusters = min(given["clusters"] or classes, len(data))
     notes.update(rows=len(data), clusters=clusters)
     keys = torch.from_numpy(row_keys(data.ids).copy())

@@ -42,7 +42,7 @@ class Request:
         corpus: URI of the scored Corpus.
         checkpoints: URI of the CheckpointSet.
         targets: name -> URI of a Corpus described with the checkpoints' labels.
-        model: as in fine-tuning; `max_length`, `freeze` and `trust_remote_code` matter here.
+        model: as in fine-tuning; how it tokenises, `freeze` and `trust_remote_code` matter here.
         batch_tokens: budget of a mini-batch; changes results by rounding only, so it is no part of their identity.
         precision: of forwards and backwards; training and Hessians keep their own.
         folder: URI below which everything is written.

@@ -36,7 +36,7 @@ def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int,
     given = options(reference, DEFAULTS)
     among(reference, "by", given["by"], ("all", "class"))
     corpus = work.target(given["target"])
-    data = examples(in_order(corpus.table()), work.tokenizer(), work.request.model.max_length)
+    data = examples(in_order(corpus.table()), work.tokenizer(), work.request.model)
     groups = [np.arange(len(data))]
     if given["by"] == "class":
         present = np.unique(data.labels)

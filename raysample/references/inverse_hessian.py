@@ -65,9 +65,9 @@ def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int,
         ScoreError: H + λI is not positive definite, LiSSA diverges, or the residual stays above the tolerance.
     """
     given = settled(reference)
-    words, longest = work.tokenizer(), work.request.model.max_length
-    target = examples(in_order(work.target(given["target"]).table()), words, longest)
-    data = examples(sample(work.corpus, given["rows"], given["seed"]), words, longest)
+    words, spec = work.tokenizer(), work.request.model
+    target = examples(in_order(work.target(given["target"]).table()), words, spec)
+    data = examples(sample(work.corpus, given["rows"], given["seed"]), words, spec)
     last = work.trace.checkpoints[-1]
     network = work.model(last)
     tokens = work.request.batch_tokens

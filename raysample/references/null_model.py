@@ -85,7 +85,7 @@ def _nothing(work: Work, spec: ModelConfig) -> Examples:
     """Return the corpus's labels, in its order, each with the null input."""
     words = work.tokenizer()
     columns = [pa.array([NULL if name == "text" else None], SCHEMA.field(name).type) for name in SCHEMA.names]
-    null = model.encode(words, pa.table(columns, names=SCHEMA.names), spec.max_length)
+    null = model.encode(words, pa.table(columns, names=SCHEMA.names), spec)
     if null.lengths[0] == 0:
         raise ScoreError(
             "the tokenizer makes no token of the null input (a single space), so no model can read it", ADVICE

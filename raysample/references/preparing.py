@@ -63,6 +63,7 @@ def _name(work: Work, reference: Reference) -> str:
     of = [
         *(NUMERICS, reference.kind, list(reference.options), work.request.precision),
         *(spec.max_length, spec.freeze, spec.trust_remote_code),
+        *([spec.tokenising] if spec.tokenising else []),
         *(work.corpus.fingerprint, work.trace.fingerprint, work.trace.corpus, work.trace.config, work.trace.seed),
         [[c.step, c.epoch, None if math.isnan(c.learning_rate) else c.learning_rate] for c in work.trace.checkpoints],
         work.target(target).fingerprint if reference.kind in DIRECTIONS else None,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raysample import model
+from raysample.config import ModelConfig
 from raysample.corpus import Corpus
 from raysample.numerics.radix import seeded
 from raysample.policies.base import identity
@@ -50,9 +51,9 @@ def in_order(table: pa.Table) -> pa.Table:
     return table.take(pa.array(np.argsort(row_keys(table["row_id"]), kind="stable")))
 
 
-def examples(table: pa.Table, words: Any, max_length: int) -> Examples:
+def examples(table: pa.Table, words: Any, spec: ModelConfig) -> Examples:
     """Return rows tokenised, in their order."""
-    encoded = model.encode(words, table, max_length)
+    encoded = model.encode(words, table, spec)
     labels = table["label"].to_numpy().astype(np.int64)
     ids = np.array(table["row_id"].to_pylist(), dtype=object)
     return Examples(encoded, labels, int(words.pad_token_id), ids)

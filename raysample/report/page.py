@@ -19,11 +19,13 @@ from raysample.report import figures, tables
 from raysample.report.labels import label_sections
 from raysample.report.looking import Looked, look
 from raysample.report.summaries import scoring_words, summary_tables
+from raysample.report.tested import section_of_test, tail_figures
 from raysample.report.words import clean, duration, headline, share
 from raysample.table import ScoreTable
 
 _TEMPLATE = "page.html.j2"
 _LENGTH_WARNING = 0.5
+_SHOWN_ELSEWHERE = ("config", "simulated", "labels", "evaluation", "tokens")
 
 
 def write(
@@ -75,9 +77,9 @@ def render(
         comparison: what the arms achieved.
         table: the scores that the arms chose by.
         texts: row id -> text of the example rows (`Looked.places` names them); None shows no corpus text at all.
-        provenance: nested plain data. `config` is shown as YAML, a true `simulated` as a badge, `labels` as a section
-            (see `label_sections`); every other key (versions, corpus, fingerprints, durations, ...) becomes a table
-            under its own name.
+        provenance: nested plain data. `config` is shown as YAML, a true `simulated` as a badge, `labels`, and
+            `evaluation` with `tokens`, as sections (see `label_sections`, `section_of_test`); every other key
+            (versions, corpus, fingerprints, durations, ...) becomes a table under its own name.
         examples: rows per list of examples.
         looked: what `look` saw of the table with as many examples, if it was looked at already.
     """
@@ -98,6 +100,8 @@ def render(
         "recalls": tables.recall_tables(comparison),
         "untested": tables.untested_classes(comparison),
         "labels": label_sections(provenance.get("labels", {}), table),
+        "tested": section_of_test(provenance, comparison.labels),
+        "tails": tail_figures(comparison),
         "ridge_limit": figures.RIDGE_CLASSES,
         "directions": {clean(c): chosen_examples.is_harder_up(table, c) for c in table.columns},
         "columns": [clean(column) for column in table.columns],
@@ -158,7 +162,7 @@ def _correlations(table: ScoreTable, looked: Looked) -> dict[str, Any]:
 
 def _made(table: ScoreTable, provenance: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return titled key-value tables: what the provenance holds besides the config, then what the score table knows."""
-    sections = {key: value for key, value in provenance.items() if key not in ("config", "simulated", "labels")}
+    sections = {key: value for key, value in provenance.items() if key not in _SHOWN_ELSEWHERE}
     known = {
         "rows": dict(table.counts),
         "fingerprint": table.fingerprint,

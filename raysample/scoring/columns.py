@@ -41,7 +41,7 @@ class Columns:
     def encode(self, rows: pa.Table) -> model.Encoded:
         """Tokenise rows as in fine-tuning; threads take turns, as a tokenizer cannot be used by two at a time."""
         with self._tokenising:
-            return model.encode(self.tokenizer, rows, self.job.model.max_length)
+            return model.encode(self.tokenizer, rows, self.job.model)
 
     def of(self, rows: pa.Table, encoded: model.Encoded | None = None) -> tuple[NDArray[np.int32], Values]:
         """Return the token count of each row, and each score as float32 [rows]; NaN where a value is not finite.

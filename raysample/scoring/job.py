@@ -23,7 +23,7 @@ class ScoreJob:
         corpus: URI of the scored Corpus.
         traces: URIs of the CheckpointSets, one per run; scores are averaged over them.
         config: which scores, precision, batch budget.
-        model: as in fine-tuning; its `max_length`, `freeze` and `trust_remote_code` matter here.
+        model: as in fine-tuning; how it tokenises, `freeze` and `trust_remote_code` matter here.
         folder: URI below which `part-*.parquet`, their statistics, and `quarantine-*.parquet` are written.
         references: URI below which lies what the scores need from elsewhere.
         targets: name -> URI of the Corpus that target-aware scores point to.

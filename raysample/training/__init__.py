@@ -5,12 +5,28 @@ every row is seen exactly once per epoch. Losses are weighted where a selection 
 global batch, so the gradient is the same whichever worker holds which row.
 """
 
-from raysample.training.assessing import assess
+from raysample.training.assessing import assess, examine, predict
 from raysample.training.curve import Curve
 from raysample.training.examples import Examples, batch
 from raysample.training.layout import Place, Plan, plan
 from raysample.training.loop import train
 from raysample.training.optimiser import learning_rate
 from raysample.training.order import batches
+from raysample.training.tokenising import Tokenised, tokenised
 
-__all__ = ["Curve", "Examples", "Place", "Plan", "assess", "batch", "batches", "learning_rate", "plan", "train"]
+__all__ = [
+    "Curve",
+    "Examples",
+    "Place",
+    "Plan",
+    "Tokenised",
+    "assess",
+    "batch",
+    "batches",
+    "examine",
+    "learning_rate",
+    "plan",
+    "predict",
+    "tokenised",
+    "train",
+]

@@ -6,18 +6,40 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from raysample.evaluation import Evaluation, evaluate
 from raysample.numerics.batches import token_batches
 from raysample.numerics.precision import autocast
 from raysample.training.examples import Examples, batch
+from raysample.training.tokenising import Tokenised
 
 
 def assess(
     model: nn.Module, data: Examples, device: str = "cpu", dtype: torch.dtype | None = None, batch_tokens: int = 8_192
 ) -> Evaluation:
-    """Evaluate a model on rows, in eval mode and the precision `dtype` of its training (None: float32)."""
+    """Evaluate a model on rows, without intervals, in eval mode and the precision `dtype` (None: float32)."""
+    return evaluate(predict(model, data, device, dtype, batch_tokens), data.labels, replicates=0)
+
+
+def examine(
+    model: nn.Module, test: Tokenised, train: Tokenised, device: str = "cpu", dtype: torch.dtype | None = None
+) -> Evaluation:
+    """Evaluate a model on a test corpus as `assess` does, with groups, tails and intervals.
+
+    What is rare is told by all training rows, also where the model saw some of them: a class by its rows in `train`, a
+    content by how often it occurs in both corpora together.
+    """
+    logits = predict(model, test.examples, device, dtype)
+    groups = None if test.groups is None else test.groups.to_pylist()
+    return evaluate(logits, test.examples.labels, groups, test.seen(train), train.class_counts)
+
+
+def predict(
+    model: nn.Module, data: Examples, device: str = "cpu", dtype: torch.dtype | None = None, batch_tokens: int = 8_192
+) -> NDArray[np.float64]:
+    """Return a model's logits of rows, [N, C], in eval mode and the precision `dtype` (None: float32)."""
     classifier: Any = model
     logits = np.empty((len(data), classifier.config.num_labels))
     model.eval()
@@ -25,4 +47,4 @@ def assess(
         for rows in token_batches(data.encoded.lengths, batch_tokens):
             inputs, _ = batch(data, rows, device)
             logits[rows] = model(**inputs).logits.double().cpu().numpy()
-    return evaluate(logits, data.labels)
+    return logits

@@ -54,7 +54,7 @@ class CheckpointTwin:
         # What the scoring prepared is found again, also in a folder that was moved.
         references.prepare(self.request, _references(scores), say=say)
         words = model.tokenizer(trace.tokenizer, trust_remote_code=job.model.trust_remote_code)
-        encoded = model.encode(words, rows, job.model.max_length)
+        encoded = model.encode(words, rows, job.model)
         types: Sequence[Any] = encoded.types or [None] * len(rows)
         self.inputs = [self._alone(ids, kinds) for ids, kinds in zip(encoded.ids, types, strict=True)]
         self.labels = torch.tensor(rows["label"].to_numpy().astype(np.int64), device=self.device)

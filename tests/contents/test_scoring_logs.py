@@ -122,10 +122,10 @@ def test_contents_that_cannot_be_scored_are_tried_again_when_asked(
 ) -> None:
     real = model.encode
 
-    def encode(words: Any, rows: Any, length: int) -> Any:
+    def encode(words: Any, rows: Any, spec: ModelConfig) -> Any:
         if any("old pond the" in text or text == "moss the" for text in rows["text"].to_pylist()):
             raise ValueError("cannot read")
-        return real(words, rows, length)
+        return real(words, rows, spec)
 
     with monkeypatch.context() as broken:
         broken.setattr(model, "encode", encode)
@@ -263,10 +263,10 @@ def test_a_day_whose_new_contents_all_fail_stops_nothing(
     before = frame(looked(1))
     real = model.encode
 
-    def encode(words: Any, rows: Any, length: int) -> Any:
+    def encode(words: Any, rows: Any, spec: ModelConfig) -> Any:
         if "moss moss moss moss" in rows["text"].to_pylist():
             raise ValueError("cannot read")
-        return real(words, rows, length)
+        return real(words, rows, spec)
 
     monkeypatch.setattr(model, "encode", encode)
     new = {**day(1)[0], "id": "2-0", "say": "moss moss moss moss"}

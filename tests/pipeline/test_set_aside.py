@@ -11,6 +11,7 @@ import pytest
 from test_whole_run import write_config
 
 from raysample import cli, model
+from raysample.config import ModelConfig
 from raysample.corpus import Corpus, Shard
 from raysample.scoring import attempts, part_name
 from raysample.scoring.bisection import Scored, carefully
@@ -43,10 +44,10 @@ def poisoned(small_run: Path, tmp_path: Path) -> Path:
 def fail(monkeypatch: pytest.MonkeyPatch, word: str = POISON) -> None:
     real = model.encode
 
-    def encode(words: Any, rows: pa.Table, length: int) -> Any:
+    def encode(words: Any, rows: pa.Table, spec: ModelConfig) -> Any:
         if any(word in text for text in rows["text"].to_pylist()):
             raise ValueError(f"cannot read {rows['text'][0]}")
-        return real(words, rows, length)
+        return real(words, rows, spec)
 
     monkeypatch.setattr(model, "encode", encode)
 

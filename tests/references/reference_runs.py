@@ -62,6 +62,6 @@ def batch_of(request: Request, uri: str) -> tuple[dict[str, Tensor], Tensor]:
     """Return a whole corpus as one padded mini-batch."""
     table = Corpus.load(uri).table()
     words = model.tokenizer(CheckpointSet.load(request.checkpoints).checkpoints[0].uri)
-    encoded = model.encode(words, table, request.model.max_length)
+    encoded = model.encode(words, table, request.model)
     inputs = model.pad(encoded, range(len(table)), int(words.pad_token_id))
     return inputs, torch.tensor(table["label"].to_pylist())

@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raysample import model
 from raysample.checkpoints import Checkpoint, CheckpointSet
+from raysample.config import ModelConfig
 from raysample.corpus import Corpus, describe
 from raysample.errors import ProvenanceError, ScoreError
 from raysample.references import Request, load, prepare
@@ -35,7 +36,7 @@ HEAD_ONLY = r"^(?!classifier\.).*"
 
 
 def data_of(family: Family, rows: int = 14) -> Examples:
-    return examples(in_order(tiny_rows(rows)), tiny_tokenizer(family), 16)
+    return examples(in_order(tiny_rows(rows)), tiny_tokenizer(family), ModelConfig(max_length=16))
 
 
 def together(data: Examples) -> tuple[dict[str, Tensor], Tensor]:

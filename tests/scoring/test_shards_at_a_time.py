@@ -12,6 +12,7 @@ import pytest
 from scored import elsewhere, every_job, one_by_one, parts_of, plain_job
 
 from raysample import model
+from raysample.config import ModelConfig
 from raysample.corpus import Corpus
 from raysample.errors import ProvenanceError
 from raysample.scoring import ShardScorer, attempts, shards
@@ -113,10 +114,10 @@ def test_a_row_that_the_tokenizer_fails_for_is_found(tmp_path: Path, monkeypatch
     job, real = plain_job(tmp_path), model.encode
     odd = Corpus.load(job.corpus).read(2)["row_id"][5].as_py()
 
-    def encode(words: Any, rows: Any, length: int) -> Any:
+    def encode(words: Any, rows: Any, spec: ModelConfig) -> Any:
         if odd in rows["row_id"].to_pylist():
             raise ValueError("unreadable")
-        return real(words, rows, length)
+        return real(words, rows, spec)
 
     expected = elsewhere(job, tmp_path / "expected")
     one_by_one(expected)

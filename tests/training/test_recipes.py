@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from runs import a_job, curve, run
 
 from raysample import model
-from raysample.config import EarlyStoppingConfig, FineTuneConfig
+from raysample.config import EarlyStoppingConfig, FineTuneConfig, ModelConfig
 from raysample.corpus import Corpus
 from raysample.errors import TrainingError
 from raysample.fine_tuning import examples, execute
@@ -186,7 +186,7 @@ def tiny_examples() -> Examples:
     words, table = tiny_tokenizer(), tiny_rows(12)
     labels = table["label"].to_numpy().astype(np.int64)
     ids = np.array([str(i) for i in range(12)], object)
-    return Examples(model.encode(words, table, 16), labels, int(words.pad_token_id), ids)
+    return Examples(model.encode(words, table, ModelConfig(max_length=16)), labels, int(words.pad_token_id), ids)
 
 
 @pytest.mark.parametrize(

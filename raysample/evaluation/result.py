@@ -1,0 +1,122 @@
+"""What an evaluation found, as data: metrics, recalls, their intervals; to JSON and back, and to a tracker."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+NAN = float("nan")
+Bounds = tuple[float, float]
+"""The lower and the upper end of an interval."""
+
+
+@dataclass(frozen=True)
+class GroupRecall:
+    """One group of the test: its rows, the share of them that is predicted right, and that share's interval."""
+
+    name: str
+    rows: int
+    recall: float
+    bounds: Bounds
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Test results of one model. What could not be measured is left out of `metrics`, and NaN in `recall`.
+
+    Attributes:
+        metrics: `accuracy`, `macro_f1`, `nll` (nats), `calibration_error`, `worst_class_recall`. Where there are such
+            rows, `rare_class_accuracy` and `rare_class_recall`, `rare_content_accuracy` and
+            `repeated_content_accuracy`; where the rows have groups, `group_recall` (mean over them) and
+            `worst_group_recall`. `evaluate` defines them.
+        recall: per class in label order, NaN where the test has no row of the class.
+        intervals: metric -> its bounds; none for the worst of something, which resampling only makes worse.
+        recall_bounds: per class, NaN as `recall` is; empty where no intervals were computed.
+        class_rows: test rows per class.
+        groups: by name; empty without groups, and where they are too many to be told apart.
+        counts: what the figures stand on: test `rows`, `groups`, `rare_classes`, `rare_class_rows`,
+            `rare_content_rows`.
+        rare: the rare classes' places among the labels.
+        confidence: of all intervals.
+    """
+
+    metrics: dict[str, float]
+    recall: tuple[float, ...]
+    intervals: dict[str, Bounds] = field(default_factory=dict)
+    recall_bounds: tuple[Bounds, ...] = ()
+    class_rows: tuple[int, ...] = ()
+    groups: tuple[GroupRecall, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+    rare: tuple[int, ...] = ()
+    confidence: float = 0.95
+
+    def plain(self) -> dict[str, Any]:
+        """Return JSON-able data, NaN as null."""
+        return {
+            "metrics": self.metrics,
+            "recall": [_null(value) for value in self.recall],
+            "intervals": {name: list(bounds) for name, bounds in self.intervals.items()},
+            "recall_bounds": [_nulls(bounds) for bounds in self.recall_bounds],
+            "class_rows": list(self.class_rows),
+            "groups": [
+                {"name": g.name, "rows": g.rows, "recall": g.recall, "bounds": _nulls(g.bounds)} for g in self.groups
+            ],
+            "counts": self.counts,
+            "rare": list(self.rare),
+            "confidence": self.confidence,
+        }
+
+    @staticmethod
+    def of(data: Mapping[str, Any]) -> Evaluation:
+        """Read back what `plain` wrote; earlier versions wrote metrics and recall alone."""
+        return Evaluation(
+            dict(data["metrics"]),
+            tuple(_nan(value) for value in data["recall"]),
+            {name: _bounds(bounds) for name, bounds in data.get("intervals", {}).items()},
+            tuple(_bounds(bounds) for bounds in data.get("recall_bounds", [])),
+            tuple(data.get("class_rows", [])),
+            tuple(GroupRecall(g["name"], g["rows"], g["recall"], _bounds(g["bounds"])) for g in data.get("groups", [])),
+            dict(data.get("counts", {})),
+            tuple(data.get("rare", [])),
+            data.get("confidence", 0.95),
+        )
+
+    def words(self, metric: str) -> str:
+        """Write a metric as a terminal shows it: `0.8123 [0.791, 0.830]`, without brackets where it has no interval.
+
+        Raises KeyError for a metric that was not measured.
+        """
+        value = f"{self.metrics[metric]:.4f}"
+        low, high = self.intervals.get(metric, (NAN, NAN))
+        return value if math.isnan(low) else f"{value} [{low:.3f}, {high:.3f}]"
+
+
+def tracked(metrics: Mapping[str, float], intervals: Mapping[str, Bounds] | None = None) -> dict[str, float]:
+    """Return metrics under the names that they have in MLflow: `test_acc`, `test_macro_f1` and so on.
+
+    The ends of an interval are called `test_acc_low` and `test_acc_high`.
+    """
+    names = {name: "test_acc" if name == "accuracy" else f"test_{name}" for name in metrics}
+    found = {names[name]: value for name, value in metrics.items()}
+    for name, (low, high) in (intervals or {}).items():
+        found |= {f"{names[name]}_low": low, f"{names[name]}_high": high}
+    return found
+
+
+def _null(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _nulls(bounds: Bounds) -> list[float | None]:
+    return [_null(value) for value in bounds]
+
+
+def _nan(value: float | None) -> float:
+    return NAN if value is None else float(value)
+
+
+def _bounds(values: Any) -> Bounds:
+    low, high = values
+    return _nan(low), _nan(high)

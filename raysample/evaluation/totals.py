@@ -1,0 +1,139 @@
+"""All metrics from totals over rows, so that a resample of the rows costs one sparse product and no look at logits.
+
+Every row adds some numbers to some cells: one to the cell of its gold class, one to that of its prediction, its
+log-loss to one for all rows, and so on. A resample is a vector of weights, how often each row was drawn; its totals are
+cells x rows times weights, and its metrics follow from the totals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+BINS = 15
+"""Of the confidence, for the calibration error."""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What the metrics need of N test rows.
+
+    Attributes:
+        gold, predicted: classes [N], below `classes`.
+        nll: −ln p of the gold class [N], nats. confidence: p of the predicted class [N].
+        masks: name -> rows [N] whose accuracy is of interest by itself.
+        rare: classes [C] over which recall is averaged separately.
+        group: group [N], below `groups`; −1 for rows without one.
+    """
+
+    classes: int
+    gold: IntArray
+    predicted: IntArray
+    nll: FloatArray
+    confidence: FloatArray
+    masks: Mapping[str, Mask]
+    rare: Mask
+    group: IntArray
+    groups: int
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The matrix cells x rows, and which cells belong to which quantity."""
+
+    matrix: Any
+    slices: dict[str, slice]
+
+    def of(self, weights: FloatArray) -> dict[str, FloatArray]:
+        """Return the totals [cells of the quantity, R] of weights [N, R], by quantity."""
+        totals = self.matrix @ weights
+        return {name: totals[place] for name, place in self.slices.items()}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metrics [R], recall [C, R] and recall by group [G, R] of R weightings; NaN where nothing was there to measure."""
+
+    metrics: dict[str, FloatArray]
+    recall: FloatArray
+    group_recall: FloatArray
+
+
+def cells(tested: Tested) -> Cells:
+    """Lay out what every row adds to which cell."""
+    rows = len(tested.gold)
+    here, one = np.zeros(rows, np.int64), np.ones(rows)
+    hit = (tested.gold == tested.predicted).astype(np.float64)
+    grouped, group = (tested.group >= 0).astype(np.float64), np.maximum(tested.group, 0)
+    parts = {
+        "rows": (here, one, 1),
+        "hits": (here, hit, 1),
+        "nll": (here, tested.nll, 1),
+        "gap": (bins(tested.confidence), hit - tested.confidence, BINS),
+        "gold": (tested.gold, one, tested.classes),
+        "predicted": (tested.predicted, one, tested.classes),
+        "true": (tested.gold, hit, tested.classes),
+        "group rows": (group, grouped, tested.groups),
+        "group hits": (group, grouped * hit, tested.groups),
+    }
+    for name, mask in tested.masks.items():
+        parts |= {f"{name} rows": (here, mask * 1.0, 1), f"{name} hits": (here, mask * hit, 1)}
+    ends = np.cumsum([size for _, _, size in parts.values()])
+    slices = {name: slice(int(end) - parts[name][2], int(end)) for name, end in zip(parts, ends, strict=True)}
+    filled = [name for name, (_, _, size) in parts.items() if size]
+    places = np.concatenate([parts[name][0] + slices[name].start for name in filled])
+    values = np.concatenate([parts[name][1] for name in filled])
+    kept = values != 0
+    at = np.tile(np.arange(rows), len(filled))
+    matrix = sparse.csr_array((values[kept], (places[kept], at[kept])), shape=(int(ends[-1]), rows))
+    return Cells(matrix, slices)
+
+
+def bins(confidence: FloatArray) -> IntArray:
+    """Return the calibration bin of each confidence: `BINS` of equal width, 1 in the last."""
+    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+
+
+def measured(totals: Mapping[str, FloatArray], tested: Tested) -> Measured:
+    """Return the metrics that totals come to; `evaluate` gives the definitions."""
+    rows = totals["rows"][0]
+    recall = _ratio(totals["true"], totals["gold"])
+    group_recall = _ratio(totals["group hits"], totals["group rows"])
+    metrics = {
+        "accuracy": totals["hits"][0] / rows,
+        "macro_f1": _mean(_ratio(2 * totals["true"], totals["gold"] + totals["predicted"])),
+        "nll": totals["nll"][0] / rows,
+        "calibration_error": np.abs(totals["gap"]).sum(axis=0) / rows,
+        "worst_class_recall": _least(recall),
+    }
+    if tested.rare.any():
+        metrics["rare_class_recall"] = _mean(recall[tested.rare])
+    for name in tested.masks:
+        metrics[f"{name}_accuracy"] = _ratio(totals[f"{name} hits"], totals[f"{name} rows"])[0]
+    if tested.groups:
+        metrics |= {"group_recall": _mean(group_recall), "worst_group_recall": _least(group_recall)}
+    return Measured(metrics, recall, group_recall)
+
+
+def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
+def _mean(values: FloatArray) -> FloatArray:
+    """Return the mean over the first axis of what is not NaN; NaN where all is."""
+    there = ~np.isnan(values)
+    return _ratio(np.where(there, values, 0.0).sum(axis=0), there.sum(axis=0).astype(np.float64))
+
+
+def _least(values: FloatArray) -> FloatArray:
+    least: FloatArray = np.where(np.isnan(values), np.inf, values).min(axis=0)
+    return np.asarray(np.where(np.isinf(least), np.nan, least))

@@ -1,0 +1,23 @@
+"""What a fine-tuning was made from, for the record of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from raysample import model
+from raysample.config import ModelConfig
+from raysample.training.tokenising import Tokenised
+
+
+def recorded(
+    core: nn.Module, base: str, spec: ModelConfig, seed: int, corpora: Mapping[str, Tokenised]
+) -> dict[str, Any]:
+    """Return `model`, as `model.initialisation` tells it, and `tokens`: corpus -> `Truncation.plain`."""
+    words = model.tokenizer(base, trust_remote_code=spec.trust_remote_code)
+    return {
+        "model": model.initialisation(core, words, base, spec, seed),
+        "tokens": {name: rows.truncation.plain() for name, rows in corpora.items()},
+    }
