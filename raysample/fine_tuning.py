@@ -9,24 +9,26 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from raysample import capture, checkpoints, model, storage
 from raysample.checkpoints import Checkpoint, CheckpointSet
 from raysample.config import FineTuneConfig, ModelConfig
-from raysample.corpus import Corpus
+from raysample.corpus import Corpus, Levels
 from raysample.errors import ProvenanceError, SelectionError
 from raysample.evaluation import Evaluation
 from raysample.numerics.precision import resolve
 from raysample.selection import Selection
 from raysample.training import Examples, Place, Plan, assess, plan, train
+from raysample.training.levels import LevelLabels, check, trained
 
 Progress = Callable[[int, int, float], None]
 EVALUATION = "evaluation.json"
@@ -105,7 +107,9 @@ def execute(
     data = examples(job.train, corpus.fingerprint, job.base, job.model)
     data = data if job.selection is None else _chosen(data, corpus, job.selection)
     layout = plan(len(data), job.config, job.steps)
-    core = model.build(job.base, job.model, corpus.labels, job.config.seed).to(place.device)
+    levels = _levels(job, corpus)
+    data = _headed(data, job.config)
+    core = model.build(job.base, job.model, corpus.labels, job.config.seed, levels).to(place.device)
     saver = Saver(job, core, layout.epoch) if job.folder is not None and place.rank == 0 else None
     train(
         wrap(core),
@@ -120,16 +124,35 @@ def execute(
     if place.rank != 0:
         return Outcome(len(data), layout.steps, Evaluation({}, ()), 0.0)
     held_out = Corpus.load(job.test)
-    rows = examples(job.test, held_out.fingerprint, job.base, job.model)
+    rows = _headed(examples(job.test, held_out.fingerprint, job.base, job.model), job.config)
     evaluation = assess(core, rows, place.device, resolve(job.config.precision, core, place.device))
     saved = tuple(saver.saved) if saver is not None else ()
     return Outcome(len(data), layout.steps, evaluation, round(time.perf_counter() - began, 3), saved, place.world)
 
 
-def _recorder(job: Job, data: Examples, layout: Plan, classes: int, rank: int) -> capture.Recorder | None:
+def _levels(job: Job, corpus: Corpus) -> Levels | None:
+    """Return the levels that get a head each; raises where the test corpus does not have them."""
+    levels = trained(corpus, job.config)
+    if levels is not None:
+        check(corpus, Corpus.load(job.test), job.config)
+    return levels
+
+
+def _headed(data: Examples, config: FineTuneConfig) -> Examples:
+    """Return rows with the labels of those levels alone that get a head."""
+    return data if data.levels is None else replace(data, levels=data.levels.wanted(config))
+
+
+def _recorder(
+    job: Job, data: Examples, layout: Plan, classes: int, rank: int
+) -> Callable[[NDArray[np.int64], Tensor, int], None] | None:
     if job.folder is None or not job.config.capture:
         return None
-    return capture.Recorder(job.folder, data, layout, classes, rank)
+    recorder = capture.Recorder(job.folder, data, layout, classes, rank)
+    if data.levels is None:
+        return recorder
+    scored = data.levels.label
+    return lambda rows, logits, step: recorder(rows, logits[:, scored], step)
 
 
 def steps(job: Job) -> int:
@@ -188,7 +211,8 @@ def _examples(uri: str, fingerprint: str, base: str, max_length: int, trust: boo
     table = corpus.table()
     labels = table["label"].to_numpy().astype(np.int64)
     ids = table["row_id"].to_numpy(zero_copy_only=False)
-    return Examples(model.encode(words, table, max_length), labels, int(words.pad_token_id), ids)
+    levels = None if corpus.levels is None else LevelLabels.read(table, corpus.levels)
+    return Examples(model.encode(words, table, max_length), labels, int(words.pad_token_id), ids, levels=levels)
 
 
 def _chosen(data: Examples, corpus: Corpus, uri: str) -> Examples:

@@ -77,11 +77,12 @@ class Pipeline:
         rows = wanted.shard_rows
         if test is not None:
             corpus = describe(train, space.train, shard_rows=rows)
-            describe(test, space.test, labels=corpus.labels, shard_rows=rows)
+            describe(test, space.test, labels=corpus.labels, levels=corpus.levels, shard_rows=rows)
         else:
             share = wanted.holdout
             corpus = describe(train, space.train, part="train", holdout=share, shard_rows=rows)
-            describe(train, space.test, labels=corpus.labels, part="holdout", holdout=share, shard_rows=rows)
+            known, levels = corpus.labels, corpus.levels
+            describe(train, space.test, labels=known, levels=levels, part="holdout", holdout=share, shard_rows=rows)
 
     def base(self, train: Corpus) -> str:
         """Make or check the model folder to start from."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,16 @@ from raysample.evaluation import Evaluation, evaluate
 from raysample.numerics.batches import token_batches
 from raysample.numerics.precision import autocast
 from raysample.training.examples import Examples, batch
+from raysample.training.levels import level_metrics
 
 
 def assess(
     model: nn.Module, data: Examples, device: str = "cpu", dtype: torch.dtype | None = None, batch_tokens: int = 8_192
 ) -> Evaluation:
-    """Evaluate a model on rows, in eval mode and the precision `dtype` of its training (None: float32)."""
+    """Evaluate a model on rows, in eval mode and the precision `dtype` of its training (None: float32).
+
+    Where several levels have a head the metrics are those of the scored one, and `level_metrics` beside them.
+    """
     classifier: Any = model
     logits = np.empty((len(data), classifier.config.num_labels))
     model.eval()
@@ -25,4 +30,7 @@ def assess(
         for rows in token_batches(data.encoded.lengths, batch_tokens):
             inputs, _ = batch(data, rows, device)
             logits[rows] = model(**inputs).logits.double().cpu().numpy()
-    return evaluate(logits, data.labels)
+    if data.levels is None:
+        return evaluate(logits, data.labels)
+    found = evaluate(logits[:, data.levels.label], data.labels)
+    return replace(found, metrics={**level_metrics(logits, data.levels), **found.metrics})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from raysample.errors import TrainingError
 from raysample.numerics.precision import autocast, resolve
 from raysample.training.examples import Examples, batch
 from raysample.training.layout import Place, Plan
+from raysample.training.levels import summed
 from raysample.training.optimiser import adamw, learning_rate, set_rate
 from raysample.training.order import batches
 
@@ -94,7 +96,10 @@ def _step(
 
 
 def _loss(logits: Tensor, labels: Tensor, data: Examples, rows: IntArray) -> Tensor:
-    """Return Σ w ℓ over some rows."""
+    """Return Σ w ℓ over some rows; of several levels, summed over them."""
+    if data.levels is not None:
+        one = replace(data, levels=None)
+        return summed(lambda z, y: _loss(z, y, one, rows), logits, data.levels, rows)
     if data.weights is None:
         return nn.functional.cross_entropy(logits, labels, reduction="sum")
     weights = torch.from_numpy(data.weights[rows]).to(logits.device)
