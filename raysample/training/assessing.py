@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from raysample.errors import TrainingError
 from raysample.evaluation import Evaluation, evaluate
 from raysample.numerics.batches import token_batches
 from raysample.numerics.precision import autocast
@@ -33,4 +34,10 @@ def assess(
     if data.levels is None:
         return evaluate(logits, data.labels)
     found = evaluate(logits[:, data.levels.label], data.labels)
-    return replace(found, metrics={**level_metrics(logits, data.levels), **found.metrics})
+    told = level_metrics(logits, data.levels)
+    both = sorted(told.keys() & found.metrics.keys())
+    if both:
+        raise TrainingError(
+            f"{both[0]!r} is a metric of its own and that of a level", "give the level's column another name"
+        )
+    return replace(found, metrics={**found.metrics, **told})
