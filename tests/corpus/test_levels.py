@@ -60,8 +60,8 @@ def test_a_corpus_of_one_level_is_what_it_was(tmp_path: Path) -> None:
     assert corpus.table().column_names == ["row_id", "text", "text_pair", "label", "group", "timestamp"]
 
 
-FINGERPRINT = "?"
-SHARD = "?"
+FINGERPRINT = "6590da71f5979925e78757de0b9566ca63379cd5cf0b96df54ab7023d36878c7"
+SHARD = "927cdd8fcb0f429c89c4cb172bd029c832b8282491bed90f374ff538fc68669e"
 
 
 def test_every_level_and_which_is_scored_are_part_of_the_identity(tmp_path: Path) -> None:
