@@ -21,7 +21,7 @@ from raysample.errors import ProvenanceError, TrainingError
 from raysample.fine_tuning import Job, examples, execute, finish
 from raysample.testing import tiny_texts
 from raysample.training import assess, plan, train
-from raysample.training.levels import LevelLabels, level_metrics, summed, trained
+from raysample.training.levels import LevelLabels, level_metrics, over_levels, trained
 
 LEVELS = Levels(("domain", "intent"), (("home", "music"), ("off", "on", "play")), 0)
 
@@ -34,7 +34,7 @@ def test_the_loss_is_the_weighted_sum_over_the_levels() -> None:
     logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
     codes = [[0, 2], [1, 0], [1, 1], [0, 0]]
     rows = np.array([3, 1])
-    found = summed(
+    found = over_levels(
         lambda z, y: nn.functional.cross_entropy(z, y, reduction="sum"), logits[:2], labels_of(codes, (1.0, 0.25)), rows
     )
     expected = 0.0

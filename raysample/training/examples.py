@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from raysample.config import FineTuneConfig
 from raysample.model import Encoded, pad
 from raysample.training.levels import LevelLabels
 
@@ -38,6 +39,10 @@ class Examples:
         weights = None if self.weights is None else self.weights[rows]
         levels = None if self.levels is None else self.levels.take(rows)
         return Examples(self.encoded.take(rows), self.labels[rows], self.pad_id, self.ids[rows], weights, levels)
+
+    def headed(self, config: FineTuneConfig) -> Examples:
+        """Return the rows with labels of those levels alone that get a head, and how much each counts."""
+        return self if self.levels is None else replace(self, levels=self.levels.wanted(config))
 
     def weighted(self, weights: NDArray[np.float32]) -> Examples:
         """Return the rows with weights [N], divided by their mean; as they are where all weights are equal.

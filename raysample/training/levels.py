@@ -78,7 +78,9 @@ def check(train: Corpus, test: Corpus, config: FineTuneConfig) -> None:
         )
 
 
-def summed(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: LevelLabels, rows: IntArray) -> Tensor:
+def over_levels(
+    loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: LevelLabels, rows: IntArray
+) -> Tensor:
     """Return Σ_l w_l · loss(logits of level l [B, C_l], labels of level l [B]).
 
     Args:
