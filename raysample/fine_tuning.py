@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from raysample import capture, model, storage, version
 from raysample.checkpoints import Checkpoint, CheckpointSet
 from raysample.config import FineTuneConfig, ModelConfig
-from raysample.corpus import Corpus, Levels
+from raysample.corpus import Corpus
 from raysample.errors import ProvenanceError, SelectionError
 from raysample.evaluation import Evaluation
 from raysample.numerics.precision import resolve
 from raysample.selection import Selection
 from raysample.training import Examples, Place, Plan, assess, plan, train
-from raysample.training.levels import LevelLabels, check, trained
+from raysample.training.levels import LevelLabels, trained
 from raysample.training.losses import class_weights
 from raysample.training.parallel import spread, together, told
 from raysample.training.saving import Saver
@@ -123,7 +123,7 @@ def execute(
     corpus = Corpus.load(job.train)
     data, held_out = _rows(job, corpus)
     layout = _layout(job, len(data))
-    levels = _levels(job, corpus)
+    levels = trained(corpus, job.config, Corpus.load(job.test))
     core = model.build(job.base, job.model, corpus.labels, job.config.seed, levels)
     sharded = job.config.sharding == "full" and together(place)
     spread_out = spread(core, place, sharded)
@@ -170,14 +170,6 @@ def _rows(job: Job, corpus: Corpus) -> tuple[Examples, Examples | None]:
         weights = class_weights(wanted, data.labels, corpus.labels)
         data = data.weighted(weights if data.weights is None else weights * data.weights)
     return data, held_out
-
-
-def _levels(job: Job, corpus: Corpus) -> Levels | None:
-    """Return the levels that get a head each; raises where the test corpus does not have them."""
-    levels = trained(corpus, job.config)
-    if levels is not None:
-        check(corpus, Corpus.load(job.test), job.config)
-    return levels
 
 
 def _layout(job: Job, rows: int) -> Plan:

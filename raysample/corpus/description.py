@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -150,7 +149,7 @@ class _Scan:
             raise CorpusError(f"{self.source.config.path!r} has no row at all", "check the path")
         columns = map(np.concatenate, zip(*self._columns, strict=True))
         label, *rest = (tuple(known.codes) for known in self._vocabularies)
-        return replace(Ledger(tuple(self._ranges), label, *columns), vocabularies=tuple(rest))
+        return Ledger(tuple(self._ranges), label, *columns, vocabularies=tuple(rest))
 
     def _file(self, part: Part, size: int) -> None:
         config, reader = self.source.config, self.source.reader

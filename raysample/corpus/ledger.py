@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class Ledger:
     confidence: Floats
     feedback: Values
     levels: np.ndarray[Any, np.dtype[np.int32]]
-    vocabularies: tuple[tuple[str, ...], ...] = ()
+    vocabularies: tuple[tuple[str, ...], ...] = field(default=(), kw_only=True)
 
     @property
     def inside(self) -> Mask:

@@ -50,11 +50,12 @@ class LevelLabels:
         return self.levels.spans[self.levels.label]
 
 
-def trained(corpus: Corpus, config: FineTuneConfig) -> Levels | None:
+def trained(corpus: Corpus, config: FineTuneConfig, test: Corpus | None = None) -> Levels | None:
     """Return the levels that get a head each; None where a plain classifier of the label is trained.
 
     Raises:
         TrainingError: `level_weights` names a level that gets no head.
+        ProvenanceError: the corpus that the heads are tested on does not have the classes of every level.
     """
     levels = corpus.levels if config.levels == "all" else None
     names = () if levels is None else levels.names
@@ -65,17 +66,12 @@ def trained(corpus: Corpus, config: FineTuneConfig) -> Levels | None:
             f"{', '.join(names) or 'none'}",
             "name levels of corpus.columns.levels there, and set fine_tune.levels: all; or leave level_weights out",
         )
-    return levels
-
-
-def check(train: Corpus, test: Corpus, config: FineTuneConfig) -> None:
-    """Raise ProvenanceError where the test corpus does not have the classes of every level that is trained."""
-    levels = trained(train, config)
-    if levels is not None and test.levels != levels:
+    if levels is not None and test is not None and test.levels != levels:
         raise ProvenanceError(
-            f"the test corpus {test.uri!r} does not have the levels and classes of {train.uri!r}",
+            f"the test corpus {test.uri!r} does not have the levels and classes of {corpus.uri!r}",
             "describe it with labels and levels of the training corpus; or set fine_tune.levels: label",
         )
+    return levels
 
 
 def over_levels(
