@@ -152,7 +152,7 @@ def execute(
         len(data),
         curve.last,
         evaluation,
-        round(time.perf_counter() - began, 3),
+        round(time.perf_counter() - began + (0.0 if resume is None else resume.curve.seconds), 3),
         () if saver is None else tuple(saver.saved),
         place.world,
         () if states is None else tuple(states.notes),
