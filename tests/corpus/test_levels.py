@@ -120,7 +120,7 @@ def test_classes_of_other_levels_are_refused(tmp_path: Path) -> None:
 def test_a_level_of_one_class_and_a_missing_column_are_errors(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="a classifier needs two classes"):
         corpus_of(tmp_path / "a", [{**row, "domain": "all"} for row in rows()], {**BOTH, "label": "intent"})
-    with pytest.raises(CorpusError, match=r"no column 'slot'.*columns\.levels instead of 'slot'"):
+    with pytest.raises(CorpusError, match=r"(?s)no column 'slot'.*columns\.levels instead of 'slot'"):
         corpus_of(tmp_path / "b", rows(), {**BOTH, "levels": ["domain", "intent", "slot"]})
 
 
