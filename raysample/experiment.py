@@ -88,6 +88,7 @@ class Comparison:
         labels: class names. class_counts: rows per class in the whole training corpus.
         kept_counts: (arm, fraction) -> rows per class in the sample (of the first seed).
         warnings: what the selections do to the classes, in words.
+        levels: names of the levels of a hierarchical label, coarse to fine, that the models have a head for each.
     """
 
     labels: tuple[str, ...]
@@ -98,6 +99,7 @@ class Comparison:
     confidence: float
     regime: str
     warnings: tuple[str, ...] = field(default=())
+    levels: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """Return JSON-able data: the runs and what is not derived from them, and the summaries for readers."""
@@ -122,7 +124,18 @@ class Comparison:
             data["confidence"],
             data["regime"],
             tuple(data["warnings"]),
+            tuple(data.get("levels", ())),
         )
+
+    def level_results(self) -> list[tuple[ArmSummary, list[tuple[str, tuple[float, float]]]]]:
+        """Return for each summary what its runs came to at every level: names, and means with standard deviations."""
+        names = [f"{level}_{metric}" for level in self.levels for metric in ("accuracy", "macro_f1")]
+        found = []
+        for summary in self.summaries if self.levels else ():
+            runs = [run.metrics for run in self.runs if (run.arm, run.fraction) == (summary.arm, summary.fraction)]
+            means = [(name, _spread([metrics[name] for metrics in runs])) for name in [*names, "exact_match"]]
+            found.append((summary, means))
+        return found
 
 
 def _without_nan(value: Any) -> Any:

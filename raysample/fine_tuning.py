@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from raysample import capture, model, storage, version
 from raysample.checkpoints import Checkpoint, CheckpointSet
@@ -24,6 +25,7 @@ from raysample.evaluation import Evaluation
 from raysample.numerics.precision import resolve
 from raysample.selection import Selection
 from raysample.training import Examples, Place, Plan, Tokenised, examine, plan, tokenised, train
+from raysample.training.levels import trained
 from raysample.training.losses import class_weights
 from raysample.training.parallel import spread, together, told
 from raysample.training.record import recorded
@@ -123,7 +125,8 @@ def execute(
     corpus = Corpus.load(job.train)
     data, held_out = _rows(job, corpus)
     layout = _layout(job, len(data))
-    core = model.build(job.base, job.model, corpus.labels, job.config.seed)
+    levels = trained(corpus, job.config, Corpus.load(job.test))
+    core = model.build(job.base, job.model, corpus.labels, job.config.seed, levels)
     sharded = job.config.sharding == "full" and together(place)
     spread_out = spread(core, place, sharded)
     saver, states = _storage(job, core, layout, place, sharded)
@@ -162,7 +165,7 @@ def execute(
 
 def _rows(job: Job, corpus: Corpus) -> tuple[Examples, Examples | None]:
     """Return the weighted rows that are trained on, and those that early stopping looks at."""
-    data = examples(job.train, corpus.fingerprint, job.base, job.model)
+    data = examples(job.train, corpus.fingerprint, job.base, job.model).headed(job.config)
     data = data if job.selection is None else _chosen(data, corpus, job.selection)
     stopping, wanted = job.config.early_stopping, job.config.class_weights
     data, held_out = (data, None) if stopping is None else split(data, stopping, job.config.seed)
@@ -216,7 +219,8 @@ def _resumed(states: StoredStates | None, saver: Saver | None, place: Place, att
 
 def _tested(job: Job, core: nn.Module, place: Place) -> Evaluation:
     rows = _corpora(job)
-    return examine(core, rows["test"], rows["train"], place.device, resolve(job.config.precision, core, place.device))
+    test = replace(rows["test"], examples=rows["test"].examples.headed(job.config))
+    return examine(core, test, rows["train"], place.device, resolve(job.config.precision, core, place.device))
 
 
 def _corpora(job: Job) -> dict[str, Tokenised]:
@@ -226,10 +230,12 @@ def _corpora(job: Job) -> dict[str, Tokenised]:
 
 def _recorder(
     job: Job, data: Examples, layout: Plan, classes: int, rank: int, resume: Snapshot | None
-) -> capture.Recorder | None:
+) -> Callable[[NDArray[np.int64], Tensor, int], None] | None:
     if job.folder is None or not job.config.capture:
         return None
-    return capture.Recorder(job.folder, data, layout, classes, rank, 0 if resume is None else resume.step)
+    recorder = capture.Recorder(job.folder, data, layout, classes, rank, 0 if resume is None else resume.step)
+    scored = slice(None) if data.levels is None else data.levels.label
+    return lambda rows, logits, step: recorder(rows, logits[:, scored], step)
 
 
 def clear(job: Job) -> None:

@@ -30,6 +30,7 @@ from raysample.pipeline.retraining import Retraining
 from raysample.pipeline.scoring import job_of
 from raysample.progress import Reporter
 from raysample.report.terminal import (
+    levels_table,
     outlook_table,
     recommendation_table,
     results_table,
@@ -286,7 +287,9 @@ def _texts(corpus: Corpus, looked: report.Looked) -> dict[str, str]:
 
 def _conclude(reporter: Reporter, comparison: Comparison, space: Workspace, tracker: Tracker) -> None:
     reporter.say()
-    reporter.console.print(results_table(comparison))
+    for table in (results_table(comparison), levels_table(comparison)):
+        if table is not None:
+            reporter.console.print(table)
     for warning in comparison.warnings:
         reporter.say(f"warning: {warning}")
     reporter.say(f"report: {space.report}")

@@ -26,7 +26,15 @@ class SimulatedConfig(Section):
     wrong_labels: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
     imbalance: Annotated[float, Field(ge=1)] = 100.0
     labels: LabelsConfig = LabelsConfig()
+    # The label is hierarchical (domain, then intent), and this is the level that scores and samples go by.
+    level: Literal["domain", "intent"] | None = None
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _annotated_levels(self) -> SimulatedConfig:
+        if self.level is not None and self.labels.origin != "gold":
+            raise ValueError("level goes with gold labels: the simulated log has hypotheses of intents alone")
+        return self
 
 
 class CorpusConfig(Section):
@@ -57,6 +65,21 @@ class CorpusConfig(Section):
             raise ValueError("give either corpus.test, or corpus.holdout (a share such as 0.1, held out by content)")
         if self.simulated is not None and (self.test is not None or self.holdout is not None):
             raise ValueError("corpus.simulated brings its own test days; leave corpus.test and corpus.holdout out")
+        return self
+
+    @model_validator(mode="after")
+    def _same_levels(self) -> CorpusConfig:
+        if self.train is None or self.test is None:
+            return self
+        ours, theirs = self.train.columns, self.test.columns
+        if len(ours.levels) != len(theirs.levels) or (
+            ours.levels and ours.levels.index(ours.label) != theirs.levels.index(theirs.label)
+        ):
+            raise ValueError(
+                f"corpus.train has the levels ({', '.join(ours.levels)}) with the label {ours.label!r}, and "
+                f"corpus.test ({', '.join(theirs.levels)}) with {theirs.label!r}: name the same levels for both, in "
+                "the same order"
+            )
         return self
 
     @model_validator(mode="after")
@@ -135,6 +158,12 @@ class LogConfig(Section):
 
     source: SourceConfig
     window: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _label_alone(self) -> LogConfig:
+        if self.source.columns.levels:
+            raise ValueError("a log needs the label that is scored, not all of its levels: leave columns.levels out")
+        return self
 
 
 class TrackingConfig(Section):

@@ -19,6 +19,21 @@ class Columns(Section):
     id: str | None = None
     group: str | None = None
     timestamp: str | None = None
+    # The columns of a hierarchical label, coarse to fine; `label` is the one of them that scores and samples go by.
+    levels: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _label_is_a_level(self) -> Columns:
+        if not self.levels:
+            return self
+        if self.label not in self.levels:
+            raise ValueError(
+                f"levels ({', '.join(self.levels)}) lacks the column of label, {self.label!r}: list every level, "
+                "coarse to fine, and set label to the one that scores and samples go by"
+            )
+        if len(set(self.levels)) != len(self.levels) or len(self.levels) < 2:
+            raise ValueError("levels names two or more columns, each once; a label of one level needs label alone")
+        return self
 
 
 def spelled(value: Any) -> str:
@@ -119,3 +134,17 @@ class SourceConfig(Section):
     limit: Annotated[int, Field(ge=1)] | None = None
     unseen_labels: Literal["error", "quarantine"] = "error"
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+    @property
+    def label_alone(self) -> SourceConfig:
+        """The source without the other levels of its label."""
+        return self.model_copy(update={"columns": self.columns.model_copy(update={"levels": []})})
+
+    @model_validator(mode="after")
+    def _correct_every_level(self) -> SourceConfig:
+        if self.columns.levels and self.labels.feedback is not None and self.labels.feedback.correct:
+            raise ValueError(
+                "labels.feedback.correct gives another label for one column, and columns.levels needs one for every "
+                "level: leave out levels, or correct"
+            )
+        return self

@@ -25,6 +25,8 @@ class ModelConfig(Section):
     # None keeps the model's own probabilities. On a CPU drawing the masks can take half of a training step.
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     trust_remote_code: bool = False
+    # Widths of the hidden layers of a perceptron in place of the last linear layer; none: the family's own head.
+    head_hidden: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
     # Regular expressions: parameters whose names match one stay as they are, and do not count in gradient scores.
     freeze: list[str] = Field(default_factory=list)
 
@@ -98,6 +100,10 @@ class FineTuneConfig(Section):
     checkpoints: Annotated[int, Field(ge=1)] | None = None
     checkpoints_per_epoch: Annotated[int, Field(ge=1)] | None = None
     checkpoint_every: Annotated[int, Field(ge=1)] | None = None
+    # Of a hierarchical label: one head per level, trained together; or the level of `label` alone.
+    levels: Literal["all", "label"] = "all"
+    # What each level's loss counts, by the name of the level; 1 where none is given.
+    level_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     # So many more within the first epoch, at steps in geometric progression.
     early_checkpoints: Annotated[int, Field(ge=1)] | None = None
     # `scored`: only checkpoints that some score of the run looks at are saved, and the last one.

@@ -2,6 +2,7 @@
 
 from raysample.corpus.corpus import Corpus
 from raysample.corpus.description import describe
+from raysample.corpus.levels import Levels
 from raysample.corpus.schema import QUARANTINE, SCHEMA, Shard
 
-__all__ = ["QUARANTINE", "SCHEMA", "Corpus", "Shard", "describe"]
+__all__ = ["QUARANTINE", "SCHEMA", "Corpus", "Levels", "Shard", "describe"]

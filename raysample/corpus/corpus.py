@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from raysample import storage
 from raysample.config import SourceConfig
+from raysample.corpus.levels import PREFIX, Levels
 from raysample.corpus.rows import Mask, Rows, digests, judge, shard_fingerprint
 from raysample.corpus.schema import CONFIDENCE, SCHEMA, Shard
 from raysample.corpus.sources import columns_of, part_of, reader_of
@@ -40,6 +41,7 @@ class Corpus:
         fingerprint: identity of the usable rows and class names. With an id column it depends on neither the order of
             the rows nor the layout of the files, as it sums a 128-bit hash per row; without one the ids name files.
         filtered: cause -> rows left out for it, because the source's configuration says so.
+        levels: of a hierarchical label, of which one is `label`; None where there is one level.
         annotations: where the labels come from (`origin`), how far they are trusted (`confidence`: `rows`, `mean`,
             `deciles`) and what users did (`feedback`: a list of `value`, what it `gives`, `rows` and `usable` ones).
     """
@@ -55,6 +57,7 @@ class Corpus:
     fingerprint: str
     filtered: dict[str, int] = field(default_factory=dict)
     annotations: dict[str, Any] = field(default_factory=dict)
+    levels: Levels | None = None
 
     @property
     def rows(self) -> int:
@@ -73,10 +76,13 @@ class Corpus:
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of its tables: `SCHEMA`, and `label_confidence` where the labels come with one."""
-        if self.source.labels.confidence is None:
-            return SCHEMA
-        return SCHEMA.append(pa.field(CONFIDENCE, pa.float32()))
+        """The columns of its tables: `SCHEMA`, `label_confidence` where the labels come with one, `level_NAME`s.
+
+        These hold the integer labels of every level, that of `label` included, where the label has levels.
+        """
+        told = [] if self.source.labels.confidence is None else [pa.field(CONFIDENCE, pa.float32())]
+        levels = () if self.levels is None else self.levels.columns
+        return pa.schema([*SCHEMA, *told, *(pa.field(name, pa.int32()) for name in levels)])
 
     @cached_property
     def _kept(self) -> list[bytes | None]:
@@ -92,8 +98,17 @@ class Corpus:
                 f"rows {shard.start} to {shard.stop} of {shard.uri!r} changed since {self.uri!r} was made",
                 "restore the source, or describe it again and redo what was made from it",
             )
-        codes = pc.index_in(content["label"], value_set=pa.array(self.labels, pa.string()))
-        return content.set_column(SCHEMA.get_field_index("label"), "label", codes).cast(self.schema)
+        columns = {name: content[name] for name in content.column_names} | self._codes(content)
+        return pa.table([columns[name] for name in self.schema.names], names=self.schema.names).cast(self.schema)
+
+    def _codes(self, content: pa.Table) -> dict[str, pa.ChunkedArray]:
+        """Return the integer labels of judged rows: the label's, and those of every level."""
+        found = {"label": pc.index_in(content["label"], value_set=pa.array(self.labels, pa.string()))}
+        if self.levels is not None:
+            for place, name in enumerate(self.levels.columns):
+                names = content["label" if place == self.levels.label else f"{PREFIX}{place}"]
+                found[name] = pc.index_in(names, value_set=pa.array(self.levels.classes[place], pa.string()))
+        return found
 
     def positions(self, index: int) -> NDArray[np.int64]:
         """Return the places of one shard's usable rows in their file, [rows]."""
@@ -172,6 +187,8 @@ class Corpus:
         """Write the manifest, which makes the corpus complete."""
         data = {**asdict(self), "source": self.source.plain()}
         del data["uri"]
+        if self.levels is None:
+            del data["levels"]
         storage.write_json(storage.join(self.uri, MANIFEST), {"noun": "Corpus", **data})
         return self
 
@@ -183,6 +200,7 @@ class Corpus:
         data["source"] = SourceConfig.model_validate(data["source"])
         data["shards"] = tuple(Shard(**shard) for shard in data["shards"])
         data["labels"], data["class_counts"] = tuple(data["labels"]), tuple(data["class_counts"])
+        data["levels"] = None if data.get("levels") is None else Levels.of(data["levels"])
         return Corpus(uri=uri, **data)
 
 

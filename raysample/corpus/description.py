@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from raysample import storage
-from raysample.config import SourceConfig
+from raysample.config import Columns, SourceConfig
 from raysample.corpus import ledger as books
 from raysample.corpus import origins
 from raysample.corpus.corpus import KEPT, MANIFEST, Corpus, packed, read_range
 from raysample.corpus.labels import Codes, Vocabulary, in_order
 from raysample.corpus.ledger import Ledger, Range
+from raysample.corpus.levels import Levels, assembled, beside, others
 from raysample.corpus.quarantine import FOLDER, Quarantine
 from raysample.corpus.rows import Hashes, Mask, Rows, digests, held_out, id_hashes, judge, shard_fingerprint
 from raysample.corpus.schema import ASKED, DUPLICATE, FINE, OTHER_SIDE, UNSEEN, Part, Shard
@@ -32,6 +33,7 @@ def describe(
     uri: str,
     *,
     labels: Sequence[str] | None = None,
+    levels: Levels | None = None,
     shard_rows: int = 2048,
     part: Side = "all",
     holdout: float | None = None,
@@ -46,6 +48,7 @@ def describe(
         source: where the texts lie and which columns hold what.
         uri: folder for the manifest; an older corpus there is replaced.
         labels: the class names of training, for test corpora; without them the classes are those that occur.
+        levels: those of training, for test corpora whose `columns.levels` name as many.
         shard_rows: usable rows per shard, at most.
         part: `train` leaves out the held-out share, `holdout` takes it alone; a row's side depends on its texts only.
         holdout: the held-out share, in (0, 1).
@@ -55,17 +58,25 @@ def describe(
             a label that `labels` lacks (unless `source.unseen_labels` is "quarantine").
     """
     _check_arguments(part, holdout, shard_rows)
+    _check_levels(source.columns, labels, levels)
     found, uri = open_source(source), storage.absolute(uri)
     for name in (MANIFEST, KEPT, FOLDER):
         storage.remove(storage.join(uri, name))
     quarantine = Quarantine(uri)
-    scan = _Scan(found, quarantine, _chooser(part, holdout), None if labels is None else frozenset(labels))
+    known = () if labels is None else tuple(map(frozenset, (labels, *beside(levels))))
+    scan = _Scan(found, quarantine, _chooser(part, holdout), known)
     ledger = _without_repeats(found, scan.run(shard_rows), quarantine)
     quarantine.close()
-    books.check(ledger, found.config, uri, labels)
+    books.check(ledger, found.config, uri, known)
     ledger = books.limited(ledger, found.config.limit)
-    classes = _classes(ledger, found.config, scan.declared) if labels is None else tuple(labels)
-    return _written(uri, found.config, part, classes, ledger, shard_rows)
+    if labels is None:
+        labels = _classes(ledger.class_counts(), found.config, scan.declared[0])
+        rest = [
+            _classes(counts, found.config, declared)
+            for counts, declared in zip(ledger.level_counts(), scan.declared[1:], strict=True)
+        ]
+        levels = assembled(found.config.columns, labels, rest)
+    return _written(uri, found.config, part, tuple(labels), levels, ledger, shard_rows)
 
 
 def _check_arguments(part: Side, holdout: float | None, shard_rows: int) -> None:
@@ -76,8 +87,22 @@ def _check_arguments(part: Side, holdout: float | None, shard_rows: int) -> None
         )
 
 
-def _classes(ledger: Ledger, config: SourceConfig, declared: Sequence[str]) -> tuple[str, ...]:
-    counts = ledger.class_counts()
+def _check_levels(columns: Columns, labels: Sequence[str] | None, levels: Levels | None) -> None:
+    """Refuse class names of training that are not those of the levels that the source names."""
+    if labels is None and levels is None:
+        return
+    wanted = columns.levels.index(columns.label) if columns.levels else None
+    given = (0, None) if levels is None else (len(levels.names), levels.label)
+    same = levels is None or (labels is not None and levels.classes[levels.label] == tuple(labels))
+    if given != (len(columns.levels), wanted) or not same:
+        raise CorpusError(
+            f"the source has the levels ({', '.join(columns.levels)}) with the label {columns.label!r}, and the "
+            f"classes it is described with have ({'' if levels is None else ', '.join(levels.names)})",
+            "give labels and levels of one training corpus, and name as many columns.levels as it has, in its order",
+        )
+
+
+def _classes(counts: dict[str, int], config: SourceConfig, declared: Sequence[str]) -> tuple[str, ...]:
     books.check_classes(counts, config)
     return in_order(counts, declared)
 
@@ -102,11 +127,14 @@ class _Scan:
         source: Source,
         quarantine: Quarantine,
         choose: Callable[[Rows], Codes],
-        known: frozenset[str] | None,
+        known: Sequence[frozenset[str]],
     ) -> None:
         self.source, self.quarantine, self.choose, self.known = source, quarantine, choose, known
-        self.declared: list[str] = []
-        self._vocabulary = Vocabulary()
+        # The label, then the levels beside it: name in a judged batch -> column of the source.
+        columns = source.config.columns
+        self._labels = {"label": columns.label, **dict(others(columns))}
+        self._vocabularies = [Vocabulary() for _ in self._labels]
+        self.declared: list[list[str]] = [[] for _ in self._labels]
         self._ranges: list[Range] = []
         self._columns: list[tuple[np.ndarray[tuple[int, ...], np.dtype[np.generic]], ...]] = []
         self._rows = 0
@@ -120,12 +148,14 @@ class _Scan:
         if not self._rows:
             raise CorpusError(f"{self.source.config.path!r} has no row at all", "check the path")
         columns = map(np.concatenate, zip(*self._columns, strict=True))
-        return Ledger(tuple(self._ranges), tuple(self._vocabulary.codes), *columns)
+        label, *rest = (tuple(known.codes) for known in self._vocabularies)
+        return Ledger(tuple(self._ranges), label, *columns, vocabularies=tuple(rest))
 
     def _file(self, part: Part, size: int) -> None:
         config, reader = self.source.config, self.source.reader
         names = reader.names(part)
-        self.declared += names.get(config.columns.label, ())
+        for known, column in zip(self.declared, self._labels.values(), strict=True):
+            known += names.get(column, ())
         for batch in reader.batches(part, columns_of(config, part), size):
             rows = judge(batch, part, config, names)
             self._ranges.append(Range(part, batch.start, batch.rows, batch.offset, self._rows))
@@ -133,14 +163,20 @@ class _Scan:
             self._enter(rows, part, batch.start)
 
     def _enter(self, rows: Rows, part: Part, start: int) -> None:
-        labels = self._vocabulary.encode(rows.content["label"].combine_chunks())
-        if self.known is not None:
-            foreign = np.array([name not in self.known for name in self._vocabulary.codes] + [False])
-            rows.reason[(rows.reason == FINE) & foreign[labels]] = UNSEEN
+        labels = np.stack(
+            [
+                known.encode(rows.content[name].combine_chunks())
+                for known, name in zip(self._vocabularies, self._labels, strict=True)
+            ],
+            axis=1,
+        )
+        for place, classes in enumerate(self.known):
+            foreign = np.array([name not in classes for name in self._vocabularies[place].codes] + [False])
+            rows.reason[(rows.reason == FINE) & foreign[labels[:, place]]] = UNSEEN
         filtered = self.choose(rows)
         self.quarantine.add(part, start, rows, (filtered == ASKED) & (rows.reason != FINE))
-        told = (rows.confidence, rows.feedback)
-        self._columns.append((rows.reason, filtered, labels, id_hashes(rows), digests(rows.content), *told))
+        told = (rows.confidence, rows.feedback, labels[:, 1:])
+        self._columns.append((rows.reason, filtered, labels[:, 0], id_hashes(rows), digests(rows.content), *told))
 
 
 def _without_repeats(source: Source, ledger: Ledger, quarantine: Quarantine) -> Ledger:
@@ -159,7 +195,13 @@ def _without_repeats(source: Source, ledger: Ledger, quarantine: Quarantine) -> 
 
 
 def _written(
-    uri: str, source: SourceConfig, part: Side, classes: tuple[str, ...], ledger: Ledger, shard_rows: int
+    uri: str,
+    source: SourceConfig,
+    part: Side,
+    classes: tuple[str, ...],
+    levels: Levels | None,
+    ledger: Ledger,
+    shard_rows: int,
 ) -> Corpus:
     usable = ledger.usable
     spans = list(_spans(ledger, usable, shard_rows))
@@ -176,9 +218,10 @@ def _written(
         counts=ledger.counts(),
         class_counts=tuple(counts.get(name, 0) for name in classes),
         quarantine=ledger.reasons(),
-        fingerprint=ledger.fingerprint(classes),
+        fingerprint=ledger.fingerprint(classes, levels),
         filtered=ledger.filters(),
         annotations=origins.summary(source.labels, ledger.confidence, ledger.feedback, usable),
+        levels=levels,
     ).save()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from raysample import storage
 from raysample.config import SourceConfig
 from raysample.corpus.labels import Codes
+from raysample.corpus.levels import Levels
 from raysample.corpus.origins import Floats, Values
 from raysample.corpus.rows import Hashes, Mask
 from raysample.corpus.schema import ASKED, BY_LIMIT, DUPLICATE, FILTERS, FINE, OTHER_SIDE, REASONS, UNSEEN, Part
@@ -42,6 +43,7 @@ class Ledger:
         labels: [rows] int32, place of the class name in `vocabulary`; -1 for none.
         ids: [rows] uint64, hash of the row id. content: [rows, 2] uint64, hash of everything.
         confidence, feedback: as in `origins.Labelled`, of all rows.
+        levels: [rows, L - 1] int32, as `labels`, for the levels beside the label. vocabularies: of each.
     """
 
     ranges: tuple[Range, ...]
@@ -53,6 +55,8 @@ class Ledger:
     content: Hashes
     confidence: Floats
     feedback: Values
+    levels: np.ndarray[Any, np.dtype[np.int32]]
+    vocabularies: tuple[tuple[str, ...], ...] = field(default=(), kw_only=True)
 
     @property
     def inside(self) -> Mask:
@@ -74,8 +78,15 @@ class Ledger:
 
     def class_counts(self) -> dict[str, int]:
         """Return usable rows per class that occurs."""
-        counts = np.bincount(self.labels[self.usable], minlength=len(self.vocabulary))
-        return {name: int(count) for name, count in zip(self.vocabulary, counts, strict=True) if count}
+        return self._counted(self.labels, self.vocabulary)
+
+    def level_counts(self) -> list[dict[str, int]]:
+        """Return usable rows per class that occurs, for each level beside the label."""
+        return [self._counted(self.levels[:, place], known) for place, known in enumerate(self.vocabularies)]
+
+    def _counted(self, codes: np.ndarray[Any, np.dtype[np.int32]], vocabulary: Sequence[str]) -> dict[str, int]:
+        counts = np.bincount(codes[self.usable], minlength=len(vocabulary))
+        return {name: int(count) for name, count in zip(vocabulary, counts, strict=True) if count}
 
     def reasons(self) -> dict[str, int]:
         """Return rows in quarantine per reason, the most frequent first."""
@@ -95,10 +106,11 @@ class Ledger:
         rows = len(self.reason)
         return {"in": rows, "usable": usable, "quarantined": quarantined, "filtered": rows - usable - quarantined}
 
-    def fingerprint(self, classes: Sequence[str]) -> str:
+    def fingerprint(self, classes: Sequence[str], levels: Levels | None = None) -> str:
         """Return the identity of the usable rows and class names: the 128-bit hashes summed, so in any order."""
         sums = self.content[self.usable].sum(axis=0, dtype=np.uint64)
-        return storage.fingerprint(["Corpus", list(classes), int(self.usable.sum()), [f"{part:016x}" for part in sums]])
+        told: list[Any] = ["Corpus", list(classes), int(self.usable.sum()), [f"{part:016x}" for part in sums]]
+        return storage.fingerprint(told if levels is None else [*told, levels.label, levels.classes])
 
 
 def repeats(ledger: Ledger) -> Mask:
@@ -128,10 +140,13 @@ def limited(ledger: Ledger, limit: int | None) -> Ledger:
     return replace(ledger, filtered=filtered)
 
 
-def check(ledger: Ledger, source: SourceConfig, uri: str, known: Sequence[str] | None = None) -> None:
-    """Raise CorpusError if a label is none of the `known` ones, too many rows are in quarantine, or none is usable."""
+def check(ledger: Ledger, source: SourceConfig, uri: str, known: Sequence[frozenset[str]] = ()) -> None:
+    """Raise CorpusError if a test label is unknown, too many rows are in quarantine, or none is usable.
+
+    `known`: the classes of training, of the label and of each level beside it, where the rows are held against some.
+    """
     if source.unseen_labels == "error":
-        _check_unseen(ledger, source, known or ())
+        _check_unseen(ledger, source, known)
     counts = ledger.counts()
     # unknown test labels do not count as bad rows: here the source has said that it wants them set aside
     bad = counts["quarantined"] - ledger.reasons().get(REASONS[UNSEEN], 0)
@@ -162,17 +177,21 @@ def check_classes(counts: dict[str, int], source: SourceConfig) -> None:
         )
 
 
-def _check_unseen(ledger: Ledger, source: SourceConfig, known: Sequence[str]) -> None:
-    codes = ledger.labels[ledger.inside & (ledger.reason == UNSEEN)]
-    if not len(codes):
+def _check_unseen(ledger: Ledger, source: SourceConfig, known: Sequence[frozenset[str]]) -> None:
+    unseen = ledger.inside & (ledger.reason == UNSEEN)
+    if not unseen.any():
         return
-    counts = Counter({ledger.vocabulary[code]: int(rows) for code, rows in enumerate(np.bincount(codes)) if rows})
+    counts: Counter[str] = Counter()
+    every = ((ledger.vocabulary, ledger.labels), *zip(ledger.vocabularies, ledger.levels.T, strict=True))
+    for (names, codes), classes in zip(every, known, strict=True):
+        found = np.bincount(codes[unseen], minlength=len(names))
+        counts.update({name: int(n) for name, n in zip(names, found, strict=True) if n and name not in classes})
     named = ", ".join(f"{name!r} ({rows} rows)" for name, rows in counts.most_common(10))
     more = f" and {len(counts) - 10} more" if len(counts) > 10 else ""
-    others = f" and {len(known) - 10} more" if len(known) > 10 else ""
+    others = f" and {len(known[0]) - 10} more" if len(known[0]) > 10 else ""
     raise CorpusError(
-        f"{len(codes)} rows of {source.path!r} have labels that training does not know: {named}{more}; "
-        f"it knows {', '.join(map(repr, known[:10]))}{others}",
+        f"{int(unseen.sum())} rows of {source.path!r} have labels that training does not know: {named}{more}; "
+        f"it knows {', '.join(map(repr, sorted(known[0])[:10]))}{others}",
         "set corpus.test.unseen_labels=quarantine to leave such rows out of the test, or add training rows of them; "
         "if the checkpoints were adopted and call the same classes otherwise, tell the names of these (--labels, "
         "adopt.labels)",

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from raysample.config import Columns, SourceConfig
 from raysample.corpus import origins, schema
 from raysample.corpus.labels import Codes
+from raysample.corpus.levels import PREFIX, read_others
 from raysample.corpus.schema import Batch, Part
 from raysample.corpus.values import GARBLED, NESTED, NULL, STRING, Values, as_strings, mask
 
@@ -39,7 +40,8 @@ class Rows:
     """A batch of rows after judgement.
 
     Attributes:
-        content: the columns of `CONTENT`, and `label_confidence`, as strings too, where the labels come with one.
+        content: the columns of `CONTENT`, and `label_confidence`, as strings too, where the labels come with one, and
+            `level_N`, the class name at that level, where the label has levels, for each that is not the label.
         name: `file:position` of each row.
         reason: [rows] uint8, why a row goes to quarantine (0: it does not).
         filtered: [rows] uint8, why `where` or `labels` leave it out (0: they do not); never of broken rows, as their
@@ -77,6 +79,9 @@ def judge(batch: Batch, part: Part, config: SourceConfig, names: Mapping[str, tu
     content = pa.table([row_id, text, pair, labels.names, group, timestamp], names=list(CONTENT))
     if config.labels.confidence is not None:
         content = content.append_column(schema.CONFIDENCE, origins.as_column(labels.confidence))
+    more, bad_level = read_others(raw, columns, names, batch.rows)
+    for key, values in more.items():
+        content = content.append_column(key, values)
     unread = broken != schema.FINE
     filtered = np.where(_matches(raw, config.where, names, batch.rows), labels.filtered, np.uint8(schema.BY_WHERE))
     filtered[unread] = schema.ASKED
@@ -85,7 +90,7 @@ def judge(batch: Batch, part: Part, config: SourceConfig, names: Mapping[str, tu
     return Rows(
         content,
         name,
-        _first(broken, bad_id, bad_text, bad_pair, labels.reason),
+        _first(broken, bad_id, bad_text, bad_pair, labels.reason, bad_level),
         filtered,
         labels.confidence,
         labels.feedback,
@@ -162,12 +167,13 @@ def _matches(
 
 
 def digests(content: pa.Table) -> Hashes:
-    """Return [rows, 2] uint64: the 128-bit BLAKE2b of each row's content (id, texts, class name, group, time).
+    """Return [rows, 2] uint64: the 128-bit BLAKE2b of each row's content (id, texts, class name, group, time, levels).
 
     The confidence in a label is not part of it: an estimate that changes makes no other row. Each value is written with
     its length before it and null as `~`, so that no two contents are spelled the same.
     """
-    spelled = _spelled(content.select(list(CONTENT))).cast(pa.binary()).to_pylist()
+    levels = [name for name in content.column_names if name.startswith(PREFIX)]
+    spelled = _spelled(content.select([*CONTENT, *levels])).cast(pa.binary()).to_pylist()
     hashed = b"".join([hashlib.blake2b(value, digest_size=16).digest() for value in spelled])
     return np.frombuffer(hashed, dtype="<u8").reshape(-1, 2).astype(np.uint64)
 

@@ -103,7 +103,10 @@ def _spelled(folder: str) -> tuple[str, str | None]:
 
 def wanted(config: SourceConfig) -> dict[str, str]:
     """Return the columns that a source is asked for, each with the setting that names it."""
-    named = {f"columns.{role}": name for role, name in config.columns.plain().items() if name is not None}
+    roles = config.columns.plain()
+    levels: list[str] = roles.pop("levels")
+    named = {f"columns.{role}": name for role, name in roles.items() if name is not None}
+    named |= {f"columns.levels.{name}": name for name in levels}
     named |= config.labels.columns()
     named |= {f"where.{name}": name for name in config.where}
     found: dict[str, str] = {}
@@ -152,8 +155,13 @@ def _lacking(config: SourceConfig, part: Part, fields: Sequence[str], column: st
     there = ", ".join([*fields, *(key for key in part.constants if key not in fields)])
     return CorpusError(
         f"{part.uri!r} has no column {column!r}; it has {there}",
-        f"name the right column in the source's {wanted(config)[column]} instead of {column!r}",
+        f"name the right column in the source's {_setting(config, column)} instead of {column!r}",
     )
+
+
+def _setting(config: SourceConfig, column: str) -> str:
+    found = wanted(config)[column]
+    return "columns.levels" if found.startswith("columns.levels.") else found
 
 
 def _guessed(path: str) -> str:

@@ -20,9 +20,13 @@ from transformers import (
 
 from raysample import storage
 from raysample.config import ModelConfig
+from raysample.corpus.levels import Levels
 from raysample.errors import ModelError
+from raysample.model import heads
 from raysample.model.adapters import base_of, is_adapter, load_adapters
 from raysample.model.folders import at_hand, has_tokenizer, locate, quiet, written_to
+from raysample.model.heads import Head
+from raysample.model.layers import check_padding, check_positions, keep_layers
 from raysample.model.tiny import tiny_config, train_tokenizer
 
 if TYPE_CHECKING:
@@ -55,24 +59,25 @@ def prepare(config: ModelConfig, corpus: Corpus, folder: str) -> str:
             f"the tokenizer of {config.path!r} has no padding token", "choose an encoder, or set pad_token and save it"
         )
     model = build(base, config, ("one", "other"), seed=0)
-    _check_positions(model, config)
-    _check_padding(model, words.pad_token_id, config)
+    check_positions(model, config)
+    check_padding(model, words.pad_token_id, config)
     return base
 
 
-def build(base: str, config: ModelConfig, labels: Sequence[str], seed: int) -> nn.Module:
+def build(base: str, config: ModelConfig, labels: Sequence[str], seed: int, levels: Levels | None = None) -> nn.Module:
     """Return a `*ForSequenceClassification` in eval mode, its head drawn from `seed`: same arguments, same weights.
 
     Of `tiny` all weights are drawn. Of a pretrained encoder only those outside the encoder proper are, even where the
     folder holds a trained head: another task's classes would otherwise be taken for these. `config.layers` keeps the
-    first n layers; the parameters that `config.freeze` names do not require gradients. The global random state is left
-    as it was.
+    first n layers; the parameters that `config.freeze` names do not require gradients. `config.head_hidden` puts a
+    perceptron in place of the last linear layer. With `levels` the logits are those of all levels, side by side as
+    `levels.spans` tells. The global random state is left as it was.
 
     Raises:
         ModelError: the base cannot be loaded, its weights are another architecture's, it has too few layers, or
             `config.freeze` does not fit it.
     """
-    names = dict(enumerate(labels))
+    names = dict(enumerate(labels if levels is None else _side_by_side(levels)))
     options: dict[str, Any] = {
         "num_labels": len(names),
         "id2label": names,
@@ -86,26 +91,46 @@ def build(base: str, config: ModelConfig, labels: Sequence[str], seed: int) -> n
             model = _tiny(place, base, options)
         else:
             model = _pretrained(place, base, config.trust_remote_code, options)
-            _keep_layers(model, config)
+            keep_layers(model, config)
             torch.default_generator.manual_seed(seed)
             _draw_head(model)
+        dropout = heads.DROPOUT if config.dropout is None else config.dropout
+        heads.give(model, Head(tuple(config.head_hidden), dropout, levels))
     return _ready(model, config.freeze)
 
 
-def load(checkpoint_uri: str, *, trust_remote_code: bool = False, freeze: Sequence[str] = ()) -> nn.Module:
+def _side_by_side(levels: Levels) -> list[str]:
+    return [f"{level}: {name}" for level, known in zip(levels.names, levels.classes, strict=True) for name in known]
+
+
+def load(
+    checkpoint_uri: str, *, trust_remote_code: bool = False, freeze: Sequence[str] = (), levels: bool = False
+) -> nn.Module:
     """Return a saved checkpoint in float32 and eval mode, its head included; or adapters on the base they name.
 
     A checkpoint does not tell which parameters were frozen when it was trained: `freeze` does, as in `ModelConfig`.
+    Of a checkpoint with several levels it is the classifier of the one that is scored; with `levels` of all, their
+    logits side by side.
 
     Raises:
-        ModelError: the folder cannot be loaded, lacks some of the model's weights, or `freeze` does not fit it.
+        ModelError: the folder cannot be loaded, lacks some of the model's weights, has no levels where they are asked
+            for, or `freeze` does not fit it.
     """
     with at_hand(checkpoint_uri) as place, quiet():
         if is_adapter(place):
             adapted = _explained(checkpoint_uri, lambda: load_adapters(place, checkpoint_uri, trust_remote_code))
             return _ready(adapted, freeze)
-        model, found = _load(place, checkpoint_uri, trust_remote_code, {})
-    _refuse(checkpoint_uri, sorted(found["missing_keys"]))
+        head = heads.stored(place)
+        if levels and head.levels is None:
+            raise ModelError(f"{checkpoint_uri!r} has one head and no levels", "leave levels out")
+        model, found = _load(place, checkpoint_uri, trust_remote_code, {}, mismatched=bool(head.hidden))
+        root = heads.last_linear(model)[0]
+        if head.hidden or levels:
+            heads.load(model, head, place, checkpoint_uri, levels)
+        else:
+            heads.note(model, Head())
+    lost = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
+    _refuse(checkpoint_uri, sorted(key for key in lost if not (head.hidden and key.startswith(f"{root}."))))
     return _ready(model, freeze)
 
 
@@ -122,10 +147,16 @@ def save(
 ) -> None:
     """Write model (safetensors) and tokenizer into a local folder, as `save_pretrained` does.
 
-    `weights` are written instead of the model's own, which may be a part of them only.
+    `weights` are written instead of the model's own, which may be a part of them only. Of several levels the model is
+    the classifier of the scored one, and all heads lie beside it (`heads`).
     """
+    assert isinstance(model, PreTrainedModel), "every model of this room is one"
+    head = heads.of(model)
     with quiet():
-        model.save_pretrained(folder, state_dict=weights)  # type: ignore[operator]  # every model of this room is a PreTrainedModel
+        if head.plain:
+            model.save_pretrained(folder, state_dict=weights)
+        else:
+            heads.save(model, head, Path(folder), model.state_dict() if weights is None else weights)
         words.save_pretrained(folder)
 
 
@@ -186,18 +217,21 @@ def _pretrained(place: str, name: str, trust: bool, options: dict[str, Any]) -> 
     return model
 
 
-def _load(place: str, name: str, trust: bool, options: dict[str, Any]) -> tuple[PreTrainedModel, dict[str, Any]]:
-    loaded: tuple[PreTrainedModel, dict[str, Any]] = _explained(
-        name,
-        lambda: AutoModelForSequenceClassification.from_pretrained(
-            place,
-            dtype=torch.float32,
-            trust_remote_code=trust,
-            ignore_mismatched_sizes=bool(options),
-            output_loading_info=True,
-            **options,
-        ),
-    )
+def _load(
+    place: str, name: str, trust: bool, options: dict[str, Any], mismatched: bool = False
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    with torch.random.fork_rng(devices=[]):  # what a folder lacks is drawn, if only to be replaced
+        loaded: tuple[PreTrainedModel, dict[str, Any]] = _explained(
+            name,
+            lambda: AutoModelForSequenceClassification.from_pretrained(
+                place,
+                dtype=torch.float32,
+                trust_remote_code=trust,
+                ignore_mismatched_sizes=mismatched or bool(options),
+                output_loading_info=True,
+                **options,
+            ),
+        )
     return loaded
 
 
@@ -233,64 +267,3 @@ def _draw_head(model: PreTrainedModel) -> None:
                 # transformers skips what it marked as loaded.
                 parameter._is_hf_initialized = False
             child.apply(model._init_weights)
-
-
-def _keep_layers(model: PreTrainedModel, config: ModelConfig) -> None:
-    if config.layers is None:
-        return
-    layers = _layers(model)
-    if layers is None:
-        raise ModelError(
-            f"model.layers is set, but {type(model).__name__} keeps its layers in a place unknown to raysample, or "
-            "uses one layer again and again",
-            "leave model.layers out, or use an encoder or decoder with layers of their own (BERT, DeBERTa, Llama, ...)",
-        )
-    if len(layers) < config.layers:
-        raise ModelError(
-            f"model.layers is {config.layers}, but {config.path!r} has {len(layers)} layers",
-            f"set model.layers to {len(layers)} or fewer, or leave it out",
-        )
-    del layers[config.layers :]
-    kinds = getattr(model.config, "layer_types", None)
-    if kinds:
-        model.config.layer_types = kinds[: config.layers]
-    model.config.num_hidden_layers = config.layers
-
-
-# Where families keep their list of layers, under the base model.
-_PLACES = ("encoder.layer", "transformer.layer", "layers", "h")
-
-
-def _layers(model: PreTrainedModel) -> nn.ModuleList | None:
-    for place in _PLACES:
-        found: Any = model.base_model
-        for name in place.split("."):
-            found = getattr(found, name, None)
-        if isinstance(found, nn.ModuleList):
-            return found
-    return None
-
-
-def _check_padding(model: nn.Module, padding: int, config: ModelConfig) -> None:
-    """Refuse a decoder that would take its logits from a padding token: it looks for the last token that is none."""
-    known = getattr(model.config, "pad_token_id", None)
-    if isinstance(getattr(model, "score", None), nn.Linear) and known != padding:
-        raise ModelError(
-            f"{config.path!r}: pad_token_id is {known} in config.json, but the tokenizer pads with {padding}, so the "
-            "decoder would not find the last token of a text",
-            f"set pad_token_id to {padding} in config.json",
-        )
-
-
-def _check_positions(model: nn.Module, config: ModelConfig) -> None:
-    base = model.base_model
-    table = getattr(base, "wpe", None) or getattr(getattr(base, "embeddings", None), "position_embeddings", None)
-    if not isinstance(table, nn.Embedding):
-        return
-    # RoBERTa counts positions from its padding id + 1; only there the table has a padding row.
-    room = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-    if config.max_length > room:
-        raise ModelError(
-            f"model.max_length is {config.max_length}, but {config.path!r} has {room} positions",
-            f"set model.max_length to {room} or less",
-        )

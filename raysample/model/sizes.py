@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from raysample import storage
-from raysample.model import adapters
+from raysample.model import adapters, heads
 from raysample.model.folders import WEIGHTS
 
 FLOAT = 4
@@ -39,7 +39,8 @@ def size(uri: str) -> Size:
     found = next(
         (chosen for kind in kinds if (chosen := [f for n, f in named.items() if PurePosixPath(n).match(kind)])), []
     )
-    parameters = sum(_parameters(file) for file in found)
+    # A perceptron's weights lie apart; those of other levels' heads are counted with them, which is little too much.
+    parameters = sum(_parameters(file) for file in [*found, *(named[n] for n in (heads.FILE,) if n in named)])
     if adapters.CONFIG in named and "config.json" not in named:
         base = storage.read_json(named[adapters.CONFIG]).get("base_model_name_or_path") or ""
         under = size(base) if base and storage.exists(base) else Size(0, 0, 0)

@@ -187,6 +187,7 @@ class Retraining:
             RunResult(*cell, o.rows, o.steps, {**o.evaluation.metrics, "train_seconds": o.seconds}, o.evaluation.recall)
             for cell, o in outcomes
         )
+        names = () if self.train.levels is None else self.train.levels.names
         comparison = Comparison(
             labels=self.train.labels,
             class_counts=tuple(self.train.class_counts),
@@ -196,6 +197,7 @@ class Retraining:
             confidence=self.config.confidence,
             regime=self.config.regime,
             warnings=self.warnings(),
+            levels=tuple(name for name in names if all(f"{name}_accuracy" in run.metrics for run in runs)),
         )
         storage.write_json(self.workspace.comparison, comparison.plain())
         return comparison

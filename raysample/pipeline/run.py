@@ -80,11 +80,12 @@ class Pipeline:
         known = None if self.config.adopt is None else self._adopted().labels
         if test is not None:
             corpus = describe(train, space.train, labels=known, shard_rows=rows)
-            describe(test, space.test, labels=corpus.labels, shard_rows=rows)
+            describe(test, space.test, labels=corpus.labels, levels=corpus.levels, shard_rows=rows)
         else:
             share = wanted.holdout
             corpus = describe(train, space.train, labels=known, part="train", holdout=share, shard_rows=rows)
-            describe(train, space.test, labels=corpus.labels, part="holdout", holdout=share, shard_rows=rows)
+            known, levels = corpus.labels, corpus.levels
+            describe(train, space.test, labels=known, levels=levels, part="holdout", holdout=share, shard_rows=rows)
 
     def base(self, train: Corpus) -> str:
         """Make or check the model folder to start from."""

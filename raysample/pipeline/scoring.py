@@ -111,7 +111,8 @@ def checkpoints_fingerprint(traces: Sequence[CheckpointSet]) -> str:
 def describe_targets(config: ScoreConfig, labels: Sequence[str], folder: str) -> dict[str, Corpus]:
     """Describe the corpora that target-aware scores point to, with the labels of the checkpoints, below `folder`."""
     return {
-        name: describe(source, target_folder(folder, name), labels=labels) for name, source in config.targets.items()
+        name: describe(source.label_alone, target_folder(folder, name), labels=labels)
+        for name, source in config.targets.items()
     }
 
 

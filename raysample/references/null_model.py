@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from torch import nn
 from raysample import model, training
 from raysample.checkpoints import CheckpointSet
 from raysample.config import FineTuneConfig, ModelConfig
-from raysample.corpus import SCHEMA
+from raysample.corpus import SCHEMA, Levels
 from raysample.errors import ProvenanceError, ScoreError
 from raysample.references.folder import Tensors
 from raysample.references.work import Notes, Work, options
 from raysample.scores.reference import Reference
 from raysample.training import Examples, Place, Plan
+from raysample.training.levels import LevelLabels, trained
 
 NULL = " "
 """The null input of Ethayarajh et al. (2022), in the code that they published: a single space."""
@@ -47,13 +49,16 @@ def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int,
     base, spec, recipe = _recipe(work)
     data = _nothing(work, spec)
     layout = _layout(work.trace, len(data), recipe)
-    network = model.build(base, spec, work.trace.labels, work.trace.seed).to(work.device)
+    levels = trained(work.corpus, recipe)
+    data = replace(data, levels=None if levels is None else _level_labels(work, levels, recipe))
+    network = model.build(base, spec, work.trace.labels, work.trace.seed, levels).to(work.device)
+    scored = slice(None) if levels is None else levels.spans[levels.label]
     inputs, _ = training.batch(data, np.zeros(1, np.int64), work.device)
     wanted, found = {checkpoint.step for checkpoint in work.trace.checkpoints}, dict[int, Tensors]()
 
     def look(step: int, _rate: float) -> None:
         if step in wanted:
-            found[step] = {"log_p": _log_p(network, inputs)}
+            found[step] = {"log_p": _log_p(network, inputs, scored)}
 
     training.train(network, data, recipe, layout, Place(device=work.device), save=look)
     notes.update(steps_trained=layout.steps, tokens=int(data.encoded.lengths[0]))
@@ -117,9 +122,16 @@ def _fits(recorded: float, computed: float) -> bool:
     return math.isclose(recorded, computed, rel_tol=1e-9, abs_tol=1e-15)
 
 
-def _log_p(network: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+def _level_labels(work: Work, levels: Levels, recipe: FineTuneConfig) -> LevelLabels | None:
+    """Return the labels of all levels, where the run trained a head for each."""
+    columns = list(levels.columns)
+    tables = [work.corpus.read(shard.index).select(columns) for shard in work.corpus.shards]
+    return LevelLabels.read(pa.concat_tables(tables), levels).wanted(recipe)
+
+
+def _log_p(network: nn.Module, inputs: dict[str, torch.Tensor], scored: slice) -> torch.Tensor:
     network.eval()
     with torch.no_grad():
-        found: torch.Tensor = network(**inputs).logits[0].float().log_softmax(0).cpu()
+        found: torch.Tensor = network(**inputs).logits[0, scored].float().log_softmax(0).cpu()
     network.train()
     return found

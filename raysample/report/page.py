@@ -91,6 +91,7 @@ def render(
         "comparison": comparison,
         "confidence": share(comparison.confidence),
         "results": tables.results(comparison),
+        "levels": tables.level_table(comparison),
         "seeds": tables.seeds(comparison),
         "warnings": [clean(warning) for warning in comparison.warnings],
         "curves": _curves(comparison),

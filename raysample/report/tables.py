@@ -97,6 +97,19 @@ def _result(summary: ArmSummary, starts_group: bool) -> ResultRow:
     )
 
 
+def level_table(comparison: Comparison) -> Heat | None:
+    """Return the results at every level of a hierarchical label, mean ± standard deviation; None where there is one."""
+    found = comparison.level_results()
+    if not found:
+        return None
+    heads = tuple(clean(name.replace("_", " ").replace("macro f1", "macro-F1")) for name, _ in found[0][1])
+    rows = tuple(
+        (clean(row.arm), (share(row.fraction),), tuple(Cell(spread(value)) for _, value in figures))
+        for row, figures in found
+    )
+    return Heat("Every level", ("kept",), heads, rows)
+
+
 def fractions(comparison: Comparison) -> list[float]:
     """Return the fractions that arms keep, largest first."""
     return sorted({s.fraction for s in comparison.summaries if s.arm != FULL}, reverse=True)

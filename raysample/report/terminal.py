@@ -178,6 +178,21 @@ def results_table(comparison: Comparison) -> Table:
     return table
 
 
+def levels_table(comparison: Comparison) -> Table | None:
+    """Return the results at every level of a hierarchical label; None where there is one level."""
+    found = comparison.level_results()
+    if not found:
+        return None
+    table = Table(title="test results at every level, %; exact match: right at all of them", title_justify="left")
+    table.add_column("arm", overflow="fold")
+    table.add_column("kept", justify="right")
+    for name, _ in found[0][1]:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row, figures in found:
+        table.add_row(row.arm, f"{row.fraction:.0%}", *(_spread(value) for _, value in figures))
+    return table
+
+
 def verification_table(found: Verification) -> Table:
     """Return a verification as a table for the terminal."""
     title = f"{found.rows} rows, scored again one by one in float64 (stored: {found.precision})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,24 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from raysample.errors import TrainingError
 from raysample.evaluation import Evaluation, evaluate
 from raysample.numerics.batches import token_batches
 from raysample.numerics.precision import autocast
 from raysample.training.examples import Examples, batch
+from raysample.training.levels import level_metrics
 from raysample.training.tokenising import Tokenised
 
 
 def assess(
     model: nn.Module, data: Examples, device: str = "cpu", dtype: torch.dtype | None = None, batch_tokens: int = 8_192
 ) -> Evaluation:
-    """Evaluate a model on rows, without intervals, in eval mode and the precision `dtype` (None: float32)."""
-    return evaluate(predict(model, data, device, dtype, batch_tokens), data.labels, replicates=0)
+    """Evaluate a model on rows, without intervals, in eval mode and the precision `dtype` (None: float32).
+
+    Where several levels have a head the metrics are those of the scored one, and `level_metrics` beside them.
+    """
+    logits = predict(model, data, device, dtype, batch_tokens)
+    return _of_all_levels(evaluate(_scored(logits, data), data.labels, replicates=0), logits, data)
 
 
 def examine(
@@ -31,9 +38,27 @@ def examine(
     What is rare is told by all training rows, also where the model saw some of them: a class by its rows in `train`, a
     content by how often it occurs in both corpora together.
     """
-    logits = predict(model, test.examples, device, dtype)
+    rows, logits = test.examples, predict(model, test.examples, device, dtype)
     groups = None if test.groups is None else test.groups.to_pylist()
-    return evaluate(logits, test.examples.labels, groups, test.seen(train), train.class_counts)
+    found = evaluate(_scored(logits, rows), rows.labels, groups, test.seen(train), train.class_counts)
+    return _of_all_levels(found, logits, rows)
+
+
+def _scored(logits: NDArray[np.float64], rows: Examples) -> NDArray[np.float64]:
+    return logits if rows.levels is None else logits[:, rows.levels.label]
+
+
+def _of_all_levels(found: Evaluation, logits: NDArray[np.float64], rows: Examples) -> Evaluation:
+    """Put the metrics of every level beside those of the scored one."""
+    if rows.levels is None:
+        return found
+    told = level_metrics(logits, rows.levels)
+    both = sorted(told.keys() & found.metrics.keys())
+    if both:
+        raise TrainingError(
+            f"{both[0]!r} is a metric of its own and that of a level", "give the level's column another name"
+        )
+    return replace(found, metrics={**found.metrics, **told})
 
 
 def predict(

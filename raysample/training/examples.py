@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from raysample.config import FineTuneConfig
 from raysample.model import Encoded, pad
+from raysample.training.levels import LevelLabels
 
 IntArray = NDArray[np.int64]
 
@@ -18,7 +20,8 @@ IntArray = NDArray[np.int64]
 class Examples:
     """Tokenised, labelled rows in memory: token ids per row, int64 labels [N], the tokenizer's padding id, row ids.
 
-    `weights` [N] float32 are what the rows' losses are multiplied with, of mean 1; None for alike.
+    `weights` [N] float32 are what the rows' losses are multiplied with, of mean 1; None for alike. `levels` are the
+    labels of all levels of a hierarchical label, where several get a head.
     """
 
     encoded: Encoded
@@ -26,6 +29,7 @@ class Examples:
     pad_id: int
     ids: NDArray[np.object_]
     weights: NDArray[np.float32] | None = None
+    levels: LevelLabels | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -33,7 +37,12 @@ class Examples:
     def take(self, rows: IntArray) -> Examples:
         """Return some of the rows, in the given order."""
         weights = None if self.weights is None else self.weights[rows]
-        return Examples(self.encoded.take(rows), self.labels[rows], self.pad_id, self.ids[rows], weights)
+        levels = None if self.levels is None else self.levels.take(rows)
+        return Examples(self.encoded.take(rows), self.labels[rows], self.pad_id, self.ids[rows], weights, levels)
+
+    def headed(self, config: FineTuneConfig) -> Examples:
+        """Return the rows with labels of those levels alone that get a head, and how much each counts."""
+        return self if self.levels is None else replace(self, levels=self.levels.wanted(config))
 
     def weighted(self, weights: NDArray[np.float32]) -> Examples:
         """Return the rows with weights [N], divided by their mean; as they are where all weights are equal.

@@ -12,6 +12,7 @@ from raysample.errors import TrainingError
 from raysample.numerics.precision import autocast, resolve
 from raysample.training.examples import Examples, batch
 from raysample.training.layout import Place
+from raysample.training.levels import over_levels
 from raysample.training.losses import summed
 from raysample.training.parallel import synchronise, whole
 
@@ -85,10 +86,18 @@ class Stepper:
         inputs, labels = batch(self.data, taken, self.place.device)
         with autocast(self.place.device, self.dtype):
             logits = self.model(**inputs).logits.float()
-        weights = None if self.data.weights is None else self.data.weights[taken]
-        loss = summed(logits, labels, weights, self.config.label_smoothing) * weight
+        loss = self._loss(logits, labels, taken) * weight
         torch.autograd.backward(self.scaler.scale(loss * (self.place.world / len(rows))))
         return loss.detach(), logits.detach()[: len(mine)]
+
+    def _loss(self, logits: Tensor, labels: Tensor, rows: IntArray) -> Tensor:
+        """Return the summed loss of some rows, over all levels where several have a head."""
+        weights = None if self.data.weights is None else self.data.weights[rows]
+
+        def one(z: Tensor, y: Tensor) -> Tensor:
+            return summed(z, y, weights, self.config.label_smoothing)
+
+        return one(logits, labels) if self.data.levels is None else over_levels(one, logits, self.data.levels, rows)
 
     def _check(self, norm: float) -> None:
         finite = bool(np.isfinite(norm))

@@ -14,6 +14,7 @@ from raysample.config import ModelConfig
 from raysample.corpus import Corpus
 from raysample.corpus.rows import text_hashes
 from raysample.training.examples import Examples
+from raysample.training.levels import LevelLabels
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ def _tokenised(uri: str, fingerprint: str, base: str, settings: str) -> Tokenise
     labels = table["label"].to_numpy().astype(np.int64)
     ids = table["row_id"].to_numpy(zero_copy_only=False)
     encoded = model.encode(words, table, spec)
+    levels = None if corpus.levels is None else LevelLabels.read(table, corpus.levels)
     return Tokenised(
-        examples=Examples(encoded, labels, int(words.pad_token_id), ids),
+        examples=Examples(encoded, labels, int(words.pad_token_id), ids, levels=levels),
         truncation=model.truncation(words, table, encoded, spec, len(corpus.labels)),
         groups=table["group"] if corpus.grouped else None,
         contents=text_hashes(table),

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from raysample import storage
 from raysample.config import Columns, EngineConfig, Section, SourceConfig
 from raysample.contents import Contents
-from raysample.corpus import Corpus
+from raysample.corpus import Corpus, Levels
 from raysample.corpus import describe as describe_corpus
 from raysample.engine import Engine, LocalEngine
 from raysample.errors import ConfigError
@@ -29,7 +29,7 @@ def engine_of(config: EngineConfig | None) -> Engine:
     return RayEngine(config)
 
 
-def source_of(source: SourceConfig | str, columns: Columns | Mapping[str, str] | None) -> SourceConfig:
+def source_of(source: SourceConfig | str, columns: Columns | Mapping[str, Any] | None) -> SourceConfig:
     """Return a source; a path gets the columns."""
     if isinstance(source, SourceConfig):
         return source
@@ -41,14 +41,15 @@ def target_of(given: SourceConfig | str, like: Corpus | Contents) -> SourceConfi
     """Return a target as a source; a bare path has the columns and the kind of labels of the scored corpus."""
     if isinstance(given, SourceConfig):
         return given
-    return SourceConfig(path=given, columns=like.source.columns, labels=like.source.labels)
+    like_it = like.source.label_alone
+    return SourceConfig(path=given, columns=like_it.columns, labels=like_it.labels)
 
 
-def corpus_of(given: CorpusLike, labels: Sequence[str] | None = None) -> Corpus:
+def corpus_of(given: CorpusLike, labels: Sequence[str] | None = None, levels: Levels | None = None) -> Corpus:
     """Return a corpus, described in a temporary folder where it is none yet."""
     if isinstance(given, Corpus):
         return given
-    return describe_corpus(source_of(given, None), folder_of(None, "corpus"), labels=labels)
+    return describe_corpus(source_of(given, None), folder_of(None, "corpus"), labels=labels, levels=levels)
 
 
 def folder_of(given: str | None, noun: str) -> str:

@@ -20,7 +20,7 @@ from raysample.config import (
     SourceConfig,
 )
 from raysample.contents import Contents
-from raysample.corpus import Corpus
+from raysample.corpus import Corpus, Levels
 from raysample.corpus import describe as describe_corpus
 from raysample.fine_tuning import Job, finish
 from raysample.pipeline.contents import score_contents
@@ -39,8 +39,9 @@ def describe(
     source: SourceConfig | str,
     output: str | None = None,
     *,
-    columns: Columns | Mapping[str, str] | None = None,
+    columns: Columns | Mapping[str, Any] | None = None,
     labels: Sequence[str] | None = None,
+    levels: Levels | None = None,
 ) -> Corpus:
     """Describe labelled texts as a Corpus.
 
@@ -49,8 +50,9 @@ def describe(
         output: folder for the manifest and the quarantine; a new temporary one by default.
         columns: which columns hold text, label and so on.
         labels: fixed class names (for test corpora: those of the training corpus).
+        levels: those of the training corpus as well, where its label has levels.
     """
-    return describe_corpus(source_of(source, columns), folder_of(output, "corpus"), labels=labels)
+    return describe_corpus(source_of(source, columns), folder_of(output, "corpus"), labels=labels, levels=levels)
 
 
 def fine_tune(
@@ -75,7 +77,7 @@ def fine_tune(
     """
     folder = folder_of(output, "checkpoints")
     corpus = corpus_of(train)
-    held_out = corpus_of(test, corpus.labels)
+    held_out = corpus_of(test, corpus.labels, corpus.levels)
     spec = model if isinstance(model, ModelConfig) else ModelConfig(path=model)
     config = recipe if isinstance(recipe, FineTuneConfig) else section(FineTuneConfig, dict(recipe or {}))
     base = models.prepare(spec, corpus, storage.join(folder, "base"))

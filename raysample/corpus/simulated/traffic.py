@@ -91,7 +91,7 @@ def simulated_sources(folder: str) -> tuple[SourceConfig, SourceConfig]:
     if not storage.exists(storage.join(folder, MANIFEST)):
         raise CorpusError(f"{folder!r} holds no finished simulated traffic", "write it first with write_traffic")
     config = SimulatedConfig.model_validate(storage.read_json(storage.join(folder, MANIFEST))["config"])
-    columns = Columns(text="text", label="intent", id="id", group="domain", timestamp="timestamp")
+    columns = _columns(config)
     base = storage.absolute(folder)
     train, test = (
         SourceConfig(path=storage.join(base, part), format="parquet", columns=columns) for part in (TRAIN, TEST)
@@ -100,6 +100,15 @@ def simulated_sources(folder: str) -> tuple[SourceConfig, SourceConfig]:
         logged = columns.model_copy(update={"label": "hypothesis"})
         train = train.model_copy(update={"columns": logged, "labels": config.labels})
     return train, test
+
+
+def _columns(config: SimulatedConfig) -> Columns:
+    """Return which columns hold what; with levels the one that is not the label tells the groups."""
+    plain = Columns(text="text", label="intent", id="id", group="domain", timestamp="timestamp")
+    if config.level is None:
+        return plain
+    group = "domain" if config.level == "intent" else "intent"
+    return plain.model_copy(update={"label": config.level, "levels": ["domain", "intent"], "group": group})
 
 
 def _logged(config: SimulatedConfig) -> bool:
@@ -117,7 +126,7 @@ def _begin(config: SimulatedConfig, folder: str) -> bool:
     manifest, started = storage.join(folder, MANIFEST), storage.join(folder, STARTED)
     parts = [storage.join(folder, part) for part in ("train", "test", "truth")]
     if storage.exists(manifest):
-        if storage.read_json(manifest)["config"] == config.plain():
+        if SimulatedConfig.model_validate(storage.read_json(manifest)["config"]) == config:
             return True
         raise CorpusError(f"{folder!r} holds other simulated traffic", "choose another folder, or delete this one")
     if storage.exists(started):

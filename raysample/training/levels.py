@@ -1,0 +1,105 @@
+"""Several heads: the labels of every level beside the rows, the loss over all levels, and how good each level is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from raysample.config import FineTuneConfig
+from raysample.corpus import Corpus, Levels
+from raysample.errors import ProvenanceError, TrainingError
+from raysample.evaluation import evaluate
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LevelLabels:
+    """Integer labels of every level [N, L], and what each level's loss counts [L]."""
+
+    levels: Levels
+    codes: IntArray
+    weights: tuple[float, ...]
+
+    @staticmethod
+    def read(table: pa.Table, levels: Levels) -> LevelLabels:
+        """Return the labels of a corpus' rows, out of its table; every level counts 1."""
+        codes = np.stack([table[name].to_numpy() for name in levels.columns], axis=1).astype(np.int64)
+        return LevelLabels(levels, codes, (1.0,) * len(levels.names))
+
+    def wanted(self, config: FineTuneConfig) -> LevelLabels | None:
+        """Return them with the weights of a recipe, or None where it trains one head alone."""
+        if config.levels == "label":
+            return None
+        return replace(self, weights=tuple(config.level_weights.get(name, 1.0) for name in self.levels.names))
+
+    def take(self, rows: IntArray) -> LevelLabels:
+        """Return those of some of the rows, in the given order."""
+        return replace(self, codes=self.codes[rows])
+
+    @property
+    def label(self) -> slice:
+        """Where the logits of the scored level stand among those of all."""
+        return self.levels.spans[self.levels.label]
+
+
+def trained(corpus: Corpus, config: FineTuneConfig, test: Corpus | None = None) -> Levels | None:
+    """Return the levels that get a head each; None where a plain classifier of the label is trained.
+
+    Raises:
+        TrainingError: `level_weights` names a level that gets no head.
+        ProvenanceError: the corpus that the heads are tested on does not have the classes of every level.
+    """
+    levels = corpus.levels if config.levels == "all" else None
+    names = () if levels is None else levels.names
+    unknown = [name for name in config.level_weights if name not in names]
+    if unknown:
+        raise TrainingError(
+            f"fine_tune.level_weights names {unknown[0]!r}, and the levels that get a head are: "
+            f"{', '.join(names) or 'none'}",
+            "name levels of corpus.columns.levels there, and set fine_tune.levels: all; or leave level_weights out",
+        )
+    if levels is not None and test is not None and test.levels != levels:
+        raise ProvenanceError(
+            f"the test corpus {test.uri!r} does not have the levels and classes of {corpus.uri!r}",
+            "describe it with labels and levels of the training corpus; or set fine_tune.levels: label",
+        )
+    return levels
+
+
+def over_levels(
+    loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: LevelLabels, rows: IntArray
+) -> Tensor:
+    """Return Σ_l w_l · loss(logits of level l [B, C_l], labels of level l [B]).
+
+    Args:
+        loss: of one head. logits: of all heads side by side, [B, ΣC]. labels: of all rows. rows: those of the batch.
+    """
+    codes = torch.from_numpy(labels.codes[rows]).to(logits.device)
+    found = [
+        weight * loss(logits[:, span], codes[:, place])
+        for place, (span, weight) in enumerate(zip(labels.levels.spans, labels.weights, strict=True))
+    ]
+    return torch.stack(found).sum(0)
+
+
+def level_metrics(logits: FloatArray, labels: LevelLabels) -> dict[str, float]:
+    """Return `NAME_accuracy` and `NAME_macro_f1` of every level, and `exact_match`: the share of rows right at all.
+
+    Args:
+        logits: of all heads side by side, [N, ΣC]. labels: of the same rows.
+    """
+    found: dict[str, float] = {}
+    right = np.ones(len(logits), np.bool_)
+    for name, span, codes in zip(labels.levels.names, labels.levels.spans, labels.codes.T, strict=True):
+        metrics = evaluate(logits[:, span], codes, replicates=0).metrics
+        found |= {f"{name}_{key}": metrics[key] for key in ("accuracy", "macro_f1")}
+        right &= logits[:, span].argmax(1) == codes
+    return {**found, "exact_match": float(right.mean())}
