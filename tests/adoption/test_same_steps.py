@@ -12,7 +12,7 @@ import pytest
 from transformers import Trainer, TrainingArguments
 
 from raysample import testing, training
-from raysample.config import FineTuneConfig
+from raysample.config import FineTuneConfig, ModelConfig
 from raysample.model import encode
 
 ROWS, EPOCHS, RATE = 44, 2, 1e-2
@@ -38,7 +38,7 @@ class Ordered(Trainer):
 
 def test_our_loop_makes_the_steps_of_the_trainer(tmp_path: Path) -> None:
     words, table = testing.tiny_tokenizer(), testing.tiny_rows(ROWS)
-    encoded, labels = encode(words, table, 32), table["label"].to_numpy().astype(np.int64)
+    encoded, labels = encode(words, table, ModelConfig(max_length=32)), table["label"].to_numpy().astype(np.int64)
     ids = np.array(table["row_id"].to_pylist(), dtype=object)
     ours = testing.tiny_model(dropout=0.0)
     theirs, losses = copy.deepcopy(ours), list[float]()
