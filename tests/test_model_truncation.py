@@ -76,7 +76,7 @@ def test_of_many_long_rows_a_sample_is_measured_and_said_to_be(monkeypatch: pyte
 
 
 def measured_again(rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> Truncation:
-    monkeypatch.setattr("raysample.model.lengths.EFFORT", 0.1)
+    monkeypatch.setattr("raysample.model.lengths.EFFORT", 0.08)
     return measured(rows, 16)
 
 
