@@ -125,7 +125,8 @@ def measured(totals: Mapping[str, FloatArray], tested: Tested) -> Measured:
 
 
 def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    found: FloatArray = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return found
 
 
 def _mean(values: FloatArray) -> FloatArray:
