@@ -56,6 +56,7 @@ def test_rows_that_fit_exactly_are_whole() -> None:
 
 def test_of_many_long_rows_a_sample_is_measured_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slow twin: all of them."""
+    monkeypatch.setattr("raysample.model.lengths.FREE", 0)
     monkeypatch.setattr("raysample.model.lengths.ALWAYS", 60)
     rng = np.random.default_rng(0)
     rows = table(rng.integers(1, 40, 1_200).tolist(), labels=rng.integers(0, 3, 1_200).tolist())
@@ -76,11 +77,12 @@ def test_of_many_long_rows_a_sample_is_measured_and_said_to_be(monkeypatch: pyte
 
 
 def measured_again(rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> Truncation:
-    monkeypatch.setattr("raysample.model.lengths.EFFORT", 0.1)
+    monkeypatch.setattr("raysample.model.lengths.EFFORT", 0.08)
     return measured(rows, 16)
 
 
 def test_quantiles_and_shares_of_a_sample_of_one_length_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raysample.model.lengths.FREE", 0)
     monkeypatch.setattr("raysample.model.lengths.ALWAYS", 10)
     found = measured(table([1] * 100 + [30] * 100), 8)
     assert found.measured < found.full == 100
