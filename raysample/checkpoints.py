@@ -90,19 +90,24 @@ def seal(folder: Path) -> None:
     storage.write_json(str(folder / COMPLETE), {"sha256": hashes})
 
 
-def verify(uri: str) -> None:
-    """Raise CheckpointError, naming the file, if a sealed local folder no longer holds what it was sealed with.
+def verify(uri: str, *, sealed: bool = False) -> None:
+    """Raise CheckpointError, naming the file, if a sealed folder no longer holds what it was sealed with.
 
-    A folder that raysample did not write (an adopted one) has no seal, and nothing to hold it against.
+    A folder that raysample did not write (an adopted one) has no seal, and nothing to hold it against: it passes,
+    unless it should be `sealed`.
     """
-    if not (Path(uri) / COMPLETE).exists():
-        return
-    hashes = _hashes(uri)
-    for name, expected in hashes.items():
-        path = Path(uri) / name
-        if not path.exists() or storage.file_sha256(path) != expected:
+    if not storage.exists(storage.join(uri, COMPLETE)):
+        if sealed:
             raise CheckpointError(
-                f"checkpoint file {str(path)!r} is missing or damaged (its sha256 differs from {COMPLETE})",
+                f"checkpoint {uri!r} has no {COMPLETE}: it was not written to its end",
+                "delete the run folder and fine-tune again",
+            )
+        return
+    for name, expected in _hashes(uri).items():
+        place = storage.join(uri, name)
+        if not storage.exists(place) or storage.sha256(place) != expected:
+            raise CheckpointError(
+                f"checkpoint file {place!r} is missing or damaged (its sha256 differs from {COMPLETE})",
                 "delete the run folder and fine-tune again, or restore the file",
             )
 

@@ -23,8 +23,8 @@ from raysample.training import Place
 class Engine(AbstractContextManager["Engine"], Protocol):
     """Runs one large fine-tuning, many small ones, a scoring, or any pure function over parts of a table."""
 
-    def fine_tune(self, job: Job, workers: int, reporter: Reporter) -> Outcome:
-        """Run one data-parallel fine-tuning."""
+    def fine_tune(self, job: Job, workers: tuple[int, int], reporter: Reporter) -> Outcome:
+        """Run one data-parallel fine-tuning on the fewest to the most workers."""
         ...
 
     def fine_tune_many(
@@ -65,7 +65,7 @@ class LocalEngine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         return None
 
-    def fine_tune(self, job: Job, workers: int, reporter: Reporter) -> Outcome:
+    def fine_tune(self, job: Job, workers: tuple[int, int], reporter: Reporter) -> Outcome:
         """Run one fine-tuning with one worker, whatever `workers` says: the global batches are the same."""
         del workers
         with reporter.bar("fine-tune", steps(job), "steps") as bar:

@@ -7,22 +7,27 @@ sees half of it; on object stores one PUT is already atomic and goes to the fina
 from __future__ import annotations
 
 import atexit
+import errno
 import hashlib
 import json
 import os
 import posixpath
 import shutil
 import tempfile
+import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysample.errors import StorageError
+
+T = TypeVar("T")
 
 
 def filesystem(uri: str) -> tuple[Any, str]:
@@ -179,17 +184,68 @@ def localise(uri: str) -> str:
     return target
 
 
-def publish(folder: Path, uri: str) -> None:
-    """Move a finished local folder to its final place, replacing what was there."""
+@contextmanager
+def whole_folder(uri: str, last: str) -> Iterator[Path]:
+    """Yield an empty local folder to write into; at the end it is in its final place, instead of what was there.
+
+    Locally it is renamed; on object stores its files are put there, `last`, which makes it complete, after all others.
+    """
     fs, path = filesystem(uri)
-    if not is_local(uri):
-        fs.put(str(folder) + "/", path, recursive=True)
-        shutil.rmtree(folder)
-        return
-    if Path(path).exists():
+    with tempfile.TemporaryDirectory(prefix="raysample-folder-") as scratch:
+        draft = Path(scratch) / "draft"
+        if is_local(uri):
+            draft = Path(path).with_name(f".{Path(path).name}.tmp-{uuid.uuid4().hex[:8]}")
+        try:
+            patiently(lambda: draft.mkdir(parents=True, exist_ok=True))
+            yield draft
+            patiently(lambda: _rename(draft, Path(path)) if is_local(uri) else _put(draft, fs, path, last))
+        except OSError as error:
+            raise StorageError(
+                f"cannot write the folder {uri!r}: {error}", "check that the place is writable and has room"
+            ) from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _rename(draft: Path, path: Path) -> None:
+    if path.exists():
         shutil.rmtree(path)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(str(folder), path)
+    draft.replace(path)
+
+
+def _put(draft: Path, fs: Any, path: str, last: str) -> None:
+    if fs.exists(path):
+        fs.rm(path, recursive=True)
+    names = sorted(p.relative_to(draft).as_posix() for p in draft.rglob("*") if p.is_file())
+    for name in sorted(names, key=lambda name: (name == last, name)):
+        fs.put_file(str(draft / name), f"{path.rstrip('/')}/{name}")
+
+
+# A network file system or object store that stumbles; a full disk or a missing right stays what it is.
+LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR}
+WAITS = (0.2, 1.0, 5.0)
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Do some work on storage; again after a moment where it failed for a reason that may pass (three times)."""
+    for wait in WAITS:
+        try:
+            return work()
+        except OSError as error:
+            if error.errno in LASTING:
+                raise
+            time.sleep(wait)
+    return work()
+
+
+def sha256(uri: str) -> str:
+    """Return the sha256 (hex) of a file, wherever it is."""
+    fs, path = filesystem(uri)
+    digest = hashlib.sha256()
+    with fs.open(path, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def fingerprint(value: Any) -> str:

@@ -63,8 +63,8 @@ def job_of(corpus: Corpus, folder: Path, dropout: float, **recipe: Any) -> Job:
 
 def fine_tuned(job: Job, workers: int = 1) -> CheckpointSet:
     """Let each worker train on its own share one after the other, without averaging, and finish."""
-    outcomes = [execute(job, Place(rank, workers)) for rank in reversed(range(workers))]
-    return finish(job, outcomes[-1])
+    outcomes = [execute(job, Place(rank, workers)) for rank in range(workers)]
+    return finish(job, outcomes[0])
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,9 @@ def by_hand(job: Job, corpus: Corpus, place: Place) -> Iterator[Presentation]:
     optimiser = torch.optim.AdamW(core.parameters(), lr=config.learning_rate, weight_decay=0.0)
     per_epoch = -(-len(data) // config.batch_size)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed * 1_000_003 + place.rank)
         for step, rows in enumerate(batches(len(data), config.batch_size, config.seed, per_epoch * config.epochs)):
+            drawn = np.random.SeedSequence([config.seed, step, place.rank]).generate_state(1, np.uint64)
+            torch.manual_seed(int(drawn[0]) // 2)
             mine = rows[place.rank :: place.world]
             logits = core(**model.pad(data.encoded, mine, data.pad_id)).logits
             for row, found in zip(mine, logits.detach().numpy(), strict=True):
@@ -173,7 +174,7 @@ def trace(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Checkpoin
 
 def test_the_manifest_tells_what_is_there(trace: CheckpointSet) -> None:
     found = Capture.load(trace.uri)
-    assert (found.rows, found.classes, found.epochs, found.steps_per_epoch, found.ranks) == (67, 3, EPOCHS, 5, 1)
+    assert (found.rows, found.classes, found.epochs, found.steps_per_epoch) == (67, 3, EPOCHS, 5)
     assert list(found.sha256) == [f"epoch-00{epoch}/rank-00.parquet" for epoch in (1, 2, 3)]
     found.verify()
     assert [c.epoch for c in capture.checkpoints(trace.uri)] == [1.0, 2.0, 3.0]
@@ -227,7 +228,7 @@ def test_logits_that_are_not_finite_give_no_number(corpus: Corpus, tmp_path: Pat
         logits = torch.zeros(len(rows), 3)
         logits[torch.from_numpy(rows == 5)] = torch.nan
         recorder(rows, logits, step)
-    capture.seal(str(tmp_path), 67, 3, layout, ranks=1)
+    capture.seal(str(tmp_path), 67, 3, layout)
     for column, values in capture.score_capture(str(tmp_path), corpus, create_all(LOGITS_ONLY)).items():
         assert np.flatnonzero(np.isnan(values)).tolist() == [5], column
 
@@ -293,7 +294,7 @@ def test_a_row_that_is_missing_or_comes_twice_is_an_error(corpus: Corpus, tmp_pa
         recorded(tmp_path, data, [epoch[0], epoch[0]])
     recorded(tmp_path, data, [*epoch[:4], epoch[4][:-1]])
     with pytest.raises(TrainingError, match=r"epoch 1 holds 66 presentations of 66 rows(.|\n)*fine-tune again"):
-        capture.seal(str(tmp_path), 67, 3, layout, ranks=1)
+        capture.seal(str(tmp_path), 67, 3, layout)
     assert not (tmp_path / "capture" / "capture.json").exists()
 
 

@@ -5,7 +5,6 @@ Within a file the rows have the order of the training rows, so that the rows of 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
@@ -43,7 +42,6 @@ class Capture:
         classes: logits per row.
         epochs: whole passes over the rows.
         steps_per_epoch: optimiser steps of a pass.
-        ranks: workers, each with its own file per epoch.
         sha256: file name -> hash of its content.
     """
 
@@ -52,7 +50,6 @@ class Capture:
     classes: int
     epochs: int
     steps_per_epoch: int
-    ranks: int
     sha256: dict[str, str]
 
     @staticmethod
@@ -65,7 +62,7 @@ class Capture:
                 "fine-tune with fine_tune.capture: true (in another run folder), or set score.source: checkpoints",
             )
         data = storage.read_json(storage.join(uri, MANIFEST))
-        del data["noun"]
+        data = {name: value for name, value in data.items() if name not in ("noun", "ranks")}
         return Capture(uri=uri, **data)
 
     @property
@@ -80,13 +77,14 @@ class Capture:
 
     def files(self, epoch: int) -> list[str]:
         """Return the URIs of the files of one epoch, 1 for the first."""
-        return [file(self.uri, epoch, rank) for rank in range(self.ranks)]
+        start = _epoch("", epoch) + "/"
+        return [storage.join(self.uri, name) for name in sorted(self.sha256) if name.startswith(start)]
 
     def verify(self) -> None:
         """Raise ScoreError, naming the file, if one no longer holds what was captured."""
         for name, expected in self.sha256.items():
             uri = storage.join(self.uri, name)
-            if not storage.exists(uri) or _sha256(uri) != expected:
+            if not storage.exists(uri) or storage.sha256(uri) != expected:
                 raise ScoreError(
                     f"the captured logits {uri!r} are missing or changed since they were written",
                     "restore the file, or delete the run's folder and fine-tune again",
@@ -114,7 +112,14 @@ def whole_epochs(layout: Plan) -> int:
     return layout.steps // layout.steps_per_epoch
 
 
-def seal(folder: str, rows: int, classes: int, layout: Plan, ranks: int) -> Capture:
+def drop_after(uri: str, epoch: int) -> None:
+    """Delete what an earlier run captured after an epoch: as many workers may not write it again."""
+    for name in storage.folders(uri):
+        if name > _epoch("", epoch):
+            storage.remove(storage.join(uri, name))
+
+
+def seal(folder: str, rows: int, classes: int, layout: Plan) -> Capture:
     """Write the manifest of what all workers captured, after the training.
 
     Args:
@@ -122,7 +127,6 @@ def seal(folder: str, rows: int, classes: int, layout: Plan, ranks: int) -> Capt
         rows: how many were trained on.
         classes: logits per row.
         layout: of the training.
-        ranks: how many workers there were.
 
     Raises:
         TrainingError: in some epoch a row is missing, or there twice.
@@ -130,7 +134,7 @@ def seal(folder: str, rows: int, classes: int, layout: Plan, ranks: int) -> Capt
     uri, epochs = storage.join(folder, FOLDER), whole_epochs(layout)
     hashes: dict[str, str] = {}
     for epoch in range(1, epochs + 1):
-        names = [file(uri, epoch, rank) for rank in range(ranks)]
+        names = storage.list_files(_epoch(uri, epoch), ".parquet")
         ids = pa.concat_tables([storage.read_parquet(name, ["row_id"]) for name in names])["row_id"]
         distinct = pc.count_distinct(ids).as_py()
         if not len(ids) == distinct == rows:
@@ -139,8 +143,8 @@ def seal(folder: str, rows: int, classes: int, layout: Plan, ranks: int) -> Capt
                 f"where each of {rows} rows has one",
                 "delete the run's folder and fine-tune again; please report it if it happens again",
             )
-        hashes |= {name.removeprefix(f"{uri}/"): _sha256(name) for name in names}
-    found = Capture(uri, rows, classes, epochs, layout.steps_per_epoch, ranks, hashes)
+        hashes |= {name.removeprefix(f"{uri}/"): storage.sha256(name) for name in names}
+    found = Capture(uri, rows, classes, epochs, layout.steps_per_epoch, hashes)
     data = {key: value for key, value in asdict(found).items() if key != "uri"}
     storage.write_json(storage.join(uri, MANIFEST), {"noun": "Capture", **data})
     return found
@@ -165,12 +169,3 @@ def file(uri: str, epoch: int, rank: int) -> str:
 
 def _epoch(uri: str, epoch: int) -> str:
     return storage.join(uri, f"epoch-{epoch:03d}")
-
-
-def _sha256(uri: str) -> str:
-    fs, path = storage.filesystem(uri)
-    digest = hashlib.sha256()
-    with fs.open(path, "rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

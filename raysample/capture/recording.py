@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raysample import storage
-from raysample.capture.files import FOLDER, GROUP, MANIFEST, file, schema, whole_epochs
+from raysample.capture.files import FOLDER, GROUP, MANIFEST, drop_after, file, schema, whole_epochs
 from raysample.errors import TrainingError
 from raysample.training import Examples, Plan
 
@@ -28,13 +28,14 @@ class Recorder:
         data: all training rows.
         layout: of the training.
         classes: logits per row.
-        rank: of this worker; 0 also takes away the manifest of an earlier capture.
+        rank: of this worker; 0 also takes away the manifest of an earlier capture, and epochs that will come again.
+        start: steps that were made before, whole epochs.
 
     Raises:
         TrainingError: the training is shorter than an epoch.
     """
 
-    def __init__(self, folder: str, data: Examples, layout: Plan, classes: int, rank: int = 0) -> None:
+    def __init__(self, folder: str, data: Examples, layout: Plan, classes: int, rank: int = 0, start: int = 0) -> None:
         if not whole_epochs(layout):
             raise TrainingError(
                 f"{layout.steps} steps are less than an epoch ({layout.steps_per_epoch} steps), and a capture holds "
@@ -49,6 +50,7 @@ class Recorder:
             self.logits = np.memmap(scratch, np.float32, "w+", shape=(len(data), classes))
         if rank == 0:
             storage.remove(storage.join(self.uri, MANIFEST))
+            drop_after(self.uri, start // self.per_epoch)
 
     def __call__(self, rows: NDArray[np.int64], logits: Tensor, step: int) -> None:
         """Take the logits [B, C] of training rows [B] at a step, counted from 1.

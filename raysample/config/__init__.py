@@ -27,7 +27,7 @@ from raysample.config.sections import (
     TrackingConfig,
 )
 from raysample.config.sources import Columns, FeedbackConfig, LabelsConfig, SourceConfig
-from raysample.config.training import FineTuneConfig, ModelConfig
+from raysample.config.training import EarlyStoppingConfig, FineTuneConfig, ModelConfig, ResumeConfig
 
 __all__ = [
     "LIMITS",
@@ -35,6 +35,7 @@ __all__ = [
     "Columns",
     "CompareConfig",
     "CorpusConfig",
+    "EarlyStoppingConfig",
     "EconomyConfig",
     "EngineConfig",
     "FeedbackConfig",
@@ -45,6 +46,7 @@ __all__ = [
     "LogConfig",
     "ModelConfig",
     "ReportConfig",
+    "ResumeConfig",
     "RunConfig",
     "SampleConfig",
     "ScoreConfig",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from raysample.config.section import Section
+from raysample.config.section import Fraction, Section
 
 
 class ModelConfig(Section):
@@ -24,26 +24,68 @@ class ModelConfig(Section):
     freeze: list[str] = Field(default_factory=list)
 
 
+class EarlyStoppingConfig(Section):
+    """Fine-tuning ends when `metric` on held-out training rows has not improved for `patience` epochs.
+
+    `holdout` is the share of the training rows, drawn by their ids, that is not trained on but looked at after every
+    epoch; a smaller gain than `least` is none.
+    """
+
+    holdout: Fraction = 0.1
+    metric: Literal["nll", "accuracy", "macro_f1"] = "nll"
+    patience: Annotated[int, Field(ge=1)] = 1
+    least: Annotated[float, Field(ge=0)] = 0.0
+
+
+class ResumeConfig(Section):
+    """How often the state of a running fine-tuning is saved, so that it can go on after whatever ends it.
+
+    Every so many `minutes`, and every so many `steps` where that is given; the newest `keep` states stay until the run
+    is finished. After `failures` ends in a row at one and the same state the run is given up.
+    """
+
+    minutes: Annotated[float, Field(gt=0)] = 10.0
+    steps: Annotated[int, Field(ge=1)] | None = None
+    keep: Annotated[int, Field(ge=1)] = 2
+    failures: Annotated[int, Field(ge=0)] = 3
+
+
 class FineTuneConfig(Section):
     """How a model is fine-tuned and which checkpoints it leaves."""
 
     epochs: Annotated[int, Field(ge=1)] = 3
     batch_size: Annotated[int, Field(ge=1)] = 32
+    # Rows of one forward and backward of a worker, whose gradients are added up to a step; None: its whole share.
+    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    # Each layer's rate is this times that of the layer above; the embeddings lie below the first.
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    schedule: Literal["linear", "constant"] = "linear"
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    # Weights of rows by their class: inverse to its share, or as given (1 where a class is not named).
+    class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
+    early_stopping: EarlyStoppingConfig | None = None
     checkpoints: Annotated[int, Field(ge=1)] | None = None
     checkpoints_per_epoch: Annotated[int, Field(ge=1)] | None = None
     checkpoint_every: Annotated[int, Field(ge=1)] | None = None
+    # So many more within the first epoch, at steps in geometric progression.
+    early_checkpoints: Annotated[int, Field(ge=1)] | None = None
+    # `scored`: only checkpoints that some score of the run looks at are saved, and the last one.
+    retain: Literal["all", "scored"] = "all"
     group_by_length: bool = False
     # Writes every example's logits at each of its presentations, for scores that need nothing else.
     capture: bool = False
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: int = 0
-    workers: Annotated[int, Field(ge=1)] = 1
+    # How many, or the fewest and the most, which then come and go as the cluster's nodes do.
+    workers: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = 1
+    # `full`: each worker holds a part of weights, gradients and optimiser (FSDP2), for models that fill a device.
+    sharding: Literal["none", "full"] = "none"
+    resume: ResumeConfig = ResumeConfig()
 
     @model_validator(mode="after")
     def _one_cadence(self) -> FineTuneConfig:
@@ -51,3 +93,25 @@ class FineTuneConfig(Section):
         if sum(value is not None for value in given) > 1:
             raise ValueError("give one of checkpoints, checkpoints_per_epoch, checkpoint_every")
         return self
+
+    @model_validator(mode="after")
+    def _parts_that_fit(self) -> FineTuneConfig:
+        if self.workers_range[0] > self.workers_range[1]:
+            raise ValueError(f"workers: {list(self.workers_range)} are the fewest and the most, in this order")
+        if self.sharding == "full" and self.precision == "float16":
+            raise ValueError(
+                "sharding: full goes with bfloat16 or float32; float16 needs its losses scaled, which it does not do"
+            )
+        if self.capture and self.early_stopping is not None:
+            raise ValueError("capture holds logits of all rows, and early_stopping trains on a part of them: use one")
+        return self
+
+    @property
+    def workers_range(self) -> tuple[int, int]:
+        """The fewest and the most workers."""
+        return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What the trained weights depend on: all but how many workers there are and how often states are saved."""
+        return {name: value for name, value in self.plain().items() if name not in ("workers", "resume")}

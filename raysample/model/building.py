@@ -117,10 +117,15 @@ def tokenizer(uri: str, *, trust_remote_code: bool = False) -> PreTrainedTokeniz
         return _explained(uri, lambda: AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code))
 
 
-def save(model: nn.Module, words: PreTrainedTokenizerBase, folder: str | Path) -> None:
-    """Write model (safetensors) and tokenizer into a local folder, as `save_pretrained` does."""
+def save(
+    model: nn.Module, words: PreTrainedTokenizerBase, folder: str | Path, weights: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write model (safetensors) and tokenizer into a local folder, as `save_pretrained` does.
+
+    `weights` are written instead of the model's own, which may be a part of them only.
+    """
     with quiet():
-        model.save_pretrained(folder)  # type: ignore[operator]  # every model of this room is a PreTrainedModel
+        model.save_pretrained(folder, state_dict=weights)  # type: ignore[operator]  # every model of this room is a PreTrainedModel
         words.save_pretrained(folder)
 
 

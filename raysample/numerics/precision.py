@@ -14,8 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 WORTH_CASTING = 256
 
 
-def resolve(precision: Literal["auto", "float32", "bfloat16"], model: nn.Module, device: str) -> torch.dtype | None:
-    """Return torch.bfloat16 for mixed precision, or None for plain float32.
+def resolve(
+    precision: Literal["auto", "float32", "bfloat16", "float16"], model: nn.Module, device: str
+) -> torch.dtype | None:
+    """Return torch.bfloat16 or torch.float16 for mixed precision, or None for plain float32.
 
     `auto` takes bfloat16 where the hardware multiplies it natively and the model is wide enough to gain from it.
     """
@@ -23,6 +25,8 @@ def resolve(precision: Literal["auto", "float32", "bfloat16"], model: nn.Module,
         return None
     if precision == "bfloat16":
         return torch.bfloat16
+    if precision == "float16":
+        return torch.float16
     widest = max((max(p.shape) for p in model.parameters() if p.ndim == 2), default=0)
     hidden = getattr(getattr(getattr(model, "module", model), "config", None), "hidden_size", widest)
     return torch.bfloat16 if native_bfloat16(device) and hidden >= WORTH_CASTING else None

@@ -28,7 +28,7 @@ class RayEngine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stack.close()
 
-    def fine_tune(self, job: Job, workers: int, reporter: Reporter) -> Outcome:
+    def fine_tune(self, job: Job, workers: tuple[int, int], reporter: Reporter) -> Outcome:
         """Run one data-parallel fine-tuning with Ray Train."""
         return fine_tuning.fine_tune(job, workers, self.config.gpus_per_worker, reporter)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,20 +19,48 @@ from raysample.on_ray import board, session
 from raysample.progress import Reporter
 from raysample.training import Place
 
+# Workers that die before the training begins leave no trace among its states.
+MOST_FAILURES = 100
+
 
 def _worker(settings: dict[str, Any]) -> Outcome:
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     if not torch.cuda.is_available():
-        torch.set_num_threads(settings["threads"])
-    place = Place(rank, world, str(ray.train.torch.get_device()))
+        # Ray's own processes want a CPU, too: threads that wait for each other at barriers are held up when one of them
+        # is preempted.
+        torch.set_num_threads(max(1, (settings["cpus"] - 1) // world))
     return execute(
         settings["job"],
-        place,
-        # With one worker prepare_model leaves the module as it is; with more it wraps it in DDP.
-        wrap=ray.train.torch.prepare_model,
+        Place(rank, world, str(ray.train.torch.get_device())),
+        attempt=settings["attempt"],
         progress=board.Writer(settings["board"], "fine-tune") if rank == 0 else None,
+        urgent=Notices(),
     )
+
+
+class Notices:
+    """Tells once of every notice that nodes will be taken away; all workers must ask together."""
+
+    def __init__(self) -> None:
+        self.known: Any = None
+
+    def __call__(self) -> bool:
+        """Tell whether there is a notice that was not there before."""
+        found = ray.train.get_preemption_info()
+        news, self.known = found is not None and found != self.known, found
+        return news
+
+
+class _GivesUp(ray.train.UserCallback):  # type: ignore[misc]  # ray is not followed
+    """Ends a run whose workers failed with an error that would only come again: Ray Train starts all others anew."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Raise the first error that tells a user what to do."""
+        del run_context
+        for error in worker_exceptions.values():
+            if (cause := _told(error)) is not None:
+                raise cause
 
 
 class _Trainer(ray.train.torch.TorchTrainer):  # type: ignore[misc]  # ray is not followed
@@ -45,27 +74,41 @@ class _Trainer(ray.train.torch.TorchTrainer):  # type: ignore[misc]  # ray is no
         del controller
 
 
-def fine_tune(job: Job, workers: int, gpus: float, reporter: Reporter) -> Outcome:
-    """Run a job on Ray Train workers and return rank 0's outcome; raises TrainingError when a worker fails."""
-    session.require(workers, 1, gpus, "fine-tuning")
-    # Ray's own processes want a CPU, too: threads that wait for each other at barriers are held up when one of them is
-    # preempted.
-    threads = max(1, (session.cpus() - 1) // workers)
+def fine_tune(job: Job, workers: tuple[int, int], gpus: float, reporter: Reporter) -> Outcome:
+    """Run a job on Ray Train workers and return rank 0's outcome.
+
+    A group of workers that loses one is started anew and goes on from the newest state, with as many workers, between
+    the fewest and the most, as there is room for.
+
+    Args:
+        job: what to do; one without a folder has no states to go on from, and fails with its first worker.
+        workers: the fewest and the most.
+        gpus: of each worker.
+        reporter: is told how far it is.
+
+    Raises:
+        ClusterError: the cluster has no room for the fewest workers.
+        TrainingError: a worker fails for a reason that stays, or too often at one place.
+    """
+    session.require(workers[0], 1, gpus, "fine-tuning")
     with tempfile.TemporaryDirectory(prefix="raysample-train-") as scratch, _watched(job, reporter) as on:
         trainer = _Trainer(
             _worker,
-            train_loop_config={"job": job, "board": on, "threads": threads},
+            train_loop_config={"job": job, "board": on, "cpus": session.cpus(), "attempt": uuid.uuid4().hex},
             scaling_config=ray.train.ScalingConfig(
-                num_workers=workers,
+                num_workers=workers[0] if workers[0] == workers[1] else workers,
                 use_gpu=gpus > 0,
                 resources_per_worker={"CPU": 1, **({"GPU": gpus} if gpus else {})},
             ),
             run_config=ray.train.RunConfig(
                 name="fine-tune",
                 storage_path=scratch,
-                # Ray Train would wait for ever for resources; two failures of the controller are enough. A failed
-                # worker is not tried again: that would start from the first step, and most failures would repeat.
-                failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=2),
+                callbacks=[_GivesUp()],
+                # Ray Train would wait for ever for resources; two failures of the controller are enough. How often a
+                # run may fail without getting on is counted with its states.
+                failure_config=ray.train.FailureConfig(
+                    max_failures=0 if job.folder is None else MOST_FAILURES, controller_failure_limit=2
+                ),
             ),
         )
         try:
@@ -89,8 +132,15 @@ def _watched(job: Job, reporter: Reporter) -> Iterator[Any]:
 
 
 def _cause(error: Any) -> RaysampleError:
-    for failure in getattr(error, "worker_failures", {}).values():
-        cause = getattr(failure, "cause", failure)
-        if isinstance(cause, RaysampleError):
+    failures = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]
+    for failure in failures:
+        if (cause := _told(failure)) is not None:
             return cause
     return TrainingError(f"fine-tuning failed on a worker: {error}", "run with --debug for the whole trace")
+
+
+def _told(failure: Any) -> RaysampleError | None:
+    """Return what a failure says in our own words, if it does."""
+    while failure is not None and not isinstance(failure, RaysampleError):
+        failure = getattr(failure, "cause", None) or failure.__cause__
+    return failure

@@ -75,20 +75,51 @@ def _check_landmarks(config: ScoreConfig, wanted: LandmarksConfig, scores: Mappi
         raise ScoreError("landmarks need checkpoints to visit", "set score.source: checkpoints")
 
 
-def check_windows(config: RunConfig, rows: int) -> None:
-    """Raise CheckpointError for a score that the planned checkpoints will not suit, before the fine-tuning."""
-    layout = plan(rows, config.fine_tune)
+def check_windows(config: RunConfig, rows: int) -> tuple[int, ...] | None:
+    """Return the steps after which checkpoints are saved where scores choose them, else None.
+
+    Raises:
+        CheckpointError: the planned checkpoints will not suit a score; told before the fine-tuning.
+        ConfigError: with `fine_tune.retain: scored` a score would look at other checkpoints than without.
+    """
+    layout, recipe = plan(rows, config.fine_tune), config.fine_tune
+    captured = config.score.source == "capture"
     planned: Sequence[Checkpoint]
-    if config.score.source == "capture":
+    if captured:
         planned = capture.passes(layout.steps // layout.steps_per_epoch, layout.steps_per_epoch)
     else:
-        recipe = config.fine_tune
         planned = [
             Checkpoint("", step, layout.epoch(step), learning_rate(step - 1, layout.steps, recipe))
             for step in layout.save_at
         ]
-    for score in create_all(config.score.scores).values():
-        score.select(planned)
+    scores = create_all(config.score.scores)
+    seen = {name: score.select(planned) for name, score in scores.items()}
+    if recipe.retain == "all" or captured:
+        return None
+    return _retained(config, scores, planned, seen)
+
+
+def _retained(
+    config: RunConfig,
+    scores: Mapping[str, Score[Any]],
+    planned: Sequence[Checkpoint],
+    seen: Mapping[str, Sequence[int]],
+) -> tuple[int, ...]:
+    if config.score.economy is not None:
+        raise ConfigError(
+            "score.economy chooses among all checkpoints, and fine_tune.retain: scored saves a part of them",
+            "set fine_tune.retain: all, or give each score its checkpoints and leave score.economy out",
+        )
+    places = sorted({len(planned) - 1}.union(*seen.values()))
+    kept = [planned[i] for i in places]
+    for name, score in scores.items():
+        if [kept[i].step for i in score.select(kept)] != [planned[i].step for i in seen[name]]:
+            raise ConfigError(
+                f"with fine_tune.retain: scored {name!r} would find other checkpoints than with all of them: a "
+                "`spread` counts those that are there",
+                "set fine_tune.retain: all, or give that score a window of epochs, first or last checkpoints",
+            )
+    return tuple(checkpoint.step for checkpoint in kept)
 
 
 def corpus_line(corpus: Corpus) -> str:

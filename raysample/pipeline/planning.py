@@ -119,6 +119,7 @@ def in_small(recipe: FineTuneConfig, rows: int, checkpoints: int) -> FineTuneCon
     batch = min(recipe.batch_size, max(1, rows // 4))
     steps = layout(rows, recipe.model_copy(update={"batch_size": batch})).steps
     kept = {"checkpoints": min(checkpoints, steps), "checkpoint_every": None, "checkpoints_per_epoch": None}
+    kept |= {"early_checkpoints": None, "early_stopping": None}
     return recipe.model_copy(update={**kept, "batch_size": batch})
 
 
@@ -140,7 +141,7 @@ def _fine_tuned(
 
 
 def _training(config: RunConfig, steps: int, per_step: float, slots: int) -> Estimate:
-    runs, workers = config.score.runs, min(config.fine_tune.workers, slots)
+    runs, workers = config.score.runs, min(config.fine_tune.workers_range[1], slots)
     work = f"{steps:,} steps" if runs == 1 else f"{runs} x {steps:,} steps"
     return Estimate("fine-tune", work, runs * steps * per_step, workers)
 

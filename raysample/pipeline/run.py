@@ -18,9 +18,10 @@ from raysample.engine import Engine
 from raysample.errors import ConfigError
 from raysample.evaluation import tracked
 from raysample.experiment import Comparison
-from raysample.fine_tuning import EVALUATION, Job, finish
+from raysample.fine_tuning import CURVE, EVALUATION, Job, clear, finish, retold
 from raysample.pipeline import economy, labelling
 from raysample.pipeline.checks import check_windows, corpus_line, versions
+from raysample.pipeline.curves import tell_curve
 from raysample.pipeline.retraining import Retraining
 from raysample.pipeline.scoring import Plan, described_targets, score_corpus
 from raysample.pipeline.workspace import Workspace
@@ -109,11 +110,8 @@ class Pipeline:
             run.dataset("train", train.uri, train.fingerprint, "training")
             trace = _finished_checkpoints(folder, job.key)
             if trace is None:
-                storage.remove(folder)
-                outcome = self._timed(
-                    "fine-tune", lambda: self.engine.fine_tune(job, self.config.fine_tune.workers, self.reporter)
-                )
-                trace = finish(job, outcome)
+                trace = self._train(job)
+                tell_curve(run, storage.join(folder, CURVE))
             else:
                 self.reporter.say("  finished before, taken as it is")
             run.metrics({**tracked(trace.metrics), "kept_rows": train.rows})
@@ -121,6 +119,16 @@ class Pipeline:
             f"  {len(trace.checkpoints)} checkpoints, test accuracy {trace.metrics['accuracy']:.4f}, "
             f"macro-F1 {trace.metrics['macro_f1']:.4f}"
         )
+        return trace
+
+    def _train(self, job: Job) -> CheckpointSet:
+        """Fine-tune, from the newest state that an earlier attempt left, if it was the same run."""
+        clear(job)
+        workers = self.config.fine_tune.workers_range
+        outcome = self._timed("fine-tune", lambda: self.engine.fine_tune(job, workers, self.reporter))
+        for note in (*outcome.notes, *retold(outcome)):
+            self.reporter.say(f"  {note}")
+        trace: CheckpointSet = finish(job, outcome)
         return trace
 
     def scores(self) -> ScoreTable:
@@ -247,11 +255,14 @@ class Pipeline:
 
     def job(self, train: Corpus, test: Corpus, base: str, seed: int, folder: str | None) -> Job:
         """Return the recipe as a job on all rows; its key names everything the result depends on."""
-        recipe = self.config.fine_tune.model_copy(update={"seed": seed})
+        recipe, saved = self.config.fine_tune.model_copy(update={"seed": seed}), check_windows(self.config, train.rows)
+        if folder is None:
+            # Compared are equal numbers of steps, whatever held-out rows would say.
+            recipe = recipe.model_copy(update={"early_stopping": None})
         key = storage.fingerprint(
-            [train.fingerprint, test.fingerprint, self.config.model.plain(), {**recipe.plain(), "workers": None}]
+            [train.fingerprint, test.fingerprint, self.config.model.plain(), recipe.recipe, saved]
         )
-        return Job(train.uri, test.uri, base, self.config.model, recipe, folder=folder, key=key)
+        return Job(train.uri, test.uri, base, self.config.model, recipe, folder=folder, save_at=saved, key=key)
 
     def params(self, verb: str, **values: Value) -> dict[str, Value]:
         """Return the parameters of one tracked run: the same names in every run, so that MLflow can compare them."""

@@ -137,8 +137,7 @@ def cell(arm: str, budget: float | str, seed: int) -> str:
 
 def _identity(config: RunConfig) -> dict[str, Any]:
     found = {section: getattr(config, section).plain() for section in IDENTITY}
-    del found["fine_tune"]["workers"]  # how many share the work does not change what it comes to
-    return found
+    return {**found, "fine_tune": config.fine_tune.recipe}
 
 
 def _differences(was: Any, now: Any, key: str = "") -> Any:

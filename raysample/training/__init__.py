@@ -6,10 +6,11 @@ global batch, so the gradient is the same whichever worker holds which row.
 """
 
 from raysample.training.assessing import assess
+from raysample.training.curve import Curve
 from raysample.training.examples import Examples, batch
 from raysample.training.layout import Place, Plan, plan
 from raysample.training.loop import train
 from raysample.training.optimiser import learning_rate
 from raysample.training.order import batches
 
-__all__ = ["Examples", "Place", "Plan", "assess", "batch", "batches", "learning_rate", "plan", "train"]
+__all__ = ["Curve", "Examples", "Place", "Plan", "assess", "batch", "batches", "learning_rate", "plan", "train"]

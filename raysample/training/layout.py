@@ -42,6 +42,8 @@ class Place:
 def plan(rows: int, config: FineTuneConfig, steps: int | None = None) -> Plan:
     """Lay out a run: ⌈rows / batch⌉ steps an epoch; checkpoints at the configured cadence, ten over the run by default.
 
+    To these come n `early_checkpoints` within the first epoch of E steps, after round(E^(i/n)) steps for i = 1 to n.
+
     Args:
         rows: training rows.
         config: the recipe.
@@ -56,4 +58,9 @@ def plan(rows: int, config: FineTuneConfig, steps: int | None = None) -> Plan:
         if config.checkpoints_per_epoch is not None:
             count = config.checkpoints_per_epoch * math.ceil(total / per_epoch)
         save = {max(1, round(total * (i + 1) / count)) for i in range(count)}
+    save |= _early(min(per_epoch, total), config.early_checkpoints or 0)
     return Plan(per_epoch, total, tuple(sorted(save)))
+
+
+def _early(last: int, count: int) -> set[int]:
+    return {max(1, round(last ** (i / count))) for i in range(1, count + 1)}

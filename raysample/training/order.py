@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,30 +10,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
+Lengths = NDArray[np.integer[Any]]
 
 # Batches that are sorted by length together when rows are grouped: enough to save padding, few enough to stay random.
 WINDOW = 16
 
 
 def batches(
-    rows: int, size: int, seed: int, steps: int, lengths: NDArray[np.integer[Any]] | None = None
+    rows: int, size: int, seed: int, steps: int, lengths: Lengths | None = None, start: int = 0
 ) -> Iterator[IntArray]:
     """Yield the global batches of row positions: a Philox permutation per epoch, whose last batch may be short.
 
     With `lengths`, each run of WINDOW batches of the permutation is sorted by length before it is cut, and the batches
     of an epoch are permuted again: less padding, nearly the same randomness. Every row still comes once an epoch.
+    An epoch's batches depend on nothing but the seed and its number, so a run goes on at any step `start`.
     """
-    done = epoch = 0
-    while done < steps:
-        draw = np.random.Generator(np.random.Philox(key=[seed % 2**63, epoch]))
-        order = draw.permutation(rows)
-        if lengths is not None:
-            window = WINDOW * size
-            pieces = [order[start : start + window] for start in range(0, rows, window)]
-            order = np.concatenate([piece[np.argsort(lengths[piece], kind="stable")] for piece in pieces])
-        cut = [order[start : start + size] for start in range(0, rows, size)]
-        turns = range(len(cut)) if lengths is None else draw.permutation(len(cut))
-        for turn in list(turns)[: steps - done]:
-            yield cut[turn]
-            done += 1
-        epoch += 1
+    per_epoch = math.ceil(rows / size)
+    for epoch in range(start // per_epoch, math.ceil(steps / per_epoch)):
+        first = epoch * per_epoch
+        yield from _epoch(rows, size, seed, epoch, lengths)[max(0, start - first) : steps - first]
+
+
+def _epoch(rows: int, size: int, seed: int, epoch: int, lengths: Lengths | None) -> list[IntArray]:
+    draw = np.random.Generator(np.random.Philox(key=[seed % 2**63, epoch]))
+    order = draw.permutation(rows)
+    if lengths is None:
+        return [order[start : start + size] for start in range(0, rows, size)]
+    window = WINDOW * size
+    pieces = [order[start : start + window] for start in range(0, rows, window)]
+    order = np.concatenate([piece[np.argsort(lengths[piece], kind="stable")] for piece in pieces])
+    cut = [order[start : start + size] for start in range(0, rows, size)]
+    return [cut[turn] for turn in draw.permutation(len(cut))]

@@ -79,10 +79,10 @@ def fine_tune(
     spec = model if isinstance(model, ModelConfig) else ModelConfig(path=model)
     config = recipe if isinstance(recipe, FineTuneConfig) else section(FineTuneConfig, dict(recipe or {}))
     base = models.prepare(spec, corpus, storage.join(folder, "base"))
-    key = storage.fingerprint([corpus.fingerprint, held_out.fingerprint, spec.plain(), config.plain()])
+    key = storage.fingerprint([corpus.fingerprint, held_out.fingerprint, spec.plain(), config.recipe])
     job = Job(corpus.uri, held_out.uri, base, spec, config, folder=folder, key=key)
     with engine_of(engine) as running:
-        return finish(job, running.fine_tune(job, config.workers, reporter or SilentReporter()))
+        return finish(job, running.fine_tune(job, config.workers_range, reporter or SilentReporter()))
 
 
 def score(

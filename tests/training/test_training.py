@@ -150,11 +150,12 @@ def test_equal_weights_are_none() -> None:
 
 
 def gradient(data: Examples, rows: np.ndarray, place: Place) -> torch.Tensor:
-    from raysample.training.loop import _step
+    from raysample.training.step import Stepper
 
     classifier = tiny_model("bert", labels=3, seed=0).eval()  # eval: dropout would differ between the workers
     optimiser = torch.optim.SGD(classifier.parameters(), lr=0.0)
-    _step(classifier, optimiser, data, rows, place, None, max_norm=1e9)
+    config = FineTuneConfig(max_grad_norm=1e9, precision="float32")
+    Stepper(classifier, optimiser, data, config, place).backward(rows)
     return torch.cat([p.grad.flatten() for p in classifier.parameters() if p.grad is not None])
 
 
@@ -169,7 +170,7 @@ def test_the_head_can_have_its_own_rate() -> None:
 
     config = FineTuneConfig(learning_rate=1e-4, head_learning_rate=1e-3)
     optimiser = adamw(tiny_model("bert", labels=3), config)
-    set_rate(optimiser, 5e-5, config)
+    set_rate(optimiser, 5e-5)
     rates = {group["head"]: group["lr"] for group in optimiser.param_groups}
     assert rates == pytest.approx({True: 5e-4, False: 5e-5})
     assert {group["weight_decay"] for group in optimiser.param_groups} == {0.0, 0.01}

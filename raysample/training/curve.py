@@ -1,0 +1,57 @@
+"""What happened at each step: loss, learning rate, gradient norm, time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("epoch", pa.float64()),
+        ("loss", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("gradient_norm", pa.float64()),
+        ("seconds", pa.float64()),
+    ]
+)
+
+
+@dataclass
+class Curve:
+    """The steps of a run, one entry each.
+
+    `step` counts from 1, `epoch` is fractional, `loss` is the mean over the global batch, `learning_rate` the
+    encoder's, `gradient_norm` the one before clipping (NaN where float16 overflowed and the step was left out),
+    `seconds` the time since the process that made the step began with its first one.
+    """
+
+    rows: list[tuple[int, float, float, float, float, float]] = field(default_factory=list)
+
+    def add(self, step: int, epoch: float, loss: float, rate: float, norm: float, seconds: float) -> None:
+        """Add a step."""
+        self.rows.append((step, epoch, loss, rate, norm if math.isfinite(norm) else math.nan, seconds))
+
+    @property
+    def last(self) -> int:
+        """The last step that was made; 0 before the first."""
+        return self.rows[-1][0] if self.rows else 0
+
+    def table(self) -> pa.Table:
+        """Return the curve as a table."""
+        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(SCHEMA)
+        return pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+
+    @staticmethod
+    def of(table: pa.Table) -> Curve:
+        """Read back what `table` made."""
+        columns = [table[name].to_pylist() for name in SCHEMA.names]
+        return Curve(list(zip(*columns, strict=True)))
+
+    def means(self, points: int) -> list[tuple[int, float, float]]:
+        """Return (last step, mean loss, last learning rate) of `points` stretches of about equal length, or fewer."""
+        size = max(1, math.ceil(len(self.rows) / points))
+        cut = [self.rows[start : start + size] for start in range(0, len(self.rows), size)]
+        return [(part[-1][0], sum(row[2] for row in part) / len(part), part[-1][3]) for part in cut]

@@ -1,0 +1,105 @@
+"""One optimiser step on a global batch, of which this worker has a share."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from raysample.config import FineTuneConfig
+from raysample.errors import TrainingError
+from raysample.numerics.precision import autocast, resolve
+from raysample.training.examples import Examples, batch
+from raysample.training.layout import Place
+from raysample.training.losses import summed
+from raysample.training.parallel import synchronise, whole
+
+IntArray = NDArray[np.int64]
+
+# Steps in a row that float16 may overflow in: the scale of the loss halves each time, from 2^16.
+OVERFLOWS = 25
+
+
+class Stepper:
+    """Makes steps: forwards and backwards of micro-batches, clipping, the optimiser.
+
+    The losses of a global batch are summed and divided by its rows, so the gradient is the same whichever worker holds
+    which row, and however a share is cut into micro-batches. What is drawn in a step (dropout) depends on the seed, the
+    step and the rank alone: a run goes on anywhere without a random state to restore.
+
+    Raises:
+        TrainingError: loss or gradient are not finite; in float16, for many steps in a row.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        data: Examples,
+        config: FineTuneConfig,
+        place: Place = Place(),
+    ) -> None:
+        self.model, self.optimiser, self.data, self.config, self.place = model, optimiser, data, config, place
+        self.dtype = resolve(config.precision, model, place.device)
+        half = self.dtype == torch.float16
+        self.scaler = torch.amp.GradScaler(place.device.partition(":")[0], enabled=half)
+        self.overflows = 0
+
+    def __call__(self, rows: IntArray, step: int) -> tuple[Tensor, float, Tensor]:
+        """Make a step (counted from 0) on the global batch `rows`.
+
+        Returns:
+            This worker's summed loss [], the norm of the whole gradient before it was clipped, and the logits
+            [share, C] of its rows from before the step, float32.
+        """
+        torch.manual_seed(_seed(self.config.seed, step, self.place.rank))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss, logits = self.backward(rows)
+        self.scaler.unscale_(self.optimiser)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        found = float(whole(norm))
+        self._check(found)
+        return loss, found, logits
+
+    def backward(self, rows: IntArray) -> tuple[Tensor, Tensor]:
+        """Add the gradient of the mean loss over the global batch to the parameters; returns loss and logits."""
+        mine = self.place.share(rows)
+        loss = torch.zeros((), device=self.place.device)
+        seen: list[Tensor] = []
+        size = self.config.micro_batch_size or max(1, len(mine))
+        starts = range(0, max(1, len(mine)), size)
+        for start in starts:
+            synchronise(self.model, start == starts[-1])
+            piece, logits = self._micro(mine[start : start + size], rows)
+            loss += piece
+            seen.append(logits)
+        return loss, torch.cat(seen)
+
+    def _micro(self, mine: IntArray, rows: IntArray) -> tuple[Tensor, Tensor]:
+        # A worker without a row in a short last batch still takes part in the all-reduce, with a loss of weight zero.
+        weight = float(len(mine) > 0)
+        taken = mine if weight else rows[:1]
+        inputs, labels = batch(self.data, taken, self.place.device)
+        with autocast(self.place.device, self.dtype):
+            logits = self.model(**inputs).logits.float()
+        weights = None if self.data.weights is None else self.data.weights[taken]
+        loss = summed(logits, labels, weights, self.config.label_smoothing) * weight
+        torch.autograd.backward(self.scaler.scale(loss * (self.place.world / len(rows))))
+        return loss.detach(), logits.detach()[: len(mine)]
+
+    def _check(self, norm: float) -> None:
+        finite = bool(np.isfinite(norm))
+        self.overflows = 0 if finite else self.overflows + 1
+        if finite or (self.scaler.is_enabled() and self.overflows < OVERFLOWS):
+            return
+        raise TrainingError(
+            f"the gradient's norm became {norm}" + (f" {OVERFLOWS} times in a row" if self.scaler.is_enabled() else ""),
+            "lower fine_tune.learning_rate, or use precision bfloat16 or float32",
+        )
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed % 2**63, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))

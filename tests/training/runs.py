@@ -1,0 +1,81 @@
+"""Small runs that are ended in the middle; real models, no Ray."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raysample import model
+from raysample.checkpoints import CheckpointSet
+from raysample.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
+from raysample.corpus import describe
+from raysample.fine_tuning import Job, execute, finish
+from raysample.testing import tiny_corpus_files
+
+SPEC = ModelConfig(path="tiny", max_length=16, hidden_size=16, vocabulary_size=120, dropout=0.2)
+RECIPE = FineTuneConfig(
+    epochs=2,
+    batch_size=8,
+    learning_rate=5e-3,
+    checkpoints=4,
+    precision="float32",
+    seed=5,
+    resume={"steps": 3},
+)
+
+
+class Ended(BaseException):
+    """What ends a run from outside."""
+
+
+def a_job(folder: Path, **recipe: Any) -> Job:
+    """Describe 67 rows in a folder and return a job on them: 9 steps an epoch, the last batch has 3 rows."""
+    files = tiny_corpus_files(folder / "files", 67, files=1)
+    corpus = describe(SourceConfig(path=files, columns=Columns(id="id")), str(folder / "corpus"), shard_rows=40)
+    base = model.prepare(SPEC, corpus, str(folder / "base"))
+    config = FineTuneConfig.model_validate({**RECIPE.plain(), **recipe})
+    return Job(corpus.uri, corpus.uri, base, SPEC, config, folder=str(folder / "run"))
+
+
+def in_folder(job: Job, folder: Path) -> Job:
+    """Return the same job with another folder for what it writes."""
+    return replace(job, folder=str(folder))
+
+
+def ended_after(job: Job, *steps: int) -> None:
+    """Run a job several times, each time until after one of the steps."""
+    for last in steps:
+
+        def stop(step: int, of: int, loss: float, last: int = last) -> None:
+            del of, loss
+            if step == last:
+                raise Ended
+
+        try:
+            execute(job, progress=stop)
+        except Ended:
+            continue
+        raise AssertionError(f"the run was not ended at step {last}")
+
+
+def run(job: Job) -> CheckpointSet:
+    """Run a job to its end."""
+    return finish(job, execute(job))
+
+
+def curve(job: Job) -> pa.Table:
+    """Return the curve of a finished job without its times."""
+    return pq.read_table(Path(str(job.folder)) / "curve.parquet").drop_columns(["seconds"])
+
+
+def written(job: Job) -> dict[str, bytes]:
+    """Return what lies in the folders of a job's checkpoints and captures."""
+    folder = Path(str(job.folder))
+    places = [*folder.glob("step-*"), *folder.glob("capture/epoch-*")]
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for place in places for p in place.rglob("*") if p.is_file()
+    }
