@@ -262,13 +262,13 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--test-rows", type=int, default=1_000, metavar="N", help="at most: %(default)s")
     made.add_argument("--seeds", type=int, metavar="N", help="3 if not given, with --quick 2")
     made.add_argument("--epochs", type=int, metavar="N", help="of --accuracy; 5 if not given, with --quick 4")
-    made.add_argument("--learning-rate", type=float, metavar="RATE", help="of --accuracy; 2e-3 for tiny, else 2e-4")
+    made.add_argument("--learning-rate", type=float, metavar="RATE", help="of --accuracy; 2e-3 for tiny, else 5e-4")
     made.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of --accuracy")
     given = made.parse_args(argv)
     sizes = {"batch_size": (32, 16), "steps": (60, 16), "repetitions": (5, 1), "rows": (2_500, 600)}
     for name, (full, small) in {**sizes, "seeds": (3, 2), "epochs": (5, 4)}.items():
         setattr(given, name, getattr(given, name) or (small if given.quick else full))
-    given.learning_rate = given.learning_rate or (2e-3 if given.model == "tiny" else 2e-4)
+    given.learning_rate = given.learning_rate or (2e-3 if given.model == "tiny" else 5e-4)
     return given
 
 

@@ -89,6 +89,7 @@ def compared(trial: Trial, spec: ModelConfig, recipe: FineTuneConfig, seeds: int
             pairs.seconds[name] += time.perf_counter() - began
             dtype = resolve(recipe.precision, network, "cpu")
             getattr(pairs, name).append(assess(network, held_out, "cpu", dtype).metrics["accuracy"])
+        print(f"{trial.name}, seed {seed}: raysample {pairs.ours[-1]:.4f}, Trainer {pairs.trainer[-1]:.4f}", flush=True)
     return pairs
 
 
