@@ -67,10 +67,9 @@ def losses(told: Mapping[str, Any]) -> dict[str, int]:
 
 
 def show(faults: Sequence[Mapping[str, Any]], toll: Mapping[str, int]) -> None:
-    """Print how often each kind of fault happened, when, and how long it took to be over."""
-    table = Table(
-        title="faults", caption="parts: finished when the fault began; seconds: until it was over", box=SIMPLE
-    )
+    """Print how often each kind of fault happened, when, and how long it took to find its victims."""
+    caption = "parts: finished when the fault was due; seconds: until it had happened"
+    table = Table(title="faults", caption=caption, box=SIMPLE)
     for heading in ("kind", "times", "parts", "seconds: median", "most"):
         table.add_column(heading, justify="left" if heading == "kind" else "right")
     for kind, times in Counter(fault["kind"] for fault in faults).items():

@@ -27,7 +27,7 @@ def on_ray(work: Work, workers: int, folder: Path) -> Pace:
     from raysample.on_ray.fine_tuning import fine_tune
 
     began = time.perf_counter()
-    outcome = fine_tune(work.job(folder), workers, 0, SilentReporter())
+    outcome = fine_tune(work.job(folder), (workers, workers), 0, SilentReporter())
     whole = time.perf_counter() - began
     losses, stamps = curve(folder)
     return Pace(losses, stamps, None, whole, whole - outcome.seconds)
