@@ -149,7 +149,7 @@ def execute(
         len(data),
         curve.last,
         evaluation,
-        round(time.perf_counter() - began, 3),
+        round(time.perf_counter() - began + (0.0 if resume is None else resume.curve.seconds), 3),
         () if saver is None else tuple(saver.saved),
         place.world,
         () if states is None else tuple(states.notes),
@@ -233,11 +233,9 @@ def clear(job: Job) -> None:
 
 
 def retold(outcome: Outcome) -> list[str]:
-    """Return in words how often a run went on, and from where; nothing where it ran through."""
-    if len(outcome.starts) < 2:
-        return []
-    places = ", ".join(f"{step} ({workers} workers)" for step, workers in outcome.starts[1:])
-    return [f"went on after an interruption {len(outcome.starts) - 1} times, from step {places}"]
+    """Return in words from where a run went on; nothing where it ran through."""
+    places = [f"step {step} ({count} worker{'s' if count > 1 else ''})" for step, count in outcome.starts[1:]]
+    return [f"went on from {', '.join(places)}"] if places else []
 
 
 def steps(job: Job) -> int:

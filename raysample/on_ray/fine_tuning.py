@@ -21,6 +21,8 @@ from raysample.training import Place
 
 # Workers that die before the training begins leave no trace among its states.
 MOST_FAILURES = 100
+# How often a run with a range of workers looks whether nodes have come or gone.
+RESIZE_SECONDS = 60.0
 
 
 def _worker(settings: dict[str, Any]) -> Outcome:
@@ -97,6 +99,7 @@ def fine_tune(job: Job, workers: tuple[int, int], gpus: float, reporter: Reporte
             train_loop_config={"job": job, "board": on, "cpus": session.cpus(), "attempt": uuid.uuid4().hex},
             scaling_config=ray.train.ScalingConfig(
                 num_workers=workers[0] if workers[0] == workers[1] else workers,
+                elastic_resize_monitor_interval_s=RESIZE_SECONDS,
                 use_gpu=gpus > 0,
                 resources_per_worker={"CPU": 1, **({"GPU": gpus} if gpus else {})},
             ),

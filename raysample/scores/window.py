@@ -16,8 +16,9 @@ Counted = Literal["spread", "first", "last"]
 class Window:
     """All checkpoints, those whose epoch lies in `epochs` (both ends included), or `count` of them.
 
-    Of K checkpoints, `first` and `last` are the n at that end, and `spread` are those at the places ⌈iK/n⌉ for
-    i = 1 to n, counted from 1: evenly over the run, the last always among them.
+    `first` and `last` are the n at that end. `spread` are, for i = 1 to n, the first checkpoints that are not before
+    i/n of the run's steps: evenly over the run, however densely it was saved where, the last always among them. Of K
+    checkpoints that lie evenly these are the places ⌈iK/n⌉, counted from 1.
     """
 
     kind: Literal["all", "epochs", "spread", "first", "last"] = "all"
@@ -57,18 +58,30 @@ class Window:
         """
         if self.kind in ("all", "epochs"):
             return tuple(i for i, checkpoint in enumerate(checkpoints) if self._holds(checkpoint))
-        return self._counted(len(checkpoints))
+        return self._counted(checkpoints)
 
-    def _counted(self, there: int) -> tuple[int, ...]:
-        n = self.count
+    def _counted(self, checkpoints: Sequence[Checkpoint]) -> tuple[int, ...]:
+        n, there = self.count, len(checkpoints)
         if n > there and self != LAST:
             raise CheckpointError(
                 f"the window {self} asks for {n} checkpoints, and the run has {there}",
                 "ask for fewer in the option `checkpoints`, or fine-tune with more (fine_tune.checkpoints)",
             )
         if self.kind == "spread":
-            return tuple(-(-i * there // n) - 1 for i in range(1, n + 1))
+            return self._spread([checkpoint.step for checkpoint in checkpoints])
         return tuple(range(there))[:n] if self.kind == "first" else tuple(range(there))[-n:]
+
+    def _spread(self, steps: Sequence[int]) -> tuple[int, ...]:
+        """Return the places; a step counts as reached half a step before, since checkpoints lie at whole ones."""
+        n, last = self.count, steps[-1]
+        found = [next(k for k, step in enumerate(steps) if (step + 0.5) * n >= i * last) for i in range(1, n + 1)]
+        if len(set(found)) < n:
+            raise CheckpointError(
+                f"the window {self} asks for {n} checkpoints evenly over the run, and where it was saved seldom two of "
+                f"them fall on one (the steps are {', '.join(map(str, steps))})",
+                "ask for fewer in the option `checkpoints`, or fine-tune with more (fine_tune.checkpoints)",
+            )
+        return tuple(found)
 
     def _holds(self, checkpoint: Checkpoint) -> bool:
         if self.epochs is None:

@@ -39,6 +39,13 @@ class Curve:
         """The last step that was made; 0 before the first."""
         return self.rows[-1][0] if self.rows else 0
 
+    @property
+    def seconds(self) -> float:
+        """The seconds of all steps, whichever process made them."""
+        times = [row[-1] for row in self.rows]
+        # Each process counts from 0: where the time falls, or ends, one of them made its last step.
+        return sum(time for time, after in zip(times, [*times[1:], -1.0], strict=False) if after < time)
+
     def table(self) -> pa.Table:
         """Return the curve as a table."""
         columns = zip(*self.rows, strict=True) if self.rows else [()] * len(SCHEMA)

@@ -15,6 +15,7 @@ from raysample.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
 from raysample.corpus import describe
 from raysample.fine_tuning import Job, execute, finish
 from raysample.testing import tiny_corpus_files
+from raysample.training import Place
 
 SPEC = ModelConfig(path="tiny", max_length=16, hidden_size=16, vocabulary_size=120, dropout=0.2)
 RECIPE = FineTuneConfig(
@@ -32,13 +33,14 @@ class Ended(BaseException):
     """What ends a run from outside."""
 
 
-def a_job(folder: Path, **recipe: Any) -> Job:
+def a_job(folder: Path, dropout: float = 0.2, **recipe: Any) -> Job:
     """Describe 67 rows in a folder and return a job on them: 9 steps an epoch, the last batch has 3 rows."""
     files = tiny_corpus_files(folder / "files", 67, files=1)
     corpus = describe(SourceConfig(path=files, columns=Columns(id="id")), str(folder / "corpus"), shard_rows=40)
-    base = model.prepare(SPEC, corpus, str(folder / "base"))
+    spec = SPEC.model_copy(update={"dropout": dropout})
+    base = model.prepare(spec, corpus, str(folder / "base"))
     config = FineTuneConfig.model_validate({**RECIPE.plain(), **recipe})
-    return Job(corpus.uri, corpus.uri, base, SPEC, config, folder=str(folder / "run"))
+    return Job(corpus.uri, corpus.uri, base, spec, config, folder=str(folder / "run"))
 
 
 def in_folder(job: Job, folder: Path) -> Job:
@@ -46,7 +48,7 @@ def in_folder(job: Job, folder: Path) -> Job:
     return replace(job, folder=str(folder))
 
 
-def ended_after(job: Job, *steps: int) -> None:
+def ended_after(job: Job, *steps: int, place: Place = Place()) -> None:
     """Run a job several times, each time until after one of the steps."""
     for last in steps:
 
@@ -56,7 +58,7 @@ def ended_after(job: Job, *steps: int) -> None:
                 raise Ended
 
         try:
-            execute(job, progress=stop)
+            execute(job, place, progress=stop)
         except Ended:
             continue
         raise AssertionError(f"the run was not ended at step {last}")

@@ -1,0 +1,21 @@
+"""A driver that may be killed: `python training_driver.py JOB ADDRESS` fine-tunes on a cluster and finishes."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+
+from raysample.config import EngineConfig
+from raysample.fine_tuning import finish
+from raysample.on_ray import fine_tuning
+from raysample.on_ray.engine import RayEngine
+from raysample.progress import SilentReporter
+
+if __name__ == "__main__":
+    # A minute between looks at the nodes would make the test take minutes.
+    fine_tuning.RESIZE_SECONDS = 3.0
+    job = pickle.loads(Path(sys.argv[1]).read_bytes())
+    with RayEngine(EngineConfig(address=sys.argv[2])) as engine:
+        outcome = engine.fine_tune(job, job.config.workers_range, SilentReporter())
+    finish(job, outcome)

@@ -1,0 +1,35 @@
+"""One of several workers in a process of its own: `python worker.py FOLDER RANK WORLD` runs the jobs of FOLDER."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from runs import ended_after
+
+from raysample.fine_tuning import execute, finish
+from raysample.training import Place
+
+
+def main(folder: Path, rank: int, world: int) -> None:
+    """Run each job to its end, after it was ended where it says so."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
+    for job, ends, to_the_end in pickle.loads((folder / "jobs").read_bytes()):
+        ended_after(job, *ends, place=Place(rank, world))
+        if not to_the_end:
+            continue
+        outcome = execute(job, Place(rank, world))
+        if rank == 0:
+            finish(job, outcome)
+        distributed.barrier()
+    distributed.destroy_process_group()
+
+
+main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
