@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -25,6 +26,9 @@ from faulty import judging, ordeal
 from faulty.faults import planned
 from faulty.study import Study, prepare
 from measuring.outcome import finish, machine, parser, target
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
 
 from raysample.table import ScoreTable
 
@@ -47,6 +51,35 @@ def judged(study: Study, undisturbed: ScoreTable, disturbed: ScoreTable, told: M
     }
 
 
+def losses(told: Mapping[str, Any]) -> dict[str, int]:
+    """Return what was lost and what came instead."""
+    lost = [fault["node"] for fault in told["faults"] if "node" in fault]
+    joined = [fault["joined"] for fault in told["faults"] if "joined" in fault]
+    return {
+        "processes killed": sum(1 if "pid" in fault else len(fault.get("pids", ())) for fault in told["faults"]),
+        "nodes lost": len(set(lost)),
+        "nodes that joined": len(set(joined)),
+        "of these seen scoring": len(set(joined) & set(told["scored"])),
+        "of these lost again": len(set(joined) & set(lost)),
+        "nodes that died by themselves": len(told["fallen"]),
+        "drivers killed": sum(fault["kind"] == "driver" for fault in told["faults"]),
+    }
+
+
+def show(faults: Sequence[Mapping[str, Any]], toll: Mapping[str, int]) -> None:
+    """Print how often each kind of fault happened, when, and how long it took to find its victims."""
+    caption = "parts: finished when the fault was due; seconds: until it had happened"
+    table = Table(title="faults", caption=caption, box=SIMPLE)
+    for heading in ("kind", "times", "parts", "seconds: median", "most"):
+        table.add_column(heading, justify="left" if heading == "kind" else "right")
+    for kind, times in Counter(fault["kind"] for fault in faults).items():
+        at = [fault["at"] for fault in faults if fault["kind"] == kind]
+        took = [fault["to"] - fault["from"] for fault in faults if fault["kind"] == kind]
+        table.add_row(kind, str(times), f"{min(at)} to {max(at)}", f"{median(took):.1f}", f"{max(took):.1f}")
+    Console(width=100, highlight=False).print(table)
+    print(", ".join(f"{what}: {number}" for what, number in toll.items()))
+
+
 def undisturbed(study: Study, folder: Path, given: argparse.Namespace) -> tuple[ScoreTable, float]:
     """Score without faults, on such a cluster or, in a hurry, in this process; return table and seconds."""
     output = folder / "undisturbed"
@@ -62,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Score twice, compare, print; return 1 if anything was lost, doubled or changed."""
     given = arguments(argv)
     torch.set_num_threads(1)
-    shards, rows = given.shards or (16 if given.quick else 160), given.rows or (1_000 if given.quick else 5_000)
+    shards, rows = given.shards or (8 if given.quick else 160), given.rows or (400 if given.quick else 5_000)
     faults = given.faults or (None if given.quick else 100)
     kinds = QUICK if faults is None else {kind: max(1, round(share * faults)) for kind, share in SHARES.items()}
     with tempfile.TemporaryDirectory(prefix="faults-") as place:
@@ -75,12 +108,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         order = ordeal.plan(study, output, planned(kinds, shards, given.seed), nodes=given.nodes, seed=given.seed)
         told = ordeal.run(folder / "ordeal", order, patience=given.patience)
         claims = judged(study, calm, ScoreTable.load(str(output)), told)
-    happened = Counter(fault["kind"] for fault in told["faults"])
-    print(f"with faults ({', '.join(f'{kind}: {n}' for kind, n in happened.items())}): {told['seconds']:.0f} s,")
     each = (told["seconds"] - seconds) / sum(kinds.values())
-    print(f"{told['seconds'] / seconds:.1f} times as long, {each:.1f} s a fault")
+    print(f"with faults: {told['seconds']:.0f} s, {told['seconds'] / seconds:.1f} times as long, {each:.1f} s a fault")
+    toll = losses(told)
+    show(told["faults"], toll)
     sizes = {"rows": shards * rows, "shards": shards, "nodes": 1 + given.nodes, "seed": given.seed}
-    times = {"seconds": {"without": seconds, "with": told["seconds"]}, "faults": told["faults"]}
+    times = {"seconds": {"without": seconds, "with": told["seconds"]}, "losses": toll, "faults": told["faults"]}
     finish({"benchmark": "faults", "targets": claims, **sizes, **times, **machine("ray")}, given.json)
     return int(not all(claim["met"] for claim in claims.values()))
 
@@ -88,8 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     made = parser("What faults cost, and that they cost nothing but time.")
-    made.add_argument("--shards", type=int, metavar="N", help="a multiple of 8; 160 if not given, with --quick 16")
-    made.add_argument("--rows", type=int, metavar="N", help="of a shard: 5000 if not given, with --quick 1000")
+    made.add_argument("--shards", type=int, metavar="N", help="a multiple of 8; 160 if not given, with --quick 8")
+    made.add_argument("--rows", type=int, metavar="N", help="of a shard: 5000 if not given, with --quick 400")
     made.add_argument("--faults", type=int, metavar="N", help="100 if not given, with --quick 2")
     made.add_argument("--nodes", type=int, metavar="N", help="beside the head: 2 if not given, with --quick 1")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="%(default)s if not given")

@@ -25,7 +25,7 @@ torch.set_num_threads(1)
 
 WHOLE = ("pipeline", "tracking", "report", "references", "test_docs.py", "test_landmarks.py", "test_capture.py")
 WHOLE += ("test_verification.py", "test_benchmarks.py", "test_keep_curve.py", "test_model_adapters.py", "corpus", "k8s")
-WHOLE += ("adoption",)
+WHOLE += ("adoption", "test_benchmarks_training.py")
 """Folders and files whose tests are runs, stores and pages rather than parts: left out by `make test-fast`."""
 
 

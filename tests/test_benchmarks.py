@@ -373,3 +373,23 @@ def test_what_faults_did_to_a_table_is_found(ids: list[str], score: list[float],
 
     judging = shared("faulty.judging")
     assert judging.differences(table(["a", "b", "c"], [0.0, 1.0, 2.0]), table(ids, score)) == expected
+
+
+def test_the_toll_of_faults_counts_nodes_that_came_and_went() -> None:
+    faults = imported(FOLDER / "faults.py")
+    told = [
+        {"kind": "actor", "pid": 1},
+        {"kind": "shard", "pids": [2, 3, 4]},
+        {"kind": "replaced node", "pids": [5], "node": "a", "joined": "b"},
+        {"kind": "replaced node", "pids": [6, 7], "node": "b", "joined": "c"},
+        {"kind": "driver", "exit": -9},
+    ]
+    assert faults.losses({"faults": told, "scored": ["a", "b"], "fallen": []}) == {
+        "processes killed": 7,
+        "nodes lost": 2,
+        "nodes that joined": 2,
+        "of these seen scoring": 1,
+        "of these lost again": 1,
+        "nodes that died by themselves": 0,
+        "drivers killed": 1,
+    }

@@ -7,9 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray  # noqa: F401 - it brings psutil along
 from ray.cluster_utils import Cluster
@@ -18,6 +18,7 @@ from raysample.on_ray.session import SLOW_START
 
 import psutil  # isort: skip
 
+T = TypeVar("T")
 MEMORY = 80 * 2**20
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """Parts of a node, which dies with them; no workers."""
@@ -30,24 +31,35 @@ def _head() -> Cluster:
     return Cluster(initialize_head=True, head_node_args=arguments)
 
 
+def patiently(start: Callable[[], T]) -> T:
+    """Start a node, and once more where a busy machine was too slow for it."""
+    try:
+        return start()
+    except Exception as error:  # a bare Exception is what ray raises
+        if SLOW_START not in str(error):
+            raise
+        return start()
+
+
 class Nodes:
     """A head without CPUs, worker nodes of one CPU each, and the driver that works on them from the head."""
 
     def __init__(self, workers: int) -> None:
-        try:
-            self.cluster = _head()
-        except Exception as error:  # a bare Exception is what ray raises
-            if SLOW_START not in str(error):
-                raise
-            self.cluster = _head()
+        self.cluster = patiently(_head)
         for _ in range(workers):
             self.add()
         self.cluster.wait_for_nodes(timeout=120)
         self.driver: subprocess.Popen[bytes] | None = None
 
-    def add(self) -> None:
-        """Add a worker node; it is there some seconds later."""
-        self.cluster.add_node(wait=False, num_cpus=1, object_store_memory=MEMORY)
+    def add(self) -> str:
+        """Add a worker node and return its id; it has joined the cluster then."""
+        made = patiently(lambda: self.cluster.add_node(num_cpus=1, object_store_memory=MEMORY))
+        return str(made.node_id)
+
+    def fallen(self) -> list[int]:
+        """Return the places (of `removable`) of worker nodes that have died by themselves."""
+        ended = [one.all_processes["raylet"][0].process.poll() is not None for one in self.removable()]
+        return [place for place, gone in enumerate(ended) if gone]
 
     def raylets(self, node: Any = None) -> dict[int, Any]:
         """Return the process that starts the workers of a node, pid -> node; those of all nodes without one."""

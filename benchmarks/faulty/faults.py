@@ -39,6 +39,7 @@ class Scene:
     restart: Callable[[], None]
     first: dict[str, tuple[int, int]] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
+    scored: set[str] = field(default_factory=set)
 
     def parts(self) -> dict[str, tuple[int, int]]:
         """Return inode and time of change of every finished part, by the name of its shard."""
@@ -49,10 +50,20 @@ class Scene:
         return found
 
     def look(self) -> int:
-        """Note the parts that are new; return how many there are."""
+        """Note the parts that are new, and which nodes are at work then; return how many there are."""
+        before = len(self.first)
         for name, stat in self.parts().items():
             self.first.setdefault(name, stat)
+        if len(self.first) > before:
+            self.at_work()
         return len(self.first)
+
+    def at_work(self) -> list[int]:
+        """Return the places of the nodes that score just now."""
+        above = {parent(pid) for pid in self.busy().values()}
+        there = {place: one for place, one in enumerate(self.nodes.removable()) if above & set(self.nodes.raylets(one))}
+        self.scored |= {str(one.node_id) for one in there.values()}
+        return list(there)
 
     def busy(self) -> dict[str, int]:
         """Return who is at work now: name of the shard -> process, workers of this cluster alone."""
@@ -115,20 +126,20 @@ def shard(scene: Scene) -> Course:
 
 def node(scene: Scene) -> Course:
     """Take away a node that has work, for good."""
-    while not (there := _at_work(scene)):
+    while not (there := scene.at_work()):
         yield
     place = int(scene.rng.choice(there))
+    name = str(scene.nodes.removable()[place].node_id)
     pids = scene.nodes.remove(place)
     while any(map(alive, pids)):
         yield
-    return {"pids": pids, "nodes_left": 1 + len(scene.nodes.cluster.worker_nodes)}
+    return {"pids": pids, "node": name, "nodes_left": 1 + len(scene.nodes.cluster.worker_nodes)}
 
 
 def replaced(scene: Scene) -> Course:
     """Take away a node that has work, and add a new one."""
     told = yield from node(scene)
-    scene.nodes.add()
-    return told
+    return {**told, "joined": scene.nodes.add()}
 
 
 def driver(scene: Scene) -> Course:
@@ -138,11 +149,6 @@ def driver(scene: Scene) -> Course:
     code = scene.nodes.kill_driver()
     scene.restart()
     return {"exit": code}
-
-
-def _at_work(scene: Scene) -> list[int]:
-    above = {parent(pid) for pid in scene.busy().values()}
-    return [place for place, one in enumerate(scene.nodes.removable()) if above & set(scene.nodes.raylets(one))]
 
 
 KINDS: Mapping[str, Callable[[Scene], Course]] = {

@@ -1,0 +1,101 @@
+"""benchmarks/training.py: the loops that it compares agree, what it tells of paces and accuracies, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from test_benchmarks import FOLDER, assert_targets, imported, on_path, shared
+
+from raysample.config import ModelConfig
+
+__all__ = ["on_path"]  # a fixture that every test here uses, too
+
+
+@pytest.fixture
+def training() -> ModuleType:
+    return imported(FOLDER / "training.py")
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Any:
+    spec = ModelConfig(hidden_size=16, vocabulary_size=300, layers=1, dropout=0.0)
+    return shared("paces.material").made_up(tmp_path, spec, batch_size=8, steps=8, epochs=4)
+
+
+def test_every_loop_in_this_process_has_the_same_losses(training: ModuleType, work: Any, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    here = (training.BARE, training.OURS, training.TRAINER)
+    paces = training.take_turns({name: training.ways(work, tmp_path)[name] for name in here}, 1)
+    assert all(len(pace.losses) == 8 for (pace,) in paces.values())
+    assert all(pace.whole > 8 * pace.seconds() > 0 for (pace,) in paces.values())
+    apart = training.disagreements(paces)
+    assert max(apart.values()) < 1e-4
+    assert apart[training.BARE] == 0
+    # Another order of the rows, or another learning rate, does not pass for the same training.
+    for change in ({"seed": 1}, {"learning_rate": 6e-4}):
+        other = replace(work, recipe=work.recipe.model_copy(update=change))
+        wrong = training.take_turns({training.OURS: training.ways(other, tmp_path)[training.OURS]}, 1)
+        assert paces[training.BARE][0].apart(wrong[training.OURS][0]) > training.TOLERANCE
+
+
+def test_wrong_losses_are_told_and_nothing_else(training: ModuleType) -> None:
+    pace = shared("paces.pace").Pace
+    right = pace([1.0, 0.8, 0.9, 0.7], [1.0, 2.0, 3.0, 4.0], None, 4.0)
+    for losses in ([1.0, 0.8, 0.9, 0.703], [1.0, 0.8, 0.9], [1.0, 0.8, 0.9, float("nan")]):
+        wrong = pace(losses, [1.0, 2.0, 3.0, 4.0][: len(losses)], None, 4.0)
+        assert training.wrong({training.BARE: [right], training.OURS: [right]}) == ""
+        assert "losses disagree" in training.wrong({training.BARE: [right], training.OURS: [right, wrong]})
+    flat = pace([0.7, 0.7, 0.7, 0.7], right.wall, None, 4.0)
+    assert "hardly change" in training.wrong({training.BARE: [flat], training.OURS: [flat]})
+
+
+def test_a_pace_tells_steady_state_from_start_up() -> None:
+    paces = shared("paces.pace")
+    # Three steps to get going, then 2 seconds each; 20 seconds in all, of which 6 x 2 are steps.
+    slow = paces.Pace([0.0] * 6, [4.0, 7.0, 9.0, 11.0, 13.0, 15.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 20.0)
+    assert slow.seconds() == 2
+    assert slow.seconds("cpu") == 1
+    assert slow.start_up == 8
+    fast = paces.Pace([0.0] * 6, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], None, 6.0)
+    assert paces.over([slow, fast], [fast, fast], "wall") == [0.5, 1.0]
+    watch = paces.Watch()
+    for loss in (3.0, 2.0, 1.0, 0.5):
+        watch.step(loss)
+    assert watch.pace().losses == [3.0, 2.0, 1.0, 0.5]
+    assert watch.pace().whole >= watch.wall[-1] - watch.began
+
+
+def test_accuracies_are_equal_within_noise_or_not(training: ModuleType) -> None:
+    accuracy = shared("paces.accuracy")
+    # t(0.975, 2) = 4.303, standard error 0.01 / sqrt(3)
+    mean, half = accuracy.interval([0.01, 0.02, 0.03], 0.95)
+    assert mean == pytest.approx(0.02)
+    assert half == pytest.approx(4.303 * 0.01 / 3**0.5, rel=1e-3)
+    assert accuracy.interval([0.5], 0.95) == (0.5, float("inf"))
+    trial = SimpleNamespace(commonest=0.2)
+    for shift, met in ((0.0, True), (0.05, False)):
+        pairs = accuracy.Pairs([0.8, 0.81, 0.79], [0.8 - shift, 0.809 - shift, 0.791 - shift])
+        claims = training.equal({"rows": (trial, pairs)})
+        assert_targets(claims)
+        assert claims["rows: |mean difference|"]["met"] is met
+        assert claims["all: largest difference in the 90 % interval"]["met"] is met
+        assert claims["rows: lowest accuracy / share of the largest class"]["met"]
+    noise = accuracy.Pairs([0.9, 0.5, 0.7], [0.5, 0.9, 0.7])  # equal within noise, and equivalent within nothing
+    claims = training.equal({"rows": (trial, noise)})
+    assert claims["rows: |mean difference|"]["met"]
+    assert not claims["all: largest difference in the 90 % interval"]["met"]
+
+
+def test_accuracies_on_simulated_traffic(training: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert training.main(["--accuracy", "--quick", "--rows=500", "--epochs=1"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert_targets(result["targets"])
+    (found,) = result["found"].values()
+    assert found["rows"] == 500
+    assert {name: len(values) for name, values in found["accuracy"].items()} == {"raysample": 2, "trainer": 2}
