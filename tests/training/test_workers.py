@@ -18,6 +18,8 @@ from raysample import capture, model
 from raysample.checkpoints import CheckpointSet
 from raysample.fine_tuning import Job
 
+pytestmark = pytest.mark.slow
+
 
 def group(workers: int, folder: Path, *jobs: tuple[Job, tuple[int, ...], bool]) -> None:
     """Run jobs with so many workers: each is ended after some steps, goes on, and comes to its end or does not."""
