@@ -57,20 +57,20 @@ def test_rows_that_fit_exactly_are_whole() -> None:
 def test_of_many_long_rows_a_sample_is_measured_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slow twin: all of them."""
     monkeypatch.setattr("raysample.model.lengths.FREE", 0)
-    monkeypatch.setattr("raysample.model.lengths.ALWAYS", 60)
+    monkeypatch.setattr("raysample.model.lengths.ALWAYS", 150)
     rng = np.random.default_rng(0)
     rows = table(rng.integers(1, 40, 1_200).tolist(), labels=rng.integers(0, 3, 1_200).tolist())
     some = measured(rows, 16)
     monkeypatch.setattr("raysample.model.lengths.EFFORT", 1.0)
     every = measured(rows, 16)
     assert every.measured == every.full > 600
-    assert 60 <= some.measured < 0.2 * some.full
+    assert 150 <= some.measured < 0.25 * some.full
     assert some.full == every.full
     assert some.cut == pytest.approx(every.cut, rel=0.08)
     assert some.tokens == pytest.approx(every.tokens, rel=0.08)
     assert some.lost == pytest.approx(every.lost, rel=0.15)
     assert some.quantiles["0.9"] == pytest.approx(every.quantiles["0.9"], abs=3)
-    assert some.quantiles["0.5"] == pytest.approx(every.quantiles["0.5"], abs=1)
+    assert some.quantiles["0.5"] == pytest.approx(every.quantiles["0.5"], abs=3)
     assert some.by_class == pytest.approx(every.by_class, abs=0.08)
     assert some.words("training").startswith("about ")
     assert some == measured_again(rows, monkeypatch)
