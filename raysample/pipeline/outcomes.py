@@ -9,7 +9,11 @@ from raysample.checkpoints import CheckpointSet
 from raysample.evaluation import tracked
 from raysample.fine_tuning import EVALUATION, Outcome
 from raysample.model import Truncation
+from raysample.tracking import Tracker
+from raysample.training import Curve
 
+# Points of a curve: a tracker takes about ten milliseconds for each.
+POINTS = 100
 NOTABLE = 0.05
 """Share of the rows that must be cut for it to be worth a line."""
 
@@ -59,3 +63,9 @@ def told(trace: CheckpointSet) -> dict[str, Any]:
 
 def _truncations(outcome: Outcome) -> dict[str, Truncation]:
     return {name: Truncation.of(data) for name, data in outcome.record.get("tokens", {}).items()}
+
+
+def tell_curve(run: Tracker, uri: str) -> None:
+    """Tell the mean loss and the learning rate of up to 100 stretches of a run."""
+    for step, loss, rate in Curve.of(storage.read_parquet(uri)).means(POINTS):
+        run.metrics({"train_loss": loss, "learning_rate": rate}, step=step)

@@ -11,16 +11,15 @@ from raysample import model, storage
 from raysample.checkpoints import MANIFEST as CHECKPOINTS_MANIFEST
 from raysample.checkpoints import CheckpointSet
 from raysample.config import RunConfig, ScoreConfig
-from raysample.corpus import Corpus, describe
+from raysample.corpus import Corpus
 from raysample.corpus import overlap as overlaps
-from raysample.corpus.simulated import simulated_sources, write_traffic
 from raysample.engine import Engine
 from raysample.errors import ConfigError
 from raysample.experiment import Comparison
-from raysample.fine_tuning import CURVE, EVALUATION, Job, clear, finish, retold
-from raysample.pipeline import adopting, economy, labelling, outcomes
-from raysample.pipeline.checks import check_windows, corpus_line, versions
-from raysample.pipeline.curves import tell_curve
+from raysample.fine_tuning import CURVE, EVALUATION, Job, clear, finish
+from raysample.pipeline import adopting, economy, labelling, outcomes, telling
+from raysample.pipeline.checks import check_windows, corpus_line
+from raysample.pipeline.describing import describe_both
 from raysample.pipeline.retraining import Retraining
 from raysample.pipeline.scoring import Plan, described_targets, score_corpus
 from raysample.pipeline.workspace import Workspace
@@ -68,24 +67,9 @@ class Pipeline:
         return found
 
     def _describe(self) -> None:
-        wanted, space = self.config.corpus, self.workspace
-        train, test = wanted.train, wanted.test
-        if wanted.simulated is not None:
-            storage.remove(space.at("traffic"))
-            write_traffic(wanted.simulated, space.at("traffic"))
-            train, test = simulated_sources(space.at("traffic"))
-        assert train is not None
-        rows = wanted.shard_rows
         # The order of an adopted classifier's outputs is that of the classes.
         known = None if self.config.adopt is None else self._adopted().labels
-        if test is not None:
-            corpus = describe(train, space.train, labels=known, shard_rows=rows)
-            describe(test, space.test, labels=corpus.labels, levels=corpus.levels, shard_rows=rows)
-        else:
-            share = wanted.holdout
-            corpus = describe(train, space.train, labels=known, part="train", holdout=share, shard_rows=rows)
-            known, levels = corpus.labels, corpus.levels
-            describe(train, space.test, labels=known, levels=levels, part="holdout", holdout=share, shard_rows=rows)
+        describe_both(self.config.corpus, self.workspace, known)
 
     def base(self, train: Corpus) -> str:
         """Make or check the model folder to start from."""
@@ -136,7 +120,7 @@ class Pipeline:
             trace = _finished_checkpoints(folder, job.key)
             if trace is None:
                 trace = self._train(job)
-                tell_curve(run, storage.join(folder, CURVE))
+                outcomes.tell_curve(run, storage.join(folder, CURVE))
             else:
                 self.reporter.say("  finished before, taken as it is")
             outcome = outcomes.stored(trace)
@@ -151,7 +135,7 @@ class Pipeline:
         clear(job)
         workers = self.config.fine_tune.workers_range
         outcome = self._timed("fine-tune", lambda: self.engine.fine_tune(job, workers, self.reporter))
-        for note in (*outcome.notes, *retold(outcome)):
+        for note in filter(None, (*outcome.notes, outcome.resumed)):
             self.reporter.say(f"  {note}")
         trace: CheckpointSet = finish(job, outcome)
         return trace
@@ -294,44 +278,12 @@ class Pipeline:
 
     def params(self, verb: str, **values: Value) -> dict[str, Value]:
         """Return the parameters of one tracked run: the same names in every run, so that MLflow can compare them."""
-        recipe, (label_origin, test_label_origin) = self.config.fine_tune, labelling.origins(self.config.corpus)
-        common: dict[str, Value] = {
-            "verb": verb,
-            "method": None,
-            "policy": None,
-            "score": None,
-            "normalise": None,
-            "quota": None,
-            "keep_fraction": None,
-            "seed": None,
-            "n_train": None,
-            "label_origin": label_origin,
-            "test_label_origin": test_label_origin,
-            "model": self.config.model.path,
-            "epochs": recipe.epochs,
-            "batch_size": recipe.batch_size,
-            "learning_rate": recipe.learning_rate,
-            "regime": self.config.compare.regime,
-            "adopted": None if self.config.adopt is None else ", ".join(self.config.adopt.paths),
-        }
-        return {key: value for key, value in {**common, **values}.items() if value is not None}
+        return telling.params(self.config, verb, values)
 
     def provenance(self) -> dict[str, Any]:
         """Return what the report says about how it was made."""
-        train, test, table = Corpus.load(self.workspace.train), Corpus.load(self.workspace.test), self.table()
-        return {
-            "simulated": self.config.corpus.simulated is not None,
-            "versions": versions(),
-            "fingerprints": {"train": train.fingerprint, "test": test.fingerprint, "scores": table.fingerprint},
-            "rows": {
-                name: {**corpus.counts, "quarantine": corpus.quarantine, "left out": corpus.filtered}
-                for name, corpus in (("train", train), ("test", test))
-            },
-            "labels": {name: labelling.told(corpus) for name, corpus in (("train", train), ("test", test))},
-            "seconds": {name: round(value, 1) for name, value in self.durations.items()},
-            **outcomes.told(self.traces()[0]),
-            "config": self.config.plain(),
-        }
+        train, test = Corpus.load(self.workspace.train), Corpus.load(self.workspace.test)
+        return telling.provenance(self.config, (train, test), self.table(), self.traces()[0], self.durations)
 
     def _timed(self, step: str, work: Callable[[], Any]) -> Any:
         began = time.perf_counter()

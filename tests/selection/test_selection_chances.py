@@ -10,9 +10,9 @@ import pytest
 from every_policy import HIGHER_IS, VARIANTS, columns, rows
 from test_selection_sample import score_table
 
+from raysample import fine_tuning
 from raysample.config import ArmConfig
 from raysample.errors import SelectionError
-from raysample.fine_tuning import _chosen
 from raysample.model import Encoded
 from raysample.policies import Rows, create
 from raysample.selection import sample, select
@@ -146,13 +146,13 @@ def test_training_takes_the_weights_of_a_selection(tmp_path: Path) -> None:
     encoded = Encoded([np.array([i]) for i in range(877)], None, np.ones(877, np.int32))
     data = Examples(encoded, np.zeros(877, np.int64), 0, ids)
     corpus: Any = SimpleNamespace(fingerprint="corpus-fp", uri="corpus")
-    chosen = _chosen(data, corpus, made.uri)
+    chosen = fine_tuning.chosen(data, corpus, made.uri)
     kept = made.to_pandas().query("decision == 'kept'").set_index("row_id")["weight"]
     assert len(chosen) == 400
     assert chosen.weights is not None
     np.testing.assert_allclose(chosen.weights, kept[chosen.ids].to_numpy() / kept.mean(), rtol=1e-6)
     at_random = sample(table, ArmConfig(policy="random"), str(tmp_path / "random"), count=400)
-    assert _chosen(data, corpus, at_random.uri).weights is None
+    assert chosen(data, corpus, at_random.uri).weights is None
 
 
 @pytest.mark.parametrize(

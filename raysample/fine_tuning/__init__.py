@@ -1,0 +1,13 @@
+"""One fine-tuning from start to end, described by a picklable Job: read, tokenise, train, save checkpoints, test.
+
+The same `execute` runs in this process, in a Ray task (the arms of a comparison) and in a Ray Train worker (rank and
+world size then come from Ray).
+"""
+
+from raysample.fine_tuning.finishing import CURVE, EVALUATION, finish
+from raysample.fine_tuning.job import Job, Outcome, steps
+from raysample.fine_tuning.resuming import clear
+from raysample.fine_tuning.rows import chosen, examples
+from raysample.fine_tuning.running import execute
+
+__all__ = ["CURVE", "EVALUATION", "Job", "Outcome", "chosen", "clear", "examples", "execute", "finish", "steps"]

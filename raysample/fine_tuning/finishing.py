@@ -1,0 +1,33 @@
+"""What a finished job leaves: manifests and evaluation, and no states any more."""
+
+from __future__ import annotations
+
+from raysample import capture, storage
+from raysample.checkpoints import CheckpointSet
+from raysample.corpus import Corpus
+from raysample.fine_tuning.job import Job, Outcome
+from raysample.training import plan
+from raysample.training.states import FOLDER as STATES
+
+EVALUATION = "evaluation.json"
+CURVE = "curve.parquet"
+
+
+def finish(job: Job, outcome: Outcome) -> CheckpointSet:
+    """Write the manifests and the evaluation of a job that saved checkpoints; the set's manifest comes last."""
+    assert job.folder is not None
+    corpus = Corpus.load(job.train)
+    if job.config.capture:
+        layout = plan(outcome.rows, job.config, job.steps)
+        capture.seal(job.folder, outcome.rows, len(corpus.labels), layout)
+    storage.write_json(storage.join(job.folder, EVALUATION), outcome.plain())
+    trace = CheckpointSet(
+        checkpoints=outcome.checkpoints,
+        labels=corpus.labels,
+        seed=job.config.seed,
+        corpus=corpus.fingerprint,
+        config={"key": job.key, "base": job.base, "model": job.model.plain(), "fine_tune": job.config.plain()},
+        metrics=outcome.evaluation.metrics,
+    ).save(job.folder)
+    storage.remove(storage.join(job.folder, STATES))
+    return trace
