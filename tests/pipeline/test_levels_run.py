@@ -16,7 +16,7 @@ import torch
 from raysample import cli, model
 from raysample.artifacts import Need, collect
 from raysample.checkpoints import CheckpointSet
-from raysample.config import parse
+from raysample.config import ModelConfig, parse
 from raysample.corpus import Corpus
 from raysample.engine import LocalEngine
 from raysample.pipeline import Pipeline
@@ -92,7 +92,7 @@ def test_scores_are_those_of_the_domains_classifier(finished: Path) -> None:
     corpus, table = Corpus.load(str(finished / "corpus" / "train")), ScoreTable.load(str(finished / "scores"))
     rows = corpus.read(0).slice(0, 6)
     words = model.tokenizer(str(finished / "model"))
-    encoded = model.encode(words, rows, 32)
+    encoded = model.encode(words, rows, ModelConfig(max_length=32))
     inputs = model.pad(encoded, range(6), int(words.pad_token_id))
     labels = torch.from_numpy(rows["label"].to_numpy().astype(np.int64))
     used = set(table.scores["grand"]["steps"])
