@@ -211,6 +211,7 @@ def test_sources_name_the_columns(written: Path, tmp_path: Path) -> None:
         "id": "id",
         "group": "domain",
         "timestamp": "timestamp",
+        "levels": [],
     }
     assert train.path == str(written / "train")
     assert test.path == str(written / "test")
