@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raysample.checkpoints import Checkpoint
+from raysample.config import ModelConfig
 from raysample.errors import CheckpointError, ScoreError, UnsupportedModelError
 from raysample.model import Encoded, encode, pad
 from raysample.scores import create_all
@@ -29,7 +30,7 @@ class Block:
 
     def __init__(self, family: Family = "bert", rows: int = 20) -> None:
         table = tiny_rows(rows)
-        self.encoded: Encoded = encode(tiny_tokenizer(family), table, 16)
+        self.encoded: Encoded = encode(tiny_tokenizer(family), table, ModelConfig(max_length=16))
         self.labels = table["label"].to_numpy().astype(np.int64)
         self.models: list[nn.Module] = [tiny_model(family, seed=seed) for seed in range(len(CHECKPOINTS))]
 
