@@ -85,7 +85,7 @@ def test_two_workers_capture_every_row_once_per_epoch(
     local: CheckpointSet, on_ray: CheckpointSet, corpora: tuple[Corpus, Corpus]
 ) -> None:
     captured = Capture.load(on_ray.uri)
-    assert (captured.ranks, captured.epochs, captured.rows) == (2, 3, corpora[0].rows)
+    assert (captured.epochs, captured.rows, len(captured.files(1))) == (3, corpora[0].rows, 2)
     scores = create_all(["confidence", "forgetting"])
     here, there = (score_capture(trace.uri, corpora[0], scores) for trace in (local, on_ray))
     # Without dropout only the order of sums differs.

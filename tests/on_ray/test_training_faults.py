@@ -20,10 +20,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 HERE = Path(__file__).parent
 TRAINING, BENCHMARKS = HERE.parent / "training", HERE.parent.parent / "benchmarks"
-STEADY = {"epochs": 40, "resume": {"steps": 25, "minutes": 60.0}, "workers": 2}
+STEADY = {"epochs": 24, "resume": {"steps": 25, "minutes": 60.0}, "workers": 2}
 # So small a rate that rounding, which differs with the number of workers, does not grow; and slow enough that there are
 # steps left when another node has come.
-ELASTIC = {**STEADY, "epochs": 90, "workers": [1, 2], "learning_rate": 1e-5, "schedule": "constant"}
+ELASTIC = {**STEADY, "epochs": 70, "workers": [1, 2], "learning_rate": 1e-5, "schedule": "constant"}
 SLOW = {"micro_batch_size": 1}
 
 
