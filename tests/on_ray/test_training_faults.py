@@ -47,7 +47,7 @@ def suffer(folder: Path) -> dict[str, Any]:
     try:
         with log.open("wb") as stream:
             command = [sys.executable, str(HERE / "training_ordeal.py"), str(folder)]
-            code = subprocess.run(command, stdout=stream, stderr=stream, env=env, timeout=900).returncode
+            code = subprocess.run(command, stdout=stream, stderr=stream, env=env, timeout=1800).returncode
     finally:
         shutil.rmtree(place, ignore_errors=True)
     assert code == 0, log.read_text(errors="replace")[-4000:]

@@ -21,7 +21,7 @@ from raysample.fine_tuning import Job
 import ray  # isort: skip
 from ray.core.generated import autoscaler_pb2  # isort: skip
 
-PATIENCE = 240.0
+PATIENCE = 400.0
 CADENCE = 25
 """Steps between states: any other step of a state tells of a notice."""
 

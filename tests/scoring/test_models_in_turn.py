@@ -120,7 +120,7 @@ def test_remote_checkpoints_are_copied_and_checked_once(tmp_path: Path, monkeypa
     )
     calls, copy, check = Counter[str](), storage.localise, checkpoints.verify
     monkeypatch.setattr(storage, "localise", lambda uri: calls.update(["copy"]) or copy(uri))
-    monkeypatch.setattr(checkpoints, "verify", lambda uri: calls.update(["check"]) or check(uri))
+    monkeypatch.setattr(checkpoints, "verify", lambda uri, files: calls.update(["check"]) or check(uri, files))
     models = Models(trace, MODEL, "cpu", Shelf(1))
     for _ in range(3):
         for at in range(2):

@@ -152,7 +152,7 @@ def test_training_takes_the_weights_of_a_selection(tmp_path: Path) -> None:
     assert chosen.weights is not None
     np.testing.assert_allclose(chosen.weights, kept[chosen.ids].to_numpy() / kept.mean(), rtol=1e-6)
     at_random = sample(table, ArmConfig(policy="random"), str(tmp_path / "random"), count=400)
-    assert chosen(data, corpus, at_random.uri).weights is None
+    assert fine_tuning.chosen(data, corpus, at_random.uri).weights is None
 
 
 @pytest.mark.parametrize(
