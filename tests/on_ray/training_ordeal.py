@@ -112,6 +112,6 @@ def announce(address: str, node: str, seconds: int) -> None:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     with Nodes(2).running() as nodes:
-        # In this order: what a killed driver had reserved stays so for three minutes, and ranges of workers wait for it.
+        # In this order: what a killed driver had reserved stays so for minutes, and ranges of workers wait for it.
         told = {name: work(Scene(nodes, folder, name)) for name, work in (("elastic", elastic), ("steady", steady))}
     (folder / "told.json").write_text(json.dumps(told))
