@@ -33,7 +33,7 @@ from rich.table import Table
 from raysample.table import ScoreTable
 
 SHARES = {"actor": 0.55, "worker": 0.2, "shard": 0.05, "replaced node": 0.1, "driver": 0.1}
-QUICK = {"actor": 1, "driver": 1}
+QUICK = {"worker": 1}
 
 
 def judged(study: Study, undisturbed: ScoreTable, disturbed: ScoreTable, told: Mapping[str, Any]) -> dict[str, Any]:
