@@ -75,13 +75,17 @@ class StoredStates:
         with storage.whole_folder(self._folder(state.step), checkpoints.COMPLETE) as draft:
             _write(draft, state, self.key)
             checkpoints.seal(draft)
-        for name in sorted(storage.folders(self.uri))[: -self.config.keep]:
+        for name in self._names()[: -self.config.keep]:
             storage.remove(storage.join(self.uri, name))
         self.kept_at = time.monotonic()
 
     def known(self) -> bool:
         """Tell whether there is a state of this run, whole or not."""
-        return any(self._key(name) == self.key for name in storage.folders(self.uri))
+        return any(self._key(name) == self.key for name in self._names())
+
+    def _names(self) -> list[str]:
+        """Return the folders of states, the oldest first; not the drafts of writers that were killed."""
+        return [name for name in storage.folders(self.uri) if name.startswith("step-")]
 
     def _key(self, name: str) -> str | None:
         try:
@@ -94,7 +98,7 @@ class StoredStates:
 
         What is wrong with newer ones is told in `notes`: training goes on from an older one and comes to the same.
         """
-        for name in sorted(storage.folders(self.uri), reverse=True):
+        for name in reversed(self._names()):
             uri = storage.join(self.uri, name)
             try:
                 checkpoints.verify(uri, sealed=True)
@@ -112,7 +116,7 @@ class StoredStates:
         return _read(Path(storage.localise(self._folder(step))))[0]
 
     def begin(self, step: int, attempt: str, workers: int) -> None:
-        """Note that the run starts at a step, and drop states that lie after it.
+        """Note that the run starts at a step; drop states that lie after it, and drafts of killed writers.
 
         Raises:
             TrainingError: this attempt started there so often before that there is no hope.
@@ -127,9 +131,13 @@ class StoredStates:
                 "again: it goes on from there",
             )
         self.starts = [*noted, Start(attempt, step, workers)]
-        for name in storage.folders(self.uri):
+        for name in self._names():
             if name > _name(step):
                 storage.remove(storage.join(self.uri, name))
+        for folder in (self.run, self.uri):
+            for draft in storage.folders(folder):
+                if draft.startswith(".step-"):
+                    storage.remove(storage.join(folder, draft))
         storage.write_json(place, [asdict(start) for start in self.starts])
 
     def _folder(self, step: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,19 @@ def test_a_damaged_state_is_named_and_an_older_one_serves(whole: Any, tmp_path: 
     assert [start[0] for start in outcome.starts] == [0, 9]
     assert len(outcome.notes) == 1
     assert "step-000000012/state.safetensors' is missing or damaged" in outcome.notes[0]
+    same(job, whole[0])
+
+
+def test_drafts_of_killed_writers_are_no_states_and_do_not_stay(whole: Any, tmp_path: Path) -> None:
+    job, other = in_folder(whole[0], tmp_path / "run"), in_folder(whole[0], tmp_path / "other")
+    ended_after(other, 4)
+    ended_after(job, 2)
+    shutil.copytree(tmp_path / "other" / FOLDER / "step-000000003", tmp_path / "run" / FOLDER / ".step-000000003.tmp-1")
+    (tmp_path / "run" / ".step-000004.tmp-2").mkdir()
+    outcome = execute(job)
+    assert [start[0] for start in outcome.starts] == [0, 0]
+    assert outcome.notes == ()
+    assert list((tmp_path / "run").rglob(".step-*")) == []
     same(job, whole[0])
 
 
