@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,16 @@ class Found:
     def rate(self, name: str) -> float:
         """Return the median rows per second of a loop in this process, by the wall clock."""
         return self.costs[name].rows / median(self.costs[name].wall)
+
+    @property
+    def one(self) -> Passage:
+        """The passage with one actor."""
+        return next(passage for passage in self.passages if passage.actors == 1)
+
+    @property
+    def two(self) -> float:
+        """Rows per second with two actors: the mean of the passages before and after the one with one."""
+        return mean(passage.rate for passage in self.passages if passage.actors == 2)
 
 
 def hand(material: Material, block: Block, gradients: bool) -> dict[str, Any]:
@@ -156,7 +166,9 @@ def study(material: Material, name: str, sizes: Sizes, folder: Path, full: bool)
     whole = [shard.index for shard in material.corpus.shards if shard.rows == sizes.shard_rows]
     chosen = [whole[int(i)] for i in np.linspace(0, len(whole) - 1, min(sizes.turns, len(whole)))]
     values = take_turns(material, chosen[::2], scores, found)
-    found.passages = [through_ray(material, scores, n, folder / f"{name}-{n}") for n in (1, 2)]
+    # A machine is slower in some minutes than in others: one actor goes between two times two.
+    actors = (2, 1, 2) if full else (1, 2)
+    found.passages = [through_ray(material, scores, n, folder / f"{name}-{i}") for i, n in enumerate(actors)]
     values |= take_turns(material, chosen[1::2], scores, found)
     for passage in found.passages:
         check(material, passage, values, found)
@@ -167,7 +179,7 @@ def study(material: Material, name: str, sizes: Sizes, folder: Path, full: bool)
 
 def targets(name: str, found: Found) -> dict[str, dict[str, Any]]:
     """Return what is claimed of one set of scores; of the pipeline, only where it ran for long enough."""
-    one, two = found.passages
+    one = found.one
     bare = found.costs[HAND].over(found.costs[SWEEP])["median"]
     claims = {f"{name}: sweep / by hand, rows/s": target(bare, ">=", 0.95)}
     if one.seconds < LONG:
@@ -176,7 +188,7 @@ def targets(name: str, found: Found) -> dict[str, dict[str, Any]]:
     return claims | {
         f"{name}: ray with one actor / sweep, rows/s": target(one.rate / found.rate(SWEEP), ">=", 0.90),
         f"{name}: the same with the start-up": target(whole / found.rate(SWEEP), ">=", 0.90),
-        f"{name}: two actors / one, rows/s": target(two.rate / one.rate, ">=", 1.8),
+        f"{name}: two actors / one, rows/s": target(found.two / one.rate, ">=", 1.8),
         **_by_processor(name, one, found.costs[SWEEP]),
     }
 
@@ -190,16 +202,15 @@ def _by_processor(name: str, one: Passage, cost: Cost) -> dict[str, dict[str, An
 
 def plain(found: Found) -> dict[str, Any]:
     """Return all figures of one set of scores as plain data."""
-    one, two = found.passages
-    sweeping = found.rate(SWEEP)
+    one, sweeping = found.one, found.rate(SWEEP)
     return {
         "errors": found.errors,
         **{cost: found.costs[cost].figures() for cost in found.costs},
         "sweep_over_hand": found.costs[HAND].over(found.costs[SWEEP]),
-        "ray": {str(passage.actors): passage.figures() for passage in found.passages},
+        "ray": [passage.figures() for passage in found.passages],
         "ray_over_sweep": round(one.rate / sweeping, 4),
-        "two_actors_over_one": round(two.rate / one.rate, 4),
-        "per_core_with_two_actors_over_sweep": round(two.rate / 2 / sweeping, 4),
+        "two_actors_over_one": round(found.two / one.rate, 4),
+        "per_core_with_two_actors_over_sweep": round(found.two / 2 / sweeping, 4),
         "two_loops_by_hand_rows_per_second": found.side_by_side,
     }
 

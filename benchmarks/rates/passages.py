@@ -42,6 +42,7 @@ class Passage:
     def figures(self) -> dict[str, Any]:
         """Return what was measured as plain data."""
         return {
+            "actors": self.actors,
             "rows": self.rows,
             "seconds": round(self.seconds, 2),
             "start_up_seconds": round(self.start_up, 2),

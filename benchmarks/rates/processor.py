@@ -11,12 +11,12 @@ from typing import Self
 
 import numpy as np
 
-EVERY_SECONDS = 0.5
+EVERY_SECONDS = 2.0
 ACTOR = b"ScoringActor"
 
 
 class Watch:
-    """Notes every half second how many CPU seconds the actors of this machine have used; needs Linux's /proc."""
+    """Notes every two seconds how many CPU seconds the actors of this machine have used; needs Linux's /proc."""
 
     def __init__(self) -> None:
         self.times, self.used = list[float](), list[float]()
