@@ -159,3 +159,7 @@ def test_what_does_not_fit_is_refused(corpora: tuple[Corpus, Corpus, str], tmp_p
     with pytest.raises(ProvenanceError, match="describe it with labels and levels of the training corpus"):
         execute(job)
     assert storage.exists(base)
+    clash = replace(first, levels=Levels(("rare_class", "kind"), LEVELS.classes, 0))
+    with pytest.raises(TrainingError, match="'rare_class', and rare_class_accuracy is a metric of its own"):
+        trained(clash, FineTuneConfig())
+    assert trained(clash, FineTuneConfig(levels="label")) is None

@@ -62,17 +62,14 @@ def run_all(config: RunConfig, reporter: Reporter) -> None:
 def run_plan(config: RunConfig, reporter: Reporter, rows: int = 256, price: float | None = None) -> None:
     """Fine-tune and score a few rows in a folder that does not stay, and tell what the whole run would take."""
     _quiet()
-    if config.adopt is not None:
-        raise ConfigError(
-            "`plan` measures a fine-tuning and its scoring, and this configuration adopts checkpoints",
-            "leave `adopt` out to see what a run that trains takes",
-        )
     space = Workspace.of(config)
     space.check(config)
     check_plans(config)
     with engine_of(config.engine) as engine, tempfile.TemporaryDirectory(prefix="raysample-plan-") as folder:
-        train, test = Pipeline(config, engine, NullTracker(), reporter).corpora()
-        found = outlook(config, train, test, engine.slots(), folder, rows)
+        pipeline = Pipeline(config, engine, NullTracker(), reporter)
+        train, test = pipeline.corpora()
+        adopted = None if config.adopt is None else pipeline.adopted(train)
+        found = outlook(config, train, test, engine.slots(), folder, rows, adopted)
     reporter.console.print(outlook_table(found, price))
 
 

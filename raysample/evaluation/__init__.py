@@ -4,11 +4,12 @@ Accuracy, macro-F1, log-loss, calibration, recall per class and per group, rare 
 interval from a bootstrap over the test rows.
 """
 
-from raysample.evaluation.evaluating import calibration_error, evaluate
+from raysample.evaluation.evaluating import TAILS, calibration_error, evaluate
 from raysample.evaluation.rarity import rare_classes, rare_contents
 from raysample.evaluation.result import Bounds, Evaluation, GroupRecall, tracked
 
 __all__ = [
+    "TAILS",
     "Bounds",
     "Evaluation",
     "GroupRecall",

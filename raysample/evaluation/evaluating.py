@@ -18,7 +18,7 @@ from raysample.evaluation.totals import FloatArray, IntArray, Mask, Tested, bins
 from raysample.statistics import MOST_GROUPS
 
 REPLICATES = 1_000
-CLASSES, CONTENTS, REPEATED = "rare_class", "rare_content", "repeated_content"
+CLASSES, CONTENTS, REPEATED = TAILS = "rare_class", "rare_content", "repeated_content"
 
 
 def evaluate(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from raysample import model, storage
-from raysample.checkpoints import CheckpointSet
+from raysample.checkpoints import Checkpoint, CheckpointSet
 from raysample.config import FineTuneConfig, RunConfig
 from raysample.corpus import Corpus
 from raysample.engine import LocalEngine
@@ -50,7 +50,7 @@ class Outlook:
 
     Attributes:
         rows: training rows. sample: rows of the miniature, which took `measured` seconds.
-        steps: the estimates. checkpoints: saved per run; checkpoint_bytes: of each.
+        steps: the estimates. checkpoints: that are scored, of all runs; checkpoint_bytes: of each.
         actor_bytes: what a scoring actor holds at most: this process's peak, with the checkpoints that it lacked.
         table_bytes: of the score table.
     """
@@ -65,7 +65,15 @@ class Outlook:
     table_bytes: int
 
 
-def outlook(config: RunConfig, train: Corpus, test: Corpus, slots: int, folder: str, rows: int = 256) -> Outlook:
+def outlook(
+    config: RunConfig,
+    train: Corpus,
+    test: Corpus,
+    slots: int,
+    folder: str,
+    rows: int = 256,
+    adopted: CheckpointSet | None = None,
+) -> Outlook:
     """Fine-tune and score a few rows in this process, in a folder that need not stay, and multiply.
 
     Landmarks and the preset `economy` are left out: the estimate is that of scoring every row at all checkpoints.
@@ -73,31 +81,32 @@ def outlook(config: RunConfig, train: Corpus, test: Corpus, slots: int, folder: 
     Args:
         config: the run. train, test: its corpora. slots: workers that can be at work at a time.
         folder: where the miniature may write. rows: its size; whole shards are opened for it.
+        adopted: the checkpoints of a run that adopts; what is trained in small tells of the retrainings alone then.
     """
     began = time.perf_counter()
     some, tests = (few(corpus, rows, storage.join(folder, name)) for name, corpus in (("train", train), ("test", test)))
     recipe, whole = config.fine_tune, layout(train.rows, config.fine_tune)
-    small = in_small(recipe, some.rows, len(whole.save_at))
+    held = len(whole.save_at) * config.score.runs if adopted is None else len(adopted.checkpoints)
+    small = in_small(recipe, some.rows, len(whole.save_at) if adopted is None else 1)
     base = model.prepare(config.model, train, storage.join(folder, "model"))
-    trace, per_step = _fine_tuned(some, tests, base, config, small, storage.join(folder, "checkpoints"))
+    trained, per_step = _fine_tuned(some, tests, base, config, small, storage.join(folder, "checkpoints"))
+    trace = adopted or trained
     scores = config.score.model_copy(update={"landmarks": None, "economy": None, "runs": 1})
     place = storage.join(folder, "scores")
     table = score_corpus([trace], some, scores, config.model, place, LocalEngine(), SilentReporter())
-    size = _bytes(trace.checkpoints[-1].uri)
-    scale = len(whole.save_at) / len(trace.checkpoints)
-    more = len(whole.save_at) * config.score.runs - len(trace.checkpoints)
+    size, miniature = _model_bytes(trace.checkpoints[-1]), len(trace.checkpoints)
     return Outlook(
         rows=train.rows,
         sample=some.rows,
         measured=time.perf_counter() - began,
         steps=(
-            _training(config, whole.steps, per_step, slots),
-            _scoring(config, train.rows, some.rows, table, scale, slots),
+            *(() if adopted else (_training(config, whole.steps, per_step, slots),)),
+            _scoring(config, train.rows, some.rows, table, held / miniature, slots),
             _comparing(config, train.rows, per_step, slots),
         ),
-        checkpoints=len(whole.save_at),
+        checkpoints=held,
         checkpoint_bytes=size,
-        actor_bytes=peak() + more * size,
+        actor_bytes=peak() + (held - miniature) * size,
         table_bytes=round(sum(_bytes(storage.join(table.uri, part)) for part in table.parts) * train.rows / some.rows),
     )
 
@@ -147,7 +156,7 @@ def _training(config: RunConfig, steps: int, per_step: float, slots: int) -> Est
 
 
 def _scoring(config: RunConfig, rows: int, sample: int, table: ScoreTable, scale: float, slots: int) -> Estimate:
-    seconds = table.cost["score_seconds"] * scale * config.score.runs * rows / sample
+    seconds = table.cost["score_seconds"] * scale * rows / sample
     work = f"{rows:,} rows x {len(config.score.scores)} scores"
     prepared = table.cost["prepare_seconds"]
     return Estimate("score", work, seconds + prepared, min(slots, config.score.workers or slots))
@@ -158,7 +167,8 @@ def _comparing(config: RunConfig, rows: int, per_step: float, slots: int) -> Est
     compare, whole = config.compare, layout(rows, config.fine_tune).steps
     fixed = whole if compare.regime == "equal_steps" else None
     kept = [layout(round(share * rows), config.fine_tune, fixed).steps for share in compare.fractions]
-    seen = {config.fine_tune.seed + run for run in range(config.score.runs)}
+    watched = config.score.runs if config.adopt is None else 0
+    seen = {config.fine_tune.seed + run for run in range(watched)}
     full = [whole for seed in compare.seeds if seed not in seen]
     steps = sum(full) + sum(kept) * len(compare.arms) * len(compare.seeds)
     runs = len(full) + len(kept) * len(compare.arms) * len(compare.seeds)
@@ -173,6 +183,13 @@ def peak() -> int:
         return int(status.read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0]) * 1024
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used if sys.platform == "darwin" else used * 1024
+
+
+def _model_bytes(checkpoint: Checkpoint) -> int:
+    """Return what a scoring actor loads of a folder: of one that was adopted, not the states to train on from."""
+    if not checkpoint.files:
+        return _bytes(checkpoint.uri)
+    return sum(_bytes(storage.join(checkpoint.uri, name)) for name in checkpoint.files)
 
 
 def _bytes(uri: str) -> int:

@@ -92,13 +92,19 @@ class Pipeline:
 
     def _adopt(self) -> CheckpointSet:
         self.reporter.say("adopt")
-        trace, (train, _) = self._adopted(), self.corpora()
-        adopting.check(trace, train, self.config.score, self.reporter)
+        train, _ = self.corpora()
+        trace = self.adopted(train)
         self.workspace.claim(self.config)
         self.mine = True
         with self.tracker.run("adopt", self.params("adopt", n_train=train.rows)) as run:
             run.metrics({"checkpoints": len(trace.checkpoints)})
         self.reporter.say(f"  {len(trace.checkpoints)} checkpoints, from {', '.join(trace.config['from'])}")
+        return trace
+
+    def adopted(self, train: Corpus) -> CheckpointSet:
+        """Return the checkpoints that are adopted, once they suit the scores and the classes of the rows."""
+        trace = self._adopted()
+        adopting.check(trace, train, self.config.score, self.reporter)
         return trace
 
     def _adopted(self) -> CheckpointSet:

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from raysample.errors import TrainingError
 from raysample.evaluation import Evaluation, evaluate
 from raysample.numerics.batches import token_batches
 from raysample.numerics.precision import autocast
@@ -52,13 +51,7 @@ def _of_all_levels(found: Evaluation, logits: NDArray[np.float64], rows: Example
     """Put the metrics of every level beside those of the scored one."""
     if rows.levels is None:
         return found
-    told = level_metrics(logits, rows.levels)
-    both = sorted(told.keys() & found.metrics.keys())
-    if both:
-        raise TrainingError(
-            f"{both[0]!r} is a metric of its own and that of a level", "give the level's column another name"
-        )
-    return replace(found, metrics={**found.metrics, **told})
+    return replace(found, metrics={**found.metrics, **level_metrics(logits, rows.levels)})
 
 
 def predict(

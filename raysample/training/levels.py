@@ -14,7 +14,7 @@ from torch import Tensor
 from raysample.config import FineTuneConfig
 from raysample.corpus import Corpus, Levels
 from raysample.errors import ProvenanceError, TrainingError
-from raysample.evaluation import evaluate
+from raysample.evaluation import TAILS, evaluate
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -54,7 +54,8 @@ def trained(corpus: Corpus, config: FineTuneConfig, test: Corpus | None = None) 
     """Return the levels that get a head each; None where a plain classifier of the label is trained.
 
     Raises:
-        TrainingError: `level_weights` names a level that gets no head.
+        TrainingError: `level_weights` names a level that gets no head; a level is called as a tail of the test is,
+            whose accuracy would have the same name.
         ProvenanceError: the corpus that the heads are tested on does not have the classes of every level.
     """
     levels = corpus.levels if config.levels == "all" else None
@@ -65,6 +66,11 @@ def trained(corpus: Corpus, config: FineTuneConfig, test: Corpus | None = None) 
             f"fine_tune.level_weights names {unknown[0]!r}, and the levels that get a head are: "
             f"{', '.join(names) or 'none'}",
             "name levels of corpus.columns.levels there, and set fine_tune.levels: all; or leave level_weights out",
+        )
+    if both := [name for name in names if name in TAILS]:
+        raise TrainingError(
+            f"a column of corpus.columns.levels is called {both[0]!r}, and {both[0]}_accuracy is a metric of its own",
+            "give the column another name; or set fine_tune.levels: label",
         )
     if levels is not None and test is not None and test.levels != levels:
         raise ProvenanceError(

@@ -91,6 +91,24 @@ def test_a_trainers_folder_is_adopted_by_the_configuration_alone(
     assert "checkpoint-6/model.safetensors' is missing or damaged" in capsys.readouterr().err.replace("\n", "")
 
 
+def test_plan_measures_the_scoring_of_adopted_checkpoints_and_the_retrainings(
+    run: Path, small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = trainer_runs.copied(run, tmp_path / "copy")
+    (copy / "checkpoint-12/optimizer.pt").write_bytes(bytes(50_000_000))  # no scoring actor loads it
+    config = configured(tmp_path, small_run, adopt={"path": str(copy)})
+    assert cli.main(["plan", config, "--rows", "60", "compare.fractions=[0.5]"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "fine-tune" not in told
+    assert "score 200 rows x 2 scores" in told
+    assert "compare 4 retrainings" in told  # the full data, too: no run of ours was scored
+    assert "a scoring worker holds 4 checkpoints of" in told
+    assert float(told.partition("checkpoints of ")[2].split()[0]) < 1000
+    assert "kB, " in told.partition("checkpoints of ")[2][:12]
+    assert sorted(path.name for path in (tmp_path / "runs/adopting").iterdir()) == ["checkpoints", "corpus"]
+    assert cli.main(["score", config]) == 0
+
+
 def test_what_does_not_fit_is_told_before_anything_is_scored(
     run: Path, small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,7 +118,7 @@ def test_what_does_not_fit_is_told_before_anything_is_scored(
         ("score", ["adopt.labels=[a, b]"], "for the 3 outputs of"),
         ("score", ["score.scores=[{name: el2n, checkpoints: {spread: 9}}]"], "the run has 4"),
         ("score", ["score.runs=2"], "set it to 1"),
-        ("plan", [], "leave `adopt` out"),
+        ("plan", ["adopt.labels=[a, b, c]"], "it knows 'a', 'b', 'c'"),
     ):
         config = configured(tmp_path, small_run, adopt={"path": str(copy)})
         assert cli.main([verb, config, *more]) == 2
