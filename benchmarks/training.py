@@ -230,7 +230,10 @@ def accuracies(given: argparse.Namespace, console: Console) -> int:
                 if path is None
                 else accuracy.real(path, given.rows, given.test_rows, folder)
             )
-            trials[trial.name] = trial, accuracy.compared(trial, spec, recipe, given.seeds, folder)
+            trials[trial.name] = (
+                trial,
+                accuracy.compared(trial, spec, recipe, given.seeds, folder, given.folder or folder),
+            )
     show_accuracies(trials, console)
     found = {name: trial_figures(*both) for name, both in trials.items()}
     told = {"found": found, "seeds": given.seeds, "recipe": recipe.plain(), "encoder": Path(given.model).name}
@@ -264,6 +267,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--epochs", type=int, metavar="N", help="of --accuracy; 5 if not given, with --quick 4")
     made.add_argument("--learning-rate", type=float, metavar="RATE", help="of --accuracy; 2e-3 for tiny, else 5e-4")
     made.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of --accuracy")
+    made.add_argument(
+        "--folder", type=Path, metavar="FOLDER", help="keep the accuracies there: a stopped benchmark goes on"
+    )
     given = made.parse_args(argv)
     sizes = {"batch_size": (32, 16), "steps": (60, 16), "repetitions": (5, 1), "rows": (2_500, 600)}
     for name, (full, small) in {**sizes, "seeds": (3, 2), "epochs": (5, 4)}.items():

@@ -92,9 +92,22 @@ def test_accuracies_are_equal_within_noise_or_not(training: ModuleType) -> None:
     assert not claims["all: largest difference in the 90 % interval"]["met"]
 
 
-def test_accuracies_on_simulated_traffic(training: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    assert training.main(["--accuracy", "--quick", "--rows=500", "--epochs=1"]) == 0
+def test_accuracies_on_simulated_traffic_which_are_kept(
+    training: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--accuracy", "--quick", "--rows=500", "--epochs=1", f"--folder={tmp_path / 'kept'}"]
+    assert training.main(given) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    files = sorted((tmp_path / "kept").iterdir())
+    assert len(files) == 4
+    stamps = [file.stat().st_mtime_ns for file in files[1:]]
+    files[0].unlink()  # a benchmark that was stopped makes what is missing, and nothing else
+    assert training.main(given) == 0
+    again = json.loads(capsys.readouterr().out.splitlines()[-1])
+    accuracies = [[one["accuracy"] for one in told["found"].values()] for told in (result, again)]
+    assert accuracies[0] == accuracies[1]
+    assert stamps == [file.stat().st_mtime_ns for file in files[1:]]
+    assert files[0].exists()
     assert_targets(result["targets"])
     (found,) = result["found"].values()
     assert found["rows"] == 500

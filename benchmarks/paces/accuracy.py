@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 from labelled.trials import read, simulated, some, written
 from scipy.stats import t as student
+from torch import nn
 
 from paces import hugging
-from raysample import model
+from raysample import model, storage
 from raysample.config import FineTuneConfig, ModelConfig
 from raysample.corpus import Corpus, describe
 from raysample.fine_tuning import examples
 from raysample.numerics.precision import resolve
-from raysample.training import assess, plan, train
+from raysample.training import Examples, assess, plan, train
 
 LEAST = 0.01
 """A mean difference that is taken for none, however little the runs differ by chance."""
@@ -74,23 +75,36 @@ def _described(name: str, train: object, test: object, folder: Path) -> Trial:
     return Trial(name, corpus, held_out, float(counts.max() / counts.sum()))
 
 
-def compared(trial: Trial, spec: ModelConfig, recipe: FineTuneConfig, seeds: int, folder: Path) -> Pairs:
-    """Train with both systems and every seed, and test."""
+def compared(trial: Trial, spec: ModelConfig, recipe: FineTuneConfig, seeds: int, folder: Path, kept: Path) -> Pairs:
+    """Train with both systems and every seed, and test; what lies in `kept` already is taken as it is."""
     base, pairs = model.prepare(spec, trial.train, str(folder / "base")), Pairs()
     rows, held_out = (examples(one.uri, one.fingerprint, base, spec) for one in (trial.train, trial.test))
+    told = [trial.train.fingerprint, trial.test.fingerprint, spec.plain(), recipe.plain()]
+    kept.mkdir(parents=True, exist_ok=True)
     for seed in range(seeds):
         seeded = recipe.model_copy(update={"seed": seed})
         for name in ("ours", "trainer"):
-            network, began = model.build(base, spec, trial.train.labels, seed), time.perf_counter()
-            if name == "ours":
-                train(network, rows, seeded, plan(len(rows), seeded))
-            else:
-                hugging.by_its_own_means(network, rows, base, seeded)
-            pairs.seconds[name] += time.perf_counter() - began
-            dtype = resolve(recipe.precision, network, "cpu")
-            getattr(pairs, name).append(assess(network, held_out, "cpu", dtype).metrics["accuracy"])
+            place = kept / f"{storage.fingerprint(told)[:12]}-{seed}-{name}.json"
+            if not place.exists():
+                network = model.build(base, spec, trial.train.labels, seed)
+                seconds = _trained(name, network, rows, base, seeded)
+                found = assess(network, held_out, "cpu", resolve(recipe.precision, network, "cpu"))
+                storage.write_json(str(place), {"accuracy": found.metrics["accuracy"], "seconds": seconds})
+            one = storage.read_json(str(place))
+            pairs.seconds[name] += one["seconds"]
+            getattr(pairs, name).append(one["accuracy"])
         print(f"{trial.name}, seed {seed}: raysample {pairs.ours[-1]:.4f}, Trainer {pairs.trainer[-1]:.4f}", flush=True)
     return pairs
+
+
+def _trained(name: str, network: nn.Module, rows: Examples, base: str, recipe: FineTuneConfig) -> float:
+    """Train a model in place by one of the systems; return the seconds."""
+    began = time.perf_counter()
+    if name == "ours":
+        train(network, rows, recipe, plan(len(rows), recipe))
+    else:
+        hugging.by_its_own_means(network, rows, base, recipe)
+    return time.perf_counter() - began
 
 
 def interval(differences: Sequence[float], level: float) -> tuple[float, float]:
