@@ -18,6 +18,8 @@ from pathlib import Path
 import torch
 
 from raysample.errors import ScoreError
+from raysample.scoring import attempts
+from raysample.scoring.attempts import Deaths
 from raysample.scoring.job import ScoreJob
 
 TRIALS = 2
@@ -26,21 +28,23 @@ TRIALS = 2
 ORDER, BEGAN, ANSWER = "order", "began", "answer"
 
 
-def survived(job: ScoreJob, shard: int) -> bool:
+def survived(job: ScoreJob, shard: int, died: Deaths) -> bool:
     """Score a shard in up to TRIALS processes, one after the other; tell whether one lived to write its part.
+
+    `died`: workers that died over it before; each process notes when it comes to the rows.
 
     Raises:
         ScoreError: a process could not begin.
         Exception: what scoring raised in the process, which is no crash.
     """
-    return any(_lived(job, shard) for _ in range(TRIALS))
+    return any(_lived(job, shard, died) for _ in range(TRIALS))
 
 
-def _lived(job: ScoreJob, shard: int) -> bool:
+def _lived(job: ScoreJob, shard: int, died: Deaths) -> bool:
     with tempfile.TemporaryDirectory(prefix="raysample-apart-") as folder:
         place = Path(folder)
         # The same number of threads, or the numbers could differ in their last bits.
-        (place / ORDER).write_bytes(pickle.dumps((job, shard, torch.get_num_threads())))
+        (place / ORDER).write_bytes(pickle.dumps((job, shard, died, torch.get_num_threads())))
         code = _run(place)
         if (place / ANSWER).exists():
             error = pickle.loads((place / ANSWER).read_bytes())  # noqa: S301 - our own process wrote it
@@ -73,9 +77,9 @@ def main(folder: str) -> None:
         # A node that is shut down sends these to all processes at once; the worker would take that for a crash.
         signal.signal(stop, signal.SIG_IGN)
     threading.Thread(target=_end_with_worker, daemon=True).start()
-    job, shard, threads = pickle.loads((place / ORDER).read_bytes())  # noqa: S301 - our own worker wrote it
+    job, shard, died, threads = pickle.loads((place / ORDER).read_bytes())  # noqa: S301 - our own worker wrote it
     torch.set_num_threads(threads)
-    error = _scored(place, job, shard)
+    error = _scored(place, job, shard, died)
     draft = place / "draft"
     draft.write_bytes(pickle.dumps(error))
     draft.replace(place / ANSWER)
@@ -86,12 +90,13 @@ def _end_with_worker() -> None:
     os._exit(1)
 
 
-def _scored(place: Path, job: ScoreJob, shard: int) -> Exception | None:
+def _scored(place: Path, job: ScoreJob, shard: int, died: Deaths) -> Exception | None:
     from raysample.scoring.shards import ShardScorer  # here, since it imports this module
 
     try:
         scorer = ShardScorer(job)
         (place / BEGAN).touch()
+        attempts.touched(job.folder, scorer.corpus.shards[shard], died)
         scorer.here(shard)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is raised again where it was asked for
         return _portable(error)

@@ -22,6 +22,7 @@ from raysample.model import Encoded
 from raysample.policies.base import group_codes
 from raysample.scores import create_all
 from raysample.scoring import apart, attempts, summaries
+from raysample.scoring.attempts import Deaths
 from raysample.scoring.bisection import Scored, carefully
 from raysample.scoring.columns import Columns
 from raysample.scoring.job import ScoreJob, ShardOutcome, finished, part, quarantine
@@ -90,7 +91,7 @@ class ShardScorer:
         if done is not None:
             return Begun(where, done=done)
         with self._reading:
-            crashes = attempts.crashes(folder, where)
+            crashes = attempts.deaths(folder, where).workers
             if crashes:
                 return Begun(where, crashes=crashes)
             began = time.perf_counter()
@@ -106,7 +107,8 @@ class ShardScorer:
         folder, where, rows = self.job.folder, begun.shard, begun.rows
         if rows is None:
             with self._reading, self._device, attempts.attempt(folder, where) as died:
-                outcome = self.here(where.index) if died < attempts.MOST else self._after_crashes(where, died)
+                few = died.workers < attempts.MOST
+                outcome = self.here(where.index) if few else self._after_crashes(where, died)
         else:
             with self._device, attempts.attempt(folder, where):
                 began = time.perf_counter() - begun.seconds
@@ -119,14 +121,14 @@ class ShardScorer:
         began, rows = time.perf_counter(), self.corpus.read(shard)
         return self._write(self.corpus.shards[shard], rows, carefully(self.columns.of, rows), began)
 
-    def _after_crashes(self, where: Shard, died: int) -> ShardOutcome:
+    def _after_crashes(self, where: Shard, died: Deaths) -> ShardOutcome:
         """Score a shard over which workers died in a process of its own; set it aside where that dies as well."""
         began = time.perf_counter()
-        if died < attempts.LIMIT:
+        if died.apart:
             del self.columns  # two sets of models may not fit
             torch.cuda.empty_cache()
             try:
-                survived = apart.survived(self.job, where.index)
+                survived = apart.survived(self.job, where.index, died)
             finally:
                 self.columns = Columns(self.job)
             if survived:

@@ -39,10 +39,10 @@ def job_of(trace: CheckpointSet, corpus: Corpus, folder: Path) -> ScoreJob:
     return ScoreJob(corpus.uri, (trace.uri,), ScoreConfig(scores=["el2n"]), model, str(folder), str(folder / "r"))
 
 
-def mark(job: ScoreJob, corpus: Corpus, shard: int, died: int) -> Path:
+def mark(job: ScoreJob, corpus: Corpus, shard: int, died: int, scoring: int | None = None) -> Path:
     place = Path(job.folder, "attempts", f"{corpus.shards[shard].name}.json")
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(json.dumps({"attempts": died}))
+    place.write_text(json.dumps({"attempts": died, "scoring": died if scoring is None else scoring}))
     return place
 
 
@@ -91,6 +91,52 @@ def test_deaths_of_worker_and_process_together_have_an_end(
     assert scorer.score(1).scored == 40
 
 
+def test_deaths_before_the_rows_are_touched_count_for_less(
+    trace: CheckpointSet, corpus: Corpus, tmp_path: Path
+) -> None:
+    """A storm that hits a worker again and again while a process of its own starts is not the shard's fault."""
+    job = job_of(trace, corpus, tmp_path / "scores")
+    mark(job, corpus, 0, attempts.PATIENCE - 1, scoring=attempts.LIMIT - 1)
+    scorer = ShardScorer(job)
+    assert scorer.score(0).scored == 40
+    mark(job, corpus, 1, attempts.PATIENCE, scoring=attempts.MOST)
+    assert scorer.score(1).quarantined == 40
+    assert {reason for _, reason in lost(job, corpus, 1)} == {"its shard crashed 30 workers"}
+
+
+def test_a_process_of_its_own_counts_a_death_when_it_comes_to_the_rows(
+    trace: CheckpointSet, corpus: Corpus, tmp_path: Path
+) -> None:
+    job, shard = job_of(trace, corpus, tmp_path / "scores"), corpus.shards[0]
+    counts = list[attempts.Deaths]()
+    for died in range(3):
+        with attempts.attempt(job.folder, shard) as before:
+            assert before == attempts.Deaths(died, died)
+            counts.append(attempts.deaths(job.folder, shard))
+        mark(job, corpus, 0, died + 1)  # what a worker leaves that dies
+    assert counts == [attempts.Deaths(n, n) for n in (1, 2, 3)]
+    with attempts.attempt(job.folder, shard) as before:
+        assert before.apart
+        assert attempts.deaths(job.folder, shard) == attempts.Deaths(4, 3)  # the process starts
+        for _ in range(apart.TRIALS):
+            attempts.touched(job.folder, shard, before)
+            assert attempts.deaths(job.folder, shard) == attempts.Deaths(4, 4)
+        left = json.loads(next(Path(job.folder, "attempts").iterdir()).read_text())
+        assert left["pid"] == os.getpid()  # the worker's, by which it is found
+    assert attempts.deaths(job.folder, shard) == attempts.Deaths()
+
+
+def test_a_process_that_dies_over_the_rows_has_told_that_it_came_to_them(
+    trace: CheckpointSet, corpus: Corpus, tmp_path: Path
+) -> None:
+    make_deadly(trace, 2)
+    job, shard = job_of(trace, corpus, tmp_path / "scores"), corpus.shards[0]
+    mark(job, corpus, 0, attempts.MOST)
+    with attempts.attempt(job.folder, shard) as before:
+        assert not apart.survived(job, 0, before)
+        assert attempts.deaths(job.folder, shard) == attempts.Deaths(attempts.MOST + 1, attempts.MOST + 1)
+
+
 def test_what_an_attempt_left_that_died_half_way_is_no_quarantine(
     trace: CheckpointSet, corpus: Corpus, tmp_path: Path
 ) -> None:
@@ -117,7 +163,7 @@ def test_a_process_that_cannot_begin_is_no_crash_of_the_shard(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(ScoreError, match=r"ended with code 1 before it began"):
-        apart.survived(job_of(trace, corpus, tmp_path / "scores"), 0)
+        apart.survived(job_of(trace, corpus, tmp_path / "scores"), 0, attempts.Deaths(3, 3))
 
 
 def test_a_process_ends_with_its_worker(tmp_path: Path) -> None:

@@ -124,9 +124,9 @@ def test_a_shard_over_which_too_many_workers_died_is_set_aside_and_comes_back(
     shard = shards(poisoned)[1]
     Path(folder, part_name(shard)).unlink()
     Path(folder, "attempts").mkdir(exist_ok=True)
-    assert attempts.crashes(folder, shard) == 0
+    assert attempts.deaths(folder, shard) == attempts.Deaths()
     Path(folder, "attempts", f"{shard.name}.json").write_text('{"attempts": 10}')
-    assert attempts.crashes(folder, shard) == attempts.LIMIT
+    assert attempts.deaths(folder, shard).enough
     assert cli.main(["score", str(poisoned), "score.max_quarantined=0.3"]) == 0
     assert table(poisoned).counts == {"in": 200, "scored": 150, "quarantined": 50}
     assert {row["reason"] for row in quarantine(poisoned)} == {"its shard crashed 10 workers"}
