@@ -3,7 +3,8 @@
 Speed: the same model and the same batches, one torch thread each. A loop written by hand, that of raysample in this
 process, the Hugging Face Trainer, raysample on Ray Train with one worker and with two, and a loop by hand with DDP
 over two processes. They take turns; ratios are of the steps in steady state within one repetition. What it takes to
-start is told apart. Nothing is told before the losses of all agree, step by step.
+start is told apart. Nothing is told before the losses of all agree, step by step. `--quick` leaves out those with two
+processes.
 
 Accuracy (`--accuracy`): raysample and the Hugging Face Trainer train on the same rows by the same recipe, each with
 its own shuffling, several seeds; told is the mean of the paired differences with its interval.
@@ -30,7 +31,7 @@ from measuring.timing import spread
 from paces import accuracy, bare, hugging, material, ours
 from paces.accuracy import LEAST, MARGIN, Pairs, Trial, interval
 from paces.material import Work
-from paces.pace import WARM, Clock, Pace, over
+from paces.pace import Clock, Pace, over, watched
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -41,7 +42,8 @@ TOLERANCE = 2e-3
 """Between the losses of two loops at one step; they are means over a batch, of the order of 1."""
 LEFT = 0.95
 BARE, OURS, TRAINER, DDP = "bare loop", "raysample", "Hugging Face Trainer", "bare DDP, 2 processes"
-ONE, TWO = "raysample on Ray Train, 1 worker", "raysample on Ray Train, 2 workers"
+ONE, TWO = "raysample on Ray, 1 worker", "raysample on Ray, 2 workers"
+SHOWN = (BARE, OURS, TRAINER, ONE, DDP, TWO)
 MODEL = ModelConfig(layers=4, hidden_size=256, vocabulary_size=8_000, dropout=0.0)
 SMALL = ModelConfig(layers=2, hidden_size=64, vocabulary_size=2_000, dropout=0.0)
 CLAIMS: tuple[tuple[str, str, Clock], ...] = ((OURS, BARE, "cpu"), (ONE, BARE, "wall"), (TWO, DDP, "wall"))
@@ -51,18 +53,18 @@ Paces = dict[str, list[Pace]]
 
 
 def ways(work: Work, folder: Path) -> dict[str, Callable[[], Pace]]:
-    """Return every way to train, each to be called as often as one likes."""
+    """Return every way to train, those next to each other that are held against each other."""
 
     def ray(workers: int) -> Pace:
         return ours.on_ray(work, workers, Path(tempfile.mkdtemp(dir=folder)))
 
     return {
-        BARE: lambda: bare.alone(work),
-        OURS: lambda: ours.here(work),
         TRAINER: lambda: hugging.on_given_batches(work),
+        OURS: lambda: ours.here(work),
+        BARE: lambda: bare.alone(work),
         ONE: lambda: ray(1),
-        DDP: lambda: bare.together(work, 2),
         TWO: lambda: ray(2),
+        DDP: lambda: bare.together(work, 2),
     }
 
 
@@ -72,7 +74,7 @@ def take_turns(methods: Mapping[str, Callable[[], Pace]], repetitions: int) -> P
     for repetition in range(repetitions):
         start = repetition * len(names) // repetitions
         for name in names[start:] + names[:start]:
-            paces[name].append(methods[name]())
+            paces[name].append(watched(methods[name]))
     return paces
 
 
@@ -95,6 +97,8 @@ def targets(paces: Paces) -> dict[str, dict[str, Any]]:
     """Return what is claimed of the steady state."""
     claims = {}
     for one, other, clock in CLAIMS:
+        if one not in paces:
+            continue
         per = "s" if clock == "wall" else "CPU s"
         claims[f"{one} / {other}, steps/{per}"] = target(median(over(paces[one], paces[other], clock)), ">=", LEFT)
     return claims
@@ -120,26 +124,42 @@ def figures(name: str, paces: Paces) -> dict[str, Any]:
     }
     if all(pace.cpu for pace in (*found, *beside)):
         told["of_by_hand_by_cpu"] = spread(over(found, beside, "cpu"))
-    around = [pace.around for pace in found if pace.around is not None]
-    return told | ({"ray_train_seconds": spread(around, 2)} if around else {})
+    for key, values in {
+        "ray_train_seconds": [pace.around for pace in found if pace.around is not None],
+        "stolen": [pace.stolen for pace in found if pace.stolen is not None],
+    }.items():
+        if values:
+            told[key] = spread(values, 3)
+    return told
 
 
 def show(paces: Paces, console: Console) -> None:
     """Print the table."""
-    caption = f"steady state: all but the first {WARM} steps; start-up: all that is no step; medians"
+    caption = "steady state: the second half of the steps; start-up: all that is no step at that pace; medians"
     table = Table(title="training", caption=caption, box=SIMPLE)
-    for heading in ("what", "steps/s", "of by hand", "by CPU s", "lowest", "highest", "start-up", "Ray Train's"):
+    for heading in (
+        "what",
+        "steps/s",
+        "of by hand",
+        "range",
+        "by CPU s",
+        "start-up",
+        "Ray's",
+        "stolen",
+    ):
         table.add_column(heading, justify="left" if heading == "what" else "right", no_wrap=True)
-    for name in paces:
+    for name in (name for name in SHOWN if name in paces):
         told = figures(name, paces)
         wall, cpu, ray = (told.get(key) for key in ("of_by_hand", "of_by_hand_by_cpu", "ray_train_seconds"))
+        stolen = told.get("stolen")
         table.add_row(
             name,
             f"{told['steps_per_second']['median']:.2f}",
-            *(f"{wall['median']:.3f}", "" if cpu is None else f"{cpu['median']:.3f}"),
-            *(f"{wall['lowest']:.3f}", f"{wall['highest']:.3f}"),
+            *(f"{wall['median']:.3f}", f"{wall['lowest']:.3f} to {wall['highest']:.3f}"),
+            "" if cpu is None else f"{cpu['median']:.3f}",
             f"{told['start_up_seconds']['median']:.1f} s",
             "" if ray is None else f"{ray['median']:.1f} s",
+            "" if stolen is None else f"{stolen['median']:.1%}",
         )
     console.print(table)
 
@@ -156,7 +176,10 @@ def speed(given: argparse.Namespace, console: Console) -> int:
         work = material.made_up(folder, spec, given.batch_size, given.steps, epochs=4)
         with session.cluster(EngineConfig(address="local", cpus=2)):
             joining = time.perf_counter() - began
-            paces = take_turns(ways(work, folder), given.repetitions)
+            methods = ways(work, folder)
+            if given.quick:  # two more times half a minute of start-up
+                methods = {name: way for name, way in methods.items() if name not in (TWO, DDP)}
+            paces = take_turns(methods, given.repetitions)
     if problem := wrong(paces):
         print(f"{problem}, so nothing is told", file=sys.stderr)
         return 1
@@ -256,7 +279,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--model", default="tiny", metavar="PATH", help="folder of a BERT; a random one if not given")
     made.add_argument("--layers", type=int, metavar="N", help="keep the first N layers of that model")
     made.add_argument("--batch-size", type=int, metavar="N", help="32 if not given, with --quick 16")
-    made.add_argument("--steps", type=int, metavar="N", help="a multiple of 4; 60 if not given, with --quick 16")
+    made.add_argument("--steps", type=int, metavar="N", help="a multiple of 4; 80 if not given, with --quick too")
     made.add_argument("--repetitions", type=int, metavar="N", help="of all ways; 5 if not given, with --quick 1")
     made.add_argument(
         "--corpora", type=Path, nargs="+", metavar="PATH", help="Parquet files with id, text, label, split"
@@ -271,7 +294,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--folder", type=Path, metavar="FOLDER", help="keep the accuracies there: a stopped benchmark goes on"
     )
     given = made.parse_args(argv)
-    sizes = {"batch_size": (32, 16), "steps": (60, 16), "repetitions": (5, 1), "rows": (2_500, 600)}
+    sizes = {"batch_size": (32, 16), "steps": (80, 80), "repetitions": (5, 1), "rows": (2_500, 600)}
     for name, (full, small) in {**sizes, "seeds": (3, 2), "epochs": (5, 4)}.items():
         setattr(given, name, getattr(given, name) or (small if given.quick else full))
     given.learning_rate = given.learning_rate or (2e-3 if given.model == "tiny" else 5e-4)

@@ -34,6 +34,7 @@ def test_every_loop_in_this_process_has_the_same_losses(training: ModuleType, wo
     paces = training.take_turns({name: training.ways(work, tmp_path)[name] for name in here}, 1)
     assert all(len(pace.losses) == 8 for (pace,) in paces.values())
     assert all(pace.whole > 8 * pace.seconds() > 0 for (pace,) in paces.values())
+    assert all(pace.stolen is None or 0 <= pace.stolen < 1 for (pace,) in paces.values())
     apart = training.disagreements(paces)
     assert max(apart.values()) < 1e-4
     assert apart[training.BARE] == 0
@@ -55,7 +56,7 @@ def test_wrong_losses_are_told_and_nothing_else(training: ModuleType) -> None:
     assert "hardly change" in training.wrong({training.BARE: [flat], training.OURS: [flat]})
 
 
-def test_a_pace_tells_steady_state_from_start_up() -> None:
+def test_a_pace_tells_steady_state_from_start_up(monkeypatch: pytest.MonkeyPatch) -> None:
     paces = shared("paces.pace")
     # Three steps to get going, then 2 seconds each; 20 seconds in all, of which 6 x 2 are steps.
     slow = paces.Pace([0.0] * 6, [4.0, 7.0, 9.0, 11.0, 13.0, 15.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 20.0)
@@ -64,6 +65,13 @@ def test_a_pace_tells_steady_state_from_start_up() -> None:
     assert slow.start_up == 8
     fast = paces.Pace([0.0] * 6, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], None, 6.0)
     assert paces.over([slow, fast], [fast, fast], "wall") == [0.5, 1.0]
+    # A quarter of two cores' four seconds: the clock of stolen time goes from 10 to 12.
+    seconds, stolen = iter([100.0, 104.0]), iter([10.0, 12.0])
+    monkeypatch.setattr(paces.time, "perf_counter", lambda: next(seconds))
+    monkeypatch.setattr(paces.psutil, "cpu_times", lambda: SimpleNamespace(steal=next(stolen)))
+    monkeypatch.setattr(paces.psutil, "cpu_count", lambda: 2)
+    assert paces.watched(lambda: fast).stolen == 0.25
+    monkeypatch.undo()
     watch = paces.Watch()
     for loss in (3.0, 2.0, 1.0, 0.5):
         watch.step(loss)

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from raysample.config import EngineConfig
 from raysample.errors import ClusterError
 
-# Read when ray is imported or a cluster starts: no bars of Ray's own, no usage report, a report() that returns soon.
+# Read when ray is imported or a cluster starts: no bars of Ray's own, no usage report, a look at workers once a second.
 # The C++ core writes errors to the driver's terminal that are none (ray#53727, for every actor pool of Ray Data).
 QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }

@@ -122,8 +122,7 @@ class _Run:
         set_rate(self.optimiser, rate)
         if self.unsettled:
             self._settle(rows)
-        own, norm, logits = self.stepper(rows, step)
-        summed, agreed = parallel.totals(torch.stack([own, own.new_tensor(float(wish))]), self.place).tolist()
+        (summed, agreed), norm, logits = self.stepper(rows, step, wish)
         loss = summed / len(rows)
         if not math.isfinite(loss):
             raise TrainingError(

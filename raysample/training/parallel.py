@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,7 +23,9 @@ def spread(core: nn.Module, place: Place, sharded: bool) -> nn.Module:
     if not together(place):
         return core
     devices = [torch.device(place.device)] if place.device.startswith("cuda") else None
-    return DistributedDataParallel(core, device_ids=devices)
+    # Buffers are the same everywhere (positions), or it is rank 0's that are saved: to send them before every forward
+    # would let workers wait once more. Gradients that lie in the buckets they are sent in are not copied.
+    return DistributedDataParallel(core, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def _sharded(core: nn.Module, place: Place) -> nn.Module:
@@ -49,11 +52,21 @@ def synchronise(model: nn.Module, wanted: bool) -> None:
         model.set_requires_gradient_sync(wanted)  # type: ignore[operator]  # FSDP2's
 
 
-def totals(values: Tensor, place: Place) -> Tensor:
-    """Return the sums of some values over all workers; the values themselves where there is one."""
-    if together(place):
-        distributed.all_reduce(values)
-    return values
+def summing(values: Tensor, place: Place) -> Callable[[], Tensor]:
+    """Begin to add up some values over all workers; returns what waits for their sums and returns them.
+
+    Right after a backward, which ends with all workers at one point, the sums are there before a step of the optimiser
+    is over: nobody waits for anybody a second time.
+    """
+    if not together(place):
+        return lambda: values
+    work = distributed.all_reduce(values, async_op=True)
+
+    def sums() -> Tensor:
+        work.wait()
+        return values
+
+    return sums
 
 
 def told(value: Any, place: Place) -> Any:

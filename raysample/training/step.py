@@ -14,7 +14,7 @@ from raysample.training.examples import Examples, batch
 from raysample.training.layout import Place
 from raysample.training.levels import over_levels
 from raysample.training.losses import summed
-from raysample.training.parallel import synchronise, whole
+from raysample.training.parallel import summing, synchronise, whole
 
 IntArray = NDArray[np.int64]
 
@@ -47,23 +47,25 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(place.device.partition(":")[0], enabled=half)
         self.overflows = 0
 
-    def __call__(self, rows: IntArray, step: int) -> tuple[Tensor, float, Tensor]:
+    def __call__(self, rows: IntArray, step: int, note: float = 0.0) -> tuple[tuple[float, float], float, Tensor]:
         """Make a step (counted from 0) on the global batch `rows`.
 
         Returns:
-            This worker's summed loss [], the norm of the whole gradient before it was clipped, and the logits
-            [share, C] of its rows from before the step, float32.
+            The summed loss of the batch and the sum of all workers' notes; the norm of the whole gradient before it was
+            clipped; and the logits [share, C] of this worker's rows from before the step, float32.
         """
         torch.manual_seed(_seed(self.config.seed, step, self.place.rank))
         self.optimiser.zero_grad(set_to_none=True)
         loss, logits = self.backward(rows)
+        sums = summing(torch.stack([loss, loss.new_tensor(note)]), self.place)
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         found = float(whole(norm))
         self._check(found)
-        return loss, found, logits
+        total, notes = sums().tolist()
+        return (total, notes), found, logits
 
     def backward(self, rows: IntArray) -> tuple[Tensor, Tensor]:
         """Add the gradient of the mean loss over the global batch to the parameters; returns loss and logits."""
