@@ -119,7 +119,7 @@ def targets(found: dict[int, dict[str, Figures]]) -> dict[str, Any]:
     claims = {
         f"{name}: driver's peak memory": target(most["peak_mib"] / least["peak_mib"], "<=", 1.5),
     }
-    if most["workers_peak_mib"]:
+    if least["workers_peak_mib"] and most["workers_peak_mib"]:
         value = most["workers_peak_mib"] / least["workers_peak_mib"]
         claims[f"{name}: a worker's peak memory"] = target(value, "<=", 1.5)
     if len(every) > 2:  # what starting takes is not in differences
@@ -138,6 +138,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="raysample-scale-", dir=given.folder) as folder:
         found = measured(given, Path(folder))
     show(found, console)
+    if failed := [f"{rows:,}" for rows, told in found.items() if "failed" in told["contents"]]:
+        print(f"{' and '.join(failed)} rows failed, so nothing is told of growth", file=sys.stderr)
+        return 1
     told = {"benchmark": "scale", "targets": targets(found), "engine": given.engine}
     finish({**told, "found": {str(rows): one for rows, one in found.items()}, **machine("pyarrow", "ray")}, given.json)
     return 0

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pytest
 import torch
@@ -335,6 +336,26 @@ def test_scale_tells_contents_memory_and_gain() -> None:
     sizes = [result["found"][rows]["contents"]["contents"] for rows in ("300", "900")]
     assert 0 < sizes[0] < sizes[1] < 900
     assert any(f"{sizes[1]:,}" in line for line in shown)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells peaks there")
+def test_only_a_process_own_workers_count() -> None:
+    apart = shared("measuring.apart")
+    with subprocess.Popen(["bash", "-c", "exec -a ray::own sleep 60"]) as own:
+        waiting = subprocess.Popen(["bash", "-c", "(exec -a ray::other sleep 60) & echo $!"], stdout=subprocess.PIPE)
+        assert waiting.stdout
+        other = psutil.Process(int(waiting.stdout.readline()))
+        waiting.stdout.close()
+        waiting.wait()  # so that the other is nobody's child here
+        try:
+            until = time.monotonic() + 20
+            while not all(process.cmdline()[0].startswith("ray::") for process in (psutil.Process(own.pid), other)):
+                assert time.monotonic() < until
+            (peak,) = apart.peaks_below("ray::")
+            assert peak > 0
+        finally:
+            own.kill()
+            other.kill()
 
 
 def test_made_up_logs_repeat_as_they_say() -> None:

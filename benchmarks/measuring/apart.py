@@ -7,9 +7,11 @@ import resource
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 Figures = dict[str, Any]
 
@@ -52,16 +54,16 @@ def _peak(status: Path) -> float | None:
 
 
 @contextmanager
-def workers_peak_mib(name: bytes = b"ray::") -> Iterator[list[float]]:
-    """Yield a list that in the end holds the largest peak of processes so named (Linux), or nothing."""
-    seen, stop = dict[str, float](), threading.Event()
+def workers_peak_mib(name: str = "ray::") -> Iterator[list[float]]:
+    """Yield a list that in the end holds the largest peak of this process's descendants so named (Linux), or nothing.
+
+    Only its own: other clusters may run on the same machine.
+    """
+    seen, stop = list[float](), threading.Event()
 
     def look() -> None:
         while not stop.wait(0.5):
-            for place in Path("/proc").glob("[0-9]*"):
-                found = _peak(place / "status") if _named(place, name) else None
-                if found is not None:
-                    seen[place.name] = found
+            seen.extend(peaks_below(name))
 
     thread, told = threading.Thread(target=look, daemon=True), list[float]()
     thread.start()
@@ -70,11 +72,14 @@ def workers_peak_mib(name: bytes = b"ray::") -> Iterator[list[float]]:
     finally:
         stop.set()
         thread.join()
-        told += [max(seen.values())] if seen else []
+        told += [max(seen)] if seen else []
 
 
-def _named(place: Path, name: bytes) -> bool:
-    try:
-        return (place / "cmdline").read_bytes().startswith(name)
-    except OSError:
-        return False
+def peaks_below(name: str) -> list[float]:
+    """Return the peak memory, in MiB, of each of this process's descendants whose command begins so."""
+    found = list[float | None]()
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error, IndexError):  # it has ended
+            if process.cmdline()[0].startswith(name):
+                found.append(_peak(Path(f"/proc/{process.pid}/status")))
+    return [peak for peak in found if peak is not None]
