@@ -4,7 +4,7 @@ Speed: the same model and the same batches, one torch thread each. A loop writte
 process, the Hugging Face Trainer, raysample on Ray Train with one worker and with two, and a loop by hand with DDP
 over two processes. They take turns; ratios are of the steps in steady state within one repetition. What it takes to
 start is told apart. Nothing is told before the losses of all agree, step by step. `--quick` leaves out those with two
-processes.
+processes; `--processes 2` takes those only, so that they can be repeated more often.
 
 Accuracy (`--accuracy`): raysample and the Hugging Face Trainer train on the same rows by the same recipe, each with
 its own shuffling, several seeds; told is the mean of the paired differences with its interval.
@@ -28,8 +28,8 @@ import torch
 from measuring.outcome import finish, machine, parser, target
 from measuring.quietness import quiet
 from measuring.timing import spread
-from paces import accuracy, bare, hugging, material, ours
-from paces.accuracy import LEAST, MARGIN, Pairs, Trial, interval
+from paces import accuracy, bare, equality, hugging, material, ours
+from paces.accuracy import Pairs, Trial, interval
 from paces.material import Work
 from paces.pace import Clock, Pace, over, watched
 from rich.box import SIMPLE
@@ -46,19 +46,20 @@ ONE, TWO = "raysample on Ray, 1 worker", "raysample on Ray, 2 workers"
 SHOWN = (BARE, OURS, TRAINER, ONE, DDP, TWO)
 MODEL = ModelConfig(layers=4, hidden_size=256, vocabulary_size=8_000, dropout=0.0)
 SMALL = ModelConfig(layers=2, hidden_size=64, vocabulary_size=2_000, dropout=0.0)
+ALONE, TOGETHER = (TRAINER, OURS, BARE, ONE), (TWO, DDP)
 CLAIMS: tuple[tuple[str, str, Clock], ...] = ((OURS, BARE, "cpu"), (ONE, BARE, "wall"), (TWO, DDP, "wall"))
 """Who is held against whom; in this process by CPU seconds, which leave out the time in which others have the core."""
 
 Paces = dict[str, list[Pace]]
 
 
-def ways(work: Work, folder: Path) -> dict[str, Callable[[], Pace]]:
-    """Return every way to train, those next to each other that are held against each other."""
+def ways(work: Work, folder: Path, names: Sequence[str] = (*ALONE, *TOGETHER)) -> dict[str, Callable[[], Pace]]:
+    """Return the ways to train so named, in that order: those next to each other that are held against each other."""
 
     def ray(workers: int) -> Pace:
         return ours.on_ray(work, workers, Path(tempfile.mkdtemp(dir=folder)))
 
-    return {
+    made: dict[str, Callable[[], Pace]] = {
         TRAINER: lambda: hugging.on_given_batches(work),
         OURS: lambda: ours.here(work),
         BARE: lambda: bare.alone(work),
@@ -66,27 +67,32 @@ def ways(work: Work, folder: Path) -> dict[str, Callable[[], Pace]]:
         TWO: lambda: ray(2),
         DDP: lambda: bare.together(work, 2),
     }
+    return {name: made[name] for name in names}
 
 
 def take_turns(methods: Mapping[str, Callable[[], Pace]], repetitions: int) -> Paces:
     """Train every way once per repetition, each repetition starting at another one."""
     paces, names = {name: list[Pace]() for name in methods}, list(methods)
     for repetition in range(repetitions):
-        start = repetition * len(names) // repetitions
+        start = repetition % len(names)
         for name in names[start:] + names[:start]:
             paces[name].append(watched(methods[name]))
     return paces
 
 
 def disagreements(paces: Paces) -> dict[str, float]:
-    """Return by how much the losses of each way differ from those of the bare loop's first run."""
-    truth = paces[BARE][0]
+    """Return by how much the losses of each way differ from those of the first run by hand."""
+    truth = _truth(paces)
     return {name: max(truth.apart(pace) for pace in found) for name, found in paces.items()}
+
+
+def _truth(paces: Paces) -> Pace:
+    return paces[BARE if BARE in paces else DDP][0]
 
 
 def wrong(paces: Paces) -> str:
     """Say what is wrong with the losses; nothing where nothing is."""
-    losses, found = np.array(paces[BARE][0].losses), disagreements(paces)
+    losses, found = np.array(_truth(paces).losses), disagreements(paces)
     if np.abs(np.diff(losses)).max() < 10 * TOLERANCE:
         return f"the losses hardly change from step to step ({losses}), so that they agree would tell nothing"
     off = {name: apart for name, apart in found.items() if not apart <= TOLERANCE}
@@ -116,14 +122,18 @@ def _reference(name: str) -> str:
 def figures(name: str, paces: Paces) -> dict[str, Any]:
     """Return the figures of one way: steps/s, ratios to the loop by hand of as many processes, what the start took."""
     found, beside = paces[name], paces[_reference(name)]
+    ratios = over(found, beside, "wall")
     told: dict[str, Any] = {
         "steps_per_second": spread([1 / pace.seconds() for pace in found]),
-        "of_by_hand": spread(over(found, beside, "wall")),
+        "of_by_hand": spread(ratios),
         "whole_seconds": spread([pace.whole for pace in found], 2),
         "start_up_seconds": spread([pace.start_up for pace in found], 2),
     }
     if all(pace.cpu for pace in (*found, *beside)):
         told["of_by_hand_by_cpu"] = spread(over(found, beside, "cpu"))
+    if len(found) > 1:
+        mean, half = interval(ratios, 0.95)
+        told["mean_of_by_hand"] = {"mean": round(mean, 4), "half_of_95_percent_interval": round(half, 4)}
     for key, values in {
         "ray_train_seconds": [pace.around for pace in found if pace.around is not None],
         "stolen": [pace.stolen for pace in found if pace.stolen is not None],
@@ -135,27 +145,21 @@ def figures(name: str, paces: Paces) -> dict[str, Any]:
 
 def show(paces: Paces, console: Console) -> None:
     """Print the table."""
-    caption = "steady state: the second half of the steps; start-up: all that is no step at that pace; medians"
+    caption = (
+        "steady state: the second half of the steps; start-up: all that is no step at that pace; medians, but mean"
+    )
     table = Table(title="training", caption=caption, box=SIMPLE)
-    for heading in (
-        "what",
-        "steps/s",
-        "of by hand",
-        "range",
-        "by CPU s",
-        "start-up",
-        "Ray's",
-        "stolen",
-    ):
+    for heading in ("what", "steps/s", "of by hand", "mean, 95 %", "by CPU s", "start-up", "Ray's", "stolen"):
         table.add_column(heading, justify="left" if heading == "what" else "right", no_wrap=True)
     for name in (name for name in SHOWN if name in paces):
         told = figures(name, paces)
         wall, cpu, ray = (told.get(key) for key in ("of_by_hand", "of_by_hand_by_cpu", "ray_train_seconds"))
-        stolen = told.get("stolen")
+        stolen, mean = told.get("stolen"), told.get("mean_of_by_hand")
         table.add_row(
             name,
             f"{told['steps_per_second']['median']:.2f}",
-            *(f"{wall['median']:.3f}", f"{wall['lowest']:.3f} to {wall['highest']:.3f}"),
+            f"{wall['median']:.3f}",
+            "" if mean is None else f"{mean['mean']:.3f} ± {mean['half_of_95_percent_interval']:.3f}",
             "" if cpu is None else f"{cpu['median']:.3f}",
             f"{told['start_up_seconds']['median']:.1f} s",
             "" if ray is None else f"{ray['median']:.1f} s",
@@ -176,10 +180,7 @@ def speed(given: argparse.Namespace, console: Console) -> int:
         work = material.made_up(folder, spec, given.batch_size, given.steps, epochs=4)
         with session.cluster(EngineConfig(address="local", cpus=2)):
             joining = time.perf_counter() - began
-            methods = ways(work, folder)
-            if given.quick:  # two more times half a minute of start-up
-                methods = {name: way for name, way in methods.items() if name not in (TWO, DDP)}
-            paces = take_turns(methods, given.repetitions)
+            paces = take_turns(ways(work, folder, given.ways), given.repetitions)
     if problem := wrong(paces):
         print(f"{problem}, so nothing is told", file=sys.stderr)
         return 1
@@ -189,50 +190,6 @@ def speed(given: argparse.Namespace, console: Console) -> int:
     told |= {"found": plain(paces), "ray_init_seconds": round(joining, 2)}
     finish({"benchmark": "training", "targets": targets(paces), **told, **machine("ray", "accelerate")}, given.json)
     return 0
-
-
-def equal(trials: Mapping[str, tuple[Trial, Pairs]]) -> dict[str, dict[str, Any]]:
-    """Return what is claimed of the accuracies.
-
-    For each set: the mean difference is within its noise (the 95 % interval has 0 in it), or below LEAST. Over all
-    sets, since noise alone must not be enough: the 90 % interval lies within ±MARGIN, which is a test of equivalence at
-    5 % (two one-sided tests). And the models have learnt something.
-    """
-    claims = {}
-    for name, (trial, pairs) in trials.items():
-        mean, half = interval(pairs.differences, 0.95)
-        claims[f"{name}: |mean difference|"] = target(abs(mean), "<=", round(max(LEAST, half), 4))
-        least = min(pairs.ours + pairs.trainer) / trial.commonest
-        claims[f"{name}: lowest accuracy / share of the largest class"] = target(least, ">=", 1.5)
-    mean, half = interval([one for _, pairs in trials.values() for one in pairs.differences], 0.90)
-    return claims | {"all: largest difference in the 90 % interval": target(abs(mean) + half, "<=", MARGIN)}
-
-
-def show_accuracies(trials: Mapping[str, tuple[Trial, Pairs]], console: Console) -> None:
-    """Print one line per set."""
-    table = Table(title="accuracy", caption="difference: raysample - Trainer, with its 95 % interval", box=SIMPLE)
-    for heading in ("set", "rows", "test", "raysample", "Trainer", "difference", "seconds", "Trainer's"):
-        table.add_column(heading, justify="left" if heading == "set" else "right", no_wrap=True)
-    for name, (trial, pairs) in trials.items():
-        mean, half = interval(pairs.differences, 0.95)
-        means = (f"{np.mean(values):.4f}" for values in (pairs.ours, pairs.trainer))
-        took = (f"{seconds:.0f}" for seconds in pairs.seconds.values())
-        table.add_row(name, f"{trial.train.rows:,}", f"{trial.test.rows:,}", *means, f"{mean:+.4f} ± {half:.4f}", *took)
-    console.print(table)
-
-
-def trial_figures(trial: Trial, pairs: Pairs) -> dict[str, Any]:
-    """Return the figures of one set as plain data."""
-    mean, half = interval(pairs.differences, 0.95)
-    return {
-        "rows": trial.train.rows,
-        "test_rows": trial.test.rows,
-        "classes": len(trial.train.labels),
-        "largest_class": round(trial.commonest, 4),
-        "accuracy": {"raysample": pairs.ours, "trainer": pairs.trainer},
-        "difference": {"mean": mean, "half_of_95_percent_interval": half if np.isfinite(half) else None},
-        "seconds": {name: round(seconds, 1) for name, seconds in pairs.seconds.items()},
-    }
 
 
 def accuracies(given: argparse.Namespace, console: Console) -> int:
@@ -257,11 +214,14 @@ def accuracies(given: argparse.Namespace, console: Console) -> int:
                 trial,
                 accuracy.compared(trial, spec, recipe, given.seeds, folder, given.folder or folder),
             )
-    show_accuracies(trials, console)
-    found = {name: trial_figures(*both) for name, both in trials.items()}
+    equality.show(trials, console)
+    found = {name: equality.plain(*both) for name, both in trials.items()}
     told = {"found": found, "seeds": given.seeds, "recipe": recipe.plain(), "encoder": Path(given.model).name}
     told |= {"layers": given.layers}
-    finish({"benchmark": "training --accuracy", "targets": equal(trials), **told, **machine("accelerate")}, given.json)
+    finish(
+        {"benchmark": "training --accuracy", "targets": equality.equal(trials), **told, **machine("accelerate")},
+        given.json,
+    )
     return 0
 
 
@@ -276,6 +236,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     made = parser("The training loop against loops by hand and the Hugging Face Trainer: speed, and accuracy.")
     made.add_argument("--accuracy", action="store_true", help="compare accuracies after training instead of speeds")
+    made.add_argument(
+        "--processes", type=int, choices=(1, 2), help="only ways with so many; both if not given, with --quick 1"
+    )
     made.add_argument("--model", default="tiny", metavar="PATH", help="folder of a BERT; a random one if not given")
     made.add_argument("--layers", type=int, metavar="N", help="keep the first N layers of that model")
     made.add_argument("--batch-size", type=int, metavar="N", help="32 if not given, with --quick 16")
@@ -297,6 +260,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     sizes = {"batch_size": (32, 16), "steps": (80, 80), "repetitions": (5, 1), "rows": (2_500, 600)}
     for name, (full, small) in {**sizes, "seeds": (3, 2), "epochs": (5, 4)}.items():
         setattr(given, name, getattr(given, name) or (small if given.quick else full))
+    chosen = given.processes or (1 if given.quick else None)  # two more times half a minute of start-up
+    given.ways = {1: ALONE, 2: TOGETHER, None: (*ALONE, *TOGETHER)}[chosen]
     given.learning_rate = given.learning_rate or (2e-3 if given.model == "tiny" else 5e-4)
     return given
 

@@ -79,8 +79,8 @@ def test_a_pace_tells_steady_state_from_start_up(monkeypatch: pytest.MonkeyPatch
     assert watch.pace().whole >= watch.wall[-1] - watch.began
 
 
-def test_accuracies_are_equal_within_noise_or_not(training: ModuleType) -> None:
-    accuracy = shared("paces.accuracy")
+def test_accuracies_are_equal_within_noise_or_not() -> None:
+    accuracy, equality = shared("paces.accuracy"), shared("paces.equality")
     # t(0.975, 2) = 4.303, standard error 0.01 / sqrt(3)
     mean, half = accuracy.interval([0.01, 0.02, 0.03], 0.95)
     assert mean == pytest.approx(0.02)
@@ -89,13 +89,13 @@ def test_accuracies_are_equal_within_noise_or_not(training: ModuleType) -> None:
     trial = SimpleNamespace(commonest=0.2)
     for shift, met in ((0.0, True), (0.05, False)):
         pairs = accuracy.Pairs([0.8, 0.81, 0.79], [0.8 - shift, 0.809 - shift, 0.791 - shift])
-        claims = training.equal({"rows": (trial, pairs)})
+        claims = equality.equal({"rows": (trial, pairs)})
         assert_targets(claims)
         assert claims["rows: |mean difference|"]["met"] is met
         assert claims["all: largest difference in the 90 % interval"]["met"] is met
         assert claims["rows: lowest accuracy / share of the largest class"]["met"]
     noise = accuracy.Pairs([0.9, 0.5, 0.7], [0.5, 0.9, 0.7])  # equal within noise, and equivalent within nothing
-    claims = training.equal({"rows": (trial, noise)})
+    claims = equality.equal({"rows": (trial, noise)})
     assert claims["rows: |mean difference|"]["met"]
     assert not claims["all: largest difference in the 90 % interval"]["met"]
 
