@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -84,8 +85,8 @@ def wait_until_gone(folder: str) -> None:
     """Wait for the head's processes, which outlive it by up to half a minute: they would disturb the next cluster."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
-        commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-        if not any(folder.encode() in command for command in commands):
+        commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
+        if not any(folder in word for command in commands for word in command):
             return
         time.sleep(0.5)
     raise AssertionError(f"processes of the head in {folder} are still there")
