@@ -341,17 +341,21 @@ def test_scale_tells_contents_memory_and_gain() -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells peaks there")
 def test_only_a_process_own_workers_count() -> None:
     apart = shared("measuring.apart")
-    with subprocess.Popen(["bash", "-c", "exec -a ray::own sleep 60"]) as own:
-        waiting = subprocess.Popen(["bash", "-c", "(exec -a ray::other sleep 60) & echo $!"], stdout=subprocess.PIPE)
+    with subprocess.Popen(["bash", "-c", "exec -a made-up::own sleep 60"]) as own:
+        waiting = subprocess.Popen(
+            ["bash", "-c", "(exec -a made-up::other sleep 60) & echo $!"], stdout=subprocess.PIPE
+        )
         assert waiting.stdout
         other = psutil.Process(int(waiting.stdout.readline()))
         waiting.stdout.close()
         waiting.wait()  # so that the other is nobody's child here
         try:
             until = time.monotonic() + 20
-            while not all(process.cmdline()[0].startswith("ray::") for process in (psutil.Process(own.pid), other)):
-                assert time.monotonic() < until
-            (peak,) = apart.peaks_below("ray::")
+            while not all(
+                "".join(psutil.Process(pid).cmdline()).startswith("made-up::") for pid in (own.pid, other.pid)
+            ):
+                assert time.monotonic() < until  # not there yet, or about to become another program
+            (peak,) = apart.peaks_below("made-up::")
             assert peak > 0
         finally:
             own.kill()

@@ -23,7 +23,7 @@ TRAINING, BENCHMARKS = HERE.parent / "training", HERE.parent.parent / "benchmark
 STEADY = {"epochs": 24, "resume": {"steps": 25, "minutes": 60.0}, "workers": 2}
 # So small a rate that rounding, which differs with the number of workers, does not grow; and slow enough that there are
 # steps left when another node has come.
-ELASTIC = {**STEADY, "epochs": 70, "workers": [1, 2], "learning_rate": 1e-5, "schedule": "constant"}
+ELASTIC = {**STEADY, "epochs": 160, "workers": [1, 2], "learning_rate": 1e-5, "schedule": "constant"}
 SLOW = {"micro_batch_size": 1}
 
 
