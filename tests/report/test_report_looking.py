@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import tracemalloc
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -81,30 +80,12 @@ def test_a_part_is_forgotten_before_the_next_is_read(tmp_path: Path, monkeypatch
     assert max(held) - held[0] < part / 2
 
 
-def traced_peaks(folder: Path, counts: Sequence[int], sender: Connection) -> None:
-    """Send the peak of memory of a look at each number of parts, and end without ceasing to trace."""
-    look(fake_table(folder / "warm", LABELS, rows=100), 8)  # what is made once is not counted
-    tracemalloc.start()
-    peaks = list[int]()
-    for count in counts:
-        table = fake_table(folder / str(count), LABELS, rows=10_000 * count, parts=count)
-        tracemalloc.reset_peak()
-        before = tracemalloc.get_traced_memory()[0]
-        look(table, 8, sample=1_000)
-        peaks.append(tracemalloc.get_traced_memory()[1] - before)
-    sender.send(peaks)
-    os._exit(0)
-
-
 def test_memory_does_not_grow_with_the_number_of_parts(tmp_path: Path) -> None:
-    # In a process of its own: Python before 3.12.9 may crash where tracing stops beside Arrow's threads (gh-128679).
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=traced_peaks, args=(tmp_path, (3, 12), sender))
-    child.start()
-    sender.close()
-    few, many = receiver.recv()
-    child.join()
+    tables = [fake_table(tmp_path / str(parts), LABELS, rows=10_000 * parts, parts=parts) for parts in (1, 3, 12)]
+    script = Path(__file__).with_name("peaks_of_looking.py")
+    done = subprocess.run([sys.executable, str(script), *(table.uri for table in tables)], stdout=subprocess.PIPE)
+    assert done.returncode == 0
+    few, many = json.loads(done.stdout)
     assert 0 < many < 1.3 * few
 
 

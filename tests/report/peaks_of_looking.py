@@ -1,0 +1,34 @@
+"""Write the peak of memory of a look at each table: `python peaks_of_looking.py TABLE …`, the first one to warm up."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tracemalloc
+
+from raysample.report import look
+from raysample.table import ScoreTable
+
+
+def main(tables: list[str]) -> None:
+    """Trace the looks at all tables but the first, with which is made what is made once, and end while still tracing.
+
+    Python before 3.12.9 may crash where tracing stops beside Arrow's threads (gh-128679), hence a process of its own.
+    """
+    first, *others = [ScoreTable.load(table) for table in tables]
+    look(first, 8)
+    tracemalloc.start()
+    peaks = list[int]()
+    for table in others:
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        look(table, 8, sample=1_000)
+        peaks.append(tracemalloc.get_traced_memory()[1] - before)
+    sys.stdout.write(json.dumps(peaks))
+    sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
