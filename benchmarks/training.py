@@ -3,8 +3,12 @@
 Speed: the same model and the same batches, one torch thread each. A loop written by hand, that of raysample in this
 process, the Hugging Face Trainer, raysample on Ray Train with one worker and with two, and a loop by hand with DDP
 over two processes. They take turns; ratios are of the steps in steady state within one repetition. What it takes to
-start is told apart. Nothing is told before the losses of all agree, step by step. `--quick` leaves out those with two
-processes; `--processes 2` takes those only, so that they can be repeated more often.
+start is told apart. Nothing is told before the losses of all agree, step by step.
+
+Two workers and DDP differ by less than a host's moods from one minute to the next, so their ratio comes from trainings
+that take turns of seconds: against DDP whose rows are dealt in turn, as everybody does, and against DDP whose rows are
+dealt by length, as raysample does, which tells what Ray and the loop cost. `--quick` leaves out what has two processes;
+`--processes 2` takes that only.
 
 Accuracy (`--accuracy`): raysample and the Hugging Face Trainer train on the same rows by the same recipe, each with
 its own shuffling, several seeds; told is the mean of the paired differences with its interval.
@@ -19,38 +23,36 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
+from threading import Event
 from typing import Any
 
 import numpy as np
 import torch
 from measuring.outcome import finish, machine, parser, target
 from measuring.quietness import quiet
-from measuring.timing import spread
-from paces import accuracy, bare, equality, hugging, material, ours
-from paces.accuracy import Pairs, Trial, interval
+from paces import accuracy, bare, equality, hugging, material, ours, speeds, turns
+from paces.accuracy import Pairs, Trial
 from paces.material import Work
 from paces.pace import Clock, Pace, over, watched
-from rich.box import SIMPLE
+from paces.speeds import BARE, DDP, DEALT, ONE, OURS, TRAINER, TWO, Paces, Ratios
 from rich.console import Console
-from rich.table import Table
 
 from raysample.config import EngineConfig, FineTuneConfig, ModelConfig
 
 TOLERANCE = 2e-3
 """Between the losses of two loops at one step; they are means over a batch, of the order of 1."""
 LEFT = 0.95
-BARE, OURS, TRAINER, DDP = "bare loop", "raysample", "Hugging Face Trainer", "bare DDP, 2 processes"
-ONE, TWO = "raysample on Ray, 1 worker", "raysample on Ray, 2 workers"
-SHOWN = (BARE, OURS, TRAINER, ONE, DDP, TWO)
 MODEL = ModelConfig(layers=4, hidden_size=256, vocabulary_size=8_000, dropout=0.0)
 SMALL = ModelConfig(layers=2, hidden_size=64, vocabulary_size=2_000, dropout=0.0)
 ALONE, TOGETHER = (TRAINER, OURS, BARE, ONE), (TWO, DDP)
-CLAIMS: tuple[tuple[str, str, Clock], ...] = ((OURS, BARE, "cpu"), (ONE, BARE, "wall"), (TWO, DDP, "wall"))
+CLAIMS: tuple[tuple[str, str, Clock], ...] = ((OURS, BARE, "cpu"), (ONE, BARE, "wall"))
 """Who is held against whom; in this process by CPU seconds, which leave out the time in which others have the core."""
-
-Paces = dict[str, list[Pace]]
+TURNS = 200
+"""Steps of those that take turns: twelve turns of each."""
 
 
 def ways(work: Work, folder: Path, names: Sequence[str] = (*ALONE, *TOGETHER)) -> dict[str, Callable[[], Pace]]:
@@ -70,7 +72,7 @@ def ways(work: Work, folder: Path, names: Sequence[str] = (*ALONE, *TOGETHER)) -
     return {name: made[name] for name in names}
 
 
-def take_turns(methods: Mapping[str, Callable[[], Pace]], repetitions: int) -> Paces:
+def take_turns(methods: Mapping[str, Callable[[], Pace]], repetitions: int) -> dict[str, list[Pace]]:
     """Train every way once per repetition, each repetition starting at another one."""
     paces, names = {name: list[Pace]() for name in methods}, list(methods)
     for repetition in range(repetitions):
@@ -78,6 +80,27 @@ def take_turns(methods: Mapping[str, Callable[[], Pace]], repetitions: int) -> P
         for name in names[start:] + names[:start]:
             paces[name].append(watched(methods[name]))
     return paces
+
+
+def in_turns(work: Work, folder: Path, repetitions: int) -> tuple[str, dict[str, list[float]]]:
+    """Let two workers on Ray take turns of seconds with DDP by hand, whose rows are dealt in turn or as raysample does.
+
+    Returns what is wrong with the losses of the first `work.steps` (later the training knows its rows by heart, and
+    what the rounding of another padding changes grows), and the ratios.
+    """
+    more, ratios = replace(work, steps=TURNS), dict[str, list[float]]()
+
+    def mine(under_way: Event) -> Pace:
+        return ours.on_ray(more, 2, Path(tempfile.mkdtemp(dir=folder)), under_way)
+
+    for _ in range(repetitions):
+        for name, dealt in {DDP: bare.in_turn, DEALT: bare.by_length}.items():
+            by_hand = turns.Side(partial(bare.together, more, 2, dealt), bare.processes)
+            pair = turns.alternate(turns.Side(mine, ours.processes), by_hand)
+            if problem := wrong({DDP: [replace(pace, losses=pace.losses[: work.steps]) for pace in pair]}):
+                return problem, {}
+            ratios.setdefault(name, []).append(turns.over(*pair, first=TURNS // 4))
+    return "", ratios
 
 
 def disagreements(paces: Paces) -> dict[str, float]:
@@ -99,7 +122,7 @@ def wrong(paces: Paces) -> str:
     return f"losses disagree by more than {TOLERANCE}: {off}" if off else ""
 
 
-def targets(paces: Paces) -> dict[str, dict[str, Any]]:
+def targets(paces: Paces, turned: Ratios) -> dict[str, dict[str, Any]]:
     """Return what is claimed of the steady state."""
     claims = {}
     for one, other, clock in CLAIMS:
@@ -107,65 +130,7 @@ def targets(paces: Paces) -> dict[str, dict[str, Any]]:
             continue
         per = "s" if clock == "wall" else "CPU s"
         claims[f"{one} / {other}, steps/{per}"] = target(median(over(paces[one], paces[other], clock)), ">=", LEFT)
-    return claims
-
-
-def plain(paces: Paces) -> dict[str, Any]:
-    """Return all figures as plain data."""
-    return {name: {"whose": _reference(name), **figures(name, paces)} for name in paces}
-
-
-def _reference(name: str) -> str:
-    return DDP if name in (DDP, TWO) else BARE
-
-
-def figures(name: str, paces: Paces) -> dict[str, Any]:
-    """Return the figures of one way: steps/s, ratios to the loop by hand of as many processes, what the start took."""
-    found, beside = paces[name], paces[_reference(name)]
-    ratios = over(found, beside, "wall")
-    told: dict[str, Any] = {
-        "steps_per_second": spread([1 / pace.seconds() for pace in found]),
-        "of_by_hand": spread(ratios),
-        "whole_seconds": spread([pace.whole for pace in found], 2),
-        "start_up_seconds": spread([pace.start_up for pace in found], 2),
-    }
-    if all(pace.cpu for pace in (*found, *beside)):
-        told["of_by_hand_by_cpu"] = spread(over(found, beside, "cpu"))
-    if len(found) > 1:
-        mean, half = interval(ratios, 0.95)
-        told["mean_of_by_hand"] = {"mean": round(mean, 4), "half_of_95_percent_interval": round(half, 4)}
-    for key, values in {
-        "ray_train_seconds": [pace.around for pace in found if pace.around is not None],
-        "stolen": [pace.stolen for pace in found if pace.stolen is not None],
-    }.items():
-        if values:
-            told[key] = spread(values, 3)
-    return told
-
-
-def show(paces: Paces, console: Console) -> None:
-    """Print the table."""
-    caption = (
-        "steady state: the second half of the steps; start-up: all that is no step at that pace; medians, but mean"
-    )
-    table = Table(title="training", caption=caption, box=SIMPLE)
-    for heading in ("what", "steps/s", "of by hand", "mean, 95 %", "by CPU s", "start-up", "Ray's", "stolen"):
-        table.add_column(heading, justify="left" if heading == "what" else "right", no_wrap=True)
-    for name in (name for name in SHOWN if name in paces):
-        told = figures(name, paces)
-        wall, cpu, ray = (told.get(key) for key in ("of_by_hand", "of_by_hand_by_cpu", "ray_train_seconds"))
-        stolen, mean = told.get("stolen"), told.get("mean_of_by_hand")
-        table.add_row(
-            name,
-            f"{told['steps_per_second']['median']:.2f}",
-            f"{wall['median']:.3f}",
-            "" if mean is None else f"{mean['mean']:.3f} ± {mean['half_of_95_percent_interval']:.3f}",
-            "" if cpu is None else f"{cpu['median']:.3f}",
-            f"{told['start_up_seconds']['median']:.1f} s",
-            "" if ray is None else f"{ray['median']:.1f} s",
-            "" if stolen is None else f"{stolen['median']:.1%}",
-        )
-    console.print(table)
+    return claims | {f"{TWO} / {name}, steps/s": target(median(found), ">=", LEFT) for name, found in turned.items()}
 
 
 def speed(given: argparse.Namespace, console: Console) -> int:
@@ -181,14 +146,18 @@ def speed(given: argparse.Namespace, console: Console) -> int:
         with session.cluster(EngineConfig(address="local", cpus=2)):
             joining = time.perf_counter() - began
             paces = take_turns(ways(work, folder, given.ways), given.repetitions)
-    if problem := wrong(paces):
+            problem, turned = wrong(paces), dict[str, list[float]]()
+            if TWO in paces and not problem:
+                problem, turned = in_turns(work, folder, given.turns)
+    if problem:
         print(f"{problem}, so nothing is told", file=sys.stderr)
         return 1
-    show(paces, console)
-    sizes = {name: getattr(given, name) for name in ("steps", "batch_size", "repetitions")}
+    speeds.show(paces, turned, console)
+    sizes = {name: getattr(given, name) for name in ("steps", "batch_size", "repetitions", "turns")}
     told = {"sizes": sizes, "model": spec.plain(), "losses_differ_by": disagreements(paces), "tolerance": TOLERANCE}
-    told |= {"found": plain(paces), "ray_init_seconds": round(joining, 2)}
-    finish({"benchmark": "training", "targets": targets(paces), **told, **machine("ray", "accelerate")}, given.json)
+    told |= {"found": speeds.plain(paces), "in_turns": speeds.turned(turned), "ray_init_seconds": round(joining, 2)}
+    claims = targets(paces, turned)
+    finish({"benchmark": "training", "targets": claims, **told, **machine("ray", "accelerate")}, given.json)
     return 0
 
 
@@ -244,6 +213,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--batch-size", type=int, metavar="N", help="32 if not given, with --quick 16")
     made.add_argument("--steps", type=int, metavar="N", help="a multiple of 4; 80 if not given, with --quick too")
     made.add_argument("--repetitions", type=int, metavar="N", help="of all ways; 5 if not given, with --quick 1")
+    made.add_argument(
+        "--turns", type=int, default=3, metavar="N", help="pairs that take turns; %(default)s if not given"
+    )
     made.add_argument(
         "--corpora", type=Path, nargs="+", metavar="PATH", help="Parquet files with id, text, label, split"
     )

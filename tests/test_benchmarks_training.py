@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from test_benchmarks import FOLDER, assert_targets, imported, on_path, shared
@@ -24,7 +27,7 @@ def training() -> ModuleType:
 
 @pytest.fixture
 def work(tmp_path: Path) -> Any:
-    spec = ModelConfig(hidden_size=16, vocabulary_size=300, layers=1, dropout=0.0)
+    spec = ModelConfig(hidden_size=16, vocabulary_size=300, layers=1, max_length=512, dropout=0.0)
     return shared("paces.material").made_up(tmp_path, spec, batch_size=8, steps=8, epochs=4)
 
 
@@ -77,6 +80,69 @@ def test_a_pace_tells_steady_state_from_start_up(monkeypatch: pytest.MonkeyPatch
         watch.step(loss)
     assert watch.pace().losses == [3.0, 2.0, 1.0, 0.5]
     assert watch.pace().whole >= watch.wall[-1] - watch.began
+
+
+def test_by_hand_with_two_processes_however_rows_are_dealt(training: ModuleType, work: Any) -> None:
+    bare = shared("paces.bare")
+    lengths = work.data.encoded.lengths
+    shares = [[bare.by_length(rows, lengths, rank, 2) for rank in range(2)] for rows in work.order]
+    assert any(len(one) != len(other) for one, other in shares), "rows of one length show nothing"
+    paces = {training.BARE: [bare.alone(work)], training.DDP: [bare.together(work, 2, bare.by_length)]}
+    assert training.wrong(paces) == ""
+    assert not bare.processes()
+
+
+def test_two_trainings_take_turns(tmp_path: Path) -> None:
+    """Two processes write down the time over and over: neither does so while it is the other's turn."""
+    turns, pace = shared("paces.turns"), shared("paces.pace").Pace
+    script = (
+        "import sys, time\nfor _ in range(int(sys.argv[2])):\n    time.sleep(0.01)\n"
+        "    with open(sys.argv[1], 'a') as file: print(time.perf_counter(), file=file)\n"
+    )
+
+    def side(name: str, steps: int) -> Any:
+        started: list[psutil.Popen] = []
+
+        def run(under_way: Event) -> Any:
+            started.append(psutil.Popen([sys.executable, "-c", script, str(tmp_path / name), str(steps)]))
+            while not (tmp_path / name).exists():
+                assert started[0].poll() is None
+            under_way.set()
+            assert started[0].wait() == 0
+            wall = [float(line) for line in (tmp_path / name).read_text().split()]
+            return pace([0.0] * len(wall), wall, None, wall[-1] - wall[0])
+
+        return turns.Side(run, lambda: started)
+
+    one, other = turns.alternate(side("one", 200), side("other", 100), seconds=0.4)
+    assert (len(one.losses), len(other.losses)) == (200, 100)
+    spans = {
+        name: list(zip(found.wall, found.wall[1:], strict=False)) for name, found in (("one", one), ("other", other))
+    }
+    # `one` rests first, until `other` is under way, and at least once more; where a process is stopped there is a gap.
+    for name, rests in (("one", 2), ("other", 1)):
+        gaps = [(a, b) for a, b in spans[name] if b - a > 0.35]
+        assert len(gaps) >= rests
+        others = other.wall if name == "one" else one.wall
+        for a, b in gaps:
+            assert sum(a < at < b for at in others) > 1
+    both = [at for at in one.wall if any(a + 0.05 < at < b - 0.05 for a, b in spans["other"] if b - a > 0.35)]
+    assert len(both) > 5
+    for a, b in (gap for gap in spans["one"] if gap[1] - gap[0] > 0.35):
+        assert not any(a + 0.05 < at < b - 0.05 for at in one.wall)
+
+
+def test_only_steps_without_a_stop_count(training: ModuleType) -> None:
+    turns, pace = shared("paces.turns"), shared("paces.pace").Pace
+    one = pace([0.0] * 7, [0.0, 9.0, 10.0, 16.0, 17.0, 18.0, 19.0], None, 19.0)  # stopped once: 9 does not count
+    other = pace([0.0] * 7, [0.0, 3.0, 6.0, 8.0, 20.0, 23.0, 25.0], None, 25.0)
+    # From the second step on: 1, 6*, 1, 1, 1 and 3, 2, 12*, 3, 2; both went through three of them.
+    assert turns.over(one, other, first=2, seconds=5.0) == pytest.approx((3 + 3 + 2) / (1 + 1 + 1))
+    with pytest.raises(ValueError, match="turns must be longer"):
+        turns.over(one, other, first=2, seconds=2.5)
+    assert training.targets({}, {training.DDP: [0.8, 0.96, 1.2]}) == {
+        f"{training.TWO} / {training.DDP}, steps/s": {"value": 0.96, "target": ">= 0.95", "met": True}
+    }
 
 
 def test_accuracies_are_equal_within_noise_or_not() -> None:

@@ -25,6 +25,7 @@ from raysample.fine_tuning import Job, Outcome, examples, execute, finish
 from raysample.scores import SCORES, Score, create_all
 from raysample.testing import tiny_corpus_files
 from raysample.training import Examples, Place, batches, plan
+from raysample.training.shares import pieces
 
 EPOCHS = 3
 RECIPE = FineTuneConfig(
@@ -86,7 +87,7 @@ def by_hand(job: Job, corpus: Corpus, place: Place) -> Iterator[Presentation]:
         for step, rows in enumerate(batches(len(data), config.batch_size, config.seed, per_epoch * config.epochs)):
             drawn = np.random.SeedSequence([config.seed, step, place.rank]).generate_state(1, np.uint64)
             torch.manual_seed(int(drawn[0]) // 2)
-            mine = rows[place.rank :: place.world]
+            (mine,) = pieces(rows, data.encoded.lengths, place.rank, place.world)
             logits = core(**model.pad(data.encoded, mine, data.pad_id)).logits
             for row, found in zip(mine, logits.detach().numpy(), strict=True):
                 yield Presentation(data.ids[row], int(data.labels[row]), step // per_epoch + 1, step + 1, found)

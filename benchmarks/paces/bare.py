@@ -5,10 +5,12 @@ from __future__ import annotations
 import pickle
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Event
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, distributed, multiprocessing, nn
@@ -20,17 +22,27 @@ from torch.optim.lr_scheduler import LambdaLR
 from paces.material import Work
 from paces.pace import Pace, Watch
 from raysample.training import Examples
+from raysample.training.shares import pieces
+
+IntArray = NDArray[np.int64]
+Dealing = Callable[[IntArray, IntArray, int, int], IntArray]
 
 
 def alone(work: Work) -> Pace:
     """Train in this process."""
     watch = Watch()
-    train(work.network(), work, work.order, watch)
+    train(work.network(), work, work.order, watch.step)
     return watch.pace()
 
 
-def train(network: nn.Module, work: Work, order: Sequence[NDArray[np.int64]], watch: Watch) -> None:
-    """Train on the rows of `order`, one batch after the other."""
+def train(
+    network: nn.Module, work: Work, order: Sequence[IntArray], note: Callable[[float], None], world: int = 1
+) -> None:
+    """Train on the rows of `order`, one batch or share after the other, and note the loss of each.
+
+    Losses are summed and divided by the batch's rows, times the processes whose gradients DDP takes the mean of: shares
+    may differ in size.
+    """
     data, recipe = work.data, work.recipe
     matrices = [weight for weight in network.parameters() if weight.ndim > 1]
     vectors = [weight for weight in network.parameters() if weight.ndim <= 1]
@@ -40,16 +52,16 @@ def train(network: nn.Module, work: Work, order: Sequence[NDArray[np.int64]], wa
     network.train()
     for rows in order:
         inputs, labels = padded(data, rows)
-        loss = cross_entropy(network(**inputs).logits, labels)
+        loss = cross_entropy(network(**inputs).logits, labels, reduction="sum") * (world / recipe.batch_size)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), recipe.max_grad_norm)
         optimiser.step()
         schedule.step()
-        watch.step(loss.item())
+        note(loss.item())
 
 
-def padded(data: Examples, rows: NDArray[np.int64]) -> tuple[dict[str, Tensor], Tensor]:
+def padded(data: Examples, rows: IntArray) -> tuple[dict[str, Tensor], Tensor]:
     """Return the inputs of a BERT, padded to the longest of the rows, and the labels."""
     ids = pad_sequence(
         [torch.from_numpy(data.encoded.ids[row]).long() for row in rows], batch_first=True, padding_value=data.pad_id
@@ -59,21 +71,56 @@ def padded(data: Examples, rows: NDArray[np.int64]) -> tuple[dict[str, Tensor], 
     return {"input_ids": ids, "attention_mask": mask}, torch.from_numpy(data.labels[rows])
 
 
-def together(work: Work, world: int) -> Pace:
-    """Train with DDP over gloo in `world` new processes; the losses are means over all of them."""
+def in_turn(rows: IntArray, lengths: IntArray, rank: int, world: int) -> IntArray:
+    """Return what a process takes of a batch as PyTorch's DistributedSampler deals it."""
+    del lengths
+    return rows[rank::world]
+
+
+def by_length(rows: IntArray, lengths: IntArray, rank: int, world: int) -> IntArray:
+    """Return what a process takes of a batch as raysample deals it."""
+    (mine,) = pieces(rows, lengths, rank, world)
+    return mine
+
+
+def together(work: Work, world: int, dealt: Dealing = in_turn, under_way: Event | None = None) -> Pace:
+    """Train with DDP over gloo in `world` new processes; the losses are means over all of them.
+
+    The event is set when a quarter of the steps are made.
+    """
     began = time.perf_counter()
+    reached = multiprocessing.get_context("spawn").Event()
     with tempfile.TemporaryDirectory(prefix="raysample-ddp-") as folder:
-        multiprocessing.spawn(one_of, args=(work, world, folder), nprocs=world)
+        context = multiprocessing.spawn(one_of, args=(work, world, dealt, folder, reached), nprocs=world, join=False)
+        while not context.join(timeout=0.2):
+            if under_way is not None and reached.is_set():
+                under_way.set()
         found = [pickle.loads(Path(folder, str(rank)).read_bytes()) for rank in range(world)]
     losses = np.mean([watch.losses for watch in found], axis=0)
     return Pace(losses.tolist(), found[0].wall, found[0].cpu, time.perf_counter() - began)
 
 
-def one_of(rank: int, work: Work, world: int, folder: str) -> None:
+def one_of(rank: int, work: Work, world: int, dealt: Dealing, folder: str, reached: Event) -> None:
     """Be one of the processes: train on this rank's rows of every batch, and leave what was noted in a file."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world)
     watch = Watch()
-    train(DistributedDataParallel(work.network()), work, [rows[rank::world] for rows in work.order], watch)
+
+    def note(loss: float) -> None:
+        watch.step(loss)
+        if len(watch.losses) == work.steps // 4:
+            reached.set()
+
+    shares = [dealt(rows, work.data.encoded.lengths, rank, world) for rows in work.order]
+    train(DistributedDataParallel(work.network()), work, shares, note, world)
     distributed.destroy_process_group()
     Path(folder, str(rank)).write_bytes(pickle.dumps(watch))
+
+
+def processes() -> list[psutil.Process]:
+    """Return the processes that `together` has started."""
+    return [
+        process
+        for process in psutil.Process().children()
+        if process.is_running() and any("spawn_main" in word for word in process.cmdline())
+    ]

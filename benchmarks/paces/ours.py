@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 
+import psutil
 import pyarrow.parquet as pq
 
 from paces.material import Work
 from paces.pace import Pace, Watch
-from raysample.progress import SilentReporter
+from raysample.progress import Bar, SilentReporter
 from raysample.training import train
 
 CURVE = "curve.parquet"
@@ -22,15 +26,49 @@ def here(work: Work) -> Pace:
     return watch.pace()
 
 
-def on_ray(work: Work, workers: int, folder: Path) -> Pace:
-    """Train on the Ray cluster that is joined; the steps are told by the curve that the job writes."""
+def on_ray(work: Work, workers: int, folder: Path, under_way: Event | None = None) -> Pace:
+    """Train on the Ray cluster that is joined; the steps are told by the curve that the job writes.
+
+    The event is set when a quarter of the steps are made.
+    """
     from raysample.on_ray.fine_tuning import fine_tune
 
     began = time.perf_counter()
-    outcome = fine_tune(work.job(folder), (workers, workers), 0, SilentReporter())
+    outcome = fine_tune(work.job(folder), (workers, workers), 0, Notices(work.steps // 4, under_way or Event()))
     whole = time.perf_counter() - began
     losses, stamps = curve(folder)
     return Pace(losses, stamps, None, whole, whole - outcome.seconds)
+
+
+class Notices(SilentReporter):
+    """Sets an event when so many steps are made."""
+
+    def __init__(self, steps: int, event: Event) -> None:
+        super().__init__()
+        self.steps, self.event = steps, event
+
+    @contextmanager
+    def bar(self, title: str, total: float, unit: str) -> Iterator[Bar]:
+        """Watch this piece of work, the only one."""
+        del title, total, unit
+        yield self
+
+    def to(self, done: float, note: str = "") -> None:
+        """Set the event once it is time."""
+        del note
+        if done >= self.steps:
+            self.event.set()
+
+
+def processes() -> list[psutil.Process]:
+    """Return the workers and actors of the cluster that this process has started; its own daemons are none of them."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            title = "".join(process.cmdline()[:1])
+            if title.startswith("ray::") and "Agent" not in title:
+                found.append(process)
+    return found
 
 
 def curve(folder: Path) -> tuple[list[float], list[float]]:

@@ -12,6 +12,7 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 
 from raysample.errors import RaysampleError, TrainingError
 from raysample.fine_tuning import Job, Outcome, execute, steps
@@ -66,11 +67,16 @@ class _GivesUp(ray.train.UserCallback):  # type: ignore[misc]  # ray is not foll
 
 
 class _Trainer(ray.train.torch.TorchTrainer):  # type: ignore[misc]  # ray is not followed
-    """A TorchTrainer that leaves Ctrl-C what it is, a KeyboardInterrupt.
+    """A TorchTrainer that leaves Ctrl-C what it is, a KeyboardInterrupt, and starts no actor for datasets.
 
     Ray Train's handler ends the process with code 0 as if all were well, and stays after the training: it would swallow
-    every later Ctrl-C, such as one while scoring.
+    every later Ctrl-C, such as one while scoring. Its actor for datasets would hand out none, since rows are read here
+    by the order of `raysample.training`: a process that takes memory, and wakes up 100 times a second beside workers
+    that wait for each other.
     """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
 
     def _register_sigint_handler(self, controller: Any) -> None:
         del controller

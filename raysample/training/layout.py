@@ -1,16 +1,11 @@
-"""Where a run's steps lie: how many there are, which leave a checkpoint, and which worker takes which rows."""
+"""Where a run's steps lie: how many there are, which leave a checkpoint; and where a worker stands."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from raysample.config import FineTuneConfig
-
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -33,10 +28,6 @@ class Place:
     rank: int = 0
     world: int = 1
     device: str = "cpu"
-
-    def share(self, rows: IntArray) -> IntArray:
-        """Return this worker's rows of a global batch, possibly none."""
-        return rows[self.rank :: self.world]
 
 
 def plan(rows: int, config: FineTuneConfig, steps: int | None = None) -> Plan:

@@ -22,7 +22,7 @@ from raysample.training.layout import Place, Plan
 from raysample.training.optimiser import adamw, learning_rate, set_rate
 from raysample.training.order import batches
 from raysample.training.snapshot import Snapshot
-from raysample.training.step import Stepper
+from raysample.training.step import Seen, Stepper
 from raysample.training.stopping import Patience
 
 IntArray = NDArray[np.int64]
@@ -83,9 +83,9 @@ def train(
         order = batches(len(data), config.batch_size, config.seed, layout.steps, lengths, run.curve.last)
         for step, rows in enumerate(order, start=run.curve.last) if not run.over else ():
             rate = learning_rate(step, layout.steps, config)
-            loss, logits, wish = run.step(step, rows, rate, wishes.at(step + 1), began)
+            loss, seen, wish = run.step(step, rows, rate, wishes.at(step + 1), began)
             if capture is not None:
-                capture(place.share(rows), logits, step + 1)
+                capture(seen.rows, seen.logits, step + 1)
             if progress is not None:
                 progress(step + 1, loss)
             run.look(step + 1)
@@ -117,19 +117,19 @@ class _Run:
         self.held_out = held_out
         self.over = self.patience is not None and self.patience.ends(self.patience.history)
 
-    def step(self, step: int, rows: IntArray, rate: float, wish: int, began: float) -> tuple[float, Tensor, int]:
-        """Make a step (counted from 0); returns the mean loss, this worker's logits, and rank 0's wish."""
+    def step(self, step: int, rows: IntArray, rate: float, wish: int, began: float) -> tuple[float, Seen, int]:
+        """Make a step (counted from 0); returns the mean loss, what this worker saw, and rank 0's wish."""
         set_rate(self.optimiser, rate)
         if self.unsettled:
             self._settle(rows)
-        (summed, agreed), norm, logits = self.stepper(rows, step, wish)
+        (summed, agreed), norm, seen = self.stepper(rows, step, wish)
         loss = summed / len(rows)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the training loss became {loss}", "lower fine_tune.learning_rate or use precision float32"
             )
         self.curve.add(step + 1, self.layout.epoch(step + 1), loss, rate, norm, time.perf_counter() - began)
-        return loss, logits, round(agreed)
+        return loss, seen, round(agreed)
 
     def _settle(self, rows: IntArray) -> None:
         """Let replicas sort their gradients into the buckets that they have from the second step on.

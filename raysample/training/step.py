@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from raysample.training.layout import Place
 from raysample.training.levels import over_levels
 from raysample.training.losses import summed
 from raysample.training.parallel import summing, synchronise, whole
+from raysample.training.shares import pieces
 
 IntArray = NDArray[np.int64]
 
@@ -22,12 +25,19 @@ IntArray = NDArray[np.int64]
 OVERFLOWS = 25
 
 
+class Seen(NamedTuple):
+    """Rows that a worker made a step with, as positions [b], and their logits [b, C], float32."""
+
+    rows: IntArray
+    logits: Tensor
+
+
 class Stepper:
     """Makes steps: forwards and backwards of micro-batches, clipping, the optimiser.
 
     The losses of a global batch are summed and divided by its rows, so the gradient is the same whichever worker holds
-    which row, and however a share is cut into micro-batches. What is drawn in a step (dropout) depends on the seed, the
-    step and the rank alone: a run goes on anywhere without a random state to restore.
+    which row (`shares`), and however its rows are cut into micro-batches. What is drawn in a step (dropout) depends on
+    the seed, the step and the rank alone: a run goes on anywhere without a random state to restore.
 
     Raises:
         TrainingError: loss or gradient are not finite; in float16, for many steps in a row.
@@ -47,16 +57,16 @@ class Stepper:
         self.scaler = torch.amp.GradScaler(place.device.partition(":")[0], enabled=half)
         self.overflows = 0
 
-    def __call__(self, rows: IntArray, step: int, note: float = 0.0) -> tuple[tuple[float, float], float, Tensor]:
+    def __call__(self, rows: IntArray, step: int, note: float = 0.0) -> tuple[tuple[float, float], float, Seen]:
         """Make a step (counted from 0) on the global batch `rows`.
 
         Returns:
             The summed loss of the batch and the sum of all workers' notes; the norm of the whole gradient before it was
-            clipped; and the logits [share, C] of this worker's rows from before the step, float32.
+            clipped; and what this worker saw of the batch, from before the step.
         """
         torch.manual_seed(_seed(self.config.seed, step, self.place.rank))
         self.optimiser.zero_grad(set_to_none=True)
-        loss, logits = self.backward(rows)
+        loss, seen = self.backward(rows)
         sums = summing(torch.stack([loss, loss.new_tensor(note)]), self.place)
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
@@ -65,24 +75,22 @@ class Stepper:
         found = float(whole(norm))
         self._check(found)
         total, notes = sums().tolist()
-        return (total, notes), found, logits
+        return (total, notes), found, seen
 
-    def backward(self, rows: IntArray) -> tuple[Tensor, Tensor]:
-        """Add the gradient of the mean loss over the global batch to the parameters; returns loss and logits."""
-        mine = self.place.share(rows)
+    def backward(self, rows: IntArray) -> tuple[Tensor, Seen]:
+        """Add the gradient of the mean loss over the global batch to the parameters; returns summed loss and rows."""
+        mine = pieces(rows, self.data.encoded.lengths, self.place.rank, self.place.world, self.config.micro_batch_size)
         loss = torch.zeros((), device=self.place.device)
-        seen: list[Tensor] = []
-        size = self.config.micro_batch_size or max(1, len(mine))
-        starts = range(0, max(1, len(mine)), size)
-        for start in starts:
-            synchronise(self.model, start == starts[-1])
-            piece, logits = self._micro(mine[start : start + size], rows)
+        logits: list[Tensor] = []
+        for turn, taken in enumerate(mine, start=1):
+            synchronise(self.model, turn == len(mine))
+            piece, found = self._micro(taken, rows)
             loss += piece
-            seen.append(logits)
-        return loss, torch.cat(seen)
+            logits.append(found)
+        return loss, Seen(np.concatenate(mine), torch.cat(logits))
 
     def _micro(self, mine: IntArray, rows: IntArray) -> tuple[Tensor, Tensor]:
-        # A worker without a row in a short last batch still takes part in the all-reduce, with a loss of weight zero.
+        # A worker without a row (in a short last batch) still takes part in the all-reduce, with a loss of weight zero.
         weight = float(len(mine) > 0)
         taken = mine if weight else rows[:1]
         inputs, labels = batch(self.data, taken, self.place.device)

@@ -11,6 +11,7 @@ from raysample.config import FineTuneConfig
 from raysample.errors import TrainingError
 from raysample.testing import tiny_model, tiny_rows
 from raysample.training import Examples, Place, assess, batches, learning_rate, plan, train
+from raysample.training.shares import pieces
 
 
 def examples(count: int = 40, width: int = 5) -> Examples:
@@ -100,7 +101,8 @@ def test_every_step_tells_a_workers_own_rows_and_the_logits_before_it() -> None:
     rows_of: dict[int, list[list[int]]] = {}
     for rank in range(2):
         network = tiny_model("bert", labels=3, dropout=0.0)
-        first = network(**model.pad(data.encoded, next(batches(9, 4, 0, 1))[rank::2], 0)).logits.detach()
+        (mine,) = pieces(next(batches(9, 4, 0, 1)), data.encoded.lengths, rank, 2)
+        first = network(**model.pad(data.encoded, mine, 0)).logits.detach()
         told: list[tuple[np.ndarray, torch.Tensor, int]] = []
         train(
             network,
@@ -115,19 +117,20 @@ def test_every_step_tells_a_workers_own_rows_and_the_logits_before_it() -> None:
         assert torch.equal(told[0][1], first)
         rows_of[rank] = [rows.tolist() for rows, _, _ in told]
     # The third batch of an epoch has one row: the second worker has none of it.
-    assert [len(rows) for rows in rows_of[1]] == [2, 2, 0, 2, 2, 0]
+    assert [rows_of[1][step] for step in (2, 5)] == [[], []]
+    assert all(rows_of[1][step] for step in (0, 1, 3, 4))
     for epoch in (slice(0, 3), slice(3, 6)):
         assert sorted(chain(*rows_of[0][epoch], *rows_of[1][epoch])) == list(range(9))
 
 
 def test_workers_shares_add_up_to_the_gradient_of_one_worker() -> None:
-    """Two workers' averaged gradients equal one worker's, also for a short last batch that leaves one without rows."""
+    """Workers' averaged gradients equal one worker's, also for a short last batch that leaves one without rows."""
     data = examples(9)
-    rows = np.arange(9)
-    for batch_rows in (rows, rows[:1]):
-        one = gradient(data, batch_rows, Place(0, 1))
-        halves = [gradient(data, batch_rows, Place(rank, 2)) for rank in range(2)]
-        assert torch.allclose(one, (halves[0] + halves[1]) / 2, rtol=1e-4, atol=1e-7)
+    for rows in (np.arange(9), np.arange(1)):
+        one = gradient(data, rows, Place())
+        for world, most in ((1, 2), (2, None), (2, 2), (3, None), (3, 1), (4, 1)):
+            parts = [gradient(data, rows, Place(rank, world), most) for rank in range(world)]
+            assert torch.allclose(one, torch.stack(parts).mean(0), rtol=1e-4, atol=1e-7), (world, most)
 
 
 def test_weights_multiply_the_losses_and_have_mean_one() -> None:
@@ -149,12 +152,12 @@ def test_equal_weights_are_none() -> None:
     assert examples(0).weighted(np.zeros(0, np.float32)).weights is None
 
 
-def gradient(data: Examples, rows: np.ndarray, place: Place) -> torch.Tensor:
+def gradient(data: Examples, rows: np.ndarray, place: Place, most: int | None = None) -> torch.Tensor:
     from raysample.training.step import Stepper
 
     classifier = tiny_model("bert", labels=3, seed=0).eval()  # eval: dropout would differ between the workers
     optimiser = torch.optim.SGD(classifier.parameters(), lr=0.0)
-    config = FineTuneConfig(max_grad_norm=1e9, precision="float32")
+    config = FineTuneConfig(max_grad_norm=1e9, precision="float32", micro_batch_size=most)
     Stepper(classifier, optimiser, data, config, place).backward(rows)
     return torch.cat([p.grad.flatten() for p in classifier.parameters() if p.grad is not None])
 
