@@ -10,9 +10,11 @@ from threading import Event
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import torch
+from rich.console import Console
 from test_benchmarks import FOLDER, assert_targets, imported, on_path, shared
 
 from raysample.config import ModelConfig
@@ -143,6 +145,33 @@ def test_only_steps_without_a_stop_count(training: ModuleType) -> None:
     assert training.targets({}, {training.DDP: [0.8, 0.96, 1.2]}) == {
         f"{training.TWO} / {training.DDP}, steps/s": {"value": 0.96, "target": ">= 0.95", "met": True}
     }
+
+
+def test_what_took_turns_is_told_beside_the_table(training: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    speeds, pace = shared("paces.speeds"), shared("paces.pace").Pace
+    paces = {training.DDP: [pace([0.7, 0.6], [1.0, 2.0], None, 3.0)]}
+    speeds.show(paces, {training.DDP: [0.9, 1.25, 1.1]}, Console(width=120))
+    assert "raysample on Ray, 2 workers / bare DDP, 2 processes: 1.100 (0.900 to 1.250, 3 pairs)" in (
+        capsys.readouterr().out
+    )
+    (told,) = speeds.turned({training.DEALT: [0.9, 1.25, 1.1]}).values()
+    assert told == {"median": 1.1, "lowest": 0.9, "highest": 1.25, "each": [0.9, 1.25, 1.1]}
+
+
+def test_rows_dealt_by_length_and_in_turn_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    shares = imported(FOLDER / "shares.py")
+    # 8 + 4 x 2 tokens: the long row alone, the others together.
+    count = shares.counted(np.array([8, 2, 2, 2, 2]), 5, 2)
+    assert count.length == 8
+    assert count.turn in (16, 24)
+    assert count.plain()["by_length_of_perfect"] == 1.0
+    assert shares.main(["--quick", "--rows=600"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert_targets(result["targets"])
+    assert all(aim["met"] for aim in result["targets"].values())
+    assert [(one["batch"], one["workers"]) for one in result["found"]["simulated traffic"]] == list(
+        map(tuple, shares.SHAPES)
+    )
 
 
 def test_accuracies_are_equal_within_noise_or_not() -> None:

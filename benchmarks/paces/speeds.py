@@ -45,7 +45,8 @@ def figures(name: str, paces: Paces) -> dict[str, Any]:
     if all(pace.cpu for pace in (*found, *beside)):
         told["of_by_hand_by_cpu"] = spread(over(found, beside, "cpu"))
     if len(found) > 1:
-        told["mean_of_by_hand"] = _mean(ratios)
+        mean, half = interval(ratios, 0.95)
+        told["mean_of_by_hand"] = {"mean": round(mean, 4), "half_of_95_percent_interval": round(half, 4)}
     for key, values in {
         "ray_train_seconds": [pace.around for pace in found if pace.around is not None],
         "stolen": [pace.stolen for pace in found if pace.stolen is not None],
@@ -79,18 +80,11 @@ def show(paces: Paces, turns: Ratios, console: Console) -> None:
         )
     console.print(table)
     for name, ratios in turns.items():
-        told = _mean(ratios)
-        console.print(
-            f"{TWO} / {name}, in turns of seconds: {told['median']:.3f} ({told['min']:.3f} to {told['max']:.3f}), "
-            f"mean {told['mean']:.3f} ± {told['half_of_95_percent_interval']:.3f}"
-        )
+        told = spread(list(ratios))
+        extent = f"({told['lowest']:.3f} to {told['highest']:.3f}, {len(ratios)} pairs)"
+        console.print(f"in turns of seconds, {TWO} / {name}: {told['median']:.3f} {extent}")
 
 
 def turned(turns: Ratios) -> dict[str, Any]:
     """Return the ratios of the trainings that took turns as plain data."""
-    return {f"{TWO} / {name}": _mean(ratios) for name, ratios in turns.items()}
-
-
-def _mean(ratios: Sequence[float]) -> dict[str, float]:
-    mean, half = interval(list(ratios), 0.95)
-    return {**spread(list(ratios)), "mean": round(mean, 4), "half_of_95_percent_interval": round(half, 4)}
+    return {f"{TWO} / {name}": {**spread(list(ratios)), "each": list(ratios)} for name, ratios in turns.items()}
