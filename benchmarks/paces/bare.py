@@ -6,6 +6,7 @@ import pickle
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
@@ -118,9 +119,10 @@ def one_of(rank: int, work: Work, world: int, dealt: Dealing, folder: str, reach
 
 
 def processes() -> list[psutil.Process]:
-    """Return the processes that `together` has started."""
-    return [
-        process
-        for process in psutil.Process().children()
-        if process.is_running() and any("spawn_main" in word for word in process.cmdline())
-    ]
+    """Return the processes that `together` has started; one that is just ending is none of them."""
+    found = []
+    for process in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if any("spawn_main" in word for word in process.cmdline()):
+                found.append(process)
+    return found
