@@ -79,6 +79,7 @@ def take_turns(methods: Mapping[str, Callable[[], Pace]], repetitions: int) -> d
         start = repetition % len(names)
         for name in names[start:] + names[:start]:
             paces[name].append(watched(methods[name]))
+            print(f"repetition {repetition + 1} of {repetitions}: {name} has trained", flush=True)
     return paces
 
 
@@ -93,13 +94,14 @@ def in_turns(work: Work, folder: Path, repetitions: int) -> tuple[str, dict[str,
     def mine(under_way: Event) -> Pace:
         return ours.on_ray(more, 2, Path(tempfile.mkdtemp(dir=folder)), under_way)
 
-    for _ in range(repetitions):
+    for repetition in range(repetitions):
         for name, dealt in {DDP: bare.in_turn, DEALT: bare.by_length}.items():
             by_hand = turns.Side(partial(bare.together, more, 2, dealt), bare.processes)
             pair = turns.alternate(turns.Side(mine, ours.processes), by_hand)
             if problem := wrong({DDP: [replace(pace, losses=pace.losses[: work.steps]) for pace in pair]}):
                 return problem, {}
             ratios.setdefault(name, []).append(turns.over(*pair, first=TURNS // 4))
+            print(f"turns, pair {repetition + 1} of {repetitions}: {TWO} and {name} have trained", flush=True)
     return "", ratios
 
 

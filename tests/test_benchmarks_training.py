@@ -33,10 +33,15 @@ def work(tmp_path: Path) -> Any:
     return shared("paces.material").made_up(tmp_path, spec, batch_size=8, steps=8, epochs=4)
 
 
-def test_every_loop_in_this_process_has_the_same_losses(training: ModuleType, work: Any, tmp_path: Path) -> None:
+def test_every_loop_in_this_process_has_the_same_losses(
+    training: ModuleType, work: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.set_num_threads(1)
     here = (training.BARE, training.OURS, training.TRAINER)
     paces = training.take_turns({name: training.ways(work, tmp_path)[name] for name in here}, 1)
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("repetition")] == [
+        f"repetition 1 of 1: {name} has trained" for name in here
+    ]
     assert all(len(pace.losses) == 8 for (pace,) in paces.values())
     assert all(pace.whole > 8 * pace.seconds() > 0 for (pace,) in paces.values())
     assert all(pace.stolen is None or 0 <= pace.stolen < 1 for (pace,) in paces.values())
@@ -154,6 +159,9 @@ def test_what_took_turns_is_told_beside_the_table(training: ModuleType, capsys: 
     assert "raysample on Ray, 2 workers / bare DDP, 2 processes: 1.100 (0.900 to 1.250, 3 pairs)" in (
         capsys.readouterr().out
     )
+    # To hold the loop by hand against itself would tell nothing.
+    twice = {training.DDP: paces[training.DDP] * 2, training.TWO: paces[training.DDP] * 2}
+    assert [name for name in twice if "mean_of_by_hand" in speeds.figures(name, twice)] == [training.TWO]
     (told,) = speeds.turned({training.DEALT: [0.9, 1.25, 1.1]}).values()
     assert told == {"median": 1.1, "lowest": 0.9, "highest": 1.25, "each": [0.9, 1.25, 1.1]}
 

@@ -44,7 +44,7 @@ def figures(name: str, paces: Paces) -> dict[str, Any]:
     }
     if all(pace.cpu for pace in (*found, *beside)):
         told["of_by_hand_by_cpu"] = spread(over(found, beside, "cpu"))
-    if len(found) > 1:
+    if len(found) > 1 and found is not beside:
         mean, half = interval(ratios, 0.95)
         told["mean_of_by_hand"] = {"mean": round(mean, 4), "half_of_95_percent_interval": round(half, 4)}
     for key, values in {
