@@ -13,6 +13,7 @@ from transformers import (
     AutoTokenizer,
     DataCollatorWithPadding,
     PreTrainedModel,
+    PrinterCallback,
     Trainer,
     TrainingArguments,
     set_seed,
@@ -38,6 +39,7 @@ def train(
         train_dataset=_rows(train, words, spec.max_length),
         processing_class=words,
     )
+    trainer.remove_callback(PrinterCallback)  # its lines are not the benchmark's
     trainer.train()
     found = trainer.predict(_rows(test, words, spec.max_length))
     return float(np.mean(found.predictions.argmax(-1) == found.label_ids))
