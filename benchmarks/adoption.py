@@ -191,7 +191,7 @@ def gap(values: dict[str, float]) -> float:
 def trial_of(given: argparse.Namespace, folder: Path) -> Trial:
     """Return the rows: of a Parquet file with a test beside it, or simulated."""
     if given.corpus is None:
-        return simulated(folder, max(500, given.rows or 500), 0.1)[0]
+        return simulated(folder, max(500, given.rows or 1_500), 0.1)[0]
     rows, test = read(given.corpus), read(given.test)
     return Trial(given.corpus.stem, some(rows, given.rows), some(test, given.test_rows))
 
@@ -254,10 +254,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--model", metavar="FOLDER", help="an encoder's folder; a tiny one if not given")
     made.add_argument("--layers", type=int, metavar="N", help="keep the first N layers of the encoder")
     made.add_argument("--dropout", type=float, metavar="P", help="the encoder's own if not given")
-    made.add_argument("--rows", type=int, metavar="N", help="to train on and to score; all if not given")
+    made.add_argument(
+        "--rows", type=int, metavar="N", help="to train on and to score; all if not given, of simulated traffic 1500"
+    )
     made.add_argument("--test-rows", type=int, default=2_000, metavar="N", help="at most; %(default)s")
     made.add_argument("--seeds", type=int, metavar="N", help="of each kind, 2 or more; 3 if not given, with --quick 2")
-    made.add_argument("--epochs", type=int, default=3, metavar="N", help="%(default)s")
+    made.add_argument(
+        "--epochs", type=int, metavar="N", help="3 if not given, with --quick 12: a tiny model learns slowly"
+    )
     made.add_argument("--learning-rate", type=float, metavar="RATE", help="1e-3 for tiny, else 1e-4 if not given")
     made.add_argument("--scores", nargs="+", default=SCORES, metavar="NAME", help="default: %(default)s")
     made.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of scoring")
@@ -271,6 +275,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     given.seeds = given.seeds or (2 if given.quick else 3)
     if given.seeds < 2:
         made.error("two seeds are the least that can be compared")
+    given.epochs = given.epochs or (12 if given.quick else 3)
     given.learning_rate = given.learning_rate or (1e-3 if given.model is None else 1e-4)
     return given
 

@@ -305,7 +305,7 @@ def test_agreement_on_simulated_traffic(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.slow
 def test_adopted_runs_are_held_against_two_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     script = imported(FOLDER / "adoption.py")
-    assert script.main(["--quick", "--epochs=2", "--scores", "el2n", "loss"]) == 0
+    assert script.main(["--quick", "--rows=500", "--epochs=2", "--scores", "el2n", "loss"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert_targets(result["targets"])
     (found,) = result["found"].values()
