@@ -255,7 +255,10 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--layers", type=int, metavar="N", help="keep the first N layers of the encoder")
     made.add_argument("--dropout", type=float, metavar="P", help="the encoder's own if not given")
     made.add_argument(
-        "--rows", type=int, metavar="N", help="to train on and to score; all if not given, of simulated traffic 1500"
+        "--rows",
+        type=int,
+        metavar="N",
+        help="to train on and score; all if not given; simulated ones 1500, at least 500",
     )
     made.add_argument("--test-rows", type=int, default=2_000, metavar="N", help="at most; %(default)s")
     made.add_argument("--seeds", type=int, metavar="N", help="of each kind, 2 or more; 3 if not given, with --quick 2")
