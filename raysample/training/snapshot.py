@@ -43,13 +43,17 @@ def tensors(core: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tens
 
 
 def restore(core: nn.Module, optimiser: torch.optim.Optimizer, found: dict[str, Tensor]) -> None:
-    """Put what `tensors` returned back, also into shards of another number of workers."""
+    """Put what `tensors` returned back, also into shards of another number of workers.
+
+    `like` cuts a tensor into shards by a collective call, so that all workers must come to the tensors in one order.
+    The order of `found` differs: a reader of safetensors returns the keys in an order of its own in each process.
+    """
     with torch.no_grad():
         for name, value in core.state_dict().items():
             value.copy_(like(found[WEIGHTS + name], value))
     for name, parameter in core.named_parameters():
         start = f"{MOMENTS}{name}/"
-        held = {key.removeprefix(start): value for key, value in found.items() if key.startswith(start)}
+        held = {key.removeprefix(start): found[key] for key in sorted(found) if key.startswith(start)}
         if held:
             # The count of steps is one number; the moments have the shape, and the shards, of their parameter.
             optimiser.state[parameter] = {
