@@ -6,6 +6,7 @@ explains what is wrong before anything expensive starts.
 
 from raysample.config.adopting import AdoptConfig
 from raysample.config.files import load, parse
+from raysample.config.limits import LimitsConfig
 from raysample.config.sampling import (
     LIMITS,
     ArmConfig,
@@ -45,6 +46,7 @@ __all__ = [
     "Fraction",
     "LabelsConfig",
     "LandmarksConfig",
+    "LimitsConfig",
     "LogConfig",
     "ModelConfig",
     "ReportConfig",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from raysample.config.limits import LimitsConfig
 from raysample.config.section import Section
 
 
@@ -122,8 +123,11 @@ class SourceConfig(Section):
 
     `where` keeps the rows whose columns equal the given values; `limit` takes that many of them by a hash of their ids.
     `unseen_labels` says what a test label that training lacks means; a larger share of bad rows than `max_quarantined`
-    is an error.
+    is an error. `quoting`, `delimiter` and `escape` say how separated values are written: left out, `.tsv` is separated
+    by tabs and has no quotes, everything else by commas, with fields in double quotes where they need them.
     """
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"quoting", "delimiter", "escape", "limits"})
 
     path: str
     format: Literal["auto", "parquet", "jsonl", "csv", "datasets", "hub"] = "auto"
@@ -134,6 +138,17 @@ class SourceConfig(Section):
     limit: Annotated[int, Field(ge=1)] | None = None
     unseen_labels: Literal["error", "quarantine"] = "error"
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.1
+    quoting: Literal["minimal", "none"] | None = None
+    delimiter: Annotated[str, Field(pattern=r"^[^\"\r\n\ufeff]$")] | None = None
+    # The sign that takes the next one literally; left out, a quote inside a quoted field is written twice.
+    escape: Annotated[str, Field(pattern=r"^[^\"\r\n\ufeff]$")] | None = None
+    limits: LimitsConfig = LimitsConfig()
+
+    @model_validator(mode="after")
+    def _one_sign_each(self) -> SourceConfig:
+        if self.escape is not None and self.escape == self.delimiter:
+            raise ValueError(f"delimiter and escape are both {self.escape!r}: give each a sign of its own")
+        return self
 
     @property
     def label_alone(self) -> SourceConfig:
