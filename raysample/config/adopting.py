@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from raysample.config.section import Section
+from raysample.config.section import Place, Section
 
 
 class AdoptConfig(Section):
@@ -15,7 +15,7 @@ class AdoptConfig(Section):
     `path`: a Hugging Face Trainer's output folder, model folders in training order, or what `raysample adopt` wrote.
     """
 
-    path: str | list[str]
+    path: Place | list[Place]
     # In the order of the classifier's outputs; None: as config.json tells them.
     labels: Annotated[list[str], Field(min_length=2)] | None = None
     # One of each checkpoint, or a single one of all; None: those that the training logged.

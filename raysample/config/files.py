@@ -7,23 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
+from raysample.config import reading
+from raysample.config.section import UNSOUND
 from raysample.config.sections import RunConfig
 from raysample.errors import ConfigError
+
+MOST = 20
+"""So many wrong keys are told at once."""
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a YAML file and apply dotted `key=value` overrides; raises ConfigError naming each wrong key and value."""
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no configuration at {str(path)!r}", "check the path") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{str(path)!r} is not valid YAML: {error}", "mend the line that the message names"
-        ) from error
+    data = reading.values_of(reading.read_file(path), repr(str(path)))
     if data is None:
         data = {}
     if not isinstance(data, dict):
@@ -33,24 +31,35 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 def parse(data: dict[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
     """Build a RunConfig from plain data and overrides; raises ConfigError naming each wrong key and value."""
+    given: list[list[str]] = []
     for override in overrides:
-        data = _override(data, override)
+        path, value = _parsed(override)
+        _check_once(given, path)
+        given.append(path)
+        data = _replaced(data, path, value)
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_explain(error), "see docs/configuration.md for every key") from error
+        raise ConfigError(explain(error), "see docs/configuration.md for every key") from error
 
 
-def _override(data: dict[str, Any], override: str) -> dict[str, Any]:
+def _parsed(override: str) -> tuple[list[str], Any]:
     key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"{override!r} is not of the form key=value", "write for example fine_tune.epochs=2")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value of {override!r} is not valid YAML", "quote it") from error
-    replaced: dict[str, Any] = _replaced(data, key.split("."), value)
-    return replaced
+    path = key.split(".")
+    if not equals or not all(path) or len(path) > reading.DEPTH:
+        raise ConfigError(f"{_short(override)} is not of the form key=value", "write for example fine_tune.epochs=2")
+    return path, reading.values_of(text, f"the value of {_short(key)} on the command line")
+
+
+def _check_once(given: Sequence[Sequence[str]], path: Sequence[str]) -> None:
+    """Refuse an override that would undo an earlier one: the same key again, or the section around it."""
+    for earlier in given:
+        if list(earlier[: len(path)]) == list(path):
+            again = "" if len(earlier) == len(path) else f", after {'.'.join(earlier)!r} in it"
+            raise ConfigError(
+                f"the key {'.'.join(path)!r} is given twice on the command line{again}",
+                "keep one of them: only the last one would count",
+            )
 
 
 def _replaced(data: Any, path: list[str], value: Any) -> Any:
@@ -60,16 +69,28 @@ def _replaced(data: Any, path: list[str], value: Any) -> Any:
     return {**inner, path[0]: _replaced(inner.get(path[0]), path[1:], value)}
 
 
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"unknown key {where!r}{_suggest(problem['loc'])}")
-        else:
-            came = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r})"
-            lines.append(f"{where}: {problem['msg'].removeprefix('Value error, ')}{came}")
+def explain(error: ValidationError) -> str:
+    """Return what is wrong with a configuration, a line for each key."""
+    problems = error.errors()
+    lines = [_explained(problem) for problem in problems[:MOST]]
+    lines += [f"and {len(problems) - MOST:,} more"] if len(problems) > MOST else []
     return "the configuration is not valid:\n  " + "\n  ".join(lines)
+
+
+def _explained(problem: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {_short(where)}{_suggest(problem['loc'])}"
+    came = "" if isinstance(problem["input"], dict) else f" (got {_short(problem['input'])})"
+    told = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == UNSOUND:  # it names its key itself
+        return told
+    return f"{where}: {told}{came}" if where else f"{told}{came}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:150]}... ({len(text):,} characters)"
 
 
 def _suggest(location: tuple[int | str, ...]) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from raysample.config.section import Fraction, Section
+from raysample.config.section import Count, Fraction, Section, Seed
 
 
 class SuspectsConfig(Section):
@@ -39,13 +39,13 @@ class ArmConfig(Section):
     normalise: Literal["none", "class", "corpus"] = "none"
     quota: Literal["corpus", "proportional", "balanced"] = "corpus"
     options: dict[str, Any] = Field(default_factory=dict)
-    min_per_class: Annotated[int, Field(ge=1)] | None = None
-    max_per_class: Annotated[int, Field(ge=1)] | None = None
+    min_per_class: Count | None = None
+    max_per_class: Count | None = None
     min_share_per_group: Fraction | None = None
-    cap_per_group: Annotated[int, Field(ge=1)] | None = None
+    cap_per_group: Count | None = None
     drop_suspects: SuspectsConfig | None = None
     weights: Literal["none", "unbiased"] | None = None
-    copies: Literal["all"] | Annotated[int, Field(ge=1)] | None = None
+    copies: Literal["all"] | Count | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -80,7 +80,7 @@ def _short(value: Any) -> str:
 class TokensConfig(Section):
     """A budget in tokens: as many rows are kept as do not have more of them together."""
 
-    tokens: Annotated[int, Field(ge=1)]
+    tokens: Count
 
 
 class SampleConfig(Section):
@@ -90,7 +90,7 @@ class SampleConfig(Section):
     out, the fractions of `compare` are sampled.
     """
 
-    budget: Literal["auto"] | Annotated[int, Field(ge=2)] | Fraction | TokensConfig | None = None
+    budget: Literal["auto"] | Annotated[int, Field(ge=2, lt=2**31)] | Fraction | TokensConfig | None = None
     tolerance: Fraction = 0.01
 
 
@@ -99,10 +99,10 @@ class CompareConfig(Section):
 
     arms: list[ArmConfig] = Field(default_factory=list)
     fractions: list[Fraction] = Field(default_factory=lambda: [0.5], min_length=1)
-    seeds: list[int] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
+    seeds: list[Seed] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
     regime: Literal["equal_epochs", "equal_steps"] = "equal_epochs"
     confidence: Fraction = 0.95
-    workers: Annotated[int, Field(ge=1)] | None = None
+    workers: Count | None = None
 
     @model_validator(mode="after")
     def _baselines(self) -> CompareConfig:

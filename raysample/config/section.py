@@ -4,15 +4,35 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic_core import PydanticCustomError
+
+from raysample.config import reading
+
+UNSOUND = "unsound"
+"""The type of the error for what no key takes; its message names the key."""
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every generator of random numbers takes."""
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Place = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""A path, address or name that goes into paths: no control characters."""
 
 
 class Section(BaseModel):
-    """Base of all sections: immutable, unknown keys refused."""
+    """Base of all sections: immutable, unknown keys refused, and numbers and texts without bound."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sound(cls, data: Any) -> Any:
+        """Refuse at once what no key takes: infinite numbers, endless texts, data that nests without end."""
+        if isinstance(data, dict):
+            for problem in reading.unsound(data):
+                raise PydanticCustomError(UNSOUND, "{problem}", {"problem": problem})
+        return data
 
     # Keys that came after folders were made: left out of what is stored while they have their default, so that the
     # fingerprints and keys of finished work stay what they are.

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from raysample.config.adopting import AdoptConfig
 from raysample.config.sampling import CompareConfig, SampleConfig
-from raysample.config.section import Fraction, Section
+from raysample.config.section import Count, Fraction, Place, Section, Seed
 from raysample.config.sources import Columns, LabelsConfig, SourceConfig
 from raysample.config.training import FineTuneConfig, ModelConfig
 
@@ -20,15 +20,15 @@ class SimulatedConfig(Section):
     With `labels` other than gold the training days are logs of a simulated production model, without annotation.
     """
 
-    rows: Annotated[int, Field(ge=500)] = 20_000
-    test_rows: Annotated[int, Field(ge=200)] = 4_000
-    days: Annotated[int, Field(ge=1)] = 7
+    rows: Annotated[int, Field(ge=500, lt=2**31)] = 20_000
+    test_rows: Annotated[int, Field(ge=200, lt=2**31)] = 4_000
+    days: Count = 7
     wrong_labels: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
     imbalance: Annotated[float, Field(ge=1)] = 100.0
     labels: LabelsConfig = LabelsConfig()
     # The label is hierarchical (domain, then intent), and this is the level that scores and samples go by.
     level: Literal["domain", "intent"] | None = None
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _annotated_levels(self) -> SimulatedConfig:
@@ -45,7 +45,7 @@ class CorpusConfig(Section):
     test: SourceConfig | None = None
     holdout: Fraction | None = None
     # Rows of a shard: the unit of scoring work, of its progress, and of what a rerun finds done.
-    shard_rows: Annotated[int, Field(ge=1)] = 512
+    shard_rows: Count = 512
     simulated: SimulatedConfig | None = None
 
     @model_validator(mode="before")
@@ -104,9 +104,9 @@ class LandmarksConfig(Section):
     """
 
     scores: Annotated[list[str], Field(min_length=1)]
-    count: Annotated[int, Field(ge=100)] = 2_000
+    count: Annotated[int, Field(ge=100, lt=2**31)] = 2_000
     least: Annotated[float, Field(ge=0, le=1)] = 0.8
-    seed: int = 0
+    seed: Seed = 0
 
 
 class EconomyConfig(Section):
@@ -116,7 +116,7 @@ class EconomyConfig(Section):
     checkpoints are given, and a precision that is given, stay as they are.
     """
 
-    rows: Annotated[int, Field(ge=50)] = 400
+    rows: Annotated[int, Field(ge=50, lt=2**31)] = 400
     least: Annotated[float, Field(gt=0, le=1)] = 0.95
 
 
@@ -129,7 +129,7 @@ class ScoreConfig(Section):
 
     scores: list[str | dict[str, Any]] = Field(default=["vog", "el2n", "forgetting"], min_length=1)
     precision: Literal["float32", "bfloat16"] = "float32"
-    batch_tokens: Annotated[int, Field(ge=16)] = 4_096
+    batch_tokens: Annotated[int, Field(ge=16, lt=2**31)] = 4_096
     source: Literal["checkpoints", "capture"] = "checkpoints"
     runs: Annotated[int, Field(ge=1, le=100)] = 1
     targets: dict[str, SourceConfig] = Field(default_factory=dict)
@@ -139,7 +139,7 @@ class ScoreConfig(Section):
     economy: EconomyConfig | None = None
     # What checkpoints, mini-batches and states may take in a worker: checkpoints that do not fit take turns.
     memory: Annotated[str, Field(pattern=r"^(auto|[0-9]+([.][0-9]+)? ?[KMGT]i?B)$")] = "auto"
-    workers: Annotated[int, Field(ge=1)] | None = None
+    workers: Count | None = None
 
     @property
     def memory_bytes(self) -> int | None:
@@ -157,7 +157,7 @@ class LogConfig(Section):
     """
 
     source: SourceConfig
-    window: Annotated[int, Field(ge=1)] | None = None
+    window: Count | None = None
 
     @model_validator(mode="after")
     def _label_alone(self) -> LogConfig:
@@ -170,8 +170,8 @@ class TrackingConfig(Section):
     """MLflow: `uri` defaults to an sqlite file in the output folder, `experiment` to the run's name."""
 
     enabled: bool = True
-    uri: str | None = None
-    experiment: str | None = None
+    uri: Place | None = None
+    experiment: Place | None = None
 
 
 class ReportConfig(Section):
@@ -186,16 +186,16 @@ class EngineConfig(Section):
 
     kind: Literal["ray", "local"] = "ray"
     # `auto`, `local` (always a new one) or a head's address; None joins a cluster if one is there, else starts one.
-    address: str | None = None
-    cpus: Annotated[int, Field(ge=1)] | None = None
+    address: Place | None = None
+    cpus: Count | None = None
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
 
 
 class RunConfig(Section):
     """A whole run: from labelled text to a compared sample."""
 
-    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    output: str = "runs"
+    name: str = Field(default="run", max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    output: Place = "runs"
     corpus: CorpusConfig = CorpusConfig(simulated=SimulatedConfig())
     model: ModelConfig = ModelConfig()
     fine_tune: FineTuneConfig = FineTuneConfig()

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from raysample.config.limits import LimitsConfig
-from raysample.config.section import Section
+from raysample.config.section import Count, Place, Section
 
 
 class Columns(Section):
@@ -129,13 +129,13 @@ class SourceConfig(Section):
 
     added_later: ClassVar[frozenset[str]] = frozenset({"quoting", "delimiter", "escape", "limits"})
 
-    path: str
+    path: Place
     format: Literal["auto", "parquet", "jsonl", "csv", "datasets", "hub"] = "auto"
     split: str | None = None
     columns: Columns = Columns()
     labels: LabelsConfig = LabelsConfig()
     where: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    limit: Annotated[int, Field(ge=1)] | None = None
+    limit: Count | None = None
     unseen_labels: Literal["error", "quarantine"] = "error"
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.1
     quoting: Literal["minimal", "none"] | None = None

@@ -6,27 +6,27 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from raysample.config.section import Fraction, Section
+from raysample.config.section import Count, Fraction, Place, Section, Seed
 
 
 class ModelConfig(Section):
     """The encoder: `tiny` (built on the spot from the corpus), a local folder, or a hub name."""
 
-    path: str = "tiny"
-    layers: Annotated[int, Field(ge=1)] | None = None
+    path: Place = "tiny"
+    layers: Annotated[int, Field(ge=1, le=1_000)] | None = None
     max_length: Annotated[int, Field(ge=4, le=8192)] = 64
     # Which end of a text that is too long is cut off; None leaves that to the tokenizer.
     truncation_side: Literal["right", "left"] | None = None
     pair_truncation: Literal["longest_first", "only_first", "only_second"] = "longest_first"
     # Mini-batches as wide as a multiple of this, which tensor cores like.
     pad_to_multiple_of: Annotated[int, Field(ge=1, le=512)] = 1
-    hidden_size: Annotated[int, Field(ge=8, multiple_of=4)] = 64
-    vocabulary_size: Annotated[int, Field(ge=100)] = 2_000
+    hidden_size: Annotated[int, Field(ge=8, le=16_384, multiple_of=4)] = 64
+    vocabulary_size: Annotated[int, Field(ge=100, le=10_000_000)] = 2_000
     # None keeps the model's own probabilities. On a CPU drawing the masks can take half of a training step.
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     trust_remote_code: bool = False
     # Widths of the hidden layers of a perceptron in place of the last linear layer; none: the family's own head.
-    head_hidden: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
+    head_hidden: list[Annotated[int, Field(ge=1, le=65_536)]] = Field(default_factory=list)
     # Regular expressions: parameters whose names match one stay as they are, and do not count in gradient scores.
     freeze: list[str] = Field(default_factory=list)
 
@@ -61,7 +61,7 @@ class EarlyStoppingConfig(Section):
 
     holdout: Fraction = 0.1
     metric: Literal["nll", "accuracy", "macro_f1"] = "nll"
-    patience: Annotated[int, Field(ge=1)] = 1
+    patience: Count = 1
     least: Annotated[float, Field(ge=0)] = 0.0
 
 
@@ -73,18 +73,18 @@ class ResumeConfig(Section):
     """
 
     minutes: Annotated[float, Field(gt=0)] = 10.0
-    steps: Annotated[int, Field(ge=1)] | None = None
-    keep: Annotated[int, Field(ge=1)] = 2
-    failures: Annotated[int, Field(ge=0)] = 3
+    steps: Count | None = None
+    keep: Count = 2
+    failures: Annotated[int, Field(ge=0, lt=2**31)] = 3
 
 
 class FineTuneConfig(Section):
     """How a model is fine-tuned and which checkpoints it leaves."""
 
-    epochs: Annotated[int, Field(ge=1)] = 3
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    epochs: Count = 3
+    batch_size: Count = 32
     # Rows of one forward and backward of a worker, whose gradients are added up to a step; None: its whole share.
-    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
+    micro_batch_size: Count | None = None
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
     # Each layer's rate is this times that of the layer above; the embeddings lie below the first.
@@ -97,24 +97,24 @@ class FineTuneConfig(Section):
     # Weights of rows by their class: inverse to its share, or as given (1 where a class is not named).
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
     early_stopping: EarlyStoppingConfig | None = None
-    checkpoints: Annotated[int, Field(ge=1)] | None = None
-    checkpoints_per_epoch: Annotated[int, Field(ge=1)] | None = None
-    checkpoint_every: Annotated[int, Field(ge=1)] | None = None
+    checkpoints: Count | None = None
+    checkpoints_per_epoch: Count | None = None
+    checkpoint_every: Count | None = None
     # Of a hierarchical label: one head per level, trained together; or the level of `label` alone.
     levels: Literal["all", "label"] = "all"
     # What each level's loss counts, by the name of the level; 1 where none is given.
     level_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     # So many more within the first epoch, at steps in geometric progression.
-    early_checkpoints: Annotated[int, Field(ge=1)] | None = None
+    early_checkpoints: Count | None = None
     # `scored`: only checkpoints that some score of the run looks at are saved, and the last one.
     retain: Literal["all", "scored"] = "all"
     group_by_length: bool = False
     # Writes every example's logits at each of its presentations, for scores that need nothing else.
     capture: bool = False
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    seed: int = 0
+    seed: Seed = 0
     # How many, or the fewest and the most, which then come and go as the cluster's nodes do.
-    workers: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = 1
+    workers: Count | tuple[Count, Count] = 1
     # `full`: each worker holds a part of weights, gradients and optimiser (FSDP2), for models that fill a device.
     sharding: Literal["none", "full"] = "none"
     resume: ResumeConfig = ResumeConfig()
