@@ -10,15 +10,11 @@ from urllib.parse import unquote
 from raysample import storage
 from raysample.config import SourceConfig
 from raysample.corpus.columnar import HUB, Datasets, Parquet
+from raysample.corpus.formats import LINE_FORMATS, SUFFIXES, format_of, formats_of, of_format
 from raysample.corpus.lines import Csv, JsonLines
 from raysample.corpus.schema import Part, Reader
 from raysample.errors import CorpusError
 
-SUFFIXES = {
-    "parquet": (".parquet", ".pq"),
-    "jsonl": (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"),
-    "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
-}
 _FOLDER_MARKS = ("state.json", "dataset_dict.json", "dataset_info.json")
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
@@ -121,15 +117,16 @@ def columns_of(config: SourceConfig, part: Part) -> list[str]:
 
 
 def has_rows(source: Source, part: Part) -> bool:
-    """Tell whether a file has columns at all; raises CorpusError, listing what is there, if a wanted one is missing.
+    """Tell whether a file may have rows; raises CorpusError, listing what is there, if a wanted column is missing.
 
+    A file of lines without any column may still have rows: broken ones, which go to quarantine.
     Lines of JSON may leave out what users hardly ever do: the columns that `labels.feedback` names.
     """
     fields, rare = source.reader.fields(part), _rare(source.config)
     missing = [name for name in columns_of(source.config, part) if name not in {*fields, *rare}]
     if fields and missing:
         raise _lacking(source.config, part, fields, missing[0])
-    return bool(fields)
+    return bool(fields) or source.config.format in LINE_FORMATS
 
 
 def check_rare(source: Source) -> None:
@@ -165,12 +162,12 @@ def _setting(config: SourceConfig, column: str) -> str:
 
 
 def _guessed(path: str) -> str:
-    form = _by_suffix(path)
+    form = format_of(path)
     if form:
         return form
     if any(storage.exists(storage.join(path, mark)) for mark in _FOLDER_MARKS):
         return "datasets"
-    forms = sorted({form for name in storage.list_files(path) if (form := _by_suffix(name))})
+    forms = formats_of(storage.list_files(path))
     if len(forms) != 1:
         found = f"holds {' and '.join(forms)} files" if forms else "is in no format known by its suffix"
         raise CorpusError(
@@ -179,16 +176,11 @@ def _guessed(path: str) -> str:
     return forms[0]
 
 
-def _by_suffix(name: str) -> str | None:
-    lower = name.lower()
-    return next((form for form, suffixes in SUFFIXES.items() if lower.endswith(suffixes)), None)
-
-
 def _files(path: str, form: str) -> list[str]:
     files = storage.list_files(path)
     if files == [path]:
         return files
-    return [name for name in files if name.lower().endswith(SUFFIXES[form])]
+    return of_format(files, form)
 
 
 def _refuse_split(config: SourceConfig) -> None:
