@@ -13,9 +13,10 @@ import pyarrow as pa
 from raysample import storage
 from raysample.config import SourceConfig
 from raysample.corpus.quarantine import Quarantine
-from raysample.corpus.rows import Hashes, Mask, Rows, content_ids, id_hashes, judge
+from raysample.corpus.reading import judged
+from raysample.corpus.rows import Hashes, Mask, Rows, content_ids, id_hashes
 from raysample.corpus.schema import DUPLICATE, FILTERS, FINE, REASONS, Batch, Part
-from raysample.corpus.sources import Source, columns_of, has_rows, part_of, reader_of
+from raysample.corpus.sources import Source, has_rows, part_of, reader_of
 
 VERSION = 1
 """Raised when a tally comes to mean something else: files are then tallied again."""
@@ -148,9 +149,7 @@ class _File:
         config, reader = self.config, reader_of(self.config)
         if not has_rows(Source(config, reader, (self.part,)), self.part):
             return
-        names = reader.names(self.part)
-        for batch in reader.batches(self.part, columns_of(config, self.part), BATCH_ROWS):
-            yield batch, judge(batch, self.part, config, names)
+        yield from judged(config, self.part, BATCH_ROWS)
 
     def _count(self, rows: Rows, good: Mask, bad: Mask) -> None:
         found = {"in": len(good), "usable": int(good.sum()), "quarantined": int(bad.sum())}

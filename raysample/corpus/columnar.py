@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysample import storage
+from raysample.corpus.class_labels import class_labels
+from raysample.corpus.damage import check_regular, named
 from raysample.corpus.schema import Batch, Part
+from raysample.corpus.validity import check_arrays
+from raysample.corpus.whole_folders import check_regular as check_folder
 from raysample.errors import CorpusError
 
 HUB = "hub:"
@@ -33,16 +36,7 @@ class Parquet:
     def names(self, part: Part) -> dict[str, tuple[str, ...]]:
         """Return the ClassLabel names that `datasets` leaves in the schema's `huggingface` metadata."""
         with _parquet(part.uri) as file:
-            metadata = file.schema_arrow.metadata or {}
-        try:
-            features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-        except ValueError:
-            return {}
-        return {
-            column: tuple(feature["names"])
-            for column, feature in features.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
-        }
+            return class_labels(file.schema_arrow.metadata, part.uri)
 
     def batches(self, part: Part, columns: Sequence[str], size: int) -> Iterator[Batch]:
         """Yield all rows, decoded piece by piece."""
@@ -52,6 +46,8 @@ class Parquet:
             for rows, table in _rechunked(pieces, size):
                 yield _batch(table, columns, start, rows)
                 start += rows
+            if start != file.metadata.num_rows:
+                raise ValueError(f"its footer promises {file.metadata.num_rows:,} rows, its pages hold {start:,}")
 
     def range(
         self,
@@ -66,18 +62,18 @@ class Parquet:
         A Parquet row group decodes only from its beginning, and writers like groups of a million rows: without the
         memory, reading such a group shard by shard would take time quadratic in its rows.
         """
-        fs, path = storage.filesystem(part.uri)
-        stamp = fs.ukey(path)
         pieces = []
         with _parquet(part.uri) as file:
+            fs, path = storage.filesystem(part.uri)
+            stamp = fs.ukey(path)
             for group, first, last in _overlaps(file.metadata, start, stop):
                 if file.metadata.row_group(group).total_byte_size <= HELD_BYTES:
                     piece = _group(part.uri, stamp, group, tuple(columns)).slice(first, last - first)
                 else:
                     piece = _cut(file, group, columns, first, last)
                 pieces.append(piece)
-        table = pa.concat_tables(pieces) if pieces else None
-        return None if table is None else _batch(table, columns, start, table.num_rows)
+            table = pa.concat_tables(pieces) if pieces else None
+            return None if table is None else _batch(table, columns, start, table.num_rows)
 
 
 @lru_cache(maxsize=1)
@@ -102,15 +98,18 @@ def _overlaps(metadata: Any, start: int, stop: int) -> Iterator[tuple[int, int, 
 
 @contextmanager
 def _parquet(uri: str) -> Iterator[pq.ParquetFile]:
+    check_regular(uri)
     fs, path = storage.filesystem(uri)
-    with fs.open(path, "rb") as stream:
-        try:
-            file = pq.ParquetFile(stream)
-        except pa.ArrowInvalid as error:
-            raise CorpusError(
-                f"{uri!r} is not a whole Parquet file: {error}", "write it again, or leave it out of the folder"
-            ) from error
+    with named(uri), fs.open(path, "rb") as stream:
+        file = pq.ParquetFile(stream)
+        _check_names(file.schema_arrow.names, uri)
         yield file
+
+
+def _check_names(names: Sequence[str], uri: str) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise CorpusError(f"{uri!r} names the column {twice[0]!r} twice", "give every column a name of its own")
 
 
 def _without(pieces: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.RecordBatch]:
@@ -135,7 +134,12 @@ def _rechunked(pieces: Iterable[pa.RecordBatch], size: int) -> Iterator[tuple[in
 
 
 def _batch(table: pa.Table, columns: Sequence[str], start: int, rows: int) -> Batch:
-    return Batch(start, rows, {name: table.column(name).combine_chunks() for name in columns})
+    return Batch(start, rows, {name: _whole(table.column(name)) for name in columns})
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    check_arrays(column.chunks)
+    return column.combine_chunks()
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,9 @@ class Datasets:
 
     def fields(self, part: Part) -> tuple[str, ...]:
         """Return the columns of the split."""
-        return tuple(_dataset(part.uri, self.split).column_names)
+        names = _dataset(part.uri, self.split).column_names
+        _check_names(names, part.uri)
+        return tuple(names)
 
     def names(self, part: Part) -> dict[str, tuple[str, ...]]:
         """Return the names of its ClassLabel features."""
@@ -159,9 +165,10 @@ class Datasets:
 
     def batches(self, part: Part, columns: Sequence[str], size: int) -> Iterator[Batch]:
         """Yield slices of the memory-mapped table."""
-        data = _dataset(part.uri, self.split).select_columns(list(columns)).with_format("arrow")
-        for start in range(0, len(data), size):
-            yield _slice(data, columns, start, start + size)
+        with named(part.uri):
+            data = _dataset(part.uri, self.split).select_columns(list(columns)).with_format("arrow")
+            for start in range(0, len(data), size):
+                yield _slice(data, columns, start, min(start + size, len(data)))
 
     def range(
         self,
@@ -172,12 +179,15 @@ class Datasets:
         offset: int,  # noqa: ARG002
     ) -> Batch | None:
         """Return a slice of the memory-mapped table."""
-        data = _dataset(part.uri, self.split).select_columns(list(columns)).with_format("arrow")
-        return _slice(data, columns, start, stop) if start < len(data) else None
+        with named(part.uri):
+            data = _dataset(part.uri, self.split).select_columns(list(columns)).with_format("arrow")
+            return _slice(data, columns, start, min(stop, len(data))) if start < len(data) else None
 
 
 def _slice(data: Any, columns: Sequence[str], start: int, stop: int) -> Batch:
     table = data[start:stop]
+    if table.num_rows != stop - start:
+        raise ValueError(f"{stop - start:,} rows from row {start:,} on were asked for, {table.num_rows:,} came")
     return _batch(table, columns, start, table.num_rows)
 
 
@@ -205,12 +215,9 @@ def _chosen(found: Any, uri: str, split: str | None) -> Any:
 def _from_folder(uri: str) -> Any:
     import datasets  # takes a second, and only this format needs it
 
-    try:
+    with named(uri, "it is read as a datasets folder: write it again with Dataset.save_to_disk"):
+        check_folder(uri)
         return datasets.load_from_disk(uri)
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise CorpusError(
-            f"{uri!r} cannot be read as a datasets folder: {error}", "write it again with Dataset.save_to_disk"
-        ) from error
 
 
 _from_remote = lru_cache(maxsize=4)(_from_folder)

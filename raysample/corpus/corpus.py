@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from raysample import storage
 from raysample.config import SourceConfig
+from raysample.corpus.damage import named
 from raysample.corpus.levels import PREFIX, Levels
-from raysample.corpus.rows import Mask, Rows, digests, judge, shard_fingerprint
+from raysample.corpus.reading import read_range
+from raysample.corpus.rows import Mask, digests, shard_fingerprint
 from raysample.corpus.schema import CONFIDENCE, SCHEMA, Shard
-from raysample.corpus.sources import columns_of, part_of, reader_of
+from raysample.corpus.sources import part_of, reader_of
 from raysample.errors import CorpusError, ProvenanceError, StorageError
 
 MANIFEST = "corpus.json"
@@ -124,8 +126,9 @@ class Corpus:
         """
         ids, shard = self.read(index)["row_id"], self.shards[index]
         reader, part = reader_of(self.source), part_of(self.source, shard.uri)
-        fields = reader.fields(part)
-        batch = reader.range(part, fields, shard.start, shard.stop, shard.offset)
+        with named(part.uri):
+            fields = reader.fields(part)
+            batch = reader.range(part, fields, shard.start, shard.stop, shard.offset)
         assert batch is not None, "read() found the rows"
         table = pa.table([batch.columns[name] for name in fields], names=list(fields))
         bits = self._kept[index]
@@ -216,13 +219,6 @@ def _content(corpus: Corpus, shard: Shard) -> pa.Table | None:
     if rows is None or len(rows.reason) != shard.stop - shard.start:
         return None
     return rows.content if kept is None else rows.content.filter(pa.array(unpacked(kept, len(rows.reason))))
-
-
-def read_range(config: SourceConfig, uri: str, start: int, stop: int, offset: int) -> Rows | None:
-    """Read and judge one row range of one file of a settled source; None if the file ends before it."""
-    reader, part = reader_of(config), part_of(config, uri)
-    batch = reader.range(part, columns_of(config, part), start, stop, offset)
-    return None if batch is None else judge(batch, part, config, reader.names(part))
 
 
 def packed(kept: Mask) -> bytes | None:

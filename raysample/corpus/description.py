@@ -12,14 +12,15 @@ from raysample import storage
 from raysample.config import Columns, SourceConfig
 from raysample.corpus import ledger as books
 from raysample.corpus import origins
-from raysample.corpus.corpus import KEPT, MANIFEST, Corpus, packed, read_range
+from raysample.corpus.corpus import KEPT, MANIFEST, Corpus, packed
 from raysample.corpus.labels import Codes, Vocabulary, in_order
 from raysample.corpus.ledger import Ledger, Range
 from raysample.corpus.levels import Levels, assembled, beside, others
 from raysample.corpus.quarantine import FOLDER, Quarantine
-from raysample.corpus.rows import Hashes, Mask, Rows, digests, held_out, id_hashes, judge, shard_fingerprint
+from raysample.corpus.reading import judged, read_range
+from raysample.corpus.rows import Hashes, Mask, Rows, digests, held_out, id_hashes, shard_fingerprint
 from raysample.corpus.schema import ASKED, DUPLICATE, FINE, OTHER_SIDE, UNSEEN, Part, Shard
-from raysample.corpus.sources import Source, check_rare, columns_of, has_rows, open_source
+from raysample.corpus.sources import Source, check_rare, has_rows, open_source
 from raysample.errors import CorpusError
 
 Side = Literal["all", "train", "holdout"]
@@ -156,8 +157,7 @@ class _Scan:
         names = reader.names(part)
         for known, column in zip(self.declared, self._labels.values(), strict=True):
             known += names.get(column, ())
-        for batch in reader.batches(part, columns_of(config, part), size):
-            rows = judge(batch, part, config, names)
+        for batch, rows in judged(config, part, size):
             self._ranges.append(Range(part, batch.start, batch.rows, batch.offset, self._rows))
             self._rows += batch.rows
             self._enter(rows, part, batch.start)

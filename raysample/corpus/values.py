@@ -26,8 +26,8 @@ class Values:
 def as_strings(array: pa.Array, names: tuple[str, ...] | None = None) -> Values:
     """Return a column as strings.
 
-    Integers become their decimal digits, or their name where `names` (a ClassLabel's) has them; whole floats read as
-    integers; booleans are `true` and `false`; NaN counts as null; dates and times are in ISO form.
+    Integers become their decimal digits, or their name where `names` (a ClassLabel's) has them; whole floats and
+    decimals read as integers; booleans are `true` and `false`; NaN counts as null; dates and times are in ISO form.
     """
     type_ = array.type
     if pa.types.is_union(type_):
@@ -40,7 +40,9 @@ def as_strings(array: pa.Array, names: tuple[str, ...] | None = None) -> Values:
         return _of_kind(_named(array, names) if names else array.cast(pa.string()), array, SCALAR)
     if pa.types.is_floating(type_):
         return _floats(array, names)
-    if pa.types.is_boolean(type_) or pa.types.is_temporal(type_) or pa.types.is_decimal(type_):
+    if pa.types.is_decimal(type_):
+        return _decimals(array, names)
+    if pa.types.is_boolean(type_) or pa.types.is_temporal(type_):
         return _of_kind(array.cast(pa.string()), array, SCALAR)
     return _of_kind(pa.nulls(len(array), pa.string()), array, NESTED)
 
@@ -93,6 +95,20 @@ def _floats(array: pa.Array, names: tuple[str, ...] | None) -> Values:
     numbers = as_strings(pc.if_else(whole, array, 0.0).cast(pa.int64()), names).strings
     kinds = np.where(mask(whole), SCALAR, np.where(mask(array.is_valid()), FRACTION, NULL))
     return Values(pc.if_else(whole, numbers, array.cast(pa.string())), kinds.astype(np.uint8))
+
+
+def _decimals(array: pa.Array, names: tuple[str, ...] | None) -> Values:
+    if array.type.scale < 0:
+        array = array.cast(pa.decimal256(76, 0))
+    spelled = array.cast(pa.string())
+    digits = pc.replace_substring_regex(spelled, r"^(-?[0-9]+)\.0+$", r"\1")
+    digits = pc.replace_substring_regex(digits, r"^-0$", "0")
+    whole = pc.match_substring_regex(digits, r"^-?[0-9]+$")
+    kinds = np.where(mask(whole), SCALAR, np.where(mask(array.is_valid()), FRACTION, NULL))
+    if names:
+        places = pc.if_else(pc.match_substring_regex(digits, r"^[0-9]{1,18}$"), digits, pa.scalar("-1"))
+        digits = pc.if_else(whole, _named(places.cast(pa.int64()), names), digits)
+    return Values(digits, kinds.astype(np.uint8))
 
 
 def _union(array: pa.Array, names: tuple[str, ...] | None) -> Values:

@@ -98,12 +98,6 @@ def test_datasets_features_give_the_same_names(tmp_path: Path) -> None:
         assert corpus.quarantine == {"label is -1 (no label)": 1}
 
 
-def test_damaged_huggingface_metadata_is_ignored(tmp_path: Path) -> None:
-    table = pa.table({"text": ["a", "b"], "label": [0, 1]}).replace_schema_metadata({"huggingface": "{"})
-    pq.write_table(table, tmp_path / "rows.parquet")
-    assert described(tmp_path, tmp_path / "rows.parquet", {}).labels == ("0", "1")
-
-
 def test_given_labels_fix_names_and_order(tmp_path: Path) -> None:
     path = labelled(tmp_path / "rows.jsonl", ["b", "a", "b"])
     corpus = described(tmp_path, path, {}, labels=["z", "b", "a"])

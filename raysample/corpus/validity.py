@@ -1,0 +1,50 @@
+"""Whether Arrow arrays of a file are sound: offsets and dictionary indices of damaged ones lead out of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def check_arrays(arrays: Iterable[pa.Array]) -> None:
+    """Raise ArrowInvalid or ValueError if an array is not sound. Bytes that are no UTF-8 are sound: they cost a row."""
+    for array in arrays:
+        _check(array)
+
+
+def _check(array: pa.Array) -> None:
+    type_ = array.type
+    array.validate()
+    if pa.types.is_dictionary(type_):
+        _check_dictionary(array)
+    elif pa.types.is_string(type_):
+        array.view(pa.binary()).validate(full=True)
+    elif pa.types.is_large_string(type_):
+        array.view(pa.large_binary()).validate(full=True)
+    elif pa.types.is_string_view(type_):
+        array.view(pa.binary_view()).validate(full=True)
+    elif pa.types.is_nested(type_):
+        _check_nested(array)
+    else:
+        array.validate(full=True)
+
+
+def _check_dictionary(array: pa.DictionaryArray) -> None:
+    _check(array.dictionary)
+    found = pc.min_max(array.indices)
+    low, high = found["min"].as_py(), found["max"].as_py()
+    if low is not None and not 0 <= low <= high < len(array.dictionary):
+        raise ValueError(
+            f"a value is number {high if low >= 0 else low} of a dictionary that has {len(array.dictionary)}"
+        )
+
+
+def _check_nested(array: pa.Array) -> None:
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid as error:
+        # nothing but the bytes of a string in it: nested values are no texts, and never looked into
+        if "UTF8" not in str(error) and "utf8" not in str(error).lower().replace("-", ""):
+            raise
