@@ -9,6 +9,7 @@ from pathlib import Path
 from raysample import checkpoints, model, storage
 from raysample.adoption.checking import Opened
 from raysample.errors import CheckpointError, ModelError
+from raysample.model.compatibility import check_rows
 from raysample.model.folders import has_tokenizer
 
 FILES = (
@@ -27,18 +28,19 @@ def tokenizer_of(found: Sequence[Opened], target: str) -> bool:
 
     Raises:
         CheckpointError: there is none, it cannot be loaded, or it does not pad.
+        ModelError: it gives ids for which a checkpoint has no embedding.
     """
     first = found[0]
     if _names_one(first.folder):
-        _try(first.folder)
+        _try(first.folder, found)
         return False
     for place in _elsewhere(found):
         if _names_one(place):
-            _try(place)
+            _try(place, found)
             _copy(Path(place), Path(first.folder), target)
             return True
     if first.config is None:  # adapters go with the tokenizer of their base
-        _try(first.folder)
+        _try(first.folder, found)
         return False
     raise CheckpointError(
         f"neither {first.found.place!r} nor the folder of its run holds a tokenizer",
@@ -58,7 +60,7 @@ def _names_one(folder: str) -> bool:
     return Path(folder).is_dir() and has_tokenizer([path.name for path in Path(folder).iterdir()])
 
 
-def _try(folder: str) -> None:
+def _try(folder: str, found: Sequence[Opened]) -> None:
     try:
         words = model.tokenizer(folder)
     except ModelError as error:
@@ -67,6 +69,11 @@ def _try(folder: str) -> None:
         raise CheckpointError(f"the tokenizer cannot be loaded: {error.problem}", error.advice) from error
     if words.pad_token_id is None:
         raise CheckpointError(f"the tokenizer in {folder!r} has no padding token", "set pad_token and save it")
+    for one in found:
+        rows = None if one.config is None else one.config.get("vocab_size")
+        # A config.json leaves defaults out, and some families keep it elsewhere: the scoring looks at the table itself.
+        if isinstance(rows, int) and one.config is not None and one.config.get("model_type") != "canine":
+            check_rows(rows, words, one.found.place)
 
 
 def _copy(place: Path, config: Path, target: str) -> None:

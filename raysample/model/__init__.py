@@ -5,8 +5,10 @@ is built alike; a checkpoint is a folder that `save` wrote, or that a Hugging Fa
 """
 
 from raysample.model.building import build, load, prepare, save, tokenizer
-from raysample.model.encoding import Encoded, encode, pad
+from raysample.model.compatibility import check_vocabulary
+from raysample.model.encoding import Encoded, encode
 from raysample.model.lengths import Truncation, truncation
+from raysample.model.padding import pad
 from raysample.model.record import initialisation
 from raysample.model.sizes import Size, size
 
@@ -15,6 +17,7 @@ __all__ = [
     "Size",
     "Truncation",
     "build",
+    "check_vocabulary",
     "encode",
     "initialisation",
     "load",

@@ -24,10 +24,14 @@ from raysample.corpus.levels import Levels
 from raysample.errors import ModelError
 from raysample.model import heads
 from raysample.model.adapters import base_of, is_adapter, load_adapters
+from raysample.model.compatibility import check_vocabulary
+from raysample.model.completeness import check_finite, drawn, refuse
 from raysample.model.folders import at_hand, has_tokenizer, locate, quiet, written_to
 from raysample.model.heads import Head
 from raysample.model.layers import check_padding, check_positions, keep_layers
+from raysample.model.padding import count_positions
 from raysample.model.tiny import tiny_config, train_tokenizer
+from raysample.model.weights import stored_names
 
 if TYPE_CHECKING:
     from raysample.corpus import Corpus
@@ -44,7 +48,7 @@ def prepare(config: ModelConfig, corpus: Corpus, folder: str) -> str:
 
     Raises:
         ModelError: the folder or name cannot be used: missing or damaged files, unknown to the hub, no padding token,
-            fewer layers or positions than asked for.
+            fewer layers or positions than asked for, a tokenizer with more ids than the model has embeddings.
     """
     if config.path == TINY:
         words = train_tokenizer(config, corpus)
@@ -61,6 +65,7 @@ def prepare(config: ModelConfig, corpus: Corpus, folder: str) -> str:
     model = build(base, config, ("one", "other"), seed=0)
     check_positions(model, config)
     check_padding(model, words.pad_token_id, config)
+    check_vocabulary(model, words, config.path)
     return base
 
 
@@ -96,7 +101,7 @@ def build(base: str, config: ModelConfig, labels: Sequence[str], seed: int, leve
             _draw_head(model)
         dropout = heads.DROPOUT if config.dropout is None else config.dropout
         heads.give(model, Head(tuple(config.head_hidden), dropout, levels))
-    return _ready(model, config.freeze)
+    return _ready(model, config.freeze, base)
 
 
 def _side_by_side(levels: Levels) -> list[str]:
@@ -113,25 +118,25 @@ def load(
     logits side by side.
 
     Raises:
-        ModelError: the folder cannot be loaded, lacks some of the model's weights, has no levels where they are asked
-            for, or `freeze` does not fit it.
+        ModelError: the folder cannot be loaded, lacks some of the model's weights or holds some that are not finite,
+            has no levels where they are asked for, or `freeze` does not fit it.
     """
     with at_hand(checkpoint_uri) as place, quiet():
         if is_adapter(place):
             adapted = _explained(checkpoint_uri, lambda: load_adapters(place, checkpoint_uri, trust_remote_code))
-            return _ready(adapted, freeze)
+            return _ready(adapted, freeze, checkpoint_uri)
         head = heads.stored(place)
         if levels and head.levels is None:
             raise ModelError(f"{checkpoint_uri!r} has one head and no levels", "leave levels out")
         model, found = _load(place, checkpoint_uri, trust_remote_code, {}, mismatched=bool(head.hidden))
-        root = heads.last_linear(model)[0]
+        root, lost = heads.last_linear(model)[0], drawn(model, found, stored_names(place))
         if head.hidden or levels:
             heads.load(model, head, place, checkpoint_uri, levels)
         else:
             heads.note(model, Head())
-    lost = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
-    _refuse(checkpoint_uri, sorted(key for key in lost if not (head.hidden and key.startswith(f"{root}."))))
-    return _ready(model, freeze)
+    # A perceptron has weights in a file of its own.
+    refuse(checkpoint_uri, lost, allowed=lambda key: bool(head.hidden) and key.startswith(f"{root}."))
+    return _ready(model, freeze, checkpoint_uri)
 
 
 def tokenizer(uri: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -160,7 +165,9 @@ def save(
         words.save_pretrained(folder)
 
 
-def _ready(model: nn.Module, freeze: Sequence[str]) -> nn.Module:
+def _ready(model: nn.Module, freeze: Sequence[str], name: str) -> nn.Module:
+    check_finite(model, name)
+    count_positions(model)
     freeze_parameters(model, freeze)
     if getattr(model.config, "use_cache", False):
         model.config.use_cache = False  # type: ignore[union-attr]  # keys and values of decoders are for generation only
@@ -211,9 +218,8 @@ def _tiny(place: str, name: str, options: dict[str, Any]) -> PreTrainedModel:
 def _pretrained(place: str, name: str, trust: bool, options: dict[str, Any]) -> PreTrainedModel:
     model, found = _load(place, name, trust, options)
     prefix = model.base_model_prefix + "."
-    lost = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
     # Masked-language-model checkpoints come without a pooler: it is drawn, as the head is.
-    _refuse(name, sorted(key for key in lost if key.startswith(prefix) and ".pooler." not in key))
+    refuse(name, drawn(model, found), allowed=lambda key: not key.startswith(prefix) or ".pooler." in key)
     return model
 
 
@@ -250,14 +256,6 @@ def _advice(reason: str, name: str) -> str:
     if Path(name).is_dir() or "://" in name:
         return "the folder is damaged or of a kind unknown to transformers: save it again with save_pretrained"
     return "check the spelling; without network give a local folder that holds the model, or model.path: tiny"
-
-
-def _refuse(name: str, missing: Sequence[str]) -> None:
-    if missing:
-        raise ModelError(
-            f"{name!r} lacks {len(missing)} of its model's weights, for example {missing[0]!r}",
-            "its config.json and its weights are not of one model: save it again with save_pretrained",
-        )
 
 
 def _draw_head(model: PreTrainedModel) -> None:

@@ -1,16 +1,14 @@
-"""Rows of text -> token ids without padding -> padded mini-batches."""
+"""Rows of text -> token ids without padding."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from raysample.config import ModelConfig
@@ -29,6 +27,8 @@ class Encoded:
         lengths: tokens per row, specials included, int32 [rows].
         multiple: mini-batches are as wide as a multiple of this, `room` at most.
         room: tokens that the model has positions for, as far as that is known.
+        side: on which side of a row the padding goes: the tokenizer's, whose model may read the last place.
+        pad_type: the token type of padding.
     """
 
     ids: list[IntArray]
@@ -36,6 +36,8 @@ class Encoded:
     lengths: IntArray
     multiple: int = 1
     room: int | None = None
+    side: Literal["right", "left"] = "right"
+    pad_type: int = 0
 
     def width(self, rows: Rows) -> int:
         """Return how wide a mini-batch of some rows is: as the longest of them, rounded up."""
@@ -47,7 +49,7 @@ class Encoded:
         """Return some of the rows, in the given order, without copying their tokens."""
         types = None if self.types is None else [self.types[i] for i in rows]
         lengths = self.lengths[np.asarray(rows, np.int64)]
-        return Encoded([self.ids[i] for i in rows], types, lengths, self.multiple, self.room)
+        return replace(self, ids=[self.ids[i] for i in rows], types=types, lengths=lengths)
 
     def distinct(self, labels: npt.NDArray[np.integer[Any]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the first row of every (tokens, label) that occurs, in order, and each row's place among them."""
@@ -81,7 +83,15 @@ def encode(tokenizer: PreTrainedTokenizerBase, table: pa.Table, spec: ModelConfi
                 ids[i] = np.asarray(tokens, np.int32)
                 types[i] = np.asarray(kinds, np.int32)
     lengths = np.fromiter(map(len, ids), np.int32, len(ids))
-    return Encoded(ids, types if tokenise.typed else None, lengths, spec.pad_to_multiple_of, spec.max_length)
+    return Encoded(
+        ids,
+        types if tokenise.typed else None,
+        lengths,
+        spec.pad_to_multiple_of,
+        spec.max_length,
+        "left" if tokenizer.padding_side == "left" else "right",
+        int(tokenizer.pad_token_type_id or 0),
+    )
 
 
 class Tokenising:
@@ -132,26 +142,3 @@ class Tokenising:
         )
         ids = found["input_ids"]
         return list(zip(ids, found["token_type_ids"] if self.typed else [()] * len(ids), strict=True))
-
-
-def pad(encoded: Encoded, rows: Rows, pad_id: int) -> dict[str, Tensor]:
-    """Return one mini-batch, padded on the right to the longest of `rows`: int64 tensors [len(rows), width].
-
-    `input_ids`, `attention_mask` (1 for real tokens) and, where the model takes them, `token_type_ids`.
-    """
-    lengths = encoded.lengths[np.asarray(rows, np.int64)]
-    width = encoded.width(rows)
-    batch = {
-        "input_ids": _filled([encoded.ids[i] for i in rows], width, pad_id),
-        "attention_mask": torch.from_numpy((np.arange(width) < lengths[:, None]).astype(np.int64)),
-    }
-    if encoded.types is not None:
-        batch["token_type_ids"] = _filled([encoded.types[i] for i in rows], width, 0)
-    return batch
-
-
-def _filled(sequences: Sequence[IntArray], width: int, value: int) -> Tensor:
-    block = np.full((len(sequences), width), value, np.int64)
-    for row, sequence in zip(block, sequences, strict=True):
-        row[: len(sequence)] = sequence
-    return torch.from_numpy(block)

@@ -35,6 +35,15 @@ def shapes(folder: str) -> Shapes:
     return found
 
 
+def stored_names(folder: str) -> frozenset[str]:
+    """Return the names of a local folder's weights; none where it is no folder (a hub name).
+
+    Raises:
+        ModelError: as `shapes`.
+    """
+    return frozenset(shapes(folder)) if Path(folder).is_dir() else frozenset()
+
+
 def _files(folder: Path) -> list[str]:
     for name in WHOLE:
         index = folder / f"{name}.index.json"

@@ -45,16 +45,17 @@ def loop_gradients(
 
 
 def alone(inputs: dict[str, Tensor], row: int) -> dict[str, Tensor]:
-    """Return one example of a mini-batch, its padding on the right cut off where an attention mask tells it."""
+    """Return one example of a mini-batch, its padding on either side cut off where an attention mask tells it."""
     single = {name: value[row : row + 1] for name, value in inputs.items()}
     mask = single.get("attention_mask")
-    if mask is None or mask.dim() != 2:
+    if mask is None or mask.dim() != 2 or not bool(mask.any()):
         return single
-    length = max(1, int(mask.sum()))
-    # Padding elsewhere than at the end stays: the model's positions may depend on it.
-    if not bool(mask[0, :length].all()):
+    places = mask[0].nonzero().flatten()
+    real = slice(int(places[0]), int(places[-1]) + 1)
+    # Padding between real tokens stays: the model's positions may depend on it.
+    if not bool(mask[0, real].all()):
         return single
-    return {name: value[:, :length] if value.shape == mask.shape else value for name, value in single.items()}
+    return {name: value[:, real] if value.shape == mask.shape else value for name, value in single.items()}
 
 
 def _gradients(

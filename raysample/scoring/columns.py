@@ -31,6 +31,8 @@ class Columns:
         self.captured = traces if job.config.source == "capture" else []
         pad_id, shelf = int(self.tokenizer.pad_token_id), Shelf(job.held)
         self.runs = [] if self.captured else [Run(job, trace, pad_id, shelf) for trace in traces]
+        for run in self.runs:
+            model.check_vocabulary(run.models[-1], self.tokenizer, run.trace.checkpoints[-1].uri)
         self._tokenising = threading.Lock()
 
     @cached_property
