@@ -68,10 +68,10 @@ def assert_targets(targets: dict[str, dict[str, Any]]) -> None:
     assert targets
     for found in targets.values():
         assert set(found) == {"value", "target", "met"}
-        match = re.fullmatch(r"(<=|>=) ([\d.e-]+)", found["target"])
+        match = re.fullmatch(r"(<=|>=|==) ([\d.e-]+)", found["target"])
         assert match is not None
-        limit = float(match[2])
-        assert found["met"] is (found["value"] <= limit if match[1] == "<=" else found["value"] >= limit)
+        value, limit = found["value"], float(match[2])
+        assert found["met"] is {"<=": value <= limit, ">=": value >= limit, "==": value == limit}[match[1]]
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

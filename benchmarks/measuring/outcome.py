@@ -20,9 +20,9 @@ import torch
 PACKAGES = ("raysample", "torch", "transformers", "numpy")
 
 
-def target(value: float, sense: Literal["<=", ">="], limit: float) -> dict[str, Any]:
+def target(value: float, sense: Literal["<=", ">=", "=="], limit: float) -> dict[str, Any]:
     """Return a value beside what it should be, and whether it is; what is not a number meets nothing."""
-    met = value <= limit if sense == "<=" else value >= limit
+    met = {"<=": value <= limit, ">=": value >= limit, "==": value == limit}[sense]
     return {"value": value if math.isfinite(value) else None, "target": f"{sense} {limit:g}", "met": bool(met)}
 
 
