@@ -1,23 +1,45 @@
-"""Arms (score x policy x fraction x seed) -> runs -> paired statistics and a verdict in words."""
+"""Arms (score x policy x fraction x seed) -> runs -> means, differences with intervals, and verdicts in words."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from scipy import stats
+from raysample.evaluation import (
+    FULL,
+    RANDOM,
+    STRATIFIED,
+    TOLERANCE,
+    Cell,
+    Judgement,
+    Predictions,
+    judged,
+    sentences,
+)
+from raysample.evaluation.findings import NO_ARM, NO_PREDICTIONS, verdict
+from raysample.selection.balance import class_shift, class_warnings
 
-FULL = "full"
-RANDOM = "random"
-STRATIFIED = "stratified_random"
+__all__ = [
+    "FULL",
+    "RANDOM",
+    "STRATIFIED",
+    "TAILS",
+    "ArmSummary",
+    "Comparison",
+    "Gap",
+    "RunResult",
+    "Tail",
+    "class_shift",
+    "class_warnings",
+    "summarise",
+]
 
-WIPED_OUT = 0.25
-TURNED_OVER = 0.25
 TAILS = ("rare_class_accuracy", "rare_content_accuracy")
 """Metrics of rare rows, which the test of a run may or may not have."""
+_METRICS = {"worst_group": ("worst_group_recall", "worst_class_recall")}
 
 
 @dataclass(frozen=True)
@@ -42,7 +64,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Gap:
-    """Mean of paired differences (same seed) with its Student-t interval; the interval is NaN for a single seed."""
+    """Mean difference to another arm with its interval, NaN for a single seed and without predictions."""
 
     mean: float
     low: float
@@ -62,7 +84,8 @@ class Tail:
 class ArmSummary:
     """One arm at one fraction over its seeds: mean and sample standard deviation, gaps, and a verdict in words.
 
-    `tails` has the metrics of `TAILS` that every run of the arm has.
+    Gaps and verdict are those of the objective that the comparison is judged by. `tails` has the metrics of `TAILS`
+    that every run of the arm has.
     """
 
     arm: str
@@ -75,7 +98,7 @@ class ArmSummary:
     recall: tuple[float, ...]
     gap_to_full: Gap | None
     gap_to_random: Gap | None
-    macro_f1_gap_to_random: Gap | None
+    gap_to_stratified: Gap | None
     verdict: str
     tails: dict[str, Tail] = field(default_factory=dict)
 
@@ -87,8 +110,12 @@ class Comparison:
     Attributes:
         labels: class names. class_counts: rows per class in the whole training corpus.
         kept_counts: (arm, fraction) -> rows per class in the sample (of the first seed).
-        warnings: what the selections do to the classes, in words.
+        warnings: what a reader must know: what is doubtful, of the corpora, and what selections do to the classes.
         levels: names of the levels of a hierarchical label, coarse to fine, that the models have a head for each.
+        judgements: what every objective says of every arm, from the predictions; empty where none were stored.
+        objective: what the comparison is judged by first. tolerance: the difference that counts as none.
+        doubts: the warnings that come before any verdict: models that learnt nothing, and what else makes one empty.
+        remarks: what the verdict rests on, in sentences.
     """
 
     labels: tuple[str, ...]
@@ -100,6 +127,11 @@ class Comparison:
     regime: str
     warnings: tuple[str, ...] = field(default=())
     levels: tuple[str, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
+    objective: str = "accuracy"
+    tolerance: float = TOLERANCE
+    doubts: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """Return JSON-able data: the runs and what is not derived from them, and the summaries for readers."""
@@ -109,23 +141,42 @@ class Comparison:
 
     @staticmethod
     def of(data: dict[str, Any]) -> Comparison:
-        """Read back what `plain` wrote; the summaries are computed anew from the runs."""
+        """Read back what `plain` wrote, also an earlier version; the summaries are computed anew from the runs."""
         runs = tuple(
             RunResult(**{**run, "recall": tuple(math.nan if value is None else value for value in run["recall"])})
             for run in data["runs"]
         )
         kept = {(row["arm"], row["fraction"]): tuple(row["kept"]) for row in data["kept_counts"]}
+        judgements = tuple(Judgement.of(one) for one in data.get("judgements", ()))
+        objective = data.get("objective", "accuracy")
         return Comparison(
             tuple(data["labels"]),
             tuple(data["class_counts"]),
             kept,
             runs,
-            summarise(runs, data["confidence"]),
+            summarise(runs, judgements, objective),
             data["confidence"],
             data["regime"],
             tuple(data["warnings"]),
             tuple(data.get("levels", ())),
+            judgements,
+            objective,
+            data.get("tolerance", TOLERANCE),
+            tuple(data.get("doubts", ())),
+            tuple(data.get("remarks", ())),
         )
+
+    def judged(self, predictions: Mapping[Cell, Predictions], objective: str, tolerance: float) -> dict[str, Any]:
+        """Return what predictions add to a comparison: the fields that depend on them."""
+        found = judged(predictions, tolerance, self.confidence)
+        made = {"judgements": found, "objective": objective, "tolerance": tolerance}
+        return {**made, "summaries": summarise(self.runs, found, objective)}
+
+    def findings(self) -> list[str]:
+        """Say what was found: the verdict of the objective first, the others beside it, and what could be seen."""
+        if all(summary.arm in (FULL, RANDOM) for summary in self.summaries):
+            return [NO_ARM]
+        return [*sentences(self.judgements, self.objective, self.tolerance, self.confidence), *self.remarks]
 
     def level_results(self) -> list[tuple[ArmSummary, list[tuple[str, tuple[float, float]]]]]:
         """Return for each summary what its runs came to at every level: names, and means with standard deviations."""
@@ -147,106 +198,83 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def paired_gap(ours: Sequence[float], theirs: Sequence[float], confidence: float) -> Gap:
-    """Mean of d_i = ours_i - theirs_i with the interval mean ± t(n-1) · s_d / √n (Student, two-sided)."""
-    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    mean, n = statistics.fmean(differences), len(differences)
-    if n < 2:
-        return Gap(mean, math.nan, math.nan, n)
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * statistics.stdev(differences) / math.sqrt(n)
-    return Gap(mean, mean - half, mean + half, n)
+def summarise(
+    runs: Iterable[RunResult], judgements: Iterable[Judgement] = (), objective: str = "accuracy"
+) -> tuple[ArmSummary, ...]:
+    """Summarise runs by (arm, fraction): `full` first, then by falling fraction in the order the arms came.
 
-
-def verdict(gap: Gap | None) -> str:
-    """Say in words what a gap to random shows."""
-    if gap is None:
-        return "baseline"
-    if math.isnan(gap.low):
-        return "one seed: no verdict"
-    if gap.low > 0:
-        return "better than random"
-    return "worse than random" if gap.high < 0 else "not distinguishable from random"
-
-
-def summarise(runs: Iterable[RunResult], confidence: float) -> tuple[ArmSummary, ...]:
-    """Summarise runs by (arm, fraction): `full` first, then by falling fraction in the order the arms came."""
+    Without a judgement of an arm its gaps have no interval, and there is no verdict.
+    """
     cells: dict[tuple[str, float], list[RunResult]] = {}
     for run in runs:
         cells.setdefault((run.arm, run.fraction), []).append(run)
+    found = _Judged(cells, {(j.objective, j.arm, j.fraction, j.baseline): j for j in judgements}, objective)
     order = sorted(cells, key=lambda cell: (cell[0] != FULL, -cell[1]))
-    return tuple(_summary(cells, cell, confidence) for cell in order)
+    return tuple(found.summary(cell) for cell in order)
 
 
-def _summary(cells: dict[tuple[str, float], list[RunResult]], cell: tuple[str, float], confidence: float) -> ArmSummary:
-    arm, fraction = cell
-    runs = cells[cell]
-    accuracy, macro_f1 = ([run.metrics[name] for run in runs] for name in ("accuracy", "macro_f1"))
-    baseline = None if arm in (FULL, RANDOM) else cells.get((RANDOM, fraction))
-    full = None if arm == FULL else next((c for key, c in cells.items() if key[0] == FULL), None)
-    to_random = _gap(runs, baseline, "accuracy", confidence)
-    return ArmSummary(
-        arm=arm,
-        fraction=fraction,
-        kept=round(statistics.fmean(run.kept for run in runs)),
-        seeds=len(runs),
-        accuracy=_spread(accuracy),
-        macro_f1=_spread(macro_f1),
-        worst_class_recall=statistics.fmean(run.metrics["worst_class_recall"] for run in runs),
-        recall=tuple(statistics.fmean(values) for values in zip(*(run.recall for run in runs), strict=True)),
-        gap_to_full=_gap(runs, full, "accuracy", confidence),
-        gap_to_random=to_random,
-        macro_f1_gap_to_random=_gap(runs, baseline, "macro_f1", confidence),
-        verdict="all data" if arm == FULL else verdict(to_random),
-        tails={
-            name: Tail(_spread([run.metrics[name] for run in runs]), _gap(runs, baseline, name, confidence))
-            for name in TAILS
-            if all(name in run.metrics for run in runs)
-        },
-    )
+@dataclass(frozen=True)
+class _Judged:
+    """Runs by arm and fraction, with what predictions say of them, by objective, arm, fraction and baseline."""
+
+    cells: dict[tuple[str, float], list[RunResult]]
+    judgements: Mapping[tuple[str, str, float, str], Judgement]
+    objective: str
+
+    def summary(self, cell: tuple[str, float]) -> ArmSummary:
+        """Return the summary of one arm at one fraction."""
+        arm, fraction = cell
+        runs = self.cells[cell]
+        accuracy, macro_f1 = ([run.metrics[name] for run in runs] for name in ("accuracy", "macro_f1"))
+        return ArmSummary(
+            arm=arm,
+            fraction=fraction,
+            kept=round(statistics.fmean(run.kept for run in runs)),
+            seeds=len(runs),
+            accuracy=_spread(accuracy),
+            macro_f1=_spread(macro_f1),
+            worst_class_recall=statistics.fmean(run.metrics["worst_class_recall"] for run in runs),
+            recall=tuple(statistics.fmean(values) for values in zip(*(run.recall for run in runs), strict=True)),
+            gap_to_full=self._gap(cell, FULL, self.objective),
+            gap_to_random=self._gap(cell, RANDOM, self.objective),
+            gap_to_stratified=self._gap(cell, STRATIFIED, self.objective),
+            verdict=self._verdict(cell),
+            tails={
+                name: Tail(_spread([run.metrics[name] for run in runs]), self._gap(cell, RANDOM, name))
+                for name in TAILS
+                if all(name in run.metrics for run in runs)
+            },
+        )
+
+    def _verdict(self, cell: tuple[str, float]) -> str:
+        arm, fraction = cell
+        if arm in (FULL, RANDOM):
+            return "all data" if arm == FULL else "baseline"
+        found = [self.judgements.get((self.objective, arm, fraction, baseline)) for baseline in (RANDOM, STRATIFIED)]
+        there = [one for one in found if one is not None]
+        if not there and not any(baseline == (RANDOM, fraction) for baseline in self.cells):
+            return "no baseline"
+        return verdict(there) if there else NO_PREDICTIONS
+
+    def _gap(self, cell: tuple[str, float], baseline: str, objective: str) -> Gap | None:
+        arm, fraction = cell
+        if arm in (FULL, baseline) or (arm == RANDOM and baseline == STRATIFIED):
+            return None
+        found = self.judgements.get((objective.removesuffix("_accuracy"), arm, fraction, baseline))
+        if found is not None:
+            return Gap(found.mean, found.low, found.high, found.pairs)
+        at = next((key for key in self.cells if key[0] == FULL), None) if baseline == FULL else (baseline, fraction)
+        others = [] if at is None else self.cells.get(at, [])
+        theirs = {run.seed: _metric(run, objective) for run in others}
+        apart = [_metric(run, objective) - theirs[run.seed] for run in self.cells[cell] if run.seed in theirs]
+        apart = [one for one in apart if not math.isnan(one)]
+        return Gap(statistics.fmean(apart), math.nan, math.nan, len(apart)) if apart else None
 
 
-def _gap(runs: list[RunResult], others: list[RunResult] | None, metric: str, confidence: float) -> Gap | None:
-    by_seed = {other.seed: other.metrics[metric] for other in others or [] if metric in other.metrics}
-    pairs = [(run.metrics[metric], by_seed[run.seed]) for run in runs if run.seed in by_seed]
-    return paired_gap([p[0] for p in pairs], [p[1] for p in pairs], confidence) if pairs else None
+def _metric(run: RunResult, objective: str) -> float:
+    names = _METRICS.get(objective, (objective,))
+    return next((run.metrics[name] for name in names if name in run.metrics), math.nan)
 
 
-def _spread(values: list[float]) -> tuple[float, float]:
+def _spread(values: Sequence[float]) -> tuple[float, float]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
-
-
-def class_shift(before: Sequence[int], after: Sequence[int]) -> float:
-    """Return the total-variation distance of two class mixes, ½ Σ_c |p_c - q_c|: 0 is the same mix, 1 is disjoint."""
-    return sum(abs(n / sum(before) - kept / sum(after)) for n, kept in zip(before, after, strict=True)) / 2
-
-
-def class_warnings(
-    labels: Sequence[str], before: Sequence[int], after: dict[tuple[str, float], tuple[int, ...]]
-) -> tuple[str, ...]:
-    """Name every selection that empties classes, nearly wipes them out, or turns the class mix over.
-
-    A class is emptied where a row of it was to be expected and none is left. One of five or more rows is nearly wiped
-    out when less than a quarter of the share that random would keep is left; the mix is turned over from a class shift
-    of a quarter on.
-    """
-    found = []
-    for (arm, fraction), kept in after.items():
-        gone = [c for c, n in enumerate(before) if fraction * n >= 1 and not kept[c]]
-        lost = [c for c, n in enumerate(before) if n >= 5 and 0 < kept[c] < WIPED_OUT * fraction * n]
-        shift = class_shift(before, kept)
-        told = [f"turns the class mix over (class shift {shift:.2f})"] if shift >= TURNED_OVER else []
-        if gone:
-            told.append(f"leaves no row of {_listed(gone, labels, before, kept)}")
-        if lost:
-            told.append(f"nearly wipes out {_listed(lost, labels, before, kept)}")
-        if told:
-            found.append(f"{arm} at {fraction:.0%} {'; it '.join(told)}")
-    return tuple(found)
-
-
-def _listed(classes: Sequence[int], labels: Sequence[str], before: Sequence[int], kept: Sequence[int]) -> str:
-    """Count classes and name the largest three."""
-    largest = sorted(classes, key=lambda c: -before[c])[:3]
-    names = ", ".join(f"{labels[c]} ({kept[c]:,} of {before[c]:,} rows left)" for c in largest)
-    more = f" and {len(classes) - 3} more" if len(classes) > 3 else ""
-    return f"{len(classes)} of {len(labels)} classes: {names}{more}"

@@ -2,18 +2,20 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 
+from raysample.evaluation import Predictions
 from raysample.experiment import (
     Comparison,
     Gap,
     RunResult,
     class_shift,
     class_warnings,
-    paired_gap,
     summarise,
-    verdict,
 )
 
 
@@ -22,57 +24,99 @@ def run(arm: str, fraction: float, seed: int, accuracy: float, recall: tuple[flo
     return RunResult(arm, fraction, seed, 10, 5, metrics, recall)
 
 
-def test_a_paired_gap_is_students_interval_of_the_differences() -> None:
-    # Differences 0.01, 0.02, 0.03: mean 0.02, s = 0.01, t(0.975, 2) = 4.3027.
-    gap = paired_gap([0.51, 0.62, 0.73], [0.5, 0.6, 0.7], 0.95)
-    assert gap.mean == pytest.approx(0.02)
-    assert gap.high - gap.mean == pytest.approx(4.302653 * 0.01 / math.sqrt(3), rel=1e-5)
-    assert gap.mean - gap.low == pytest.approx(gap.high - gap.mean)
+def said(right: int, shift: int = 0) -> Predictions:
+    """Return predictions of 400 rows of two classes, of which so many are right, beginning at a row."""
+    gold = np.arange(400) % 2
+    hit = (np.arange(400) - shift) % 400 < right
+    return Predictions(gold, np.where(hit, gold, 1 - gold))
 
 
-def test_one_seed_has_no_interval_and_no_verdict() -> None:
-    gap = paired_gap([0.5], [0.4], 0.95)
-    assert math.isnan(gap.low)
-    assert verdict(gap) == "one seed: no verdict"
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "words"),
-    [
-        (0.1, 0.2, "better than random"),
-        (-0.2, -0.1, "worse than random"),
-        (-0.1, 0.1, "not distinguishable from random"),
-    ],
-)
-def test_the_verdict_says_where_the_interval_lies(low: float, high: float, words: str) -> None:
-    assert verdict(Gap((low + high) / 2, low, high, 3)) == words
+def compared(rights: dict[tuple[str, float], list[int]]) -> tuple[tuple[RunResult, ...], Comparison]:
+    """Judge arms by the numbers of rows that their seeds' models are right on."""
+    cells = {(arm, share, seed): said(n, seed) for (arm, share), ns in rights.items() for seed, n in enumerate(ns)}
+    runs = tuple(
+        run(arm, share, seed, float((p.gold == p.predicted).mean())) for (arm, share, seed), p in cells.items()
+    )
+    plain = Comparison(("a", "b"), (6, 4), {}, runs, summarise(runs), 0.95, "equal_epochs")
+    return runs, replace(plain, **plain.judged(cells, "accuracy", 0.02))
 
 
 def test_arms_are_compared_with_random_of_the_same_size_and_seed() -> None:
-    runs = [run("full", 1.0, s, 0.9 + s / 100) for s in (0, 1)]
-    runs += [run("random", 0.5, s, 0.8 + s / 100) for s in (1, 0)] + [run("random", 0.2, s, 0.1) for s in (0, 1)]
-    runs += [run("hard(vog)", 0.5, s, 0.85 + s / 100) for s in (0, 1)]
-    full, random, hard, smaller = summarise(runs, 0.95)
+    runs, found = compared(
+        {
+            ("full", 1.0): [380, 382, 384],
+            ("random", 0.5): [300, 302, 304],
+            ("stratified_random", 0.5): [300, 302, 304],
+            ("hard(vog)", 0.5): [380, 382, 384],
+            ("random", 0.2): [200, 202, 204],
+        }
+    )
+    full, random, stratified, hard, smaller = found.summaries
     assert (full.arm, random.arm, hard.arm, smaller.fraction) == ("full", "random", "hard(vog)", 0.2)
     assert full.verdict == "all data"
     assert full.gap_to_full is None
     assert random.verdict == "baseline"
+    assert random.gap_to_stratified is None
     assert hard.gap_to_random is not None
-    assert hard.gap_to_random.mean == pytest.approx(0.05)
+    assert hard.gap_to_random.mean == pytest.approx(0.2)
     assert hard.gap_to_full is not None
-    assert hard.gap_to_full.mean == pytest.approx(-0.05)
-    assert hard.verdict == "better than random"
+    assert hard.gap_to_full.mean == pytest.approx(0.0)
+    assert hard.verdict == "better than random and stratified random"
+    assert stratified.verdict == "equivalent to random"
+    assert summarise(runs)[3].verdict == "no predictions stored: means without verdict"
+    assert summarise(runs)[3].gap_to_random == Gap(pytest.approx(0.2), approx_nan, approx_nan, 3)
+
+
+class _Nan:
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, float) and math.isnan(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+approx_nan: Any = _Nan()
+
+
+@pytest.mark.parametrize(
+    ("seeds", "verdict"),
+    [
+        (1, "one seed: no verdict"),
+        (2, "weak evidence: better than random"),
+        (3, "better than random"),
+    ],
+)
+def test_the_seeds_say_how_much_a_verdict_weighs(seeds: int, verdict: str) -> None:
+    _, found = compared({("random", 0.5): [100] * seeds, ("hard(vog)", 0.5): [390] * seeds})
+    assert found.summaries[1].verdict == verdict
+    gap = found.summaries[1].gap_to_random
+    assert gap is not None
+    assert math.isnan(gap.low) == (seeds == 1)
 
 
 def test_a_comparison_survives_storage() -> None:
-    runs = (run("full", 1.0, 0, 0.9, (1.0, math.nan)), run("random", 0.5, 0, 0.8))
+    runs, judged = compared({("full", 1.0): [390], ("random", 0.5): [300], ("hard(vog)", 0.5): [310]})
+    runs = (replace(runs[0], recall=(1.0, math.nan)), *runs[1:])
     kept = {("random", 0.5): (3, 2)}
-    before = Comparison(("a", "b"), (6, 4), kept, runs, summarise(runs, 0.95), 0.95, "equal_epochs", ("careful",))
+    changes = {"runs": runs, "summaries": summarise(runs, judged.judgements), "kept_counts": kept}
+    before = replace(judged, **changes, warnings=("careful",), doubts=("untrained",), remarks=("Fixed.",))
     after = Comparison.of(json.loads(json.dumps(before.plain(), allow_nan=False)))
     assert after.kept_counts == kept
     assert after.warnings == ("careful",)
     assert math.isnan(after.runs[0].recall[1])
+    assert len(after.judgements) > 0
     assert repr(after) == repr(before)
+    assert after.findings() == before.findings()
+
+
+def test_a_comparison_of_an_earlier_version_gives_means_without_verdict() -> None:
+    _, judged = compared({("full", 1.0): [390, 391], ("random", 0.5): [300, 302], ("hard(vog)", 0.5): [310, 309]})
+    data = judged.plain()
+    for name in ("judgements", "objective", "tolerance", "doubts", "remarks"):
+        del data[name]
+    found = Comparison.of(data)
+    assert found.summaries[2].verdict == "no predictions stored: means without verdict"
+    assert found.summaries[2].accuracy == judged.summaries[2].accuracy
+    assert found.findings() == ["No predictions stored: means without verdict."]
 
 
 def test_a_selection_that_wipes_out_a_class_is_named() -> None:

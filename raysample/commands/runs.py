@@ -284,11 +284,13 @@ def _texts(corpus: Corpus, looked: report.Looked) -> dict[str, str]:
 
 def _conclude(reporter: Reporter, comparison: Comparison, space: Workspace, tracker: Tracker) -> None:
     reporter.say()
+    for warning in comparison.warnings:
+        reporter.say(f"warning: {warning}")
     for table in (results_table(comparison), levels_table(comparison)):
         if table is not None:
             reporter.console.print(table)
-    for warning in comparison.warnings:
-        reporter.say(f"warning: {warning}")
+    for sentence in comparison.findings():
+        reporter.say(sentence)
     reporter.say(f"report: {space.report}")
     reporter.say(f"MLflow: {tracker.where}")
 

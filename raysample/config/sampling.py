@@ -101,6 +101,10 @@ class CompareConfig(Section):
     fractions: list[Fraction] = Field(default_factory=lambda: [0.5], min_length=1)
     seeds: list[Seed] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
     regime: Literal["equal_epochs", "equal_steps"] = "equal_epochs"
+    # What the verdict is about; the other two are judged beside it.
+    objective: Literal["accuracy", "macro_f1", "worst_group"] = "accuracy"
+    # A difference that counts as none, 0.005 is half a point.
+    tolerance: Fraction = 0.005
     confidence: Fraction = 0.95
     workers: Count | None = None
 

@@ -1,21 +1,47 @@
-"""How good a fine-tuned classifier is on a test corpus, and how sure that is.
+"""How good a fine-tuned classifier is on a test corpus, how sure that is, and whether one is better than another.
 
 Accuracy, macro-F1, log-loss, calibration, recall per class and per group, rare classes and rare contents, each with an
-interval from a bootstrap over the test rows.
+interval from a bootstrap over the test rows. Arms are compared by the predictions of their runs, row by row and over
+seeds.
 """
 
-from raysample.evaluation.evaluating import TAILS, calibration_error, evaluate
-from raysample.evaluation.rarity import rare_classes, rare_contents
+from raysample.evaluation.arms import BASELINES, FULL, RANDOM, STRATIFIED, Cell
+from raysample.evaluation.differences import Difference, difference, holm
+from raysample.evaluation.evaluating import calibration_error, evaluate
+from raysample.evaluation.findings import sentences
+from raysample.evaluation.objectives import NAMES, OBJECTIVES, Estimates, Objective, estimates
+from raysample.evaluation.predictions import Predictions, clusters
+from raysample.evaluation.rarity import TAILS, rare_classes, rare_contents
 from raysample.evaluation.result import Bounds, Evaluation, GroupRecall, tracked
+from raysample.evaluation.verdicts import TOLERANCE, Judgement, judged
 
 __all__ = [
+    "BASELINES",
+    "FULL",
+    "NAMES",
+    "OBJECTIVES",
+    "RANDOM",
+    "STRATIFIED",
     "TAILS",
+    "TOLERANCE",
     "Bounds",
+    "Cell",
+    "Difference",
+    "Estimates",
     "Evaluation",
     "GroupRecall",
+    "Judgement",
+    "Objective",
+    "Predictions",
     "calibration_error",
+    "clusters",
+    "difference",
+    "estimates",
     "evaluate",
+    "holm",
+    "judged",
     "rare_classes",
     "rare_contents",
+    "sentences",
     "tracked",
 ]

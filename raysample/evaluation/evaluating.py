@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from raysample.errors import TrainingError
 from raysample.evaluation.intervals import Intervals
-from raysample.evaluation.rarity import Counts, rare_classes, rare_contents
+from raysample.evaluation.predictions import Predictions
+from raysample.evaluation.rarity import CLASSES, CONTENTS, REPEATED, Counts, rare_classes, rare_contents
 from raysample.evaluation.resampling import replicated
 from raysample.evaluation.result import Evaluation, GroupRecall
 from raysample.evaluation.totals import FloatArray, IntArray, Mask, Tested, bins, cells, measured
 from raysample.statistics import MOST_GROUPS
 
 REPLICATES = 1_000
-CLASSES, CONTENTS, REPEATED = TAILS = "rare_class", "rare_content", "repeated_content"
 
 
 def evaluate(
@@ -85,6 +85,7 @@ def evaluate(
         found,
         tuple(np.flatnonzero(tested.rare).tolist()),
         confidence,
+        Predictions(tested.gold, tested.predicted, tested.group if tested.groups else None, None, dict(tested.masks)),
     )
 
 

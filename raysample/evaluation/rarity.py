@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 Counts = NDArray[np.integer[Any]]
 
+CLASSES, CONTENTS, REPEATED = TAILS = "rare_class", "rare_content", "repeated_content"
 SHARE = 0.1
 """Rare classes hold at most this share of the training rows together."""
 

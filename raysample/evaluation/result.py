@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from raysample.evaluation.predictions import Predictions
+
 NAN = float("nan")
 Bounds = tuple[float, float]
 """The lower and the upper end of an interval."""
@@ -40,6 +42,7 @@ class Evaluation:
             `rare_content_rows`.
         rare: the rare classes' places among the labels.
         confidence: of all intervals.
+        predictions: what the model said of every row; None where they were not kept.
     """
 
     metrics: dict[str, float]
@@ -51,9 +54,10 @@ class Evaluation:
     counts: dict[str, int] = field(default_factory=dict)
     rare: tuple[int, ...] = ()
     confidence: float = 0.95
+    predictions: Predictions | None = field(default=None, compare=False, repr=False)
 
     def plain(self) -> dict[str, Any]:
-        """Return JSON-able data, NaN as null."""
+        """Return JSON-able data, NaN as null, without the predictions (they have a file of their own)."""
         return {
             "metrics": self.metrics,
             "recall": [_null(value) for value in self.recall],

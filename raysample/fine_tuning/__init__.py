@@ -4,10 +4,23 @@ The same `execute` runs in this process, in a Ray task (the arms of a comparison
 world size then come from Ray).
 """
 
-from raysample.fine_tuning.finishing import CURVE, EVALUATION, finish
+from raysample.fine_tuning.finishing import CURVE, EVALUATION, finish, outcome_of, read_outcome
 from raysample.fine_tuning.job import Job, Outcome, steps
 from raysample.fine_tuning.resuming import clear
 from raysample.fine_tuning.rows import chosen, examples
 from raysample.fine_tuning.running import execute
 
-__all__ = ["CURVE", "EVALUATION", "Job", "Outcome", "chosen", "clear", "examples", "execute", "finish", "steps"]
+__all__ = [
+    "CURVE",
+    "EVALUATION",
+    "Job",
+    "Outcome",
+    "chosen",
+    "clear",
+    "examples",
+    "execute",
+    "finish",
+    "outcome_of",
+    "read_outcome",
+    "steps",
+]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from raysample import capture, storage
 from raysample.checkpoints import CheckpointSet
 from raysample.corpus import Corpus
+from raysample.evaluation import Predictions
 from raysample.fine_tuning.job import Job, Outcome
 from raysample.training import plan
 from raysample.training.states import FOLDER as STATES
 
 EVALUATION = "evaluation.json"
 CURVE = "curve.parquet"
+PREDICTIONS = "predictions.parquet"
 
 
 def finish(job: Job, outcome: Outcome) -> CheckpointSet:
@@ -20,6 +24,8 @@ def finish(job: Job, outcome: Outcome) -> CheckpointSet:
     if job.config.capture:
         layout = plan(outcome.rows, job.config, job.steps)
         capture.seal(job.folder, outcome.rows, len(corpus.labels), layout)
+    if outcome.evaluation.predictions is not None:
+        storage.write_parquet(storage.join(job.folder, PREDICTIONS), outcome.evaluation.predictions.table())
     storage.write_json(storage.join(job.folder, EVALUATION), outcome.plain())
     trace = CheckpointSet(
         checkpoints=outcome.checkpoints,
@@ -31,3 +37,17 @@ def finish(job: Job, outcome: Outcome) -> CheckpointSet:
     ).save(job.folder)
     storage.remove(storage.join(job.folder, STATES))
     return trace
+
+
+def read_outcome(uri: str, predictions: str) -> Outcome:
+    """Read an outcome from `uri`, with the predictions that lie at the other place, if there are any."""
+    outcome = Outcome.of(storage.read_json(uri))
+    if not storage.exists(predictions):
+        return outcome
+    found = Predictions.of(storage.read_parquet(predictions))
+    return replace(outcome, evaluation=replace(outcome.evaluation, predictions=found))
+
+
+def outcome_of(folder: str) -> Outcome:
+    """Read the outcome that lies beside the checkpoints of a run; raises StorageError where there is none."""
+    return read_outcome(storage.join(folder, EVALUATION), storage.join(folder, PREDICTIONS))

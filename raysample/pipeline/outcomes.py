@@ -7,7 +7,7 @@ from typing import Any
 from raysample import storage
 from raysample.checkpoints import CheckpointSet
 from raysample.evaluation import tracked
-from raysample.fine_tuning import EVALUATION, Outcome
+from raysample.fine_tuning import EVALUATION, Outcome, outcome_of
 from raysample.model import Truncation
 from raysample.tracking import Tracker
 from raysample.training import Curve
@@ -20,7 +20,7 @@ NOTABLE = 0.05
 
 def stored(trace: CheckpointSet) -> Outcome:
     """Read the outcome that lies beside the checkpoints; raises StorageError where there is none."""
-    return Outcome.of(storage.read_json(storage.join(trace.uri, EVALUATION)))
+    return outcome_of(trace.uri)
 
 
 def figures(outcome: Outcome) -> dict[str, float]:

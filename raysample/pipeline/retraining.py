@@ -11,8 +11,9 @@ from raysample.checkpoints import CheckpointSet
 from raysample.config import ArmConfig, CompareConfig
 from raysample.corpus import Corpus
 from raysample.engine import Engine
+from raysample.evaluation import Cell
 from raysample.experiment import FULL, Comparison, RunResult, class_shift, class_warnings, summarise
-from raysample.fine_tuning import EVALUATION, Job, Outcome, steps
+from raysample.fine_tuning import Job, Outcome, outcome_of, read_outcome, steps
 from raysample.pipeline.outcomes import figures
 from raysample.pipeline.workspace import Workspace
 from raysample.progress import Reporter
@@ -23,6 +24,10 @@ from raysample.spreading import Spread, threads
 from raysample.table import ScoreTable
 from raysample.tracking import Tracker, Value
 
+FIXED = (
+    "The selection was fixed: {} chose by the same scores for every seed, so the intervals do not tell how other runs "
+    "would have scored."
+)
 STORED_ROWS = 5_000_000
 """Kept rows, at most, whose ids are stored with a tracked run: some 100 MB."""
 
@@ -41,7 +46,7 @@ class Retraining:
     tracker: Tracker
     reporter: Reporter
     notes: tuple[str, ...] = ()
-    selections: dict[tuple[str, float, int], Selection] = field(default_factory=dict)
+    selections: dict[Cell, Selection] = field(default_factory=dict)
 
     def cells(self) -> Iterator[tuple[ArmConfig, float, int]]:
         """Yield every arm at every fraction with every seed."""
@@ -117,7 +122,7 @@ class Retraining:
     def retrain(self, engine: Engine) -> Comparison:
         """Train every cell that is not finished, the full data set with every seed included, and summarise."""
         jobs = {cell: self._job(*cell) for cell in self._all_cells()}
-        results: dict[tuple[str, float, int], Outcome] = {}
+        results: dict[Cell, Outcome] = {}
         for cell, job in jobs.items():
             found = self._finished(cell, job)
             if found is not None:
@@ -129,14 +134,20 @@ class Retraining:
         todo = sorted((jobs[cell] for cell in missing.values()), key=lambda job: -steps(job))
         for job, outcome in engine.fine_tune_many(todo, self.config.workers, self.reporter) if todo else ():
             cell = missing[job.key]
-            storage.write_json(self.workspace.result(*cell), {"key": job.key, "cell": list(cell), **outcome.plain()})
+            self._store_outcome(cell, job, outcome)
             results[cell] = outcome
             self._track(cell, outcome)
         for cell in [cell for cell in jobs if cell not in missing.values()]:
             self._track(cell, results[cell], reused=True)
         return self._summarised([(cell, results[cell]) for cell in jobs])
 
-    def _all_cells(self) -> Iterator[tuple[str, float, int]]:
+    def _store_outcome(self, cell: Cell, job: Job, outcome: Outcome) -> None:
+        """Store what a retraining came to; the JSON file comes last, as it says that the run is finished."""
+        if outcome.evaluation.predictions is not None:
+            storage.write_parquet(self.workspace.predictions(*cell), outcome.evaluation.predictions.table())
+        storage.write_json(self.workspace.result(*cell), {"key": job.key, "cell": list(cell), **outcome.plain()})
+
+    def _all_cells(self) -> Iterator[Cell]:
         for seed in self.config.seeds:
             yield FULL, 1.0, seed
         for arm, fraction, seed in self.cells():
@@ -152,18 +163,18 @@ class Retraining:
         key = storage.fingerprint([whole.key, chosen.fingerprint, fixed, arm, fraction])
         return replace(whole, selection=chosen.uri, steps=fixed, key=key)
 
-    def _finished(self, cell: tuple[str, float, int], job: Job) -> Outcome | None:
+    def _finished(self, cell: Cell, job: Job) -> Outcome | None:
         watched = next((trace for trace in self.traces if trace.config.get("key") == job.key), None)
         if cell[0] == FULL and watched is not None:
             # A run that the scores watched is the full arm of its seed.
-            return Outcome.of(storage.read_json(storage.join(watched.uri, EVALUATION)))
+            return outcome_of(watched.uri)
         uri = self.workspace.result(*cell)
         if not storage.exists(uri):
             return None
-        data = storage.read_json(uri)
-        return Outcome.of(data) if data["key"] == job.key else None
+        same = storage.read_json(uri)["key"] == job.key
+        return read_outcome(uri, self.workspace.predictions(*cell)) if same else None
 
-    def _track(self, cell: tuple[str, float, int], outcome: Outcome, reused: bool = False) -> None:
+    def _track(self, cell: Cell, outcome: Outcome, reused: bool = False) -> None:
         arm, fraction, seed = cell
         config = next((a for a in self.config.arms if a.name == arm), None)
         values: dict[str, Any] = {"method": arm, "keep_fraction": fraction, "seed": seed, "n_train": outcome.rows}
@@ -182,7 +193,7 @@ class Retraining:
             sizes = {"train_seconds": outcome.seconds, "kept_rows": outcome.rows, "steps": outcome.steps}
             run.metrics({**figures(outcome), **sizes})
 
-    def _summarised(self, outcomes: list[tuple[tuple[str, float, int], Outcome]]) -> Comparison:
+    def _summarised(self, outcomes: list[tuple[Cell, Outcome]]) -> Comparison:
         runs = tuple(
             RunResult(*cell, o.rows, o.steps, {**o.evaluation.metrics, "train_seconds": o.seconds}, o.evaluation.recall)
             for cell, o in outcomes
@@ -193,14 +204,24 @@ class Retraining:
             class_counts=tuple(self.train.class_counts),
             kept_counts=self.kept_counts(),
             runs=runs,
-            summaries=summarise(runs, self.config.confidence),
+            summaries=summarise(runs),
             confidence=self.config.confidence,
             regime=self.config.regime,
             warnings=self.warnings(),
             levels=tuple(name for name in names if all(f"{name}_accuracy" in run.metrics for run in runs)),
         )
+        said = {cell: o.evaluation.predictions for cell, o in outcomes if o.evaluation.predictions is not None}
+        found = comparison.judged(said, self.config.objective, self.config.tolerance)
+        comparison = replace(comparison, **found, remarks=self._remarks())
         storage.write_json(self.workspace.comparison, comparison.plain())
         return comparison
+
+    def _remarks(self) -> tuple[str, ...]:
+        """Say what the verdict rests on: selections by scores that are the same for every seed."""
+        scored = [arm.name for arm in self.config.arms if arm.score is not None]
+        if not scored or len(self.config.seeds) < 2:
+            return ()
+        return (FIXED.format(", ".join(scored)),)
 
 
 def spread_over(table: ScoreTable, engine: Engine) -> Spread:

@@ -12,6 +12,7 @@ from raysample import storage
 from raysample.config import ArmConfig, RunConfig
 from raysample.errors import ConfigError
 
+PREDICTIONS = ".predictions.parquet"
 # What may not change under a run's folder: everything in it was made from these. The rest may be widened and rerun.
 IDENTITY = ("corpus", "model", "fine_tune")
 PLAIN = r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.~+-]*)?"  # an arm of policy, score, normalisation and quota alone
@@ -102,6 +103,10 @@ class Workspace:
     def result(self, arm: str, fraction: float, seed: int) -> str:
         """File with the outcome of one retraining."""
         return self.at("arms", cell(arm, fraction, seed) + ".json")
+
+    def predictions(self, arm: str, fraction: float, seed: int) -> str:
+        """File with what one retraining's model said of every test row."""
+        return self.at("arms", cell(arm, fraction, seed) + PREDICTIONS)
 
     def check(self, config: RunConfig) -> bool:
         """Tell whether work of this config lies here; raises ConfigError, naming the key, if another config's does."""

@@ -13,14 +13,16 @@ import yaml
 from markupsafe import Markup
 
 from raysample import storage
+from raysample.evaluation import NAMES
 from raysample.experiment import Comparison
 from raysample.report import examples as chosen_examples
 from raysample.report import figures, tables
+from raysample.report.headline import headline
 from raysample.report.labels import label_sections
 from raysample.report.looking import Looked, look
 from raysample.report.summaries import scoring_words, summary_tables
 from raysample.report.tested import section_of_test, tail_figures
-from raysample.report.words import clean, duration, headline, share
+from raysample.report.words import clean, duration, share
 from raysample.table import ScoreTable
 
 _TEMPLATE = "page.html.j2"
@@ -89,6 +91,7 @@ def render(
         "simulated": bool(provenance.get("simulated", False)),
         "headline": headline(comparison),
         "comparison": comparison,
+        "objective": NAMES.get(comparison.objective, comparison.objective),
         "confidence": share(comparison.confidence),
         "results": tables.results(comparison),
         "levels": tables.level_table(comparison),

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from raysample.experiment import FULL, ArmSummary, Comparison
+from raysample.report.headline import tone
 from raysample.report.words import NOTHING, bounds, clean, percent, share, signed, spread
 
 Floats = npt.NDArray[np.float64]
@@ -21,7 +22,16 @@ RECALL_CLASSES = 12
 _RATIO_STEPS = (1.1, 1.5, 2.0, 4.0)
 _RECALL_STEPS = (0.005, 0.02, 0.05, 0.15)
 _RHO_STEPS = (0.2, 0.4, 0.6, 0.8)
-_MARKS = {"better": "▲", "worse": "▼", "not": "≈", "one": "?", "baseline": "•", "all": "■"}
+_MARKS = {
+    "better": "▲",
+    "worse": "▼",
+    "equivalent": "≈",
+    "undecided": "?",
+    "one": "?",
+    "no": "?",
+    "baseline": "•",
+    "all": "■",
+}
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,7 @@ class ResultRow:
     worst: str
     to_full: tuple[str, str] | None
     to_random: tuple[str, str] | None
+    to_stratified: tuple[str, str] | None
     mark: str
     tone: str
     verdict: str
@@ -77,9 +88,10 @@ def seeds(comparison: Comparison) -> str:
 
 
 def _result(summary: ArmSummary, starts_group: bool) -> ResultRow:
-    tone = summary.verdict.replace(":", " ").split()[0]
-    full, random = (
-        None if gap is None else (signed(gap.mean), bounds(gap)) for gap in (summary.gap_to_full, summary.gap_to_random)
+    word = tone(summary.verdict)
+    full, random, stratified = (
+        None if gap is None else (signed(gap.mean), bounds(gap))
+        for gap in (summary.gap_to_full, summary.gap_to_random, summary.gap_to_stratified)
     )
     return ResultRow(
         arm=clean(summary.arm),
@@ -90,8 +102,9 @@ def _result(summary: ArmSummary, starts_group: bool) -> ResultRow:
         worst=percent(summary.worst_class_recall, 1),
         to_full=full,
         to_random=random,
-        mark=_MARKS.get(tone, NOTHING),
-        tone=tone,
+        to_stratified=stratified,
+        mark=_MARKS.get(word, NOTHING),
+        tone=word,
         verdict=summary.verdict,
         starts_group=starts_group,
     )

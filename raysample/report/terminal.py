@@ -12,6 +12,7 @@ from rich.table import Table
 from raysample.adoption.adopting import EPOCHS, RATES
 from raysample.checkpoints import CheckpointSet
 from raysample.contents import Contents
+from raysample.evaluation import NAMES
 from raysample.experiment import ArmSummary, Comparison, Gap, class_shift
 from raysample.keep_curve import Recommendation
 from raysample.pipeline.planning import Outlook
@@ -163,7 +164,8 @@ def results_table(comparison: Comparison) -> Table:
         title=f"test results, mean ± sd over seeds ({comparison.regime.replace('_', ' ')})", title_justify="left"
     )
     table.add_column("arm", overflow="fold")
-    for name in ("kept", "accuracy %", "macro-F1 %", "vs full", "vs random", "verdict"):
+    judged = NAMES[comparison.objective]
+    for name in ("kept", "accuracy %", "macro-F1 %", "vs full", "vs random", "vs stratified", "verdict"):
         table.add_column(name, justify="left" if name == "verdict" else "right")
     for row in comparison.summaries:
         table.add_row(
@@ -173,8 +175,10 @@ def results_table(comparison: Comparison) -> Table:
             _spread(row.macro_f1),
             _gap(row.gap_to_full),
             _gap(row.gap_to_random),
+            _gap(row.gap_to_stratified),
             _verdict(row),
         )
+    table.caption = f"differences and verdicts: points of {judged}, by compare.objective"
     return table
 
 
@@ -226,5 +230,6 @@ def _gap(gap: Gap | None) -> str:
 
 
 def _verdict(row: ArmSummary) -> str:
-    colour = {"better than random": "green", "worse than random": "red"}.get(row.verdict)
+    first = row.verdict.removeprefix("weak evidence: ").split()[0]
+    colour = {"better": "green", "worse": "red"}.get(first)
     return f"[{colour}]{row.verdict}[/]" if colour else row.verdict

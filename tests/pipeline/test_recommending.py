@@ -21,7 +21,7 @@ def test_the_command_reads_a_comparison(small_run: Path, tmp_path: Path, capsys:
 
     cells = [(FULL, 1.0), *(("hard(vog|class)", fraction) for fraction in (0.2, 0.4, 0.6, 0.8))]
     runs = tuple(run(arm, fraction, seed) for arm, fraction in cells for seed in (0, 1))
-    comparison = Comparison(("a",), (200,), {}, runs, summarise(runs, 0.95), 0.95, "equal_epochs")
+    comparison = Comparison(("a",), (200,), {}, runs, summarise(runs), 0.95, "equal_epochs")
     config = write_config(tmp_path, small_run)
     folder = tmp_path / "runs/small"
     folder.mkdir(parents=True)

@@ -103,7 +103,7 @@ def test_a_budget_that_the_comparison_recommends(sampled: Path, capsys: pytest.C
         return RunResult(arm, fraction, 0, round(200 * fraction), 9, metrics, (accuracy,))
 
     runs = (run(FULL, 1.0), *(run("hard(vog|class)", fraction) for fraction in (0.2, 0.4, 0.6, 0.8)))
-    comparison = Comparison(("a",), (200,), {}, runs, summarise(runs, 0.95), 0.95, "equal_epochs")
+    comparison = Comparison(("a",), (200,), {}, runs, summarise(runs), 0.95, "equal_epochs")
     place.write_text(json.dumps(comparison.plain()))
     try:
         assert cli.main(["sample", config, "sample.budget=auto", "sample.tolerance=0.02", "--dry-run"]) == 0

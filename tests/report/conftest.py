@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from raysample import storage
+from raysample.evaluation import Predictions, estimates
 from raysample.experiment import Comparison, RunResult, class_warnings, summarise
 from raysample.report import look
 from raysample.scoring import write_statistics
@@ -103,35 +105,45 @@ def fake_comparison(
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
     noise: float = 0.003,
     untested: int | None = None,
+    predicted: bool = True,
 ) -> Comparison:
-    """Summarise synthetic runs in which each arm lies `gaps[arm]` above random (full: no loss by sampling)."""
+    """Summarise synthetic runs in which each arm lies `gaps[arm]` above random (full: no loss by sampling).
+
+    Every run is tested on the same 4,000 rows: right on the easiest of them, up to an accuracy that `noise` moves.
+    """
     rng = np.random.default_rng(1)
     before = tuple(int(8_000 / (i + 1)) for i in range(len(labels)))
     base = np.clip(0.9 - 0.4 * np.arange(len(labels)) / len(labels), 0.05, 1.0)
+    gold = rng.integers(0, len(labels), 4_000)
+    hardness = (np.arange(4_000) + 0.5) / 4_000
     cells = [("full", 1.0), *[(arm, f) for f in fractions for arm in ("random", *gaps)]]
-    runs, kept_counts = [], {}
+    runs, kept_counts, said = [], {}, {}
     for arm, fraction in cells:
         tilt = np.linspace(-1.0, 1.0, len(labels)) * 12 * gaps.get(arm, 0.0)
         kept = tuple(int(min(n, max(0, n * fraction * (1 + t)))) for n, t in zip(before, tilt, strict=True))
         if arm != "full":
             kept_counts[arm, fraction] = kept
         for seed in seeds:
-            accuracy = 0.88 - 0.06 * (1 - fraction) + gaps.get(arm, 0.0) + rng.normal(0, noise)
+            right = hardness < 0.88 - 0.06 * (1 - fraction) + gaps.get(arm, 0.0) + rng.normal(0, noise)
+            run = Predictions(gold, np.where(right, gold, (gold + 1) % max(2, len(labels))))
+            said[arm, fraction, seed] = run
             recall = np.clip(base * (0.8 + 0.2 * fraction) + 0.3 * tilt * rng.random(len(labels)), 0, 1)
             if untested is not None:
                 recall[untested] = math.nan
-            metrics = {"accuracy": accuracy, "macro_f1": accuracy - 0.1, "worst_class_recall": float(np.nanmin(recall))}
+            metrics = {name: float(estimates(name, [run]).values[0]) for name in ("accuracy", "macro_f1")}
+            metrics |= {"worst_class_recall": float(np.nanmin(recall))}
             runs.append(RunResult(arm, fraction, seed, sum(kept), 100, metrics, tuple(recall.tolist())))
-    return Comparison(
+    plain = Comparison(
         labels=labels,
         class_counts=before,
         kept_counts=kept_counts,
         runs=tuple(runs),
-        summaries=summarise(runs, 0.95),
+        summaries=summarise(runs),
         confidence=0.95,
         regime="equal_epochs",
         warnings=class_warnings(labels, before, kept_counts),
     )
+    return replace(plain, **plain.judged(said, "accuracy", 0.005)) if predicted else plain
 
 
 PROVENANCE: dict[str, Any] = {

@@ -104,7 +104,9 @@ def test_page_needs_nothing_from_outside_and_no_script(page: str) -> None:
 def test_first_sentence_is_the_verdict(page: str) -> None:
     first = re.search(r'<p class="first">(.*?)</p>', page)
     assert first is not None
-    assert first[1].startswith("hard(vog|class, proportional) at 50 % of the data is better than random sampling (+1.")
+    assert first[1].startswith(
+        "hard(vog|class, proportional) at 50 % of the data is better than random and stratified "
+    )
 
 
 def test_simulated_traffic_wears_a_badge(page: str, comparison: Comparison, slim: ScoreTable) -> None:
@@ -155,6 +157,14 @@ def test_one_seed_gives_no_verdict_and_no_nan(slim: ScoreTable, labels: tuple[st
     text = Reader(page).text
     assert "One seed per arm: no verdict" in text
     assert "one seed: no interval" in text
+    assert not re.search(r"\bnan\b", page, re.IGNORECASE)
+
+
+def test_runs_without_predictions_give_means_without_verdict(slim: ScoreTable, labels: tuple[str, ...]) -> None:
+    page = page_of(fake_comparison(labels, ARMS, predicted=False), slim)
+    text = Reader(page).text
+    assert "No predictions stored: means without verdict." in text
+    assert "no predictions: no interval" in text
     assert not re.search(r"\bnan\b", page, re.IGNORECASE)
 
 

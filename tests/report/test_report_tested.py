@@ -84,7 +84,9 @@ def test_arms_are_compared_on_what_is_rare_where_their_runs_measured_it(labels: 
         replace(run, metrics={**run.metrics, "rare_class_accuracy": run.metrics["accuracy"] - 0.3})
         for run in plain.runs
     )
-    found = tail_figures(replace(plain, runs=runs, summaries=summarise(runs, 0.95)))
+    rare = [replace(one, objective="rare_class") for one in plain.judgements if one.objective == "accuracy"]
+    judgements = (*plain.judgements, *rare)
+    found = tail_figures(replace(plain, runs=runs, summaries=summarise(runs, judgements)))
     assert found is not None
     assert found.heads == ("arm", "kept", "rare classes", "gap to random")
     by_arm = {row[0]: row[2:] for row in found.rows}
@@ -92,9 +94,10 @@ def test_arms_are_compared_on_what_is_rare_where_their_runs_measured_it(labels: 
     # The gap is that of the accuracy, since the tail lies 0.3 below it in every run.
     hard = next(s for s in plain.summaries if s.arm == "hard(vog)")
     assert hard.gap_to_random is not None
-    assert by_arm["hard(vog)"][1].startswith(f"{100 * hard.gap_to_random.mean:+.2f} (")
+    shown = f"{100 * hard.gap_to_random.mean:+.2f} ({100 * hard.gap_to_random.low:+.2f} to ".replace("-", "−")
+    assert by_arm["hard(vog)"][1].startswith(shown)
     # One run without the metric, as an earlier version left it: the arm has no figure, the others keep theirs.
     mixed = (replace(runs[0], metrics=plain.runs[0].metrics), *runs[1:])
-    kept = summarise(mixed, 0.95)
+    kept = summarise(mixed)
     assert kept[0].tails == {}
     assert not math.isnan(kept[1].tails["rare_class_accuracy"].mean[0])

@@ -1,0 +1,185 @@
+"""What the judgements of a comparison come to, in sentences: the same on the terminal and in the report.
+
+"As good as all data" and "better than random" are two findings: an arm may be either without the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+from raysample.evaluation.arms import BASELINES, FULL, RANDOM, STRATIFIED
+from raysample.evaluation.objectives import NAMES, OBJECTIVES
+from raysample.evaluation.verdicts import Judgement
+
+NO_PREDICTIONS = "no predictions stored: means without verdict"
+NO_ARM = "There is no arm to compare with random sampling at the same fraction: no verdict."
+ONE_SEED = "one seed: no verdict"
+TITLES = {RANDOM: "random", STRATIFIED: "stratified random", FULL: "all data"}
+_AGAINST = {
+    "better": "better than {}",
+    "worse": "worse than {}",
+    "equivalent": "equivalent to {}",
+    "undecided": "undecided against {}",
+}
+
+
+def verdict(found: Sequence[Judgement]) -> str:
+    """Say in a few words what one objective says of one arm against its baselines."""
+    if not found:
+        return NO_PREDICTIONS
+    if all(one.kind == "none" for one in found):
+        return ONE_SEED
+    kinds: dict[str, list[str]] = {}
+    for one in found:
+        small = " by less than the tolerance" if one.small else ""
+        kinds.setdefault(_AGAINST[one.kind].format("{}") + small, []).append(TITLES[one.baseline])
+    said = "; ".join(words.format(" and ".join(names)) for words, names in kinds.items())
+    return f"weak evidence: {said}" if any(one.weak for one in found) and _decided(found) else said
+
+
+def _decided(found: Iterable[Judgement]) -> bool:
+    return any(one.kind != "undecided" for one in found)
+
+
+def sentences(found: Sequence[Judgement], objective: str, tolerance: float, confidence: float) -> list[str]:
+    """Say what a comparison found, the verdict of the objective first, the others beside it, and what could be seen."""
+    if not found:
+        return [f"{NO_PREDICTIONS.capitalize()}."]
+    mine = [one for one in found if one.objective == objective]
+    if all(one.kind == "none" for one in mine):
+        return [_one_seed(mine)]
+    said = [_better(mine, confidence), _as_good(mine, tolerance, confidence)]
+    said += [_beside(found, other) for other in OBJECTIVES if other != objective]
+    return [sentence for sentence in [*said, _power(mine), _few_seeds(mine)] if sentence]
+
+
+def name_of(one: Judgement) -> str:
+    """Name an arm with what it keeps."""
+    return f"{one.arm} at {100 * one.fraction:.3g} % of the data"
+
+
+def points(one: Judgement, confidence: float) -> str:
+    """Write a difference in points with its interval, seeds and test rows."""
+    interval = f"{100 * confidence:.3g} % interval {_signed(one.low)} to {_signed(one.high)}"
+    return (
+        f"{_signed(one.mean)} points of {NAMES[one.objective]}, {interval}, {one.pairs} seeds, {one.rows:,} test rows"
+    )
+
+
+def better_than_random(found: Iterable[Judgement], objective: str) -> list[Judgement]:
+    """Return the judgements against random of the arms that are better than it and than stratified random."""
+    by_arm: dict[tuple[str, float], list[Judgement]] = {}
+    for one in found:
+        if one.objective == objective and one.baseline in BASELINES:
+            by_arm.setdefault((one.arm, one.fraction), []).append(one)
+    won = [each for each in by_arm.values() if all(one.kind == "better" for one in each)]
+    return [max(each, key=lambda one: one.baseline == RANDOM) for each in won]
+
+
+def as_good_as_all(found: Iterable[Judgement], objective: str) -> list[Judgement]:
+    """Return the judgements against all data of the arms that are as good, within the tolerance."""
+    return [one for one in found if one.objective == objective and one.baseline == FULL and one.as_good]
+
+
+def _signed(value: float) -> str:
+    return f"{100 * value:+.2f}".replace("-", "−")
+
+
+def _one_seed(mine: Sequence[Judgement]) -> str:
+    best = max((one for one in mine if one.baseline == RANDOM), key=lambda one: one.mean, default=None)
+    if best is None:
+        return "One seed per arm: no verdict."
+    seen = f"the largest difference from random sampling is that of {name_of(best)}: {_signed(best.mean)} points of"
+    return f"One seed per arm: no verdict; {seen} {NAMES[best.objective]}."
+
+
+def _better(mine: Sequence[Judgement], confidence: float) -> str:
+    against = [one for one in mine if one.baseline in BASELINES and one.kind != "none"]
+    if not against:
+        return NO_ARM
+    weak = "Weak evidence: " if all(one.weak for one in against) else ""
+    won = better_than_random(against, against[0].objective)
+    if won:
+        best = max(won, key=lambda one: one.mean)
+        more = f"; so are {len(won) - 1} more" if len(won) > 1 else ""
+        than = "random and stratified random sampling" if _both(against, best) else f"{TITLES[best.baseline]} sampling"
+        return f"{weak}{name_of(best)} is better than {than} ({points(best, confidence)}){more}."
+    to_random = [one for one in against if one.baseline == RANDOM] or against
+    best = max(to_random, key=lambda one: one.mean)
+    numbers = f"{name_of(best)} ({points(best, confidence)}; {verdict([one for one in against if _same(one, best)])})"
+    if all(one.kind == "worse" for one in to_random):
+        return f"{weak}Every arm is worse than random sampling; the least bad is {numbers}."
+    worse, same = (sum(one.kind == kind for one in to_random) for kind in ("worse", "equivalent"))
+    counted = f"{worse} worse than random, {same} equivalent, {len(to_random) - worse - same} otherwise"
+    start = f"{weak}No arm is better than both random and stratified random sampling"
+    return f"{start} ({counted}); the largest difference is {numbers}."
+
+
+def _same(one: Judgement, other: Judgement) -> bool:
+    return (one.arm, one.fraction) == (other.arm, other.fraction)
+
+
+def _both(against: Sequence[Judgement], best: Judgement) -> bool:
+    return len({one.baseline for one in against if _same(one, best)}) > 1
+
+
+def _as_good(mine: Sequence[Judgement], tolerance: float, confidence: float) -> str:
+    against = [one for one in mine if one.baseline == FULL and one.kind != "none"]
+    if not against:
+        return ""
+    limit = f"within {100 * tolerance:.3g} points"
+    weak = "Weak evidence: " if all(one.weak for one in against) else ""
+    good = as_good_as_all(against, against[0].objective)
+    if good:
+        best = max(good, key=lambda one: (-one.fraction, one.mean))
+        more = f"; so are {len(good) - 1} more" if len(good) > 1 else ""
+        return f"{weak}{name_of(best)} is as good as all data, {limit} ({points(best, confidence)}){more}."
+    best = max(against, key=lambda one: one.mean)
+    worse = sum(one.kind == "worse" for one in against)
+    shown = f"{worse} of {len(against)} are worse" if worse else "none is shown to be worse either"
+    nearest = f"the nearest is {name_of(best)} ({points(best, confidence)})"
+    return f"{weak}No arm is shown to be as good as all data, {limit}: {shown}; {nearest}."
+
+
+def _beside(found: Sequence[Judgement], objective: str) -> str:
+    """Say in a sentence what another objective says."""
+    mine = [one for one in found if one.objective == objective and one.kind != "none"]
+    against = [one for one in mine if one.baseline == RANDOM]
+    if not against:
+        return ""
+    lists = {
+        "better than random": better_than_random(mine, objective),
+        "worse than random": [one for one in against if one.kind == "worse"],
+        "as good as all data": as_good_as_all(mine, objective),
+    }
+    told = [f"{words}: {_listed(ones)}" for words, ones in lists.items() if ones]
+    title = NAMES[objective][0].upper() + NAMES[objective][1:]
+    return f"{title}, by the same rules: {'; '.join(told) if told else 'nothing is decided'}."
+
+
+def _listed(ones: Sequence[Judgement]) -> str:
+    shown = [f"{one.arm} at {100 * one.fraction:.3g} % ({_signed(one.mean)})" for one in ones[:3]]
+    return ", ".join(shown) + (f" and {len(ones) - 3} more" if len(ones) > 3 else "")
+
+
+def _power(mine: Sequence[Judgement]) -> str:
+    against = [one for one in mine if one.baseline in BASELINES and not math.isnan(one.detectable)]
+    if not against:
+        return ""
+    counts = sorted({one.pairs for one in against})
+    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    least = 100 * median(one.detectable for one in against)
+    arms = len({(one.arm, one.fraction) for one in against})
+    corrected = f"corrected by Holm for {against[0].tests} comparisons of {arms} arm{'' if arms == 1 else 's'}"
+    return (
+        f"With {seeds} seeds and {against[0].rows:,} test rows, differences below {least:.2g} points of "
+        f"{NAMES[against[0].objective]} cannot be seen; verdicts are {corrected}."
+    )
+
+
+def _few_seeds(mine: Sequence[Judgement]) -> str:
+    if not any(one.weak and one.kind != "none" for one in mine):
+        return ""
+    return "Two seeds say little of how much trainings differ: take three or more for a verdict."

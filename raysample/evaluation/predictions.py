@@ -1,0 +1,97 @@
+"""What a model said of every test row: kept beside a run, so that two runs can be compared row by row. No text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from raysample.errors import StorageError
+from raysample.evaluation.totals import IntArray, Mask
+
+ROW, GOLD, PREDICTED, GROUP, CLUSTER = "row", "gold", "predicted", "group", "cluster"
+_MASK = "in_"
+_NEEDED = (ROW, GOLD, PREDICTED)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of N test rows in the order of the test corpus.
+
+    Attributes:
+        gold, predicted: classes [N].
+        group: group of each row [N] by number, −1 for none; None where the rows have no groups.
+        cluster: rows that are copies of one text within one group have one number [N]; None where every row stands for
+            itself.
+        masks: name -> rows [N] whose accuracy is of interest by itself.
+    """
+
+    gold: IntArray
+    predicted: IntArray
+    group: IntArray | None = None
+    cluster: IntArray | None = None
+    masks: Mapping[str, Mask] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.gold)
+
+    def same_rows(self, other: Predictions) -> bool:
+        """Tell whether both are about the same rows, as far as gold classes and groups can tell."""
+        none = np.zeros(0, np.int64)
+        ours, theirs = (none if one.group is None else one.group for one in (self, other))
+        return np.array_equal(self.gold, other.gold) and np.array_equal(ours, theirs)
+
+    def table(self) -> pa.Table:
+        """Return the predictions as a table, one row per test row; `row` is its place in the test corpus."""
+        columns: dict[str, Any] = {
+            ROW: np.arange(len(self), dtype=np.int32),
+            GOLD: self.gold.astype(np.int32),
+            PREDICTED: self.predicted.astype(np.int32),
+        }
+        codes = {GROUP: self.group, CLUSTER: self.cluster}
+        columns |= {name: code.astype(np.int32) for name, code in codes.items() if code is not None}
+        return pa.table({**columns, **{_MASK + name: mask for name, mask in self.masks.items()}})
+
+    @staticmethod
+    def of(table: pa.Table) -> Predictions:
+        """Read back what `table` returned.
+
+        Raises:
+            StorageError: a column that is needed is not there, or rows are missing or out of order.
+        """
+        missing = [name for name in _NEEDED if name not in table.column_names]
+        if missing or not np.array_equal(table[ROW].to_numpy(), np.arange(table.num_rows)):
+            wrong = f"the columns {missing} are missing" if missing else "its rows are not all there, in their order"
+            raise StorageError(f"a file of predictions is damaged: {wrong}", "delete it and run the comparison again")
+        codes = {
+            name: table[name].to_numpy().astype(np.int64) if name in table.column_names else None
+            for name in (GOLD, PREDICTED, GROUP, CLUSTER)
+        }
+        masks = {
+            name.removeprefix(_MASK): table[name].to_numpy(zero_copy_only=False).astype(np.bool_)
+            for name in table.column_names
+            if name.startswith(_MASK)
+        }
+        gold, predicted = codes[GOLD], codes[PREDICTED]
+        assert gold is not None
+        assert predicted is not None
+        return Predictions(gold, predicted, codes[GROUP], codes[CLUSTER], masks)
+
+
+def clusters(groups: Sequence[str | None] | NDArray[np.object_] | None, contents: NDArray[Any]) -> IntArray | None:
+    """Return the cluster of each row [N]: copies of one content within one group have one number.
+
+    None where the rows have no groups, or no copies.
+    """
+    if groups is None:
+        return None
+    group = pd.factorize(np.asarray(groups, dtype=object), use_na_sentinel=False)[0]
+    pairs = np.stack([group.astype(np.uint64), np.asarray(contents, dtype=np.uint64)], axis=1)
+    units = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    found: IntArray = units
+    return None if len(units) == 0 or int(units.max()) + 1 == len(units) else found

@@ -1,0 +1,192 @@
+"""Verdicts on the arms of a comparison: against random, against stratified random and against all data.
+
+Each is one of four: better, worse, equivalent within a tolerance (two one-sided tests, Schuirmann 1987), or undecided.
+"Better or worse" and "equivalent" are two questions, asked of every arm at every fraction against both baselines, and
+corrected by Holm for how many there are, each objective by itself; "all data" is a family of its own. With two seeds a
+verdict is weak evidence at most, with one there is none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from raysample.errors import ProvenanceError
+from raysample.evaluation.arms import BASELINES, FULL, RANDOM, Cell
+from raysample.evaluation.differences import Difference, difference, holm
+from raysample.evaluation.objectives import OBJECTIVES, estimates
+from raysample.evaluation.predictions import Predictions
+from raysample.evaluation.rarity import REPEATED
+from raysample.evaluation.totals import FloatArray
+
+Kind = Literal["better", "worse", "equivalent", "undecided", "none"]
+TOLERANCE = 0.005
+FEW_SEEDS = 2
+"""With so many seeds a verdict is weak evidence."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one objective says of one arm at one fraction against one baseline.
+
+    Attributes:
+        objective, arm, fraction, baseline: which.
+        mean: of the difference, arm minus baseline. low, high: its interval, not corrected; NaN for one seed.
+        pairs: seeds that both have. rows: of the test.
+        p: that the arm is better or worse, two-sided; p_equivalent: that the difference is smaller than the tolerance;
+            p_not_worse: that the arm does not lie below the baseline by more than the tolerance. All are corrected.
+        detectable: differences below this cannot come out as better or worse, given the noise and the correction.
+        tests: how many the correction counts.
+        kind: the verdict; `none` for one seed. weak: there are but two seeds. small: better or worse, and equivalent.
+        level: what the p-values are held against.
+    """
+
+    objective: str
+    arm: str
+    fraction: float
+    baseline: str
+    mean: float
+    low: float
+    high: float
+    pairs: int
+    rows: int
+    p: float
+    p_equivalent: float
+    p_not_worse: float
+    detectable: float
+    tests: int
+    kind: Kind
+    weak: bool
+    small: bool
+    level: float
+
+    @property
+    def as_good(self) -> bool:
+        """Tell whether the arm is shown to lie no further below the baseline than the tolerance."""
+        return self.kind == "better" or self.p_not_worse < self.level
+
+    @staticmethod
+    def of(data: Mapping[str, Any]) -> Judgement:
+        """Read back from JSON-able data, in which NaN is None."""
+        numbers = ("low", "high", "p", "p_equivalent", "p_not_worse", "detectable")
+        return Judgement(**{**data, **{name: math.nan for name in numbers if data[name] is None}})
+
+
+def judged(
+    cells: Mapping[Cell, Predictions], tolerance: float = TOLERANCE, confidence: float = 0.95
+) -> tuple[Judgement, ...]:
+    """Judge every arm that has predictions, by every objective, and by the accuracy on rare rows where there are any.
+
+    Args:
+        cells: predictions of the retrainings, all of the same test rows; an arm is judged by the seeds that it and the
+            baseline have.
+        tolerance: the difference that counts as none.
+        confidence: of the intervals; 1 minus it is the chance of a false verdict in a family.
+
+    Raises:
+        ProvenanceError: predictions of different test rows.
+    """
+    _check_rows(cells)
+    arms = list(dict.fromkeys((arm, fraction) for arm, fraction, _ in cells))
+    to_baselines = [
+        (arm, fraction, baseline, fraction)
+        for arm, fraction in arms
+        for baseline in BASELINES
+        if arm not in (FULL, RANDOM, baseline) and (baseline, fraction) in arms
+    ]
+    full = next(((arm, fraction) for arm, fraction in arms if arm == FULL), None)
+    to_full = [(*each, *full) for each in arms if each[0] != FULL] if full is not None else []
+    found = list[Judgement]()
+    masks = sorted({name for run in cells.values() for name in run.masks} - {REPEATED})
+    for objective in (*OBJECTIVES, *masks):
+        for family in (to_baselines, to_full):
+            found += _family(objective, family, cells, tolerance, confidence)
+    return tuple(found)
+
+
+def _check_rows(cells: Mapping[Cell, Predictions]) -> None:
+    first = next(iter(cells.values()), None)
+    other = next((cell for cell, run in cells.items() if first is not None and not first.same_rows(run)), None)
+    if other is not None:
+        raise ProvenanceError(
+            f"the predictions of {other[0]} at {other[1]:.0%}, seed {other[2]}, are about other test rows than others",
+            "delete the folder `arms` of this run and run the comparison again",
+        )
+
+
+_Pair = tuple[str, float, str, float]
+
+
+def _family(
+    objective: str, pairs: Sequence[_Pair], cells: Mapping[Cell, Predictions], tolerance: float, confidence: float
+) -> Iterable[Judgement]:
+    """Judge pairs of arms by one objective, corrected for each other."""
+    compared = [(pair, *_compared(objective, pair, cells)) for pair in pairs]
+    compared = [each for each in compared if each[2]]
+    if not compared:
+        return
+    parts = [(each.mean, each.seeds, each.degrees, each.rows) for _, each, _, _ in compared]
+    found, level = Difference(*np.array(parts, dtype=np.float64).T), 1 - confidence
+    tests = sum(count > 1 for _, _, count, _ in compared)
+    p_values = _corrected(found, tolerance)
+    (low, high), detectable = found.bounds(confidence), found.half_width(level / max(tests, 1))
+    for i, (pair, _, count, rows) in enumerate(compared):
+        p, equivalent, not_worse = p_values[:, i].tolist()
+        kind = _kind(float(found.mean[i]), p, equivalent, level)
+        yield Judgement(
+            objective,
+            *pair[:3],
+            mean=float(found.mean[i]),
+            low=float(low[i]),
+            high=float(high[i]),
+            pairs=count,
+            rows=rows,
+            p=p,
+            p_equivalent=equivalent,
+            p_not_worse=not_worse,
+            detectable=float(detectable[i]),
+            tests=tests,
+            kind=kind,
+            weak=count <= FEW_SEEDS,
+            small=kind in ("better", "worse") and equivalent < level,
+            level=level,
+        )
+
+
+def _corrected(found: Difference, tolerance: float) -> FloatArray:
+    """Return p-values [3, arms]: of a difference, of equivalence, of not being worse; each kind corrected by itself.
+
+    Arms with one seed are no tests, and stay NaN.
+    """
+    not_worse, not_better = found.p_value(-tolerance), 1 - found.p_value(tolerance)
+    p_values = np.stack([found.two_sided(), np.maximum(not_worse, not_better), not_worse])
+    there = ~np.isnan(found.degrees)
+    p_values[:, there] = holm(p_values[:, there])
+    return p_values
+
+
+def _kind(mean: float, p: float, equivalent: float, level: float) -> Kind:
+    if math.isnan(p):
+        return "none"
+    if p < level:
+        return "better" if mean > 0 else "worse"
+    return "equivalent" if equivalent < level else "undecided"
+
+
+def _compared(objective: str, pair: _Pair, cells: Mapping[Cell, Predictions]) -> tuple[Difference, int, int]:
+    """Return the difference of an arm to its baseline over the seeds that both have, how many, and the test rows."""
+    arm, fraction, baseline, at = pair
+    seeds = [seed for name, kept, seed in cells if (name, kept) == (arm, fraction) and (baseline, at, seed) in cells]
+    if objective not in OBJECTIVES:
+        both = ((arm, fraction), (baseline, at))
+        seeds = [seed for seed in seeds if all(objective in cells[name, kept, seed].masks for name, kept in both)]
+    ours, theirs = ([cells[name, kept, seed] for seed in seeds] for name, kept in ((arm, fraction), (baseline, at)))
+    if not seeds:
+        nothing = np.array(math.nan)
+        return Difference(nothing, nothing, nothing, nothing), 0, 0
+    found = difference(estimates(objective, ours), estimates(objective, theirs), ours[0].cluster)
+    return found, len(seeds), len(ours[0])

@@ -1,0 +1,21 @@
+"""The page's first lines: what makes a verdict doubtful, the verdict, and what it rests on."""
+
+from __future__ import annotations
+
+from raysample.experiment import Comparison
+from raysample.report.words import clean
+
+
+def headline(comparison: Comparison) -> list[str]:
+    """Return what a reader must see first.
+
+    Doubts come before the verdict. The verdict is that of the configured objective, with interval, seeds and test rows;
+    the other objectives stand beside it, and what could be seen with so many seeds and rows.
+    """
+    doubts = [f"Before any verdict: {clean(doubt)}." for doubt in comparison.doubts]
+    return doubts + [clean(sentence) for sentence in comparison.findings()]
+
+
+def tone(verdict: str) -> str:
+    """Return the word that a verdict is shown by: `better`, `worse`, `equivalent`, `undecided`, `baseline`, ..."""
+    return verdict.removeprefix("weak evidence: ").replace(":", " ").split()[0]
