@@ -16,6 +16,7 @@ from raysample import storage
 from raysample.config import Columns, LabelsConfig, SourceConfig
 from raysample.contents import merging, ranges
 from raysample.contents.tallying import FileTally, key_of, partition, tally
+from raysample.corpus.inventory import OUTSIDE
 from raysample.corpus.schema import Part
 from raysample.corpus.sources import Source, open_source
 from raysample.errors import CorpusError
@@ -44,6 +45,8 @@ class Contents:
         fingerprint: identity of contents, counts and groups; independent of the log's files and of the order in them.
         update: files that were `new`, `kept` and `gone` when this was made.
         left_out: cause -> rows left out for it, because the configuration says so.
+        inventory: the log's files, as in `Corpus`; those outside the window are left out.
+        warnings: as in `Corpus`.
     """
 
     uri: str
@@ -57,6 +60,8 @@ class Contents:
     fingerprint: str
     update: dict[str, int]
     left_out: dict[str, int] = field(default_factory=dict)
+    inventory: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def grouped(self) -> bool:
@@ -98,7 +103,7 @@ class Contents:
         del data["noun"]
         data["source"] = SourceConfig.model_validate(data["source"])
         data["files"] = tuple(FileTally(**told) for told in data["files"])
-        data["parts"] = tuple(data["parts"])
+        data["parts"], data["warnings"] = tuple(data["parts"]), tuple(data.get("warnings", ()))
         return Contents(uri=uri, **data)
 
 
@@ -129,7 +134,9 @@ def compact(source: SourceConfig, uri: str, *, window: int | None = None, spread
     contents = _merged(Contents(uri, found.config, window, files, (), {}, {}, {}, "", {}), spread)
     keys = {file.key for file in files}
     update = {"new": len(keys - before), "kept": len(keys & before), "gone": len(before - keys)}
-    made = replace(contents, update=update).save()
+    beyond = [(part.uri, part.name) for part in found.parts if part not in parts]
+    inventory = found.inventory.without(beyond, OUTSIDE).checked(len(files), found.config.path)
+    made = replace(contents, update=update, inventory=inventory).save()
     _tidy(made)
     return made
 

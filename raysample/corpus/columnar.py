@@ -20,6 +20,7 @@ from raysample.corpus.whole_folders import check_regular as check_folder
 from raysample.errors import CorpusError
 
 HUB = "hub:"
+ADVICE = "it is read as a datasets folder: write it again with Dataset.save_to_disk"
 HELD_BYTES = 256 << 20
 """A worker holds its last decoded row group if it takes no more than this; a larger one is decoded each time."""
 
@@ -215,7 +216,7 @@ def _chosen(found: Any, uri: str, split: str | None) -> Any:
 def _from_folder(uri: str) -> Any:
     import datasets  # takes a second, and only this format needs it
 
-    with named(uri, "it is read as a datasets folder: write it again with Dataset.save_to_disk"):
+    with named(uri, ADVICE):
         check_folder(uri)
         return datasets.load_from_disk(uri)
 

@@ -46,6 +46,9 @@ class Corpus:
         levels: of a hierarchical label, of which one is `label`; None where there is one level.
         annotations: where the labels come from (`origin`), how far they are trusted (`confidence`: `rows`, `mean`,
             `deciles`) and what users did (`feedback`: a list of `value`, what it `gives`, `rows` and `usable` ones).
+        inventory: the source's `files` (`in`, `read`, `left_out`; the first is the sum of the others), and of those
+            left out, by reason, how many `files` and the first thousand `names`. Empty in manifests of older versions.
+        warnings: what a reader should know of the rows: spellings of a class that were taken for one, and the like.
     """
 
     uri: str
@@ -60,6 +63,8 @@ class Corpus:
     filtered: dict[str, int] = field(default_factory=dict)
     annotations: dict[str, Any] = field(default_factory=dict)
     levels: Levels | None = None
+    inventory: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -167,6 +172,8 @@ class Corpus:
             quarantine={},
             filtered={},
             annotations={"origin": self.origin},
+            inventory={},
+            warnings=(),
             fingerprint=storage.fingerprint([self.fingerprint, sorted(identity)]),
         ).save()
 
@@ -202,6 +209,7 @@ class Corpus:
         del data["noun"]
         data["source"] = SourceConfig.model_validate(data["source"])
         data["shards"] = tuple(Shard(**shard) for shard in data["shards"])
+        data["warnings"] = tuple(data.get("warnings", ()))
         data["labels"], data["class_counts"] = tuple(data["labels"]), tuple(data["class_counts"])
         data["levels"] = None if data.get("levels") is None else Levels.of(data["levels"])
         return Corpus(uri=uri, **data)

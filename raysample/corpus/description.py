@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -77,7 +77,8 @@ def describe(
             for counts, declared in zip(ledger.level_counts(), scan.declared[1:], strict=True)
         ]
         levels = assembled(found.config.columns, labels, rest)
-    return _written(uri, found.config, part, tuple(labels), levels, ledger, shard_rows)
+    inventory = found.inventory.checked(scan.files, found.config.path)
+    return _written(uri, found.config, part, tuple(labels), levels, ledger, shard_rows, inventory)
 
 
 def _check_arguments(part: Side, holdout: float | None, shard_rows: int) -> None:
@@ -139,6 +140,7 @@ class _Scan:
         self._ranges: list[Range] = []
         self._columns: list[tuple[np.ndarray[tuple[int, ...], np.dtype[np.generic]], ...]] = []
         self._rows = 0
+        self.files = 0
 
     def run(self, size: int) -> Ledger:
         """Judge all rows, `size` at a time."""
@@ -146,6 +148,7 @@ class _Scan:
         for part in self.source.parts:
             if has_rows(self.source, part):
                 self._file(part, size)
+            self.files += 1 if self.source.by_file else len(self.source.inventory.read)
         if not self._rows:
             raise CorpusError(f"{self.source.config.path!r} has no row at all", "check the path")
         columns = map(np.concatenate, zip(*self._columns, strict=True))
@@ -202,6 +205,7 @@ def _written(
     levels: Levels | None,
     ledger: Ledger,
     shard_rows: int,
+    inventory: dict[str, Any],
 ) -> Corpus:
     usable = ledger.usable
     spans = list(_spans(ledger, usable, shard_rows))
@@ -222,6 +226,7 @@ def _written(
         filtered=ledger.filters(),
         annotations=origins.summary(source.labels, ledger.confidence, ledger.feedback, usable),
         levels=levels,
+        inventory=inventory,
     ).save()
 
 

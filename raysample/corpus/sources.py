@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from raysample import storage
 from raysample.config import SourceConfig
-from raysample.corpus.columnar import HUB, Datasets, Parquet
-from raysample.corpus.formats import LINE_FORMATS, SUFFIXES, format_of, formats_of, of_format
+from raysample.corpus.columnar import ADVICE, HUB, Datasets, Parquet
+from raysample.corpus.damage import check_regular, named
+from raysample.corpus.formats import LINE_FORMATS, format_of, formats_of
+from raysample.corpus.inventory import Inventory, of_datasets, of_files
 from raysample.corpus.lines import Csv, JsonLines
+from raysample.corpus.listing import Entry, entries, is_folder
 from raysample.corpus.schema import Part, Reader
 from raysample.errors import CorpusError
 
@@ -21,42 +24,46 @@ _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 @dataclass(frozen=True)
 class Source:
-    """A found source: its config (absolute path, format settled) and its files in reading order."""
+    """A found source: its config (absolute path, format settled), its files in reading order, and all there are."""
 
     config: SourceConfig
     reader: Reader
     parts: tuple[Part, ...]
+    inventory: Inventory = field(default_factory=Inventory)
+
+    @property
+    def by_file(self) -> bool:
+        """Whether each part is one file; a `datasets` folder is read as a whole."""
+        return self.config.format != "datasets"
 
 
 def open_source(config: SourceConfig) -> Source:
     """Find the files of a source; raises CorpusError where there is nothing to read, or no telling how."""
-    config = settled(config)
-    reader = reader_of(config)
-    if config.format in ("datasets", "hub"):
-        return Source(config, reader, (part_of(config, config.path),))
-    _refuse_split(config)
-    parts = tuple(part_of(config, uri) for uri in _files(config.path, config.format))
-    if not parts:
-        raise CorpusError(
-            f"{config.path!r} holds no {config.format} file ({', '.join(SUFFIXES[config.format])})",
-            "check the path, or set the source's format",
-        )
-    return Source(config, reader, parts)
-
-
-def settled(config: SourceConfig) -> SourceConfig:
-    """Return the config with an absolute path and a definite format; raises CorpusError if there is nothing."""
     if config.path.startswith(HUB) or config.format == "hub":
         path = config.path if config.path.startswith(HUB) else HUB + config.path
-        return config.model_copy(update={"path": path, "format": "hub"})
+        config = config.model_copy(update={"path": path, "format": "hub"})
+        return Source(config, reader_of(config), (part_of(config, path),), Inventory(1, (path,)))
     path = storage.absolute(config.path)
+    _check_there(config.path, path)
+    found = entries(path) if is_folder(path) else [Entry(posixpath.basename(path), path, "file")]
+    form = config.format if config.format != "auto" else _guessed(path, found)
+    config = config.model_copy(update={"path": path, "format": form})
+    if config.format == "datasets":
+        with named(path, ADVICE):
+            inventory = of_datasets(path, config.split)
+        return Source(config, reader_of(config), (part_of(config, path),), inventory)
+    _refuse_split(config)
+    inventory = of_files(path, form, found) if is_folder(path) else Inventory(1, (path,))
+    return Source(config, reader_of(config), tuple(part_of(config, uri) for uri in inventory.read), inventory)
+
+
+def _check_there(given: str, path: str) -> None:
     if not storage.exists(path):
         raise CorpusError(
-            f"there is nothing at {config.path!r}",
-            "check the path; a name on the Hugging Face hub is written hub:NAME",
+            f"there is nothing at {given!r}",
+            "check the path (a link may lead nowhere); a name on the Hugging Face hub is written hub:NAME",
         )
-    form = config.format if config.format != "auto" else _guessed(path)
-    return config.model_copy(update={"path": path, "format": form})
+    check_regular(path)
 
 
 def reader_of(config: SourceConfig) -> Reader:
@@ -161,26 +168,19 @@ def _setting(config: SourceConfig, column: str) -> str:
     return "columns.levels" if found.startswith("columns.levels.") else found
 
 
-def _guessed(path: str) -> str:
+def _guessed(path: str, found: Sequence[Entry]) -> str:
     form = format_of(path)
     if form:
         return form
-    if any(storage.exists(storage.join(path, mark)) for mark in _FOLDER_MARKS):
+    if any(entry.name in _FOLDER_MARKS for entry in found):
         return "datasets"
-    forms = formats_of(storage.list_files(path))
+    forms = formats_of(entry.uri for entry in found if not entry.hidden and entry.kind != "linked folder")
     if len(forms) != 1:
-        found = f"holds {' and '.join(forms)} files" if forms else "is in no format known by its suffix"
+        what = f"holds {' and '.join(forms)} files" if forms else "is in no format known by its suffix"
         raise CorpusError(
-            f"{path!r} {found}", "set the source's format to one of parquet, jsonl, csv, datasets, or give one file"
+            f"{path!r} {what}", "set the source's format to one of parquet, jsonl, csv, datasets, or give one file"
         )
     return forms[0]
-
-
-def _files(path: str, form: str) -> list[str]:
-    files = storage.list_files(path)
-    if files == [path]:
-        return files
-    return of_format(files, form)
 
 
 def _refuse_split(config: SourceConfig) -> None:

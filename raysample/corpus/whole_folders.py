@@ -35,7 +35,11 @@ def check_regular(uri: str) -> None:
 
 def data_files(state: Path) -> list[str]:
     """Return the names of the Arrow files that a `state.json` lists; raises ValueError if it is not of that form."""
-    found: Any = json.loads(state.read_text(encoding="utf-8"))
+    return names_in(json.loads(state.read_text(encoding="utf-8")))
+
+
+def names_in(found: Any) -> list[str]:
+    """Return the names of the Arrow files in the content of a `state.json`; as `data_files`."""
     files = found.get("_data_files") if isinstance(found, dict) else None
     if not isinstance(files, list):
         raise ValueError(f"its {STATE} lists no _data_files")

@@ -11,6 +11,7 @@ from raysample import capture
 from raysample.checkpoints import Checkpoint
 from raysample.config import LandmarksConfig, RunConfig, ScoreConfig
 from raysample.corpus import Corpus
+from raysample.corpus.inventory import remarks
 from raysample.errors import ConfigError, ScoreError
 from raysample.pipeline import economy
 from raysample.pipeline.labelling import ORIGINS
@@ -134,6 +135,11 @@ def corpus_line(corpus: Corpus) -> str:
         causes = ", ".join(f"{cause} ({count:,})" for cause, count in corpus.filtered.items())
         text += f"; {corpus.counts['filtered']:,} left out: {causes}"
     return text if corpus.origin == "gold" else f"{text}; labels: {ORIGINS[corpus.origin]}"
+
+
+def corpus_remarks(corpus: Corpus) -> list[str]:
+    """Say which files of a corpus were left out and why, and what else a reader should know, a line each."""
+    return [*remarks(corpus.inventory), *corpus.warnings]
 
 
 def versions() -> dict[str, str]:

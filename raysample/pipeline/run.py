@@ -18,7 +18,7 @@ from raysample.errors import ConfigError
 from raysample.experiment import Comparison
 from raysample.fine_tuning import CURVE, EVALUATION, Job, clear, finish
 from raysample.pipeline import adopting, economy, labelling, outcomes, telling
-from raysample.pipeline.checks import check_windows, corpus_line
+from raysample.pipeline.checks import check_windows, corpus_line, corpus_remarks
 from raysample.pipeline.describing import describe_both
 from raysample.pipeline.retraining import Retraining
 from raysample.pipeline.scoring import Plan, described_targets, score_corpus
@@ -53,6 +53,8 @@ class Pipeline:
         train, test = Corpus.load(space.train), Corpus.load(space.test)
         for name, corpus in (("train", train), ("test", test)):
             self.reporter.say(f"  {name}: {corpus_line(corpus)}")
+            for remark in corpus_remarks(corpus):
+                self.reporter.say(f"    {remark}")
         found = self.overlap(train, test)
         if found.test_rows:
             self.reporter.say(f"  {overlaps.words(found, test.rows)}")

@@ -56,8 +56,21 @@ def provenance(
             name: {**corpus.counts, "quarantine": corpus.quarantine, "left out": corpus.filtered}
             for name, corpus in (("train", train), ("test", test))
         },
+        "files": {name: told for name, corpus in (("train", train), ("test", test)) if (told := _files(corpus))},
         "labels": {name: labelling.told(corpus) for name, corpus in (("train", train), ("test", test))},
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         **outcomes.told(trace),
         "config": config.plain(),
     }
+
+
+def _files(corpus: Corpus) -> dict[str, Any]:
+    """Return what became of a source's files, and warnings about its rows; nothing if it is not known."""
+    if not corpus.inventory:
+        return {}
+    left_out = {
+        reason: [f"{told['files']:,} files", *told["names"][:20], *(["..."] if told["files"] > 20 else [])]
+        for reason, told in corpus.inventory["left_out"].items()
+    }
+    warned = {"warnings": list(corpus.warnings)} if corpus.warnings else {}
+    return {**corpus.inventory["files"], **({"left out because": left_out} if left_out else {}), **warned}

@@ -121,6 +121,9 @@ def contents_table(found: Contents) -> Table:
     files = ", ".join(f"{number:,} {name}" for name, number in found.update.items() if number)
     window = "all partitions" if found.window is None else f"the newest {found.window:,} partitions"
     shown.add_row("files", f"{len(found.files):,}", f"{files}; {window}")
+    for reason, told in found.inventory.get("left_out", {}).items():
+        names = ", ".join(told["names"][:3]) + (", ..." if told["files"] > 3 else "")
+        shown.add_row("files left out", f"{told['files']:,}", escape(f"{reason}: {names}"))
     why = ", ".join(f"{cause} {rows:,}" for cause, rows in found.left_out.items())
     out = f"{counts['filtered']:,} filtered out{f': {why}' if why else ''}" if counts["filtered"] else ""
     shown.add_row("rows", f"{counts['usable']:,}", out)
@@ -132,6 +135,8 @@ def contents_table(found: Contents) -> Table:
     shown.add_row("label conflicts", f"{counts['conflicts']:,}", clash)
     top = ", ".join(f"{escape(name)} {rows:,}" for name, rows in list(found.labels.items())[:5])
     shown.add_row("labels", f"{len(found.labels):,}", f"{top}{' ...' if len(found.labels) > 5 else ''}")
+    for warning in found.warnings:
+        shown.add_row("warning", "", escape(warning))
     return shown
 
 
