@@ -115,6 +115,21 @@ def write_json(uri: str, value: Any) -> None:
     write_file(uri, lambda stream: _write_bytes(stream, data))
 
 
+def write_new(uri: str, value: Any) -> bool:
+    """Write a JSON document where none is; tells whether it did. Atomic on stores that know conditional writes."""
+    fs, path = filesystem(uri)
+    data = (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    try:
+        fs.pipe_file(path, data, mode="create")
+    except FileExistsError:
+        return False
+    except Exception:  # noqa: BLE001 - a driver without conditional writes says so in a way of its own
+        if fs.exists(path):
+            return False
+        write_json(uri, value)
+    return True
+
+
 def _write_bytes(stream: IO[bytes], data: bytes) -> None:
     stream.write(data)
 

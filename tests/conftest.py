@@ -17,6 +17,9 @@ os.environ.update(
     HF_MODULES_CACHE=tempfile.mkdtemp(prefix="modules-"),
 )
 
+# A server of the developer's is no place for the runs of tests.
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
 import pytest
 import torch
 

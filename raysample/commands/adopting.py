@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from raysample import adoption, storage
 from raysample.adoption.finding import Found, find
-from raysample.commands.runs import _quiet
+from raysample.commands.opening import quiet
 from raysample.errors import ConfigError
 from raysample.progress import Reporter
 from raysample.report.terminal import adoption_table
@@ -36,7 +36,7 @@ def run_adopt(
         learning_rates: one of each checkpoint, or one of all, with commas between them.
         tracking_uri: where MLflow is; MLFLOW_TRACKING_URI, or `runs/mlflow.db`, by default.
     """
-    _quiet()
+    quiet()
     folder = output or storage.join("runs", "adopted", PurePosixPath(paths[0].rstrip("/")).name)
     found = [one for path in paths for one in _found(path, folder, tracking_uri)]
     trace = adoption.adopt_found(

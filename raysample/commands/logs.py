@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from raysample.commands import runs
+from raysample.commands.opening import opened
 from raysample.config import RunConfig
 from raysample.errors import ConfigError
 from raysample.pipeline import logs
@@ -13,7 +14,7 @@ from raysample.table import ScoreTable
 
 def run_compact(config: RunConfig, reporter: Reporter) -> None:
     """Bring the log's contents up to date."""
-    with runs.opened(config, reporter) as pipeline:
+    with opened(config, reporter) as pipeline:
         found = logs.compacted(pipeline)
         reporter.console.print(contents_table(found))
         reporter.say(f"contents: {found.uri}")
@@ -24,7 +25,7 @@ def run_score(config: RunConfig, reporter: Reporter, log: bool = False) -> None:
     if not log:
         runs.run_score(config, reporter)
         return
-    with runs.opened(config, reporter) as pipeline:
+    with opened(config, reporter) as pipeline:
         _tell(logs.scored(pipeline), reporter)
 
 
@@ -33,7 +34,7 @@ def run_replay(config: RunConfig, reporter: Reporter, log: bool = False) -> None
     if not log:
         runs.run_replay(config, reporter)
         return
-    with runs.opened(config, reporter) as pipeline:
+    with opened(config, reporter) as pipeline:
         _tell(logs.scored(pipeline, retry=True), reporter)
 
 
@@ -44,7 +45,7 @@ def run_sample(config: RunConfig, reporter: Reporter, dry_run: bool = False, log
         return
     if dry_run:
         raise ConfigError("--dry-run and --log do not go together yet", "leave one of them out")
-    with runs.opened(config, reporter) as pipeline:
+    with opened(config, reporter) as pipeline:
         for title, selection, table in logs.selections(pipeline):
             reporter.console.print(retention_table(title, selection, table))
             reporter.say(f"selection: {selection.uri}")
@@ -52,7 +53,7 @@ def run_sample(config: RunConfig, reporter: Reporter, dry_run: bool = False, log
 
 def run_expand(config: RunConfig, reporter: Reporter) -> None:
     """Put the scores of the log's contents on every row of the log."""
-    with runs.opened(config, reporter) as pipeline:
+    with opened(config, reporter) as pipeline:
         table = logs.expanded(pipeline)
         reporter.say(f"{table.counts['scored']:,} rows with scores, {table.counts['quarantined']:,} without")
         reporter.say(f"score table: {table.uri}")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysample import report, storage
+from raysample.commands.opening import opened, quiet, writing
 from raysample.config import RunConfig
 from raysample.contents import Contents, apply_to_contents
 from raysample.contents.compaction import MANIFEST as CONTENTS
@@ -61,11 +58,12 @@ def run_all(config: RunConfig, reporter: Reporter) -> None:
 
 def run_plan(config: RunConfig, reporter: Reporter, rows: int = 256, price: float | None = None) -> None:
     """Fine-tune and score a few rows in a folder that does not stay, and tell what the whole run would take."""
-    _quiet()
-    space = Workspace.of(config)
-    space.check(config)
     check_plans(config)
-    with engine_of(config.engine) as engine, tempfile.TemporaryDirectory(prefix="raysample-plan-") as folder:
+    with (
+        writing(config, reporter),
+        engine_of(config.engine) as engine,
+        tempfile.TemporaryDirectory(prefix="raysample-plan-") as folder,
+    ):
         pipeline = Pipeline(config, engine, NullTracker(), reporter)
         train, test = pipeline.corpora()
         adopted = None if config.adopt is None else pipeline.adopted(train)
@@ -97,14 +95,13 @@ def run_replay(config: RunConfig, reporter: Reporter) -> None:
 
 def run_verify(config: RunConfig, reporter: Reporter, rows: int = 64, seed: int = 0) -> bool:
     """Score a sample of the finished table's rows again by the slow twin; tells whether all columns are in bounds."""
-    _quiet()
-    Workspace.of(config).check(config)
-    pipeline = Pipeline(config, engine_of(None), NullTracker(), reporter)
-    table = pipeline.table()
-    parts, train = table.parts[0].rpartition("/")[0], Corpus.load(pipeline.workspace.train)
-    scored = pipeline.score_config(train)
-    job = job_of(pipeline.traces(), train, scored, config.model, table.uri, parts)
-    found = verify_table(table, job, rows=rows, seed=seed, reporter=reporter)
+    with writing(config, reporter):
+        pipeline = Pipeline(config, engine_of(None), NullTracker(), reporter)
+        table = pipeline.table()
+        parts, train = table.parts[0].rpartition("/")[0], Corpus.load(pipeline.workspace.train)
+        scored = pipeline.score_config(train)
+        job = job_of(pipeline.traces(), train, scored, config.model, table.uri, parts)
+        found = verify_table(table, job, rows=rows, seed=seed, reporter=reporter)
     reporter.console.print(verification_table(found))
     for column in found.left_out:
         reporter.say(f"{column} was predicted from landmarks: not verified")
@@ -130,7 +127,7 @@ def run_sample(config: RunConfig, reporter: Reporter, dry_run: bool = False) -> 
 
 def _preview(config: RunConfig, reporter: Reporter) -> None:
     """Make the selections in a folder that does not stay, and tell what they leave of classes, groups and lengths."""
-    _quiet()
+    quiet()
     space = Workspace.of(config)
     space.check(config)
     check_plans(config)
@@ -213,34 +210,6 @@ def run_recommend(config: RunConfig, reporter: Reporter, tolerance: float | None
     reporter.console.print(recommendation_table(found, tolerance, sum(comparison.class_counts)))
 
 
-@contextmanager
-def opened(config: RunConfig, reporter: Reporter) -> Iterator[Pipeline]:
-    """Check what can be checked before anything expensive starts: folder, tracking, cluster."""
-    _quiet()
-    space = Workspace.of(config)
-    space.check(config)
-    check_plans(config)
-    tracker = _tracker(config, space)
-    with engine_of(config.engine) as engine:
-        yield Pipeline(config, engine, tracker, reporter)
-
-
-def _tracker(config: RunConfig, space: Workspace) -> Tracker:
-    if not config.tracking.enabled:
-        return NullTracker()
-    from raysample.tracking import mlflow
-
-    if config.tracking.uri is None and not storage.is_local(space.root):
-        raise ConfigError(
-            f"the output {space.root!r} is not a local folder, where an embedded MLflow could be kept",
-            "give tracking.uri (a server or a database), or set tracking.enabled=false",
-        )
-    local = Path(space.root).parent
-    uri = config.tracking.uri or f"sqlite:///{local / 'mlflow.db'}"
-    artifacts = None if config.tracking.uri else str(local / "mlartifacts")
-    return mlflow.open(uri, config.tracking.experiment or config.name, artifacts, str(local / "mlflow-pending.jsonl"))
-
-
 def _publish(pipeline: Pipeline, comparison: Comparison) -> None:
     """Write the report and store it, with the figures that it is made of, in the parent run."""
     space, tracker = pipeline.workspace, pipeline.tracker
@@ -293,10 +262,3 @@ def _conclude(reporter: Reporter, comparison: Comparison, space: Workspace, trac
         reporter.say(sentence)
     reporter.say(f"report: {space.report}")
     reporter.say(f"MLflow: {tracker.where}")
-
-
-def _quiet() -> None:
-    """Keep libraries' chatter off the terminal; their warnings stay in their logs."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for name in ("transformers", "datasets", "httpx"):
-        logging.getLogger(name).setLevel(logging.ERROR)

@@ -196,6 +196,8 @@ class RunConfig(Section):
 
     name: str = Field(default="run", max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     output: Place = "runs"
+    # Seconds to wait where another driver writes the same run folder; 0: be told at once who it is.
+    lock_timeout: Annotated[float, Field(ge=0)] = 3_600.0
     corpus: CorpusConfig = CorpusConfig(simulated=SimulatedConfig())
     model: ModelConfig = ModelConfig()
     fine_tune: FineTuneConfig = FineTuneConfig()

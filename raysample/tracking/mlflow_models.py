@@ -1,6 +1,6 @@
 """The models that an MLflow run logged, as folders: in place where they lie on this machine, else downloaded.
 
-Beside `mlflow` the only importer of MLflow. Nothing is unpickled: folders are brought here, and others look into them.
+Nothing is unpickled: folders are brought here, and others look into them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 # First: it sets how long MLflow may wait for a server.
-from raysample.tracking import mlflow as _settings  # isort: skip
+from raysample.tracking.mlflow_settings import quiet  # isort: skip
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
@@ -59,7 +59,7 @@ def bring(address: str, uri: str, folder: str) -> Brought:
         CheckpointError: the run has no model, or one that was not logged to its end.
     """
     uri = plain.store_uri(uri)
-    with _explained(uri, address), _settings._quiet():
+    with _explained(uri, address), quiet():
         client, run, model = MlflowClient(uri), _RUN.fullmatch(address), _MODEL.fullmatch(address)
         if run is not None:
             return _of_run(client, uri, run[1], run[2] or "", folder)

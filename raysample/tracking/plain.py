@@ -55,6 +55,8 @@ def store_uri(uri: str) -> str:
     """
     if "://" not in uri and Path(uri).suffix in (".db", ".sqlite", ".sqlite3"):
         return f"sqlite:///{Path(uri).absolute()}"
+    if uri.startswith("databricks"):  # no folder, but the name of a profile
+        return uri
     if not uri.startswith("sqlite:") and (storage.is_local(uri) or uri.startswith("file:")):
         raise StorageError(
             f"the tracking URI {uri!r} is a folder, which MLflow 3 no longer writes to",

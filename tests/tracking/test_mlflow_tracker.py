@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -237,4 +238,4 @@ def test_a_full_disk_does_not_fail_the_job(
 
 def test_limits_are_set_before_mlflow_is_used() -> None:
     assert "mlflow" in sys.modules
-    assert tracking.os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "2"
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "2"
