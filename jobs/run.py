@@ -6,17 +6,13 @@ ray job submit --working-dir . -- python jobs/run.py --config examples/demo.yaml
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 # The job's working folder holds the package where the cluster's image does not; the script's own folder is jobs/.
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-
-STOPPED = 130
 
 
 def main() -> int:
@@ -35,20 +31,17 @@ def start(verb: str, arguments: Sequence[str]) -> int:
             "note: this job's working folder is temporary; give output=/a/shared/folder to keep results",
             file=sys.stderr,
         )
-    # `ray job stop` sends SIGTERM and kills three seconds later: unwind now, so that finished work stays usable.
-    signal.signal(signal.SIGTERM, _interrupt)
-    from raysample.cli import main as raysample
+    from raysample import interruption
 
+    # `ray job stop` sends SIGTERM and kills three seconds later: unwind at once, so that finished work stays usable.
     try:
-        return int(raysample([verb, given.config, "engine.address=auto", *given.overrides]) or 0)
+        with interruption.watched():
+            from raysample.cli import main as raysample
+
+            return int(raysample([verb, given.config, "engine.address=auto", *given.overrides]) or 0)
     except KeyboardInterrupt:
         print("stopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
-        return STOPPED
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    raise KeyboardInterrupt
+        return interruption.exit_code()
 
 
 if __name__ == "__main__":

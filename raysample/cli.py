@@ -1,7 +1,7 @@
 """`raysample …`: parse, build, call, print where the result is.
 
 Exit codes: 0 done, 1 an error that is ours (from `verify`: a score is out of its bound), 2 a problem that the user can
-mend, 130 interrupted.
+mend, 130 interrupted by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -12,45 +12,49 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raysample import commands
+from raysample import commands, interruption
 from raysample import config as configuration
 from raysample.errors import RaysampleError
+from raysample.on_ray.reaching import reach
 from raysample.progress import Reporter
 from raysample.version import __version__
 
-CONFIGURED: dict[str, tuple[Callable[..., bool | None], str]] = {
+CONFIGURED: dict[str, tuple[str, str]] = {
     "plan": (
-        commands.run_plan,
+        "run_plan",
         "estimate time, memory and storage of a run from a miniature of it",
     ),
-    "run": (commands.run_all, "the whole loop: fine-tune, score, sample, compare, report"),
-    "fine-tune": (commands.run_fine_tune, "fine-tune on all rows and keep the checkpoints: Corpus -> CheckpointSet"),
-    "score": (commands.run_score, "score every training row: CheckpointSet -> ScoreTable"),
-    "replay": (commands.run_replay, "score the shards again that set rows aside, once the cause is mended"),
-    "verify": (commands.run_verify, "score a sample of the rows again, one by one in float64, and tell what differs"),
+    "run": ("run_all", "the whole loop: fine-tune, score, sample, compare, report"),
+    "fine-tune": ("run_fine_tune", "fine-tune on all rows and keep the checkpoints: Corpus -> CheckpointSet"),
+    "score": ("run_score", "score every training row: CheckpointSet -> ScoreTable"),
+    "replay": ("run_replay", "score the shards again that set rows aside, once the cause is mended"),
+    "verify": ("run_verify", "score a sample of the rows again, one by one in float64, and tell what differs"),
     "sample": (
-        commands.run_sample,
+        "run_sample",
         "choose rows by every arm and show what that does to classes: ScoreTable -> Selection",
     ),
-    "compact": (commands.run_compact, "bring the unique contents of the log up to date: log -> Contents"),
-    "expand": (commands.run_expand, "put the scores of the log's contents on every row of the log"),
-    "compare": (commands.run_compare, "retrain every arm, test, and compare with random: Selection -> verdict"),
-    "recommend": (commands.run_recommend, "recommend the smallest share to keep, from a comparison at three or more"),
-    "report": (commands.run_report, "write the HTML report of a finished comparison again"),
+    "compact": ("run_compact", "bring the unique contents of the log up to date: log -> Contents"),
+    "expand": ("run_expand", "put the scores of the log's contents on every row of the log"),
+    "compare": ("run_compare", "retrain every arm, test, and compare with random: Selection -> verdict"),
+    "recommend": ("run_recommend", "recommend the smallest share to keep, from a comparison at three or more"),
+    "report": ("run_report", "write the HTML report of a finished comparison again"),
 }
-"""Verb -> its function of (config, reporter, options), which returns False for a bad result, and what it does."""
+"""Verb -> its command's name, of (config, reporter, options), which returns False for a bad result; what it does."""
 
-DIRECT: dict[str, tuple[Callable[..., bool | None], str]] = {
-    "adopt": (commands.run_adopt, "take over the checkpoints of a training that others ran: folders -> CheckpointSet"),
-    "explain": (commands.explain_row, "tell what became of a row, and why"),
+DIRECT: dict[str, tuple[str, str]] = {
+    "adopt": ("run_adopt", "take over the checkpoints of a training that others ran: folders -> CheckpointSet"),
+    "explain": ("explain_row", "tell what became of a row, and why"),
     "apply": (
-        commands.apply_selection,
+        "apply_selection",
         "write the pruned corpus: the rows that a selection keeps",
     ),
 }
-"""Verb -> its function of (reporter, options), for verbs that need no configuration."""
+"""Verb -> its command's name, of (reporter, options), for verbs that need no configuration; what it does."""
 
 VERBS = {**CONFIGURED, **DIRECT}
+
+CLUSTERED = {*CONFIGURED} - {"verify", "recommend", "report"}
+"""Verbs that work on the cluster, where the configuration names one."""
 
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "adopt": {
@@ -140,24 +144,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser().parse_args(_in_order(words) if words and words[0] in CONFIGURED else words)
     reporter = Reporter()
     try:
-        names = (option.lstrip("-").replace("-", "_") for option in OPTIONS.get(given.verb, {}))
-        options = {name: getattr(given, name) for name in names}
-        if given.verb in CONFIGURED:
-            options["config"] = configuration.load(given.config, given.overrides)
-        good = VERBS[given.verb][0](reporter=reporter, **options)
+        with interruption.watched():
+            good = _call(given, reporter)
     except RaysampleError as error:
+        if interruption.received():
+            return _interrupted()
         if given.debug:
             raise
         print(f"raysample: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks
         return 2
-    except KeyboardInterrupt:
-        print("raysample: interrupted; what was finished is kept, run the same command to go on", file=sys.stderr)  # noqa: T201
-        return 130
+    except (KeyboardInterrupt, SystemExit):  # a library's own handler of signals may leave by the latter
+        return _interrupted()
     except BrokenPipeError:
         # The reader of our output left; Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Exception:
+        if interruption.received() and not given.debug:  # what broke while it was interrupted
+            return _interrupted()
+        raise
     return 1 if good is False else 0
+
+
+def _call(given: argparse.Namespace, reporter: Reporter) -> bool | None:
+    names = (option.lstrip("-").replace("-", "_") for option in OPTIONS.get(given.verb, {}))
+    options = {name: getattr(given, name) for name in names}
+    if given.verb in CONFIGURED:
+        config = options["config"] = configuration.load(given.config, given.overrides)
+        if given.verb in CLUSTERED and config.engine.kind == "ray" and not options.get("dry_run"):
+            reach(config.engine, reporter.say)
+    command: Callable[..., bool | None] = getattr(commands, VERBS[given.verb][0])
+    return command(reporter=reporter, **options)
+
+
+def _interrupted() -> int:
+    print("raysample: interrupted; what was finished is kept, run the same command to go on", file=sys.stderr)  # noqa: T201
+    return interruption.exit_code()
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def test_sigterm_unwinds_and_leaves_with_a_word(
             unwound.append(True)
 
     monkeypatch.setattr(sys.modules["raysample.cli"], "main", work)
-    assert call("run", monkeypatch, "--config", "c.yaml") == 130
+    assert call("run", monkeypatch, "--config", "c.yaml") == 143
     assert unwound == [True]
     assert "finished is kept" in capsys.readouterr().err
 

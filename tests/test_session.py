@@ -22,6 +22,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         if outcome is not None:
             raise outcome
 
+    monkeypatch.setattr(session, "reach", lambda _: None)
     monkeypatch.setattr(session.ray, "init", init)
     monkeypatch.setattr(session.ray, "is_initialized", lambda: False)
     monkeypatch.setattr(session.ray, "shutdown", lambda: None)

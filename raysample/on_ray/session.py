@@ -8,8 +8,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from raysample import interruption
 from raysample.config import EngineConfig
 from raysample.errors import ClusterError
+from raysample.on_ray.reaching import reach
 
 # Read when ray is imported or a cluster starts: no bars of Ray's own, no usage report, a look at workers once a second.
 # The C++ core writes errors to the driver's terminal that are none (ray#53727, for every actor pool of Ray Data).
@@ -38,6 +40,7 @@ def cluster(config: EngineConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    reach(config)
     try:
         _join(config)
     except ClusterError as error:
@@ -63,6 +66,8 @@ def _join(config: EngineConfig) -> None:
                 logging_level=logging.ERROR,
                 configure_logging=True,
             )
+        # Ray puts handlers of its own, one in Python and one that writes a native stack trace, in place of ours.
+        interruption.again()
     except Exception as error:  # a bare Exception is what ray raises for a node that starts too slowly
         ray.shutdown()
         raise ClusterError(
