@@ -14,7 +14,6 @@ import ray.train.torch
 import torch
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 
-from raysample import interruption
 from raysample.errors import RaysampleError, TrainingError
 from raysample.fine_tuning import Job, Outcome, execute, steps
 from raysample.on_ray import board, session
@@ -121,9 +120,6 @@ def fine_tune(job: Job, workers: tuple[int, int], gpus: float, reporter: Reporte
                 ),
             ),
         )
-        if interruption.active():
-            # Ray Train's own handler of Ctrl-C stays after the training, and leaves with exit code 0.
-            trainer._register_sigint_handler = lambda _: interruption.again()
         try:
             outcome: Outcome = trainer.fit().return_value
         except ray.train.TrainingFailedError as error:
