@@ -109,8 +109,10 @@ def _greet(found: Head) -> str:
     """Wait for the first words of the protocol: a port may be open while its process hangs, or is something else."""
     if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
         return ""
-    import grpc
-
+    try:
+        import grpc
+    except ImportError:  # no part of a bare ray
+        return ""
     host = f"[{found.host}]" if ":" in found.host else found.host
     channel = grpc.insecure_channel(f"{host}:{found.port}", options=(("grpc.enable_http_proxy", 0),))
     try:
