@@ -80,18 +80,33 @@ class FeedbackConfig(Section):
         return self
 
 
+def _as_label(value: Any) -> Any:
+    """Return a number or boolean as the string that a label of that value is; anything else as it is."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, int | float) else value
+
+
 class LabelsConfig(Section):
     """Where the labels of a source come from.
 
     `gold`: people annotated them. `hypothesis`: `columns.label` holds what the production model said. `feedback`: so it
     does, and a row counts only as far as what the user did afterwards tells its label. `confidence` names the column
-    with the production model's confidence, in [0, 1]; a hypothesis below `least_confidence` is left out.
+    with the production model's confidence, in [0, 1]; a hypothesis below `least_confidence` is left out. Values in
+    `missing` say that a row has no label; with an empty list -1 is a class. `numeric_strings`: a string that spells a
+    whole number is the class of that number; if not, a class that comes in both types is an error.
     """
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"missing", "numeric_strings"})
 
     origin: Literal["gold", "hypothesis", "feedback"] = "gold"
     confidence: str | None = None
     least_confidence: Annotated[float, Field(ge=0, le=1)] | None = None
     feedback: FeedbackConfig | None = None
+    missing: list[Annotated[str, BeforeValidator(_as_label)]] = Field(default_factory=lambda: ["-1", "-"])
+    numeric_strings: bool = True
 
     @model_validator(mode="after")
     def _fits_its_origin(self) -> LabelsConfig:

@@ -16,7 +16,9 @@ from raysample import storage
 from raysample.config import Columns, LabelsConfig, SourceConfig
 from raysample.contents import merging, ranges
 from raysample.contents.tallying import FileTally, key_of, partition, tally
+from raysample.corpus.class_names import Declared, Spellings
 from raysample.corpus.inventory import OUTSIDE
+from raysample.corpus.ledger import otherwise, taken_for_missing
 from raysample.corpus.schema import Part
 from raysample.corpus.sources import Source, open_source
 from raysample.errors import CorpusError
@@ -85,7 +87,11 @@ class Contents:
         pair = None if self.source.columns.text_pair is None else "text_pair"
         group = "group" if self.grouped else None
         columns = Columns(text="text", text_pair=pair, label="label", id="id", group=group)
-        labels = LabelsConfig(origin="gold" if self.source.labels.origin == "gold" else "hypothesis")
+        # a label that is here is a class: what is missing was set aside when the contents were made
+        rule = self.source.labels
+        labels = LabelsConfig(
+            origin="gold" if rule.origin == "gold" else "hypothesis", missing=[], numeric_strings=rule.numeric_strings
+        )
         place = storage.join(self.uri, self.parts[0].split("/")[0])
         return SourceConfig(path=place, format="parquet", columns=columns, labels=labels)
 
@@ -130,13 +136,16 @@ def compact(source: SourceConfig, uri: str, *, window: int | None = None, spread
     parts = windowed(found, window)
     place = storage.join(uri, FILES)
     files = tuple(spread(partial(tally, config=found.config, folder=place), [part.uri for part in parts]))
+    _notes(files, found.config)
     _check_rows(files, found.config, place)
     contents = _merged(Contents(uri, found.config, window, files, (), {}, {}, {}, "", {}), spread)
     keys = {file.key for file in files}
     update = {"new": len(keys - before), "kept": len(keys & before), "gone": len(before - keys)}
     beyond = [(part.uri, part.name) for part in found.parts if part not in parts]
     inventory = found.inventory.without(beyond, OUTSIDE).checked(len(files), found.config.path)
-    made = replace(contents, update=update, inventory=inventory).save()
+    missing = taken_for_missing(contents.reasons, found.config)
+    warnings = (*((missing,) if missing else ()), *_notes(files, found.config).warnings(contents.labels))
+    made = replace(contents, update=update, inventory=inventory, warnings=warnings).save()
     _tidy(made)
     return made
 
@@ -168,19 +177,31 @@ def _check(config: SourceConfig, window: int | None) -> None:
 def _check_rows(files: Sequence[FileTally], config: SourceConfig, place: str) -> None:
     counts = _sum(file.counts for file in files)
     judged = counts["usable"] + counts["quarantined"]
+    missing = taken_for_missing(_sum(file.reasons for file in files), config)
     if counts["quarantined"] > config.max_quarantined * judged:
         top = "; ".join(f"{reason}: {rows}" for reason, rows in _sum(file.reasons for file in files).most_common(5))
         raise CorpusError(
             f"{counts['quarantined']:,} of {judged:,} rows of {config.path!r} cannot be used, more than"
             f" max_quarantined={config.max_quarantined:g} allows ({top})",
-            f"check the column names and the rows listed below {place!r}, mend them, or raise max_quarantined",
+            f"{otherwise(missing)}check the column names and the rows listed below {place!r}, mend them, or raise"
+            " max_quarantined",
         )
     if not counts["usable"]:
         why = "; ".join(f"{cause}: {rows}" for cause, rows in _sum(file.left_out for file in files).most_common())
         raise CorpusError(
             f"{config.path!r} has no usable row in the window{f' (left out: {why})' if why else ''}",
-            "check the path, where, labels and the window",
+            f"{otherwise(missing)}check the path, where, labels and the window",
         )
+
+
+def _notes(files: Sequence[FileTally], config: SourceConfig) -> Spellings:
+    """Return how the files spell the classes; raises CorpusError if their ClassLabels differ."""
+    found, declared = Spellings(config.labels), Declared()
+    for file in files:
+        found.merge(file.spellings)
+        for column, names in file.class_names.items():
+            declared.add(column, None if names is None else tuple(names), file.name)
+    return found
 
 
 def _merged(contents: Contents, spread: Spread) -> Contents:

@@ -15,6 +15,7 @@ from raysample.contents import ranges
 from raysample.contents.compaction import Contents
 from raysample.contents.merging import part
 from raysample.corpus import QUARANTINE
+from raysample.corpus.class_names import distinct
 from raysample.corpus.schema import REASONS, UNSEEN
 from raysample.policies.base import group_codes
 from raysample.table import ScoreTable
@@ -86,6 +87,11 @@ class Join:
         """The number of ranges."""
         return len(self.contents.parts)
 
+    @property
+    def _classes(self) -> list[str]:
+        """The classes that checkpoints know, spelled as contents spell them."""
+        return distinct(self.labels, self.contents.source.labels)
+
     def missing(self, at: int, target: str, retry: bool) -> int:
         """Write the texts of a range's contents that have no scores yet, and return their number.
 
@@ -95,7 +101,7 @@ class Join:
         there = [self._read(uri, at, ["row_id"])["row_id"] for uri in self.known.scored[at]]
         if not retry:
             there += [rows["row_id"] for rows in self._lost(at)]
-        wanted = pc.is_in(rows["label"], value_set=pa.array(self.labels))
+        wanted = pc.is_in(rows["label"], value_set=pa.array(self._classes, pa.string()))
         done = pc.is_in(rows["id"], value_set=_strings(there))
         new = rows.filter(pc.and_(wanted, pc.invert(done)))
         if len(new):
@@ -127,7 +133,7 @@ class Join:
         told: dict[str, str] = {}
         for rows in self._lost(at):
             told.update(zip(rows["row_id"].to_pylist(), rows["reason"].to_pylist(), strict=True))
-        known = set(self.labels)
+        known = set(self._classes)
         reasons = [
             told.get(row, "not scored") if label in known else REASONS[UNSEEN]
             for row, label in zip(bad["id"].to_pylist(), bad["label"].to_pylist(), strict=True)

@@ -12,13 +12,15 @@ import pyarrow as pa
 
 from raysample import storage
 from raysample.config import SourceConfig
+from raysample.corpus.class_names import LabelNotes
 from raysample.corpus.quarantine import Quarantine
 from raysample.corpus.reading import judged
-from raysample.corpus.rows import Hashes, Mask, Rows, content_ids, id_hashes
+from raysample.corpus.rows import Hashes, Mask, Rows, content_ids, id_hashes, spelled
 from raysample.corpus.schema import DUPLICATE, FILTERS, FINE, REASONS, Batch, Part
 from raysample.corpus.sources import Source, has_rows, part_of, reader_of
+from raysample.errors import CorpusError
 
-VERSION = 1
+VERSION = 2
 """Raised when a tally comes to mean something else: files are then tallied again."""
 BATCH_ROWS = 1 << 16
 HELD_ROWS = 1 << 20
@@ -48,6 +50,8 @@ class FileTally:
         counts: rows `in`, `usable`, `quarantined`, `filtered`. reasons: of the quarantine, with their rows.
         tallied: rows of the tally: contents times their groups.
         left_out: why rows are filtered, with their rows.
+        spellings: classes and how their labels are spelled in the file.
+        class_names: columns of integers and their ClassLabel names; None where they have none.
     """
 
     name: str
@@ -57,6 +61,8 @@ class FileTally:
     reasons: dict[str, int]
     tallied: int
     left_out: dict[str, int] = field(default_factory=dict)
+    spellings: dict[str, list[str]] = field(default_factory=dict)
+    class_names: dict[str, list[str] | None] = field(default_factory=dict)
 
 
 def partition(part: Part) -> str:
@@ -86,7 +92,8 @@ def tally(uri: str, config: SourceConfig, folder: str) -> FileTally:
     found = _File(config, part, place)
     table = found.tally(found.repeats())
     storage.write_parquet(storage.join(place, TALLY), table)
-    told = FileTally(part.name, uri, key, found.counts, found.reasons, table.num_rows, found.left_out)
+    notes = (found.notes.spellings.noted(), found.notes.names)
+    told = FileTally(part.name, uri, key, found.counts, found.reasons, table.num_rows, found.left_out, *notes)
     storage.write_json(manifest, asdict(told))
     return told
 
@@ -107,6 +114,7 @@ class _File:
         self.counts = {"in": 0, "usable": 0, "quarantined": 0, "filtered": 0}
         self.reasons: dict[str, int] = {}
         self.left_out: dict[str, int] = {}
+        self.notes = LabelNotes(config)
 
     def repeats(self) -> Mask:
         """Tell which rows carry an id that an earlier usable row of the file has; empty where ids are places."""
@@ -136,7 +144,18 @@ class _File:
             if sum(piece.num_rows for piece in held) > HELD_ROWS:
                 held = [merged(held)]
         quarantine.close()
+        self._reconcile(quarantine.written)
         return merged(held).sort_by([("id", "ascending"), ("group", "ascending")])
+
+    def _reconcile(self, written: int) -> None:
+        counts = self.counts
+        judged = counts["usable"] + counts["quarantined"] + counts["filtered"]
+        if not (counts["in"] == judged and counts["quarantined"] == written):
+            raise CorpusError(
+                f"rows of {self.part.uri!r} were lost: {counts['in']:,} were read; {counts['usable']:,} are usable, "
+                f"{counts['quarantined']:,} in quarantine ({written:,} were written), {counts['filtered']:,} filtered",
+                "please report this; do not use the contents",
+            )
 
     def rows(self, repeated: Mask) -> Iterator[tuple[Rows, Mask, int]]:
         """Yield judged rows, which of them are usable, and the place of the first."""
@@ -149,11 +168,14 @@ class _File:
         config, reader = self.config, reader_of(self.config)
         if not has_rows(Source(config, reader, (self.part,)), self.part):
             return
-        yield from judged(config, self.part, BATCH_ROWS)
+        names = reader.names(self.part)
+        for batch, rows in judged(config, self.part, BATCH_ROWS):
+            self.notes.add(self.part.name, {**batch.columns, **spelled(self.part, batch.rows)}, names)
+            yield batch, rows
 
     def _count(self, rows: Rows, good: Mask, bad: Mask) -> None:
         found = {"in": len(good), "usable": int(good.sum()), "quarantined": int(bad.sum())}
-        found["filtered"] = found["in"] - found["usable"] - found["quarantined"]
+        found["filtered"] = int((~rows.matches).sum())
         self.counts = {name: self.counts[name] + found[name] for name in self.counts}
         for code, number in zip(*np.unique(rows.reason[bad], return_counts=True), strict=True):
             self.reasons[REASONS[code]] = self.reasons.get(REASONS[code], 0) + int(number)

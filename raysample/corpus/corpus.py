@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from raysample import storage
 from raysample.config import SourceConfig
+from raysample.corpus.class_names import canonical_names
 from raysample.corpus.damage import named
 from raysample.corpus.levels import PREFIX, Levels
 from raysample.corpus.reading import read_range
@@ -110,12 +111,16 @@ class Corpus:
 
     def _codes(self, content: pa.Table) -> dict[str, pa.ChunkedArray]:
         """Return the integer labels of judged rows: the label's, and those of every level."""
-        found = {"label": pc.index_in(content["label"], value_set=pa.array(self.labels, pa.string()))}
+        found = {"label": pc.index_in(content["label"], value_set=self._names(self.labels))}
         if self.levels is not None:
             for place, name in enumerate(self.levels.columns):
                 names = content["label" if place == self.levels.label else f"{PREFIX}{place}"]
-                found[name] = pc.index_in(names, value_set=pa.array(self.levels.classes[place], pa.string()))
+                found[name] = pc.index_in(names, value_set=self._names(self.levels.classes[place]))
         return found
+
+    def _names(self, classes: Sequence[str]) -> pa.StringArray:
+        """Return class names as rows spell them: adopted checkpoints may have spelled them otherwise."""
+        return canonical_names(pa.array(classes, pa.string()), self.source.labels)
 
     def positions(self, index: int) -> NDArray[np.int64]:
         """Return the places of one shard's usable rows in their file, [rows]."""

@@ -12,13 +12,14 @@ from raysample import storage
 from raysample.config import Columns, SourceConfig
 from raysample.corpus import ledger as books
 from raysample.corpus import origins
+from raysample.corpus.class_names import LabelNotes, canonical, distinct
 from raysample.corpus.corpus import KEPT, MANIFEST, Corpus, packed
 from raysample.corpus.labels import Codes, Vocabulary, in_order
 from raysample.corpus.ledger import Ledger, Range
 from raysample.corpus.levels import Levels, assembled, beside, others
 from raysample.corpus.quarantine import FOLDER, Quarantine
 from raysample.corpus.reading import judged, read_range
-from raysample.corpus.rows import Hashes, Mask, Rows, digests, held_out, id_hashes, shard_fingerprint
+from raysample.corpus.rows import Hashes, Mask, Rows, digests, held_out, id_hashes, shard_fingerprint, spelled
 from raysample.corpus.schema import ASKED, DUPLICATE, FINE, OTHER_SIDE, UNSEEN, Part, Shard
 from raysample.corpus.sources import Source, check_rare, has_rows, open_source
 from raysample.errors import CorpusError
@@ -64,21 +65,30 @@ def describe(
     for name in (MANIFEST, KEPT, FOLDER):
         storage.remove(storage.join(uri, name))
     quarantine = Quarantine(uri)
-    known = () if labels is None else tuple(map(frozenset, (labels, *beside(levels))))
+    rule = found.config.labels
+    known = () if labels is None else tuple(frozenset(distinct(names, rule)) for names in (labels, *beside(levels)))
     scan = _Scan(found, quarantine, _chooser(part, holdout), known)
     ledger = _without_repeats(found, scan.run(shard_rows), quarantine)
     quarantine.close()
     books.check(ledger, found.config, uri, known)
     ledger = books.limited(ledger, found.config.limit)
     if labels is None:
-        labels = _classes(ledger.class_counts(), found.config, scan.declared[0])
+        labels = _classes(ledger.class_counts(), found.config, scan.declared[0], ledger.reasons())
         rest = [
-            _classes(counts, found.config, declared)
+            _classes(counts, found.config, declared, ledger.reasons())
             for counts, declared in zip(ledger.level_counts(), scan.declared[1:], strict=True)
         ]
         levels = assembled(found.config.columns, labels, rest)
     inventory = found.inventory.checked(scan.files, found.config.path)
-    return _written(uri, found.config, part, tuple(labels), levels, ledger, shard_rows, inventory)
+    books.reconcile(ledger, found.config.path, scan.rows_of_files, quarantine.written)
+    missing = books.taken_for_missing(ledger.reasons(), found.config)
+    spelled_so = scan.notes.spellings.warnings(_occurring(ledger))
+    told = (inventory, (*((missing,) if missing else ()), *spelled_so))
+    return _written(uri, found.config, part, tuple(labels), levels, ledger, shard_rows, told)
+
+
+def _occurring(ledger: Ledger) -> set[str]:
+    return {name for counts in (ledger.class_counts(), *ledger.level_counts()) for name in counts}
 
 
 def _check_arguments(part: Side, holdout: float | None, shard_rows: int) -> None:
@@ -104,9 +114,11 @@ def _check_levels(columns: Columns, labels: Sequence[str] | None, levels: Levels
         )
 
 
-def _classes(counts: dict[str, int], config: SourceConfig, declared: Sequence[str]) -> tuple[str, ...]:
-    books.check_classes(counts, config)
-    return in_order(counts, declared)
+def _classes(
+    counts: dict[str, int], config: SourceConfig, declared: Sequence[str], reasons: dict[str, int]
+) -> tuple[str, ...]:
+    books.check_classes(counts, config, reasons)
+    return in_order(counts, [canonical(name, config.labels) for name in declared])
 
 
 def _chooser(part: Side, holdout: float | None) -> Callable[[Rows], Codes]:
@@ -141,6 +153,8 @@ class _Scan:
         self._columns: list[tuple[np.ndarray[tuple[int, ...], np.dtype[np.generic]], ...]] = []
         self._rows = 0
         self.files = 0
+        self.rows_of_files: dict[str, int] = {}
+        self.notes = LabelNotes(source.config)
 
     def run(self, size: int) -> Ledger:
         """Judge all rows, `size` at a time."""
@@ -161,6 +175,8 @@ class _Scan:
         for known, column in zip(self.declared, self._labels.values(), strict=True):
             known += names.get(column, ())
         for batch, rows in judged(config, part, size):
+            self.notes.add(part.name, {**batch.columns, **spelled(part, batch.rows)}, names)
+            self.rows_of_files[part.uri] = max(self.rows_of_files.get(part.uri, 0), batch.start + batch.rows)
             self._ranges.append(Range(part, batch.start, batch.rows, batch.offset, self._rows))
             self._rows += batch.rows
             self._enter(rows, part, batch.start)
@@ -205,7 +221,7 @@ def _written(
     levels: Levels | None,
     ledger: Ledger,
     shard_rows: int,
-    inventory: dict[str, Any],
+    told: tuple[dict[str, Any], tuple[str, ...]],
 ) -> Corpus:
     usable = ledger.usable
     spans = list(_spans(ledger, usable, shard_rows))
@@ -213,6 +229,7 @@ def _written(
     kept = [packed(usable[span[0].first : span[-1].first + span[-1].rows]) for span in spans]
     storage.write_parquet(storage.join(uri, KEPT), pa.table({"kept": pa.array(kept, pa.binary())}))
     counts = ledger.class_counts()
+    inventory, warnings = told
     return Corpus(
         uri=uri,
         source=source,
@@ -220,13 +237,14 @@ def _written(
         labels=classes,
         shards=shards,
         counts=ledger.counts(),
-        class_counts=tuple(counts.get(name, 0) for name in classes),
+        class_counts=tuple(counts.get(canonical(name, source.labels), 0) for name in classes),
         quarantine=ledger.reasons(),
         fingerprint=ledger.fingerprint(classes, levels),
         filtered=ledger.filters(),
         annotations=origins.summary(source.labels, ledger.confidence, ledger.feedback, usable),
         levels=levels,
         inventory=inventory,
+        warnings=warnings,
     ).save()
 
 

@@ -10,33 +10,36 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysample.config import LabelsConfig
 from raysample.corpus import schema
+from raysample.corpus.class_names import canonical, canonical_names
 from raysample.corpus.values import FRACTION, GARBLED, NESTED, NULL, SCALAR, as_strings, mask
 
 _INTEGER = re.compile(r"-?[0-9]+")
-_MINUS_ONE = pa.array(["-1", "-1.0"])
-
 Codes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-def read_labels(array: pa.Array, names: tuple[str, ...] | None) -> tuple[pa.StringArray, Codes]:
-    """Return each row's class name (stripped) and the code of the reason why it has none (0: it has one).
+def read_labels(array: pa.Array, names: tuple[str, ...] | None, rule: LabelsConfig) -> tuple[pa.StringArray, Codes]:
+    """Return each row's class name, as `class_names.canonical` spells it, and the code of why it has none (0: it has).
 
-    -1, as a number or as "-1", says "no label" (SNLI by hub name); "-" says "no consensus" (SNLI as published).
+    What `rule.missing` lists says that there is no label, as a string or as a number: by default -1 (SNLI by hub name)
+    and "-", for no consensus (SNLI as published).
     """
     values = as_strings(array)
-    plain = pc.utf8_trim_whitespace(values.strings)
-    named = pc.utf8_trim_whitespace(as_strings(array, names).strings) if names else plain
+    plain = canonical_names(values.strings, rule)
+    named = canonical_names(as_strings(array, names).strings, rule) if names else plain
+    missing = pa.array([canonical(name, rule) for name in rule.missing], pa.string())
     reason = np.zeros(len(array), np.uint8)
     for code, where in (
         (schema.NO_LABEL, values.kinds == NULL),
         (schema.BAD_LABEL, values.kinds == NESTED),
         (schema.GARBLED_LABEL, values.kinds == GARBLED),
         (schema.FRACTION_LABEL, values.kinds == FRACTION),
-        (schema.MINUS_ONE, mask(pc.is_in(plain, value_set=_MINUS_ONE))),
+        (schema.MINUS_ONE, mask(pc.equal(plain, "-1")) & mask(pc.is_in(plain, value_set=missing))),
+        (schema.NO_CONSENSUS, mask(pc.equal(plain, "-")) & mask(pc.is_in(plain, value_set=missing))),
+        (schema.MISSING_LABEL, mask(pc.is_in(plain, value_set=missing))),
         (schema.NOT_NAMED, (values.kinds == SCALAR) & mask(pc.is_null(named))),
         (schema.EMPTY_LABEL, mask(pc.equal(named, ""))),
-        (schema.NO_CONSENSUS, mask(pc.equal(named, "-"))),
     ):
         reason[(reason == schema.FINE) & where] = code
     return named, reason

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,20 @@ from raysample.corpus.labels import Codes
 from raysample.corpus.levels import Levels
 from raysample.corpus.origins import Floats, Values
 from raysample.corpus.rows import Hashes, Mask
-from raysample.corpus.schema import ASKED, BY_LIMIT, DUPLICATE, FILTERS, FINE, OTHER_SIDE, REASONS, UNSEEN, Part
+from raysample.corpus.schema import (
+    ASKED,
+    BY_LIMIT,
+    DUPLICATE,
+    FILTERS,
+    FINE,
+    MINUS_ONE,
+    MISSING_LABEL,
+    NO_CONSENSUS,
+    OTHER_SIDE,
+    REASONS,
+    UNSEEN,
+    Part,
+)
 from raysample.errors import CorpusError
 
 
@@ -140,6 +153,27 @@ def limited(ledger: Ledger, limit: int | None) -> Ledger:
     return replace(ledger, filtered=filtered)
 
 
+def reconcile(ledger: Ledger, path: str, rows_of_files: Mapping[str, int], quarantined: int) -> None:
+    """Raise CorpusError, with the figures, unless rows in = usable + quarantined + filtered, by separate counts.
+
+    Args:
+        ledger: of all rows. path: of the source.
+        rows_of_files: how many rows each file has, by the place of its last one.
+        quarantined: how many rows were written to the quarantine.
+    """
+    usable, filtered = int(ledger.usable.sum()), int((ledger.filtered != ASKED).sum())
+    late = int((ledger.filtered == BY_LIMIT).sum())
+    rows, counted, ranges = sum(rows_of_files.values()), len(ledger.reason), sum(each.rows for each in ledger.ranges)
+    set_aside = sum(ledger.reasons().values())
+    if not (rows == counted == ranges == usable + set_aside + filtered and set_aside == quarantined):
+        raise CorpusError(
+            f"rows of {path!r} were lost: the files have {rows:,}, {counted:,} were judged in ranges of {ranges:,}; "
+            f"{usable:,} are usable, {set_aside:,} in quarantine ({quarantined:,} were written), {filtered:,} filtered "
+            f"({late:,} of them by limit)",
+            "please report this; do not use the corpus",
+        )
+
+
 def check(ledger: Ledger, source: SourceConfig, uri: str, known: Sequence[frozenset[str]] = ()) -> None:
     """Raise CorpusError if a test label is unknown, too many rows are in quarantine, or none is usable.
 
@@ -149,31 +183,53 @@ def check(ledger: Ledger, source: SourceConfig, uri: str, known: Sequence[frozen
         _check_unseen(ledger, source, known)
     counts = ledger.counts()
     # unknown test labels do not count as bad rows: here the source has said that it wants them set aside
+    missing = taken_for_missing(ledger.reasons(), source)
     bad = counts["quarantined"] - ledger.reasons().get(REASONS[UNSEEN], 0)
     if bad > source.max_quarantined * (counts["usable"] + counts["quarantined"]):
         top = "; ".join(f"{reason}: {rows}" for reason, rows in list(ledger.reasons().items())[:5])
         raise CorpusError(
             f"{bad} of {counts['usable'] + counts['quarantined']} rows of {source.path!r} cannot be used, more than"
             f" max_quarantined={source.max_quarantined} allows ({top})",
-            f"check the source's column names and the rows listed in {storage.join(uri, 'quarantine')!r}, mend them,"
-            " or raise max_quarantined",
+            f"{otherwise(missing)}check the source's column names and the rows listed in"
+            f" {storage.join(uri, 'quarantine')!r}, mend them, or raise max_quarantined",
         )
     if not counts["usable"]:
         why = "; ".join(f"{cause}: {rows}" for cause, rows in ledger.filters().items())
         raise CorpusError(
             f"{source.path!r} has no usable row: {counts['in']} read, {counts['quarantined']} in quarantine,"
             f" {counts['filtered']} filtered out{f' ({why})' if why else ''}",
-            "check the path, where, labels and the hold-out",
+            f"{otherwise(missing)}check the path, where, labels and the hold-out",
         )
 
 
-def check_classes(counts: dict[str, int], source: SourceConfig) -> None:
+def taken_for_missing(reasons: Mapping[str, int], source: SourceConfig) -> str:
+    """Return what was taken for no label, and what to do if it is a class; nothing if there are no such rows."""
+    codes = {MINUS_ONE: "-1", NO_CONSENSUS: "'-'", MISSING_LABEL: "one of these values"}
+    found = [(value, reasons[REASONS[code]]) for code, value in codes.items() if REASONS[code] in reasons]
+    if not found:
+        return ""
+    taken = " and ".join(f"{value} in {rows:,} rows" for value, rows in found)
+    rest = [value for value in source.labels.missing if value != "-1"] if REASONS[MINUS_ONE] in reasons else []
+    given = ", ".join(source.labels.missing)
+    return (
+        f"the label is {taken}, which labels.missing ({given}) takes for no label: if it is a class, set"
+        f" the source's labels.missing to [{', '.join(map(repr, rest))}] (in Python"
+        f" describe(..., missing={rest!r})), or write a name for the class"
+    )
+
+
+def otherwise(advice: str) -> str:
+    """Return advice as the beginning of a sentence that goes on with what else may help."""
+    return f"{advice}; else " if advice else ""
+
+
+def check_classes(counts: dict[str, int], source: SourceConfig, reasons: Mapping[str, int]) -> None:
     """Raise CorpusError if all rows are of one class."""
     if len(counts) == 1:
         name, rows = next(iter(counts.items()))
         raise CorpusError(
             f"all {rows} usable rows of {source.path!r} have the label {name!r}; a classifier needs two classes",
-            "check the label column, where and limit",
+            f"{otherwise(taken_for_missing(reasons, source))}check the label column, where and limit",
         )
 
 

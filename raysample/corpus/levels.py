@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysample.config import Columns
+from raysample.config import Columns, SourceConfig
 from raysample.corpus import schema
 from raysample.corpus.labels import Codes, read_labels
 
@@ -59,13 +59,13 @@ def others(columns: Columns) -> list[tuple[str, str]]:
 
 
 def read_others(
-    raw: Mapping[str, pa.Array], columns: Columns, names: Mapping[str, tuple[str, ...]], rows: int
+    raw: Mapping[str, pa.Array], config: SourceConfig, names: Mapping[str, tuple[str, ...]], rows: int
 ) -> tuple[dict[str, pa.StringArray], Codes]:
     """Return the class names of the levels beside the label, and why a row lacks one of them (0: it lacks none)."""
     found: dict[str, pa.StringArray] = {}
     reason = np.zeros(rows, np.uint8)
-    for name, column in others(columns):
-        found[name], fault = read_labels(raw[column], names.get(column))
+    for name, column in others(config.columns):
+        found[name], fault = read_labels(raw[column], names.get(column), config.labels)
         reason = np.where(reason == schema.FINE, fault, reason)
     return found, reason
 

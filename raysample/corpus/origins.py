@@ -57,12 +57,12 @@ def read(raw: Mapping[str, pa.Array], config: SourceConfig, names: Mapping[str, 
     it. A corrected label is not the production model's, so it has no confidence and none is asked for.
     """
     rule = config.labels
-    label, reason = read_labels(raw[config.columns.label], names.get(config.columns.label))
+    label, reason = read_labels(raw[config.columns.label], names.get(config.columns.label), rule)
     filtered, predicted = np.zeros(len(label), np.uint8), np.ones(len(label), np.bool_)
     said, sure = np.zeros(0, np.int16), np.zeros(0, np.float32)
     if rule.feedback is not None:
         said = _feedback(raw[rule.feedback.column], values(rule.feedback))
-        label, reason = _corrected(label, reason, raw, said, rule.feedback, names)
+        label, reason = _corrected(label, reason, raw, said, rule, names)
         reason[said == UNREAD] = schema.BAD_FEEDBACK
         filtered[said == SILENT] = schema.NO_FEEDBACK
         filtered[said == OTHER] = schema.MUTE_FEEDBACK
@@ -92,14 +92,15 @@ def _corrected(
     reason: Codes,
     raw: Mapping[str, pa.Array],
     said: Values,
-    feedback: FeedbackConfig,
+    rule: LabelsConfig,
     names: Mapping[str, tuple[str, ...]],
 ) -> tuple[pa.StringArray, Codes]:
     """Take the label from the column that the feedback of a row points to, where it points to one."""
-    known = values(feedback)
-    for value, column in feedback.correct.items():
+    assert rule.feedback is not None
+    known = values(rule.feedback)
+    for value, column in rule.feedback.correct.items():
         here = said == known.index(value)
-        right, fault = read_labels(raw[column], names.get(column))
+        right, fault = read_labels(raw[column], names.get(column), rule)
         fault[np.isin(fault, (schema.NO_LABEL, schema.EMPTY_LABEL))] = schema.NO_CORRECTION
         label, reason = pc.if_else(pa.array(here), right, label), np.where(here, fault, reason)
     return label, reason

@@ -21,6 +21,7 @@ class Quarantine:
         self._held: list[pa.Table] = []
         self._rows = 0
         self._parts = 0
+        self.written = 0
 
     def add(self, part: Part, start: int, rows: Rows, where: Mask) -> None:
         """Set aside the rows of a batch that `where` [rows] marks, for the reason that they have."""
@@ -36,6 +37,7 @@ class Quarantine:
         }
         self._held.append(pa.table(columns).cast(QUARANTINE))
         self._rows += len(places)
+        self.written += len(places)
         if self._rows >= PART_ROWS:
             self._flush()
 

@@ -66,8 +66,7 @@ class Rows:
 def judge(batch: Batch, part: Part, config: SourceConfig, names: Mapping[str, tuple[str, ...]]) -> Rows:
     """Turn a raw batch into strings and verdicts; the first reason found is the row's reason."""
     columns = config.columns
-    spelled = {key: pa.repeat(pa.scalar(value, pa.string()), batch.rows) for key, value in part.constants.items()}
-    raw = {**batch.columns, **spelled}
+    raw = {**batch.columns, **spelled(part, batch.rows)}
     broken = np.zeros(batch.rows, np.uint8)
     broken[list(batch.broken)] = list(batch.broken.values())
     name = _names(part, batch)
@@ -79,7 +78,7 @@ def judge(batch: Batch, part: Part, config: SourceConfig, names: Mapping[str, tu
     content = pa.table([row_id, text, pair, labels.names, group, timestamp], names=list(CONTENT))
     if config.labels.confidence is not None:
         content = content.append_column(schema.CONFIDENCE, origins.as_column(labels.confidence))
-    more, bad_level = read_others(raw, columns, names, batch.rows)
+    more, bad_level = read_others(raw, config, names, batch.rows)
     for key, values in more.items():
         content = content.append_column(key, values)
     unread = broken != schema.FINE
@@ -95,6 +94,11 @@ def judge(batch: Batch, part: Part, config: SourceConfig, names: Mapping[str, tu
         labels.confidence,
         labels.feedback,
     )
+
+
+def spelled(part: Part, rows: int) -> dict[str, pa.StringArray]:
+    """Return the columns that a file's folders spell, for so many rows."""
+    return {key: pa.repeat(pa.scalar(value, pa.string()), rows) for key, value in part.constants.items()}
 
 
 def _first(*reasons: Codes) -> Codes:

@@ -42,6 +42,7 @@ NO_PAIR, EMPTY_PAIR, BAD_PAIR, GARBLED_PAIR = 12, 13, 14, 15
 NO_LABEL, EMPTY_LABEL, MINUS_ONE, NO_CONSENSUS, BAD_LABEL, FRACTION_LABEL, NOT_NAMED, GARBLED_LABEL = range(16, 24)
 DUPLICATE, UNSEEN = 24, 25
 BAD_FEEDBACK, NO_CORRECTION, NO_CONFIDENCE, BAD_CONFIDENCE = range(26, 30)
+MISSING_LABEL = 30
 REASONS = (
     "",
     "line is not valid JSON",
@@ -61,8 +62,8 @@ REASONS = (
     "text_pair is not valid UTF-8",
     "label is missing",
     "label is empty",
-    "label is -1 (no label)",
-    "label is '-' (no consensus)",
+    "label is -1, taken for no label (labels.missing)",
+    "label is '-', taken for no consensus (labels.missing)",
     "label is neither a string nor an integer",
     "label is not a whole number",
     "label is not among the ClassLabel names",
@@ -73,6 +74,7 @@ REASONS = (
     "corrected label is missing",
     "confidence is missing",
     "confidence is not a number in [0, 1]",
+    "label is a value that labels.missing takes for no label",
 )
 """The reason of each code; 0 is a usable row."""
 

@@ -140,8 +140,9 @@ def _backlog(join: Join, folder: str, engine: Engine, retry: bool) -> SourceConf
     told = engine.map(partial(join.missing, target=place, retry=retry), range(join.of))
     if not sum(told):
         return None
-    columns = join.contents.as_source().columns.model_copy(update={"group": None})
-    return SourceConfig(path=place, format="parquet", columns=columns, max_quarantined=1.0)
+    found = join.contents.as_source()
+    columns, rule = found.columns.model_copy(update={"group": None}), found.labels.model_copy(update={"origin": "gold"})
+    return SourceConfig(path=place, format="parquet", columns=columns, labels=rule, max_quarantined=1.0)
 
 
 def _table(

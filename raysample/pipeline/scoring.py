@@ -156,6 +156,12 @@ def score_corpus(
         "scored": sum(outcome.scored for outcome in outcomes),
         "quarantined": sum(outcome.quarantined for outcome in outcomes),
     }
+    if counts["in"] != counts["scored"] + counts["quarantined"]:
+        raise ScoreError(
+            f"rows were lost: {counts['in']:,} were to be scored, {counts['scored']:,} were, and"
+            f" {counts['quarantined']:,} are in quarantine",
+            f"please report this; delete {job.folder!r} and score again",
+        )
     if counts["scored"] == 0 and config.max_quarantined < 1:
         raise ScoreError(
             f"not one of {counts['in']} rows has finite scores",

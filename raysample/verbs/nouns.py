@@ -14,6 +14,7 @@ from raysample.config import (
     EconomyConfig,
     EngineConfig,
     FineTuneConfig,
+    LabelsConfig,
     LandmarksConfig,
     ModelConfig,
     ScoreConfig,
@@ -42,6 +43,7 @@ def describe(
     columns: Columns | Mapping[str, Any] | None = None,
     labels: Sequence[str] | None = None,
     levels: Levels | None = None,
+    missing: Sequence[str] | None = None,
 ) -> Corpus:
     """Describe labelled texts as a Corpus.
 
@@ -51,8 +53,14 @@ def describe(
         columns: which columns hold text, label and so on.
         labels: fixed class names (for test corpora: those of the training corpus).
         levels: those of the training corpus as well, where its label has levels.
+        missing: labels that say that a row has none, instead of the source's (by default -1 and "-"); with an empty
+            list -1 is a class.
     """
-    return describe_corpus(source_of(source, columns), folder_of(output, "corpus"), labels=labels, levels=levels)
+    config = source_of(source, columns)
+    if missing is not None:
+        rule = section(LabelsConfig, {**config.labels.model_dump(), "missing": list(missing)})
+        config = config.model_copy(update={"labels": rule})
+    return describe_corpus(config, folder_of(output, "corpus"), labels=labels, levels=levels)
 
 
 def fine_tune(

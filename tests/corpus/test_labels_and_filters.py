@@ -72,7 +72,7 @@ def test_class_label_names_are_kept_in_their_order(tmp_path: Path) -> None:
     assert corpus.class_counts == (2, 1, 1)
     assert [corpus.labels[i] for i in corpus.table()["label"].to_pylist()] == [NAMES[i] for i in (2, 0, 1, 0)]
     assert corpus.quarantine == {
-        "label is -1 (no label)": 1,
+        "label is -1, taken for no label (labels.missing)": 1,
         "label is not among the ClassLabel names": 1,
         "label is missing": 1,
     }
@@ -95,7 +95,7 @@ def test_datasets_features_give_the_same_names(tmp_path: Path) -> None:
         corpus = described(tmp_path, path, {}, max_quarantined=1)
         assert corpus.labels == tuple(NAMES)
         assert corpus.table()["label"].to_pylist() == [2, 0, 1]
-        assert corpus.quarantine == {"label is -1 (no label)": 1}
+        assert corpus.quarantine == {"label is -1, taken for no label (labels.missing)": 1}
 
 
 def test_given_labels_fix_names_and_order(tmp_path: Path) -> None:
