@@ -17,6 +17,7 @@ from raysample import config as configuration
 from raysample.errors import RaysampleError
 from raysample.on_ray.reaching import reach
 from raysample.progress import Reporter
+from raysample.redaction import print_exception, watch_logs
 from raysample.version import __version__
 
 CONFIGURED: dict[str, tuple[str, str]] = {
@@ -138,11 +139,19 @@ def _in_order(arguments: Sequence[str]) -> list[str]:
     return [*arguments[:2], *overrides, *(word for word in arguments[2:] if word not in overrides)]
 
 
+def _keep_credentials_in() -> None:
+    """Let neither log records nor tracebacks tell the credentials of an address."""
+    watch_logs()
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = print_exception
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     given = parser().parse_args(_in_order(words) if words and words[0] in CONFIGURED else words)
     reporter = Reporter()
+    _keep_credentials_in()
     try:
         with interruption.watched():
             good = _call(given, reporter)

@@ -21,6 +21,8 @@ and leaves with exit code 2.
 
 from __future__ import annotations
 
+from raysample.redaction import redact
+
 
 class RaysampleError(Exception):
     """Root of all errors that raysample raises on purpose.
@@ -28,9 +30,12 @@ class RaysampleError(Exception):
     Args:
         problem: what was expected and what came instead.
         advice: what the user can do about it.
+
+    Both are kept without the credentials of addresses in them.
     """
 
     def __init__(self, problem: str, advice: str = "") -> None:
+        problem, advice = redact(problem), redact(advice)
         super().__init__(problem, advice)
         self.problem = problem
         self.advice = advice

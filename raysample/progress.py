@@ -20,6 +20,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from raysample.redaction import redact
+
 LINE_EVERY_SECONDS = 10.0
 LOG_WIDTH = 140
 
@@ -68,8 +70,8 @@ class Reporter:
         self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True, width=width)
 
     def say(self, text: str = "") -> None:
-        """Print a line."""
-        self.console.print(text, markup=False)
+        """Print a line, without the credentials of addresses in it."""
+        self.console.print(redact(text), markup=False)
 
     @contextmanager
     def bar(self, title: str, total: float, unit: str) -> Iterator[Bar]:

@@ -87,8 +87,8 @@ def folders(uri: str) -> list[str]:
     return sorted(posixpath.basename(item["name"].rstrip("/")) for item in found if item["type"] == "directory")
 
 
-def write_file(uri: str, write: Callable[[IO[bytes]], None]) -> None:
-    """Write one file whole or not at all; `write` gets the open binary stream."""
+def write_file(uri: str, write: Callable[[IO[bytes]], None], *, private: bool = False) -> None:
+    """Write one file whole or not at all; `write` gets the open binary stream. `private`: for its owner alone."""
     fs, path = filesystem(uri)
     try:
         fs.makedirs(posixpath.dirname(path), exist_ok=True)
@@ -99,6 +99,8 @@ def write_file(uri: str, write: Callable[[IO[bytes]], None]) -> None:
         draft = f"{path}.tmp-{uuid.uuid4().hex[:8]}"
         try:
             with Path(draft).open("wb") as stream:
+                if private:
+                    os.fchmod(stream.fileno(), 0o600)
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -109,10 +111,10 @@ def write_file(uri: str, write: Callable[[IO[bytes]], None]) -> None:
         raise StorageError(f"cannot write {uri!r}: {error}", "check that the place is writable and has room") from error
 
 
-def write_json(uri: str, value: Any) -> None:
-    """Write a JSON document atomically."""
+def write_json(uri: str, value: Any, *, private: bool = False) -> None:
+    """Write a JSON document atomically; `private`: for its owner alone."""
     data = (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    write_file(uri, lambda stream: _write_bytes(stream, data))
+    write_file(uri, lambda stream: _write_bytes(stream, data), private=private)
 
 
 def write_new(uri: str, value: Any) -> bool:
@@ -134,9 +136,9 @@ def _write_bytes(stream: IO[bytes], data: bytes) -> None:
     stream.write(data)
 
 
-def write_text(uri: str, text: str) -> None:
-    """Write a UTF-8 text atomically."""
-    write_file(uri, lambda stream: _write_bytes(stream, text.encode()))
+def write_text(uri: str, text: str, *, private: bool = False) -> None:
+    """Write a UTF-8 text atomically; `private`: for its owner alone."""
+    write_file(uri, lambda stream: _write_bytes(stream, text.encode()), private=private)
 
 
 def read_json(uri: str) -> Any:

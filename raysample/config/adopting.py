@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from raysample.config.section import Place, Section
+from raysample.config.section import Address, Section
 
 
 class AdoptConfig(Section):
@@ -15,7 +15,7 @@ class AdoptConfig(Section):
     `path`: a Hugging Face Trainer's output folder, model folders in training order, or what `raysample adopt` wrote.
     """
 
-    path: Place | list[Place]
+    path: Address | list[Address]
     # In the order of the classifier's outputs; None: as config.json tells them.
     labels: Annotated[list[str], Field(min_length=2)] | None = None
     # One of each checkpoint, or a single one of all; None: those that the training logged.

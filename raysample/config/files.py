@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from raysample.config import reading
-from raysample.config.section import UNSOUND
+from raysample.config.section import HOLDS_CREDENTIALS, UNSOUND
 from raysample.config.sections import RunConfig
 from raysample.errors import ConfigError
 
@@ -85,6 +85,8 @@ def _explained(problem: ErrorDetails) -> str:
     told = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == UNSOUND:  # it names its key itself
         return told
+    if problem["type"] == HOLDS_CREDENTIALS:
+        return f"{where}: {told}"
     return f"{where}: {told}{came}" if where else f"{told}{came}"
 
 

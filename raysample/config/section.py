@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from raysample.config import reading
+from raysample.redaction import credentials, redact_address
 
+HOLDS_CREDENTIALS = "holds_credentials"
+"""The type of the error for an address with a password or token in it; its message has it without."""
 UNSOUND = "unsound"
 """The type of the error for what no key takes; its message names the key."""
 
@@ -20,10 +31,26 @@ Place = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """A path, address or name that goes into paths: no control characters."""
 
 
+def _without_credentials(value: str) -> str:
+    kind = credentials(value)
+    if kind:
+        raise PydanticCustomError(
+            HOLDS_CREDENTIALS,
+            "{address} holds {kind}, and addresses of data are stored and shown: give it by the environment or by the "
+            "credential file of that storage",
+            {"address": repr(redact_address(value)), "kind": kind},
+        )
+    return value
+
+
+Address = Annotated[Place, AfterValidator(_without_credentials)]
+"""Where data or models lie, or go: credentials are no part of it."""
+
+
 class Section(BaseModel):
     """Base of all sections: immutable, unknown keys refused, and numbers and texts without bound."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     @model_validator(mode="before")
     @classmethod

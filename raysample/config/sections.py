@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from raysample.config.adopting import AdoptConfig
 from raysample.config.sampling import CompareConfig, SampleConfig
-from raysample.config.section import Count, Fraction, Place, Section, Seed
+from raysample.config.section import Address, Count, Fraction, Place, Section, Seed
 from raysample.config.sources import Columns, LabelsConfig, SourceConfig
 from raysample.config.training import FineTuneConfig, ModelConfig
 
@@ -195,7 +195,7 @@ class RunConfig(Section):
     """A whole run: from labelled text to a compared sample."""
 
     name: str = Field(default="run", max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    output: Place = "runs"
+    output: Address = "runs"
     # Seconds to wait where another driver writes the same run folder; 0: be told at once who it is.
     lock_timeout: Annotated[float, Field(ge=0)] = 3_600.0
     corpus: CorpusConfig = CorpusConfig(simulated=SimulatedConfig())

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from raysample.config.limits import LimitsConfig
-from raysample.config.section import Count, Place, Section
+from raysample.config.section import Address, Count, Section
 
 
 class Columns(Section):
@@ -144,7 +144,7 @@ class SourceConfig(Section):
 
     added_later: ClassVar[frozenset[str]] = frozenset({"quoting", "delimiter", "escape", "limits"})
 
-    path: Place
+    path: Address
     format: Literal["auto", "parquet", "jsonl", "csv", "datasets", "hub"] = "auto"
     split: str | None = None
     columns: Columns = Columns()

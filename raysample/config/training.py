@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from raysample.config.section import Count, Fraction, Place, Section, Seed
+from raysample.config.section import Address, Count, Fraction, Section, Seed
 
 
 class ModelConfig(Section):
     """The encoder: `tiny` (built on the spot from the corpus), a local folder, or a hub name."""
 
-    path: Place = "tiny"
+    path: Address = "tiny"
     layers: Annotated[int, Field(ge=1, le=1_000)] | None = None
     max_length: Annotated[int, Field(ge=4, le=8192)] = 64
     # Which end of a text that is too long is cut off; None leaves that to the tokenizer.

@@ -11,6 +11,7 @@ import yaml
 from raysample import storage
 from raysample.config import ArmConfig, RunConfig
 from raysample.errors import ConfigError
+from raysample.redaction import redacted
 
 PREDICTIONS = ".predictions.parquet"
 # What may not change under a run's folder: everything in it was made from these. The rest may be widened and rerun.
@@ -125,12 +126,13 @@ class Workspace:
     def claim(self, config: RunConfig) -> None:
         """Make the folder this config's own; done once its inputs proved usable, before expensive work."""
         self.check(config)
-        storage.write_json(self.at("run.json"), {"identity": _identity(config)})
+        storage.write_json(self.at("run.json"), {"identity": _identity(config)}, private=True)
         self.record(config)
 
     def record(self, config: RunConfig) -> None:
-        """Keep the configuration, overrides included, beside what it made."""
-        storage.write_text(self.at("config.yaml"), yaml.safe_dump(config.plain(), sort_keys=False))
+        """Keep the configuration, overrides included and without credentials, beside what it made."""
+        text = yaml.safe_dump(redacted(config.plain()), sort_keys=False)
+        storage.write_text(self.at("config.yaml"), text, private=True)
 
 
 def cell(arm: str, budget: float | str, seed: int) -> str:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from raysample import storage
 from raysample.evaluation import NAMES
 from raysample.experiment import Comparison
+from raysample.redaction import redact, redacted
 from raysample.report import examples as chosen_examples
 from raysample.report import figures, tables
 from raysample.report.headline import headline
@@ -199,14 +200,10 @@ def _shown(value: Any, *, timed: bool) -> str:
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
         return ", ".join(_shown(inner, timed=timed) for inner in value) or "none"
-    return "none" if isinstance(value, Mapping) else _without_passwords(clean(str(value)))
+    return "none" if isinstance(value, Mapping) else redact(clean(str(value)))
 
 
 def _yaml(config: Any) -> str:
     if config is None:
         return ""
-    return _without_passwords(yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100))
-
-
-def _without_passwords(text: str) -> str:
-    return re.sub(r"(://)[^/@\s:]+:[^/@\s]+@", r"\g<1>…@", text)
+    return str(yaml.safe_dump(redacted(config), sort_keys=False, allow_unicode=True, width=100))

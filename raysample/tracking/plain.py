@@ -8,17 +8,13 @@ from pathlib import Path
 
 from raysample import storage
 from raysample.errors import StorageError
+from raysample.redaction import MASK, is_masked, redacted
+from raysample.redaction import redact as redact
 from raysample.tracking import Value
 
 PARAM_CHARACTERS = 6000
 TAG_CHARACTERS = 5000
 NAME_CHARACTERS = 250
-
-
-def redact(text: str) -> str:
-    """Return a text without the credentials of the URIs in it (`user:password@`, `password=...`)."""
-    text = re.sub(r"://[^/\s'\"]*@", "://***@", text)
-    return re.sub(r"(?i)\b(password|passwd|pwd|token|secret|sig)=[^&\s'\"]+", r"\1=***", text)
 
 
 def name_of(name: str) -> str:
@@ -27,13 +23,13 @@ def name_of(name: str) -> str:
 
 
 def params_of(params: Mapping[str, Value]) -> dict[str, str]:
-    """Return params as strings of at most 6000 characters."""
-    return {name_of(name): str(value)[:PARAM_CHARACTERS] for name, value in params.items()}
+    """Return params as strings of at most 6000 characters, without credentials."""
+    return {name_of(name): str(redacted(value, name))[:PARAM_CHARACTERS] for name, value in params.items()}
 
 
 def tags_of(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return tags as strings of at most 5000 characters."""
-    return {name_of(name): str(value)[:TAG_CHARACTERS] for name, value in tags.items()}
+    """Return tags as strings of at most 5000 characters, without credentials."""
+    return {name_of(name): str(redacted(value, name))[:TAG_CHARACTERS] for name, value in tags.items()}
 
 
 def source_of(uri: str) -> tuple[str, dict[str, str]]:
@@ -50,9 +46,14 @@ def store_uri(uri: str) -> str:
     """Return a tracking URI with an absolute sqlite file; a plain `*.db` path becomes one.
 
     Raises:
-        StorageError: it is a folder, which MLflow 3 refuses to write to.
+        StorageError: it is a folder, which MLflow 3 refuses to write to; or credentials were taken out of it.
 
     """
+    if is_masked(uri):
+        raise StorageError(
+            f"the tracking URI {uri!r} has no credentials any more: it comes from a stored configuration",
+            "give the whole one: tracking.uri=..., or MLFLOW_TRACKING_URI",
+        )
     if "://" not in uri and Path(uri).suffix in (".db", ".sqlite", ".sqlite3"):
         return f"sqlite:///{Path(uri).absolute()}"
     if uri.startswith("databricks"):  # no folder, but the name of a profile
@@ -74,5 +75,5 @@ def sqlite_file(uri: str) -> Path | None:
 def how_to_open(uri: str, experiment_id: str) -> str:
     """Say how a person opens an experiment, without credentials."""
     if uri.startswith(("http://", "https://")):
-        return f"{redact(uri).replace('***@', '').rstrip('/')}/#/experiments/{experiment_id}"
+        return f"{redact(uri).replace(f'{MASK}@', '').rstrip('/')}/#/experiments/{experiment_id}"
     return f"mlflow ui --backend-store-uri {redact(uri)}"
