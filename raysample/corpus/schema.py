@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 SCHEMA = pa.schema(
@@ -43,6 +44,7 @@ NO_LABEL, EMPTY_LABEL, MINUS_ONE, NO_CONSENSUS, BAD_LABEL, FRACTION_LABEL, NOT_N
 DUPLICATE, UNSEEN = 24, 25
 BAD_FEEDBACK, NO_CORRECTION, NO_CONFIDENCE, BAD_CONFIDENCE = range(26, 30)
 MISSING_LABEL = 30
+LONG_LINE, TOO_LARGE, NUL_BYTE, KEY_TWICE, BAD_QUOTE, BEHIND_QUOTE, ROWS_IN_QUOTE = range(31, 38)
 REASONS = (
     "",
     "line is not valid JSON",
@@ -75,6 +77,13 @@ REASONS = (
     "confidence is missing",
     "confidence is not a number in [0, 1]",
     "label is a value that labels.missing takes for no label",
+    "line is longer than limits.line",
+    "value is larger than limits.value",
+    "line holds a NUL byte",
+    "JSON object names a key twice",
+    "quote opens in this line and does not close properly",
+    "line is behind a quote that does not close properly",
+    "line is inside quotes that span what look like whole rows",
 )
 """The reason of each code; 0 is a usable row."""
 
@@ -136,6 +145,7 @@ class Batch:
         columns: the asked columns, of whatever type they have there.
         broken: for rows that could not be read at all, place in the batch -> reason code (their columns are null).
         offset: byte at which the first row begins (line formats), else 0.
+        lines: [rows] number of the first physical line of each row, from 1 on (line formats read from end to end).
     """
 
     start: int
@@ -143,13 +153,14 @@ class Batch:
     columns: dict[str, pa.Array]
     broken: dict[int, int] = field(default_factory=dict)
     offset: int = 0
+    lines: np.ndarray[Any, np.dtype[np.int64]] | None = None
 
 
 class Reader(Protocol):
     """How one format is read. Readers are frozen, hold no open file, and cross process borders."""
 
     def fields(self, part: Part) -> tuple[str, ...]:
-        """Return the column names that the file has; empty for a file without any row."""
+        """Return the column names that the file has; empty where none is found, which says nothing about its rows."""
         ...
 
     def names(self, part: Part) -> dict[str, tuple[str, ...]]:
@@ -157,7 +168,7 @@ class Reader(Protocol):
         ...
 
     def batches(self, part: Part, columns: Sequence[str], size: int) -> Iterator[Batch]:
-        """Yield all rows, `size` at a time; every batch but the last is full."""
+        """Yield all rows, `size` at a time; every batch but the last has as many, or a few more."""
         ...
 
     def range(self, part: Part, columns: Sequence[str], start: int, stop: int, offset: int) -> Batch | None:

@@ -13,9 +13,10 @@ from raysample.corpus.columnar import ADVICE, HUB, Datasets, Parquet
 from raysample.corpus.damage import check_regular, named
 from raysample.corpus.formats import LINE_FORMATS, format_of, formats_of
 from raysample.corpus.inventory import Inventory, of_datasets, of_files
-from raysample.corpus.lines import Csv, JsonLines
+from raysample.corpus.json_lines import JsonLines
 from raysample.corpus.listing import Entry, entries, is_folder
 from raysample.corpus.schema import Part, Reader
+from raysample.corpus.separated import Separated
 from raysample.errors import CorpusError
 
 _FOLDER_MARKS = ("state.json", "dataset_dict.json", "dataset_info.json")
@@ -72,9 +73,9 @@ def reader_of(config: SourceConfig) -> Reader:
         case "parquet":
             return Parquet()
         case "jsonl":
-            return JsonLines()
+            return JsonLines(config.limits)
         case "csv":
-            return Csv()
+            return Separated(config.limits, config.quoting, config.delimiter, config.escape)
         case _:
             return Datasets(config.split)
 

@@ -95,7 +95,7 @@ def test_a_broken_json_line_is_set_aside_and_reading_goes_on(line: bytes, reason
         (b"bad,text,pair", "wrong number of fields"),
         (b"bad,text,pair,a,more", "wrong number of fields"),
         (b"bad,\xff\xfe,pair,a", "line is not valid UTF-8"),
-        (b"bad," + b"x" * 140_000 + b",pair,a", "line is not valid CSV"),
+        (b"bad,te\rxt,pair,a", "line is not valid CSV"),
         (b"bad,,pair,a", "text is empty"),
         (b"bad,text,pair,", "label is empty"),
         (b"bad,text,pair,-1", "label is -1, taken for no label (labels.missing)"),

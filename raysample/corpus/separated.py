@@ -1,0 +1,106 @@
+"""Reader of separated values: CSV, and tab-separated ones, which have no quotes unless asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from raysample.corpus import formats, spelling
+from raysample.corpus.lines import PhysicalLines
+from raysample.corpus.records import Account, LineFormat, Record, too_large
+from raysample.corpus.schema import BAD_CSV, BAD_FIELDS, FINE, NUL_BYTE, REASONS, TOO_LARGE, Part
+from raysample.corpus.spans import Span, Spans
+from raysample.corpus.stray_quotes import Grammar, grammar
+from raysample.corpus.streams import Unpacked, opened
+from raysample.errors import CorpusError
+
+
+@dataclass(frozen=True)
+class Separated(LineFormat):
+    """Values separated by commas (tabs in `.tsv`) under a header; every value is a string. Blank lines are no rows.
+
+    Attributes:
+        quoting, delimiter, escape: as in `SourceConfig`; None for what the suffix says.
+    """
+
+    quoting: Literal["minimal", "none"] | None = None
+    delimiter: str | None = None
+    escape: str | None = None
+
+    def fields(self, part: Part) -> tuple[str, ...]:
+        """Return the header; raises CorpusError where it cannot be read or names a column twice."""
+        with opened(part.uri, self.limits) as stream:
+            spelling.check(stream)
+            account = Account(part)
+            return self._header(
+                part, iter(self._spans(part, PhysicalLines(stream, self.limits.line), account)), account
+            )
+
+    def _grammar(self, part: Part) -> Grammar:
+        tabs = formats.bare(part.name).endswith(".tsv")
+        quoting = self.quoting or ("none" if tabs else "minimal")
+        return grammar(self.delimiter or ("\t" if tabs else ","), self.escape, quoting == "minimal")
+
+    def _spans(self, part: Part, lines: PhysicalLines, account: Account) -> Spans:
+        return Spans(part.uri, lines, self._grammar(part), self.limits, account)
+
+    def _header(self, part: Part, spans: Iterator[Span], account: Account) -> tuple[str, ...]:
+        """Return the names in the first line that is not blank; none where there is no such line."""
+        first = next(spans, None)
+        if first is None:
+            return ()
+        account.other += first.lines
+        code = _fault(first, self._grammar(part))
+        if first.text is None or code != FINE:
+            raise CorpusError(
+                f"the header of {part.uri!r}, in line {first.line}, cannot be read: {REASONS[code]}",
+                "mend it; if quotes are signs like any other in this file, set quoting: none for its source",
+            )
+        header = tuple(_split(first.text, self._grammar(part)))
+        twice = sorted({name for name in header if header.count(name) > 1})
+        if twice:
+            raise CorpusError(
+                f"the header of {part.uri!r} names {twice[0]!r} twice", "give every column a name of its own"
+            )
+        return header
+
+    def _records(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
+        lines = PhysicalLines(stream, self.limits.line)
+        found = self._spans(part, lines, account)
+        spans, rules, most = iter(found), self._grammar(part), self.limits.value
+        header = self._header(part, spans, account)
+        found.width = len(header)
+        if offset:
+            lines.skip_to(offset)
+        for span in spans:
+            text, code, begin, line, covered, apart = span
+            values: dict[str, Any] | None = None
+            if text is not None and not (code := _fault(span, rules)):
+                fields = _split(text, rules)
+                if len(fields) != len(header):
+                    code = BAD_FIELDS
+                elif len(text) * 4 > most and too_large(fields, most):
+                    code = TOO_LARGE
+                else:
+                    values = dict(zip(header, fields, strict=True))
+            yield Record(values, code, begin, line, covered, apart)
+        account.total = lines.count
+
+
+def _fault(span: Span, rules: Grammar) -> int:
+    """Return the reason why the text of a record cannot be split."""
+    text = span.text
+    if text is None or span.code != FINE:
+        return span.code
+    if "\0" in text:
+        return NUL_BYTE
+    if "\r" in text and not (rules.quoting and '"' in text):
+        return BAD_CSV
+    return FINE
+
+
+def _split(text: str, rules: Grammar) -> list[str]:
+    if (rules.quoting and '"' in text) or (rules.escape is not None and rules.escape in text):
+        return rules.split(text)
+    return text.split(rules.delimiter)

@@ -1,0 +1,173 @@
+"""Physical lines to the texts of records, which may span several where a quote or an escape sign says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from raysample.config import LimitsConfig
+from raysample.corpus.lines import PhysicalLines
+from raysample.corpus.records import Account
+from raysample.corpus.schema import BAD_BYTES, BAD_QUOTE, BEHIND_QUOTE, FINE, LONG_LINE, ROWS_IN_QUOTE
+from raysample.corpus.stray_quotes import Grammar, State
+from raysample.errors import CorpusError
+
+_EVIDENCE = 4
+"""Delimiters that must stand where rows have them, before quoted lines are taken for rows that a stray quote joined."""
+
+
+class Span(NamedTuple):
+    """The text of one record without the end of its last line, or why there is none; else as `records.Record`."""
+
+    text: str | None
+    code: int
+    offset: int
+    line: int
+    lines: int = 1
+    apart: bool = True
+
+
+class _Line(NamedTuple):
+    text: str | None
+    code: int
+    offset: int
+    number: int
+    lines: int
+
+    @property
+    def content(self) -> str:
+        return "" if self.text is None else self.text.rstrip("\r\n")
+
+
+class Spans:
+    """Cuts the lines of a file into the texts of records.
+
+    Attributes:
+        width: how many fields a record has; None before the header is known.
+    """
+
+    def __init__(
+        self, uri: str, lines: PhysicalLines, grammar: Grammar, limits: LimitsConfig, account: Account
+    ) -> None:
+        self._uri, self._lines, self._grammar, self._limits = uri, lines, grammar, limits
+        self._account = account
+        self.width: int | None = None
+
+    def __iter__(self) -> Iterator[Span]:
+        grammar, quoting = self._grammar, self._grammar.quoting
+        while (line := self._next()) is not None:
+            text, code, offset, number, lines = line
+            if text is None:
+                if quoting and self._lines.odd:
+                    yield from self._region(line, State.BROKEN)
+                else:
+                    yield Span(None, code, offset, number, lines)
+                continue
+            content = text.rstrip("\r\n")
+            if not content:
+                self._account.other += lines
+            elif not quoting or '"' not in content or (state := grammar.first(content)) is State.CLOSED:
+                yield Span(content, code, offset, number, lines)
+            else:
+                yield from self._region(line, state)
+
+    def _next(self) -> _Line | None:
+        """Return the next line, with those behind it whose line feeds are escaped."""
+        found = next(self._lines, None)
+        if found is None:
+            return None
+        line, number = _decoded(*found, self._lines.count), self._lines.count
+        escape = self._grammar.escape
+        if escape is None or line.text is None or not _escaped_end(line.text, escape):
+            return line
+        texts, size, code = [line.text], len(line.text), line.code
+        while _escaped_end(texts[-1], escape) and (found := next(self._lines, None)) is not None:
+            more = _decoded(*found, number)
+            size += len(more.text or "")
+            if more.text is None or size > self._limits.line:
+                texts, code = ["" if more.text is None else more.text], LONG_LINE
+            else:
+                texts.append(more.text)
+                code = code or more.code
+        lines = 1 + self._lines.count - number
+        return _Line(None if code == LONG_LINE else "".join(texts), code, line.offset, number, lines)
+
+    def _region(self, line: _Line, state: State) -> Iterator[Span]:
+        """Yield what begins with a line in which a quote stays open: one record, or its lines as none."""
+        grammar, held, size = self._grammar, [line], len(line.text or "")
+        odd = self._lines.odd if line.text is None else grammar.odd(line.text)
+        whole = line.text is not None
+        while state is State.OPEN or (state is State.BROKEN and odd):
+            found = self._next()
+            if found is None:
+                state = State.BROKEN
+                break
+            if found.number - line.number >= self._limits.quoted_lines:
+                raise self._endless(line)
+            odd ^= self._lines.odd if found.text is None else grammar.odd(found.text)
+            if state is State.OPEN:
+                state = State.BROKEN if found.text is None else grammar.next(found.content)
+            size += len(found.text or "")
+            if whole and size > self._limits.line:
+                held, whole = [_Line(None, *each[1:]) if each.content else each for each in held], False
+            held.append(found if whole or not found.content else _Line(None, *found[1:]))
+        if state is State.CLOSED:
+            yield from self._closed(held, whole)
+        else:
+            yield from self._apart(held, BAD_QUOTE, BEHIND_QUOTE)
+
+    def _closed(self, held: list[_Line], whole: bool) -> Iterator[Span]:
+        first, lines = held[0], sum(line.lines for line in held)
+        if not whole:
+            yield Span(None, LONG_LINE, first.offset, first.number, lines)
+        elif self._look_like_rows(held):
+            yield from self._apart(held, ROWS_IN_QUOTE, ROWS_IN_QUOTE)
+        else:
+            text = "".join(line.text or "" for line in held).rstrip("\r\n")
+            code = next((line.code for line in held if line.code), FINE)
+            yield Span(text, code, first.offset, first.number, lines)
+
+    def _look_like_rows(self, held: list[_Line]) -> bool:
+        """Tell whether each of the lines would be a row if quotes were signs like any other.
+
+        Where one text begins with a stray quote and a later one ends with one, what lies between them is a field by the
+        rules of CSV. A delimiter of running text has a space behind it.
+        """
+        width = self.width
+        if width is None or (len(held) - 1) * (width - 1) < _EVIDENCE:
+            return False
+        for line in held:
+            fields = line.content.split(self._grammar.delimiter)
+            if len(fields) != width or any(field[:1].isspace() for field in fields[1:]):
+                return False
+        return True
+
+    def _apart(self, held: list[_Line], first: int, rest: int) -> Iterator[Span]:
+        for place, line in enumerate(held):
+            if line.text is not None and not line.content:
+                self._account.other += line.lines
+                continue
+            yield Span(None, rest if place else first, line.offset, line.number, line.lines, place == 0)
+
+    def _endless(self, line: _Line) -> CorpusError:
+        return CorpusError(
+            f"the quote that opens in line {line.number} of {self._uri!r} stays open for more than "
+            f"{self._limits.quoted_lines:,} lines, the most that limits.quoted_lines allows",
+            "close it; if quotes are signs like any other in this file, set quoting: none for its source",
+        )
+
+
+def _decoded(line: bytes | None, offset: int, number: int) -> _Line:
+    if line is None:
+        return _Line(None, LONG_LINE, offset, number, 1)
+    try:
+        text, code = line.decode(), FINE
+    except UnicodeDecodeError:
+        text, code = line.decode("utf-8", "surrogateescape"), BAD_BYTES
+    return _Line(text.removeprefix("\ufeff") if offset == 0 else text, code, offset, number, 1)
+
+
+def _escaped_end(text: str, escape: str) -> bool:
+    content = text.removesuffix("\n").removesuffix("\r")
+    signs = len(content) - len(content.rstrip(escape))
+    return len(content) < len(text) and signs % 2 == 1

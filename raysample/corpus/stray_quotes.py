@@ -1,0 +1,98 @@
+"""Quotes of separated values: which lines one record spans, and which cannot be told for the sake of a stray quote.
+
+`csv.reader` and `pyarrow.csv` join all lines between two quotes into one field, whether or not the second one closes
+it. Here a field ends where the rules of RFC 4180 let it end, before a delimiter or the end of a line, or it does not
+end: then its lines are neither a record nor several, and none of them is read.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+QUOTE = '"'
+
+
+class State(enum.Enum):
+    """Where a record stands at the end of a line."""
+
+    CLOSED = enum.auto()
+    OPEN = enum.auto()
+    BROKEN = enum.auto()
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """The patterns of lines without their ends, for one delimiter and escape sign."""
+
+    delimiter: str
+    escape: str | None = None
+    quoting: bool = True
+    fields: re.Pattern[str] = field(init=False, repr=False)
+    _closed: re.Pattern[str] = field(init=False, repr=False)
+    _opened: re.Pattern[str] = field(init=False, repr=False)
+    _still: re.Pattern[str] = field(init=False, repr=False)
+    _closing: re.Pattern[str] = field(init=False, repr=False)
+    _reopened: re.Pattern[str] = field(init=False, repr=False)
+    _sign: re.Pattern[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        mark, sign = re.escape(self.delimiter), "" if self.escape is None else re.escape(self.escape)
+        taken = f"|{sign}." if sign else ""
+        inner = f'(?:[^"{sign}]++|""{taken})*+'
+        plain = f"(?:(?:[^{mark}{sign}\\r]++{taken})*+)"
+        bare = f'(?:(?!"){plain})' if self.quoting else plain
+        one = f'(?:"{inner}"|{bare})' if self.quoting else bare
+        caught = f'(?:"({inner})"|({bare}))' if self.quoting else f"()({bare})"
+        patterns = {
+            "fields": f"{caught}{mark}",
+            "_closed": f"{one}(?:{mark}{one})*+",
+            "_opened": f'(?:{one}{mark})*+"{inner}',
+            "_still": inner,
+            "_closing": f'{inner}"(?:{mark}{one})*+',
+            "_reopened": f'{inner}"{mark}(?:{one}{mark})*+"{inner}',
+            "_sign": f'""{f"|{sign}(.)" if sign else "()"}',
+        }
+        for name, pattern in patterns.items():
+            object.__setattr__(self, name, re.compile(pattern, re.DOTALL))
+
+    def first(self, text: str) -> State:
+        """Return where a record stands that begins with a line."""
+        if self._closed.fullmatch(text):
+            return State.CLOSED
+        return State.OPEN if self._opened.fullmatch(text) else State.BROKEN
+
+    def next(self, text: str) -> State:
+        """Return where a record stands that had a quote open before a line."""
+        if self._still.fullmatch(text):
+            return State.OPEN
+        if self._closing.fullmatch(text):
+            return State.CLOSED
+        return State.OPEN if self._reopened.fullmatch(text) else State.BROKEN
+
+    def split(self, text: str) -> list[str]:
+        """Return the fields of a whole record."""
+        found = self.fields.findall(text + self.delimiter)
+        return [self._unquoted(quoted) or self._unescaped(bare) for quoted, bare in found]
+
+    def odd(self, text: str) -> bool:
+        """Tell whether a line has an odd number of quotes."""
+        marks = text.count(QUOTE)
+        if self.escape is not None and self.escape in text:
+            marks -= text.count(self.escape + QUOTE)
+        return marks % 2 == 1
+
+    def _unquoted(self, text: str) -> str:
+        if self.escape is None or self.escape not in text:
+            return text.replace('""', QUOTE)
+        return self._sign.sub(lambda found: found[1] or QUOTE, text)
+
+    def _unescaped(self, text: str) -> str:
+        if self.escape is None or self.escape not in text:
+            return text
+        return re.sub(re.escape(self.escape) + "(.)", r"\1", text, flags=re.DOTALL)
+
+
+grammar = lru_cache(maxsize=16)(Grammar)
