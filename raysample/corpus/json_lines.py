@@ -41,7 +41,7 @@ class JsonLines(LineFormat):
         with opened(part.uri, self.limits) as stream:
             spelling.check(stream)
             for record in itertools.islice(self._records(part, stream, Account(part), 0), PEEK_RECORDS):
-                seen.update(dict.fromkeys(record.values or ()))
+                seen.update(dict.fromkeys(record[0] or ()))
         return tuple(seen)
 
     def _records(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
@@ -55,11 +55,11 @@ class JsonLines(LineFormat):
             lines.skip_to(offset)
         for line, begin in lines:
             if line is None:
-                yield Record(None, LONG_LINE, begin, lines.count)
+                yield None, LONG_LINE, begin, lines.count, 1, True
             elif line.isspace() or not (line := line.removeprefix(spelling.BOM) if begin == 0 else line).strip():
                 account.other += 1
             else:
-                yield Record(*self._parsed(line), begin, lines.count)
+                yield *self._parsed(line), begin, lines.count, 1, True
         account.total = lines.count
 
     def _elements(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
@@ -73,7 +73,7 @@ class JsonLines(LineFormat):
                     f"{part.uri!r} is damaged in line {at}: an element of its JSON array is not valid: {error.msg}",
                     "mend the file, or leave it out of the folder; of lines of JSON only the broken ones are set aside",
                 ) from error
-            yield Record(values, code, begin, line)
+            yield values, code, begin, line, 1, True
         account.total = array.expected
 
     def _parsed(self, line: bytes, *, strict: bool = False) -> tuple[dict[str, Any] | None, int]:

@@ -38,19 +38,16 @@ class PhysicalLines:
         self._offset = offset
 
     def __iter__(self) -> Iterator[Line]:
-        return self
-
-    def __next__(self) -> Line:
-        line = self._stream.buffer.readline(self._limit + 1)
-        if not line:
-            raise StopIteration
-        begin = self._offset
-        self._offset += len(line)
-        self.count += 1
-        if len(line) <= self._limit:
-            return line, begin
-        self._pass(line)
-        return None, begin
+        limit = self._limit
+        while line := self._stream.buffer.readline(limit + 1):
+            begin = self._offset
+            self._offset += len(line)
+            self.count += 1
+            if len(line) <= limit:
+                yield line, begin
+            else:
+                self._pass(line)
+                yield None, begin
 
     def _pass(self, line: bytes) -> None:
         quotes = line.count(b'"')

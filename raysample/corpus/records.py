@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,21 +23,10 @@ _KINDS = (str, bool, int, float)
 _INT64 = 1 << 63
 
 
-class Record(NamedTuple):
-    """One record of a line format.
-
-    Attributes:
-        values: by column; None for a broken record. code: the reason why it is broken.
-        offset: the byte at which it begins. line: the number of its first line, from 1 on. lines: how many it covers.
-        apart: whether reading can begin with it; it cannot behind a quote that opened before.
-    """
-
-    values: dict[str, Any] | None
-    code: int
-    offset: int
-    line: int
-    lines: int = 1
-    apart: bool = True
+Record = tuple[dict[str, Any] | None, int, int, int, int, bool]
+"""One record of a line format, a bare tuple for speed: its values by column (None for a broken record), the reason why
+it is broken, the byte at which it begins, the number of its first line (from 1 on), how many lines it covers, and
+whether reading can begin with it (it cannot behind a quote that opened before)."""
 
 
 class Account:
@@ -52,11 +41,9 @@ class Account:
         self._part, self._covered = part, 0
         self.other = self.total = 0
 
-    def entered(self, records: Iterable[Record]) -> Iterator[Record]:
-        """Yield records and count the lines that they cover."""
-        for record in records:
-            self._covered += record.lines
-            yield record
+    def enter(self, records: Iterable[Record]) -> None:
+        """Count the lines that records cover."""
+        self._covered += sum(record[4] for record in records)
 
     def close(self, stream: Unpacked) -> None:
         """Raise CorpusError if the file has other lines than were accounted for."""
@@ -79,15 +66,15 @@ class LineFormat(ABC):
         with opened(part.uri, self.limits) as stream:
             spelling.check(stream)
             account = Account(part)
-            records = account.entered(self._records(part, stream, account, 0))
-            yield from packed(records, columns, size, 0)
+            yield from packed(self._records(part, stream, account, 0), account, columns, size, 0)
             account.close(stream)
 
     def range(self, part: Part, columns: Sequence[str], start: int, stop: int, offset: int) -> Batch | None:
         """Return the `stop - start` records from byte `offset` on (0: from the first record on)."""
         with opened(part.uri, self.limits) as stream:
-            records = self._records(part, stream, Account(part), offset)
-            found = next(packed(records, columns, stop - start, start), None)
+            account = Account(part)
+            records = self._records(part, stream, account, offset)
+            found = next(packed(records, account, columns, stop - start, start), None)
         return found if found is None or offset == 0 else replace(found, lines=None)
 
     def names(self, part: Part) -> dict[str, tuple[str, ...]]:  # noqa: ARG002
@@ -103,24 +90,28 @@ class LineFormat(ABC):
         """Yield the records from a byte on (0: all of them), and account for all lines."""
 
 
-def packed(records: Iterable[Record], columns: Sequence[str], size: int, start: int) -> Iterator[Batch]:
+def packed(
+    records: Iterable[Record], account: Account, columns: Sequence[str], size: int, start: int
+) -> Iterator[Batch]:
     """Yield records as batches of `size`, or more where the record behind cannot be read without those before it."""
     held: list[Record] = []
     for record in records:
-        if len(held) >= size and record.apart:
+        if len(held) >= size and record[5]:
+            account.enter(held)
             yield _batch(held, columns, start)
             start, held = start + len(held), []
         held.append(record)
+    account.enter(held)
     if held:
         yield _batch(held, columns, start)
 
 
 def _batch(records: list[Record], columns: Sequence[str], start: int) -> Batch:
-    broken = {place: record.code for place, record in enumerate(records) if record.values is None}
-    rows = [record.values or {} for record in records]
+    broken = {place: record[1] for place, record in enumerate(records) if record[0] is None}
+    rows = [record[0] or {} for record in records]
     arrays = {name: to_array([row.get(name) for row in rows]) for name in columns}
-    lines = np.fromiter((record.line for record in records), np.int64, len(records))
-    return Batch(start, len(rows), arrays, broken, records[0].offset, lines)
+    lines = np.array([record[3] for record in records], np.int64)
+    return Batch(start, len(rows), arrays, broken, records[0][2], lines)
 
 
 def too_large(values: Iterable[Any], limit: int) -> bool:

@@ -50,14 +50,14 @@ class Separated(LineFormat):
         first = next(spans, None)
         if first is None:
             return ()
-        account.other += first.lines
-        code = _fault(first, self._grammar(part))
-        if first.text is None or code != FINE:
+        text, code, _, line, lines, _ = first
+        account.other += lines
+        if text is None or (code := _fault(text, code, self._grammar(part))) != FINE:
             raise CorpusError(
-                f"the header of {part.uri!r}, in line {first.line}, cannot be read: {REASONS[code]}",
+                f"the header of {part.uri!r}, in line {line}, cannot be read: {REASONS[code]}",
                 "mend it; if quotes are signs like any other in this file, set quoting: none for its source",
             )
-        header = tuple(_split(first.text, self._grammar(part)))
+        header = tuple(_split(text, self._grammar(part)))
         twice = sorted({name for name in header if header.count(name) > 1})
         if twice:
             raise CorpusError(
@@ -73,26 +73,25 @@ class Separated(LineFormat):
         found.width = len(header)
         if offset:
             lines.skip_to(offset)
-        for span in spans:
-            text, code, begin, line, covered, apart = span
+        plain = rules.delimiter if not rules.quoting and rules.escape is None else None
+        for text, code, begin, line, covered, apart in spans:
             values: dict[str, Any] | None = None
-            if text is not None and not (code := _fault(span, rules)):
-                fields = _split(text, rules)
+            if text is not None and not (code := _fault(text, code, rules)):
+                fields = _split(text, rules) if plain is None else text.split(plain)
                 if len(fields) != len(header):
                     code = BAD_FIELDS
                 elif len(text) * 4 > most and too_large(fields, most):
                     code = TOO_LARGE
                 else:
                     values = dict(zip(header, fields, strict=True))
-            yield Record(values, code, begin, line, covered, apart)
+            yield values, code, begin, line, covered, apart
         account.total = lines.count
 
 
-def _fault(span: Span, rules: Grammar) -> int:
+def _fault(text: str, code: int, rules: Grammar) -> int:
     """Return the reason why the text of a record cannot be split."""
-    text = span.text
-    if text is None or span.code != FINE:
-        return span.code
+    if code != FINE:
+        return code
     if "\0" in text:
         return NUL_BYTE
     if "\r" in text and not (rules.quoting and '"' in text):

@@ -12,22 +12,19 @@ from raysample.corpus.schema import BAD_BYTES, BAD_QUOTE, BEHIND_QUOTE, FINE, LO
 from raysample.corpus.stray_quotes import Grammar, State
 from raysample.errors import CorpusError
 
+BOM = "\ufeff"
+
 _EVIDENCE = 4
 """Delimiters that must stand where rows have them, before quoted lines are taken for rows that a stray quote joined."""
 
 
-class Span(NamedTuple):
-    """The text of one record without the end of its last line, or why there is none; else as `records.Record`."""
-
-    text: str | None
-    code: int
-    offset: int
-    line: int
-    lines: int = 1
-    apart: bool = True
+Span = tuple[str | None, int, int, int, int, bool]
+"""The text of one record without the end of its last line, or None and the reason; else as in `records.Record`."""
 
 
 class _Line(NamedTuple):
+    """A line, with those that it takes along by escaped line feeds; no text where it is too long."""
+
     text: str | None
     code: int
     offset: int
@@ -50,47 +47,66 @@ class Spans:
         self, uri: str, lines: PhysicalLines, grammar: Grammar, limits: LimitsConfig, account: Account
     ) -> None:
         self._uri, self._lines, self._grammar, self._limits = uri, lines, grammar, limits
-        self._account = account
+        self._account, self._each = account, iter(lines)
         self.width: int | None = None
 
     def __iter__(self) -> Iterator[Span]:
-        grammar, quoting = self._grammar, self._grammar.quoting
-        while (line := self._next()) is not None:
-            text, code, offset, number, lines = line
-            if text is None:
-                if quoting and self._lines.odd:
-                    yield from self._region(line, State.BROKEN)
-                else:
-                    yield Span(None, code, offset, number, lines)
+        lines, quoting, escaped = self._lines, self._grammar.quoting, self._grammar.escape is not None
+        closed = self._grammar.closed.fullmatch
+        for raw, offset in self._each:
+            if raw is None or escaped:
+                yield from self._odd(self._joined(raw, offset))
                 continue
-            content = text.rstrip("\r\n")
+            try:
+                text, code = raw.decode(), FINE
+            except UnicodeDecodeError:
+                text, code = raw.decode("utf-8", "surrogateescape"), BAD_BYTES
+            content = (text if offset else text.removeprefix(BOM)).rstrip("\r\n")
             if not content:
-                self._account.other += lines
-            elif not quoting or '"' not in content or (state := grammar.first(content)) is State.CLOSED:
-                yield Span(content, code, offset, number, lines)
+                self._account.other += 1
+            elif not quoting or '"' not in content or closed(content):
+                yield content, code, offset, lines.count, 1, True
             else:
-                yield from self._region(line, state)
+                yield from self._odd(self._joined(raw, offset))
+
+    def _odd(self, line: _Line) -> Iterator[Span]:
+        """Yield what begins with a line that has quotes or escape signs, or is too long."""
+        quoting = self._grammar.quoting
+        if line.text is None:
+            if quoting and self._lines.odd:
+                yield from self._region(line, State.BROKEN)
+            else:
+                yield None, line.code, line.offset, line.number, line.lines, True
+            return
+        state = self._grammar.first(line.content) if quoting else State.CLOSED
+        if state is not State.CLOSED:
+            yield from self._region(line, state)
+        elif line.content:
+            yield line.content, line.code, line.offset, line.number, line.lines, True
+        else:
+            self._account.other += line.lines
 
     def _next(self) -> _Line | None:
-        """Return the next line, with those behind it whose line feeds are escaped."""
-        found = next(self._lines, None)
-        if found is None:
-            return None
-        line, number = _decoded(*found, self._lines.count), self._lines.count
-        escape = self._grammar.escape
+        found = next(self._each, None)
+        return None if found is None else self._joined(*found)
+
+    def _joined(self, raw: bytes | None, offset: int) -> _Line:
+        """Return a line with those behind it whose line feeds are escaped."""
+        number, escape = self._lines.count, self._grammar.escape
+        line = _decoded(raw, offset, number)
         if escape is None or line.text is None or not _escaped_end(line.text, escape):
             return line
         texts, size, code = [line.text], len(line.text), line.code
-        while _escaped_end(texts[-1], escape) and (found := next(self._lines, None)) is not None:
+        while _escaped_end(texts[-1], escape) and (found := next(self._each, None)) is not None:
             more = _decoded(*found, number)
             size += len(more.text or "")
             if more.text is None or size > self._limits.line:
-                texts, code = ["" if more.text is None else more.text], LONG_LINE
+                texts, code = [more.text or ""], LONG_LINE
             else:
                 texts.append(more.text)
                 code = code or more.code
         lines = 1 + self._lines.count - number
-        return _Line(None if code == LONG_LINE else "".join(texts), code, line.offset, number, lines)
+        return _Line(None if code == LONG_LINE else "".join(texts), code, offset, number, lines)
 
     def _region(self, line: _Line, state: State) -> Iterator[Span]:
         """Yield what begins with a line in which a quote stays open: one record, or its lines as none."""
@@ -119,13 +135,13 @@ class Spans:
     def _closed(self, held: list[_Line], whole: bool) -> Iterator[Span]:
         first, lines = held[0], sum(line.lines for line in held)
         if not whole:
-            yield Span(None, LONG_LINE, first.offset, first.number, lines)
+            yield None, LONG_LINE, first.offset, first.number, lines, True
         elif self._look_like_rows(held):
             yield from self._apart(held, ROWS_IN_QUOTE, ROWS_IN_QUOTE)
         else:
             text = "".join(line.text or "" for line in held).rstrip("\r\n")
             code = next((line.code for line in held if line.code), FINE)
-            yield Span(text, code, first.offset, first.number, lines)
+            yield text, code, first.offset, first.number, lines, True
 
     def _look_like_rows(self, held: list[_Line]) -> bool:
         """Tell whether each of the lines would be a row if quotes were signs like any other.
@@ -147,7 +163,7 @@ class Spans:
             if line.text is not None and not line.content:
                 self._account.other += line.lines
                 continue
-            yield Span(None, rest if place else first, line.offset, line.number, line.lines, place == 0)
+            yield None, rest if place else first, line.offset, line.number, line.lines, place == 0
 
     def _endless(self, line: _Line) -> CorpusError:
         return CorpusError(
@@ -164,7 +180,7 @@ def _decoded(line: bytes | None, offset: int, number: int) -> _Line:
         text, code = line.decode(), FINE
     except UnicodeDecodeError:
         text, code = line.decode("utf-8", "surrogateescape"), BAD_BYTES
-    return _Line(text.removeprefix("\ufeff") if offset == 0 else text, code, offset, number, 1)
+    return _Line(text.removeprefix(BOM) if offset == 0 else text, code, offset, number, 1)
 
 
 def _escaped_end(text: str, escape: str) -> bool:

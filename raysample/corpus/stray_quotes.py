@@ -31,7 +31,7 @@ class Grammar:
     escape: str | None = None
     quoting: bool = True
     fields: re.Pattern[str] = field(init=False, repr=False)
-    _closed: re.Pattern[str] = field(init=False, repr=False)
+    closed: re.Pattern[str] = field(init=False, repr=False)
     _opened: re.Pattern[str] = field(init=False, repr=False)
     _still: re.Pattern[str] = field(init=False, repr=False)
     _closing: re.Pattern[str] = field(init=False, repr=False)
@@ -48,7 +48,7 @@ class Grammar:
         caught = f'(?:"({inner})"|({bare}))' if self.quoting else f"()({bare})"
         patterns = {
             "fields": f"{caught}{mark}",
-            "_closed": f"{one}(?:{mark}{one})*+",
+            "closed": f"{one}(?:{mark}{one})*+",
             "_opened": f'(?:{one}{mark})*+"{inner}',
             "_still": inner,
             "_closing": f'{inner}"(?:{mark}{one})*+',
@@ -60,7 +60,7 @@ class Grammar:
 
     def first(self, text: str) -> State:
         """Return where a record stands that begins with a line."""
-        if self._closed.fullmatch(text):
+        if self.closed.fullmatch(text):
             return State.CLOSED
         return State.OPEN if self._opened.fullmatch(text) else State.BROKEN
 
@@ -75,6 +75,8 @@ class Grammar:
     def split(self, text: str) -> list[str]:
         """Return the fields of a whole record."""
         found = self.fields.findall(text + self.delimiter)
+        if self.escape is None:
+            return [quoted.replace('""', QUOTE) if quoted else bare for quoted, bare in found]
         return [self._unquoted(quoted) or self._unescaped(bare) for quoted, bare in found]
 
     def odd(self, text: str) -> bool:

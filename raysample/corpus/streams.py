@@ -11,7 +11,7 @@ import bz2
 import io
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
@@ -190,14 +190,15 @@ def _members(file: IO[bytes], unpacker_of: Callable[[], Any], magic: tuple[bytes
         packed = _past_zeros(file, packed)
 
 
-def _member(file: IO[bytes], unpacker: Any, packed: bytes) -> Iterator[bytes]:
+def _member(file: IO[bytes], unpacker: Any, packed: bytes) -> Generator[bytes, None, bytes]:
     """Yield what one stream unpacks to; return the bytes that were read behind it."""
     while True:
         piece = unpacker.decompress(packed, _CHUNK)
         if piece:
             yield piece
         if unpacker.eof:
-            return unpacker.unused_data
+            behind: bytes = unpacker.unused_data
+            return behind
         packed = getattr(unpacker, "unconsumed_tail", b"")
         if not packed and getattr(unpacker, "needs_input", True):
             packed = file.read(_CHUNK)
