@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from raysample.config.section import Section
 
-_SIZE = re.compile(r"([0-9]+(?:[.][0-9]+)?) ?([KMGT]?)(i?)B")
+_SIZE = re.compile(r"([0-9]+(?:[.][0-9]+)?) ?([kKMGT]?)(i?)B")
 _POWERS = " KMGT"
 
 
@@ -19,7 +19,7 @@ def size_in_bytes(value: Any) -> Any:
     if found is None:
         return value
     amount, unit, binary = found.groups()
-    return round(float(amount) * (1024 if binary else 1000) ** _POWERS.index(unit or " "))
+    return round(float(amount) * (1024 if binary else 1000) ** _POWERS.index(unit.upper() or " "))
 
 
 Size = Annotated[int, Field(ge=1), BeforeValidator(size_in_bytes)]

@@ -152,7 +152,7 @@ def _kind_of(uri: str, file: IO[bytes]) -> str | None:
     named = next((kind for kind, suffixes in _SUFFIXES.items() if uri.lower().endswith(suffixes)), None)
     if named is not None and kind is None:
         raise CorpusError(
-            f"{uri!r} is named as a {named} stream, but {'has no byte' if not first else 'does not begin as one'}",
+            f"{uri!r} is named as {named}, but {'has no byte' if not first else 'does not begin as one'}",
             "give it the suffix of what it holds, copy it again, or leave it out of the folder",
         )
     foreign = next((what for what, magic in _FOREIGN.items() if first.startswith(magic)), None)
