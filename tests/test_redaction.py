@@ -181,10 +181,10 @@ from raysample import cli
 def broken(**given):
     logging.getLogger("library").warning("retry http://u:HUNTER2@h")
     raise KeyError("postgresql://bob:HUNTER2@h/db")
-cli.VERBS["plan"] = (broken, "break")
+cli.commands.run_plan = broken
 sys.exit(cli.main(["plan", {str(tmp_path / "c.yaml")!r}]))
 """
-    (tmp_path / "c.yaml").write_text("tracking: {uri: 'http://u:HUNTER2@h'}\n")
+    (tmp_path / "c.yaml").write_text("engine: {kind: local}\ntracking: {uri: 'http://u:HUNTER2@h'}\n")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "retry http://***@h" in done.stderr
