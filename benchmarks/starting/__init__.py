@@ -1,0 +1,1 @@
+"""First starts of drivers, and what is done to them."""
