@@ -42,6 +42,7 @@ class CheckpointSet:
         corpus: fingerprint of the training corpus; None for adopted runs.
         config: fingerprint-able configuration of the run.
         metrics: evaluation at the end of training.
+        warnings: what makes the trained model doubtful, in words.
     """
 
     checkpoints: tuple[Checkpoint, ...]
@@ -51,6 +52,7 @@ class CheckpointSet:
     config: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     uri: str = ""
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         steps = [checkpoint.step for checkpoint in self.checkpoints]
@@ -94,7 +96,14 @@ class CheckpointSet:
                     "delete the run folder and fine-tune again",
                 )
         return CheckpointSet(
-            found, tuple(data["labels"]), data["seed"], data["corpus"], data["config"], data["metrics"], uri
+            found,
+            tuple(data["labels"]),
+            data["seed"],
+            data["corpus"],
+            data["config"],
+            data["metrics"],
+            uri,
+            tuple(data.get("warnings", ())),
         )
 
 

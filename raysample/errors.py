@@ -86,3 +86,7 @@ class ProvenanceError(RaysampleError):
 
 class ClusterError(RaysampleError):
     """Ray cannot give what the work needs."""
+
+
+class ResultWarning(UserWarning):
+    """A result is right as asked for, and yet not to be relied on: it says why."""

@@ -26,11 +26,10 @@ from raysample.pipeline.planning import outlook
 from raysample.pipeline.retraining import Retraining
 from raysample.pipeline.scoring import job_of
 from raysample.progress import Reporter
+from raysample.report.conclusion import conclude
 from raysample.report.terminal import (
-    levels_table,
     outlook_table,
     recommendation_table,
-    results_table,
     retention_table,
     scores_table,
     verification_table,
@@ -121,7 +120,7 @@ def run_sample(config: RunConfig, reporter: Reporter, dry_run: bool = False) -> 
             return
         retraining = pipeline.retraining()
         for title, selection in _at_budget(config, retraining, pipeline.engine, pipeline.workspace):
-            reporter.console.print(retention_table(title, selection, retraining.table))
+            _show_selection(reporter, title, selection, retraining)
             reporter.say(f"selection: {selection.uri}")
 
 
@@ -136,8 +135,14 @@ def _preview(config: RunConfig, reporter: Reporter) -> None:
         retraining = replace(pipeline.retraining(), workspace=Workspace(folder))
         found = _at_budget if config.sample.budget is not None else _at_fractions
         for title, selection in found(config, retraining, pipeline.engine, space):
-            reporter.console.print(retention_table(title, selection, retraining.table))
+            _show_selection(reporter, title, selection, retraining)
     reporter.say("dry run: nothing was written")
+
+
+def _show_selection(reporter: Reporter, title: str, selection: Selection, retraining: Retraining) -> None:
+    reporter.console.print(retention_table(title, selection, retraining.table))
+    for warning in selection.warnings:
+        reporter.say(f"warning: {selection.name}: {warning}")
 
 
 def _at_fractions(
@@ -253,12 +258,6 @@ def _texts(corpus: Corpus, looked: report.Looked) -> dict[str, str]:
 
 def _conclude(reporter: Reporter, comparison: Comparison, space: Workspace, tracker: Tracker) -> None:
     reporter.say()
-    for warning in comparison.warnings:
-        reporter.say(f"warning: {warning}")
-    for table in (results_table(comparison), levels_table(comparison)):
-        if table is not None:
-            reporter.console.print(table)
-    for sentence in comparison.findings():
-        reporter.say(sentence)
+    conclude(reporter, comparison)
     reporter.say(f"report: {space.report}")
     reporter.say(f"MLflow: {tracker.where}")

@@ -13,6 +13,7 @@ from raysample.evaluation.objectives import NAMES, OBJECTIVES, Estimates, Object
 from raysample.evaluation.predictions import Predictions, clusters
 from raysample.evaluation.rarity import TAILS, rare_classes, rare_contents
 from raysample.evaluation.result import Bounds, Evaluation, GroupRecall, tracked
+from raysample.evaluation.sanity import doubts, model_doubts
 from raysample.evaluation.verdicts import TOLERANCE, Judgement, judged
 
 __all__ = [
@@ -36,10 +37,12 @@ __all__ = [
     "calibration_error",
     "clusters",
     "difference",
+    "doubts",
     "estimates",
     "evaluate",
     "holm",
     "judged",
+    "model_doubts",
     "rare_classes",
     "rare_contents",
     "sentences",

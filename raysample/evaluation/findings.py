@@ -113,8 +113,8 @@ def _better(mine: Sequence[Judgement], confidence: float) -> str:
         return f"{weak}Every arm is worse than random sampling; the least bad is {numbers}."
     worse, same = (sum(one.kind == kind for one in to_random) for kind in ("worse", "equivalent"))
     counted = f"{worse} worse than random, {same} equivalent, {len(to_random) - worse - same} otherwise"
-    start = f"{weak}No arm is better than both random and stratified random sampling"
-    return f"{start} ({counted}); the largest difference is {numbers}."
+    start = "No arm is better than both random and stratified random sampling"
+    return f"{start} ({counted}); the largest difference is that of {numbers}."
 
 
 def _same(one: Judgement, other: Judgement) -> bool:
@@ -140,7 +140,7 @@ def _as_good(mine: Sequence[Judgement], tolerance: float, confidence: float) -> 
     worse = sum(one.kind == "worse" for one in against)
     shown = f"{worse} of {len(against)} are worse" if worse else "none is shown to be worse either"
     nearest = f"the nearest is {name_of(best)} ({points(best, confidence)})"
-    return f"{weak}No arm is shown to be as good as all data, {limit}: {shown}; {nearest}."
+    return f"No arm is shown to be as good as all data, {limit}: {shown}; {nearest}."
 
 
 def _beside(found: Sequence[Judgement], objective: str) -> str:

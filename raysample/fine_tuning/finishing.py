@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from raysample import capture, storage
 from raysample.checkpoints import CheckpointSet
 from raysample.corpus import Corpus
-from raysample.evaluation import Predictions
+from raysample.evaluation import Predictions, model_doubts
 from raysample.fine_tuning.job import Job, Outcome
 from raysample.training import plan
 from raysample.training.states import FOLDER as STATES
@@ -34,9 +36,18 @@ def finish(job: Job, outcome: Outcome) -> CheckpointSet:
         corpus=corpus.fingerprint,
         config={"key": job.key, "base": job.base, "model": job.model.plain(), "fine_tune": job.config.plain()},
         metrics=outcome.evaluation.metrics,
+        warnings=doubts_of(outcome, corpus.labels),
     ).save(job.folder)
     storage.remove(storage.join(job.folder, STATES))
     return trace
+
+
+def doubts_of(outcome: Outcome, labels: Sequence[str]) -> tuple[str, ...]:
+    """Say whether the model learnt nothing; nothing where its predictions were not kept."""
+    found = outcome.evaluation
+    if found.predictions is None:
+        return ()
+    return tuple(model_doubts("the model", [found.predictions], found.metrics.get("nll", math.nan), labels))
 
 
 def read_outcome(uri: str, predictions: str) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,13 +12,16 @@ from raysample.checkpoints import CheckpointSet
 from raysample.config import ArmConfig, CompareConfig
 from raysample.corpus import Corpus
 from raysample.engine import Engine
-from raysample.evaluation import Cell
+from raysample.evaluation import Cell, doubts
 from raysample.experiment import FULL, Comparison, RunResult, class_shift, class_warnings, summarise
 from raysample.fine_tuning import Job, Outcome, outcome_of, read_outcome, steps
 from raysample.pipeline.outcomes import figures
 from raysample.pipeline.workspace import Workspace
+from raysample.policies import create
+from raysample.policies.steps import columns_of
 from raysample.progress import Reporter
 from raysample.selection import Selection, sample
+from raysample.selection.lengths import length_warnings
 from raysample.selection.reading import IN_MEMORY_ROWS
 from raysample.selection.result import KEPT, KEPT_FOLDER, MANIFEST
 from raysample.spreading import Spread, threads
@@ -86,7 +90,7 @@ class Retraining:
                 f"  {arm} at {fraction:.0%}: class shift {class_shift(self.train.class_counts, kept):.2f}, "
                 f"cuts {self.train.labels[least]} most ({kept[least]:,} of {self.train.class_counts[least]:,} left)"
             )
-        for warning in self.class_warnings():
+        for warning in (*self.class_warnings(), *self.length_warnings()):
             self.reporter.say(f"  warning: {warning}")
 
     def _selection(self, arm: ArmConfig, fraction: float, seed: int, engine: Engine) -> Selection:
@@ -113,7 +117,17 @@ class Retraining:
 
     def warnings(self) -> tuple[str, ...]:
         """Return what is known of the corpora, and what the selections do to the classes, in words."""
-        return (*self.notes, *self.class_warnings())
+        return (*self.notes, *self.class_warnings(), *self.length_warnings())
+
+    def length_warnings(self) -> tuple[str, ...]:
+        """Return which scores that an arm goes by are mostly the length of the text, in words."""
+        columns = (
+            name
+            for fraction in self.config.fractions
+            for arm in self.config.arms
+            for name in columns_of(create(arm, self.table.higher_is, fraction))
+        )
+        return length_warnings(self.table, columns)
 
     def class_warnings(self) -> tuple[str, ...]:
         """Return what the selections do to the classes, in words."""
@@ -212,7 +226,10 @@ class Retraining:
         )
         said = {cell: o.evaluation.predictions for cell, o in outcomes if o.evaluation.predictions is not None}
         found = comparison.judged(said, self.config.objective, self.config.tolerance)
-        comparison = replace(comparison, **found, remarks=self._remarks())
+        losses = {cell: o.evaluation.metrics.get("nll", math.nan) for cell, o in outcomes}
+        doubtful = doubts(said, losses, self.train.labels)
+        told = {"doubts": doubtful, "warnings": (*doubtful, *comparison.warnings), "remarks": self._remarks()}
+        comparison = replace(comparison, **found, **told)
         storage.write_json(self.workspace.comparison, comparison.plain())
         return comparison
 

@@ -134,7 +134,7 @@ class Pipeline:
             outcome = outcomes.stored(trace)
             run.metrics({**outcomes.figures(outcome), "kept_rows": train.rows})
         self.reporter.say(f"  {len(trace.checkpoints)} checkpoints, {outcomes.headline(outcome)}")
-        for line in outcomes.remarks(outcome):
+        for line in (*outcomes.remarks(outcome), *(f"warning: {doubt}" for doubt in trace.warnings)):
             self.reporter.say(f"  {line}")
         return trace
 

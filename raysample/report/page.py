@@ -24,10 +24,10 @@ from raysample.report.looking import Looked, look
 from raysample.report.summaries import scoring_words, summary_tables
 from raysample.report.tested import section_of_test, tail_figures
 from raysample.report.words import clean, duration, share
+from raysample.selection.lengths import MOSTLY
 from raysample.table import ScoreTable
 
 _TEMPLATE = "page.html.j2"
-_LENGTH_WARNING = 0.5
 _SHOWN_ELSEWHERE = ("config", "simulated", "labels", "evaluation", "tokens")
 
 
@@ -160,7 +160,7 @@ def _correlations(table: ScoreTable, looked: Looked) -> dict[str, Any]:
         return {"correlations": None}
     names = [*table.columns, "tokens"]
     rho = tables.spearman([data[name].to_numpy().astype(np.float64) for name in names])
-    lengthy = [clean(n) for n, r in zip(table.columns, rho[-1], strict=False) if abs(r) >= _LENGTH_WARNING]
+    lengthy = [clean(n) for n, r in zip(table.columns, rho[-1], strict=False) if abs(r) >= MOSTLY]
     sampled = data.num_rows if data.num_rows < looked.statistics.rows else None
     return {"correlations": tables.correlation_table(names, rho), "lengthy": lengthy, "sampled": sampled}
 

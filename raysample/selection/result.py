@@ -48,6 +48,7 @@ class Selection:
             all or nothing taken). A part's `stratum` is a place in this list.
         labels: class names.
         corpus, scores: fingerprints of what it was made from; `scores`, the table's, is None where no score was read.
+        warnings: what the choice does to the classes, and scores that are mostly length, in words.
         digest: 64-bit sum (hex) over the kept rows' mixed identities: which rows are kept, whatever their order.
     """
 
@@ -65,6 +66,7 @@ class Selection:
     scores: str | None
     digest: str
     tokens: int | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -98,6 +100,7 @@ class Selection:
         del data["noun"], data["name"]
         for name in ("parts", "class_counts", "kept_class_counts", "thresholds", "labels"):
             data[name] = tuple(data[name])
+        data["warnings"] = tuple(data.get("warnings", ()))
         selection = Selection(uri=uri, **data)
         if selection.fingerprint != recorded:
             raise ProvenanceError(

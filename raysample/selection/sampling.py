@@ -18,8 +18,10 @@ from raysample.numerics.radix import splitmix64
 from raysample.policies import create
 from raysample.policies.base import Rows
 from raysample.policies.steps import columns_of
+from raysample.selection.balance import class_losses
 from raysample.selection.budgets import Tokens, asked_budget, fitted, share_of
 from raysample.selection.engine import Plan, plan_with
+from raysample.selection.lengths import length_warnings
 from raysample.selection.reading import IN_MEMORY_ROWS, Blocks, block_names, needs_groups
 from raysample.selection.reasons import reasons
 from raysample.selection.result import FOLDER, KEPT, KEPT_FOLDER, KEPT_SCHEMA, MANIFEST, PRUNED, SCHEMA, Selection
@@ -231,7 +233,14 @@ def finish(
         scores=table.fingerprint if plan.columns else None,
         digest=f"{sum(part.digest for part in written) % 2**64:016x}",
         tokens=tokens,
+        warnings=_warnings(table, plan, kept),
     ).save()
+
+
+def _warnings(table: ScoreTable, plan: Plan, kept: Sequence[int]) -> tuple[str, ...]:
+    before = _column_sums([plan.class_counts], len(table.labels))
+    losses = class_losses(table.labels, before, kept, plan.budget / max(plan.rows, 1))
+    return (*(f"it {loss}" for loss in losses), *length_warnings(table, plan.columns))
 
 
 def _column_sums(rows: Iterable[Sequence[int]], width: int) -> tuple[int, ...]:

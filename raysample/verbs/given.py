@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from raysample.contents import Contents
 from raysample.corpus import Corpus, Levels
 from raysample.corpus import describe as describe_corpus
 from raysample.engine import Engine, LocalEngine
-from raysample.errors import ConfigError
+from raysample.errors import ConfigError, ResultWarning
 
 CorpusLike = Corpus | SourceConfig | str
 Kind = TypeVar("Kind", bound=Section)
@@ -66,3 +67,9 @@ def section(kind: type[Kind], values: dict[str, Any]) -> Kind:
         raise ConfigError(
             f"{kind.__name__}: {problems}", f"see the fields of raysample.config.{kind.__name__}"
         ) from error
+
+
+def warn_of(doubts: Sequence[str], name: str = "") -> None:
+    """Warn the caller of a verb of everything that makes its result doubtful."""
+    for doubt in doubts:
+        warnings.warn(f"{name}: {doubt}" if name else doubt, ResultWarning, stacklevel=3)

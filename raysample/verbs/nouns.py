@@ -32,7 +32,7 @@ from raysample.selection import Selection
 from raysample.selection import sample as sample_table
 from raysample.table import ScoreTable
 from raysample.verbs.adopting import traces_of
-from raysample.verbs.given import CorpusLike, corpus_of, engine_of, folder_of, section, source_of, target_of
+from raysample.verbs.given import CorpusLike, corpus_of, engine_of, folder_of, section, source_of, target_of, warn_of
 from raysample.verification import Verification, verify_table
 
 
@@ -73,7 +73,7 @@ def fine_tune(
     engine: EngineConfig | None = None,
     reporter: Reporter | None = None,
 ) -> CheckpointSet:
-    """Fine-tune a classifier and keep the checkpoints that scores need.
+    """Fine-tune a classifier and keep the checkpoints that scores need; a ResultWarning tells if it learnt nothing.
 
     Args:
         train, test: Corpus objects, sources, or paths.
@@ -92,7 +92,9 @@ def fine_tune(
     key = storage.fingerprint([corpus.fingerprint, held_out.fingerprint, spec.plain(), config.recipe])
     job = Job(corpus.uri, held_out.uri, base, spec, config, folder=folder, key=key)
     with engine_of(engine) as running:
-        return finish(job, running.fine_tune(job, config.workers_range, reporter or SilentReporter()))
+        trace: CheckpointSet = finish(job, running.fine_tune(job, config.workers_range, reporter or SilentReporter()))
+    warn_of(trace.warnings)
+    return trace
 
 
 def score(
@@ -189,7 +191,7 @@ def sample(
     engine: EngineConfig | None = None,
     **more: Any,
 ) -> Selection:
-    """Choose rows of a score table by a policy.
+    """Choose rows of a score table by a policy; a ResultWarning tells of classes that are lost, and of mere length.
 
     Args:
         table: a ScoreTable or its folder.
@@ -206,9 +208,11 @@ def sample(
     arm = section(ArmConfig, {"policy": policy, "score": score, "normalise": normalise, "quota": quota, **more})
     folder = folder_of(output, "selection")
     with engine_of(engine) as running:
-        return sample_table(
+        made = sample_table(
             read, arm, folder, fraction=fraction, count=count, tokens=tokens, seed=seed, spread=running.map
         )
+    warn_of(made.warnings, made.name)
+    return made
 
 
 def _job_of(table: ScoreTable, checkpoints: CheckpointSet | str | Sequence[CheckpointSet], corpus: Corpus) -> ScoreJob:

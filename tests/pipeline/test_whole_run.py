@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from raysample import cli
+from raysample.checkpoints import CheckpointSet
 from raysample.config import load, parse
 from raysample.engine import LocalEngine
 from raysample.pipeline import Pipeline
@@ -65,6 +66,54 @@ def test_a_run_leaves_every_noun_and_the_report(finished: Path) -> None:
     assert [row["arm"] for row in comparison["summaries"]] == ["full", "random", "stratified_random", "hard(vog|class)"]
     assert len(comparison["runs"]) == 2 * 4
     assert ScoreTable.load(str(space / "scores")).columns == ("vog", "el2n")
+
+
+def test_a_run_stores_predictions_without_text_and_judges_by_them(finished: Path) -> None:
+    space = finished / "runs" / "small"
+    stored = [pq.read_table(path) for path in sorted(space.glob("arms/*.predictions.parquet"))]
+    # The full data set's first seed was scored, its predictions lie beside the checkpoints.
+    stored.append(pq.read_table(space / "checkpoints/seed-0/predictions.parquet"))
+    assert len(stored) == 2 * 4
+    for table in stored:
+        assert table["gold"].equals(stored[0]["gold"])
+        assert not [field.name for field in table.schema if pa.types.is_string(field.type)]
+    comparison = json.loads((space / "comparison.json").read_text())
+    judged = [one for one in comparison["judgements"] if one["objective"] == "accuracy" and one["baseline"] == "random"]
+    assert [one["arm"] for one in judged] == ["stratified_random", "hard(vog|class)"]
+    assert all(one["weak"] and one["high"] > one["low"] for one in judged)
+    assert comparison["remarks"][0].startswith("The selection was fixed: hard(vog|class) chose by the same scores")
+    first = (space / "report.html").read_text().partition('<p class="first">')[2].partition("</p>")[0]
+    assert first.startswith(
+        ("Before any verdict: ", "Weak evidence: ", "No arm", "hard(vog|class)", "stratified_random")
+    )
+
+
+def test_runs_of_an_earlier_version_give_means_without_verdict(
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = str(write_config(tmp_path, small_run, compare={"seeds": [0, 1]}))
+    assert cli.main(["run", config]) == 0
+    for path in tmp_path.glob("runs/small/**/*predictions.parquet"):
+        path.unlink()
+    assert cli.main(["run", config]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "No predictions stored: means without verdict." in told
+
+
+@pytest.mark.parametrize("rate", [1e-9, 1e-12, 1e-15])
+def test_an_untrained_model_is_told_everywhere(
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], rate: float
+) -> None:
+    training = {"epochs": 1, "learning_rate": rate, "checkpoints": 2}
+    config = str(write_config(tmp_path, small_run, fine_tune=training, compare={"seeds": [0]}))
+    assert cli.main(["run", config]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "warning: the model is untrained" in told or "warning: the model is a constant predictor" in told
+    space = tmp_path / "runs/small"
+    doubts = json.loads((space / "comparison.json").read_text())["doubts"]
+    assert any("the model trained on all data is untrained" in doubt for doubt in doubts)
+    assert f"Before any verdict: {doubts[0][:40]}" in (space / "report.html").read_text()
+    assert CheckpointSet.load(str(space / "checkpoints/seed-0")).warnings
 
 
 def test_the_pruned_rows_of_every_arm_are_stored_with_the_run(finished: Path) -> None:
@@ -208,3 +257,10 @@ def test_equal_steps_train_a_sample_as_long_as_the_whole(finished: Path) -> None
     comparison = json.loads((finished / "runs" / "small" / "comparison.json").read_text())
     assert len({run["steps"] for run in comparison["runs"]}) == 1
     assert {run["kept"] for run in comparison["runs"]} != {comparison["runs"][0]["kept"]}
+
+
+def test_the_objective_of_a_finished_run_can_be_changed(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare", str(finished / "config.yaml"), "compare.objective=macro_f1"]) == 0
+    told = capsys.readouterr().out
+    assert "runs were finished before" in told
+    assert "points of macro-F1, by compare.objective" in " ".join(told.split())

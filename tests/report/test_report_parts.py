@@ -39,13 +39,9 @@ LABELS = ("a", "b", "c")
     ("gaps", "noise", "start"),
     [
         ({"hard(vog)": 0.03}, 0.001, "hard(vog) at 50 % of the data is better than random sampling (+3."),
-        (
-            {"hard(vog)": -0.002},
-            0.004,
-            "No arm is better than both random and stratified random sampling (0 worse than ",
-        ),
+        ({"hard(vog)": -0.002}, 0.004, "No arm is better than both random and stratified random sampling (0 worse"),
         ({"hard(vog)": -0.1}, 0.001, "Every arm is worse than random sampling; the least bad is hard(vog)"),
-        ({"x": -0.1, "y": 0.0}, 0.01, "No arm is better than both random and stratified random sampling (1 worse than"),
+        ({"x": -0.1, "y": 0.0}, 0.01, "No arm is better than both random and stratified random sampling (1 worse"),
         ({}, 0.001, "There is no arm to compare"),
     ],
 )
