@@ -228,8 +228,8 @@ class Retraining:
         found = comparison.judged(said, self.config.objective, self.config.tolerance)
         losses = {cell: o.evaluation.metrics.get("nll", math.nan) for cell, o in outcomes}
         doubtful = doubts(said, losses, self.train.labels)
-        told = {"doubts": doubtful, "warnings": (*doubtful, *comparison.warnings), "remarks": self._remarks()}
-        comparison = replace(comparison, **found, **told)
+        warnings = (*doubtful, *comparison.warnings)
+        comparison = replace(comparison, **found, doubts=doubtful, warnings=warnings, remarks=self._remarks())
         storage.write_json(self.workspace.comparison, comparison.plain())
         return comparison
 
