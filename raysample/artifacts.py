@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from raysample.errors import ScoreError
 from raysample.numerics import precision
 from raysample.numerics.dots import check_directions
+from raysample.numerics.guard import explained
 from raysample.numerics.loops import loop_gradients
 from raysample.numerics.predictions import cross_entropies, gold_logits, gold_probabilities, widened
 from raysample.numerics.recording import Directions, Recording, TrainableLayer, Watch, trainable_layers, unsupported
@@ -114,6 +115,7 @@ def collect(
 
     Raises:
         UnsupportedModelError: the model has no exact gradient rule for what is asked; the message names the module.
+            Or (ForwardError) it raised something of its own.
         ScoreError: a label is not among the model's classes, or a direction does not fit the parameters.
     """
     directions = directions if Need.GRAD_DOTS in needs else NO_DIRECTIONS
@@ -123,7 +125,7 @@ def collect(
         return _looped(model, inputs, seen, needs, directions, autocast)
     layers = trainable_layers(model) if directions or Need.GRAD_NORMS in needs else []
     wanted = objectives if Need.EMBEDDING_GRADS in needs else frozenset()
-    recording, taps = Recording(layers, len(labels)), Taps(len(labels))
+    recording, taps = Recording(layers, len(labels)), Taps(len(labels), inputs.get("input_ids"))
     with ExitStack() as stack:
         stack.enter_context(_still(model))
         if layers:
@@ -131,10 +133,12 @@ def collect(
         stack.enter_context(torch.set_grad_enabled(bool(layers or wanted)))
         for handle in (*recording.attach(), *taps.attach(model, bool(wanted), Need.FEATURES in needs)):
             stack.callback(handle.remove)
-        with precision.autocast(labels.device.type, autocast), spread(model, len(labels) if layers else None):
+        shared = spread(model, len(labels) if layers else None)
+        with precision.autocast(labels.device.type, autocast), shared, explained(model):
             logits = _logits(model(**inputs))
         _check_labels(labels, logits)
-        gradients, embedding = _backwards(logits, labels, recording, taps, wanted)
+        with explained(model):
+            gradients, embedding = _backwards(logits, labels, recording, taps, wanted)
     with torch.no_grad():
         norms, dots = recording.measure(gradients, Need.GRAD_NORMS in needs, directions)
         return Artifacts(
@@ -143,7 +147,7 @@ def collect(
             logits=widened(logits.detach()),
             features=taps.features(model, inputs, logits) if Need.FEATURES in needs else None,
             grad_norms=norms,
-            embedding_grads=embedding,
+            embedding_grads={name: taps.real(found) for name, found in embedding.items()},
             grad_dots=dots,
         )
 
@@ -157,7 +161,7 @@ def _looped(
     autocast: torch.dtype | None,
 ) -> Artifacts:
     """Return what was seen with the gradient norms and dot products, as far as needed, from the loop."""
-    with _still(model, freeze=False):
+    with _still(model, freeze=False), explained(model):
         norms, dots = loop_gradients(model, inputs, seen.labels, directions=directions, autocast=autocast)
     return replace(seen, grad_norms=norms if Need.GRAD_NORMS in needs else None, grad_dots=dots)
 
@@ -229,7 +233,7 @@ def _prove(model: nn.Module, layers: Sequence[TrainableLayer], inputs: dict[str,
         for name, value in inputs.items()
     }
     recording, place = Recording(layers, 1), spreads(model)
-    with ExitStack() as stack, torch.no_grad():
+    with ExitStack() as stack, torch.no_grad(), explained(model):
         # The forward itself, past the hooks on the model: this is no visit.
         plain = _logits(model.forward(**single)) if place else None
         for handle in recording.attach():

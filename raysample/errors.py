@@ -8,6 +8,7 @@
     ├── CorpusError           the labelled texts cannot be used as they are
     ├── ModelError            a model folder or hub name cannot be used
     │   └── UnsupportedModelError   a module has no exact gradient rule: an error, never a wrong number
+    │       └── ForwardError        a model's forward or backward raised something of its own
     ├── CheckpointError       a run's trace is missing, damaged, or too short for a score
     ├── TrainingError         a training run failed by itself (for example its loss is no longer finite)
     ├── ScoreError            a score cannot be computed, or a table of scores cannot be used
@@ -62,6 +63,12 @@ class ModelError(RaysampleError):
 
 class UnsupportedModelError(ModelError):
     """A module of the model has no exact gradient rule."""
+
+
+class ForwardError(UnsupportedModelError):
+    """A model's forward or backward raised something of its own; `kind` is its type."""
+
+    kind: str = "Exception"
 
 
 class CheckpointError(RaysampleError):

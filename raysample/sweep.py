@@ -64,6 +64,7 @@ def score_block(
     autocast: torch.dtype | None = None,
     references: References | None = None,
     keys: NDArray[np.int64] | None = None,
+    by_loop: bool = False,
 ) -> dict[str, NDArray[np.float32]]:
     """Score a block of examples at the checkpoints of one run.
 
@@ -84,6 +85,7 @@ def score_block(
         autocast: lower precision of forward and backward; None for that of the models.
         references: from a checkpoint's position and what its scores want to what was prepared for it.
         keys: [rows] hashes of the row ids, for scores that compare rows with others.
+        by_loop: take gradients from one backward per example, whatever the scores say.
 
     Returns:
         column -> float32 [rows], in row order. A value that is not finite is NaN: the caller decides what becomes of
@@ -110,7 +112,7 @@ def score_block(
         mini = batches(batch)
         state = states.setdefault(batch, {column: score.init() for column, score in scores.items()})
         here = {column: score for column, score in scores.items() if at in used[column]}
-        wish = _Wish.of(here.values(), at, references)
+        wish = _Wish.of(here.values(), at, references, by_loop)
         seen = _visit(fetched(at), mini.inputs, mini.labels, wish, autocast)
         seen = replace(seen, reference=wish.tensors, keys=mini.keys)
         state.update({column: score.fold(state[column], seen, checkpoints[at]) for column, score in here.items()})
@@ -178,8 +180,9 @@ class _Wish:
     by_loop: bool = False
 
     @staticmethod
-    def of(scores: Iterable[Score[Any]], at: int, references: References | None) -> _Wish:
-        needs, objectives, wanted, by_loop = Need.LOGITS, frozenset[str](), frozenset[Reference](), False
+    def of(scores: Iterable[Score[Any]], at: int, references: References | None, by_loop: bool = False) -> _Wish:
+        """Unite what scores need of checkpoint `at`; raises ScoreError where references are wanted and not given."""
+        needs, objectives, wanted = Need.LOGITS, frozenset[str](), frozenset[Reference]()
         for score in scores:
             needs, objectives = needs | score.needs, objectives | score.objectives
             wanted |= frozenset(score.references)

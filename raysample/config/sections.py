@@ -125,12 +125,14 @@ class ScoreConfig(Section):
 
     `source: capture` scores what fine-tuning wrote with `capture: true` instead of visiting checkpoints. `runs`
     fine-tunes that many seeds and averages their scores. `targets` names corpora that target-aware scores point to.
+    `method: loop` scores each row alone, unpadded, by plain gradients: slow, for models that padding changes.
     """
 
     scores: list[str | dict[str, Any]] = Field(default=["vog", "el2n", "forgetting"], min_length=1)
     precision: Literal["float32", "bfloat16"] = "float32"
     batch_tokens: Annotated[int, Field(ge=16, lt=2**31)] = 4_096
     source: Literal["checkpoints", "capture"] = "checkpoints"
+    method: Literal["rules", "loop"] = "rules"
     runs: Annotated[int, Field(ge=1, le=100)] = 1
     targets: dict[str, SourceConfig] = Field(default_factory=dict)
     # A larger share of rows that cannot be scored, or have no finite score, is an error.
@@ -140,6 +142,20 @@ class ScoreConfig(Section):
     # What checkpoints, mini-batches and states may take in a worker: checkpoints that do not fit take turns.
     memory: Annotated[str, Field(pattern=r"^(auto|[0-9]+([.][0-9]+)? ?[KMGT]i?B)$")] = "auto"
     workers: Count | None = None
+    # Rows that are scored again by the slow twin at the end, at most: fewer where they would cost more than 2 %.
+    verify_rows: Annotated[int, Field(ge=0, lt=2**31)] = 16
+
+    @property
+    def budget(self) -> int:
+        """The tokens of a mini-batch; with `method: loop` a row is one."""
+        return 1 if self.method == "loop" else self.batch_tokens
+
+    def plain(self) -> dict[str, Any]:
+        """Return the section as JSON-able data; keys that came later and stand at their defaults are left out.
+
+        So tables from before keep their fingerprints.
+        """
+        return {name: value for name, value in super().plain().items() if _LATER.get(name, ...) != value}
 
     @property
     def memory_bytes(self) -> int | None:
@@ -148,6 +164,9 @@ class ScoreConfig(Section):
             return None
         amount, unit = self.memory[: -2 - ("i" in self.memory)], self.memory.lstrip("0123456789. ")
         return round(float(amount) * math.pow(1024 if "i" in unit else 1000, "KMGT".index(unit[0]) + 1))
+
+
+_LATER: dict[str, Any] = {"method": "rules", "verify_rows": 16}
 
 
 class LogConfig(Section):

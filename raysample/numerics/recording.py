@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from raysample.errors import UnsupportedModelError
 from raysample.numerics import dots, norms
 from raysample.numerics.rules import Rule, rule_for
+from raysample.numerics.taps import start
 
 Directions = Mapping[str, Mapping[str, Tensor]]
 """{reference: {parameter as in `named_parameters()`: [M, *its shape]}}."""
@@ -66,9 +67,9 @@ def unsupported(name: str, problem: str) -> UnsupportedModelError:
     """Return the error for a module whose per-example gradient cannot be measured exactly by a rule."""
     return UnsupportedModelError(
         f"per-example gradients: module {name or '(the model itself)'!r} {problem}",
-        "set the option `method: loop` of the score (such as `grand`): one backward per example, slow but exact for "
-        "any model; or freeze the module (model.freeze) if its parameters should not count, or leave out the scores "
-        "that need gradients over all parameters",
+        "set score.method: loop, or the option `method: loop` of the score (such as `grand`): one backward per "
+        "example, slow but exact for any model; or freeze the module (model.freeze) if its parameters should not "
+        "count, or leave out the scores that need gradients over all parameters",
     )
 
 
@@ -154,10 +155,9 @@ class Recording:
             if isinstance(module, nn.Embedding) and given.dim() < 2:
                 raise unsupported(layer.name, f"gets indices of shape {list(given.shape)}, not one row per example")
             given, output = self._per_example(given, layer).detach(), self._per_example(output, layer)
-            if not output.requires_grad:
-                output = output.detach().requires_grad_(torch.is_grad_enabled())  # all below is frozen: it starts here
+            output, passed = start(output)
             self._calls[layer.name].append(_Call(given, (given._version, output._version), output))
-            return output
+            return passed
 
         return record
 

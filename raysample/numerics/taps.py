@@ -71,27 +71,60 @@ def _no_features(problem: str) -> UnsupportedModelError:
     return UnsupportedModelError(f"the classifier's input: {problem}", "leave out the scores that need it")
 
 
-class Taps:
-    """What passes the embedding output and the classifier in one forward of `examples` examples."""
+def start(output: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a layer's output as a tensor that a gradient can be taken at, and what the model goes on with.
 
-    def __init__(self, examples: int) -> None:
-        self.examples = examples
+    Where all below is frozen the graph starts here. The model gets a copy then: some change it in place (CTRL scales
+    its embeddings), which a leaf does not allow.
+    """
+    if output.requires_grad or not torch.is_grad_enabled():
+        return output, output
+    leaf = output.detach().requires_grad_(True)
+    return leaf, leaf.clone()
+
+
+def check_padded_inside(module: nn.Module, ids: Tensor | None, given: tuple[Any, ...], output: Tensor) -> None:
+    """Refuse an embedding output that is longer than the tokens, unless the tokens come first there.
+
+    Longformer pads to its attention window, inside and on the right.
+    """
+    if ids is None or output.shape[1] == ids.shape[1]:
+        return
+    width = ids.shape[1]
+    padded = [value for value in given if isinstance(value, Tensor) and value.shape == output.shape[:2]]
+    if output.shape[1] < width or not any(torch.equal(value[:, :width], ids) for value in padded):
+        raise no_site(f"{type(module).__name__} gives {output.shape[1]} places for {width} tokens")
+
+
+class Taps:
+    """What passes the embedding output and the classifier in one forward of `examples` examples.
+
+    `ids` [examples, T]: the tokens that go in, for models that pad them inside.
+    """
+
+    def __init__(self, examples: int, ids: Tensor | None = None) -> None:
+        self.examples, self.ids = examples, ids
         self.embedding: Tensor | None = None
         self._classified: tuple[Tensor, Tensor] | None = None
 
     def attach(self, model: nn.Module, embedding: bool, features: bool) -> Iterator[RemovableHandle]:
         """Put hooks on the embedding output and the classifier, where wanted; the caller removes them."""
         if embedding:
-            yield embedding_module(model).register_forward_hook(self._at_embedding)
+            yield embedding_module(model).register_forward_hook(self._at_embedding, with_kwargs=True)
         if features:
             yield classifier(model).register_forward_hook(self._at_classifier)
 
-    def _at_embedding(self, module: nn.Module, _args: Any, output: Any) -> Tensor:
+    def _at_embedding(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Tensor:
         fits = isinstance(output, Tensor) and output.dim() == 3 and len(output) == self.examples
         if self.embedding is not None or not fits:
             raise no_site(f"{type(module).__name__} does not give one tensor [batch, tokens, dims], once")
-        self.embedding = output if output.requires_grad else output.detach().requires_grad_(True)
-        return self.embedding
+        check_padded_inside(module, self.ids, (*args, *kwargs.values()), output)
+        self.embedding, passed = start(output)
+        return passed
+
+    def real(self, gradient: Tensor) -> Tensor:
+        """Return a gradient at the embedding output without what the model padded inside."""
+        return gradient if self.ids is None else gradient[:, : self.ids.shape[1]]
 
     def _at_classifier(self, _module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         self._classified = (args[0].detach(), output.detach())

@@ -14,7 +14,7 @@ from raysample.numerics import memory
 from raysample.numerics.precision import device
 from raysample.on_ray import failures, session
 from raysample.progress import Reporter
-from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer, prepare
+from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer, prepare, proofs
 
 # An actor that asks for a whole CPU could starve the reading task on a small cluster, and Ray Data would wait silently.
 ACTOR_CPUS = 0.9
@@ -41,7 +41,7 @@ def prepare_once(job: ScoreJob, gpus: float, reporter: Reporter) -> None:
         reporter.say(line)
 
 
-@ray.remote(max_retries=1)
+@ray.remote(max_retries=proofs.MOST)  # the proof draws other rows where a worker died over some
 def _prepare(job: ScoreJob) -> list[str]:
     said: list[str] = []
     prepare(job, said.append)

@@ -15,14 +15,8 @@ from raysample.corpus import Corpus, describe
 from raysample.engine import Engine
 from raysample.errors import ScoreError
 from raysample.pipeline.advance import check_losses
-from raysample.pipeline.scoring import (
-    Plan,
-    checkpoints_fingerprint,
-    describe_targets,
-    made_by,
-    score_corpus,
-    tell_changes,
-)
+from raysample.pipeline.identity import Plan, checkpoints_fingerprint, tell_changes
+from raysample.pipeline.scoring import describe_targets, made_by, score_corpus
 from raysample.progress import Reporter
 from raysample.scores import create_all
 from raysample.scoring import ensure_statistics

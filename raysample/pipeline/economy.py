@@ -65,7 +65,13 @@ def trial(config: ScoreConfig, checkpoints: int) -> ScoreConfig:
             for window in candidates(checkpoints, fewest[column])
         ]
     return ScoreConfig(
-        scores=scores, precision=precision(config), batch_tokens=config.batch_tokens, targets=config.targets, workers=1
+        scores=scores,
+        precision=precision(config),
+        batch_tokens=config.batch_tokens,
+        method=config.method,
+        targets=config.targets,
+        workers=1,
+        verify_rows=0,  # of the sample: the table itself is verified
     )
 
 

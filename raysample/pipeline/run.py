@@ -20,8 +20,9 @@ from raysample.fine_tuning import CURVE, EVALUATION, Job, clear, finish
 from raysample.pipeline import adopting, economy, labelling, outcomes, telling
 from raysample.pipeline.checks import check_windows, corpus_line, corpus_remarks
 from raysample.pipeline.describing import describe_both
+from raysample.pipeline.identity import Plan
 from raysample.pipeline.retraining import Retraining
-from raysample.pipeline.scoring import Plan, described_targets, score_corpus
+from raysample.pipeline.scoring import described_targets, score_corpus
 from raysample.pipeline.workspace import Workspace
 from raysample.progress import Reporter
 from raysample.scoring.attempts import reopen

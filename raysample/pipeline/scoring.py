@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from raysample import capture, checkpoints, storage
@@ -17,95 +16,14 @@ from raysample.landmarks import Fitted
 from raysample.pipeline import economy
 from raysample.pipeline.advance import settle
 from raysample.pipeline.checks import check_scores
+from raysample.pipeline.identity import NUMERICS, Plan, checkpoints_fingerprint, tell_changes
 from raysample.progress import Reporter, SilentReporter
-from raysample.scores import create_all
 from raysample.scoring import ScoreJob, ShardOutcome, ensure_statistics, fitted, part_name
-from raysample.table import MANIFEST, ScoreTable
+from raysample.table import ScoreTable
 from raysample.tracking import NullTracker, Tracker
 from raysample.version import __version__
 
-# Raised when a change of the numerics makes earlier parts wrong: they are then scored again.
-NUMERICS = 4
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a table will hold, and what its numbers depend on.
-
-    Attributes:
-        definitions: the columns.
-        sources: name -> fingerprint of each thing that the score of a row depends on, beside the rows of its shard.
-        corpus: fingerprint of the rows.
-    """
-
-    definitions: dict[str, dict[str, Any]]
-    sources: dict[str, str]
-    corpus: str
-
-    @property
-    def key(self) -> str:
-        """The identity of the whole table."""
-        return storage.fingerprint([self.corpus, self.sources])
-
-    @property
-    def parts(self) -> str:
-        """The folder of the table's parts, below that of the table; the same for a corpus that only grew."""
-        return f"parts-{storage.fingerprint(self.sources)[:12]}"
-
-    def changes(self, before: Mapping[str, str]) -> list[str]:
-        """Return the names of the sources that were others when a table was made before."""
-        return [name for name in self.sources if self.sources[name] != before.get(name, self.sources[name])]
-
-    @staticmethod
-    def of(
-        traces: Sequence[CheckpointSet],
-        corpus: str,
-        config: ScoreConfig,
-        model: ModelConfig,
-        targets: Mapping[str, Corpus],
-        grouped: bool = False,
-    ) -> Plan:
-        """Resolve the scores at these checkpoints for the corpus with this fingerprint, whose rows may have groups.
-
-        Raises ScoreError or CheckpointError where the scores cannot be had.
-        """
-        captured = config.source == "capture"
-        seen = capture.checkpoints(traces[0].uri) if captured else traces[0].checkpoints
-        definitions = {
-            column: {"score": score.name, "higher_is": score.higher_is, **score.options(seen)}
-            for column, score in create_all(config.scores).items()
-        }
-        found = {
-            "checkpoints": checkpoints_fingerprint(traces),
-            "scores": definitions,
-            "precision": config.precision,
-            "batch_tokens": config.batch_tokens,
-            "source": config.source,
-            "max_length": model.max_length,
-            "freeze": model.freeze,
-            # Not at all where it is the default, so that parts from before there was a choice are found.
-            **({"tokenising": model.tokenising} if model.tokenising else {}),
-            "landmarks": None if config.landmarks is None else config.landmarks.plain(),
-            "captured logits": [capture.Capture.load(trace.uri).fingerprint for trace in traces] if captured else [],
-            "targets": {name: target.fingerprint for name, target in targets.items()},
-            "groups": grouped,  # what parts hold beside scores
-            "references": corpus if _compares(config) else None,
-            "numerics": NUMERICS,
-        }
-        sources = {name: storage.fingerprint(value) for name, value in found.items()}
-        return Plan(definitions, sources, corpus)
-
-
-def _compares(config: ScoreConfig) -> bool:
-    """Tell whether a row's score depends on rows of other shards: by a reference that is made from the corpus."""
-    references = (reference for score in create_all(config.scores).values() for reference in score.references)
-    return config.landmarks is not None or any(reference.of_corpus for reference in references)
-
-
-def checkpoints_fingerprint(traces: Sequence[CheckpointSet]) -> str:
-    """Return the identity of one run's checkpoints, or of several runs' in their order."""
-    found = [trace.fingerprint for trace in traces]
-    return found[0] if len(found) == 1 else storage.fingerprint(found)
+_INDIFFERENT = {"workers": None, "max_quarantined": 1.0, "memory": "auto", "verify_rows": 16}
 
 
 def describe_targets(config: ScoreConfig, labels: Sequence[str], folder: str) -> dict[str, Corpus]:
@@ -190,14 +108,6 @@ def score_corpus(
     return table.save()
 
 
-def tell_changes(plan: Plan, folder: str, reporter: Reporter) -> None:
-    """Say why rows that were scored before are scored again."""
-    if storage.exists(storage.join(folder, MANIFEST)):
-        changed = plan.changes(ScoreTable.load(folder).made_by.get("sources", {}))
-        if changed:
-            reporter.say(f"  scored anew: {', '.join(changed)} changed since the table that is there")
-
-
 def economised(
     traces: Sequence[CheckpointSet],
     corpus: Corpus,
@@ -231,8 +141,9 @@ def made_by(plan: Plan, config: ScoreConfig, model: ModelConfig, runs: int) -> d
         "key": plan.key,
         "sources": plan.sources,
         "precision": config.precision,
-        # How many share the work, in how much memory, and how many bad rows are borne, changes no number.
-        "score": config.model_copy(update={"workers": None, "max_quarantined": 1.0, "memory": "auto"}).plain(),
+        # How many share the work, in how much memory, how many bad rows are borne and how many are verified, changes no
+        # number.
+        "score": config.model_copy(update=_INDIFFERENT).plain(),
         "model": model.plain(),
         "runs": runs,
         "raysample": __version__,
@@ -258,7 +169,8 @@ def job_of(
         corpus=corpus.uri,
         traces=tuple(trace.uri for trace in traces),
         config=config,
-        model=model,
+        # Alone means unpadded.
+        model=model.model_copy(update={"pad_to_multiple_of": 1}) if config.method == "loop" else model,
         folder=storage.join(folder, parts),
         references=storage.join(folder, "references"),
         targets={name: target_folder(folder, name) for name in config.targets},

@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from raysample.errors import RaysampleError
+from raysample.errors import ForwardError, RaysampleError
 
 Values = Mapping[str, NDArray[np.float32]]
 Work = Callable[[pa.Table], tuple[NDArray[np.int32], Values]]
@@ -54,16 +54,18 @@ def carefully(work: Work, rows: pa.Table) -> Scored:
     Reasons name the kind of the error, never its words, in which there may be text.
 
     Raises:
-        RaysampleError: what is known to be no row's fault, as it was raised; so is a lack of memory.
+        RaysampleError: what is known to be no row's fault, as it was raised; so is a lack of memory. What a model
+            itself raises (ForwardError) may be one row's.
         Exception: the error itself where the first, the last and a row between fail, too: then no row is to blame.
     """
     try:
         return Scored(*work(rows))
-    except (RaysampleError, torch.OutOfMemoryError):
-        raise
     except Exception as error:
+        if _no_row(error):
+            raise
         if len(rows) == 1:
-            return Scored.nothing(1, f"{type(error).__name__} while it was scored")
+            kind = error.kind if isinstance(error, ForwardError) else type(error).__name__
+            return Scored.nothing(1, f"{kind} while it was scored")
         if len(rows) >= PROBED and all(_fails(work, rows.slice(at, 1)) for at in (0, len(rows) // 2, len(rows) - 1)):
             raise
     half = len(rows) // 2
@@ -73,8 +75,14 @@ def carefully(work: Work, rows: pa.Table) -> Scored:
 def _fails(work: Work, rows: pa.Table) -> bool:
     try:
         work(rows)
-    except RaysampleError:
-        raise
-    except Exception:  # noqa: BLE001 - as above: whatever it is, it is one row's or all rows'
+    except Exception as error:
+        if _no_row(error):
+            raise
         return True
     return False
+
+
+def _no_row(error: Exception) -> bool:
+    """Tell whether an error is known to be no row's fault."""
+    known = isinstance(error, RaysampleError) and not isinstance(error, ForwardError)
+    return known or isinstance(error, torch.OutOfMemoryError)

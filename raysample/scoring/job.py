@@ -62,7 +62,7 @@ def request(job: ScoreJob, trace: str) -> Request:
         checkpoints=trace,
         targets=dict(job.targets),
         model=job.model,
-        batch_tokens=job.config.batch_tokens,
+        batch_tokens=job.config.budget,
         precision=job.config.precision,
         folder=job.references,
     )

@@ -79,7 +79,7 @@ def memory_plan(job: ScoreJob, corpus: Corpus, room: int | None) -> MemoryPlan |
         return None
     scores = create_all(job.config.scores).values()
     size = model.size(CheckpointSet.load(job.traces[0]).checkpoints[-1].uri)
-    rows, tokens = max(shard.rows for shard in corpus.shards), max(job.config.batch_tokens, job.model.max_length)
+    rows, tokens = max(shard.rows for shard in corpus.shards), max(job.config.budget, job.model.max_length)
     depth = size.layers if any(score.needs & _GRADIENTS for score in scores) else 1
     # Mean and sum of squares of a gradient at every token, for each score that folds these.
     folded = 2 * sum(Need.EMBEDDING_GRADS in score.needs for score in scores)

@@ -1,4 +1,4 @@
-"""What is prepared once, before the shards: references of the scores, and the regression on landmarks."""
+"""What comes once, before the shards: the proof that rows do not mix, references, the regression on landmarks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from raysample.corpus import Corpus
 from raysample.landmarks.fitted import MANIFEST
 from raysample.scores import create_all
 from raysample.scores.reference import Reference
+from raysample.scoring import proofs
 from raysample.scoring.columns import Columns
 from raysample.scoring.job import ScoreJob, fitted, request
 
@@ -26,12 +27,19 @@ def wanted(job: ScoreJob) -> tuple[Reference, ...]:
 
 
 def needs_preparing(job: ScoreJob) -> bool:
-    """Tell whether a job needs anything prepared."""
-    return bool(wanted(job)) or job.config.landmarks is not None
+    """Tell whether a job needs anything prepared, or proved."""
+    return proofs.due(job) or bool(wanted(job)) or job.config.landmarks is not None
 
 
 def prepare(job: ScoreJob, say: Say) -> None:
-    """Prepare what is missing; finished parts of it are kept. Runs on one worker, with a device where there is one."""
+    """Prove what is not proved, prepare what is missing; finished parts of it are kept.
+
+    Runs on one worker, with a device where there is one. What is prepared, and the landmarks, rests on the proof.
+
+    Raises:
+        UnsupportedModelError: a model gives a row other values when it is scored with others.
+    """
+    proofs.prove(job, say)
     needed = wanted(job)
     for trace in job.traces if needed else ():
         references.prepare(request(job, trace), needed, say=say)

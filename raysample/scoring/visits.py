@@ -35,7 +35,8 @@ class Run:
     """
 
     def __init__(self, job: ScoreJob, trace: CheckpointSet, pad_id: int, shelf: Shelf) -> None:
-        self.trace, self.pad_id, self.batch_tokens = trace, pad_id, job.config.batch_tokens
+        self.trace, self.pad_id, self.batch_tokens = trace, pad_id, job.config.budget
+        self.by_loop = job.config.method == "loop"
         # Asked here, not by the driver, whose machine may have no GPU; Ray hides those that were not asked for.
         self.device = device()
         self.models = Models(trace, job.model, self.device, shelf)
@@ -57,6 +58,7 @@ class Run:
             autocast=self.autocast,
             references=self._prepared,
             keys=row_keys(rows["row_id"]),
+            by_loop=self.by_loop,
         )
 
     def descriptors(self, encoded: Encoded, rows: pa.Table, extra: Values) -> landmarks.Descriptors:

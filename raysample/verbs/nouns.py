@@ -107,10 +107,12 @@ def score(
     precision: Literal["float32", "bfloat16"] | None = None,
     batch_tokens: int = 4_096,
     source: Literal["checkpoints", "capture"] = "checkpoints",
+    method: Literal["rules", "loop"] = "rules",
     targets: Mapping[str, SourceConfig | str] | None = None,
     landmarks: LandmarksConfig | Mapping[str, Any] | None = None,
     economy: EconomyConfig | Mapping[str, Any] | None = None,
     memory: str = "auto",
+    verify_rows: int | None = None,
     workers: int | None = None,
     engine: EngineConfig | None = None,
     reporter: Reporter | None = None,
@@ -125,7 +127,7 @@ def score(
         scores: names, or mappings with `name` and options.
         output: folder of the ScoreTable; a new temporary one by default.
         max_length: tokens a row is cut to; by default as in fine-tuning, or 64 for foreign folders.
-        precision, batch_tokens, source, landmarks, economy, memory, workers: see ScoreConfig.
+        precision, batch_tokens, source, method, landmarks, economy, memory, verify_rows, workers: see ScoreConfig.
         targets: name -> a source or a path, for the scores that point to a target corpus.
         engine: where to run; this process by default.
         reporter: who is told of the progress; nobody by default.
@@ -138,6 +140,8 @@ def score(
         **({} if precision is None else {"precision": precision}),
         "batch_tokens": batch_tokens,
         "source": source,
+        "method": method,
+        **({} if verify_rows is None else {"verify_rows": verify_rows}),
         "targets": {name: target_of(given, rows) for name, given in (targets or {}).items()},
         "landmarks": landmarks,
         "economy": economy,

@@ -12,7 +12,8 @@ from torch.utils.hooks import RemovableHandle
 
 from raysample.artifacts import Artifacts, Need
 from raysample.errors import ScoreError, UnsupportedModelError
-from raysample.numerics.taps import classifier, embedding_module
+from raysample.numerics.guard import explained
+from raysample.numerics.taps import check_padded_inside, classifier, embedding_module, start
 
 Directions = Mapping[str, Mapping[str, Tensor]]
 
@@ -43,9 +44,10 @@ def collect_slowly(
         raise ScoreError(f"the slow twin looks at one row at a time, not at {len(labels)}", "call it once per row")
     passed: dict[str, Tensor] = {}
     with ExitStack() as stack, torch.enable_grad():
-        for handle in _watch(model, needs, passed):
+        for handle in _watch(model, inputs["input_ids"], needs, passed):
             stack.callback(handle.remove)
-        output = model(**inputs)
+        with explained(model):
+            output = model(**inputs)
     logits = output if isinstance(output, Tensor) else output.logits
     norm, dots = _parameter_gradients(model, logits, labels, needs, directions or {})
     return Artifacts(
@@ -54,7 +56,10 @@ def collect_slowly(
         logits=logits.detach(),
         features=_features(passed, logits) if Need.FEATURES in needs else None,
         grad_norms=norm,
-        embedding_grads=_embedding_gradients(passed, logits, labels, objectives, needs),
+        embedding_grads={
+            name: found[:, : inputs["input_ids"].shape[1]]
+            for name, found in _embedding_gradients(passed, logits, labels, objectives, needs).items()
+        },
         grad_dots=dots,
     )
 
@@ -66,17 +71,17 @@ def objective_value(objective: str, logits: Tensor, label: Tensor) -> Tensor:
     return logits.softmax(0)[label] if objective == "probability" else -logits.log_softmax(0)[label]
 
 
-def _watch(model: nn.Module, needs: Need, passed: dict[str, Tensor]) -> Iterator[RemovableHandle]:
-    def at_embedding(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
-        # Below frozen tables nothing requires a gradient: the graph starts here.
-        passed["embedding"] = output if output.requires_grad else output.detach().requires_grad_(True)
-        return passed["embedding"]
+def _watch(model: nn.Module, ids: Tensor, needs: Need, passed: dict[str, Tensor]) -> Iterator[RemovableHandle]:
+    def at_embedding(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
+        check_padded_inside(module, ids, (*args, *kwargs.values()), output)
+        passed["embedding"], given = start(output)
+        return given
 
     def at_classifier(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         passed["features"], passed["made"] = args[0].detach(), output.detach()
 
     if Need.EMBEDDING_GRADS in needs:
-        yield embedding_module(model).register_forward_hook(at_embedding)
+        yield embedding_module(model).register_forward_hook(at_embedding, with_kwargs=True)
     if Need.FEATURES in needs:
         yield classifier(model).register_forward_hook(at_classifier)
 
