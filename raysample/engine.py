@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from raysample.fine_tuning import Job, Outcome, execute, steps
 from raysample.numerics import memory
@@ -18,6 +18,8 @@ from raysample.progress import Reporter
 from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer, prepare
 from raysample.spreading import threads
 from raysample.training import Place
+
+T = TypeVar("T")
 
 
 class Engine(AbstractContextManager["Engine"], Protocol):
@@ -49,6 +51,10 @@ class Engine(AbstractContextManager["Engine"], Protocol):
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
         """Map a picklable, pure function over items; yield the results in the order of the items."""
+        ...
+
+    def once(self, function: Callable[[], T]) -> T:
+        """Run a picklable function once, where models are run: on a worker with the device of a scoring actor."""
         ...
 
     def slots(self) -> int:
@@ -100,6 +106,10 @@ class LocalEngine:
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
         """Map with threads."""
         return threads(function, items)
+
+    def once(self, function: Callable[[], T]) -> T:
+        """Run it here."""
+        return function()
 
     def slots(self) -> int:
         """One: this process."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from raysample.config import EngineConfig
 from raysample.fine_tuning import Job, Outcome
 from raysample.on_ray import experiments, fine_tuning, mapping, scoring, session
 from raysample.progress import Reporter
 from raysample.scoring import ScoreJob, ShardOutcome
+
+T = TypeVar("T")
 
 
 class RayEngine:
@@ -55,6 +57,10 @@ class RayEngine:
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
         """Map with one task per item, a few ahead of who reads the results."""
         return mapping.tasks(function, items)
+
+    def once(self, function: Callable[[], T]) -> T:
+        """Run it in one task, with a GPU if the scoring actors have one."""
+        return scoring.once(function, self.config.gpus_per_worker)
 
     def slots(self) -> int:
         """As many as the cluster has CPUs, or GPUs for."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import ray
@@ -16,6 +16,7 @@ from raysample.on_ray import failures, session
 from raysample.progress import Reporter
 from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer, prepare, proofs
 
+T = TypeVar("T")
 # An actor that asks for a whole CPU could starve the reading task on a small cluster, and Ray Data would wait silently.
 ACTOR_CPUS = 0.9
 NO_PROGRESS_SECONDS = 900
@@ -46,6 +47,18 @@ def _prepare(job: ScoreJob) -> list[str]:
     said: list[str] = []
     prepare(job, said.append)
     return said
+
+
+def once(function: Callable[[], T], gpus: float) -> T:
+    """Run a function in one task with the resources of a scoring actor."""
+    session.require(1, ACTOR_CPUS, gpus, "the verification of scores")
+    found: T = failures.result(_once.options(num_cpus=ACTOR_CPUS, num_gpus=gpus or None).remote(function), _broken)
+    return found
+
+
+@ray.remote(max_retries=1)
+def _once(function: Callable[[], Any]) -> Any:
+    return function()
 
 
 def score(

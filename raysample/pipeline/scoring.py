@@ -17,6 +17,7 @@ from raysample.pipeline import economy
 from raysample.pipeline.advance import settle
 from raysample.pipeline.checks import check_scores
 from raysample.pipeline.identity import NUMERICS, Plan, checkpoints_fingerprint, tell_changes
+from raysample.pipeline.verifying import verified
 from raysample.progress import Reporter, SilentReporter
 from raysample.scoring import ScoreJob, ShardOutcome, ensure_statistics, fitted, part_name
 from raysample.table import ScoreTable
@@ -55,7 +56,8 @@ def score_corpus(
 
     Raises:
         ProvenanceError: the checkpoints' classes are not the corpus's.
-        ScoreError: an unknown score or option, or rows were lost on the way.
+        ScoreError: an unknown score or option, rows were lost on the way, or a few rows came to other values when they
+            were scored again by the slow twin.
         CheckpointError: the checkpoints do not suit a score, or one is damaged.
     """
     check_scores(config)
@@ -105,7 +107,7 @@ def score_corpus(
         corpus.grouped,
     )
     ensure_statistics(table, engine.map)
-    return table.save()
+    return verified(table, job, engine, reporter).save()
 
 
 def economised(

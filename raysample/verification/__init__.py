@@ -7,6 +7,7 @@ scores are the same (they have slow twins of their own in the tests), and what r
 
 from raysample.verification.bounds import Check, compare
 from raysample.verification.slow import collect_slowly
+from raysample.verification.spot import Spot, spot_check
 from raysample.verification.verifying import RESULT, Verification, verify_table
 
-__all__ = ["RESULT", "Check", "Verification", "collect_slowly", "compare", "verify_table"]
+__all__ = ["RESULT", "Check", "Spot", "Verification", "collect_slowly", "compare", "spot_check", "verify_table"]

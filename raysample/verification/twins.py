@@ -44,11 +44,18 @@ class Twin(Protocol):
 
 
 class CheckpointTwin:
-    """Loads one checkpoint after the other in float64 and visits one unpadded row at a time."""
+    """Loads one checkpoint after the other, in float64 unless asked, and visits one unpadded row at a time."""
 
     def __init__(
-        self, job: ScoreJob, trace: CheckpointSet, rows: pa.Table, scores: Scores, say: Callable[[str], None]
+        self,
+        job: ScoreJob,
+        trace: CheckpointSet,
+        rows: pa.Table,
+        scores: Scores,
+        say: Callable[[str], None],
+        dtype: torch.dtype = torch.float64,
     ) -> None:
+        self.dtype = dtype
         self.job, self.checkpoints, self.device = job, trace.checkpoints, device()
         self.request = request(job, trace.uri)
         # What the scoring prepared is found again, also in a folder that was moved.
@@ -69,7 +76,7 @@ class CheckpointTwin:
         """Load checkpoint k and what its scores need from elsewhere; return the visit of one row."""
         spec, uri = self.job.model, storage.localise(self.checkpoints[k].uri)
         network = model.load(uri, trust_remote_code=spec.trust_remote_code, freeze=spec.freeze)
-        network = network.to(self.device).double()
+        network = network.to(self.device, self.dtype)
         needs, objectives = Need.LOGITS, frozenset[str]()
         for score in scores.values():
             needs, objectives = needs | score.needs, objectives | score.objectives

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from numpy.typing import NDArray
 
 from raysample import storage
@@ -104,7 +105,7 @@ def verify_table(
             "give --rows of 1 or more, and keep a score out of score.landmarks.scores",
         )
     sample, stored = draw(table, corpus, tuple(scores), rows, seed)
-    again = _again(job, corpus, traces, scores, sample, reporter or SilentReporter())
+    again = score_again(job, corpus, traces, scores, sample, reporter or SilentReporter())
     precision: Precision = "float32" if job.config.source == "capture" else job.config.precision
     found = Verification(
         table=table.made_by["key"],
@@ -174,14 +175,20 @@ def rescore(twin: Twin, scores: Scores, rows: int, told: Callable[[], None]) -> 
     return {c: np.array([float(score.value(state[c])) for state in states]) for c, score in scores.items()}
 
 
-def _again(
-    job: ScoreJob, corpus: Corpus, traces: Sequence[CheckpointSet], scores: Scores, sample: pa.Table, reporter: Reporter
+def score_again(
+    job: ScoreJob,
+    corpus: Corpus,
+    traces: Sequence[CheckpointSet],
+    scores: Scores,
+    sample: pa.Table,
+    reporter: Reporter,
+    dtype: torch.dtype = torch.float64,
 ) -> Values:
-    """Return the slow twin's scores of the sample, averaged over the runs."""
+    """Return the slow twin's scores of the sample, averaged over the runs; visited in a precision of its own."""
     twins: list[Twin] = [
         CaptureTwin(corpus, trace, sample)
         if job.config.source == "capture"
-        else CheckpointTwin(job, trace, sample, scores, reporter.say)
+        else CheckpointTwin(job, trace, sample, scores, reporter.say, dtype)
         for trace in traces
     ]
     visits = len(sample) * sum(len({k for s in scores.values() for k in s.select(t.checkpoints)}) for t in twins)
