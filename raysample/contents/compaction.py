@@ -18,7 +18,7 @@ from raysample.contents import merging, ranges
 from raysample.contents.tallying import FileTally, key_of, partition, tally
 from raysample.corpus.class_names import Declared, Spellings
 from raysample.corpus.inventory import OUTSIDE
-from raysample.corpus.ledger import otherwise, taken_for_missing
+from raysample.corpus.ledger import if_quotes, otherwise, taken_for_missing
 from raysample.corpus.schema import Part
 from raysample.corpus.sources import Source, open_source
 from raysample.errors import CorpusError
@@ -183,8 +183,8 @@ def _check_rows(files: Sequence[FileTally], config: SourceConfig, place: str) ->
         raise CorpusError(
             f"{counts['quarantined']:,} of {judged:,} rows of {config.path!r} cannot be used, more than"
             f" max_quarantined={config.max_quarantined:g} allows ({top})",
-            f"{otherwise(missing)}check the column names and the rows listed below {place!r}, mend them, or raise"
-            " max_quarantined",
+            f"{otherwise(missing)}{if_quotes(_sum(file.reasons for file in files))}check the column names and the rows"
+            f" listed below {place!r}, mend them, or raise max_quarantined",
         )
     if not counts["usable"]:
         why = "; ".join(f"{cause}: {rows}" for cause, rows in _sum(file.left_out for file in files).most_common())

@@ -42,9 +42,9 @@ def describe(
 ) -> Corpus:
     """Scan a source once, judge every row, and write its Corpus into folder `uri`.
 
-    What is written: `quarantine/part-*.parquet` (file, row, row_id, stage, reason), `kept.parquet`, and `corpus.json`
-    last. Some 30 bytes per row are held meanwhile, never the texts; 6 more where labels come with a confidence and from
-    feedback. Same source and arguments, same corpus.
+    What is written: `quarantine/part-*.parquet` (file, row, row_id, stage, reason, line), `kept.parquet`, and last
+    `corpus.json`. Some 30 bytes per row are held meanwhile, never the texts; 6 more where labels come with a confidence
+    and from feedback. Same source and arguments, same corpus.
 
     Args:
         source: where the texts lie and which columns hold what.
@@ -70,7 +70,7 @@ def describe(
     scan = _Scan(found, quarantine, _chooser(part, holdout), known)
     ledger = _without_repeats(found, scan.run(shard_rows), quarantine)
     quarantine.close()
-    books.check(ledger, found.config, uri, known)
+    books.check(ledger, found.config, uri, known, quarantine.first)
     ledger = books.limited(ledger, found.config.limit)
     if labels is None:
         labels = _classes(ledger.class_counts(), found.config, scan.declared[0], ledger.reasons())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from raysample.corpus.origins import Floats, Values
 from raysample.corpus.rows import Hashes, Mask
 from raysample.corpus.schema import (
     ASKED,
+    BAD_QUOTE,
     BY_LIMIT,
     DUPLICATE,
     FILTERS,
@@ -26,6 +28,7 @@ from raysample.corpus.schema import (
     NO_CONSENSUS,
     OTHER_SIDE,
     REASONS,
+    ROWS_IN_QUOTE,
     UNSEEN,
     Part,
 )
@@ -174,10 +177,17 @@ def reconcile(ledger: Ledger, path: str, rows_of_files: Mapping[str, int], quara
         )
 
 
-def check(ledger: Ledger, source: SourceConfig, uri: str, known: Sequence[frozenset[str]] = ()) -> None:
+def check(
+    ledger: Ledger,
+    source: SourceConfig,
+    uri: str,
+    known: Sequence[frozenset[str]] = (),
+    first: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Raise CorpusError if a test label is unknown, too many rows are in quarantine, or none is usable.
 
     `known`: the classes of training, of the label and of each level beside it, where the rows are held against some.
+    `first`: reason -> where the first row lies that was set aside for it.
     """
     if source.unseen_labels == "error":
         _check_unseen(ledger, source, known)
@@ -187,10 +197,11 @@ def check(ledger: Ledger, source: SourceConfig, uri: str, known: Sequence[frozen
     bad = counts["quarantined"] - ledger.reasons().get(REASONS[UNSEEN], 0)
     if bad > source.max_quarantined * (counts["usable"] + counts["quarantined"]):
         top = "; ".join(f"{reason}: {rows}" for reason, rows in list(ledger.reasons().items())[:5])
+        where = first.get(REASONS[BAD_QUOTE]) or first.get(next(iter(ledger.reasons()), ""))
         raise CorpusError(
             f"{bad} of {counts['usable'] + counts['quarantined']} rows of {source.path!r} cannot be used, more than"
-            f" max_quarantined={source.max_quarantined} allows ({top})",
-            f"{otherwise(missing)}check the source's column names and the rows listed in"
+            f" max_quarantined={source.max_quarantined} allows ({top}){f'; see {where}' if where else ''}",
+            f"{otherwise(missing)}{if_quotes(ledger.reasons())}check the source's column names and the rows listed in"
             f" {storage.join(uri, 'quarantine')!r}, mend them, or raise max_quarantined",
         )
     if not counts["usable"]:
@@ -200,6 +211,13 @@ def check(ledger: Ledger, source: SourceConfig, uri: str, known: Sequence[frozen
             f" {counts['filtered']} filtered out{f' ({why})' if why else ''}",
             f"{otherwise(missing)}check the path, where, labels and the hold-out",
         )
+
+
+def if_quotes(reasons: Mapping[str, int]) -> str:
+    """Return the advice for rows that stray quotes cost, to be put before another; empty where there are none."""
+    if not {REASONS[BAD_QUOTE], REASONS[ROWS_IN_QUOTE]} & set(reasons):
+        return ""
+    return "set quoting: none for the source if quotes are signs like any other there; "
 
 
 def taken_for_missing(reasons: Mapping[str, int], source: SourceConfig) -> str:

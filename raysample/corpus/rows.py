@@ -47,6 +47,7 @@ class Rows:
         filtered: [rows] uint8, why `where` or `labels` leave it out (0: they do not); never of broken rows, as their
             columns are unknown.
         confidence, feedback: as in `origins.Labelled`.
+        lines: as in `schema.Batch`.
     """
 
     content: pa.Table
@@ -55,6 +56,7 @@ class Rows:
     filtered: Codes
     confidence: origins.Floats
     feedback: origins.Values
+    lines: np.ndarray[Any, np.dtype[np.int64]] | None = None
 
     @property
     def matches(self) -> Mask:
@@ -93,6 +95,7 @@ def judge(batch: Batch, part: Part, config: SourceConfig, names: Mapping[str, tu
         filtered,
         labels.confidence,
         labels.feedback,
+        batch.lines,
     )
 
 
