@@ -47,8 +47,8 @@ class Quarantine:
         }
         for code, at in zip(*np.unique(rows.reason[places], return_index=True), strict=True):
             place = int(places[at])
-            where = f"row {start + place}" if rows.lines is None else f"line {rows.lines[place]}"
-            self.first.setdefault(REASONS[code], f"{where} of {part.name!r}")
+            at_line = f"row {start + place}" if rows.lines is None else f"line {rows.lines[place]}"
+            self.first.setdefault(REASONS[code], f"{at_line} of {part.name!r}")
         self._held.append(pa.table(columns).cast(SCHEMA))
         self._rows += len(places)
         self.written += len(places)
