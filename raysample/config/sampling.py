@@ -106,6 +106,8 @@ class CompareConfig(Section):
     # A difference that counts as none, 0.005 is half a point.
     tolerance: Fraction = 0.005
     confidence: Fraction = 0.95
+    # With `score.runs` of two or more, every seed's selections go by the scores of other runs.
+    own_scores: bool = True
     workers: Count | None = None
 
     @model_validator(mode="after")

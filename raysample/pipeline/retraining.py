@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,13 +32,20 @@ FIXED = (
     "The selection was fixed: {} chose by the same scores for every seed, so the intervals do not tell how other runs "
     "would have scored."
 )
+OWN = "Every seed selected by scores of other runs ({}): the intervals hold what runs differ in scoring, too."
+SHARED = (
+    "{} chose for {} seeds by the scores of {} runs in turn, so the intervals hold in part what runs differ in scoring."
+)
 STORED_ROWS = 5_000_000
 """Kept rows, at most, whose ids are stored with a tracked run: some 100 MB."""
 
 
 @dataclass
 class Retraining:
-    """Arms x fractions x seeds on one score table; `job(seed)` gives the recipe on all rows."""
+    """Arms x fractions x seeds on one score table; `job(seed)` gives the recipe on all rows.
+
+    `own`: the table that a seed's selections go by in place of the one of all.
+    """
 
     config: CompareConfig
     workspace: Workspace
@@ -51,6 +58,7 @@ class Retraining:
     reporter: Reporter
     notes: tuple[str, ...] = ()
     selections: dict[Cell, Selection] = field(default_factory=dict)
+    own: Mapping[int, ScoreTable] = field(default_factory=dict)
 
     def cells(self) -> Iterator[tuple[ArmConfig, float, int]]:
         """Yield every arm at every fraction with every seed."""
@@ -95,16 +103,17 @@ class Retraining:
 
     def _selection(self, arm: ArmConfig, fraction: float, seed: int, engine: Engine) -> Selection:
         uri = self.workspace.selection(arm, fraction, seed)
+        table = self.own.get(seed, self.table) if self._columns(arm, fraction) else self.table
         if storage.exists(storage.join(uri, "selection.json")):
             found = Selection.load(uri)
             same_scores = (
-                found.scores in (None, self.table.fingerprint)
-                and found.counts["in"] == self.table.counts["in"]
-                and found.counts["quarantined"] == self.table.counts["quarantined"]
+                found.scores in (None, table.fingerprint)
+                and found.counts["in"] == table.counts["in"]
+                and found.counts["quarantined"] == table.counts["quarantined"]
             )
-            if same_scores and found.corpus == self.table.corpus and found.arm == arm.plain():
+            if same_scores and found.corpus == table.corpus and found.arm == arm.plain():
                 return found
-        return sample(self.table, arm, uri, fraction=fraction, seed=seed, spread=spread_over(self.table, engine))
+        return sample(table, arm, uri, fraction=fraction, seed=seed, spread=spread_over(table, engine))
 
     def kept_counts(self) -> dict[tuple[str, float], tuple[int, ...]]:
         """Return the rows per class that each arm keeps at each fraction (first seed)."""
@@ -121,13 +130,18 @@ class Retraining:
 
     def length_warnings(self) -> tuple[str, ...]:
         """Return which scores that an arm goes by are mostly the length of the text, in words."""
-        columns = (
-            name
-            for fraction in self.config.fractions
-            for arm in self.config.arms
-            for name in columns_of(create(arm, self.table.higher_is, fraction))
-        )
+        cells = ((arm, fraction) for fraction in self.config.fractions for arm in self.config.arms)
+        columns = (name for cell in cells for name in self._columns(*cell))
         return length_warnings(self.table, columns)
+
+    def _columns(self, arm: ArmConfig, fraction: float) -> tuple[str, ...]:
+        """Return the score columns that an arm goes by."""
+        return columns_of(create(arm, self.table.higher_is, fraction))
+
+    def scored_arms(self) -> list[str]:
+        """Return the names of the arms that go by a score."""
+        fractions = self.config.fractions
+        return [arm.name for arm in self.config.arms if any(self._columns(arm, fraction) for fraction in fractions)]
 
     def class_warnings(self) -> tuple[str, ...]:
         """Return what the selections do to the classes, in words."""
@@ -234,11 +248,14 @@ class Retraining:
         return comparison
 
     def _remarks(self) -> tuple[str, ...]:
-        """Say what the verdict rests on: selections by scores that are the same for every seed."""
-        scored = [arm.name for arm in self.config.arms if arm.score is not None]
-        if not scored or len(self.config.seeds) < 2:
+        """Say what the verdict rests on: whether selections went by the same scores for every seed."""
+        scored, seeds = self.scored_arms(), len(self.config.seeds)
+        if not scored or seeds < 2:
             return ()
-        return (FIXED.format(", ".join(scored)),)
+        runs = len({table.fingerprint for table in self.own.values()})
+        if not runs:
+            return (FIXED.format(", ".join(scored)),)
+        return (OWN.format(", ".join(scored)) if runs == seeds else SHARED.format(", ".join(scored), seeds, runs),)
 
 
 def spread_over(table: ScoreTable, engine: Engine) -> Spread:

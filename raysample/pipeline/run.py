@@ -21,6 +21,7 @@ from raysample.pipeline import adopting, economy, labelling, outcomes, telling
 from raysample.pipeline.checks import check_windows, corpus_line, corpus_remarks
 from raysample.pipeline.describing import describe_both
 from raysample.pipeline.identity import Plan
+from raysample.pipeline.own_scores import own_scores
 from raysample.pipeline.retraining import Retraining
 from raysample.pipeline.scoring import described_targets, score_corpus
 from raysample.pipeline.workspace import Workspace
@@ -264,6 +265,7 @@ class Pipeline:
         """Write the selections of all arms and show what they do to the classes."""
         self.reporter.say("sample")
         retraining = self.retraining()
+        retraining.own = own_scores(self.config, retraining, self.engine)
         self._timed("sample", lambda: retraining.select(self.engine))
         return retraining
 

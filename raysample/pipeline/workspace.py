@@ -55,6 +55,11 @@ class Workspace:
         return self.at("scores")
 
     @property
+    def own_scores(self) -> str:
+        """Folder of the ScoreTables of single runs, by which single seeds of the comparison select."""
+        return self.at("own-scores")
+
+    @property
     def contents(self) -> str:
         """Folder of the log's Contents."""
         return self.at("log", "contents")

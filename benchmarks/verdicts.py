@@ -1,0 +1,176 @@
+"""How often a comparison is wrong: the coverage of its intervals, and how often it calls one of equal arms better.
+
+Comparisons are simulated: every test row has a difficulty, every arm so many trainings with a skill that differs from
+seed to seed, and a row is predicted right where skill and chance exceed its difficulty. Of four arms that are equal two
+are the baselines, random and stratified random, and two are judged against both, corrected by Holm. A comparison counts
+as false when one or more is called better, by accuracy, or by macro-F1 in a part of the comparisons. Intervals count
+as missed where they leave out 0, the true difference.
+
+Beside it the rule of before: Student's interval of differences paired by seed, no test rows, not corrected. And the
+power: how often an arm that is two points better is seen.
+
+Prints a table and, as the last line, JSON.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from measuring.outcome import finish, machine, parser, target
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from scipy import special
+
+from raysample.evaluation import Cell, Estimates, Predictions, difference, holm, judged
+
+Floats = npt.NDArray[np.float32]
+
+SEEDS, ROWS, SPREADS = (2, 3, 5), (200, 2_000), (0.02, 0.1, 0.3)
+LEVEL, SCREEN, CLASSES = 0.05, 25, 6
+MARGIN = 0.17  # of skill: some two points of accuracy
+
+
+@dataclass
+class Counted:
+    """What was counted of one setting: comparisons, false ones, missed intervals, differences seen; by the old rule."""
+
+    comparisons: int = 0
+    false: int = 0
+    missed: int = 0
+    seen: int = 0
+    zero: int = 0
+    width: float = 0.0
+    old_false: int = 0
+    old_missed: int = 0
+    judged: int = 0
+    judged_false: int = 0
+
+    def rate(self, name: str) -> float:
+        """Return a count as a share of the comparisons."""
+        return float(getattr(self, name)) / self.comparisons
+
+
+def hits(
+    draw: np.random.Generator, ease: Floats, seeds: int, spread: float, margin: float = 0.0
+) -> npt.NDArray[np.bool_]:
+    """Return which rows an arm's trainings are right on, [comparisons, seeds, rows]."""
+    skill = draw.normal(margin, spread, (len(ease), seeds, 1)).astype(np.float32)
+    chance = draw.standard_normal((len(ease), seeds, ease.shape[-1]), dtype=np.float32)
+    return np.asarray(ease + skill + chance > 0)
+
+
+def estimated(right: npt.NDArray[np.bool_]) -> Estimates:
+    """Return the accuracies of many comparisons at once; `estimates` does it for one."""
+    values = right.mean(axis=-1)
+    return Estimates(values, right - values[..., None], 1 / (right.shape[-1] + 2) ** 2)
+
+
+def paired(ours: Estimates, theirs: Estimates) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return mean and half width of the old rule's interval: Student's, of the differences paired by seed."""
+    apart = ours.values - theirs.values
+    count = apart.shape[-1]
+    half = special.stdtrit(count - 1, 1 - LEVEL / 2) * apart.std(axis=-1, ddof=1) / np.sqrt(count)
+    return apart.mean(axis=-1), half
+
+
+def block(draw: np.random.Generator, size: int, seeds: int, rows: int, spread: float, into: Counted) -> None:
+    """Simulate some comparisons and count."""
+    ease = draw.normal(1.6, 1.2, (size, 1, rows)).astype(np.float32)
+    random, stratified, *ours = (estimated(hits(draw, ease, seeds, spread)) for _ in range(4))
+    pairs = [(one, baseline) for one in ours for baseline in (random, stratified)]
+    found = [difference(*pair) for pair in pairs]
+    above = np.stack([each.mean > 0 for each in found], axis=-1)
+    p = holm(np.stack([each.two_sided() for each in found], axis=-1))
+    low, high = found[0].bounds(1 - LEVEL)
+    better = difference(estimated(hits(draw, ease, seeds, spread, MARGIN)), random)
+    old = [paired(*pair) for pair in pairs]
+    into.comparisons += size
+    into.false += int(((p < LEVEL) & above).any(axis=-1).sum())
+    into.missed += int(((low > 0) | (high < 0)).sum())
+    into.zero += int((high <= low).sum())
+    into.width += float((high - low).sum())
+    into.seen += int(((better.two_sided() < LEVEL) & (better.mean > 0)).sum())
+    into.old_false += int(np.any([mean - half > 0 for mean, half in old], axis=0).sum())
+    into.old_missed += int((abs(old[0][0]) > old[0][1]).sum())
+
+
+def whole(draw: np.random.Generator, seeds: int, rows: int, spread: float) -> bool:
+    """Tell whether a comparison of equal arms, judged as raysample does, has a false "better" by macro-F1."""
+    gold = draw.choice(CLASSES, rows, p=1 / np.arange(1, CLASSES + 1) / (1 / np.arange(1, CLASSES + 1)).sum())
+    ease = draw.normal(1.6, 1.2, (1, 1, rows)).astype(np.float32)
+    cells: dict[Cell, Predictions] = {}
+    for arm in ("random", "stratified_random", "one", "other"):
+        for seed, right in enumerate(hits(draw, ease, seeds, spread)[0]):
+            wrong = (gold + draw.integers(1, CLASSES, rows)) % CLASSES
+            cells[arm, 0.5, seed] = Predictions(gold, np.where(right, gold, wrong))
+    return any(one.kind == "better" for one in judged(cells) if one.objective == "macro_f1")
+
+
+def settings() -> Iterator[tuple[int, int, float]]:
+    """Yield seeds, test rows and how much the skill differs from seed to seed."""
+    for seeds in SEEDS:
+        for rows in ROWS:
+            for spread in SPREADS:
+                yield seeds, rows, spread
+
+
+def measured(comparisons: int, setting: tuple[int, int, float]) -> Counted:
+    """Count in as many simulated comparisons; the same for the same setting."""
+    seeds, rows, spread = setting
+    draw, found = np.random.default_rng([seeds, rows, round(1_000 * spread)]), Counted()
+    size = max(1, min(comparisons, 100_000 // (seeds * rows)))
+    for start in range(0, comparisons, size):
+        block(draw, min(size, comparisons - start), seeds, rows, spread, found)
+    found.judged = max(1, comparisons // SCREEN)
+    found.judged_false = sum(whole(draw, seeds, rows, spread) for _ in range(found.judged))
+    return found
+
+
+def table_of(found: dict[tuple[int, int, float], Counted]) -> Table:
+    """Return the rates as a table."""
+    shown = Table(title="equal arms: how often a comparison is wrong, %", title_justify="left", box=SIMPLE)
+    heads = ("seeds", "rows", "spread", "false better", "missed", "width", "old: false", "old: missed", "2 points seen")
+    for head in heads:
+        shown.add_column(head, justify="right")
+    for (seeds, rows, spread), each in found.items():
+        rates = (each.rate(name) for name in ("false", "missed", "width", "old_false", "old_missed", "seen"))
+        shown.add_row(str(seeds), f"{rows:,}", f"{spread:g}", *(f"{100 * rate:.1f}" for rate in rates))
+    shown.caption = "spread: sd of the skill between seeds; width: of the 95 % interval, points"
+    return shown
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark."""
+    arguments = parser(__doc__.partition("\n")[0])
+    arguments.add_argument("--comparisons", type=int, help="simulated per setting; 300 with --quick, else 4,000")
+    given = arguments.parse_args(argv)
+    count = given.comparisons or (300 if given.quick else 4_000)
+    found = {setting: measured(count, setting) for setting in settings()}
+    Console(width=120).print(table_of(found))
+    every = list(found.values())
+    macro = sum(each.judged_false for each in every) / sum(each.judged for each in every)
+    # What a rate of exactly 5 % exceeds by chance in one of a thousand settings.
+    limit = round(LEVEL + 3.1 * float(np.sqrt(LEVEL * (1 - LEVEL) / count)), 4)
+    claims = {
+        "family_wise_false_better": target(max(each.rate("false") for each in every), "<=", LEVEL),
+        "false_better_by_macro_f1": target(macro, "<=", LEVEL),
+        "missed_intervals": target(max(each.rate("missed") for each in every), "<=", limit),
+        "intervals_of_width_0": target(sum(each.zero for each in every), "==", 0),
+    }
+    figures = [
+        {"seeds": seeds, "rows": rows, "spread": spread, **vars(each)} for (seeds, rows, spread), each in found.items()
+    ]
+    finish(
+        {"benchmark": "verdicts", "targets": claims, "comparisons": count, "found": figures, **machine("scipy")},
+        given.json,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
