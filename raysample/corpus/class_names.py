@@ -175,7 +175,7 @@ def holds_numbers(array: pa.Array) -> bool:
     """Tell whether a column is of a type of numbers (whose names a ClassLabel would tell), and has any."""
     type_: Any = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
     numeric = pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
-    return numeric and array.null_count < len(array)
+    return bool(numeric and array.null_count < len(array))
 
 
 class LabelNotes:

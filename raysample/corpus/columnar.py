@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysample import storage
+from raysample.config import LimitsConfig
 from raysample.corpus.class_labels import class_labels
 from raysample.corpus.damage import check_regular, named
+from raysample.corpus.expansion import allowed, check_expansion, too_large
 from raysample.corpus.schema import Batch, Part
 from raysample.corpus.validity import check_arrays
 from raysample.corpus.whole_folders import check_regular as check_folder
@@ -29,6 +32,8 @@ HELD_BYTES = 256 << 20
 class Parquet:
     """Parquet files; only the row groups that overlap the asked rows and only the asked columns are read."""
 
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+
     def fields(self, part: Part) -> tuple[str, ...]:
         """Return the top-level columns."""
         with _parquet(part.uri) as file:
@@ -40,11 +45,17 @@ class Parquet:
             return class_labels(file.schema_arrow.metadata, part.uri)
 
     def batches(self, part: Part, columns: Sequence[str], size: int) -> Iterator[Batch]:
-        """Yield all rows, decoded piece by piece."""
+        """Yield all rows, decoded piece by piece; raises CorpusError if they are more than the limits allow."""
         start = 0
-        with _parquet(part.uri) as file:
+        with _opened(part.uri) as (stream, file):
+            check_expansion(stream, file, part.uri, columns, self.limits)
+            size_on_disk = stream.seek(0, io.SEEK_END)
+            unpacked, most = 0, allowed(size_on_disk, self.limits)
             pieces = file.iter_batches(min(size, 1 << 16), columns=list(columns), use_threads=False)
             for rows, table in _rechunked(pieces, size):
+                unpacked += table.nbytes
+                if unpacked > most:  # the footer lied
+                    raise too_large(part.uri, size_on_disk, unpacked, self.limits)
                 yield _batch(table, columns, start, rows)
                 start += rows
             if start != file.metadata.num_rows:
@@ -99,12 +110,18 @@ def _overlaps(metadata: Any, start: int, stop: int) -> Iterator[tuple[int, int, 
 
 @contextmanager
 def _parquet(uri: str) -> Iterator[pq.ParquetFile]:
+    with _opened(uri) as (_, file):
+        yield file
+
+
+@contextmanager
+def _opened(uri: str) -> Iterator[tuple[IO[bytes], pq.ParquetFile]]:
     check_regular(uri)
     fs, path = storage.filesystem(uri)
     with named(uri), fs.open(path, "rb") as stream:
         file = pq.ParquetFile(stream)
         _check_names(file.schema_arrow.names, uri)
-        yield file
+        yield stream, file
 
 
 def _check_names(names: Sequence[str], uri: str) -> None:

@@ -73,6 +73,11 @@ class Corpus:
         return self.counts["usable"]
 
     @property
+    def left_out(self) -> dict[str, int]:
+        """Files of the source that are not read, by reason; their names are in `inventory`."""
+        return {reason: told["files"] for reason, told in self.inventory.get("left_out", {}).items()}
+
+    @property
     def grouped(self) -> bool:
         """Whether the rows have groups: a column that `columns.group` names."""
         return self.source.columns.group is not None

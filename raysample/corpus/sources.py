@@ -71,7 +71,7 @@ def reader_of(config: SourceConfig) -> Reader:
     """Return the reader of a settled config's format."""
     match config.format:
         case "parquet":
-            return Parquet()
+            return Parquet(config.limits)
         case "jsonl":
             return JsonLines(config.limits)
         case "csv":
