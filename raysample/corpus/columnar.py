@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,8 +18,8 @@ from raysample.config import LimitsConfig
 from raysample.corpus.class_labels import class_labels
 from raysample.corpus.damage import check_regular, named
 from raysample.corpus.expansion import allowed, check_expansion, too_large
-from raysample.corpus.schema import Batch, Part
-from raysample.corpus.validity import check_arrays
+from raysample.corpus.schema import TOO_LARGE, Batch, Part
+from raysample.corpus.validity import check_arrays, longer_than
 from raysample.corpus.whole_folders import check_regular as check_folder
 from raysample.errors import CorpusError
 
@@ -56,7 +57,7 @@ class Parquet:
                 unpacked += table.nbytes
                 if unpacked > most:  # the footer lied
                     raise too_large(part.uri, size_on_disk, unpacked, self.limits)
-                yield _batch(table, columns, start, rows)
+                yield _batch(table, columns, start, self.limits)
                 start += rows
             if start != file.metadata.num_rows:
                 raise ValueError(f"its footer promises {file.metadata.num_rows:,} rows, its pages hold {start:,}")
@@ -85,7 +86,7 @@ class Parquet:
                     piece = _cut(file, group, columns, first, last)
                 pieces.append(piece)
             table = pa.concat_tables(pieces) if pieces else None
-            return None if table is None else _batch(table, columns, start, table.num_rows)
+            return None if table is None else _batch(table, columns, start, self.limits)
 
 
 @lru_cache(maxsize=1)
@@ -151,8 +152,12 @@ def _rechunked(pieces: Iterable[pa.RecordBatch], size: int) -> Iterator[tuple[in
         yield rows, pa.Table.from_batches(held)
 
 
-def _batch(table: pa.Table, columns: Sequence[str], start: int, rows: int) -> Batch:
-    return Batch(start, rows, {name: _whole(table.column(name)) for name in columns})
+def _batch(table: pa.Table, columns: Sequence[str], start: int, limits: LimitsConfig) -> Batch:
+    arrays = {name: _whole(table.column(name)) for name in columns}
+    large = np.zeros(table.num_rows, np.bool_)
+    for array in arrays.values():
+        large |= longer_than(array, limits.value)
+    return Batch(start, table.num_rows, arrays, dict.fromkeys(np.flatnonzero(large).tolist(), TOO_LARGE))
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
@@ -165,6 +170,7 @@ class Datasets:
     """A `datasets.Dataset`: a folder that `save_to_disk` wrote, or `hub:NAME` (`hub:NAME:CONFIGURATION`)."""
 
     split: str | None = None
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
 
     def fields(self, part: Part) -> tuple[str, ...]:
         """Return the columns of the split."""
@@ -186,7 +192,7 @@ class Datasets:
         with named(part.uri):
             data = _dataset(part.uri, self.split).select_columns(list(columns)).with_format("arrow")
             for start in range(0, len(data), size):
-                yield _slice(data, columns, start, min(start + size, len(data)))
+                yield _slice(data, columns, start, min(start + size, len(data)), self.limits)
 
     def range(
         self,
@@ -199,14 +205,14 @@ class Datasets:
         """Return a slice of the memory-mapped table."""
         with named(part.uri):
             data = _dataset(part.uri, self.split).select_columns(list(columns)).with_format("arrow")
-            return _slice(data, columns, start, min(stop, len(data))) if start < len(data) else None
+            return _slice(data, columns, start, min(stop, len(data)), self.limits) if start < len(data) else None
 
 
-def _slice(data: Any, columns: Sequence[str], start: int, stop: int) -> Batch:
+def _slice(data: Any, columns: Sequence[str], start: int, stop: int, limits: LimitsConfig) -> Batch:
     table = data[start:stop]
     if table.num_rows != stop - start:
         raise ValueError(f"{stop - start:,} rows from row {start:,} on were asked for, {table.num_rows:,} came")
-    return _batch(table, columns, start, table.num_rows)
+    return _batch(table, columns, start, limits)
 
 
 def _dataset(uri: str, split: str | None) -> Any:

@@ -15,10 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from raysample.config import LimitsConfig
+from raysample.corpus.streams import FREE
 from raysample.errors import CorpusError
 
-FREE = 256 << 20
-"""Files that unpack to no more than this may expand by any factor."""
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}
 _OFFSET = 4
 _BATCH = 1 << 14
@@ -144,7 +143,7 @@ class _Dictionaries:
     def longest(self, group: int, path: str, size: int) -> int | None:
         """Return the length of the longest value in a column's dictionary of that size; None if it is not at hand."""
         pieces = self._coded.iter_batches(1, row_groups=[group], columns=[path], use_threads=False)
-        leaf = next((leaf for leaf in _leaves(next(pieces).column(0))), None)
+        leaf = next((leaf for piece in pieces for leaf in _leaves(piece.column(0))), None)
         lengths = None if leaf is None else _lengths(leaf.dictionary)
         if lengths is None or int(pc.sum(lengths).as_py() or 0) + _OFFSET * len(lengths) != size:
             return None

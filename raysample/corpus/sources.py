@@ -77,7 +77,7 @@ def reader_of(config: SourceConfig) -> Reader:
         case "csv":
             return Separated(config.limits, config.quoting, config.delimiter, config.escape)
         case _:
-            return Datasets(config.split)
+            return Datasets(config.split, config.limits)
 
 
 def part_of(config: SourceConfig, uri: str) -> Part:

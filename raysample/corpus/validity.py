@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+_BYTES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
 
 
 def check_arrays(arrays: Iterable[pa.Array]) -> None:
     """Raise ArrowInvalid or ValueError if an array is not sound. Bytes that are no UTF-8 are sound: they cost a row."""
     for array in arrays:
         _check(array)
+
+
+def longer_than(array: pa.Array, most: int) -> Mask:
+    """Tell for each value whether it is a string or bytes of more than so many bytes."""
+    coded = pa.types.is_dictionary(array.type)
+    values = array.dictionary if coded else array
+    if pa.types.is_string_view(values.type):
+        values = values.view(pa.binary_view()).cast(pa.large_binary())
+    if not any(told(values.type) for told in _BYTES):
+        return np.zeros(len(array), np.bool_)
+    long = pc.greater(pc.binary_length(values), most)
+    if not pc.any(long).as_py():
+        return np.zeros(len(array), np.bool_)
+    long = long.take(array.indices) if coded else long
+    found: Mask = pc.fill_null(long, False).to_numpy(zero_copy_only=False)
+    return found
 
 
 def _check(array: pa.Array) -> None:

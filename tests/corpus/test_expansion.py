@@ -10,13 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from labelled_files import described, source
+from labelled_files import described, quarantined, source
 
 from raysample.config import LimitsConfig
 from raysample.contents import compact
 from raysample.corpus import expansion
 from raysample.corpus.columnar import Parquet
 from raysample.corpus.expansion import check_expansion, dictionary_size
+from raysample.corpus.validity import longer_than
 from raysample.errors import CorpusError
 
 ROWS = 1 << 16
@@ -63,7 +64,7 @@ def test_a_run_of_numbers_is_refused_by_name(tmp_path: Path) -> None:
         for _ in range(24):
             writer.write_table(table)
     assert (tmp_path / "bomb.parquet").stat().st_size < 4_000_000
-    with pytest.raises(CorpusError, match=r"bomb\.parquet.* more than limits\.expansion=10 allows"):
+    with pytest.raises(CorpusError, match=r"bomb\.parquet.* more than limits\.expansion=10\.0 allows"):
         described(tmp_path, tmp_path / "bomb.parquet", {}, limits={"expansion": 10})
 
 
@@ -124,12 +125,45 @@ def test_the_limits_are_those_of_the_source(tmp_path: Path) -> None:
     assert described(tmp_path, path, {}, limits={"row_group": "70 kB", "unpacked": "200 kB"}).rows == 100
 
 
+def write_table(path: Path, table: pa.Table) -> None:
+    pq.write_table(table, path)
+
+
+def write_disk(path: Path, table: pa.Table) -> None:
+    import datasets
+
+    datasets.Dataset(table).save_to_disk(str(path))
+
+
+@pytest.mark.parametrize("write", [write_table, write_disk])
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())],
+    ids=["string", "large", "coded"],
+)
+def test_a_value_that_is_larger_than_the_limit_costs_its_row(write: Any, kind: pa.DataType, tmp_path: Path) -> None:
+    texts = [f"text {i}" for i in range(40)]
+    texts[3], texts[7], texts[9] = "x" * 101, "x" * 100, "é" * 51
+    write(tmp_path / "a.parquet", pa.table({"text": pa.array(texts).cast(kind), "label": LABELS[:40]}))
+    form = "datasets" if write is write_disk else "parquet"
+    corpus = described(tmp_path, tmp_path / "a.parquet", {}, limits={"value": 100}, format=form, shard_rows=8)
+    assert corpus.quarantine == {"value is larger than limits.value": 2}
+    assert [row["row"] for row in quarantined(corpus)] == [3, 9]
+    assert (corpus.rows, corpus.table().num_rows) == (38, 38)
+
+
+def test_values_of_views_are_measured_too() -> None:
+    views = pa.array(["ab", None, "abc", "a long text, out of line"], pa.string_view())
+    assert longer_than(views, 2).tolist() == [False, False, True, True]
+    assert longer_than(pa.array([1, 2]), 0).tolist() == [False, False]
+
+
 def test_a_footer_that_lies_is_caught_while_the_rows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.parquet"
-    pq.write_table(pa.table({"text": repeated(["x" * 1000], 2000), "label": LABELS[:2000]}), path)
+    pq.write_table(pa.table({"text": ["x" * 1000] * 2000, "label": LABELS[:2000]}), path)
     monkeypatch.setattr("raysample.corpus.columnar.check_expansion", lambda *_: None)
     monkeypatch.setattr(expansion, "FREE", 1 << 20)
-    with pytest.raises(CorpusError, match=r"more than limits\.expansion=2 allows"):
+    with pytest.raises(CorpusError, match=r"more than limits\.expansion=2\.0 allows"):
         described(tmp_path, path, {}, limits={"expansion": 2}, shard_rows=100)
 
 
