@@ -151,6 +151,16 @@ def test_equal_arms_are_rarely_better_by_any_objective(seeds: int) -> None:
     assert max(false.values()) <= 8
 
 
+@pytest.mark.parametrize(("seeds", "weak"), [(2, True), (3, False), (5, False)])
+def test_two_seeds_are_called_weak_in_every_sentence_that_claims(seeds: int, weak: bool) -> None:
+    found = judged(cells({"full": (0.99, 0.99), "random": (0.3, 0.3), "good": (0.99, 0.99)}, seeds), tolerance=0.2)
+    better, as_good, macro, *_ = sentences(found, "accuracy", 0.2, 0.95)
+    assert better.removeprefix("Weak evidence: ").startswith("good at 50 % of the data is better than random sampling")
+    assert as_good.removeprefix("Weak evidence: ").startswith("good at 50 % of the data is as good as all data, within")
+    assert [better.startswith("Weak"), as_good.startswith("Weak"), "weak evidence" in macro] == [weak] * 3
+    assert ("Two seeds say little" in sentences(found, "accuracy", 0.2, 0.95)[-1]) == weak
+
+
 def test_rare_rows_are_judged_by_the_same_rules() -> None:
     given = cells(ARMS)
     rare = {

@@ -99,22 +99,25 @@ def _better(mine: Sequence[Judgement], confidence: float) -> str:
     against = [one for one in mine if one.baseline in BASELINES and one.kind != "none"]
     if not against:
         return NO_ARM
-    weak = "Weak evidence: " if all(one.weak for one in against) else ""
     won = better_than_random(against, against[0].objective)
     if won:
-        best = max(won, key=lambda one: one.mean)
+        best = max(won, key=lambda one: (not one.weak, one.mean))
         more = f"; so are {len(won) - 1} more" if len(won) > 1 else ""
         than = "random and stratified random sampling" if _both(against, best) else f"{TITLES[best.baseline]} sampling"
-        return f"{weak}{name_of(best)} is better than {than} ({points(best, confidence)}){more}."
+        return f"{_weak([best])}{name_of(best)} is better than {than} ({points(best, confidence)}){more}."
     to_random = [one for one in against if one.baseline == RANDOM] or against
     best = max(to_random, key=lambda one: one.mean)
     numbers = f"{name_of(best)} ({points(best, confidence)}; {verdict([one for one in against if _same(one, best)])})"
     if all(one.kind == "worse" for one in to_random):
-        return f"{weak}Every arm is worse than random sampling; the least bad is {numbers}."
+        return f"{_weak(to_random)}Every arm is worse than random sampling; the least bad is {numbers}."
     worse, same = (sum(one.kind == kind for one in to_random) for kind in ("worse", "equivalent"))
     counted = f"{worse} worse than random, {same} equivalent, {len(to_random) - worse - same} otherwise"
     start = "No arm is better than both random and stratified random sampling"
     return f"{start} ({counted}); the largest difference is that of {numbers}."
+
+
+def _weak(shown: Iterable[Judgement]) -> str:
+    return "Weak evidence: " if any(one.weak for one in shown) else ""
 
 
 def _same(one: Judgement, other: Judgement) -> bool:
@@ -130,12 +133,11 @@ def _as_good(mine: Sequence[Judgement], tolerance: float, confidence: float) -> 
     if not against:
         return ""
     limit = f"within {100 * tolerance:.3g} points"
-    weak = "Weak evidence: " if all(one.weak for one in against) else ""
     good = as_good_as_all(against, against[0].objective)
     if good:
-        best = max(good, key=lambda one: (-one.fraction, one.mean))
+        best = max(good, key=lambda one: (not one.weak, -one.fraction, one.mean))
         more = f"; so are {len(good) - 1} more" if len(good) > 1 else ""
-        return f"{weak}{name_of(best)} is as good as all data, {limit} ({points(best, confidence)}){more}."
+        return f"{_weak([best])}{name_of(best)} is as good as all data, {limit} ({points(best, confidence)}){more}."
     best = max(against, key=lambda one: one.mean)
     worse = sum(one.kind == "worse" for one in against)
     shown = f"{worse} of {len(against)} are worse" if worse else "none is shown to be worse either"
@@ -156,6 +158,7 @@ def _beside(found: Sequence[Judgement], objective: str) -> str:
     }
     told = [f"{words}: {_listed(ones)}" for words, ones in lists.items() if ones]
     title = NAMES[objective][0].upper() + NAMES[objective][1:]
+    title += " (weak evidence)" if told and any(one.weak for one in mine) else ""
     return f"{title}, by the same rules: {'; '.join(told) if told else 'nothing is decided'}."
 
 

@@ -94,6 +94,9 @@ def test_headline_claims_no_more_than_the_seeds_allow(seeds: tuple[int, ...], st
 def test_doubts_come_before_the_verdict() -> None:
     found = replace(fake_comparison(LABELS, {"x": 0.1}), doubts=("the full model is untrained",))
     assert headline(found)[0] == "Before any verdict: the full model is untrained."
+    many = headline(replace(found, doubts=tuple("abcdefg")))
+    assert many[3:5] == ["Before any verdict: d.", "Before any verdict: see 3 more among the warnings."]
+    assert many[5].startswith("x at 50 %")
 
 
 def test_words_of_numbers() -> None:
