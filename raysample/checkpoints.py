@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from raysample import storage
+from raysample import manifests, storage
 from raysample.errors import CheckpointError
 
 MANIFEST = "checkpoints.json"
@@ -85,26 +85,16 @@ class CheckpointSet:
     @staticmethod
     def load(uri: str) -> CheckpointSet:
         """Read the manifest of folder `uri`; raises CheckpointError if a checkpoint it names is incomplete."""
-        data = storage.read_json(storage.join(uri, MANIFEST))
-        rows = data["checkpoints"]
-        found = tuple(_checkpoint(uri, row) for row in rows)
-        adopted = bool(data["config"].get("adopted"))
+        place = storage.join(uri, MANIFEST)
+        made = manifests.kind_of(CheckpointSet, place, lambda data: _with_places(uri, data), uri=uri)
+        found, adopted = made.checkpoints, bool(made.config.get("adopted"))
         for checkpoint in found:
             if not adopted and not storage.exists(storage.join(checkpoint.uri, COMPLETE)):
                 raise CheckpointError(
                     f"checkpoint {checkpoint.uri!r} has no {COMPLETE}: it was not written to its end",
                     "delete the run folder and fine-tune again",
                 )
-        return CheckpointSet(
-            found,
-            tuple(data["labels"]),
-            data["seed"],
-            data["corpus"],
-            data["config"],
-            data["metrics"],
-            uri,
-            tuple(data.get("warnings", ())),
-        )
+        return made
 
 
 def seal(folder: Path) -> None:
@@ -163,8 +153,10 @@ def _hashes(uri: str) -> dict[str, str]:
     if not storage.exists(storage.join(uri, COMPLETE)):
         folder = Path(storage.localise(uri))
         return {p.name: storage.file_sha256(p) for p in sorted(folder.glob("*")) if p.is_file()}
-    data = storage.read_json(storage.join(uri, COMPLETE))
-    return {str(name): str(value) for name, value in data["sha256"].items()}
+    place = storage.join(uri, COMPLETE)
+    found = manifests.mapping(place, "sha256")["sha256"]
+    with manifests.damaged(place):
+        return {str(name): str(value) for name, value in manifests.checked(dict[str, str], found).items()}
 
 
 def _plain(trace: CheckpointSet) -> dict[str, Any]:
@@ -186,9 +178,17 @@ def _row(checkpoint: Checkpoint, keep: bool) -> dict[str, Any]:
     }
 
 
-def _checkpoint(base: str, row: Mapping[str, Any]) -> Checkpoint:
-    rate = math.nan if row["learning_rate"] is None else row["learning_rate"]
-    return Checkpoint(**{**row, "uri": _resolve(base, row["uri"]), "learning_rate": rate})
+def _with_places(base: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Give the checkpoints of a manifest their whole places, and NaN where nobody knows the learning rate."""
+    rows = [
+        {
+            **row,
+            "uri": _resolve(base, row["uri"]),
+            "learning_rate": math.nan if row["learning_rate"] is None else row["learning_rate"],
+        }
+        for row in data["checkpoints"]
+    ]
+    return {**data, "checkpoints": rows}
 
 
 def _resolve(base: str, name: str) -> str:

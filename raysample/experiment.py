@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from raysample import manifests
 from raysample.evaluation import (
     FULL,
     RANDOM,
@@ -142,9 +143,12 @@ class Comparison:
     @staticmethod
     def of(data: dict[str, Any]) -> Comparison:
         """Read back what `plain` wrote, also an earlier version; the summaries are computed anew from the runs."""
-        runs = tuple(
-            RunResult(**{**run, "recall": tuple(math.nan if value is None else value for value in run["recall"])})
-            for run in data["runs"]
+        runs = manifests.checked(
+            tuple[RunResult, ...],
+            [
+                {**run, "recall": [math.nan if value is None else value for value in run["recall"]]}
+                for run in data["runs"]
+            ],
         )
         kept = {(row["arm"], row["fraction"]): tuple(row["kept"]) for row in data["kept_counts"]}
         judgements = tuple(Judgement.of(one) for one in data.get("judgements", ()))
@@ -165,6 +169,13 @@ class Comparison:
             tuple(data.get("doubts", ())),
             tuple(data.get("remarks", ())),
         )
+
+    @staticmethod
+    def load(uri: str) -> Comparison:
+        """Read the comparison that lies at `uri`; raises StorageError where it is missing or damaged."""
+        data = manifests.mapping(uri)
+        with manifests.damaged(uri):
+            return manifests.checked_again(Comparison.of(data))
 
     def judged(self, predictions: Mapping[Cell, Predictions], objective: str, tolerance: float) -> dict[str, Any]:
         """Return what predictions add to a comparison: the fields that depend on them."""

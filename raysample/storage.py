@@ -10,9 +10,11 @@ import atexit
 import errno
 import hashlib
 import json
+import math
 import os
 import posixpath
 import shutil
+import stat
 import tempfile
 import time
 import uuid
@@ -142,15 +144,64 @@ def write_text(uri: str, text: str, *, private: bool = False) -> None:
 
 
 def read_json(uri: str) -> Any:
-    """Read a JSON document; raises StorageError when it is missing or damaged."""
+    """Read a JSON document; raises StorageError when it is missing, damaged, or no regular file."""
+    data = _read_bytes(uri)
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_no_number, parse_float=_finite, parse_int=_bounded)
+    except UnicodeDecodeError as error:
+        raise StorageError(
+            f"{uri!r} is not UTF-8: byte 0x{data[error.start]:02x} at position {error.start:,}",
+            "restore it, or delete it and run the step again",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        told = str(error) if isinstance(error, ValueError) else "it nests without end"
+        raise StorageError(f"{uri!r} is not valid JSON: {told}", "delete it and run the step again") from error
+
+
+def _read_bytes(uri: str) -> bytes:
+    """Return what a file holds; a pipe would never end."""
+    check_regular(uri)
     fs, path = filesystem(uri)
     try:
         with fs.open(path, "rb") as stream:
-            return json.loads(stream.read())
+            data: bytes = stream.read()
+            return data
     except FileNotFoundError as error:
         raise StorageError(f"{uri!r} does not exist", "run the step that writes it first, or check the path") from error
-    except json.JSONDecodeError as error:
-        raise StorageError(f"{uri!r} is not valid JSON: {error}", "delete it and run the step again") from error
+    except (OSError, MemoryError) as error:
+        raise StorageError(f"cannot read {uri!r}: {error}", "check that it is a file, and the rights") from error
+
+
+def check_regular(uri: str) -> None:
+    """Raise StorageError for a local path at which no regular file lies: a folder, a pipe, a loop of links."""
+    if not is_local(uri):
+        return
+    try:
+        mode = Path(filesystem(uri)[1]).stat().st_mode
+    except FileNotFoundError as error:
+        raise StorageError(f"{uri!r} does not exist", "run the step that writes it first, or check the path") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise StorageError(f"cannot read {uri!r}: {error}", "check the path and the rights") from error
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise StorageError(f"{uri!r} was expected to be a file, and is {what}", "remove it and run the step again")
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:40]} has no bound")
+    return value
+
+
+def _bounded(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= int(text) < 2**64:
+        raise ValueError(f"the number {text[:40]} is larger than any that is written")
+    return int(text)
 
 
 def write_parquet(uri: str, table: pa.Table) -> None:
@@ -170,17 +221,23 @@ def write_parquet_pieces(uri: str, schema: pa.Schema, pieces: Iterable[pa.Table]
 
 
 def read_parquet(uri: str, columns: list[str] | None = None) -> pa.Table:
-    """Read one Parquet file; raises StorageError when it is missing or damaged."""
+    """Read one Parquet file; raises StorageError when it is missing or damaged, or lacks a column."""
+    check_regular(uri)
     fs, path = filesystem(uri)
     try:
         with fs.open(path, "rb") as stream:
-            return pq.read_table(stream, columns=columns)
+            table = pq.read_table(stream, columns=columns)
+            table.validate(full=True)
     except FileNotFoundError as error:
         raise StorageError(f"{uri!r} does not exist", "run the step that writes it first, or check the path") from error
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, MemoryError, OverflowError) as error:
         raise StorageError(
             f"{uri!r} is not a whole Parquet file: {error}", "delete it and run the step again"
         ) from error
+    missing = [name for name in columns or () if name not in table.column_names]
+    if missing:
+        raise StorageError(f"{uri!r} lacks the column {missing[0]!r}", "delete it and run the step again")
+    return table
 
 
 def remove(uri: str) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from raysample import storage
-from raysample.errors import ScoreError
+from raysample import manifests, storage
+from raysample.errors import ScoreError, StorageError
 from raysample.statistics import Statistics
 from raysample.statistics import read as read_statistics
 
@@ -100,10 +100,12 @@ class ScoreTable:
     @staticmethod
     def load(uri: str) -> ScoreTable:
         """Read the table that lies in folder `uri`."""
-        data = storage.read_json(storage.join(uri, MANIFEST))
-        del data["noun"]
-        data["parts"], data["labels"] = tuple(data["parts"]), tuple(data["labels"])
-        return ScoreTable(uri=uri, **data)
+        place = storage.join(uri, MANIFEST)
+        found = manifests.kind_of(ScoreTable, place, uri=uri)
+        odd = [name for name, spec in found.scores.items() if spec.get("higher_is") not in ("harder", "easier")]
+        if odd or {"in", "scored", "quarantined"} - found.counts.keys():
+            raise StorageError(f"{place!r} does not tell what its columns or counts are", manifests.ADVICE)
+        return found
 
     def read(
         self,

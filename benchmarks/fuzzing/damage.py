@@ -134,7 +134,7 @@ def damage_file(rng: Random, path: Path) -> None:
         try:
             path.write_bytes(json_damage(rng, json.loads(data)).encode("utf-8", "surrogatepass"))
             return
-        except ValueError:
+        except (ValueError, RecursionError):  # it was damaged before
             pass
     if rng.random() < 0.05:
         data = data.decode("utf-8", "replace").encode(rng.choice(("utf-16", "utf-32", "utf-8-sig")), "replace")

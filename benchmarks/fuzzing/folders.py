@@ -19,6 +19,8 @@ from raysample.config import RunConfig, load
 from raysample.contents import Contents
 from raysample.corpus import Corpus
 from raysample.errors import RaysampleError
+from raysample.experiment import Comparison
+from raysample.fine_tuning.finishing import read_outcome
 from raysample.pipeline import Workspace
 from raysample.selection import Selection
 from raysample.table import ScoreTable
@@ -137,21 +139,12 @@ def _own_files(rng: Random, templates: Path, scratch: Path) -> None:
 
 def read_own(config: RunConfig) -> None:
     """Read all that a run's folder holds beside its nouns."""
-    from raysample.experiment import Comparison
-    from raysample.fine_tuning.job import Outcome
-
     space = Workspace.of(config)
     space.check(config)
-    Comparison.of(_json(space.comparison))
+    Comparison.load(space.comparison)
     every = [*Path(space.root).glob("arms/*.json"), *Path(space.root).glob("checkpoints/*/evaluation.json")]
     for path in sorted(every):
-        Outcome.of(_json(str(path)))
-
-
-def _json(uri: str) -> Any:
-    from raysample import storage
-
-    return storage.read_json(uri)
+        read_outcome(str(path), str(path.with_name("predictions.parquet")))
 
 
 def _verbs(rng: Random, templates: Path, scratch: Path) -> None:

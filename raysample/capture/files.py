@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysample import storage
+from raysample import manifests, storage
 from raysample.checkpoints import Checkpoint
 from raysample.errors import ScoreError, TrainingError
 from raysample.training import Plan
@@ -61,9 +61,7 @@ class Capture:
                 f"the run {folder!r} captured no logits: it has no {FOLDER}/{MANIFEST}",
                 "fine-tune with fine_tune.capture: true (in another run folder), or set score.source: checkpoints",
             )
-        data = storage.read_json(storage.join(uri, MANIFEST))
-        data = {name: value for name, value in data.items() if name not in ("noun", "ranks")}
-        return Capture(uri=uri, **data)
+        return manifests.kind_of(Capture, storage.join(uri, MANIFEST), uri=uri)
 
     @property
     def fingerprint(self) -> str:

@@ -201,7 +201,7 @@ def run_compare(config: RunConfig, reporter: Reporter) -> None:
 def run_report(config: RunConfig, reporter: Reporter) -> None:
     """Write the report of a finished comparison again."""
     space = Workspace.of(config)
-    comparison = Comparison.of(storage.read_json(space.comparison))
+    comparison = Comparison.load(space.comparison)
     pipeline = Pipeline(config, engine_of(None), NullTracker(), reporter)
     _write_report(pipeline, comparison)
     reporter.say(f"report: {space.report}")
@@ -210,7 +210,7 @@ def run_report(config: RunConfig, reporter: Reporter) -> None:
 def run_recommend(config: RunConfig, reporter: Reporter, tolerance: float | None = None) -> None:
     """Recommend how much each arm may drop, from the finished comparison; `tolerance`: `sample.tolerance` if None."""
     tolerance = config.sample.tolerance if tolerance is None else tolerance
-    comparison = Comparison.of(storage.read_json(Workspace.of(config).comparison))
+    comparison = Comparison.load(Workspace.of(config).comparison)
     found = recommend(comparison.runs, tolerance)
     reporter.console.print(recommendation_table(found, tolerance, sum(comparison.class_counts)))
 

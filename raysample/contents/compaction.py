@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from raysample import storage
+from raysample import manifests, storage
 from raysample.config import Columns, LabelsConfig, SourceConfig
 from raysample.contents import merging, ranges
 from raysample.contents.tallying import FileTally, key_of, partition, tally
@@ -105,12 +105,7 @@ class Contents:
     @staticmethod
     def load(uri: str) -> Contents:
         """Read the contents that lie in folder `uri`; raises StorageError if none were completed there."""
-        data: dict[str, Any] = storage.read_json(storage.join(uri, MANIFEST))
-        del data["noun"]
-        data["source"] = SourceConfig.model_validate(data["source"])
-        data["files"] = tuple(FileTally(**told) for told in data["files"])
-        data["parts"], data["warnings"] = tuple(data["parts"]), tuple(data.get("warnings", ()))
-        return Contents(uri=uri, **data)
+        return manifests.kind_of(Contents, storage.join(uri, MANIFEST), uri=uri)
 
 
 def compact(source: SourceConfig, uri: str, *, window: int | None = None, spread: Spread = threads) -> Contents:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysample import storage
+from raysample import manifests, storage
 from raysample.config import SourceConfig
 from raysample.corpus.class_names import LabelNotes
 from raysample.corpus.quarantine import Quarantine
@@ -88,7 +88,7 @@ def tally(uri: str, config: SourceConfig, folder: str) -> FileTally:
     place = storage.join(folder, key)
     manifest = storage.join(place, MANIFEST)
     if storage.exists(manifest):
-        return FileTally(**storage.read_json(manifest))
+        return manifests.kind_of(FileTally, manifest)
     found = _File(config, part, place)
     table = found.tally(found.repeats())
     storage.write_parquet(storage.join(place, TALLY), table)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raysample import storage
+from raysample import manifests, storage
 from raysample.config import SourceConfig
 from raysample.corpus.class_names import canonical_names
 from raysample.corpus.damage import named
@@ -215,14 +215,25 @@ class Corpus:
     @staticmethod
     def load(uri: str) -> Corpus:
         """Read the corpus that lies in folder `uri`; raises StorageError if none was completed there."""
-        data: dict[str, Any] = storage.read_json(storage.join(uri, MANIFEST))
-        del data["noun"]
-        data["source"] = SourceConfig.model_validate(data["source"])
-        data["shards"] = tuple(Shard(**shard) for shard in data["shards"])
-        data["warnings"] = tuple(data.get("warnings", ()))
-        data["labels"], data["class_counts"] = tuple(data["labels"]), tuple(data["class_counts"])
-        data["levels"] = None if data.get("levels") is None else Levels.of(data["levels"])
-        return Corpus(uri=uri, **data)
+        found = manifests.kind_of(Corpus, storage.join(uri, MANIFEST), uri=uri)
+        _check_shards(found)
+        return found
+
+
+def _check_shards(corpus: Corpus) -> None:
+    """Raise StorageError where shards are no row ranges, one after the other, or counts do not belong together."""
+    indices = [shard.index for shard in corpus.shards]
+    ranges = all(0 <= shard.start <= shard.stop and shard.offset >= 0 for shard in corpus.shards)
+    if not ranges or indices != list(range(len(indices))) or len(corpus.class_counts) != len(corpus.labels):
+        raise StorageError(
+            f"the shards or classes of {storage.join(corpus.uri, MANIFEST)!r} do not belong together",
+            manifests.ADVICE,
+        )
+    counted = corpus.counts.get("usable")
+    if {sum(shard.rows for shard in corpus.shards), sum(corpus.class_counts)} != {counted} or "in" not in corpus.counts:
+        raise StorageError(
+            f"the counts of rows in {storage.join(corpus.uri, MANIFEST)!r} do not belong together", manifests.ADVICE
+        )
 
 
 def _content(corpus: Corpus, shard: Shard) -> pa.Table | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from raysample import storage
+from raysample import manifests, storage
 from raysample.corpus.corpus import Corpus
 from raysample.corpus.rows import Hashes, text_hashes
 
@@ -58,7 +58,7 @@ def stored(uri: str, train: Corpus, test: Corpus) -> Overlap | None:
     """Return what was found of these two corpora before, as it lies at `uri`; None if nothing was."""
     if not storage.exists(uri):
         return None
-    found = Overlap(**storage.read_json(uri))
+    found = manifests.kind_of(Overlap, uri)
     return found if (found.train, found.test) == (train.fingerprint, test.fingerprint) else None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raysample.evaluation.predictions import Predictions
+from raysample.manifests import checked
 
 NAN = float("nan")
 Bounds = tuple[float, float]
@@ -76,15 +77,18 @@ class Evaluation:
     def of(data: Mapping[str, Any]) -> Evaluation:
         """Read back what `plain` wrote; earlier versions wrote metrics and recall alone."""
         return Evaluation(
-            dict(data["metrics"]),
+            checked(dict[str, float], data["metrics"]),
             tuple(_nan(value) for value in data["recall"]),
             {name: _bounds(bounds) for name, bounds in data.get("intervals", {}).items()},
             tuple(_bounds(bounds) for bounds in data.get("recall_bounds", [])),
-            tuple(data.get("class_rows", [])),
-            tuple(GroupRecall(g["name"], g["rows"], g["recall"], _bounds(g["bounds"])) for g in data.get("groups", [])),
-            dict(data.get("counts", {})),
-            tuple(data.get("rare", [])),
-            data.get("confidence", 0.95),
+            checked(tuple[int, ...], data.get("class_rows", [])),
+            tuple(
+                GroupRecall(str(g["name"]), checked(int, g["rows"]), checked(float, g["recall"]), _bounds(g["bounds"]))
+                for g in data.get("groups", [])
+            ),
+            checked(dict[str, int], data.get("counts", {})),
+            checked(tuple[int, ...], data.get("rare", [])),
+            checked(float, data.get("confidence", 0.95)),
         )
 
     def words(self, metric: str) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from raysample import capture, storage
+from raysample import capture, manifests, storage
 from raysample.checkpoints import CheckpointSet
 from raysample.corpus import Corpus
 from raysample.evaluation import Predictions, model_doubts
@@ -52,10 +52,14 @@ def doubts_of(outcome: Outcome, labels: Sequence[str]) -> tuple[str, ...]:
 
 def read_outcome(uri: str, predictions: str) -> Outcome:
     """Read an outcome from `uri`, with the predictions that lie at the other place, if there are any."""
-    outcome = Outcome.of(storage.read_json(uri))
+    told = manifests.mapping(uri)
+    with manifests.damaged(uri):
+        outcome = Outcome.of(told)
     if not storage.exists(predictions):
         return outcome
-    found = Predictions.of(storage.read_parquet(predictions))
+    stored = storage.read_parquet(predictions)
+    with manifests.damaged(predictions):
+        found = Predictions.of(stored)
     return replace(outcome, evaluation=replace(outcome.evaluation, predictions=found))
 
 

@@ -9,6 +9,7 @@ from raysample.checkpoints import Checkpoint
 from raysample.config import FineTuneConfig, ModelConfig
 from raysample.corpus import Corpus
 from raysample.evaluation import Evaluation
+from raysample.manifests import checked
 from raysample.selection import Selection
 from raysample.training import plan
 
@@ -79,8 +80,9 @@ class Outcome:
     @staticmethod
     def of(data: dict[str, Any]) -> Outcome:
         """Read back what `plain` wrote, also an earlier version of it."""
-        found, record = Evaluation.of(data), data.get("record", {})
-        return Outcome(data["rows"], data["steps"], found, data["seconds"], record=record)
+        found, record = Evaluation.of(data), checked(dict[str, Any], data.get("record", {}))
+        rows, steps = checked(int, data["rows"]), checked(int, data["steps"])
+        return Outcome(rows, steps, found, checked(float, data["seconds"]), record=record)
 
 
 def steps(job: Job) -> int:

@@ -10,7 +10,7 @@ import fsspec
 import numpy as np
 import safetensors.numpy
 
-from raysample import storage
+from raysample import manifests, storage
 from raysample.errors import ScoreError
 from raysample.landmarks.descriptors import Descriptors, Floats
 from raysample.numerics.regression import CHUNK, KernelRidge, Matrix, Ridge
@@ -177,7 +177,13 @@ class Fitted:
     @staticmethod
     def load(uri: str) -> Fitted:
         """Read what `save` wrote; raises StorageError where it is missing."""
-        told = storage.read_json(storage.join(uri, MANIFEST))
+        place = storage.join(uri, MANIFEST)
+        told = manifests.mapping(place, "columns", "quality")
+        with manifests.damaged(place):
+            return Fitted._of(uri, told)
+
+    @staticmethod
+    def _of(uri: str, told: dict[str, Any]) -> Fitted:
         with fsspec.open(storage.join(uri, TENSORS), "rb") as stream:
             tensors = safetensors.numpy.load(stream.read())
         columns = {

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from raysample import storage
 from raysample.config import ArmConfig, SampleConfig, TokensConfig
 from raysample.engine import Engine
 from raysample.experiment import Comparison
@@ -34,7 +33,7 @@ def asked(config: SampleConfig, arms: list[ArmConfig], space: Workspace) -> Iter
     """
     budget = config.budget
     if budget == "auto":
-        comparison = Comparison.of(storage.read_json(space.comparison))
+        comparison = Comparison.load(space.comparison)
         found = {one.arm: one for one in recommend(comparison.runs, config.tolerance)}
         for arm in arms:
             if arm.name in found:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from raysample import landmarks, storage
+from raysample import landmarks, manifests, storage
 from raysample.checkpoints import CheckpointSet
 from raysample.config import ScoreConfig
 from raysample.corpus import Corpus
@@ -137,7 +137,7 @@ def stored(config: ScoreConfig, traces: Sequence[CheckpointSet], corpus: Corpus,
     place = storage.join(folder, CHOICE)
     if not storage.exists(place):
         return None
-    found = storage.read_json(place)
+    found = manifests.mapping(place, "columns", "identity")
     choice: Choice = found["columns"]
     return choice if found["identity"] == identity(config, traces, corpus) else None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from raysample import storage
+from raysample import manifests, storage
 from raysample.checkpoints import CheckpointSet
 from raysample.config import ArmConfig, CompareConfig
 from raysample.corpus import Corpus
@@ -199,7 +199,7 @@ class Retraining:
         uri = self.workspace.result(*cell)
         if not storage.exists(uri):
             return None
-        same = storage.read_json(uri)["key"] == job.key
+        same = manifests.mapping(uri, "key")["key"] == job.key
         return read_outcome(uri, self.workspace.predictions(*cell)) if same else None
 
     def _track(self, cell: Cell, outcome: Outcome, reused: bool = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raysample import capture, checkpoints, storage
+from raysample import capture, checkpoints, manifests, storage
 from raysample.checkpoints import CheckpointSet
 from raysample.config import ModelConfig, ScoreConfig
 from raysample.corpus import Corpus, describe
@@ -157,7 +157,7 @@ def _fitted_by(job: ScoreJob, config: ScoreConfig, folder: str) -> dict[str, Any
     """Return what was chosen or fitted on some of the rows, and how well that predicts."""
     found: dict[str, Any] = {}
     if config.economy is not None:
-        found["economy"] = storage.read_json(storage.join(folder, economy.CHOICE))["columns"]
+        found["economy"] = manifests.mapping(storage.join(folder, economy.CHOICE), "columns")["columns"]
     if config.landmarks is not None:
         found["landmarks"] = Fitted.load(fitted(job)).quality
     return found
@@ -212,7 +212,7 @@ def _cost(
     cost = {"score_seconds": round(seconds, 3), **beside}
     told = [storage.join(trace.uri, EVALUATION) for trace in traces]
     if all(storage.exists(uri) for uri in told):
-        training = sum(storage.read_json(uri)["seconds"] for uri in told) / len(told)
+        training = sum(float(manifests.mapping(uri, "seconds")["seconds"]) for uri in told) / len(told)
         cost |= {
             "training_seconds": training,
             "share_of_training": round((seconds + beside["prepare_seconds"]) / training, 4),

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from raysample import storage
+from raysample import manifests, storage
 from raysample.config import ArmConfig, RunConfig
 from raysample.errors import ConfigError
 from raysample.redaction import redacted
@@ -119,7 +119,7 @@ class Workspace:
         marker = self.at("run.json")
         if not storage.exists(marker):
             return False
-        differing = list(_differences(storage.read_json(marker)["identity"], _identity(config)))
+        differing = list(_differences(manifests.mapping(marker, "identity")["identity"], _identity(config)))
         if differing:
             key, was, now = differing[0]
             raise ConfigError(

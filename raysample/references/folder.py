@@ -21,7 +21,7 @@ from safetensors.torch import load as unpack
 from safetensors.torch import save as pack
 from torch import Tensor
 
-from raysample import storage
+from raysample import manifests, storage
 from raysample.checkpoints import Checkpoint
 from raysample.config import ModelConfig
 from raysample.errors import ScoreError, StorageError
@@ -92,7 +92,7 @@ def load(request: Request, wanted: Sequence[Reference], at: Checkpoint, device: 
     found = Loaded()
     for reference in wanted:
         place = located(request, reference)
-        steps = storage.read_json(storage.join(place, MANIFEST))["steps"]
+        steps = manifests.mapping(storage.join(place, MANIFEST), "steps")["steps"]
         if at.step not in steps:
             raise ScoreError(
                 f"{reference.key!r} was prepared for step {', '.join(map(str, steps))}, not for step {at.step}",
@@ -110,7 +110,7 @@ def located(request: Request, reference: Reference) -> str:
         raise ScoreError(
             f"{reference.key!r} was not prepared in {request.folder!r}", "call references.prepare before the scoring"
         )
-    return storage.join(request.folder, storage.read_json(uri)["folder"])
+    return storage.join(request.folder, str(manifests.mapping(uri, "folder")["folder"]))
 
 
 def point(request: Request, reference: Reference, name: str) -> None:

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from raysample import storage
+from raysample import manifests, storage
 from raysample.corpus import Shard
 from raysample.errors import ScoreError
 from raysample.scoring.job import finished, part, quarantine, statistics
@@ -59,9 +59,11 @@ def deaths(folder: str, shard: Shard) -> Deaths:
     uri = _marker(folder, shard)
     if not storage.exists(uri):
         return Deaths()
-    told = storage.read_json(uri)
-    workers = int(told["attempts"])
-    return Deaths(workers, int(told.get("scoring", workers)))  # earlier versions counted all as one
+    told = manifests.mapping(uri, "attempts")
+    workers = manifests.whole(told, "attempts", uri)
+    return Deaths(
+        workers, manifests.whole({"scoring": workers, **told}, "scoring", uri)
+    )  # earlier versions counted all as one
 
 
 @contextmanager
@@ -94,7 +96,7 @@ def attempt(folder: str, shard: Shard) -> Iterator[Deaths]:
 def touched(folder: str, shard: Shard, before: Deaths) -> None:
     """Note, from a process of its own, that the rows of a shard are being scored now."""
     uri = _marker(folder, shard)
-    who = {name: value for name, value in storage.read_json(uri).items() if name in ("host", "pid")}
+    who = {name: value for name, value in manifests.mapping(uri).items() if name in ("host", "pid")}
     _count(folder, shard, Deaths(before.workers + 1, before.scoring + 1), who)
 
 

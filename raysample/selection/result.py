@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from raysample import storage
+from raysample import manifests, storage
 from raysample.config import ArmConfig
 from raysample.errors import ProvenanceError, SelectionError
 
@@ -95,14 +95,12 @@ class Selection:
     @staticmethod
     def load(uri: str) -> Selection:
         """Read the selection that lies in folder `uri`; raises ProvenanceError if its manifest was edited."""
-        data = storage.read_json(storage.join(uri, MANIFEST))
-        recorded = data.pop("fingerprint")
-        del data["noun"], data["name"]
-        for name in ("parts", "class_counts", "kept_class_counts", "thresholds", "labels"):
-            data[name] = tuple(data[name])
-        data["warnings"] = tuple(data.get("warnings", ()))
-        selection = Selection(uri=uri, **data)
-        if selection.fingerprint != recorded:
+        place = storage.join(uri, MANIFEST)
+        recorded = manifests.mapping(place, "fingerprint")["fingerprint"]
+        selection = manifests.kind_of(Selection, place, uri=uri)
+        with manifests.damaged(place):
+            found = selection.fingerprint
+        if found != recorded:
             raise ProvenanceError(
                 f"the manifest of selection {uri!r} does not match its fingerprint: it was edited",
                 "sample again",

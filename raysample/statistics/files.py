@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysample import storage
+from raysample import manifests, storage
 from raysample.errors import StorageError
 from raysample.numerics.exact_totals import packed, unpacked
 from raysample.numerics.radix import Histogram
@@ -81,6 +81,11 @@ def read(uri: str) -> tuple[Statistics, str]:
         notes = json.loads(table.schema.metadata[NOTES])
     except (TypeError, KeyError, ValueError) as error:
         raise StorageError(f"{uri!r} holds no statistics of scores", "delete it and score again") from error
+    with manifests.damaged(uri):
+        return _statistics(table, notes)
+
+
+def _statistics(table: pa.Table, notes: dict[str, Any]) -> tuple[Statistics, str]:
     scores, classes, groups = tuple(notes["scores"]), notes["classes"], notes["groups"]
     split = classes * (len(scores) + 1)
     found = Statistics(

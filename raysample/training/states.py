@@ -10,13 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from raysample import checkpoints, storage
+from raysample import checkpoints, manifests, storage
 from raysample.config import ResumeConfig
 from raysample.errors import RaysampleError, StorageError, TrainingError
 from raysample.training.curve import Curve
@@ -89,8 +88,8 @@ class StoredStates:
 
     def _key(self, name: str) -> str | None:
         try:
-            return str(storage.read_json(storage.join(self.uri, name, PLAIN))["key"])
-        except (StorageError, KeyError):
+            return str(manifests.mapping(storage.join(self.uri, name, PLAIN), "key")["key"])
+        except StorageError:
             return None
 
     def newest(self) -> Snapshot | None:
@@ -122,7 +121,7 @@ class StoredStates:
             TrainingError: this attempt started there so often before that there is no hope.
         """
         place = storage.join(self.uri, STARTS)
-        noted = [Start(**given) for given in storage.read_json(place)] if storage.exists(place) else []
+        noted = _starts(place) if storage.exists(place) else []
         before = sum(start.attempt == attempt and start.step == step for start in noted)
         if before > self.config.failures:
             raise TrainingError(
@@ -155,8 +154,23 @@ def _write(folder: Path, state: Snapshot, key: str) -> None:
     storage.write_json(str(folder / PLAIN), plain)
 
 
+def _starts(place: str) -> list[Start]:
+    told = storage.read_json(place)
+    with manifests.damaged(place):
+        found: list[Start] = manifests.checked(list[Start], told)
+        return found
+
+
 def _read(folder: Path) -> tuple[Snapshot, str]:
-    plain: dict[str, Any] = storage.read_json(str(folder / PLAIN))
-    curve = Curve.of(pq.read_table(folder / CURVE))
-    state = Snapshot(plain["step"], load_file(folder / TENSORS), plain["scaler"], curve, plain["history"])
+    place = str(folder / PLAIN)
+    plain = manifests.mapping(place, "step", "scaler", "history", "key")
+    table = storage.read_parquet(str(folder / CURVE))
+    with manifests.damaged(place):
+        state = Snapshot(
+            manifests.checked(int, plain["step"]),
+            load_file(folder / TENSORS),
+            plain["scaler"],
+            Curve.of(table),
+            plain["history"],
+        )
     return state, str(plain["key"])

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from raysample import storage
+from raysample import manifests, storage
 from raysample.checkpoints import CheckpointSet
 from raysample.corpus import Corpus
 from raysample.errors import ConfigError, ProvenanceError
@@ -72,10 +72,7 @@ class Verification:
     @staticmethod
     def load(folder: str) -> Verification:
         """Read the result that lies beside a table; raises StorageError where there is none."""
-        data = storage.read_json(storage.join(folder, RESULT))
-        del data["passed"]
-        checks = tuple(Check(**check) for check in data["checks"])
-        return Verification(**{**data, "checks": checks, "left_out": tuple(data["left_out"])})
+        return manifests.kind_of(Verification, storage.join(folder, RESULT))
 
 
 def verify_table(

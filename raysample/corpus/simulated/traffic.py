@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysample import storage
+from raysample import manifests, storage
 from raysample.config import Columns, SimulatedConfig, SourceConfig
 from raysample.corpus.simulated import logs
 from raysample.corpus.simulated.intents import INTENTS
@@ -86,11 +86,17 @@ def _write_days(config: SimulatedConfig, folder: str, part: str, days: range, ro
     return counts
 
 
+def _config_of(manifest: str) -> SimulatedConfig:
+    told = manifests.mapping(manifest, "config")["config"]
+    with manifests.damaged(manifest):
+        return SimulatedConfig.model_validate(told)
+
+
 def simulated_sources(folder: str) -> tuple[SourceConfig, SourceConfig]:
     """Return the training and the test source of a folder that `write_traffic` finished; raises CorpusError if not."""
     if not storage.exists(storage.join(folder, MANIFEST)):
         raise CorpusError(f"{folder!r} holds no finished simulated traffic", "write it first with write_traffic")
-    config = SimulatedConfig.model_validate(storage.read_json(storage.join(folder, MANIFEST))["config"])
+    config = _config_of(storage.join(folder, MANIFEST))
     columns = _columns(config)
     base = storage.absolute(folder)
     train, test = (
@@ -126,7 +132,7 @@ def _begin(config: SimulatedConfig, folder: str) -> bool:
     manifest, started = storage.join(folder, MANIFEST), storage.join(folder, STARTED)
     parts = [storage.join(folder, part) for part in ("train", "test", "truth")]
     if storage.exists(manifest):
-        if SimulatedConfig.model_validate(storage.read_json(manifest)["config"]) == config:
+        if _config_of(manifest) == config:
             return True
         raise CorpusError(f"{folder!r} holds other simulated traffic", "choose another folder, or delete this one")
     if storage.exists(started):
