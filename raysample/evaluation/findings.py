@@ -174,11 +174,13 @@ def _power(mine: Sequence[Judgement]) -> str:
     counts = sorted({one.pairs for one in against})
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     least = 100 * median(one.detectable for one in against)
+    shown = f"{least:.2g}" if least < 9.95 else f"{least:.0f}"
+    what = f"differences below {shown} points of" if least < 100 else "no difference of"
     arms = len({(one.arm, one.fraction) for one in against})
     corrected = f"corrected by Holm for {against[0].tests} comparisons of {arms} arm{'' if arms == 1 else 's'}"
     return (
-        f"With {seeds} seeds and {against[0].rows:,} test rows, differences below {least:.2g} points of "
-        f"{NAMES[against[0].objective]} cannot be seen; verdicts are {corrected}."
+        f"With {seeds} seeds and {against[0].rows:,} test rows, {what} {NAMES[against[0].objective]} "
+        f"can{'not' if least < 100 else ''} be seen; verdicts are {corrected}."
     )
 
 

@@ -35,7 +35,8 @@ class Judgement:
 
     Attributes:
         objective, arm, fraction, baseline: which.
-        mean: of the difference, arm minus baseline. low, high: its interval, not corrected; NaN for one seed.
+        mean: of the difference, arm minus baseline. low, high: its interval within [−1, 1], not corrected; NaN for one
+            seed.
         pairs: seeds that both have. rows: of the test.
         p: that the arm is better or worse, two-sided; p_equivalent: that the difference is smaller than the tolerance;
             p_not_worse: that the arm does not lie below the baseline by more than the tolerance. All are corrected.
@@ -141,8 +142,8 @@ def _family(
             objective,
             *pair[:3],
             mean=float(found.mean[i]),
-            low=float(low[i]),
-            high=float(high[i]),
+            low=float(np.maximum(low[i], -1.0)),
+            high=float(np.minimum(high[i], 1.0)),
             pairs=count,
             rows=rows,
             p=p,
