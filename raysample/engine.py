@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
+from raysample.errors import RaysampleError
 from raysample.fine_tuning import Job, Outcome, execute, steps
 from raysample.numerics import memory
 from raysample.numerics.precision import device
@@ -20,6 +22,15 @@ from raysample.spreading import threads
 from raysample.training import Place
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Workers that a step needs at a time: for what, how many, and of which kind. The engine knows how large."""
+
+    what: str
+    workers: int
+    kind: Literal["training", "scoring"] = "training"
 
 
 class Engine(AbstractContextManager["Engine"], Protocol):
@@ -59,6 +70,10 @@ class Engine(AbstractContextManager["Engine"], Protocol):
 
     def slots(self) -> int:
         """Return how many workers of one CPU, with the GPUs that each wants, can be at work at a time."""
+        ...
+
+    def refusals(self, demands: Sequence[Demand]) -> list[RaysampleError]:
+        """Return an error for each demand that can never be met here."""
         ...
 
 
@@ -114,3 +129,8 @@ class LocalEngine:
     def slots(self) -> int:
         """One: this process."""
         return 1
+
+    def refusals(self, demands: Sequence[Demand]) -> list[RaysampleError]:
+        """None: all work is done here, by one."""
+        del demands
+        return []

@@ -14,7 +14,7 @@ from raysample.table import ScoreTable
 
 def run_compact(config: RunConfig, reporter: Reporter) -> None:
     """Bring the log's contents up to date."""
-    with opened(config, reporter) as pipeline:
+    with opened(config, reporter, "log") as pipeline:
         found = logs.compacted(pipeline)
         reporter.console.print(contents_table(found))
         reporter.say(f"contents: {found.uri}")

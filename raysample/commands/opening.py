@@ -12,8 +12,7 @@ from raysample import storage
 from raysample.config import RunConfig
 from raysample.errors import ConfigError
 from raysample.locking import Lock, held
-from raysample.pipeline import Pipeline, Workspace
-from raysample.pipeline.checks import check_plans
+from raysample.pipeline import Pipeline, Workspace, preflight
 from raysample.progress import Reporter
 from raysample.tracking import NullTracker, Tracker
 from raysample.verbs import engine_of
@@ -22,13 +21,14 @@ TRACKING_URI = "MLFLOW_TRACKING_URI"
 
 
 @contextmanager
-def opened(config: RunConfig, reporter: Reporter) -> Iterator[Pipeline]:
-    """As the only writer of the folder, check what can be checked before anything expensive: tracking, cluster."""
-    with writing(config, reporter) as (space, lock):
-        check_plans(config)
-        tracker = _tracker(config, space, lock)
-        with engine_of(config.engine) as engine:
-            yield Pipeline(config, engine, tracker, reporter)
+def opened(config: RunConfig, reporter: Reporter, *steps: str) -> Iterator[Pipeline]:
+    """As the only writer of the folder, check what can be checked before anything expensive; then open tracking.
+
+    `steps` names what will be done, as in `pipeline.preflight`.
+    """
+    with writing(config, reporter) as (space, lock), engine_of(config.engine) as engine:
+        preflight.check(config, space, engine, steps, _given(config))
+        yield Pipeline(config, engine, _tracker(config, space, lock), reporter)
 
 
 @contextmanager
@@ -42,13 +42,17 @@ def writing(config: RunConfig, reporter: Reporter) -> Iterator[tuple[Workspace, 
         yield space, lock
 
 
+def _given(config: RunConfig) -> str | None:
+    """Return the tracking URI that somebody gave: MLflow's own variable is followed as all its tools do."""
+    return config.tracking.uri or os.environ.get(TRACKING_URI) or None
+
+
 def _tracker(config: RunConfig, space: Workspace, lock: Lock) -> Tracker:
     if not config.tracking.enabled:
         return NullTracker()
     from raysample.tracking import mlflow
 
-    # MLflow's own variable, which all its tools follow, is followed where the configuration names nothing.
-    given = config.tracking.uri or os.environ.get(TRACKING_URI) or None
+    given = _given(config)
     if given is None and not storage.is_local(space.root):
         raise ConfigError(
             f"the output {space.root!r} is not a local folder, where an embedded MLflow could be kept",

@@ -19,7 +19,7 @@ from raysample.engine import Engine
 from raysample.errors import ConfigError
 from raysample.experiment import FULL, Comparison
 from raysample.keep_curve import recommend
-from raysample.pipeline import Pipeline, Workspace
+from raysample.pipeline import Pipeline, Workspace, preflight
 from raysample.pipeline.budgets import chosen
 from raysample.pipeline.checks import check_plans
 from raysample.pipeline.planning import outlook
@@ -44,7 +44,7 @@ from raysample.verification import RESULT, verify_table
 
 def run_all(config: RunConfig, reporter: Reporter) -> None:
     """Fine-tune, score, sample, compare and report under one parent run."""
-    with opened(config, reporter) as pipeline:
+    with opened(config, reporter, "fine-tune", "score", "compare") as pipeline:
         top = pipeline.tracker
         with top.run(config.name, pipeline.params("run")) as parent:
             pipeline.tracker = parent
@@ -57,12 +57,12 @@ def run_all(config: RunConfig, reporter: Reporter) -> None:
 
 def run_plan(config: RunConfig, reporter: Reporter, rows: int = 256, price: float | None = None) -> None:
     """Fine-tune and score a few rows in a folder that does not stay, and tell what the whole run would take."""
-    check_plans(config)
     with (
-        writing(config, reporter),
+        writing(config, reporter) as (space, _),
         engine_of(config.engine) as engine,
         tempfile.TemporaryDirectory(prefix="raysample-plan-") as folder,
     ):
+        preflight.check(config, space, engine, ("fine-tune",))
         pipeline = Pipeline(config, engine, NullTracker(), reporter)
         train, test = pipeline.corpora()
         adopted = None if config.adopt is None else pipeline.adopted(train)
@@ -72,14 +72,14 @@ def run_plan(config: RunConfig, reporter: Reporter, rows: int = 256, price: floa
 
 def run_fine_tune(config: RunConfig, reporter: Reporter) -> None:
     """Fine-tune on all rows."""
-    with opened(config, reporter) as pipeline:
+    with opened(config, reporter, "fine-tune") as pipeline:
         for trace in pipeline.checkpoints():
             reporter.say(f"checkpoints: {trace.uri}")
 
 
 def run_score(config: RunConfig, reporter: Reporter) -> None:
     """Score every training row."""
-    with opened(config, reporter) as pipeline:
+    with opened(config, reporter, "score") as pipeline:
         table = pipeline.scores()
         if table.counts["scored"]:
             reporter.console.print(scores_table(table.statistics()))
@@ -88,7 +88,7 @@ def run_score(config: RunConfig, reporter: Reporter) -> None:
 
 def run_replay(config: RunConfig, reporter: Reporter) -> None:
     """Score the shards again that set rows aside."""
-    with opened(config, reporter) as pipeline:
+    with opened(config, reporter, "score") as pipeline:
         reporter.say(f"score table: {pipeline.replay().uri}")
 
 
@@ -189,7 +189,7 @@ def apply_selection(
 
 def run_compare(config: RunConfig, reporter: Reporter) -> None:
     """Retrain every arm and compare."""
-    with opened(config, reporter) as pipeline:
+    with opened(config, reporter, "compare") as pipeline:
         top = pipeline.tracker
         with top.run(config.name, pipeline.params("compare")) as parent:
             pipeline.tracker = parent

@@ -137,6 +137,13 @@ def has_rows(source: Source, part: Part) -> bool:
     return bool(fields) or source.config.format in LINE_FORMATS
 
 
+def lacking(source: Source, part: Part) -> list[CorpusError]:
+    """Return an error for each wanted column that a file lacks; none for a file without any column."""
+    fields, rare = source.reader.fields(part), _rare(source.config)
+    missing = [name for name in columns_of(source.config, part) if name not in {*fields, *rare}]
+    return [_lacking(source.config, part, fields, name) for name in missing] if fields else []
+
+
 def check_rare(source: Source) -> None:
     """Raise CorpusError, listing what is there, if no file has a column that a single one may lack."""
     unseen, last = _rare(source.config), None

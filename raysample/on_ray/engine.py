@@ -8,6 +8,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from raysample.config import EngineConfig
+from raysample.engine import Demand
+from raysample.errors import ClusterError, RaysampleError
 from raysample.fine_tuning import Job, Outcome
 from raysample.on_ray import experiments, fine_tuning, mapping, scoring, session
 from raysample.progress import Reporter
@@ -65,3 +67,14 @@ class RayEngine:
     def slots(self) -> int:
         """As many as the cluster has CPUs, or GPUs for."""
         return session.slots(1, self.config.gpus_per_worker)
+
+    def refusals(self, demands: Sequence[Demand]) -> list[RaysampleError]:
+        """Return an error for each demand that the nodes of the cluster cannot meet together."""
+        found = list[RaysampleError]()
+        for demand in demands:
+            cpus = scoring.ACTOR_CPUS if demand.kind == "scoring" else 1
+            try:
+                session.require(demand.workers, cpus, self.config.gpus_per_worker, demand.what)
+            except ClusterError as error:
+                found.append(error)
+        return found

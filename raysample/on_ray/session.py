@@ -108,11 +108,23 @@ def slots(cpus_each: float, gpus_each: float) -> int:
 
 
 def require(workers: int, cpus_each: float, gpus_each: float, what: str) -> None:
-    """Raise ClusterError at once where Ray would wait for ever: fewer CPUs or GPUs than `what` needs."""
+    """Raise ClusterError at once where Ray would wait for ever: fewer CPUs or GPUs than `what` needs.
+
+    All nodes together may have enough where none has what one worker needs, or where too little is left of each.
+    """
     there = ray.cluster_resources()
-    for kind, each in (("CPU", cpus_each), ("GPU", gpus_each)):
+    sizes = [(kind, each) for kind, each in (("CPU", cpus_each), ("GPU", gpus_each)) if each]
+    for kind, each in sizes:
         if workers * each > there.get(kind, 0):
             raise ClusterError(
                 f"{what} needs {workers} x {each:g} {kind}s; the cluster has {there.get(kind, 0):g}",
                 "ask for fewer workers, or add nodes to the cluster",
             )
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fits = sum(int(min(node.get(kind, 0) // each for kind, each in sizes)) for node in nodes)
+    if workers > fits:
+        words = " and ".join(f"{each:g} {kind}s" for kind, each in sizes)
+        raise ClusterError(
+            f"{what} needs {workers} workers of {words} on one node each; the {len(nodes)} nodes have room for {fits}",
+            "ask for fewer or smaller workers, or add nodes that are large enough",
+        )

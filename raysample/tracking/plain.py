@@ -67,6 +67,21 @@ def store_uri(uri: str) -> str:
     return uri if file is None else f"sqlite:///{file}"
 
 
+SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "databricks-uc", "uc")
+
+
+def check_uri(uri: str) -> None:
+    """Raise StorageError for a tracking URI that MLflow cannot use, whatever answers there."""
+    scheme, _, rest = store_uri(uri).partition("://")
+    if not uri.startswith("databricks") and scheme.partition("+")[0] not in SCHEMES:
+        raise StorageError(
+            f"MLflow knows no tracking URI like {redact(uri)!r}",
+            "check tracking.uri: an http(s) address, a database file such as runs/mlflow.db, or a database's URI",
+        )
+    if scheme in ("http", "https") and not rest.partition("/")[0].rpartition("@")[2]:
+        raise StorageError(f"the tracking URI {redact(uri)!r} names no host", "check tracking.uri: http://HOST:PORT")
+
+
 def sqlite_file(uri: str) -> Path | None:
     """Return the absolute file of an sqlite URI, None for other stores."""
     return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
