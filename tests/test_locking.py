@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,24 +21,31 @@ from raysample.errors import StorageError
 from raysample.locking import Holder, exclusive, folders, held
 from raysample.locking.processes import dead, lives, machine, me, started
 
+DRIVER = """
+import os, signal, sys
+from raysample.locking import held
+
+with held(sys.argv[1], 0):
+    if sys.argv[2:] and (child := os.fork()) == 0:
+        signal.pause()
+    print(child if sys.argv[2:] else 0, flush=True)
+    signal.pause()
+"""
+"""Holds a folder until it is killed; with a further word it leaves a child that lives on."""
+
 
 @contextmanager
-def driver(folder: str, then: Callable[[], None] = lambda: None) -> Iterator[int]:
-    """Run another process that holds the folder until it is killed."""
-    there, told = os.pipe()
-    if (child := os.fork()) == 0:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        with held(folder, 0):
-            then()
-            os.write(told, b"!")
-            signal.pause()
-        os._exit(0)
+def driver(folder: str, *more: str) -> Iterator[tuple[int, int]]:
+    """Run another process that holds the folder; yield its id and that of the child that it left."""
+    # Not forked: this process may hold Ray's threads.
+    process = subprocess.Popen([sys.executable, "-c", DRIVER, folder, *more], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     try:
-        assert os.read(there, 1) == b"!"
-        yield child
+        yield process.pid, int(process.stdout.readline())
     finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        process.kill()
+        process.stdout.close()
+        process.wait()
 
 
 def stop(child: int, how: signal.Signals) -> None:
@@ -69,7 +78,7 @@ def be_taken_over(folder: str) -> None:
 
 def test_another_driver_is_told_who_holds_it(tmp_path: Path) -> None:
     folder = str(tmp_path / "run")
-    with driver(folder) as child:
+    with driver(folder) as (child, _):
         problem = rf"written by .* on .*, process {child}, since 20.*"
         with pytest.raises(StorageError, match=problem) as caught, held(folder, 0):
             pass
@@ -109,7 +118,7 @@ def test_folders_of_other_names_are_free(folder: str) -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_driver_is_succeeded_at_once(how: signal.Signals, tmp_path: Path) -> None:
     folder = str(tmp_path / "run")
-    with driver(folder) as child:
+    with driver(folder) as (child, _):
         word = f"{machine()}:{child}:{started(child)}"
         stop(child, how)
         with held(folder, 0) as lock:
@@ -118,7 +127,7 @@ def test_a_killed_driver_is_succeeded_at_once(how: signal.Signals, tmp_path: Pat
 
 def test_a_paused_driver_is_not_succeeded(tmp_path: Path) -> None:
     folder = str(tmp_path / "run")
-    with driver(folder) as child:
+    with driver(folder) as (child, _):
         stop(child, signal.SIGSTOP)
         file = tmp_path / "run" / folders.NAME
         file.write_text(json.dumps({**json.loads(file.read_text()), "beat": 0.0}))
@@ -128,15 +137,7 @@ def test_a_paused_driver_is_not_succeeded(tmp_path: Path) -> None:
 
 def test_a_child_that_outlives_a_killed_driver_holds_nothing(tmp_path: Path) -> None:
     folder = str(tmp_path / "run")
-    there, told = os.pipe()
-
-    def leave_a_child() -> None:
-        if (child := os.fork()) == 0:
-            signal.pause()
-        os.write(told, f"{child}\n".encode())
-
-    with driver(folder, leave_a_child) as parent:
-        orphan = int(os.read(there, 20))
+    with driver(folder, "and a child") as (parent, orphan):
         stop(parent, signal.SIGKILL)
         try:
             with held(folder, 0):
@@ -231,12 +232,11 @@ def test_processes_are_told_apart() -> None:
     assert not dead(me())
     assert not dead("elsewhere/boot/1:1:1")
     assert not dead("nonsense")
-    if (child := os.fork()) == 0:
-        os._exit(0)
-    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-    assert dead(f"{machine()}:{child}:"), "a dead process whose parent has not looked yet"
-    os.waitpid(child, 0)
-    assert dead(f"{machine()}:{child}:1")
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert dead(f"{machine()}:{child.pid}:"), "a dead process whose parent has not looked yet"
+    child.wait()
+    assert dead(f"{machine()}:{child.pid}:1")
 
 
 def test_patience_with_a_file_ends(tmp_path: Path) -> None:

@@ -50,3 +50,42 @@ def test_a_cluster_that_is_not_there_is_told_with_advice(starts: list[Any]) -> N
     starts += [ConnectionError("refused")]
     with pytest.raises(ClusterError, match=r"10\.0\.0\.1:6379\): refused\n  -> start one with `ray start --head`"):
         enter(EngineConfig(address="10.0.0.1:6379"))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "cpus", "gpus", "problem"),
+    [
+        ([{"CPU": 4}], 5, 1, 0, "5 x 1 CPUs; the cluster has 4"),
+        ([{"CPU": 4}], 1, 1, 1, "1 x 1 GPUs; the cluster has 0"),
+        (
+            [{"CPU": 2, "GPU": 1}] * 2,
+            1,
+            1,
+            2,
+            "1 workers of 1 CPUs and 2 GPUs on one node each; the 2 nodes have room for 0",
+        ),
+        ([{"CPU": 3}, {"CPU": 3}], 3, 2, 0, "3 workers of 2 CPUs on one node each; the 2 nodes have room for 2"),
+        ([{"CPU": 2, "GPU": 1}, {"CPU": 9}], 3, 1, 0.5, "3 x 0.5 GPUs; the cluster has 1"),
+        ([{"CPU": 2, "GPU": 1}] * 2, 4, 1, 0.5, None),
+        ([{"CPU": 4}], 4, 0.9, 0, None),
+    ],
+)
+def test_what_no_node_can_hold_is_told(
+    nodes: list[dict[str, float]],
+    workers: int,
+    cpus: float,
+    gpus: float,
+    problem: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from raysample.on_ray import session
+
+    dead = {"Alive": False, "Resources": {"CPU": 99, "GPU": 99}}
+    there = {kind: sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU")}
+    monkeypatch.setattr(session.ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes] + [dead])
+    monkeypatch.setattr(session.ray, "cluster_resources", lambda: there)
+    if problem is None:
+        session.require(workers, cpus, gpus, "scoring")
+        return
+    with pytest.raises(ClusterError, match=f"scoring needs {problem}"):
+        session.require(workers, cpus, gpus, "scoring")

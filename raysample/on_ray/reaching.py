@@ -17,8 +17,8 @@ _LOG = logging.getLogger(__name__)
 
 RAY_ADDRESS = "RAY_ADDRESS"
 CLIENT_PORT = 10001
-# Seconds of one try, of all of them (a head may be starting), and of the head's first words.
-TRY, PATIENCE, GREETING = 5.0, 15.0, 15.0
+# Seconds of the first try and of later ones, of all of them (a head may be starting), and of the head's first words.
+FIRST, TRY, PATIENCE, GREETING = 1.5, 5.0, 15.0, 15.0
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ def reach(config: EngineConfig, say: Callable[[str], None] | None = None) -> Non
 
 def _connect(found: Head, words: str | None) -> str:
     """Open a connection; return what stands against it."""
-    began = time.monotonic()
+    began, patience = time.monotonic(), FIRST
     while True:
         try:
-            with closing(socket.create_connection((found.host, found.port), timeout=TRY)):
+            with closing(socket.create_connection((found.host, found.port), timeout=patience)):
                 return ""
         except OSError as error:
             problem = str(error) or type(error).__name__
@@ -102,6 +102,7 @@ def _connect(found: Head, words: str | None) -> str:
         if words is not None:
             _LOG.warning("%s: %s so far", words, problem)
             words = None
+        patience = TRY
         time.sleep(1)
 
 

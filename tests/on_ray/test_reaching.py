@@ -23,7 +23,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(reaching, "PATIENCE", 0.0)
     monkeypatch.setattr(reaching, "GREETING", 0.5)
-    monkeypatch.setattr(reaching, "TRY", 0.5)
+    monkeypatch.setattr(reaching, "FIRST", 0.5)
 
 
 @pytest.fixture
@@ -87,6 +87,18 @@ def test_a_dead_head_is_told(form: str, closed: int) -> None:
     with pytest.raises(ClusterError, match=r"no Ray cluster answers at .*refused.*\n  -> start its head"):
         reach(EngineConfig(address=address), said.append)
     assert said == [f"joining the Ray cluster at {address} (engine.address)"]
+
+
+def test_a_program_that_gives_no_ear_is_told_by_the_log(
+    closed: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ticks = iter((0.0, 1.0, 2.0, 99.0))
+    monkeypatch.setattr(reaching, "PATIENCE", 15.0)
+    monkeypatch.setattr(reaching.time, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(reaching.time, "sleep", lambda _: None)
+    with pytest.raises(ClusterError, match="refused"):
+        reach(EngineConfig(address=f"127.0.0.1:{closed}"))
+    assert caplog.text.count(f"joining the Ray cluster at 127.0.0.1:{closed} (engine.address)") == 1
 
 
 def test_a_host_that_is_unknown_is_told() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -65,14 +67,16 @@ def without_revision(file: Path, store: Path) -> None:
 def cut_off(file: Path, store: Path) -> None:
     """Leave what a killed process leaves: a transaction half written, and its journal."""
     first_tables(file, store)
-    if (child := os.fork()) == 0:
-        connection = sqlite3.connect(file, isolation_level=None)
+    script = """if True:
+        import os, sqlite3, sys
+        connection = sqlite3.connect(sys.argv[1], isolation_level=None)
         connection.execute("pragma cache_size = 1")
         connection.execute("begin")
         connection.execute("create table metrics (value text)")
         connection.executemany("insert into metrics values (?)", [("v" * 900,)] * 500)
         os._exit(9)
-    os.waitpid(child, 0)
+    """
+    assert subprocess.run([sys.executable, "-c", script, str(file)]).returncode == 9
     assert file.with_name("mlflow.db-journal").exists()
 
 
@@ -175,18 +179,13 @@ def test_what_stops_the_making_leaves_nothing(
     assert judge(file) is Schema.WHOLE
 
 
-def test_a_killed_driver_leaves_a_draft_that_the_next_one_removes(
-    file: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    if (child := os.fork()) == 0:
-        monkeypatch.setattr(mlflow_schema, "make", lambda draft, _: (first_tables(draft, draft), os._exit(9)))
-        database.ensure(file, str(tmp_path))
-    os.waitpid(child, 0)
-    assert list(tmp_path.glob(".mlflow.db.draft-*"))
-    assert not file.exists()
+def test_drafts_of_killed_drivers_are_removed_by_the_next_one(file: Path, made: list[Path], tmp_path: Path) -> None:
+    for name in (".mlflow.db.draft-0a1b2c3d", ".mlflow.db.draft-0a1b2c3d-journal", ".mlflow.db.draft-99887766"):
+        (tmp_path / name).write_bytes(b"SQLite format 3")
+    (tmp_path / ".other.db.draft-0a1b2c3d").touch()
     database.ensure(file, str(tmp_path))
     assert judge(file) is Schema.WHOLE
-    assert not list(tmp_path.glob(".mlflow.db.draft-*"))
+    assert [one.name for one in tmp_path.glob(".*.draft-*")] == [".other.db.draft-0a1b2c3d"]
 
 
 def test_several_first_drivers_make_one_database(

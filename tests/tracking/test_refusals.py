@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import requests
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.tracking import MlflowClient
 
-from raysample.locking.processes import machine, me
+from raysample.locking.processes import machine, me, started
 from raysample.tracking import mlflow as tracking
 from raysample.tracking.mlflow_answers import Answer, answer
 from raysample.tracking.mlflow_orphans import DRIVER, FOLDER
@@ -126,17 +127,13 @@ def test_what_cannot_be_sent_holds_nothing_up(poison: Any, store: Path, caplog: 
 
 def test_calls_of_a_driver_at_work_are_left_to_it(store: Path) -> None:
     tracker = tracking.open(str(store), "study")
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
+    child = subprocess.Popen(["true"])
+    child.wait()
     where, _, _ = me().rpartition(":")[0].rpartition(":")
     parent = os.getppid()
-    from raysample.locking.processes import started
-
     living = {"do": "start", "run": "a", "parent": None, "name": "living", "at": 5}
     living["by"] = f"{where}:{parent}:{started(parent)}"
-    dead = {**living, "run": "b", "name": "dead", "by": f"{where}:{child}:1"}
-    os.waitpid(child, 0)
+    dead = {**living, "run": "b", "name": "dead", "by": f"{where}:{child.pid}:1"}
     file = pending(store, living, dead)
     with tracker.run("mine", {}):
         pass
