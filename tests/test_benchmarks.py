@@ -179,6 +179,39 @@ def material(tmp_path: Path) -> Any:
     return made.Material.of(corpus, made.made_up_run(tmp_path / "run", spec, corpus, 2), 64, 512)
 
 
+def test_families_are_right_or_refused_and_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    page = tmp_path / "families.md"
+    only = [f"--only={family}" for family in ("bert", "fnet", "layoutlmv2")]
+    assert imported(FOLDER / "families.py").main([*only, "--rows=6", f"--page={page}"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {name: aim["value"] for name, aim in told["targets"].items()} == {"wrong": 0, "bare": 0}
+    found = {one["family"]: one for one in told["found"]}
+    assert [one["state"] for one in found["bert"]["rules"].values()] == ["right"] * 3
+    assert [one["state"] for one in found["fnet"]["rules"].values()] == ["refused"] * 3
+    assert [one["state"] for one in found["fnet"]["loop"].values()] == ["right"] * 3
+    assert found["layoutlmv2"]["state"] == "not built"
+    lines = page.read_text().splitlines()
+    assert "| bert | right | right | right |  |  |" in lines
+    assert any(line.startswith("| fnet | refused | refused | refused | el2n, grand, vog |") for line in lines)
+
+
+def test_a_family_with_a_wrong_number_or_a_bare_failure_misses_its_target(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = imported(FOLDER / "families.py")
+    loop, score = script.truth.loop, script.raysample.score
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a very own fault")
+
+    for target, wrong in (("wrong", lambda *given: {k: 2 * v for k, v in loop(*given).items()}), ("bare", loop)):
+        monkeypatch.setattr(script.truth, "loop", wrong)
+        monkeypatch.setattr(script.raysample, "score", broken if target == "bare" else score)
+        assert script.main(["--only=bert", "--rows=4"]) == 1
+        told = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert {name for name, aim in told["targets"].items() if not aim["met"]} == {target}
+
+
 def test_the_loop_by_hand_gives_the_numbers_of_sweep(material: Any) -> None:
     scoring = imported(FOLDER / "scoring.py")
     for scores in scoring.SETS.values():

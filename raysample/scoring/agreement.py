@@ -65,8 +65,14 @@ class Worst:
     when: str = ""
 
 
-def compare(network: nn.Module, rows: Encoded, pad_id: int, asked: Asked, device: str, where: str) -> Worst:
+class NothingSeenError(UnsupportedModelError):
+    """A model fails for every row that it was tried on."""
+
+
+def compare(network: nn.Module, rows: Encoded, pad_id: int, asked: Asked, device: str, where: str) -> Worst | None:
     """Return the largest difference between what a model says of rows alone, together, and once more.
+
+    None where it gives no row finite values: there is nothing to compare.
 
     Args:
         network: in eval mode, in float32.
@@ -77,10 +83,13 @@ def compare(network: nn.Module, rows: Encoded, pad_id: int, asked: Asked, device
         where: how the checkpoint is called in errors.
 
     Raises:
-        UnsupportedModelError: something differs by more than its bound, or the model fails for every row.
+        UnsupportedModelError: something differs by more than its bound, or (NothingSeenError) the model fails for
+            every row.
     """
     visit = _visits(network, rows, pad_id, asked, device)
     alone = _alone(visit, len(rows.ids), where)
+    if not alone:
+        return None
     worst = Worst()
     for when, them, seen in _again(visit, list(alone), asked.loop):
         for row, found in zip(them, seen, strict=True):
@@ -138,7 +147,7 @@ def _alone(visit: Callable[[Rows, bool], list[Seen]], count: int, where: str) ->
         if all(bool(value.isfinite().all()) for value in seen.values()):
             alone[row] = seen
     if not alone and failed is not None:
-        raise UnsupportedModelError(
+        raise NothingSeenError(
             f"{where}: {failed.problem}, for each of {count} rows alone and without padding",
             "check that the model takes these inputs (length, vocabulary, token types); or use another model",
         ) from failed

@@ -20,33 +20,26 @@ LEAST = 8
 """Tokens of the longest one: with fewer there is no room for lengths that differ."""
 
 
-def probes(corpus: Corpus, columns: Columns, tried: int = 0) -> Encoded:
+def probes(corpus: Corpus, columns: Columns, tried: int = 0) -> Encoded | None:
     """Return the tokens of the longest and the shortest row of the first shard and of two others, longest first.
 
     Lengths that are equal are made different, by tokens left out of the middle or repeated there. The rows that a
-    tokenizer fails for are left out.
+    tokenizer fails for are left out; None where it fails for all of them, which is for the scoring to look into.
 
     Args:
         corpus: what is scored.
         columns: who tokenises.
         tried: how many workers died over probes before: others are drawn then, none of them the longest.
-
-    Raises:
-        Exception: the tokenizer's own, where it fails for every one.
     """
     rows = corpus.read(0)
     chosen = _chosen(rows, tried)
     found: list[Encoded] = []
-    failed: Exception | None = None
     for row in chosen.tolist():
         try:
             found.append(columns.encode(rows.slice(row, 1)))
-        except Exception as error:  # noqa: BLE001 - one row's fault, unless it is every row's
-            failed = error
-    if not found:
-        assert failed is not None, "a shard has a row"
-        raise failed
-    return _of_lengths(_joined(found), columns.job.model.max_length)
+        except Exception as error:  # noqa: BLE001 - whatever it is: it comes again when the row is scored
+            del error
+    return None if not found else _of_lengths(_joined(found), columns.job.model.max_length)
 
 
 def _chosen(rows: pa.Table, tried: int) -> NDArray[np.int64]:

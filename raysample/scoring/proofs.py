@@ -13,7 +13,8 @@ from raysample import storage
 from raysample.artifacts import Need
 from raysample.checkpoints import CheckpointSet
 from raysample.corpus import Corpus
-from raysample.scoring.agreement import Asked, Worst, compare
+from raysample.scoring.agreement import Asked, NothingSeenError, compare
+from raysample.scoring.bisection import PROBED
 from raysample.scoring.columns import Columns
 from raysample.scoring.job import ScoreJob
 from raysample.scoring.models import Shelf
@@ -51,18 +52,29 @@ def prove(job: ScoreJob, say: Say) -> None:
         found = _proved(job, corpus, tried)
     finally:
         storage.remove(marker)  # what is raised is no death
-    storage.write_json(storage.join(job.folder, FILE), {"visits": found})
+    if found is not None:
+        storage.write_json(storage.join(job.folder, FILE), {"visits": found})
 
 
-def _proved(job: ScoreJob, corpus: Corpus, tried: int) -> list[dict[str, object]]:
+def _proved(job: ScoreJob, corpus: Corpus, tried: int) -> list[dict[str, object]] | None:
+    """Return what every comparison came to; None where no row could be looked at: the scoring sets such rows aside."""
     columns = Columns(job)
     rows = probes(corpus, columns, tried)
+    if rows is None:
+        return None
     found: list[dict[str, object]] = []
     for run in columns.runs or _of_captures(job, columns):
         for at, asked in _asked(job, columns, run.trace).items():
             step = run.trace.checkpoints[at].step
             where = f"the checkpoint at step {step} of {run.trace.uri!r}"
-            worst: Worst = compare(run.models[at], rows, run.pad_id, asked, run.device, where)
+            try:
+                worst = compare(run.models[at], rows, run.pad_id, asked, run.device, where)
+            except NothingSeenError:
+                if corpus.rows < PROBED:
+                    return None  # a few odd rows may well be all there are
+                raise
+            if worst is None:
+                return None
             found.append({"trace": run.trace.fingerprint, "step": step, **asdict(worst)})
     return found
 

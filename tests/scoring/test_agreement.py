@@ -202,6 +202,7 @@ def job(trace: CheckpointSet, corpus: Corpus, folder: Path) -> Any:
 def test_probes_differ_in_length_and_keep_their_ends(corpus: Corpus, tmp_path: Path) -> None:
     columns = Loaded(job(run(tmp_path / "run", "bert"), corpus, tmp_path))
     found = probes.probes(corpus, columns)
+    assert found is not None
     assert len(found.ids) == probes.COUNT
     assert sorted(found.lengths.tolist(), reverse=True) == found.lengths.tolist()
     assert len(set(found.lengths.tolist())) == probes.COUNT

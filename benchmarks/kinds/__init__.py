@@ -1,0 +1,1 @@
+"""Every family of sequence classifiers, made tiny, and its scores by a bare loop."""
