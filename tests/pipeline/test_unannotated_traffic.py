@@ -111,7 +111,9 @@ def test_a_test_against_hypotheses_is_warned_of(finished: Path, tmp_path: Path) 
     pipeline = Pipeline(config, LocalEngine(), MemoryTracker(), SilentReporter())
     pipeline.checkpoints()
     pipeline.scores()
-    assert AGREEMENT in pipeline.compare().warnings[0]
+    found = pipeline.compare()
+    # After what makes the models themselves doubtful: this one hardly learns.
+    assert AGREEMENT in found.warnings[len(found.doubts)]
 
 
 def test_the_origins_of_a_configuration() -> None:
