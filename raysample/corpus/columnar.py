@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from raysample import storage
 from raysample.config import LimitsConfig
+from raysample.corpus.arrow_files import check_unpacked
 from raysample.corpus.class_labels import class_labels
 from raysample.corpus.damage import check_regular, named
 from raysample.corpus.expansion import allowed, check_expansion, too_large
@@ -174,13 +175,13 @@ class Datasets:
 
     def fields(self, part: Part) -> tuple[str, ...]:
         """Return the columns of the split."""
-        names = _dataset(part.uri, self.split).column_names
+        names = _dataset(part.uri, self.split, self.limits).column_names
         _check_names(names, part.uri)
         return tuple(names)
 
     def names(self, part: Part) -> dict[str, tuple[str, ...]]:
         """Return the names of its ClassLabel features."""
-        features = _dataset(part.uri, self.split).features
+        features = _dataset(part.uri, self.split, self.limits).features
         return {
             column: tuple(feature.names)
             for column, feature in features.items()
@@ -190,7 +191,7 @@ class Datasets:
     def batches(self, part: Part, columns: Sequence[str], size: int) -> Iterator[Batch]:
         """Yield slices of the memory-mapped table."""
         with named(part.uri):
-            data = _dataset(part.uri, self.split).select_columns(list(columns)).with_format("arrow")
+            data = _dataset(part.uri, self.split, self.limits).select_columns(list(columns)).with_format("arrow")
             for start in range(0, len(data), size):
                 yield _slice(data, columns, start, min(start + size, len(data)), self.limits)
 
@@ -204,7 +205,7 @@ class Datasets:
     ) -> Batch | None:
         """Return a slice of the memory-mapped table."""
         with named(part.uri):
-            data = _dataset(part.uri, self.split).select_columns(list(columns)).with_format("arrow")
+            data = _dataset(part.uri, self.split, self.limits).select_columns(list(columns)).with_format("arrow")
             return _slice(data, columns, start, min(stop, len(data)), self.limits) if start < len(data) else None
 
 
@@ -215,11 +216,11 @@ def _slice(data: Any, columns: Sequence[str], start: int, stop: int, limits: Lim
     return _batch(table, columns, start, limits)
 
 
-def _dataset(uri: str, split: str | None) -> Any:
+def _dataset(uri: str, split: str | None, limits: LimitsConfig) -> Any:
     # a hub name or a remote folder is fetched once per process; a local folder is mapped anew, as it may have changed
     if uri.startswith(HUB):
         return _chosen(_from_hub(uri, split), uri, split)
-    found = _chosen(_from_folder(uri) if storage.is_local(uri) else _from_remote(uri), uri, split)
+    found = _chosen(_from_folder(uri, limits) if storage.is_local(uri) else _from_remote(uri, limits), uri, split)
     if split and found.split is not None and str(found.split) != split:
         raise CorpusError(f"{uri!r} is the split {found.split}, not {split!r}", "give the other split's folder")
     return found
@@ -236,11 +237,12 @@ def _chosen(found: Any, uri: str, split: str | None) -> Any:
     return found[split]
 
 
-def _from_folder(uri: str) -> Any:
+def _from_folder(uri: str, limits: LimitsConfig) -> Any:
     import datasets  # takes a second, and only this format needs it
 
     with named(uri, ADVICE):
         check_folder(uri)
+        check_unpacked(uri, limits)
         return datasets.load_from_disk(uri)
 
 

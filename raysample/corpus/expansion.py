@@ -57,7 +57,7 @@ def check_expansion(
     for group in range(file.metadata.num_row_groups):
         here = sum(chunk.bound for chunk in chunks if chunk.group == group)
         if here > limits.row_group:
-            raise _refused(uri, f"row group {group}", here, "row_group", limits)
+            raise too_large_group(uri, f"row group {group}", here, limits)
         total += here
     if total > most:
         raise too_large(uri, size, total, limits)
@@ -72,6 +72,11 @@ def too_large(uri: str, size: int, total: int, limits: LimitsConfig) -> CorpusEr
     """Return the error for a file of a size that unpacks to more than is allowed."""
     key = "unpacked" if total > limits.unpacked else "expansion"
     return _refused(uri, f"the file, of {size:,} bytes,", total, key, limits)
+
+
+def too_large_group(uri: str, what: str, total: int, limits: LimitsConfig) -> CorpusError:
+    """Return the error for a row group or record batch that unpacks to more than is allowed."""
+    return _refused(uri, what, total, "row_group", limits)
 
 
 def _refused(uri: str, what: str, total: int, key: str, limits: LimitsConfig) -> CorpusError:

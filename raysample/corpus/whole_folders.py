@@ -33,6 +33,13 @@ def check_regular(uri: str) -> None:
         _check_numbered(names)
 
 
+def state_files(root: Path) -> list[Path]:
+    """Return the Arrow files that the states in a folder list and that are there."""
+    states = [path for path in _below(root) if path.name == STATE and path.is_file()]
+    files = [state.parent / name for state in states for name in data_files(state)]
+    return [path for path in files if path.is_file()]
+
+
 def data_files(state: Path) -> list[str]:
     """Return the names of the Arrow files that a `state.json` lists; raises ValueError if it is not of that form."""
     return names_in(json.loads(state.read_text(encoding="utf-8")))

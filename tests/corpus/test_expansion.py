@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import resource
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from labelled_files import described, quarantined, source
 from raysample.config import LimitsConfig
 from raysample.contents import compact
 from raysample.corpus import expansion
+from raysample.corpus.arrow_files import unpacked_size
 from raysample.corpus.columnar import Parquet
 from raysample.corpus.expansion import check_expansion, dictionary_size
 from raysample.corpus.validity import longer_than
@@ -150,6 +152,45 @@ def test_a_value_that_is_larger_than_the_limit_costs_its_row(write: Any, kind: p
     assert corpus.quarantine == {"value is larger than limits.value": 2}
     assert [row["row"] for row in quarantined(corpus)] == [3, 9]
     assert (corpus.rows, corpus.table().num_rows) == (38, 38)
+
+
+def compressed(folder: Path, text: pa.Array) -> Path:
+    """Replace the data of a `save_to_disk` folder by the same columns with compressed buffers."""
+    write_disk(folder, pa.table({"text": ["a", "b"], "label": ["a", "b"]}))
+    (path,) = folder.glob("*.arrow")
+    table = pa.table({"text": text, "label": LABELS[: len(text)]})
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema, options=options) as writer:
+        writer.write_table(table)
+    return path
+
+
+@pytest.mark.parametrize("coded", [False, True], ids=["plain", "coded"])
+def test_an_arrow_file_that_unpacks_to_more_than_the_limits_is_refused(coded: bool, tmp_path: Path) -> None:
+    text = pa.array(["x" * 10_000] * 600)
+    path = compressed(tmp_path / "disk", text.dictionary_encode() if coded else text)
+    limits = {"row_group": 8_000 if coded else 1_000_000}
+    with pytest.raises(CorpusError, match=r"record batch \d unpacks to .* more than limits\.row_group") as caught:
+        described(tmp_path, tmp_path / "disk", {}, limits=limits)
+    assert path.name in caught.value.problem
+    if not coded:
+        with pytest.raises(CorpusError, match=r"more than limits\.unpacked=1,000,000 allows"):
+            described(tmp_path, tmp_path / "disk", {}, limits={"unpacked": 1_000_000})
+    assert described(tmp_path, tmp_path / "disk", {}).rows == 600
+
+
+def test_the_unpacked_size_of_a_message_is_that_of_its_buffers() -> None:
+    batch = pa.record_batch({"text": ["abc", "de", None] * 400, "n": list(range(1200))})
+    for options in (pa.ipc.IpcWriteOptions(), *(pa.ipc.IpcWriteOptions(compression=c) for c in ("zstd", "lz4"))):
+        sink = io.BytesIO()
+        with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+            writer.write_batch(batch)
+        _, records = pa.ipc.MessageReader.open_stream(sink.getvalue())
+        found = unpacked_size(memoryview(records.metadata), memoryview(records.body))
+        # alignment takes up to 64 bytes a buffer
+        assert batch.nbytes <= found <= batch.nbytes + 64 * 5
+        with pytest.raises((ValueError, struct.error)):
+            unpacked_size(memoryview(b"\xff" * 40), memoryview(records.body))
 
 
 def test_values_of_views_are_measured_too() -> None:
