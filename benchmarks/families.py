@@ -124,9 +124,9 @@ def page(told: Sequence[dict[str, Any]], versions: dict[str, Any]) -> str:
     first = (
         f"What becomes of every sequence classifier of transformers {versions['transformers']}, built tiny from its "
         "configuration: `el2n`, `grand` and `vog`, held against a bare loop over single rows. "
-        f"Of {len(told)} families {counts[RIGHT]} are right in all three columns, {counts[REFUSED]} are refused by name "
-        f"in one or more, {counts[NOT_BUILT]} could not be built or take more than text, {counts[WRONG]} are wrong "
-        f"and {counts[BARE]} fail without a name. What is refused by rules may be right with "
+        f"Of {len(told)} families {counts[RIGHT]} are right in all three columns, {counts[REFUSED]} are refused by "
+        f"name in one or more, {counts[NOT_BUILT]} could not be built or take more than text, {counts[WRONG]} are "
+        f"wrong and {counts[BARE]} fail without a name. What is refused by rules may be right with "
         "[`score.method: loop`](configuration.md#what-is-proved-first), each row alone."
     )
     second = (
