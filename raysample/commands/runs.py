@@ -37,6 +37,7 @@ from raysample.report.terminal import (
 from raysample.scoring import part_name
 from raysample.selection import Selection, apply, explain
 from raysample.selection.applying import Form
+from raysample.selection.lengths import length_warnings
 from raysample.tracking import NullTracker, Tracker
 from raysample.verbs import engine_of
 from raysample.verification import RESULT, verify_table
@@ -83,6 +84,8 @@ def run_score(config: RunConfig, reporter: Reporter) -> None:
         table = pipeline.scores()
         if table.counts["scored"]:
             reporter.console.print(scores_table(table.statistics()))
+        for warning in length_warnings(table, table.columns):
+            reporter.say(f"warning: {warning}")
         reporter.say(f"score table: {table.uri}")
 
 

@@ -30,6 +30,7 @@ from raysample.progress import Reporter, SilentReporter
 from raysample.scoring import ScoreJob
 from raysample.selection import Selection
 from raysample.selection import sample as sample_table
+from raysample.selection.lengths import length_warnings
 from raysample.table import ScoreTable
 from raysample.verbs.adopting import traces_of
 from raysample.verbs.given import CorpusLike, corpus_of, engine_of, folder_of, section, source_of, target_of, warn_of
@@ -117,7 +118,7 @@ def score(
     engine: EngineConfig | None = None,
     reporter: Reporter | None = None,
 ) -> ScoreTable:
-    """Score every row of a corpus at the checkpoints of a run.
+    """Score every row of a corpus at the checkpoints of a run; a ResultWarning names scores that are mostly length.
 
     Args:
         checkpoints: a CheckpointSet, its folder, or one or more `save_pretrained` folders in training order; or several
@@ -152,9 +153,13 @@ def score(
     model = made_with.model_copy(update={"max_length": max_length or made_with.max_length})
     config = section(ScoreConfig, values)
     with engine_of(engine) as running:
+        said = reporter or SilentReporter()
         if isinstance(rows, Contents):
-            return score_contents(traces, rows, config, model, folder, running, reporter or SilentReporter())
-        return score_corpus(traces, rows, config, model, folder, running, reporter or SilentReporter())
+            table = score_contents(traces, rows, config, model, folder, running, said)
+        else:
+            table = score_corpus(traces, rows, config, model, folder, running, said)
+    warn_of(length_warnings(table, table.columns))
+    return table
 
 
 def verify(

@@ -10,10 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+import raysample
 from raysample import cli
 from raysample.checkpoints import CheckpointSet
 from raysample.config import load, parse
+from raysample.corpus import Corpus
 from raysample.engine import LocalEngine
+from raysample.errors import ResultWarning
 from raysample.pipeline import Pipeline
 from raysample.progress import SilentReporter
 from raysample.table import ScoreTable
@@ -114,6 +117,20 @@ def test_an_untrained_model_is_told_everywhere(
     assert any("the model trained on all data is untrained" in doubt for doubt in doubts)
     assert f"Before any verdict: {doubts[0][:40]}" in (space / "report.html").read_text()
     assert CheckpointSet.load(str(space / "checkpoints/seed-0")).warnings
+
+
+def test_scores_that_are_mostly_length_are_named_after_the_scoring(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysample.selection.lengths.MOSTLY", 0.0)  # so that every score is
+    assert cli.main(["score", str(finished / "config.yaml")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "warning: vog is mostly the length of the text (rank correlation with the number of tokens" in told
+    assert "warning: el2n is mostly the length" in told
+    space = str(finished / "runs/small")
+    corpus = Corpus.load(f"{space}/corpus/train")
+    with pytest.warns(ResultWarning, match="el2n is mostly the length of the text"):
+        raysample.score(CheckpointSet.load(f"{space}/checkpoints/seed-0"), corpus, ["el2n"])
 
 
 def test_the_pruned_rows_of_every_arm_are_stored_with_the_run(finished: Path) -> None:
