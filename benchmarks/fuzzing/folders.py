@@ -212,7 +212,7 @@ OPERATIONS: tuple[dict[str, Any], ...] = (
 def _pending(rng: Random, templates: Path, scratch: Path) -> None:
     """Deliver a file of calls, of which some are damaged, to an MLflow that takes all: nothing may stay behind."""
     del templates
-    from raysample.tracking.mlflow import _Link
+    from raysample.tracking.mlflow_link import Link
     from raysample.tracking.pending import Pending
 
     path = scratch / "mlflow-pending.jsonl"
@@ -224,7 +224,7 @@ def _pending(rng: Random, templates: Path, scratch: Path) -> None:
     if rng.random() < 0.3:
         damage_file(rng, path)
     client = _Client()
-    link = _Link(client, "1", Pending(path))
+    link = Link(client, "1", Pending(path))
     link.deliver()
     link.do({"do": "start", "run": "new", "parent": None, "name": "n"})
     link.do({"do": "end", "run": "new", "status": "FINISHED"})

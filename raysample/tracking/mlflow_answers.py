@@ -11,6 +11,10 @@ REFUSING = {400, 403, 404, 405, 409, 413, 414, 422}
 """Statuses of answers about this one call; 401, 408, 425, 429 and those of the server may be other ones later."""
 
 
+FAULTS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What a call that is itself damaged ends in."""
+
+
 class Answer(Enum):
     """How it goes on with a call that failed."""
 
@@ -29,7 +33,7 @@ def answer(error: Exception) -> Answer:
     if status is None:
         if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
             return Answer.REFUSED
-        faulty = isinstance(error, LookupError | TypeError | ValueError | AttributeError)
+        faulty = isinstance(error, FAULTS)
         return Answer.REFUSED if faulty and not isinstance(error, OSError) else Answer.AWAY
     if code == "ENDPOINT_NOT_FOUND":  # a proxy without its server answers so
         return Answer.AWAY

@@ -25,6 +25,8 @@ _LOG = logging.getLogger(__name__)
 
 # The driver of another machine cannot be looked up: it has a day to send its calls itself.
 ELSEWHERE_SECONDS = 86_400.0
+DAMAGED = 10_000
+"""Characters that are kept of a line that is no operation."""
 
 
 class Pending:
@@ -52,7 +54,7 @@ class Pending:
             path.parent.mkdir(parents=True, exist_ok=True)
             with self._locked(), path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(operation) + "\n")
-        except (OSError, TypeError, ValueError) as error:
+        except (OSError, TypeError, ValueError, RecursionError) as error:
             _LOG.warning("cannot keep %r in %s: %s", operation.get("do"), path, error)
 
     def deliver(self, send: Callable[[Operation], None]) -> Exception | None:
@@ -62,7 +64,7 @@ class Pending:
                 with self._locked():
                     lines = self._read()
                 return self._send([line for line in lines if _ours(line, alone)], send)
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             return error
 
     def _send(self, lines: list[str], send: Callable[[Operation], None]) -> Exception | None:
@@ -72,6 +74,8 @@ class Pending:
                 operation = _parsed(line)
                 if operation is not None:
                     send(operation)
+                elif line.strip():
+                    self.put_aside({"line": line[:DAMAGED]}, "no operation")
                 sent.add(line)
         except Exception as error:  # noqa: BLE001 - tracking never fails the job
             return error
@@ -80,7 +84,7 @@ class Pending:
         return None
 
     def _read(self) -> list[str]:
-        return self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        return self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.exists() else []
 
     def _take_out(self, sent: set[str]) -> None:
         """Remove lines; others may have been added meanwhile."""
@@ -124,7 +128,7 @@ def _ours(line: str, alone: bool) -> bool:
     if by == me():
         return True
     at = operation.get("at")
-    old = not isinstance(at, int | float) or time.time() - at / 1000 > ELSEWHERE_SECONDS
+    old = not isinstance(at, int | float) or not at > (time.time() - ELSEWHERE_SECONDS) * 1000
     gone = dead(by) if by.startswith(f"{machine()}:") else old
     return alone and (not by or gone)
 
@@ -132,6 +136,6 @@ def _ours(line: str, alone: bool) -> bool:
 def _parsed(line: str) -> Operation | None:
     try:
         operation = json.loads(line)
-    except json.JSONDecodeError:  # the process died while it wrote the line
+    except (ValueError, RecursionError):  # the process died while it wrote the line, or something else wrote it
         return None
     return operation if isinstance(operation, dict) else None

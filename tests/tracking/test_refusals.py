@@ -108,6 +108,8 @@ POISON: list[Any] = [
     {**LOG, "metrics": [1], "ids": {"k": "0" * 32}},
     {"do": "something that only a later version knows", "run": "k"},
     {"no": "operation"},
+    {**LOG, "at": 10**400, "ids": {"k": "0" * 32}},
+    {**LOG, "run": ["k"], "ids": {"k": "0" * 32}},
 ]
 
 
@@ -123,6 +125,19 @@ def test_what_cannot_be_sent_holds_nothing_up(poison: Any, store: Path, caplog: 
     assert not file.exists()
     assert len(aside(store)) == 1
     assert "mlflow-refused.jsonl" in caplog.text
+
+
+@pytest.mark.parametrize("line", [b"[" * 100_000, b"\xff\xfe{}", b"7" * 9_999, b'{"do": "log", "cut off'])
+def test_a_damaged_line_holds_nothing_up(line: bytes, store: Path) -> None:
+    tracker = tracking.open(str(store), "study")
+    file = pending(store, {"do": "start", "run": "good", "parent": None, "name": "waiting", "at": 5})
+    file.write_bytes(line + b"\n" + file.read_bytes())
+    with tracker.run("next", {}):
+        pass
+    found = {one.info.run_name for one in MlflowClient(f"sqlite:///{store}").search_runs(["1", "2"])}
+    assert found == {"next", "waiting"}
+    assert not file.exists()
+    assert [one["refused"] for one in aside(store)] == ["no operation"]
 
 
 def test_calls_of_a_driver_at_work_are_left_to_it(store: Path) -> None:
