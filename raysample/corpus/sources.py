@@ -132,9 +132,10 @@ def has_rows(source: Source, part: Part) -> bool:
     """
     fields, rare = source.reader.fields(part), _rare(source.config)
     missing = [name for name in columns_of(source.config, part) if name not in {*fields, *rare}]
-    if fields and missing:
+    of_lines = source.config.format in LINE_FORMATS
+    if missing and (fields or not of_lines):
         raise _lacking(source.config, part, fields, missing[0])
-    return bool(fields) or source.config.format in LINE_FORMATS
+    return bool(fields) or of_lines
 
 
 def lacking(source: Source, part: Part) -> list[CorpusError]:
@@ -164,7 +165,7 @@ def _rare(config: SourceConfig) -> set[str]:
 
 
 def _lacking(config: SourceConfig, part: Part, fields: Sequence[str], column: str) -> CorpusError:
-    there = ", ".join([*fields, *(key for key in part.constants if key not in fields)])
+    there = ", ".join([*fields, *(key for key in part.constants if key not in fields)]) or "none"
     return CorpusError(
         f"{part.uri!r} has no column {column!r}; it has {there}",
         f"name the right column in the source's {_setting(config, column)} instead of {column!r}",

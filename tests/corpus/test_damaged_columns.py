@@ -200,6 +200,18 @@ def test_parts_with_other_schemas_are_read_by_name_or_named(tmp_path: Path) -> N
         described(tmp_path, folder, {})
 
 
+def test_a_file_without_any_column_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pq.write_table(whole(), folder / "a.parquet")
+    pq.write_table(whole().slice(0, 0), folder / "b.parquet")
+    corpus = described(tmp_path, folder, {})
+    assert (corpus.rows, corpus.inventory["files"]["read"]) == (40, 2)
+    pq.write_table(whole().select([]), folder / "c.parquet")
+    with pytest.raises(CorpusError, match=r"c\.parquet' has no column 'text'; it has none"):
+        described(tmp_path, folder, {})
+
+
 def test_a_struct_with_a_field_twice_is_no_matter_beside_the_columns(tmp_path: Path) -> None:
     twice = pa.StructArray.from_arrays([pa.array(TEXTS), pa.array(TEXTS)], names=["x", "x"])
     pq.write_table(pa.table({"text": TEXTS, "label": LABELS, "more": twice}), tmp_path / "a.parquet")
