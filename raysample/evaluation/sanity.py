@@ -43,7 +43,10 @@ def doubts(runs: Mapping[Cell, Predictions], losses: Mapping[Cell, float], label
         found += model_doubts(name, list(ours.values()), loss if arm == FULL else math.nan, labels)
         lost = [] if arm == FULL or not full else _lost(list(ours.values()), full)
         if lost:
-            found.append(f"{name} lost {_listed(lost, labels)}: right on no test row of it, where all data is on some")
+            of = "it" if len(lost) == 1 else "them"
+            found.append(
+                f"{name} lost {_listed(lost, labels)}: right on no test row of {of}, where all data is on some"
+            )
     return tuple(found)
 
 
