@@ -75,6 +75,7 @@ class Array:
             place = self._dropped(place + 1)
 
     def _opened(self) -> int:
+        self._more()
         place = self._past_blanks(len(BOM) if self._stream.head.startswith(BOM) else 0)
         return place + 1
 
@@ -105,9 +106,12 @@ class Array:
         while True:
             found = _BLANK.match(self._held, place)
             end = place if found is None else found.end()
-            if end < len(self._held) or not self._more():
-                self._line += self._held.count(b"\n", place, end)
+            self._line += self._held.count(b"\n", place, end)
+            if end < len(self._held):
                 return end
+            self._held, self._base, place = b"", self._base + end, 0
+            if not self._more():
+                return 0
 
     def _end(self, place: int) -> int:
         """Return where the element ends that begins at a place."""

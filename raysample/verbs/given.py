@@ -39,11 +39,12 @@ def source_of(source: SourceConfig | str, columns: Columns | Mapping[str, Any] |
 
 
 def target_of(given: SourceConfig | str, like: Corpus | Contents) -> SourceConfig:
-    """Return a target as a source; a bare path has the columns and the kind of labels of the scored corpus."""
+    """Return a target as a source; a bare path is read, and has columns and labels, as the scored corpus."""
     if isinstance(given, SourceConfig):
         return given
     like_it = like.source.label_alone
-    return SourceConfig(path=given, columns=like_it.columns, labels=like_it.labels)
+    same = {key: getattr(like_it, key) for key in ("columns", "labels", "quoting", "delimiter", "escape", "limits")}
+    return SourceConfig(path=given, **same)
 
 
 def corpus_of(given: CorpusLike, labels: Sequence[str] | None = None, levels: Levels | None = None) -> Corpus:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 from labelled_files import quarantined
 from line_files import jsonl, read, refused, rows_of, texts_of
 
-from raysample.config import SourceConfig
+from raysample.config import LimitsConfig, SourceConfig
 from raysample.corpus import describe, json_arrays
+from raysample.corpus.schema import Part
+from raysample.corpus.streams import Unpacked
 from raysample.errors import CorpusError
 
 ROWS = rows_of(40)
@@ -126,3 +129,18 @@ def test_lists_per_line_are_lines_and_no_rows(line: str, tmp_path: Path) -> None
         describe(source, str(tmp_path / "corpus"))
     corpus = describe(source.model_copy(update={"max_quarantined": 1.0}), str(tmp_path / "corpus"))
     assert corpus.counts == {"in": 70, "usable": 40, "quarantined": 30, "filtered": 0}
+
+
+def test_blanks_between_elements_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_arrays, "_CHUNK", 1 << 10)
+    blanks = b" \n" * (1 << 16)
+    content = b"[" + (blanks + b",").join(json.dumps(row).encode() + blanks for row in ROWS[:5]) + b"]" + blanks
+    part = Part("a.json", "a.json")
+    stream = Unpacked(part.uri, io.BytesIO(content), len(content), LimitsConfig())
+    array, held = json_arrays.Array(stream, 1 << 20), []
+    for element, begin, _ in array.elements():
+        assert content[begin : begin + len(element)] == element
+        held.append(len(array._held))
+    assert array.expected == 5
+    assert max(held) <= 2 << 10
+    assert texts_of(read(tmp_path, "a.json", content)) == {row["id"]: row["text"] for row in ROWS[:5]}
