@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from raysample import interruption
 from raysample.config import EngineConfig
 from raysample.errors import ClusterError
-from raysample.on_ray.reaching import reach
+from raysample.on_ray.reaching import head, reach
 
 # Read when ray is imported or a cluster starts: no bars of Ray's own, no usage report, a look at workers once a second.
 # The C++ core writes errors to the driver's terminal that are none (ray#53727, for every actor pool of Ray Data).
@@ -71,9 +71,14 @@ def _join(config: EngineConfig) -> None:
     except Exception as error:  # a bare Exception is what ray raises for a node that starts too slowly
         ray.shutdown()
         raise ClusterError(
-            f"no Ray cluster could be joined or started (engine.address: {config.address}): {error}",
+            f"no Ray cluster could be joined or started ({_asked(config)}): {error}",
             "start one with `ray start --head`, leave engine.address out to start one here, or set engine.kind=local",
         ) from error
+
+
+def _asked(config: EngineConfig) -> str:
+    found = head(config)
+    return f"engine.address: {config.address}" if found is None else f"{found.origin}: {found.address}"
 
 
 @contextmanager
