@@ -6,6 +6,7 @@ build by hand. Both know nothing of what the manifests mean.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
@@ -25,9 +26,12 @@ ADVICE = "restore the file, or delete what it belongs to and run the step that w
 MOST = 3
 
 
-def mapping(uri: str, *names: str) -> dict[str, Any]:
-    """Read a JSON file that holds a mapping with at least these keys; raises StorageError for anything else."""
-    found = storage.read_json(uri)
+def mapping(uri: str, *names: str, foreign: bool = False) -> dict[str, Any]:
+    """Read a JSON file that holds a mapping with at least these keys; raises StorageError for anything else.
+
+    `foreign`: as of `storage.read_json`.
+    """
+    found = storage.read_json(uri, foreign=foreign)
     if not isinstance(found, dict):
         raise StorageError(f"{uri!r} was expected to hold a mapping, and holds {_brief(found)}", ADVICE)
     missing = [name for name in names if name not in found]
@@ -89,6 +93,7 @@ def damaged(uri: str) -> Iterator[None]:
     except (
         *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, MemoryError),
         pa.ArrowException,
+        struct.error,
     ) as error:
         told = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
         raise StorageError(f"{uri!r} does not hold what was written ({told})", ADVICE) from error

@@ -143,11 +143,17 @@ def write_text(uri: str, text: str, *, private: bool = False) -> None:
     write_file(uri, lambda stream: _write_bytes(stream, text.encode()), private=private)
 
 
-def read_json(uri: str) -> Any:
-    """Read a JSON document; raises StorageError when it is missing, damaged, or no regular file."""
+def read_json(uri: str, *, foreign: bool = False) -> Any:
+    """Read a JSON document; raises StorageError when it is missing, damaged, or no regular file.
+
+    `foreign`: others wrote it, who may have NaN and infinite numbers in it.
+    """
     data = _read_bytes(uri)
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_no_number, parse_float=_finite, parse_int=_bounded)
+        text = data.decode("utf-8")
+        if foreign:
+            return json.loads(text)
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite, parse_int=_bounded)
     except UnicodeDecodeError as error:
         raise StorageError(
             f"{uri!r} is not UTF-8: byte 0x{data[error.start]:02x} at position {error.start:,}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from raysample import checkpoints, storage
 from raysample.adoption.finding import Found
-from raysample.errors import CheckpointError, ModelError, RaysampleError
+from raysample.errors import CheckpointError, ModelError, RaysampleError, StorageError
 from raysample.model import adapters
 from raysample.model.weights import Shapes, shapes
 
@@ -86,16 +85,18 @@ def _open(one: Found) -> Opened:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise CheckpointError(f"it has no {path.name}", "give folders that `save_pretrained` wrote to their end")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"it has no {path.name}", "give folders that `save_pretrained` wrote to their end"
-        ) from error
-    except ValueError as error:
-        raise CheckpointError(f"{path.name} is damaged: {error}", "restore it, or leave its folder out") from error
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{path.name} is damaged", "restore it, or leave its folder out")
+        found = storage.read_json(str(path), foreign=True)
+        if not isinstance(found, dict):
+            raise TypeError("it holds no mapping")
+        names = found.get("id2label")
+        _ = sorted(map(int, names)) if names else []
+        _ = [*(found.get("architectures") or ())]
+    except (StorageError, TypeError, ValueError) as error:
+        told = error.problem if isinstance(error, StorageError) else str(error)[:200]
+        raise CheckpointError(f"{path.name} is damaged: {told}", "restore it, or leave its folder out") from error
     return found
 
 

@@ -152,16 +152,19 @@ def _checkpoint(place: str, root: str) -> Found:
     if not storage.exists(uri):
         return Found(place, words=(root,))
     try:
-        state = storage.read_json(uri)
+        state = storage.read_json(uri, foreign=True)
         step, epoch = int(state["global_step"]), state.get("epoch")
-    except (StorageError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{uri!r} is damaged", "restore it, or leave its checkpoint out") from error
+        epoch = None if epoch is None else float(epoch)
+        schedule = Schedule.of(state)
+    except (StorageError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        told = "" if isinstance(error, StorageError) else f": {type(error).__name__}: {str(error)[:200]}"
+        raise CheckpointError(f"{uri!r} is damaged{told}", "restore it, or leave its checkpoint out") from error
     named = _CHECKPOINT.fullmatch(PurePosixPath(place).name)
     if named and int(named[1]) != step:
         raise CheckpointError(
             f"{place!r} was taken at step {step}, as its {STATE} says", "give the folder its name back"
         )
-    return Found(place, step, None if epoch is None else float(epoch), words=(root,), schedule=Schedule.of(state))
+    return Found(place, step, epoch, words=(root,), schedule=schedule)
 
 
 def _of_set(trace: CheckpointSet) -> list[Found]:

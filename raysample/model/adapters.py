@@ -6,7 +6,6 @@ peft is no requirement of raysample: it is imported when a folder of adapters is
 from __future__ import annotations
 
 import importlib
-import json
 import warnings
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from safetensors import safe_open
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
+from raysample import storage
 from raysample.errors import ModelError
 from raysample.model.completeness import drawn, refuse
 
@@ -33,8 +33,9 @@ def is_adapter(place: str) -> bool:
 
 def base_of(place: str) -> str:
     """Return the folder or hub name of the model that adapters were trained on."""
-    found = json.loads((Path(place) / CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path")
-    if not found:
+    told = storage.read_json(str(Path(place) / CONFIG), foreign=True)
+    found = told.get("base_model_name_or_path") if isinstance(told, dict) else None
+    if not found or not isinstance(found, str):
         raise ModelError(f"{place!r}: {CONFIG} names no base model", "set base_model_name_or_path there")
     return str(found)
 

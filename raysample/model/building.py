@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -21,12 +20,12 @@ from transformers import (
 from raysample import storage
 from raysample.config import ModelConfig
 from raysample.corpus.levels import Levels
-from raysample.errors import ModelError
+from raysample.errors import ModelError, RaysampleError
 from raysample.model import heads
 from raysample.model.adapters import base_of, is_adapter, load_adapters
 from raysample.model.compatibility import check_vocabulary
 from raysample.model.completeness import check_finite, drawn, refuse
-from raysample.model.folders import at_hand, has_tokenizer, locate, quiet, written_to
+from raysample.model.folders import at_hand, check_files, has_tokenizer, locate, quiet, written_to
 from raysample.model.heads import Head
 from raysample.model.layers import check_padding, check_positions, keep_layers
 from raysample.model.padding import count_positions
@@ -242,11 +241,20 @@ def _load(
 
 
 def _explained(name: str, read: Callable[[], T]) -> T:
-    """Run one of transformers' loaders; what it raises comes out as a ModelError with the one advice that fits."""
+    """Run one of transformers' loaders; what it raises comes out as a ModelError with the one advice that fits.
+
+    Files that are not as they should be raise whatever their reader stumbles over, panics of Rust among it, which are
+    no Exceptions.
+    """
+    check_files(name)
     try:
         return read()
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError, KeyError) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    except RaysampleError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:500]
         raise ModelError(f"cannot load the model {name!r}: {reason}", _advice(str(error), name)) from error
 
 

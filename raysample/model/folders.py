@@ -14,6 +14,14 @@ from raysample.errors import ModelError
 
 # Whole, or cut into numbered files with an index beside them: what `from_pretrained` reads.
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+# What makes a model large, in config.json: beyond the first number, files of so many bytes per unit must hold it (or
+# per unit squared: both sides of a matrix are as wide).
+SIZES = {
+    **dict.fromkeys(("hidden_size", "dim", "n_embd", "d_model", "embedding_size"), (4_096, 1, 2)),
+    **dict.fromkeys(("num_hidden_layers", "n_layers", "n_layer", "num_layers"), (200, 1_000, 1)),
+    **dict.fromkeys(("intermediate_size", "hidden_dim"), (65_536, 100, 1)),
+    **dict.fromkeys(("vocab_size", "max_position_embeddings", "type_vocab_size"), (1_000_000, 1, 1)),
+}
 
 
 @contextmanager
@@ -28,6 +36,38 @@ def quiet() -> Iterator[None]:
         chatter.set_verbosity(level)
         if bars:
             chatter.enable_progress_bar()
+
+
+def check_files(place: str) -> None:
+    """Raise ModelError for a local folder in which something lies that is neither file nor folder, such as a pipe.
+
+    Whoever opened it would wait without end. And for shapes in its config.json that its files cannot hold.
+    """
+    folder = Path(place.removeprefix("file://"))
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if not path.is_file() and not path.is_dir():
+            raise ModelError(f"{str(path)!r} is neither a file nor a folder", "restore it, or remove it")
+    _check_shape(folder)
+
+
+def _check_shape(folder: Path) -> None:
+    """Refuse sizes that would be allocated before anyone finds that no file holds them."""
+    weights = [path for pattern in (*WEIGHTS, "adapter_model*") for path in folder.glob(pattern)]
+    if not (folder / "config.json").is_file() or not weights:
+        return
+    told = storage.read_json(str(folder / "config.json"), foreign=True)
+    if not isinstance(told, dict):
+        raise ModelError(f"{str(folder / 'config.json')!r} holds no mapping", "restore it")
+    there = sum(path.stat().st_size for path in weights)
+    for key, (free, per_unit, power) in SIZES.items():
+        value = told.get(key)
+        if isinstance(value, int | float) and value > free and not per_unit * value**power <= there:
+            raise ModelError(
+                f"{str(folder / 'config.json')!r} says {key}: {value:.6g}, and the folder's weights are not that large",
+                "restore it, or save the model again with save_pretrained",
+            )
 
 
 @contextmanager

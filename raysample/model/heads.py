@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from raysample import manifests
 from raysample.corpus.levels import Levels
 from raysample.errors import ModelError
 from raysample.numerics.taps import classifier
@@ -72,8 +73,11 @@ def stored(place: str) -> Head:
     file = Path(place) / "config.json"
     if not file.exists():
         return Head()
-    told = json.loads(file.read_text(encoding="utf-8")).get(ENTRY)
-    return Head() if told is None else _read(told)
+    told = manifests.mapping(str(file), foreign=True).get(ENTRY)
+    if told is None:
+        return Head()
+    with manifests.damaged(str(file)):
+        return _read(told)
 
 
 def _read(told: Mapping[str, Any]) -> Head:

@@ -8,9 +8,12 @@ import struct
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from raysample import storage
+from raysample import manifests, storage
 from raysample.model import adapters, heads
 from raysample.model.folders import WEIGHTS
+
+HEADER = 100_000_000
+"""Bytes that the header of a file of weights has at most, as safetensors itself has it."""
 
 FLOAT = 4
 _WIDTH = ("hidden_size", "dim", "n_embd", "d_model")
@@ -42,10 +45,10 @@ def size(uri: str) -> Size:
     # A perceptron's weights lie apart; those of other levels' heads are counted with them, which is little too much.
     parameters = sum(_parameters(file) for file in [*found, *(named[n] for n in (heads.FILE,) if n in named)])
     if adapters.CONFIG in named and "config.json" not in named:
-        base = storage.read_json(named[adapters.CONFIG]).get("base_model_name_or_path") or ""
+        base = manifests.mapping(named[adapters.CONFIG], foreign=True).get("base_model_name_or_path") or ""
         under = size(base) if base and storage.exists(base) else Size(0, 0, 0)
         return Size(parameters + under.parameters, under.hidden, under.layers)
-    told = storage.read_json(named["config.json"]) if "config.json" in named else {}
+    told = manifests.mapping(named["config.json"], foreign=True) if "config.json" in named else {}
     hidden, layers = (next((int(told[key]) for key in keys if told.get(key)), 0) for keys in (_WIDTH, _DEPTH))
     return Size(parameters, hidden, layers)
 
@@ -55,7 +58,7 @@ def _parameters(uri: str) -> int:
     fs, path = storage.filesystem(uri)
     if not path.endswith(".safetensors"):
         return int(fs.size(path)) // FLOAT
-    with fs.open(path, "rb") as stream:
+    with fs.open(path, "rb") as stream, manifests.damaged(uri):
         (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+        header = json.loads(stream.read(min(length, HEADER)))
+        return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")

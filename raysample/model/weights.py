@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import warnings
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def _files(folder: Path) -> list[str]:
 def _index(path: Path) -> list[str]:
     try:
         return [str(name) for name in json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()]
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, LookupError, AttributeError, TypeError, OSError, RecursionError) as error:
         raise ModelError(f"{str(path)!r} is damaged: {error}", "restore it, or leave its folder out") from error
 
 
@@ -68,7 +67,7 @@ def _safe(path: Path) -> Shapes:
     try:
         with safe_open(str(path), "pt") as stored:
             return {key: tuple(stored.get_slice(key).get_shape()) for key in stored.keys()}  # noqa: SIM118 - no dictionary
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, ArithmeticError, MemoryError) as error:
         raise ModelError(
             f"{str(path)!r} is cut off or damaged: {error}", "restore it, or leave its folder out"
         ) from error
@@ -79,10 +78,12 @@ def _pickled(path: Path) -> Shapes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of pickles that torch did not write
             stored = torch.load(path, map_location="meta", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # of a damaged pickle: whatever its reader stumbles over
         reason = str(error).partition("\n")[0]
         raise ModelError(
             f"{str(path)!r} is cut off, or a pickle of more than weights, which is not opened: {reason}",
             "save the model again with save_pretrained, which writes safetensors",
         ) from error
+    if not isinstance(stored, dict):
+        raise ModelError(f"{str(path)!r} holds no weights by name", "save the model again with save_pretrained")
     return {str(key): tuple(value.shape) for key, value in stored.items() if isinstance(value, torch.Tensor)}
