@@ -13,7 +13,7 @@ import pytest
 
 from raysample import storage
 from raysample.errors import ProvenanceError, StorageError
-from raysample.evaluation import Cell, Judgement, Predictions, clusters, judged, sentences
+from raysample.evaluation import Cell, Judgement, Predictions, evaluate, judged, sentences
 from raysample.evaluation.findings import as_good_as_all, better_than_random
 
 ROWS = 2_000
@@ -223,11 +223,12 @@ def test_predictions_survive_storage_and_damage_is_named(tmp_path: Path) -> None
             Predictions.of(broken)
 
 
-def test_clusters_are_copies_within_a_group() -> None:
-    contents = np.array([7, 7, 7, 9], np.uint64)
-    assert clusters(None, contents) is None
-    assert clusters(["a", "b", "c", "a"], contents) is None
-    found = clusters(["a", "a", None, "b"], contents)
-    assert found is not None
-    assert found[0] == found[1]
-    assert len(set(found.tolist())) == 3
+def test_copies_stand_for_themselves_unless_clusters_are_given() -> None:
+    logits, labels = 5.0 * np.eye(2)[[0, 0, 0, 1]], np.array([0, 0, 1, 1])
+    free = evaluate(logits, labels, ["a", "a", "a", "b"], replicates=0).predictions
+    tied = evaluate(logits, labels, clusters=np.array(["x", "x", "y", "z"]), replicates=0).predictions
+    assert free is not None
+    assert free.cluster is None
+    assert tied is not None
+    assert tied.cluster is not None
+    assert tied.cluster.tolist() == [0, 0, 1, 2]

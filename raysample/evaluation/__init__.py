@@ -10,7 +10,7 @@ from raysample.evaluation.differences import Difference, difference, holm
 from raysample.evaluation.evaluating import calibration_error, evaluate
 from raysample.evaluation.findings import sentences
 from raysample.evaluation.objectives import NAMES, OBJECTIVES, Estimates, Objective, estimates
-from raysample.evaluation.predictions import Predictions, clusters
+from raysample.evaluation.predictions import Predictions
 from raysample.evaluation.rarity import TAILS, rare_classes, rare_contents
 from raysample.evaluation.result import Bounds, Evaluation, GroupRecall, tracked
 from raysample.evaluation.sanity import doubts, model_doubts
@@ -35,7 +35,6 @@ __all__ = [
     "Objective",
     "Predictions",
     "calibration_error",
-    "clusters",
     "difference",
     "doubts",
     "estimates",

@@ -85,7 +85,7 @@ def evaluate(
         found,
         tuple(np.flatnonzero(tested.rare).tolist()),
         confidence,
-        Predictions(tested.gold, tested.predicted, tested.group if tested.groups else None, None, dict(tested.masks)),
+        Predictions(tested.gold, tested.predicted, tested.group if tested.groups else None, units, dict(tested.masks)),
     )
 
 

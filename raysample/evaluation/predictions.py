@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from raysample.errors import StorageError
 from raysample.evaluation.totals import IntArray, Mask
@@ -26,8 +24,8 @@ class Predictions:
     Attributes:
         gold, predicted: classes [N].
         group: group of each row [N] by number, −1 for none; None where the rows have no groups.
-        cluster: rows that are copies of one text within one group have one number [N]; None where every row stands for
-            itself.
+        cluster: rows that are not independent of each other have one number [N] (`evaluate`'s `clusters`); None where
+            every row stands for itself.
         masks: name -> rows [N] whose accuracy is of interest by itself.
     """
 
@@ -81,17 +79,3 @@ class Predictions:
         assert gold is not None
         assert predicted is not None
         return Predictions(gold, predicted, codes[GROUP], codes[CLUSTER], masks)
-
-
-def clusters(groups: Sequence[str | None] | NDArray[np.object_] | None, contents: NDArray[Any]) -> IntArray | None:
-    """Return the cluster of each row [N]: copies of one content within one group have one number.
-
-    None where the rows have no groups, or no copies.
-    """
-    if groups is None:
-        return None
-    group = pd.factorize(np.asarray(groups, dtype=object), use_na_sentinel=False)[0]
-    pairs = np.stack([group.astype(np.uint64), np.asarray(contents, dtype=np.uint64)], axis=1)
-    units = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
-    found: IntArray = units
-    return None if len(units) == 0 or int(units.max()) + 1 == len(units) else found

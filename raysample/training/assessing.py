@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from raysample.evaluation import Evaluation, clusters, evaluate
+from raysample.evaluation import Evaluation, evaluate
 from raysample.numerics.batches import token_batches
 from raysample.numerics.precision import autocast
 from raysample.training.examples import Examples, batch
@@ -40,8 +40,6 @@ def examine(
     rows, logits = test.examples, predict(model, test.examples, device, dtype)
     groups = None if test.groups is None else test.groups.to_pylist()
     found = evaluate(_scored(logits, rows), rows.labels, groups, test.seen(train), train.class_counts)
-    if found.predictions is not None:
-        found = replace(found, predictions=replace(found.predictions, cluster=clusters(groups, test.contents)))
     return _of_all_levels(found, logits, rows)
 
 

@@ -94,7 +94,7 @@ def test_features_that_are_not_finite_are_told(tmp_path: Path) -> None:
     request = made_up(tmp_path, checkpoints=1)
     place = CheckpointSet.load(request.checkpoints).checkpoints[0].uri
     network, words = model.load(place), model.tokenizer(place)
-    # A whole weight would be refused when the model is opened; a row of the embeddings is one token's, here every text's.
+    # A whole weight would be refused when the model is opened; a row of the embeddings is one token's: every text's.
     torch.nn.init.constant_(network.bert.embeddings.word_embeddings.weight[words.cls_token_id], torch.nan)
     model.save(network, words, place)
     (Path(place) / "COMPLETE.json").write_text('{"sha256": {}}')
