@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,8 +99,12 @@ def _compares(config: ScoreConfig) -> bool:
 def padding_side(trace: CheckpointSet) -> str:
     """Return the side that a run's tokenizer pads, as its configuration tells; right where it does not."""
     place = storage.join(trace.tokenizer, "tokenizer_config.json")
-    told = storage.read_json(place) if storage.exists(place) else {}
-    return str(told.get("padding_side", "right")) if isinstance(told, dict) else "right"
+    if not storage.exists(place):
+        return "right"
+    fs, path = storage.filesystem(place)
+    # A tokenizer's own file, which may hold numbers such as 10^30: not read as one of ours.
+    found = re.search(rb'"padding_side"\s*:\s*"(left|right)"', fs.cat_file(path))
+    return "right" if found is None else found[1].decode()
 
 
 def checkpoints_fingerprint(traces: Sequence[CheckpointSet]) -> str:
