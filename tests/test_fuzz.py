@@ -19,7 +19,7 @@ from fuzzing.kinds import LostError  # noqa: E402
 from fuzzing.rows import Truth, check  # noqa: E402
 from hostile_kinds import EVERY_WAY  # noqa: E402
 
-SMALL = {"config": 150}
+SMALL = {"config": 150, "jsonl": 25, "csv": 25, "tsv": 25, "parquet": 25}
 
 
 @pytest.fixture(autouse=True, scope="module")
