@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from raysample import model
+from raysample.checkpoints import Checkpoint, CheckpointSet
 from raysample.config import ModelConfig
 from raysample.model.padding import count_positions
 from raysample.numerics.loops import alone
+from raysample.pipeline.identity import padding_side
 from raysample.testing import Family, tiny_model, tiny_rows, tiny_tokenizer
 
 SPEC = ModelConfig(max_length=24)
@@ -96,3 +99,13 @@ def test_the_hook_leaves_other_mini_batches_and_given_positions_alone() -> None:
     assert torch.equal(logits(network, {**padded, "position_ids": places}), plain)
     right = model.pad(encoded("gpt2", "right"), list(range(8)), 0)
     torch.testing.assert_close(logits(network, right), logits(network, padded))
+
+
+@pytest.mark.parametrize(
+    ("told", "side"), [('"padding_side": "left",', "left"), ('"padding_side":"right",', "right"), ("", "right")]
+)
+def test_the_side_is_read_from_a_tokenizer_s_own_file(told: str, side: str, tmp_path: Path) -> None:
+    """Transformers writes 10^30 for a tokenizer without a longest text."""
+    (tmp_path / "tokenizer_config.json").write_text(f'{{{told} "model_max_length": {10**30}}}')
+    trace = CheckpointSet((Checkpoint(str(tmp_path), 1, 1.0, 0.1, {}),), ("a", "b"), 0, uri=str(tmp_path / "set"))
+    assert padding_side(trace) == side
