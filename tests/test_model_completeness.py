@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import AutoModel
 
 from raysample import model
 from raysample.errors import ModelError
 from raysample.model import adapters
+from raysample.model.completeness import check_finite
 from raysample.testing import Family, tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # get_peft_model
@@ -173,6 +175,20 @@ def test_rows_of_a_table_may_be_no_numbers(tmp_path: Path) -> None:
     save_file(stored, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match="its training diverged"):
         model.load(place)
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (3, 4)])
+def test_what_a_table_holds_beside_its_rows_must_be_numbers(shape: tuple[int, ...]) -> None:
+    table = nn.Embedding(6, 4)
+    table.beside = nn.Parameter(torch.zeros(shape))
+    check_finite(nn.Sequential(table), "a/model")
+    with torch.no_grad():
+        table.weight[2] = float("nan")
+    check_finite(nn.Sequential(table), "a/model")
+    with torch.no_grad():
+        table.beside.view(-1)[0] = float("nan")
+    with pytest.raises(ModelError, match=r"the weight '0\.beside' has values that are not finite"):
+        check_finite(nn.Sequential(table), "a/model")
 
 
 def test_a_base_that_is_fine_tuned_gets_a_fresh_head_and_nothing_else(tmp_path: Path) -> None:
