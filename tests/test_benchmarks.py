@@ -181,7 +181,7 @@ def material(tmp_path: Path) -> Any:
 
 def test_families_are_right_or_refused_and_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     page = tmp_path / "families.md"
-    only = [f"--only={family}" for family in ("bert", "fnet", "layoutlmv2")]
+    only = [f"--only={family}" for family in ("bert", "gpt2:left", "fnet", "reformer", "layoutlmv2")]
     assert imported(FOLDER / "families.py").main([*only, "--rows=6", f"--page={page}"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {name: aim["value"] for name, aim in told["targets"].items()} == {"wrong": 0, "bare": 0}
@@ -189,10 +189,32 @@ def test_families_are_right_or_refused_and_told(capsys: pytest.CaptureFixture[st
     assert [one["state"] for one in found["bert"]["rules"].values()] == ["right"] * 3
     assert [one["state"] for one in found["fnet"]["rules"].values()] == ["refused"] * 3
     assert [one["state"] for one in found["fnet"]["loop"].values()] == ["right"] * 3
+    # Reformer goes backward in training only: the loop has no gradients either, and what is refused is refused by name.
+    assert [one["state"] for one in found["reformer"]["loop"].values()] == ["right", "refused", "refused"]
     assert found["layoutlmv2"]["state"] == "not built"
+    assert "detectron2" in found["layoutlmv2"]["why"]
     lines = page.read_text().splitlines()
     assert "| bert | right | right | right |  |  |" in lines
+    assert "| gpt2:left | right | right | right |  |  |" in lines
     assert any(line.startswith("| fnet | refused | refused | refused | el2n, grand, vog |") for line in lines)
+
+
+def test_rows_that_are_all_alike_prove_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script, whys = imported(FOLDER / "families.py"), []
+    for place, name, other in (
+        (script.making, "LETTERS", frozenset()),  # its own class would read each row as no words at all
+        (script.truth, "loop", lambda _, rows: {"el2n": np.ones(len(rows))}),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, other)
+            assert script.main(["--only=qwen2", "--rows=4"]) == 0
+        (told,) = json.loads(capsys.readouterr().out.splitlines()[-1])["found"]
+        assert told["state"] == "not built"
+        whys.append(told["why"])
+    assert "reads the words as other tokens" in whys[0]
+    assert "do not tell rows apart" in whys[1]
 
 
 def test_a_family_with_a_wrong_number_or_a_bare_failure_misses_its_target(

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
+    AutoTokenizer,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
@@ -21,6 +22,11 @@ WORDS = tuple(f"w{place}" for place in range(50))
 SPECIAL = ("<pad>", "<unk>", "<cls>", "<sep>", "<mask>")
 MOST = 5_000_000
 """Parameters of what still counts as tiny."""
+
+ALIKE = {"mra": "its attention gives zeros without a CUDA kernel from the hub: all rows are alike"}
+"""Why families give all rows the same values here."""
+WINDOW = 8
+"""Tokens that attention sees where a family has a sliding window by default: fewer than most rows have."""
 
 # What families call their sizes; those that a configuration has are set.
 SIZES: Mapping[str, int] = {
@@ -43,8 +49,38 @@ SIZES: Mapping[str, int] = {
     }.items()
     for name in names.split()
 }
+# Latent attention: keys and values have a head for each of the queries (`num_key_value_heads` groups nothing), and the
+# rotary part of a head is what `head_dim` means. One dense layer, then one of experts.
+LATENT: Mapping[str, Any] = {"num_key_value_heads": 4, "head_dim": 4, "first_k_dense_replace": 1}
+# A layer with a recurrent state, then one of attention: transformers' cache asks an attention layer how long a row is.
+MIXED: Mapping[str, Any] = {"layer_types": ["linear_attention", "full_attention"]}
+# The hybrid layers share one transformer; a single one would have nobody to share it with.
+SHARED: Mapping[str, Any] = {"num_hidden_layers": 3, "layers_block_type": ["linear_attention", "hybrid", "hybrid"]}
+ROTARY: Mapping[str, Any] = {"rope_type": "default", "rope_theta": 10000.0}
 # What a size of a family's own needs beside these.
 OWN: Mapping[str, Mapping[str, Any]] = {
+    "axk1": LATENT,
+    # Fewer places are attended to than a long row has, so that the choice of them is tried, too.
+    "axk2": LATENT | {"index_topk": 8, "index_head_dim": 8, "index_n_heads": 2},
+    "deepseek_v2": LATENT,
+    "deepseek_v3": LATENT,
+    "minicpm3": LATENT,
+    "mistral4": LATENT | {"head_dim": 12},  # of this family both parts of a head, 8 without and 4 with rotation
+    # The default names no rotation for either kind of layer; published configurations name one for each.
+    "cohere_compass_text": {
+        "layer_types": ["sliding_attention", "full_attention"],
+        "rope_parameters": {"sliding_attention": ROTARY, "full_attention": ROTARY},
+    },
+    "esmc": {"num_key_value_heads": 4},  # it knows no grouped queries, and says so
+    "gptj": {"rotary_dim": 4},  # part of a head of 8, as 64 is of 256
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "lilt": {"hidden_size": 48},  # six coordinates share it evenly, and four heads
+    "qwen3_5_text": MIXED,
+    "qwen3_5": {"text_config": MIXED},
+    "qwen3_next": MIXED,
+    "t5": {"decoder_start_token_id": 0},  # not in the default; the published configurations have it
+    "zamba": SHARED,
+    "zamba2": SHARED,
     "big_bird": {"block_size": 2, "num_random_blocks": 1, "attention_type": "block_sparse"},
     "bigbird_pegasus": {"block_size": 2, "num_random_blocks": 1, "attention_type": "block_sparse"},
     "canine": {
@@ -86,21 +122,22 @@ NOT_SET: Mapping[str, frozenset[str]] = {
     "xlnet": frozenset({"max_position_embeddings"}),
 }
 """Sizes that a family has and does not let anyone set."""
+PARTS = ("text_config", "vision_config", "encoder", "decoder")
+"""What configurations call the configurations within them."""
 LEFT = frozenset({"xlnet"})
 """Families whose published tokenizers pad on the left and end with the class token."""
+LETTERS = frozenset({"qwen2", "qwen3_5"})
+"""Families whose tokenizer classes cut texts by bytes, whatever was saved: whole words would come back as nothing."""
 
 
 def configured(family: str) -> Any:
     """Return a tiny configuration: the family's defaults, and every size that it has made small."""
     default = AutoConfig.for_model(family)
     own = dict(OWN.get(family, {}))
-    parts = {
-        name: _small(getattr(default, name))
-        for name in ("text_config", "vision_config", "encoder", "decoder")
-        if hasattr(getattr(default, name, None), "to_dict")
-    }
+    small = _small(default)
+    within = {name: small[name] | own.pop(name) for name in PARTS if name in own}
     names = {"id2label": dict(enumerate(LABELS)), "label2id": {name: place for place, name in enumerate(LABELS)}}
-    return AutoConfig.for_model(family, **{**_small(default), **parts, **own, **names})
+    return AutoConfig.for_model(family, **{**small, **own, **within, **names})
 
 
 def _small(default: Any) -> dict[str, Any]:
@@ -110,7 +147,12 @@ def _small(default: Any) -> dict[str, Any]:
     }
     kinds = default.to_dict().get("layer_types")
     free = sorted(there - fixed - NOT_SET.get(default.model_type, frozenset()))
-    return {**{name: SIZES[name] for name in free}, **({"layer_types": kinds[:2]} if kinds else {})}
+    parts = {name: _small(part) for name in PARTS if hasattr(part := getattr(default, name, None), "to_dict")}
+    if kinds:
+        parts["layer_types"] = kinds[:2]
+    if isinstance(getattr(default, "sliding_window", None), int):
+        parts["sliding_window"] = WINDOW
+    return {**{name: SIZES[name] for name in free}, **parts}
 
 
 def network(family: str, seed: int) -> Any:
@@ -128,19 +170,30 @@ def network(family: str, seed: int) -> Any:
     return found
 
 
-def tokenizer(family: str) -> PreTrainedTokenizerBase:
-    """Return a tokenizer of whole words."""
+def tokenizer(family: str, side: str | None = None) -> PreTrainedTokenizerBase:
+    """Return a tokenizer of whole words, or of letters and digits, that pads on a side (or as the family's own do)."""
     left = family in LEFT
-    known = Tokenizer(models.WordLevel({word: i for i, word in enumerate((*SPECIAL, *WORDS))}, unk_token=SPECIAL[1]))
-    known.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    known = _letters() if family in LETTERS else _words()
     known.post_processor = processors.TemplateProcessing(
         single="$A <sep> <cls>" if left else "<cls> $A <sep>", special_tokens=[("<cls>", 2), ("<sep>", 3)]
     )
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
     inputs = ["input_ids", "attention_mask"]
-    return PreTrainedTokenizerFast(
-        tokenizer_object=known, padding_side="left" if left else "right", model_input_names=inputs, **names
-    )
+    side = side or ("left" if left else "right")
+    return PreTrainedTokenizerFast(tokenizer_object=known, padding_side=side, model_input_names=inputs, **names)
+
+
+def _words() -> Tokenizer:
+    known = Tokenizer(models.WordLevel({word: i for i, word in enumerate((*SPECIAL, *WORDS))}, unk_token=SPECIAL[1]))
+    known.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return known
+
+
+def _letters() -> Tokenizer:
+    pieces = (*SPECIAL, *"w0123456789", "\u0120", "\u0120w")  # U+0120 is how byte-level tokenizers write a space
+    known = Tokenizer(models.BPE({piece: i for i, piece in enumerate(pieces)}, merges=[("\u0120", "w")]))
+    known.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return known
 
 
 def rows(count: int, seed: int = 0) -> list[dict[str, str]]:
@@ -152,11 +205,14 @@ def rows(count: int, seed: int = 0) -> list[dict[str, str]]:
     ]
 
 
-def saved(family: str, folder: Path, count: int = 2) -> list[str]:
-    """Save checkpoints of a family with a tokenizer; returns their folders."""
-    words, places = tokenizer(family), []
+def saved(family: str, folder: Path, side: str | None = None, count: int = 2) -> list[str]:
+    """Save checkpoints of a family with a tokenizer; returns their folders. ValueError if it comes back another."""
+    words, places = tokenizer(family, side), []
     for seed in range(count):
         places.append(str(folder / f"{family}-{seed}"))
         network(family, seed).save_pretrained(places[-1])
         words.save_pretrained(places[-1])
+    text, again = " ".join(WORDS), AutoTokenizer.from_pretrained(places[0])
+    if again(text)["input_ids"] != words(text)["input_ids"] or again.padding_side != words.padding_side:
+        raise ValueError(f"{type(again).__name__} reads the words as other tokens than were saved")
     return places
