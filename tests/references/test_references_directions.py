@@ -217,6 +217,7 @@ def test_a_target_without_rows_is_told(tmp_path: Path) -> None:
     request = made_up(tmp_path, checkpoints=1)
     manifest = Path(request.targets["held_out"]) / "corpus.json"
     data = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**data, "counts": {**data["counts"], "usable": 0}}))
+    empty = {"counts": {**data["counts"], "usable": 0}, "shards": [], "class_counts": [0] * len(data["class_counts"])}
+    manifest.write_text(json.dumps({**data, **empty}))
     with pytest.raises(ScoreError, match=r"'held_out' has no row"):
         prepare(request, [TARGET])
