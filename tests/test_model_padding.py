@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from raysample import model
 from raysample.checkpoints import Checkpoint, CheckpointSet
 from raysample.config import ModelConfig
+from raysample.errors import StorageError
 from raysample.model.padding import count_positions
 from raysample.numerics.loops import alone
 from raysample.pipeline.identity import padding_side
@@ -109,3 +111,21 @@ def test_the_side_is_read_from_a_tokenizer_s_own_file(told: str, side: str, tmp_
     (tmp_path / "tokenizer_config.json").write_text(f'{{{told} "model_max_length": {10**30}}}')
     trace = CheckpointSet((Checkpoint(str(tmp_path), 1, 1.0, 0.1, {}),), ("a", "b"), 0, uri=str(tmp_path / "set"))
     assert padding_side(trace) == side
+
+
+def unread(how: str, file: Path) -> None:
+    """Put something in the place of a file that is no JSON mapping."""
+    if how == "folder":
+        file.mkdir()
+    elif how == "pipe":
+        os.mkfifo(file)
+    else:
+        file.write_bytes({"list": b"[]", "cut": b'{"padding_side": "le', "latin": b'{"a": "\xe9"}'}[how])
+
+
+@pytest.mark.parametrize("how", ["folder", "pipe", "list", "cut", "latin"])
+def test_what_is_no_tokenizer_s_file_is_an_error_that_names_it(how: str, tmp_path: Path) -> None:
+    unread(how, tmp_path / "tokenizer_config.json")
+    trace = CheckpointSet((Checkpoint(str(tmp_path), 1, 1.0, 0.1, {}),), ("a", "b"), 0, uri=str(tmp_path / "set"))
+    with pytest.raises(StorageError, match=r"tokenizer_config\.json"):
+        padding_side(trace)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysample import capture, storage
+from raysample import capture, manifests, storage
 from raysample.checkpoints import CheckpointSet
 from raysample.config import ModelConfig, ScoreConfig
 from raysample.corpus import Corpus
@@ -101,10 +100,8 @@ def padding_side(trace: CheckpointSet) -> str:
     place = storage.join(trace.tokenizer, "tokenizer_config.json")
     if not storage.exists(place):
         return "right"
-    fs, path = storage.filesystem(place)
-    # A tokenizer's own file, which may hold numbers such as 10^30: not read as one of ours.
-    found = re.search(rb'"padding_side"\s*:\s*"(left|right)"', fs.cat_file(path))
-    return "right" if found is None else found[1].decode()
+    # A tokenizer's own file, which may hold numbers such as 10^30.
+    return "left" if manifests.mapping(place, foreign=True).get("padding_side") == "left" else "right"
 
 
 def checkpoints_fingerprint(traces: Sequence[CheckpointSet]) -> str:
