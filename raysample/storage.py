@@ -319,7 +319,8 @@ def patiently(work: Callable[[], T]) -> T:
 
 
 def sha256(uri: str) -> str:
-    """Return the sha256 (hex) of a file, wherever it is."""
+    """Return the sha256 (hex) of a file, wherever it is; raises StorageError for a pipe or a folder in its place."""
+    check_regular(uri)
     fs, path = filesystem(uri)
     digest = hashlib.sha256()
     with fs.open(path, "rb") as stream:
@@ -331,7 +332,8 @@ def sha256(uri: str) -> str:
 def fingerprint(value: Any) -> str:
     """Return the sha256 (hex) of a JSON-able value in canonical form: the identity of configs and manifests."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    # Damaged manifests may hold half a character, which has no UTF-8.
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def file_sha256(path: Path) -> str:

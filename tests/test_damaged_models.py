@@ -64,3 +64,22 @@ def test_what_a_trainer_logged_may_hold_nan_and_nothing_else_odd(saved: Path, tm
         with pytest.raises(RaysampleError, match=r"trainer_state\.json' is damaged"):
             raysample.adopt([str(place)], str(tmp_path / "other"))
     assert storage.exists(str(tmp_path / "adopted"))
+
+
+@pytest.mark.parametrize(("old", "new"), [('"epoch": 1.0', '"epoch": 1e999'), ('"epoch": 1.0', '"epoch": NaN')])
+def test_an_epoch_that_is_not_finite_is_told(old: str, new: str, saved: Path, tmp_path: Path) -> None:
+    (saved / "COMPLETE.json").unlink()
+    place = saved.rename(tmp_path / "checkpoint-10")
+    logged = '{"global_step": 10, "epoch": 1.0, "log_history": [{"step": 10, "loss": 1.0, "learning_rate": 0.1}]}'
+    (place / "trainer_state.json").write_text(logged.replace(old, new))
+    with pytest.raises(RaysampleError, match="must be finite"):
+        raysample.adopt([str(place)], str(tmp_path / "adopted"))
+
+
+def test_an_endless_learning_rate_is_told(saved: Path, tmp_path: Path) -> None:
+    (saved / "COMPLETE.json").unlink()
+    place = saved.rename(tmp_path / "checkpoint-10")
+    logged = '{"global_step": 10, "epoch": 1.0, "log_history": [{"step": 10, "loss": 1.0, "learning_rate": 1e999}]}'
+    (place / "trainer_state.json").write_text(logged)
+    with pytest.raises(RaysampleError, match="must be finite"):
+        raysample.adopt([str(place)], str(tmp_path / "adopted"))

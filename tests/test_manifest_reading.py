@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,26 @@ def test_counts_of_crashes_must_be_counts(tmp_path: Path) -> None:
             deaths(folder, found.shards[0])
     marker.write_text('{"attempts": 2}')
     assert (deaths(folder, found.shards[0]).workers, deaths(folder, found.shards[0]).scoring) == (2, 2)
+
+
+@pytest.mark.parametrize("what", ["pipe", "folder"])
+def test_no_hash_is_taken_of_what_is_no_file(what: str, tmp_path: Path) -> None:
+    place = tmp_path / "weights"
+    os.mkfifo(place) if what == "pipe" else place.mkdir()
+    with pytest.raises(StorageError, match="weights' was expected to be a file"):
+        storage.sha256(str(place))
+
+
+def test_a_manifest_with_half_a_character_has_an_identity_of_its_own() -> None:
+    assert len({storage.fingerprint(text) for text in ("\ud800", "\ud801", "a")}) == 3
+
+
+def test_other_columns_in_a_part_of_a_selection_are_named(nouns: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "selection"
+    shutil.copytree(nouns["selection"][0].parent, folder)
+    chosen = Selection.load(str(folder))
+    for path in folder.rglob("part-*.parquet"):
+        storage.write_parquet(str(path), pa.table({"row_id": ["a"], "\0eight": [1.0]}))
+    for read in (chosen.to_arrow, chosen.kept, chosen.kept_ids):
+        with pytest.raises(StorageError, match=r"part-.*\.parquet"):
+            read()

@@ -69,6 +69,7 @@ def adopt_found(
     check_alike(looked)
     names = labels_of(looked, labels)
     rows = _timed(looked, learning_rates)
+    _check_finite([row.checkpoint for row in rows])
     own = tokenizer_of(looked, storage.join(output, TOKENIZER))
     config = {
         "adopted": True,
@@ -81,6 +82,17 @@ def adopt_found(
     made = CheckpointSet(kept, names, seed=0, config=config)
     _check_output(made, output)
     return made.save(output)
+
+
+def _check_finite(found: Sequence[Checkpoint]) -> None:
+    """Raise CheckpointError for an epoch or a learning rate that is no number, as a damaged trainer_state.json has."""
+    for one in found:
+        if not math.isfinite(one.epoch) or math.isinf(one.learning_rate):  # NaN: nobody told it
+            raise CheckpointError(
+                f"{one.uri!r}: its trainer_state.json tells epoch {one.epoch} and learning rate {one.learning_rate}, "
+                "which must be finite",
+                "mend the file, or leave the checkpoint out",
+            )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysample import storage
+from raysample import manifests, storage
 
 ROWS = 1 << 20
 """Tallied rows of a range, about."""
@@ -42,8 +42,14 @@ def overlapping(at: int, of: int, others: int) -> range:
 
 
 def read(uri: str, at: int, of: int, column: str = "id", columns: Sequence[str] | None = None) -> pa.Table:
-    """Return the rows of a file that rises by id whose ids lie in a range; row groups without any are not decoded."""
+    """Return the rows of a file that rises by id whose ids lie in a range; row groups without any are not decoded.
+
+    Raises:
+        StorageError: the file is missing or damaged.
+    """
     low, high = bounds(at, of)
+    storage.check_regular(uri)
     fs, path = storage.filesystem(uri)
     wanted = None if columns is None else list(columns)
-    return pq.read_table(path, columns=wanted, filesystem=fs, filters=[(column, ">=", low), (column, "<", high)])
+    with manifests.damaged(uri):
+        return pq.read_table(path, columns=wanted, filesystem=fs, filters=[(column, ">=", low), (column, "<", high)])

@@ -230,6 +230,8 @@ def _chosen(found: Any, uri: str, split: str | None) -> Any:
     if not isinstance(found, dict):
         return found
     if split not in found:
+        if not found:
+            raise CorpusError(f"{uri!r} has no split at all", "write the folder again with save_to_disk")
         problem = f"has no split {split!r}" if split else "has several splits"
         raise CorpusError(
             f"{uri!r} {problem}; there are {', '.join(found)}", f"set split to one of them, such as {next(iter(found))}"

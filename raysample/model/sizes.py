@@ -49,7 +49,8 @@ def size(uri: str) -> Size:
         under = size(base) if base and storage.exists(base) else Size(0, 0, 0)
         return Size(parameters + under.parameters, under.hidden, under.layers)
     told = manifests.mapping(named["config.json"], foreign=True) if "config.json" in named else {}
-    hidden, layers = (next((int(told[key]) for key in keys if told.get(key)), 0) for keys in (_WIDTH, _DEPTH))
+    with manifests.damaged(named.get("config.json", uri)):
+        hidden, layers = (next((int(told[key]) for key in keys if told.get(key)), 0) for keys in (_WIDTH, _DEPTH))
     return Size(parameters, hidden, layers)
 
 

@@ -111,13 +111,12 @@ class Selection:
         """Yield the parts in the score table's order, in SCHEMA."""
         expected = pa.schema([SCHEMA.field(name) for name in columns])
         for part in self.parts:
-            table = storage.read_parquet(storage.join(self.uri, part), list(columns))
-            yield table.select(expected.names).cast(expected)
+            yield _cast(storage.join(self.uri, part), expected)
 
     def kept(self) -> pa.Table:
         """Return `row_id` and `weight` of the kept rows, in the score table's order; needs `kept.parquet` alone."""
         names = (part.replace(FOLDER, KEPT_FOLDER, 1) for part in self.parts)
-        found = [storage.read_parquet(storage.join(self.uri, name)).cast(KEPT_SCHEMA) for name in names]
+        found = [_cast(storage.join(self.uri, name), KEPT_SCHEMA) for name in names]
         return pa.concat_tables([KEPT_SCHEMA.empty_table(), *found])
 
     def kept_ids(self) -> pa.Array:
@@ -126,10 +125,17 @@ class Selection:
 
     def to_arrow(self) -> pa.Table:
         """Return the whole selection in memory."""
-        return pa.concat_tables(self.read())
+        return pa.concat_tables([SCHEMA.empty_table(), *self.read()])
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the whole selection as a pandas frame, with the class names in a column `class`."""
         frame = self.to_arrow().to_pandas()
         frame.insert(2, "class", [self.labels[i] for i in frame["label"]])
         return frame
+
+
+def _cast(uri: str, expected: pa.Schema) -> pa.Table:
+    """Read the columns of a schema; raises StorageError where the file has others."""
+    table = storage.read_parquet(uri, expected.names)
+    with manifests.damaged(uri):
+        return table.select(expected.names).cast(expected)

@@ -52,8 +52,10 @@ class Pending:
     def _append(self, path: Path, operation: Operation) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with self._locked(), path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(operation) + "\n")
+            with self._locked():
+                _make_way(path)
+                with path.open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(operation) + "\n")
         except (OSError, TypeError, ValueError, RecursionError) as error:
             _LOG.warning("cannot keep %r in %s: %s", operation.get("do"), path, error)
 
@@ -84,6 +86,7 @@ class Pending:
         return None
 
     def _read(self) -> list[str]:
+        _make_way(self.path)
         return self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.exists() else []
 
     def _take_out(self, sent: set[str]) -> None:
@@ -139,3 +142,11 @@ def _parsed(line: str) -> Operation | None:
     except (ValueError, RecursionError):  # the process died while it wrote the line, or something else wrote it
         return None
     return operation if isinstance(operation, dict) else None
+
+
+def _make_way(path: Path) -> None:
+    """Move what is no file out of the way: a pipe would wait for ever, and a folder takes no call."""
+    if path.exists() and not path.is_file():
+        aside = path.with_name(f"{path.name}.no-file-{uuid.uuid4().hex[:8]}")
+        path.rename(aside)
+        _LOG.warning("%s was no file, and is kept as %s", path, aside)

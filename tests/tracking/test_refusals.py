@@ -19,6 +19,7 @@ from raysample.locking.processes import machine, me, started
 from raysample.tracking import mlflow as tracking
 from raysample.tracking.mlflow_answers import Answer, answer
 from raysample.tracking.mlflow_orphans import DRIVER, FOLDER
+from raysample.tracking.pending import Pending
 
 
 def http(status: int) -> requests.HTTPError:
@@ -175,3 +176,19 @@ def test_runs_of_dead_drivers_of_the_folder_are_ended(store: Path, caplog: pytes
     assert {name for name, status in found.items() if status == "KILLED"} == {"killed", "lost"}
     assert {status for name, status in found.items() if name not in ("killed", "lost")} == {"RUNNING"}
     assert "2 runs of earlier drivers" in caplog.text
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe", "link to a pipe"])
+def test_calls_wait_in_a_file_whatever_lay_in_its_place(what: str, tmp_path: Path) -> None:
+    path = tmp_path / "mlflow-pending.jsonl"
+    if what == "folder":
+        path.mkdir()
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        path.symlink_to("pipe") if what.startswith("link") else (tmp_path / "pipe").rename(path)
+    waiting, sent = Pending(path), []
+    waiting.append({"do": "start", "run": "a"})
+    assert path.is_file()
+    assert waiting.deliver(sent.append) is None
+    assert [operation["do"] for operation in sent] == ["start"]
+    assert len(list(tmp_path.glob("mlflow-pending.jsonl.no-file-*"))) == 1
