@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import Enum
 from typing import Any
 
@@ -13,6 +14,9 @@ REFUSING = {400, 403, 404, 405, 409, 413, 414, 422}
 
 FAULTS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 """What a call that is itself damaged ends in."""
+
+PATHS = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
+"""What the system answers where the path of a call leads to no file."""
 
 
 class Answer(Enum):
@@ -31,7 +35,7 @@ def answer(error: Exception) -> Answer:
     """
     status, code = _status(error), getattr(error, "error_code", "")
     if status is None:
-        if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+        if isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno in PATHS):
             return Answer.REFUSED
         faulty = isinstance(error, FAULTS)
         return Answer.REFUSED if faulty and not isinstance(error, OSError) else Answer.AWAY

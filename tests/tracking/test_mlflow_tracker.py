@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -230,10 +231,15 @@ def test_calls_outside_a_run_warn(tracker: tracking.MLflowTracker, caplog: pytes
 def test_a_full_disk_does_not_fail_the_job(
     tracker: tracking.MLflowTracker, outage: Outage, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "mlflow-pending.jsonl").mkdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     with tracker.run("score", {}) as run:
-        run.metrics({"acc": 1.0})
-    assert "cannot keep" in caplog.text
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # the system itself refuses every byte
+            run.metrics({"acc": 1.0})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "cannot keep 'log'" in caplog.text
+    assert "File too large" in caplog.text
 
 
 def test_limits_are_set_before_mlflow_is_used() -> None:

@@ -50,6 +50,8 @@ class ObjectStoreError(Exception):
         (http(413), Answer.REFUSED),
         (ObjectStoreError(403), Answer.REFUSED),
         (FileNotFoundError("report.html"), Answer.REFUSED),
+        (OSError(36, "File name too long"), Answer.REFUSED),
+        (OSError(40, "Too many levels of symbolic links"), Answer.REFUSED),
         (KeyError("run"), Answer.REFUSED),
         (TypeError("no number"), Answer.REFUSED),
         (rest("ENDPOINT_NOT_FOUND"), Answer.AWAY),
