@@ -34,10 +34,11 @@ from rich.console import Console
 from rich.table import Table
 
 import raysample
-from raysample import model, storage
-from raysample.checkpoints import CheckpointSet
-from raysample.config import FineTuneConfig, ModelConfig
-from raysample.corpus import Corpus
+from raysample import models
+from raysample.core import storage
+from raysample.core.config import FineTuneConfig, ModelConfig
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
 
 OURS, THEIRS = "raysample", "Trainer"
 SCORES = ("vog", "el2n", "grand_last", "forgetting", "aum", "loss")
@@ -81,7 +82,7 @@ class Work:
         )
         told = [self.train.fingerprint, self.test.fingerprint, self.spec.plain(), self.recipe.plain()]
         self.identity = storage.fingerprint([told, list(given.scores), given.precision])[:12]
-        self.base = model.prepare(self.spec, self.train, str(folder / "base"))
+        self.base = models.prepare(self.spec, self.train, str(folder / "base"))
 
     def ours(self, seed: int) -> tuple[float, CheckpointSet]:
         """Fine-tune with raysample."""

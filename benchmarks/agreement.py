@@ -29,10 +29,10 @@ from rich.console import Console
 from rich.table import Table
 
 import raysample
-from raysample.checkpoints import CheckpointSet
-from raysample.config import FineTuneConfig, ModelConfig
-from raysample.errors import ScoreError
-from raysample.scores import SCORES, create
+from raysample.core.config import FineTuneConfig, ModelConfig
+from raysample.core.errors import ScoreError
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.influence.scores import SCORES, create
 
 Figures = dict[str, Any]
 

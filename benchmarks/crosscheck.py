@@ -31,8 +31,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from raysample.scores import create_all
-from raysample.sweep import score_block
+from raysample.influence.scores import create_all
+from raysample.influence.visits.sweep import score_block
 
 TOLERANCE = 1e-4
 Column = NDArray[np.float64]

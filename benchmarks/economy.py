@@ -33,11 +33,11 @@ from rich.table import Table
 from transformers import AutoConfig
 
 import raysample
-from raysample.checkpoints import CheckpointSet
-from raysample.config import FineTuneConfig, ModelConfig
-from raysample.errors import RaysampleError
-from raysample.landmarks import Fitted
-from raysample.table import ScoreTable
+from raysample.core.config import FineTuneConfig, ModelConfig
+from raysample.core.errors import RaysampleError
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.score_table import ScoreTable
+from raysample.influence.landmarks import Fitted
 
 Figures = dict[str, Any]
 SHARE, RANK = 0.3, 0.95

@@ -32,7 +32,7 @@ from rich.table import Table
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as KNOWN
 
 import raysample
-from raysample.errors import RaysampleError
+from raysample.core.errors import RaysampleError
 
 SCORES = ("el2n", "grand", "vog")
 TOLERANCE = 1e-3

@@ -30,7 +30,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from raysample.table import ScoreTable
+from raysample.data.score_table import ScoreTable
 
 SHARES = {"actor": 0.55, "worker": 0.2, "shard": 0.05, "replaced node": 0.1, "driver": 0.1}
 QUICK = {"worker": 1}

@@ -28,9 +28,9 @@ from rich.console import Console
 from rich.table import Table
 
 import raysample
-from raysample.checkpoints import CheckpointSet
-from raysample.config import ModelConfig
-from raysample.table import ScoreTable
+from raysample.core.config import ModelConfig
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.score_table import ScoreTable
 
 SCORES = ("vog", "el2n", "grand_last")
 

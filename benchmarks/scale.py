@@ -26,9 +26,9 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from raysample import verbs  # loaded here, not when the clock runs
-from raysample.checkpoints import CheckpointSet
-from raysample.config import EngineConfig, ModelConfig
+from raysample import api  # loaded here, not when the clock runs
+from raysample.core.config import EngineConfig, ModelConfig
+from raysample.data.checkpoint_set import CheckpointSet
 
 SCORES = ("el2n", "grand_last")
 DAYS = 8
@@ -37,10 +37,10 @@ DAYS = 8
 def trace(place: Path) -> CheckpointSet:
     """Fine-tune a tiny encoder for a moment."""
     rows = zipf_log(place / "train", 2_000, 1)
-    train = verbs.describe(rows, str(place / "corpus"), labels=CLASSES)
+    train = api.describe(rows, str(place / "corpus"), labels=CLASSES)
     model = ModelConfig(hidden_size=16, vocabulary_size=300, max_length=8, layers=1)
     recipe = {"epochs": 1, "checkpoints": 2, "precision": "float32"}
-    return verbs.fine_tune(train, train, str(place / "run"), model=model, recipe=recipe)
+    return api.fine_tune(train, train, str(place / "run"), model=model, recipe=recipe)
 
 
 def contents(log: str, run: str, place: str, engine: str) -> Figures:
@@ -49,9 +49,9 @@ def contents(log: str, run: str, place: str, engine: str) -> Figures:
     kind = EngineConfig.model_validate({"kind": engine, "address": "local" if engine == "ray" else None})
     with workers_peak_mib() as workers:
         began = time.perf_counter()
-        found = verbs.compact(source(Path(log)), f"{place}/contents", engine=kind)
+        found = api.compact(source(Path(log)), f"{place}/contents", engine=kind)
         middle = time.perf_counter()
-        table = verbs.score(CheckpointSet.load(run), found, SCORES, f"{place}/scores", engine=kind)
+        table = api.score(CheckpointSet.load(run), found, SCORES, f"{place}/scores", engine=kind)
         end = time.perf_counter()
     told = {"contents": table.counts["in"], "compacting": middle - began, "scoring": end - middle}
     return {**told, "seconds": end - began, "workers_peak_mib": workers[0] if workers else None}
@@ -62,8 +62,8 @@ def every_row(log: str, run: str, place: str, engine: str) -> Figures:
     torch.set_num_threads(1)
     kind = EngineConfig.model_validate({"kind": engine, "address": "local" if engine == "ray" else None})
     began = time.perf_counter()
-    corpus = verbs.describe(source(Path(log)), f"{place}/corpus", labels=CLASSES)
-    verbs.score(CheckpointSet.load(run), corpus, SCORES, f"{place}/rows", engine=kind)
+    corpus = api.describe(source(Path(log)), f"{place}/corpus", labels=CLASSES)
+    api.score(CheckpointSet.load(run), corpus, SCORES, f"{place}/rows", engine=kind)
     return {"seconds": time.perf_counter() - began}
 
 

@@ -32,8 +32,8 @@ from rich.table import Table
 from scipy.stats import spearmanr
 from torch.nn import functional
 
-from raysample.artifacts import Need
-from raysample.config import ScoreConfig
+from raysample.core.config import ScoreConfig
+from raysample.influence.visits.artifacts import Need
 
 TOLERANCE = 1e-4
 FORWARD, TRAINING = "plain forward", "plain forward and backward"

@@ -34,10 +34,10 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from raysample.config import EngineConfig, ModelConfig, ScoreConfig
-from raysample.corpus import Corpus
-from raysample.scores import create_all
-from raysample.sweep import score_block
+from raysample.core.config import EngineConfig, ModelConfig, ScoreConfig
+from raysample.data.corpus import Corpus
+from raysample.influence.scores import create_all
+from raysample.influence.visits.sweep import score_block
 
 TOLERANCE = 1e-4
 LONG = 300.0
@@ -134,7 +134,7 @@ def check(material: Material, passage: Passage, values: Mapping[int, Mapping[str
 def alone(place: str, spec: tuple[str, int, int], gradients: bool, gate: Any, told: Any) -> None:
     """Score a shard by hand in a process of its own, after a warm-up and when the other is there; tell the seconds."""
     torch.set_num_threads(1)
-    from raysample.checkpoints import CheckpointSet
+    from raysample.data.checkpoint_set import CheckpointSet
 
     corpus, max_length, budget = spec
     material = Material.of(Corpus.load(corpus), CheckpointSet.load(place), max_length, budget)
@@ -259,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = arguments(argv)
     sizes, console = QUICK if given.quick else FULL, Console(width=110, highlight=False)
     torch.set_num_threads(1)
-    from raysample.on_ray import session
+    from raysample.execution.ray import session
 
     claims, figures = dict[str, Any](), dict[str, Any]()
     began = time.perf_counter()

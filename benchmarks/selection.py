@@ -30,11 +30,11 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from raysample.config import ArmConfig
-from raysample.policies.base import group_codes
+from raysample.core.config import ArmConfig
+from raysample.data.identity import group_codes
+from raysample.data.score_table import ScoreTable, schema
 from raysample.selection import sample
 from raysample.selection.sampling import settle
-from raysample.table import ScoreTable, schema
 
 PART = 1 << 20
 Method = Callable[[Path, int], Figures]
@@ -136,8 +136,8 @@ def with_ray(folder: Path, rows: int, by: str) -> Figures:
 
     Ray's start is not timed, that of its workers is; what they take is not in this process's peak memory.
     """
-    from raysample.config import EngineConfig
-    from raysample.on_ray import session
+    from raysample.core.config import EngineConfig
+    from raysample.execution.ray import session
 
     with session.cluster(EngineConfig(address="local", cpus=2)):
         import ray.data as data

@@ -29,11 +29,11 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from raysample import model
-from raysample.config import ModelConfig
-from raysample.corpus import describe
-from raysample.fine_tuning import examples
+from raysample import models
+from raysample.core.config import ModelConfig
+from raysample.data.corpus import describe
 from raysample.training import batches
+from raysample.training.fine_tuning import examples
 
 SHAPES = ((32, 2), (32, 4), (64, 8), (256, 8))
 """Rows of a batch, and workers."""
@@ -120,7 +120,7 @@ def read(path: Path | None, given: argparse.Namespace, place: Path) -> tuple[str
         rows = trials.some(frame[frame["split"] == "train"], given.rows)
     corpus = describe(trials.written(rows, place / f"{name}.parquet"), str(place / name))
     spec = ModelConfig(path=given.model)
-    base = model.prepare(spec, corpus, str(place / name / "base"))
+    base = models.prepare(spec, corpus, str(place / name / "base"))
     return name, examples(corpus.uri, corpus.fingerprint, base, spec).encoded.lengths
 
 

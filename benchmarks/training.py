@@ -41,7 +41,7 @@ from paces.pace import Clock, Pace, over, watched
 from paces.speeds import BARE, DDP, DEALT, ONE, OURS, TRAINER, TWO, Paces, Ratios
 from rich.console import Console
 
-from raysample.config import EngineConfig, FineTuneConfig, ModelConfig
+from raysample.core.config import EngineConfig, FineTuneConfig, ModelConfig
 
 TOLERANCE = 2e-3
 """Between the losses of two loops at one step; they are means over a batch, of the order of 1."""
@@ -137,7 +137,7 @@ def targets(paces: Paces, turned: Ratios) -> dict[str, dict[str, Any]]:
 
 def speed(given: argparse.Namespace, console: Console) -> int:
     """Check, measure and tell the speeds."""
-    from raysample.on_ray import session
+    from raysample.execution.ray import session
 
     spec = SMALL if given.quick else MODEL
     if given.model != "tiny":

@@ -31,12 +31,12 @@ def start(verb: str, arguments: Sequence[str]) -> int:
             "note: this job's working folder is temporary; give output=/a/shared/folder to keep results",
             file=sys.stderr,
         )
-    from raysample import interruption
+    from raysample.core import interruption
 
     # `ray job stop` sends SIGTERM and kills three seconds later: unwind at once, so that finished work stays usable.
     try:
         with interruption.watched():
-            from raysample.cli import main as raysample
+            from raysample.cli.main import main as raysample
 
             return int(raysample([verb, given.config, "engine.address=auto", *given.overrides]) or 0)
     except KeyboardInterrupt:

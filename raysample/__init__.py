@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING, Any
 from raysample.version import __version__
 
 if TYPE_CHECKING:
-    from raysample.checkpoints import CheckpointSet
-    from raysample.contents import Contents
-    from raysample.corpus import Corpus
+    from raysample.api import adopt, compact, describe, expand, fine_tune, sample, score, verify
+    from raysample.data.checkpoint_set import CheckpointSet
+    from raysample.data.corpus import Corpus
+    from raysample.data.log import Contents
+    from raysample.data.score_table import ScoreTable
     from raysample.selection import Selection
-    from raysample.table import ScoreTable
-    from raysample.verbs import adopt, compact, describe, expand, fine_tune, sample, score, verify
 
 _HOMES = {
-    "CheckpointSet": "raysample.checkpoints",
-    "Contents": "raysample.contents",
-    "Corpus": "raysample.corpus",
-    "ScoreTable": "raysample.table",
+    "CheckpointSet": "raysample.data.checkpoint_set",
+    "Contents": "raysample.data.log",
+    "Corpus": "raysample.data.corpus",
+    "ScoreTable": "raysample.data.score_table",
     "Selection": "raysample.selection",
-    "adopt": "raysample.verbs",
-    "compact": "raysample.verbs",
-    "describe": "raysample.verbs",
-    "expand": "raysample.verbs",
-    "fine_tune": "raysample.verbs",
-    "sample": "raysample.verbs",
-    "score": "raysample.verbs",
-    "verify": "raysample.verbs",
+    "adopt": "raysample.api",
+    "compact": "raysample.api",
+    "describe": "raysample.api",
+    "expand": "raysample.api",
+    "fine_tune": "raysample.api",
+    "sample": "raysample.api",
+    "score": "raysample.api",
+    "verify": "raysample.api",
 }
 
 __all__ = [

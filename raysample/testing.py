@@ -23,9 +23,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from raysample import checkpoints, model
-from raysample.checkpoints import Checkpoint, CheckpointSet
-from raysample.corpus import SCHEMA
+from raysample import models as model
+from raysample.data import checkpoint_set
+from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
+from raysample.data.corpus import SCHEMA
 
 Family = Literal[
     "bert",
@@ -195,7 +196,7 @@ def tiny_checkpoints(
     for k in range(1, n + 1):
         place = folder / f"step-{10 * k:06d}"
         model.save(network, words, place)
-        checkpoints.seal(place)
+        checkpoint_set.seal(place)
         found.append(Checkpoint(str(place), step=10 * k, epoch=float(k), learning_rate=1e-3 * (n + 1 - k) / n))
         with torch.no_grad():
             for weight in network.parameters():

@@ -43,8 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One cluster for the session; three logical CPUs on two cores, so that nothing starves."""
-    from raysample.config import EngineConfig
-    from raysample.on_ray import session
+    from raysample.core.config import EngineConfig
+    from raysample.execution.ray import session
 
     del tmp_path_factory
     with session.cluster(EngineConfig(address="local", cpus=3)):
@@ -66,13 +66,13 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def visited(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Rows of each block that is visited from now on, in this process."""
-    from raysample.scoring import visits
+    from raysample.influence.shards import run_visits
 
-    counts, real = list[int](), visits.score_block
+    counts, real = list[int](), run_visits.score_block
 
     def counting(*given: Any, **more: Any) -> Any:
         counts.append(len(given[3]))
         return real(*given, **more)
 
-    monkeypatch.setattr(visits, "score_block", counting)
+    monkeypatch.setattr(run_visits, "score_block", counting)
     return counts

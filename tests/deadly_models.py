@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from raysample.checkpoints import CheckpointSet, seal
+from raysample.data.checkpoint_set import CheckpointSet, seal
 
 DEADLY = """
 import os

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raysample.config import ArmConfig
-from raysample.policies import POLICIES, Rows
+from raysample.core.config import ArmConfig
+from raysample.selection.policies import POLICIES, Rows
 
 HIGHER_IS = {"vog": "harder", "aum": "easier", "dual": "harder", "confidence": "easier"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from raysample.scores import SCORES
+from raysample.influence.scores import SCORES
 
 TARGET = "held_out"
 NEEDS_TARGET = ("tracin_target", "influence")

@@ -10,7 +10,7 @@ from random import Random
 
 from fuzzing.kinds import Kind, LostError
 
-from raysample.errors import ConfigError
+from raysample.core.errors import ConfigError
 
 
 def every_way(rng: Random, templates: Path, scratch: Path) -> None:

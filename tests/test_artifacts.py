@@ -9,8 +9,8 @@ import pytest
 import torch
 from oracles_families import batch_for, directions_for, encoder
 
-from raysample.artifacts import Artifacts, Need, classifier, collect, embedding_module, join
-from raysample.errors import ScoreError
+from raysample.core.errors import ScoreError
+from raysample.influence.visits.artifacts import Artifacts, Need, classifier, collect, embedding_module, join
 from raysample.testing import FAMILIES, Family, tiny_batch, tiny_model
 
 EVERYTHING = Need.LOGITS | Need.FEATURES | Need.GRAD_NORMS | Need.EMBEDDING_GRADS
@@ -174,5 +174,5 @@ def test_labels_outside_the_classes_are_refused(label: int) -> None:
 def test_a_model_is_proven_at_its_first_visit_only(monkeypatch: pytest.MonkeyPatch) -> None:
     model, (inputs, labels) = tiny_model(), tiny_batch()
     first = collect(model, inputs, labels, Need.GRAD_NORMS).grad_norms
-    monkeypatch.delattr("raysample.artifacts.Watch")
+    monkeypatch.delattr("raysample.influence.visits.artifacts.Watch")
     assert torch.equal(first, collect(model, inputs, labels, Need.GRAD_NORMS).grad_norms)

@@ -8,8 +8,8 @@ import torch
 from oracles_families import directions_for
 from torch import Tensor, nn
 
-from raysample.artifacts import Need, collect
-from raysample.errors import ScoreError, UnsupportedModelError
+from raysample.core.errors import ScoreError, UnsupportedModelError
+from raysample.influence.visits.artifacts import Need, collect
 from raysample.testing import tiny_batch, tiny_model
 
 

@@ -23,9 +23,9 @@ import pyarrow as pa
 import pytest
 import torch
 
-from raysample.config import ModelConfig
-from raysample.numerics.batches import token_batches
-from raysample.scores import SCORES
+from raysample.core.config import ModelConfig
+from raysample.core.numerics.batches import token_batches
+from raysample.influence.scores import SCORES
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = sorted(FOLDER.glob("*.py"))

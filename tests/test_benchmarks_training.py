@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from test_benchmarks import FOLDER, assert_targets, imported, on_path, shared
 
-from raysample.config import ModelConfig
+from raysample.core.config import ModelConfig
 
 __all__ = ["on_path"]  # a fixture that every test here uses, too
 

@@ -14,18 +14,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from raysample import capture, model, storage
-from raysample.artifacts import Artifacts
-from raysample.capture import Capture, Recorder
-from raysample.checkpoints import Checkpoint, CheckpointSet
-from raysample.config import FineTuneConfig, ModelConfig, SourceConfig
-from raysample.corpus import Corpus, describe
-from raysample.errors import CheckpointError, ProvenanceError, ScoreError, TrainingError
-from raysample.fine_tuning import Job, Outcome, examples, execute, finish
-from raysample.scores import SCORES, Score, create_all
+from raysample import models
+from raysample.core import storage
+from raysample.core.config import FineTuneConfig, ModelConfig, SourceConfig
+from raysample.core.errors import CheckpointError, ProvenanceError, ScoreError, TrainingError
+from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
+from raysample.data.corpus import Corpus, describe
+from raysample.influence.capture import check, columns, score_capture
+from raysample.influence.scores import SCORES, Score, create_all
+from raysample.influence.visits.artifacts import Artifacts
 from raysample.testing import tiny_corpus_files
-from raysample.training import Examples, Place, batches, plan
-from raysample.training.shares import pieces
+from raysample.training import Examples, Place, batches, capture, plan
+from raysample.training.capture import Capture, Recorder
+from raysample.training.fine_tuning import Job, Outcome, examples, execute, finish
+from raysample.training.length_balance import pieces
 
 EPOCHS = 3
 RECIPE = FineTuneConfig(
@@ -57,7 +59,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 def job_of(corpus: Corpus, folder: Path, dropout: float, **recipe: Any) -> Job:
     spec = ModelConfig(hidden_size=16, vocabulary_size=200, max_length=16, dropout=dropout)
-    base = model.prepare(spec, corpus, str(folder / "base"))
+    base = models.prepare(spec, corpus, str(folder / "base"))
     config = RECIPE.model_copy(update=recipe)
     return Job(corpus.uri, corpus.uri, base, spec, config, folder=str(folder / "run"))
 
@@ -80,7 +82,7 @@ class Presentation:
 def by_hand(job: Job, corpus: Corpus, place: Place) -> Iterator[Presentation]:
     """Train with the plainest loop that there is and write down every row's logits as they are computed."""
     config, data = job.config, examples(job.train, corpus.fingerprint, job.base, job.model)
-    core = model.build(job.base, job.model, corpus.labels, config.seed).train()
+    core = models.build(job.base, job.model, corpus.labels, config.seed).train()
     optimiser = torch.optim.AdamW(core.parameters(), lr=config.learning_rate, weight_decay=0.0)
     per_epoch = -(-len(data) // config.batch_size)
     with torch.random.fork_rng(devices=[]):
@@ -88,7 +90,7 @@ def by_hand(job: Job, corpus: Corpus, place: Place) -> Iterator[Presentation]:
             drawn = np.random.SeedSequence([config.seed, step, place.rank]).generate_state(1, np.uint64)
             torch.manual_seed(int(drawn[0]) // 2)
             (mine,) = pieces(rows, data.encoded.lengths, place.rank, place.world)
-            logits = core(**model.pad(data.encoded, mine, data.pad_id)).logits
+            logits = core(**models.pad(data.encoded, mine, data.pad_id)).logits
             for row, found in zip(mine, logits.detach().numpy(), strict=True):
                 yield Presentation(data.ids[row], int(data.labels[row]), step // per_epoch + 1, step + 1, found)
             optimiser.zero_grad()
@@ -119,7 +121,7 @@ def test_captured_scores_are_those_of_a_plain_loop(
     trace = fine_tuned(job, workers)
     seen = [one for rank in range(workers) for one in by_hand(job, corpus, Place(rank, workers))]
     logits, labels = stacked(seen, corpus)
-    found = capture.score_capture(trace.uri, corpus, create_all(LOGITS_ONLY))
+    found = score_capture(trace.uri, corpus, create_all(LOGITS_ONLY))
 
     p = oracles.softmax(logits)[:, np.arange(len(labels)), labels]
     right = (logits.argmax(2) == labels).astype(int)
@@ -187,37 +189,37 @@ def test_any_choice_and_order_of_rows_has_the_same_scores(
     trace: CheckpointSet, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = create_all(LOGITS_ONLY)
-    whole = capture.score_capture(trace.uri, corpus, scores)
+    whole = score_capture(trace.uri, corpus, scores)
     table = corpus.table()
     rows = np.random.default_rng(0).permutation(67)[:31]
-    monkeypatch.setattr("raysample.capture.folding.GROUP", 7)
-    found = capture.columns(trace.uri, table["row_id"].take(pa.array(rows)), table["label"].to_numpy()[rows], scores)
+    monkeypatch.setattr("raysample.influence.capture.fold.GROUP", 7)
+    found = columns(trace.uri, table["row_id"].take(pa.array(rows)), table["label"].to_numpy()[rows], scores)
     for column, values in whole.items():
         np.testing.assert_array_equal(found[column], values[rows])
-    none = capture.columns(trace.uri, pa.array([], pa.string()), np.empty(0, np.int64), scores)
+    none = columns(trace.uri, pa.array([], pa.string()), np.empty(0, np.int64), scores)
     assert {column: len(values) for column, values in none.items()} == dict.fromkeys(scores, 0)
 
 
 def test_small_row_groups_hold_the_same(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of(corpus, tmp_path, 0.0)
     scores = create_all(LOGITS_ONLY)
-    whole = capture.score_capture(fine_tuned(job, 2).uri, corpus, scores)
-    monkeypatch.setattr("raysample.capture.recording.GROUP", 5)
-    cut = capture.score_capture(fine_tuned(job, 2).uri, corpus, scores)
+    whole = score_capture(fine_tuned(job, 2).uri, corpus, scores)
+    monkeypatch.setattr("raysample.training.capture.record.GROUP", 5)
+    cut = score_capture(fine_tuned(job, 2).uri, corpus, scores)
     for column in scores:
         np.testing.assert_array_equal(cut[column], whole[column])
 
 
 def test_windows_go_by_epochs(trace: CheckpointSet, corpus: Corpus) -> None:
     first = {"name": "loss", "checkpoints": {"epochs": [1, 1]}, "as": "first"}
-    found = capture.score_capture(trace.uri, corpus, create_all([first, "loss"]))
+    found = score_capture(trace.uri, corpus, create_all([first, "loss"]))
     epochs = [rows.sort_by("place") for _, rows in capture.presentations(trace.uri)]
     for column, rows in (("first", epochs[0]), ("loss", epochs[-1])):
         p = oracles.softmax(np.array(rows["logits"].to_pylist()))[np.arange(67), rows["label"].to_numpy()]
         np.testing.assert_allclose(found[column], -np.log(p), rtol=1e-5)
     late = create_all([{"name": "variability", "checkpoints": {"epochs": [3, 9]}}])
     with pytest.raises(CheckpointError, match="needs 2 or more checkpoints"):
-        capture.score_capture(trace.uri, corpus, late)
+        score_capture(trace.uri, corpus, late)
 
 
 def test_logits_that_are_not_finite_give_no_number(corpus: Corpus, tmp_path: Path) -> None:
@@ -230,7 +232,7 @@ def test_logits_that_are_not_finite_give_no_number(corpus: Corpus, tmp_path: Pat
         logits[torch.from_numpy(rows == 5)] = torch.nan
         recorder(rows, logits, step)
     capture.seal(str(tmp_path), 67, 3, layout)
-    for column, values in capture.score_capture(str(tmp_path), corpus, create_all(LOGITS_ONLY)).items():
+    for column, values in score_capture(str(tmp_path), corpus, create_all(LOGITS_ONLY)).items():
         assert np.flatnonzero(np.isnan(values)).tolist() == [5], column
 
 
@@ -252,10 +254,10 @@ class ByRate(Score[Tensor]):
 
 def test_scores_that_need_more_than_logits_are_refused_by_name() -> None:
     with pytest.raises(ScoreError, match=r"'grads' needs EMBEDDING_GRADS.*\n.*score\.source: checkpoints"):
-        capture.check(create_all(["el2n", {"name": "vog", "as": "grads"}]))
+        check(create_all(["el2n", {"name": "vog", "as": "grads"}]))
     with pytest.raises(ScoreError, match="'by_rate' needs learning rates"):
-        capture.check({"by_rate": ByRate()})
-    capture.check(create_all(LOGITS_ONLY))
+        check({"by_rate": ByRate()})
+    check(create_all(LOGITS_ONLY))
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -263,20 +265,20 @@ def test_every_score_is_either_folded_or_refused(name: str, trace: CheckpointSet
     pointed = {"target": "clean"} if "target" in {option.name for option in fields(SCORES[name])} else {}
     scores = create_all([{"name": name, "checkpoints": "all", **pointed}])
     try:
-        capture.check(scores)
+        check(scores)
     except ScoreError:
         return
-    assert np.isfinite(capture.score_capture(trace.uri, corpus, scores)[name]).all()
+    assert np.isfinite(score_capture(trace.uri, corpus, scores)[name]).all()
 
 
 def test_rows_of_another_training_are_refused(trace: CheckpointSet, corpus: Corpus) -> None:
     scores = create_all(["loss"])
     table = corpus.table()
     with pytest.raises(ScoreError, match=r"1 of 2 rows were never presented.*'elsewhere'(.|\n)*fine-tuned on"):
-        capture.columns(trace.uri, pa.array([table["row_id"][0].as_py(), "elsewhere"]), np.zeros(2, np.int64), scores)
+        columns(trace.uri, pa.array([table["row_id"][0].as_py(), "elsewhere"]), np.zeros(2, np.int64), scores)
     wrong = (table["label"].to_numpy().astype(np.int64) + 1) % 3
     with pytest.raises(ProvenanceError, match="other row ids or labels than the scored rows"):
-        capture.columns(trace.uri, table["row_id"], wrong, scores)
+        columns(trace.uri, table["row_id"], wrong, scores)
 
 
 def recorded(folder: Path, data: Examples, steps: list[np.ndarray[Any, Any]], ranks: int = 1) -> Recorder:
@@ -319,8 +321,8 @@ def test_a_capture_on_an_object_store_reads_as_one_on_disk(trace: CheckpointSet,
     for name in storage.list_files(f"{trace.uri}/capture"):
         fs.pipe(f"/captured/{name.removeprefix(trace.uri).lstrip('/')}", Path(name).read_bytes())
     scores = create_all(LOGITS_ONLY)
-    there = capture.score_capture("memory://captured", corpus, scores)
-    for column, values in capture.score_capture(trace.uri, corpus, scores).items():
+    there = score_capture("memory://captured", corpus, scores)
+    for column, values in score_capture(trace.uri, corpus, scores).items():
         np.testing.assert_array_equal(there[column], values)
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from raysample.config import RunConfig, load, parse
-from raysample.errors import ConfigError
+from raysample.core.config import RunConfig, load, parse
+from raysample.core.errors import ConfigError
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.yaml"))
 

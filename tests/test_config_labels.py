@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from raysample.config import LabelsConfig, SourceConfig, parse
-from raysample.errors import ConfigError
+from raysample.core.config import LabelsConfig, SourceConfig, parse
+from raysample.core.errors import ConfigError
 
 FEEDBACK: dict[str, Any] = {"column": "outcome", "accept": ["completed"]}
 

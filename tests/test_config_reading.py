@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from raysample.cli import main
-from raysample.config import ArmConfig, FineTuneConfig, ModelConfig, SourceConfig, load, parse
-from raysample.config.reading import BYTES, values_of
-from raysample.errors import ConfigError
-from raysample.verbs.given import section, source_of
+from raysample.api.coercion import section, source_of
+from raysample.cli.main import main
+from raysample.core.config import ArmConfig, FineTuneConfig, ModelConfig, SourceConfig, load, parse
+from raysample.core.config.yaml_text import BYTES, values_of
+from raysample.core.errors import ConfigError
 
 
 def written(folder: Path, data: bytes | str) -> Path:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import raysample
-from raysample import model, storage
-from raysample.errors import RaysampleError
+from raysample import models
+from raysample.core import storage
+from raysample.core.errors import RaysampleError
 from raysample.testing import tiny_checkpoints
 
 
@@ -31,7 +32,7 @@ def test_a_damaged_config_is_named(saved: Path, tmp_path: Path, data: bytes) -> 
 def test_a_damaged_tokenizer_is_an_error_of_ours(saved: Path, data: bytes) -> None:
     (saved / "tokenizer.json").write_bytes(data)
     with pytest.raises(RaysampleError, match="cannot load the model") as caught:
-        model.tokenizer(str(saved))
+        models.tokenizer(str(saved))
     assert str(saved) in caught.value.problem
 
 
@@ -40,14 +41,14 @@ def test_sizes_that_no_file_holds_are_refused_before_they_are_allocated(saved: P
     config = saved / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), key: 10**12}))
     with pytest.raises(RaysampleError, match=rf"config\.json' says {key}: 1e\+12"):
-        model.load(str(saved))
+        models.load(str(saved))
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_a_pipe_in_a_model_folder_is_never_waited_for(saved: Path, name: str) -> None:
     (saved / name).unlink()
     os.mkfifo(saved / name)
-    for read in (model.load, model.tokenizer):
+    for read in (models.load, models.tokenizer):
         with pytest.raises(RaysampleError, match=name.replace(".", "[.]")):
             read(str(saved))
 

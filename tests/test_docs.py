@@ -16,11 +16,11 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from raysample import cli
-from raysample.config import RunConfig, parse
-from raysample.policies import POLICIES
-from raysample.policies import create as create_policy
-from raysample.scores import SCORES, create_all
+from raysample.cli import main
+from raysample.core.config import RunConfig, parse
+from raysample.influence.scores import SCORES, create_all
+from raysample.selection.policies import POLICIES
+from raysample.selection.policies import create as create_policy
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -113,7 +113,7 @@ def test_yaml_in_the_docs_is_a_valid_configuration(code: str) -> None:
 def test_commands_in_the_docs_exist(code: str) -> None:
     words = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"^\$? ?make ([a-z-]+)", code, re.MULTILINE)) <= set(words)
-    assert set(re.findall(r"^\$? ?(?:\S*/)?raysample ([a-z][a-z-]*)", code, re.MULTILINE)) <= set(cli.VERBS)
+    assert set(re.findall(r"^\$? ?(?:\S*/)?raysample ([a-z][a-z-]*)", code, re.MULTILINE)) <= set(main.VERBS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

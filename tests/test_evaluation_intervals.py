@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysample.errors import TrainingError
+from raysample.core.errors import TrainingError
 from raysample.evaluation import Evaluation, evaluate, rare_classes, rare_contents, tracked
-from raysample.evaluation.evaluating import _tested
+from raysample.evaluation.metrics import _tested
 from raysample.evaluation.resampling import drawn, percentile, reflected, replicated, wilson
 from raysample.evaluation.totals import cells
 

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raysample import storage
-from raysample.errors import ProvenanceError, StorageError
+from raysample.core import storage
+from raysample.core.errors import ProvenanceError, StorageError
 from raysample.evaluation import Cell, Judgement, Predictions, evaluate, judged, sentences
 from raysample.evaluation.findings import as_good_as_all, better_than_random
 

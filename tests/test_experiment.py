@@ -9,14 +9,7 @@ import numpy as np
 import pytest
 
 from raysample.evaluation import Predictions
-from raysample.experiment import (
-    Comparison,
-    Gap,
-    RunResult,
-    class_shift,
-    class_warnings,
-    summarise,
-)
+from raysample.evaluation.comparison import Comparison, Gap, RunResult, class_shift, class_warnings, summarise
 
 
 def run(arm: str, fraction: float, seed: int, accuracy: float, recall: tuple[float, ...] = (1.0, 0.5)) -> RunResult:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from raysample import cli, commands, interruption
-from raysample.errors import TrainingError
+from raysample.cli import commands, main
+from raysample.core import interruption
+from raysample.core.errors import TrainingError
 
 
 def be_stopped() -> None:
@@ -62,7 +63,7 @@ def test_whatever_a_signal_makes_of_a_command_its_code_is_the_signals(
 
     monkeypatch.setattr(commands, "run_fine_tune", work, raising=False)
     before = [signal.getsignal(one) for one in interruption.SIGNALS]
-    assert cli.main(["fine-tune", config]) == code
+    assert main.main(["fine-tune", config]) == code
     assert unwound == [True]
     assert "what was finished is kept" in capsys.readouterr().err
     assert [signal.getsignal(one) for one in interruption.SIGNALS] == before
@@ -72,7 +73,7 @@ def test_a_command_that_leaves_by_itself_was_interrupted_by_a_librarys_handler(
     config: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commands, "run_fine_tune", lambda **_: leave(), raising=False)
-    assert cli.main(["fine-tune", config]) == 130
+    assert main.main(["fine-tune", config]) == 130
 
 
 def test_handlers_that_a_library_has_put_in_place_of_ours_are_put_back() -> None:

@@ -22,9 +22,9 @@ Call = list[list[str]]
 def cli(monkeypatch: pytest.MonkeyPatch) -> Iterator[Call]:
     """Write down what the command line is called with; only the mapping of arguments is under test."""
     calls: Call = []
-    fake = types.ModuleType("raysample.cli")
+    fake = types.ModuleType("raysample.cli.main")
     fake.main = lambda arguments: calls.append(list(arguments)) or 0  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "raysample.cli", fake)
+    monkeypatch.setitem(sys.modules, "raysample.cli.main", fake)
     monkeypatch.syspath_prepend(str(JOBS))
     monkeypatch.delitem(sys.modules, "run", raising=False)
     before = signal.getsignal(signal.SIGTERM)
@@ -48,7 +48,7 @@ def test_a_job_calls_its_verb_in_the_running_cluster(name: str, cli: Call, monke
 
 
 def test_the_exit_code_is_the_command_lines(cli: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["raysample.cli"], "main", lambda _: 2)
+    monkeypatch.setattr(sys.modules["raysample.cli.main"], "main", lambda _: 2)
     assert call("score", monkeypatch, "--config", "c.yaml") == 2
 
 
@@ -72,7 +72,7 @@ def test_sigterm_unwinds_and_leaves_with_a_word(
         finally:
             unwound.append(True)
 
-    monkeypatch.setattr(sys.modules["raysample.cli"], "main", work)
+    monkeypatch.setattr(sys.modules["raysample.cli.main"], "main", work)
     assert call("run", monkeypatch, "--config", "c.yaml") == 143
     assert unwound == [True]
     assert "finished is kept" in capsys.readouterr().err

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from raysample.errors import SelectionError
-from raysample.experiment import FULL, RunResult
-from raysample.keep_curve import GRID, Curve, fit, recommend
+from raysample.core.errors import SelectionError
+from raysample.evaluation.comparison import FULL, RunResult
+from raysample.evaluation.keep_curve import GRID, Curve, fit, recommend
 
 TRUE = Curve(0.9, 0.5, 5.0)
 

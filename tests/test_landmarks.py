@@ -10,18 +10,19 @@ import pytest
 import torch
 from scipy import stats
 
-from raysample import landmarks, model
-from raysample.artifacts import Need, collect
-from raysample.config import LandmarksConfig, ModelConfig
-from raysample.errors import ScoreError, StorageError
-from raysample.landmarks import Descriptors, Fitted, describe_rows, fit, sample
-from raysample.landmarks.descriptors import MOST_CLASSES, answers, class_codes
-from raysample.landmarks.fitted import Scale
-from raysample.landmarks.fitting import spearman
-from raysample.numerics.predictions import cross_entropies, error_norms
-from raysample.numerics.regression import Matrix
-from raysample.scores import create_all
-from raysample.sweep import score_block
+from raysample import models as model
+from raysample.core.config import LandmarksConfig, ModelConfig
+from raysample.core.errors import ScoreError, StorageError
+from raysample.core.numerics.predictions import cross_entropies, error_norms
+from raysample.core.numerics.regression import Matrix
+from raysample.influence import landmarks
+from raysample.influence.landmarks import Descriptors, Fitted, describe_rows, fit, sample
+from raysample.influence.landmarks.descriptors import MOST_CLASSES, answers, class_codes
+from raysample.influence.landmarks.fitted import Scale
+from raysample.influence.landmarks.fitting import spearman
+from raysample.influence.scores import create_all
+from raysample.influence.visits.artifacts import Need, collect
+from raysample.influence.visits.sweep import score_block
 from raysample.testing import tiny_checkpoints, tiny_rows, tiny_tokenizer
 
 CONFIG = LandmarksConfig(scores=["vog"], count=200, least=0.8)
@@ -57,7 +58,7 @@ def test_landmarks_of_a_small_corpus_are_all_its_rows() -> None:
 
 
 def test_landmarks_are_not_the_rows_that_the_random_policy_keeps() -> None:
-    from raysample.policies.base import Facts, Rows, lottery
+    from raysample.selection.policies.base import Facts, Rows, lottery
 
     ids = ids_of(2_000)
     order = np.argsort(lottery(Rows.of(ids, np.zeros(2_000)), Facts(0)))

@@ -13,14 +13,15 @@ import pytest
 import torch
 from torch import nn
 
-from raysample import model, storage
-from raysample.capture import presentations
-from raysample.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
-from raysample.corpus import Corpus, Levels, describe
-from raysample.errors import ProvenanceError, TrainingError
-from raysample.fine_tuning import Job, examples, execute, finish
+from raysample import models
+from raysample.core import storage
+from raysample.core.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
+from raysample.core.errors import ProvenanceError, TrainingError
+from raysample.data.corpus import Corpus, Levels, describe
 from raysample.testing import tiny_texts
 from raysample.training import assess, plan, train
+from raysample.training.capture import presentations
+from raysample.training.fine_tuning import Job, examples, execute, finish
 from raysample.training.levels import LevelLabels, level_metrics, over_levels, trained
 
 LEVELS = Levels(("domain", "intent"), (("home", "music"), ("off", "on", "play")), 0)
@@ -87,7 +88,7 @@ RECIPE = FineTuneConfig(epochs=5, batch_size=12, learning_rate=1e-2, checkpoints
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, Corpus, str]:
     folder = tmp_path_factory.mktemp("levels")
     first = corpus_of(folder / "train", 0)
-    return first, corpus_of(folder / "test", 1, first), model.prepare(SPEC, first, str(folder / "base"))
+    return first, corpus_of(folder / "test", 1, first), models.prepare(SPEC, first, str(folder / "base"))
 
 
 def job_of(corpora: tuple[Corpus, Corpus, str], folder: Path | None, **recipe: Any) -> Job:
@@ -106,8 +107,8 @@ def test_one_head_per_level_learns_and_is_tested_at_each(corpora: tuple[Corpus, 
     assert len(outcome.evaluation.recall) == 2
     trace = finish(job, outcome)
     assert trace.labels == corpora[0].labels == ("moving", "still")
-    every: Any = model.load(trace.checkpoints[-1].uri, levels=True)
-    scored: Any = model.load(trace.checkpoints[-1].uri)
+    every: Any = models.load(trace.checkpoints[-1].uri, levels=True)
+    scored: Any = models.load(trace.checkpoints[-1].uri)
     assert (every.config.num_labels, scored.config.num_labels) == (5, 2)
     assert len(next(iter(presentations(trace.uri)))[1]["logits"][0]) == 2, (
         "the capture holds the logits of the scored level"
@@ -118,7 +119,7 @@ def test_the_label_alone_trains_a_plain_classifier(corpora: tuple[Corpus, Corpus
     outcome = execute(job := job_of(corpora, tmp_path / "run", levels="label", epochs=1, capture=False))
     assert not [name for name in outcome.evaluation.metrics if name.startswith(("topic", "kind", "exact"))]
     trace = finish(job, outcome)
-    assert not (Path(trace.checkpoints[-1].uri) / model.heads.FILE).exists()
+    assert not (Path(trace.checkpoints[-1].uri) / models.heads.FILE).exists()
 
 
 def test_weights_of_levels_come_from_the_recipe(corpora: tuple[Corpus, Corpus, str]) -> None:
@@ -142,7 +143,7 @@ def test_weights_of_rows_count_at_every_level(corpora: tuple[Corpus, Corpus, str
     codes[4:] = (codes[4:] + 1) % np.array(changed.levels.sizes)
     found = []
     for levels in (changed, replace(changed, codes=codes)):
-        network = model.build(base, SPEC, first.labels, 0, first.levels)
+        network = models.build(base, SPEC, first.labels, 0, first.levels)
         train(network, replace(data, weights=weights, levels=levels), config, plan(8, config))
         found.append(assess(network, replace(data, levels=changed)).metrics)
     assert found[0] == found[1]

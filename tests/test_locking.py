@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from raysample import storage
-from raysample.errors import StorageError
-from raysample.locking import Holder, exclusive, folders, held
-from raysample.locking.processes import dead, lives, machine, me, started
+from raysample.core import storage
+from raysample.core.errors import StorageError
+from raysample.core.locking import Holder, exclusive, folders, held
+from raysample.core.locking.processes import dead, lives, machine, me, started
 
 DRIVER = """
 import os, signal, sys
-from raysample.locking import held
+from raysample.core.locking import held
 
 with held(sys.argv[1], 0):
     if sys.argv[2:] and (child := os.fork()) == 0:

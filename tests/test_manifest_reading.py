@@ -12,19 +12,19 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from raysample import manifests, storage
-from raysample.checkpoints import COMPLETE, CheckpointSet, verify
-from raysample.config import ArmConfig, SourceConfig, parse
-from raysample.corpus import Corpus, describe
-from raysample.corpus.overlap import Overlap
-from raysample.errors import RaysampleError, StorageError
-from raysample.experiment import Comparison
-from raysample.fine_tuning.finishing import read_outcome
-from raysample.pipeline import Workspace
-from raysample.scoring.attempts import deaths
+from raysample.core import manifests, storage
+from raysample.core.config import ArmConfig, SourceConfig, parse
+from raysample.core.errors import RaysampleError, StorageError
+from raysample.data.checkpoint_set import COMPLETE, CheckpointSet, verify
+from raysample.data.corpus import Corpus, describe
+from raysample.data.corpus.overlap import Overlap
+from raysample.data.score_table import ScoreTable, schema
+from raysample.evaluation.comparison import Comparison
+from raysample.influence.shards.crash_counter import deaths
 from raysample.selection import Selection, sample
-from raysample.table import ScoreTable, schema
 from raysample.testing import tiny_checkpoints, tiny_corpus_files
+from raysample.training.fine_tuning.completion import read_outcome
+from raysample.workflow import Workspace
 
 BAD: dict[str, tuple[bytes, str]] = {
     "list": (b"[]", "a mapping, and holds a list of 0"),

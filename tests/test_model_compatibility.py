@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 import raysample
-from raysample import model, testing
-from raysample.config import ModelConfig
-from raysample.errors import ModelError
-from raysample.model.compatibility import check_vocabulary, largest_id
+from raysample import models, testing
+from raysample.core.config import ModelConfig
+from raysample.core.errors import ModelError
+from raysample.models.compatibility import check_vocabulary, largest_id
 from raysample.testing import Family, tiny_model, tiny_tokenizer
 
 WAY_OUT = r"resize_token_embeddings"
@@ -23,7 +23,7 @@ def room(words: Any) -> int:
 
 def folder(place: Path, family: Family = "bert", lacking: int = 1) -> str:
     words = tiny_tokenizer(family)
-    model.save(tiny_model(family, vocabulary=room(words) - lacking), words, place)
+    models.save(tiny_model(family, vocabulary=room(words) - lacking), words, place)
     return str(place)
 
 
@@ -77,7 +77,7 @@ def test_fine_tuning_and_adopting_refuse_by_name(tmp_path: Path) -> None:
     place = folder(tmp_path / "small")
     rows = testing.tiny_corpus_files(tmp_path / "rows", 12, 0, files=1)
     with pytest.raises(ModelError, match=WAY_OUT):
-        model.prepare(ModelConfig(path=place, max_length=16), None, str(tmp_path / "base"))  # type: ignore[arg-type]
+        models.prepare(ModelConfig(path=place, max_length=16), None, str(tmp_path / "base"))  # type: ignore[arg-type]
     with pytest.raises(ModelError, match=WAY_OUT):
         raysample.adopt([place], str(tmp_path / "run"), labels=testing.LABELS)
     assert rows
@@ -85,8 +85,8 @@ def test_fine_tuning_and_adopting_refuse_by_name(tmp_path: Path) -> None:
 
 def test_a_set_that_was_made_before_is_refused_by_the_scoring(tmp_path: Path) -> None:
     trace = testing.tiny_checkpoints(tmp_path / "run", 1)
-    words = model.tokenizer(trace.tokenizer)
-    network = model.load(trace.checkpoints[0].uri)
+    words = models.tokenizer(trace.tokenizer)
+    network = models.load(trace.checkpoints[0].uri)
     words.add_tokens([f"<{i}>" for i in range(200)])
     with pytest.raises(ModelError, match=WAY_OUT):
-        model.check_vocabulary(network, words, "run")
+        models.check_vocabulary(network, words, "run")

@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from raysample import model
-from raysample.config import ModelConfig
-from raysample.corpus import SCHEMA
+from raysample import models
+from raysample.core.config import ModelConfig
+from raysample.data.corpus import SCHEMA
 from raysample.testing import FAMILIES, TYPED, Family, tiny_model, tiny_rows, tiny_tokenizer
 
 
@@ -25,52 +25,52 @@ def table(texts: list[str], pairs: list[str | None] | None = None) -> pa.Table:
 def test_encode_single_pairs_and_mixed() -> None:
     words = tiny_tokenizer()
     rows = table(["the pond", "a moon", "red"], [None, "the old moss", None])
-    encoded = model.encode(words, rows, ModelConfig(max_length=24))
+    encoded = models.encode(words, rows, ModelConfig(max_length=24))
     assert encoded.types is not None
     assert encoded.lengths.tolist() == [4, 8, 3]
     assert encoded.lengths.dtype == encoded.ids[0].dtype == np.int32
     assert words.decode(encoded.ids[1]) == "[CLS] a moon [SEP] the old moss [SEP]"
     assert encoded.types[1].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     assert encoded.ids[0].tolist() == words("the pond")["input_ids"]
-    assert model.encode(words, rows.slice(0, 0), ModelConfig(max_length=24)).ids == []
+    assert models.encode(words, rows.slice(0, 0), ModelConfig(max_length=24)).ids == []
 
 
 def test_encode_truncates_the_longer_of_a_pair() -> None:
     words = tiny_tokenizer()
     rows = table(["the " * 30, "the " * 30], ["moon", None])
-    encoded = model.encode(words, rows, ModelConfig(max_length=8))
+    encoded = models.encode(words, rows, ModelConfig(max_length=8))
     assert encoded.lengths.tolist() == [8, 8]
     assert words.decode(encoded.ids[0]) == "[CLS] the the the the [SEP] moon [SEP]"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_token_types_only_where_the_model_takes_them(family: Family) -> None:
-    encoded = model.encode(tiny_tokenizer(family), tiny_rows(3), ModelConfig(max_length=16))
+    encoded = models.encode(tiny_tokenizer(family), tiny_rows(3), ModelConfig(max_length=16))
     assert (encoded.types is not None) == (family in TYPED)
-    assert ("token_type_ids" in model.pad(encoded, [0], 0)) == (family in TYPED)
+    assert ("token_type_ids" in models.pad(encoded, [0], 0)) == (family in TYPED)
 
 
 def test_pad_goes_to_the_longest_of_the_chosen_rows() -> None:
     words = tiny_tokenizer()
-    encoded = model.encode(words, table(["the", "the old moss", "the " * 9]), ModelConfig(max_length=24))
-    batch = model.pad(encoded, np.array([1, 0]), pad_id=7)
+    encoded = models.encode(words, table(["the", "the old moss", "the " * 9]), ModelConfig(max_length=24))
+    batch = models.pad(encoded, np.array([1, 0]), pad_id=7)
     assert set(batch) == {"input_ids", "attention_mask", "token_type_ids"}
     assert all(value.dtype == torch.int64 and value.shape == (2, 5) for value in batch.values())
     assert batch["input_ids"][1].tolist() == [*encoded.ids[0].tolist(), 7, 7]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
-    assert model.pad(encoded, [], 0)["input_ids"].shape == (0, 0)
+    assert models.pad(encoded, [], 0)["input_ids"].shape == (0, 0)
 
 
 def test_take_keeps_order_and_tokens() -> None:
-    encoded = model.encode(tiny_tokenizer(), tiny_rows(6), ModelConfig(max_length=24))
+    encoded = models.encode(tiny_tokenizer(), tiny_rows(6), ModelConfig(max_length=24))
     some = encoded.take(np.array([4, 1]))
     assert some.lengths.tolist() == encoded.lengths[[4, 1]].tolist()
     assert some.ids[0] is encoded.ids[4]
-    assert torch.equal(model.pad(some, [1], 0)["input_ids"], model.pad(encoded, [1], 0)["input_ids"])
+    assert torch.equal(models.pad(some, [1], 0)["input_ids"], models.pad(encoded, [1], 0)["input_ids"])
 
 
 def cut(words: PreTrainedTokenizerBase, rows: pa.Table, **settings: Any) -> list[str]:
-    encoded = model.encode(words, rows, ModelConfig(**settings))
+    encoded = models.encode(words, rows, ModelConfig(**settings))
     return [words.decode(ids) for ids in encoded.ids]
 
 
@@ -114,7 +114,7 @@ def test_no_pair_is_longer_than_asked_for_and_each_is_what_the_tokenizer_alone_m
     words, rng = tiny_tokenizer(family), np.random.default_rng(0)
     texts = [" ".join(["moss"] * int(n)) for n in rng.integers(1, 14, 60)]
     pairs: list[str | None] = [" ".join(["pond"] * int(n)) for n in rng.integers(1, 14, 60)]
-    found = model.encode(words, table(texts, pairs), ModelConfig(max_length=12, pair_truncation=strategy))
+    found = models.encode(words, table(texts, pairs), ModelConfig(max_length=12, pair_truncation=strategy))
     assert found.lengths.max() == 12
     for ids, text, pair in zip(found.ids, texts, pairs, strict=True):
         try:
@@ -126,12 +126,12 @@ def test_no_pair_is_longer_than_asked_for_and_each_is_what_the_tokenizer_alone_m
 
 def test_pad_rounds_up_to_a_multiple_but_not_beyond_the_positions() -> None:
     words = tiny_tokenizer()
-    encoded = model.encode(words, table(["the " * 3, "the " * 9]), ModelConfig(max_length=12, pad_to_multiple_of=8))
-    assert model.pad(encoded, [0], 0)["input_ids"].shape == (1, 8)
-    assert model.pad(encoded.take([1, 0]), [0, 1], 0)["input_ids"].shape == (2, 12)
-    assert model.pad(encoded, [0], 0)["attention_mask"].tolist() == [[1] * 5 + [0] * 3]
-    plain = model.encode(words, table(["the " * 3]), ModelConfig(max_length=12))
-    logits = [tiny_model()(**model.pad(each, [0], words.pad_token_id)).logits for each in (encoded, plain)]
+    encoded = models.encode(words, table(["the " * 3, "the " * 9]), ModelConfig(max_length=12, pad_to_multiple_of=8))
+    assert models.pad(encoded, [0], 0)["input_ids"].shape == (1, 8)
+    assert models.pad(encoded.take([1, 0]), [0, 1], 0)["input_ids"].shape == (2, 12)
+    assert models.pad(encoded, [0], 0)["attention_mask"].tolist() == [[1] * 5 + [0] * 3]
+    plain = models.encode(words, table(["the " * 3]), ModelConfig(max_length=12))
+    logits = [tiny_model()(**models.pad(each, [0], words.pad_token_id)).logits for each in (encoded, plain)]
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-5, atol=1e-6)
 
 

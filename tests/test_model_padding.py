@@ -11,28 +11,28 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from raysample import model
-from raysample.checkpoints import Checkpoint, CheckpointSet
-from raysample.config import ModelConfig
-from raysample.errors import StorageError
-from raysample.model.padding import count_positions
-from raysample.numerics.loops import alone
-from raysample.pipeline.identity import padding_side
+from raysample import models
+from raysample.core.config import ModelConfig
+from raysample.core.errors import StorageError
+from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
+from raysample.influence.visits.gradient_loops import alone
+from raysample.models.padding import count_positions
 from raysample.testing import Family, tiny_model, tiny_rows, tiny_tokenizer
+from raysample.workflow.score_identity import padding_side
 
 SPEC = ModelConfig(max_length=24)
 
 
-def encoded(family: Family, side: str = "left", **options: Any) -> model.Encoded:
+def encoded(family: Family, side: str = "left", **options: Any) -> models.Encoded:
     words = tiny_tokenizer(family)
     words.padding_side = side
-    return model.encode(words, tiny_rows(8, seed=3), SPEC.model_copy(update=options))
+    return models.encode(words, tiny_rows(8, seed=3), SPEC.model_copy(update=options))
 
 
 def test_padding_goes_where_the_tokenizer_says() -> None:
     left, right = encoded("bert"), encoded("bert", "right")
     rows = np.array([0, 1, 2, 3])
-    one, other = model.pad(left, rows, 7), model.pad(right, rows, 7)
+    one, other = models.pad(left, rows, 7), models.pad(right, rows, 7)
     for name in one:
         for row in range(4):
             assert torch.equal(alone(one, row)[name], alone(other, row)[name]), name
@@ -46,14 +46,14 @@ def test_padding_goes_where_the_tokenizer_says() -> None:
 def test_padding_has_the_tokenizer_s_own_type() -> None:
     words = tiny_tokenizer("bert")
     words.padding_side, words._pad_token_type_id = "left", 3
-    found = model.encode(words, tiny_rows(4, seed=3), SPEC)
-    batch = model.pad(found, [0, 1, 2, 3], 0)
+    found = models.encode(words, tiny_rows(4, seed=3), SPEC)
+    batch = models.pad(found, [0, 1, 2, 3], 0)
     assert set(batch["token_type_ids"][batch["attention_mask"] == 0].tolist()) == {3}
     assert set(batch["token_type_ids"][batch["attention_mask"] == 1].tolist()) == {0}
 
 
 def test_a_multiple_widens_on_the_left() -> None:
-    batch = model.pad(encoded("bert", pad_to_multiple_of=16), [0], 0)
+    batch = models.pad(encoded("bert", pad_to_multiple_of=16), [0], 0)
     assert batch["input_ids"].shape == (1, 16)
     assert not batch["attention_mask"][0, 0]
     assert batch["attention_mask"][0, -1]
@@ -69,9 +69,9 @@ def logits(network: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
 def test_decoders_padded_on_the_left_see_what_they_see_alone(family: Family) -> None:
     network, found = tiny_model(family), encoded(family)
     count_positions(network)
-    together = logits(network, model.pad(found, list(range(8)), 0))
+    together = logits(network, models.pad(found, list(range(8)), 0))
     for row in range(8):
-        torch.testing.assert_close(together[row : row + 1], logits(network, model.pad(found, [row], 0)))
+        torch.testing.assert_close(together[row : row + 1], logits(network, models.pad(found, [row], 0)))
 
 
 def test_xlnet_reads_the_last_place() -> None:
@@ -83,8 +83,8 @@ def test_xlnet_reads_the_last_place() -> None:
     differences = {}
     for side in ("left", "right"):
         found = encoded("roberta", side)
-        together = logits(network, model.pad(found, list(range(8)), 0))
-        single = torch.cat([logits(network, model.pad(found, [row], 0)) for row in range(8)])
+        together = logits(network, models.pad(found, list(range(8)), 0))
+        single = torch.cat([logits(network, models.pad(found, [row], 0)) for row in range(8)])
         differences[side] = float((together - single).abs().max())
     assert differences["left"] < 1e-5
     assert differences["right"] > 1e-2
@@ -93,13 +93,13 @@ def test_xlnet_reads_the_last_place() -> None:
 def test_the_hook_leaves_other_mini_batches_and_given_positions_alone() -> None:
     network = tiny_model("gpt2")
     found = encoded("gpt2")
-    padded = model.pad(found, list(range(8)), 0)
+    padded = models.pad(found, list(range(8)), 0)
     plain = logits(network, padded)
     count_positions(network)
     assert not torch.equal(logits(network, padded), plain)
     places = torch.arange(padded["input_ids"].shape[1]).expand_as(padded["input_ids"])
     assert torch.equal(logits(network, {**padded, "position_ids": places}), plain)
-    right = model.pad(encoded("gpt2", "right"), list(range(8)), 0)
+    right = models.pad(encoded("gpt2", "right"), list(range(8)), 0)
     torch.testing.assert_close(logits(network, right), logits(network, padded))
 
 

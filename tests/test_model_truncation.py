@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raysample import model
-from raysample.config import ModelConfig
-from raysample.corpus import SCHEMA
-from raysample.model import Truncation, truncation
+from raysample import models
+from raysample.core.config import ModelConfig
+from raysample.data.corpus import SCHEMA
+from raysample.models import Truncation, truncation
 from raysample.testing import tiny_model, tiny_tokenizer
 
 
@@ -29,7 +29,7 @@ def table(lengths: list[int], pairs: list[int | None] | None = None, labels: lis
 
 def measured(rows: pa.Table, longest: int, classes: int = 3) -> Truncation:
     words, spec = tiny_tokenizer(), ModelConfig(max_length=longest)
-    return truncation(words, rows, model.encode(words, rows, spec), spec, classes)
+    return truncation(words, rows, models.encode(words, rows, spec), spec, classes)
 
 
 def test_rows_that_are_cut_are_counted_with_their_tokens_and_classes() -> None:
@@ -56,12 +56,12 @@ def test_rows_that_fit_exactly_are_whole() -> None:
 
 def test_of_many_long_rows_a_sample_is_measured_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slow twin: all of them."""
-    monkeypatch.setattr("raysample.model.lengths.FREE", 0)
-    monkeypatch.setattr("raysample.model.lengths.ALWAYS", 150)
+    monkeypatch.setattr("raysample.models.truncation_statistics.FREE", 0)
+    monkeypatch.setattr("raysample.models.truncation_statistics.ALWAYS", 150)
     rng = np.random.default_rng(0)
     rows = table(rng.integers(1, 40, 1_200).tolist(), labels=rng.integers(0, 3, 1_200).tolist())
     some = measured(rows, 16)
-    monkeypatch.setattr("raysample.model.lengths.EFFORT", 1.0)
+    monkeypatch.setattr("raysample.models.truncation_statistics.EFFORT", 1.0)
     every = measured(rows, 16)
     assert every.measured == every.full > 600
     assert 150 <= some.measured < 0.25 * some.full
@@ -77,13 +77,13 @@ def test_of_many_long_rows_a_sample_is_measured_and_said_to_be(monkeypatch: pyte
 
 
 def measured_again(rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> Truncation:
-    monkeypatch.setattr("raysample.model.lengths.EFFORT", 0.08)
+    monkeypatch.setattr("raysample.models.truncation_statistics.EFFORT", 0.08)
     return measured(rows, 16)
 
 
 def test_quantiles_and_shares_of_a_sample_of_one_length_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raysample.model.lengths.FREE", 0)
-    monkeypatch.setattr("raysample.model.lengths.ALWAYS", 10)
+    monkeypatch.setattr("raysample.models.truncation_statistics.FREE", 0)
+    monkeypatch.setattr("raysample.models.truncation_statistics.ALWAYS", 10)
     found = measured(table([1] * 100 + [30] * 100), 8)
     assert found.measured < found.full == 100
     assert (found.cut, found.tokens, found.lost) == (100, 100 * 3 + 100 * 32, 100 * 24)
@@ -100,7 +100,7 @@ def test_what_a_model_started_from_is_told() -> None:
     network.requires_grad_(False)
     head: Any = network.classifier
     head.requires_grad_(True)
-    told = model.initialisation(network, words, "base", ModelConfig(path="some", max_length=16), 7)
+    told = models.initialisation(network, words, "base", ModelConfig(path="some", max_length=16), 7)
     size = head.weight.numel() + head.bias.numel()
     assert told["parameters"] == sum(p.numel() for p in network.parameters())
     assert told["trainable_parameters"] == told["head_parameters"] == size

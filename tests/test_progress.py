@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from raysample import progress
-from raysample.progress import Reporter
+from raysample.core import progress
+from raysample.core.progress import Reporter
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ import yaml
 from pydantic import ValidationError
 from rich.console import Console
 
-from raysample import cli
-from raysample.config import AdoptConfig, RunConfig, SourceConfig, load, parse
-from raysample.errors import ConfigError, StorageError
-from raysample.pipeline import Workspace
-from raysample.progress import Reporter
-from raysample.redaction import RedactingFormatter, credentials, is_secret, redact, redacted
-from raysample.tracking import plain
-from raysample.verbs.given import source_of
+from raysample.api.coercion import source_of
+from raysample.cli import main
+from raysample.core.config import AdoptConfig, RunConfig, SourceConfig, load, parse
+from raysample.core.errors import ConfigError, StorageError
+from raysample.core.progress import Reporter
+from raysample.core.redaction import RedactingFormatter, credentials, is_secret, redact, redacted
+from raysample.tracking.mlflow import values
+from raysample.workflow import Workspace
 
 ADDRESSES = (
     "postgresql://bob:HUNTER2@h/db",
@@ -69,8 +69,8 @@ def test_no_form_of_an_address_keeps_its_credentials(address: str) -> None:
     assert "HUNTER2" not in str(pickle.loads(pickle.dumps(StorageError(f"cannot use {address!r}"))))
     config = parse({"tracking": {"uri": address}})
     assert "HUNTER2" not in yaml.safe_dump(redacted(config.plain()))
-    assert "HUNTER2" not in str(plain.params_of({"uri": address}) | plain.tags_of({"error": f"at {address!r}"}))
-    assert "HUNTER2" not in str(plain.source_of(address)) + plain.how_to_open(address, "1")
+    assert "HUNTER2" not in str(values.params_of({"uri": address}) | values.tags_of({"error": f"at {address!r}"}))
+    assert "HUNTER2" not in str(values.source_of(address)) + values.how_to_open(address, "1")
 
 
 @pytest.mark.parametrize("address", HARMLESS)
@@ -129,7 +129,7 @@ def test_the_stored_configuration_is_redacted_and_private(tmp_path: Path) -> Non
         assert space.check(again)  # the folder is known again: what it is known by holds no credentials
         assert again.tracking.uri is not None
         with pytest.raises(StorageError, match="has no credentials any more") as caught:
-            plain.store_uri(again.tracking.uri)
+            values.store_uri(again.tracking.uri)
         assert "MLFLOW_TRACKING_URI" in caught.value.advice
 
 
@@ -177,12 +177,12 @@ def test_lines_and_log_records_are_redacted(tmp_path: Path) -> None:
 def test_the_command_line_tells_credentials_neither_in_errors_nor_in_tracebacks(tmp_path: Path) -> None:
     program = f"""
 import logging, sys
-from raysample import cli
+from raysample.cli import commands, main
 def broken(**given):
     logging.getLogger("library").warning("retry http://u:HUNTER2@h")
     raise KeyError("postgresql://bob:HUNTER2@h/db")
-cli.commands.run_plan = broken
-sys.exit(cli.main(["plan", {str(tmp_path / "c.yaml")!r}]))
+commands.run_plan = broken
+sys.exit(main.main(["plan", {str(tmp_path / "c.yaml")!r}]))
 """
     (tmp_path / "c.yaml").write_text("engine: {kind: local}\ntracking: {uri: 'http://u:HUNTER2@h'}\n")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -194,9 +194,9 @@ sys.exit(cli.main(["plan", {str(tmp_path / "c.yaml")!r}]))
 
 def test_a_wrong_value_is_shown_without_its_credentials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "c.yaml").write_text("name: 'http://u:HUNTER2@h'\n")
-    assert cli.main(["plan", str(tmp_path / "c.yaml")]) == 2
-    assert cli.main(["plan", str(tmp_path / "c.yaml"), "trackin.uri=http://u:HUNTER2@h"]) == 2
-    assert cli.main(["adopt", "s3://K:HUNTER2@b/none", "--output", str(tmp_path / "a")]) == 2
+    assert main.main(["plan", str(tmp_path / "c.yaml")]) == 2
+    assert main.main(["plan", str(tmp_path / "c.yaml"), "trackin.uri=http://u:HUNTER2@h"]) == 2
+    assert main.main(["adopt", "s3://K:HUNTER2@b/none", "--output", str(tmp_path / "a")]) == 2
     said = capsys.readouterr()
     assert "HUNTER2" not in said.err + said.out
 

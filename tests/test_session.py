@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from raysample.config import EngineConfig
-from raysample.errors import ClusterError
+from raysample.core.config import EngineConfig
+from raysample.core.errors import ClusterError
 
 pytest.importorskip("ray")
 
@@ -13,7 +13,7 @@ pytest.importorskip("ray")
 @pytest.fixture
 def starts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Script what ray.init does, call by call: an exception is raised, None is success."""
-    from raysample.on_ray import session
+    from raysample.execution.ray import session
 
     outcomes: list[Any] = []
 
@@ -30,7 +30,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def enter(config: EngineConfig) -> None:
-    from raysample.on_ray import session
+    from raysample.execution.ray import session
 
     with session.cluster(config):
         pass
@@ -78,7 +78,7 @@ def test_what_no_node_can_hold_is_told(
     problem: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from raysample.on_ray import session
+    from raysample.execution.ray import session
 
     dead = {"Alive": False, "Resources": {"CPU": 99, "GPU": 99}}
     there = {kind: sum(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU")}

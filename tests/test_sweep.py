@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raysample.checkpoints import Checkpoint
-from raysample.config import ModelConfig
-from raysample.errors import CheckpointError, ScoreError, UnsupportedModelError
-from raysample.model import Encoded, encode, pad
-from raysample.scores import create_all
-from raysample.sweep import score_block
+from raysample.core.config import ModelConfig
+from raysample.core.errors import CheckpointError, ScoreError, UnsupportedModelError
+from raysample.data.checkpoint_set import Checkpoint
+from raysample.influence.scores import create_all
+from raysample.influence.visits.sweep import score_block
+from raysample.models import Encoded, encode, pad
 from raysample.testing import FAMILIES, Family, tiny_model, tiny_rows, tiny_tokenizer
 
 CHECKPOINTS = tuple(Checkpoint(f"step-{10 * k}", 10 * k, float(k), 1e-3) for k in (1, 2, 3, 4))

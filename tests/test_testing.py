@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from raysample import checkpoints, model
-from raysample.checkpoints import CheckpointSet
-from raysample.config import ModelConfig
-from raysample.corpus import SCHEMA
+from raysample import models
+from raysample.core.config import ModelConfig
+from raysample.data import checkpoint_set
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import SCHEMA
 from raysample.testing import (
     FAMILIES,
     LABELS,
@@ -56,10 +57,10 @@ def test_tiny_batch_is_ragged_and_its_padding_is_zero() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_tokenizer_knows_all_words_and_fits_the_model(family: Family) -> None:
     words = tiny_tokenizer(family)
-    encoded = model.encode(words, tiny_rows(50), ModelConfig(max_length=32))
+    encoded = models.encode(words, tiny_rows(50), ModelConfig(max_length=32))
     assert all(words.unk_token_id not in ids for ids in encoded.ids)
     with torch.no_grad():
-        logits = tiny_model(family)(**model.pad(encoded, range(50), words.pad_token_id)).logits
+        logits = tiny_model(family)(**models.pad(encoded, range(50), words.pad_token_id)).logits
     assert logits.shape == (50, 3)
 
 
@@ -97,11 +98,11 @@ def test_checkpoints_are_sealed_and_drift(family: Family, tmp_path: Path) -> Non
     assert [checkpoint.step for checkpoint in trace.checkpoints] == [10, 20, 30]
     inputs, _ = tiny_batch()
     for checkpoint in trace.checkpoints:
-        checkpoints.verify(checkpoint.uri)
+        checkpoint_set.verify(checkpoint.uri)
     with torch.no_grad():
-        first, *_, last = (model.load(checkpoint.uri)(**inputs).logits for checkpoint in trace.checkpoints)
+        first, *_, last = (models.load(checkpoint.uri)(**inputs).logits for checkpoint in trace.checkpoints)
         assert torch.equal(first, tiny_model(family)(**inputs).logits)
     assert not torch.allclose(first, last, atol=1e-2)
-    assert model.tokenizer(trace.checkpoints[0].uri).pad_token_id == 0
+    assert models.tokenizer(trace.checkpoints[0].uri).pad_token_id == 0
     again = tiny_checkpoints(tmp_path / "again", n=3, family=family)
     assert again.fingerprint == trace.fingerprint

@@ -17,19 +17,20 @@ import pytest
 import torch
 import yaml
 
-from raysample import cli, storage
-from raysample.artifacts import Need, collect
-from raysample.checkpoints import CheckpointSet
-from raysample.config import LandmarksConfig, ModelConfig, ScoreConfig
-from raysample.corpus import Corpus
-from raysample.errors import ConfigError, ProvenanceError, ScoreError, UnsupportedModelError
-from raysample.numerics.taps import embedding_module
-from raysample.scoring import ScoreJob
-from raysample.table import ScoreTable
+from raysample.cli import main
+from raysample.core import storage
+from raysample.core.config import LandmarksConfig, ModelConfig, ScoreConfig
+from raysample.core.errors import ConfigError, ProvenanceError, ScoreError, UnsupportedModelError
+from raysample.core.numerics.forward_hooks import embedding_module
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.data.score_table import ScoreTable
+from raysample.influence.shards import ScoreJob
+from raysample.influence.verification import Verification, collect_slowly, compare, verify_table
+from raysample.influence.verification.slow_columns import CaptureTwin
+from raysample.influence.verification.verify import draw
+from raysample.influence.visits.artifacts import Need, collect
 from raysample.testing import FAMILIES, Family, tiny_batch, tiny_model
-from raysample.verification import Verification, collect_slowly, compare, verify_table
-from raysample.verification.twins import CaptureTwin
-from raysample.verification.verifying import draw
 
 SCORES: list[Any] = [
     *("vog", "el2n", "forgetting", "knn_label_disagreement"),
@@ -62,8 +63,8 @@ def run(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(data))
-    assert cli.main(["fine-tune", str(path)]) == 0
-    assert cli.main(["score", str(path)]) == 0
+    assert main.main(["fine-tune", str(path)]) == 0
+    assert main.main(["score", str(path)]) == 0
     return path
 
 
@@ -95,7 +96,7 @@ def test_a_sound_table_passes_and_the_result_lies_beside_it(
     run: Path, copied: Callable[[], tuple[str, Path]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     output, table = copied()
-    assert cli.main(["verify", str(run), output, "--rows", "20", "--seed", "3"]) == 0
+    assert main.main(["verify", str(run), output, "--rows", "20", "--seed", "3"]) == 0
     said = capsys.readouterr().out
     assert "20 rows, scored again one by one in float64" in said
     assert "out of bounds" not in said
@@ -123,7 +124,7 @@ def test_one_wrong_number_is_found(
         return values
 
     change(table, "grand", one)
-    assert cli.main(["verify", str(run), output, "--rows", "1000"]) == 1
+    assert main.main(["verify", str(run), output, "--rows", "1000"]) == 1
     assert "out of bounds" in capsys.readouterr().out
     assert [column for column, passed in verdicts(table).items() if not passed] == ["grand"]
     check = next(check for check in Verification.load(str(table)).checks if check.column == "grand")
@@ -137,27 +138,27 @@ def test_counts_that_are_off_by_one_and_shuffled_rows_are_found(
     output, table = copied()
     change(table, "forgetting", lambda values: values + (np.arange(len(values)) < 30))
     change(table, "el2n", np.flip)
-    assert cli.main(["verify", str(run), output, "--rows", "40"]) == 1
+    assert main.main(["verify", str(run), output, "--rows", "40"]) == 1
     assert [column for column, passed in verdicts(table).items() if not passed] == ["el2n", "forgetting"]
 
 
 def test_a_table_of_another_configuration_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["verify", str(run), "score.scores=[loss]"]) == 2
+    assert main.main(["verify", str(run), "score.scores=[loss]"]) == 2
     assert "run `raysample score` with this configuration first" in capsys.readouterr().err
-    assert cli.main(["verify", str(run), "fine_tune.epochs=5"]) == 2
+    assert main.main(["verify", str(run), "fine_tune.epochs=5"]) == 2
     assert "belongs to another configuration: fine_tune.epochs was 2 and is 5 now" in capsys.readouterr().err
-    assert cli.main(["verify", str(run), "name=elsewhere"]) == 2
+    assert main.main(["verify", str(run), "name=elsewhere"]) == 2
     assert "run `raysample" in capsys.readouterr().err
 
 
 def test_captured_scores_are_verified_from_the_capture(run: Path, copied: Callable[[], tuple[str, Path]]) -> None:
     output, table = copied()
     given = [str(run), output, "score.source=capture", f"score.scores={json.dumps(CAPTURED)}", "score.targets={}"]
-    assert cli.main(["score", *given]) == 0
-    assert cli.main(["verify", *given, "--rows", "50"]) == 0
+    assert main.main(["score", *given]) == 0
+    assert main.main(["verify", *given, "--rows", "50"]) == 0
     assert list(verdicts(table)) == ["aum", "forgetting", "pvi"]
     change(table, "aum", lambda values: values + 0.1)
-    assert cli.main(["verify", *given, "--rows", "50"]) == 1
+    assert main.main(["verify", *given, "--rows", "50"]) == 1
     assert verdicts(table) == {"aum": False, "forgetting": True, "pvi": True}
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from measuring.timing import now
 
 import raysample
-from raysample import model as models
-from raysample.checkpoints import CheckpointSet
-from raysample.config import FineTuneConfig, ModelConfig
-from raysample.corpus import Corpus
-from raysample.fine_tuning import Job, execute, finish
-from raysample.numerics.precision import device
-from raysample.table import ScoreTable
+from raysample import models
+from raysample.core.config import FineTuneConfig, ModelConfig
+from raysample.core.numerics.precision import device
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.data.score_table import ScoreTable
 from raysample.training import Place
+from raysample.training.fine_tuning import Job, execute, finish
 
 
 @dataclass

@@ -10,10 +10,10 @@ from typing import Any, Literal
 from measuring.timing import now
 
 import raysample
-from raysample.checkpoints import CheckpointSet
-from raysample.config import LandmarksConfig
-from raysample.corpus import Corpus
-from raysample.table import ScoreTable
+from raysample.core.config import LandmarksConfig
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.data.score_table import ScoreTable
 
 SCORES = ("vog", "el2n")
 """What is scored: the dearest score that one backward gives, and one that a forward gives."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import ray  # noqa: F401 - it brings psutil along
 from ray.cluster_utils import Cluster
 
-from raysample.on_ray.session import SLOW_START
+from raysample.execution.ray.session import SLOW_START
 
 import psutil  # isort: skip
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from faulty.cluster import Nodes, alive, kill, parent
-from raysample.errors import StorageError
-from raysample.scoring.attempts import MOST
-from raysample.storage import read_json
+from raysample.core.errors import StorageError
+from raysample.core.storage import read_json
+from raysample.influence.shards.crash_counter import MOST
 
 Told = dict[str, Any]
 Course = Generator[None, None, Told]

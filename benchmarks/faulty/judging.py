@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from faulty.study import SCORES, Study
-from raysample.corpus.simulated.broken import UNSCORABLE
-from raysample.table import ScoreTable
+from raysample.data.score_table import ScoreTable
+from raysample.data.simulated.broken import UNSCORABLE
 
 NOT_FINITE = f"not finite: {', '.join(SCORES)}"
 KEYS = ("file", "row", "stage", "reason")

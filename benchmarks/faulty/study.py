@@ -10,13 +10,14 @@ import pyarrow.compute as pc
 import torch
 
 import raysample
-from raysample import checkpoints, model
-from raysample.checkpoints import Checkpoint, CheckpointSet
-from raysample.config import Columns, EngineConfig, ModelConfig, SimulatedConfig, SourceConfig
-from raysample.corpus import Corpus, describe
-from raysample.corpus.simulated import write_broken_log, write_traffic
-from raysample.storage import read_parquet, write_parquet
-from raysample.table import ScoreTable
+from raysample import models
+from raysample.core.config import Columns, EngineConfig, ModelConfig, SimulatedConfig, SourceConfig
+from raysample.core.storage import read_parquet, write_parquet
+from raysample.data import checkpoint_set
+from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
+from raysample.data.corpus import Corpus, describe
+from raysample.data.score_table import ScoreTable
+from raysample.data.simulated import write_broken_log, write_traffic
 
 SCORES = ("el2n", "grand_last")
 SIGN = "☠"
@@ -76,8 +77,8 @@ def _checkpoints(corpus: Corpus, folder: Path, seed: int) -> None:
     odd = Study(folder).truth.filter(pc.field("stage") == "score")["file"][0].as_py()  # a file where SIGN occurs
     path = str(Path(corpus.source.path, odd))
     some = describe(corpus.source.model_copy(update={"path": path}), str(folder / "some"), labels=corpus.labels)
-    base = model.prepare(MODEL, some, str(folder / "base"))
-    network, words = model.build(base, MODEL, corpus.labels, seed), model.tokenizer(base)
+    base = models.prepare(MODEL, some, str(folder / "base"))
+    network, words = models.build(base, MODEL, corpus.labels, seed), models.tokenizer(base)
     (sign,) = words.encode(SIGN, add_special_tokens=False)
     if sign == words.unk_token_id:
         raise ValueError(f"the tokenizer does not know {SIGN}, so rows with other unknown words would have no score")
@@ -88,8 +89,8 @@ def _checkpoints(corpus: Corpus, folder: Path, seed: int) -> None:
                 weight.add_(0.02 * torch.randn(weight.shape, generator=generator))
             network.get_input_embeddings().weight[sign] = torch.inf
         place = folder / "checkpoints" / f"step-{step}"
-        model.save(network, words, place)
-        checkpoints.seal(place)
+        models.save(network, words, place)
+        checkpoint_set.seal(place)
         found.append(Checkpoint(str(place), step=step, epoch=float(step), learning_rate=1e-3))
     trace = CheckpointSet(tuple(found), corpus.labels, seed, config={"model": MODEL.plain()})
     trace.save(str(folder / "checkpoints"))

@@ -19,8 +19,8 @@ from transformers import (
     set_seed,
 )
 
-from raysample.config import FineTuneConfig, ModelConfig
-from raysample.corpus import Corpus
+from raysample.core.config import FineTuneConfig, ModelConfig
+from raysample.data.corpus import Corpus
 
 
 def train(

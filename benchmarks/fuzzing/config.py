@@ -7,7 +7,7 @@ from random import Random
 
 from fuzzing.damage import HOSTILE, byte_damage, file_damage, text_of
 from fuzzing.kinds import Kind
-from raysample.config import load
+from raysample.core.config import load
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 TEXTS = [path.read_text(encoding="utf-8") for path in EXAMPLES]

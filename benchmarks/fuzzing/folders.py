@@ -11,20 +11,20 @@ from typing import Any
 
 from fuzzing.damage import damage_file, json_damage, linked
 from fuzzing.kinds import Kind, LostError
-from raysample import cli
-from raysample.capture.files import Capture
-from raysample.checkpoints import CheckpointSet
-from raysample.checkpoints import verify as verify_checkpoint
-from raysample.config import RunConfig, load
-from raysample.contents import Contents
-from raysample.corpus import Corpus
-from raysample.errors import RaysampleError
-from raysample.experiment import Comparison
-from raysample.fine_tuning.finishing import read_outcome
-from raysample.pipeline import Workspace
+from raysample.cli import main
+from raysample.core.config import RunConfig, load
+from raysample.core.errors import RaysampleError
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.checkpoint_set import verify as verify_checkpoint
+from raysample.data.corpus import Corpus
+from raysample.data.log import Contents
+from raysample.data.score_table import ScoreTable
+from raysample.evaluation.comparison import Comparison
+from raysample.influence.verification import Verification
 from raysample.selection import Selection
-from raysample.table import ScoreTable
-from raysample.verification import Verification
+from raysample.training.capture.files import Capture
+from raysample.training.fine_tuning.completion import read_outcome
+from raysample.workflow import Workspace
 
 CONFIG = """\
 name: r
@@ -58,7 +58,7 @@ def prepare_run(folder: Path) -> None:
     path = folder / "c.yaml"
     path.write_text(CONFIG.format(output=folder / "out", source=source))
     for words in (["run"], ["verify"], ["compact"], ["score", "--log"]):
-        if cli.main([words[0], str(path), *words[1:]]):
+        if main.main([words[0], str(path), *words[1:]]):
             raise RuntimeError(f"the template of a run failed at {words[0]}")
 
 
@@ -153,7 +153,7 @@ def _verbs(rng: Random, templates: Path, scratch: Path) -> None:
     every = sorted(path for path in (scratch / "r").rglob("*") if path.is_file())
     damage_file(rng, rng.choice(every))
     verb, path = rng.choice(VERBS), str(templates / "run" / "c.yaml")
-    code = cli.main([verb, path, f"output={scratch}", *(["--rows", "20"] if verb in ("plan", "verify") else [])])
+    code = main.main([verb, path, f"output={scratch}", *(["--rows", "20"] if verb in ("plan", "verify") else [])])
     if code == 2:
         raise RaysampleError("refused by the command line")
     if code not in (0, 1):
@@ -212,8 +212,8 @@ OPERATIONS: tuple[dict[str, Any], ...] = (
 def _pending(rng: Random, templates: Path, scratch: Path) -> None:
     """Deliver a file of calls, of which some are damaged, to an MLflow that takes all: nothing may stay behind."""
     del templates
-    from raysample.tracking.mlflow_link import Link
-    from raysample.tracking.pending import Pending
+    from raysample.tracking.mlflow.connection import Link
+    from raysample.tracking.mlflow.pending import Pending
 
     path = scratch / "mlflow-pending.jsonl"
     lines = [json.dumps(operation) for operation in OPERATIONS]

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
-from raysample.errors import RaysampleError
+from raysample.core.errors import RaysampleError
 
 Outcome = Literal["accepted", "refused", "traceback", "hang", "lost"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import raysample
 from fuzzing.damage import DEEP, HUGE, byte_damage, compressed, file_damage, text_of
 from fuzzing.kinds import Kind, LostError
-from raysample.config import SourceConfig
+from raysample.core.config import SourceConfig
 
 NASTY = (
     *(

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysample.config import Columns, SimulatedConfig, SourceConfig
-from raysample.corpus.simulated import write_traffic
+from raysample.core.config import Columns, SimulatedConfig, SourceConfig
+from raysample.data.simulated import write_traffic
 
 TEST_ROWS = 2_000
 

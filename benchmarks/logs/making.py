@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysample.config import Columns, SourceConfig
+from raysample.core.config import Columns, SourceConfig
 
 IntArray = npt.NDArray[np.int64]
 CLASSES = tuple(f"intent {name}" for name in ("a", "b", "c", "d", "e", "f", "g", "h"))

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from measuring.workload import CLASSES, Batch, Work
-from raysample.artifacts import Artifacts, Need, collect
-from raysample.scores import SCORES, Score, create_all
-from raysample.scores.reference import Reference
+from raysample.influence.scores import SCORES, Score, create_all
+from raysample.influence.scores.reference import Reference
+from raysample.influence.visits.artifacts import Artifacts, Need, collect
 
 # Scores that point to a target corpus: the name stands for made-up directions.
 OPTIONS: dict[str, dict[str, Any]] = {"tracin_target": {"target": "made_up"}, "influence": {"target": "made_up"}}

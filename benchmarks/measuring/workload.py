@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
-from raysample.checkpoints import Checkpoint
-from raysample.model import Encoded, pad
-from raysample.numerics.batches import token_batches
+from raysample.core.numerics.batches import token_batches
+from raysample.data.checkpoint_set import Checkpoint
+from raysample.models import Encoded, pad
 
 CLASSES = 4
 TOKENS = (8, 64)

@@ -17,12 +17,13 @@ from scipy.stats import t as student
 from torch import nn
 
 from paces import hugging
-from raysample import model, storage
-from raysample.config import FineTuneConfig, ModelConfig
-from raysample.corpus import Corpus, describe
-from raysample.fine_tuning import examples
-from raysample.numerics.precision import resolve
+from raysample import models
+from raysample.core import storage
+from raysample.core.config import FineTuneConfig, ModelConfig
+from raysample.core.numerics.precision import resolve
+from raysample.data.corpus import Corpus, describe
 from raysample.training import Examples, assess, plan, train
+from raysample.training.fine_tuning import examples
 
 LEAST = 0.01
 """A mean difference that is taken for none, however little the runs differ by chance."""
@@ -77,7 +78,7 @@ def _described(name: str, train: object, test: object, folder: Path) -> Trial:
 
 def compared(trial: Trial, spec: ModelConfig, recipe: FineTuneConfig, seeds: int, folder: Path, kept: Path) -> Pairs:
     """Train with both systems and every seed, and test; what lies in `kept` already is taken as it is."""
-    base, pairs = model.prepare(spec, trial.train, str(folder / "base")), Pairs()
+    base, pairs = models.prepare(spec, trial.train, str(folder / "base")), Pairs()
     rows, held_out = (examples(one.uri, one.fingerprint, base, spec) for one in (trial.train, trial.test))
     told = [trial.train.fingerprint, trial.test.fingerprint, spec.plain(), recipe.plain()]
     kept.mkdir(parents=True, exist_ok=True)
@@ -86,7 +87,7 @@ def compared(trial: Trial, spec: ModelConfig, recipe: FineTuneConfig, seeds: int
         for name in ("ours", "trainer"):
             place = kept / f"{storage.fingerprint(told)[:12]}-{seed}-{name}.json"
             if not place.exists():
-                network = model.build(base, spec, trial.train.labels, seed)
+                network = models.build(base, spec, trial.train.labels, seed)
                 seconds = _trained(name, network, rows, base, seeded)
                 found = assess(network, held_out, "cpu", resolve(recipe.precision, network, "cpu"))
                 storage.write_json(str(place), {"accuracy": found.metrics["accuracy"], "seconds": seconds})

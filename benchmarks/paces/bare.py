@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from paces.material import Work
 from paces.pace import Pace, Watch
 from raysample.training import Examples
-from raysample.training.shares import pieces
+from raysample.training.length_balance import pieces
 
 IntArray = NDArray[np.int64]
 Dealing = Callable[[IntArray, IntArray, int, int], IntArray]

@@ -15,8 +15,8 @@ from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, Trai
 
 from paces.material import Work
 from paces.pace import Pace, Watch
-from raysample import model
-from raysample.config import FineTuneConfig
+from raysample import models
+from raysample.core.config import FineTuneConfig
 from raysample.training import Examples
 
 
@@ -101,7 +101,7 @@ def on_given_batches(work: Work) -> Pace:
         trainer = Given(
             work.network(),
             arguments(work.recipe, folder, max_steps=work.steps),
-            data_collator=DataCollatorWithPadding(model.tokenizer(work.base)),
+            data_collator=DataCollatorWithPadding(models.tokenizer(work.base)),
             train_dataset=Rows(work.data),
         )
         trainer.order, trainer.watch = work.order, watch
@@ -115,7 +115,7 @@ def by_its_own_means(network: nn.Module, data: Examples, base: str, recipe: Fine
         trainer = Trainer(
             network,
             arguments(recipe, folder, num_train_epochs=recipe.epochs),
-            data_collator=DataCollatorWithPadding(model.tokenizer(base)),
+            data_collator=DataCollatorWithPadding(models.tokenizer(base)),
             train_dataset=Rows(data),
         )
         _train(trainer)

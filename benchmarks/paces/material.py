@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from rates.material import made_up_corpus
 from torch import nn
 
-from raysample import model
-from raysample.config import FineTuneConfig, ModelConfig
-from raysample.corpus import Corpus
-from raysample.fine_tuning import Job, examples
+from raysample import models
+from raysample.core.config import FineTuneConfig, ModelConfig
+from raysample.data.corpus import Corpus
 from raysample.training import Examples, Plan, batches, plan
+from raysample.training.fine_tuning import Job, examples
 
 SEED = 0
 
@@ -48,7 +48,7 @@ class Work:
 
     def network(self) -> nn.Module:
         """Return the model before its first step."""
-        return model.build(self.base, self.spec, Corpus.load(self.train).labels, self.recipe.seed)
+        return models.build(self.base, self.spec, Corpus.load(self.train).labels, self.recipe.seed)
 
     def job(self, folder: Path) -> Job:
         """Return the same training as Ray Train gets it; it writes a checkpoint after the last step."""
@@ -65,5 +65,5 @@ def made_up(folder: Path, spec: ModelConfig, batch_size: int, steps: int, epochs
     )
     train = made_up_corpus(folder / "train", batch_size * (steps // epochs), 256, seed=SEED)
     test = made_up_corpus(folder / "test", 32, 32, seed=SEED + 1)
-    base = model.prepare(spec, train, str(folder / "base"))
+    base = models.prepare(spec, train, str(folder / "base"))
     return Work(train.uri, test.uri, base, spec, recipe, steps)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from paces.material import Work
 from paces.pace import Pace, Watch
-from raysample.progress import Bar, SilentReporter
+from raysample.core.progress import Bar, SilentReporter
 from raysample.training import train
 
 CURVE = "curve.parquet"
@@ -31,7 +31,7 @@ def on_ray(work: Work, workers: int, folder: Path, under_way: Event | None = Non
 
     The event is set when a quarter of the steps are made.
     """
-    from raysample.on_ray.fine_tuning import fine_tune
+    from raysample.execution.ray.fine_tuning import fine_tune
 
     began = time.perf_counter()
     outcome = fine_tune(work.job(folder), (workers, workers), 0, Notices(work.steps // 4, under_way or Event()))

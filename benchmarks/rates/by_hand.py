@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.nn.utils.rnn import pad_sequence
 
-from raysample.model import Encoded
+from raysample.models import Encoded
 
 
 def scored_by_hand(

@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from raysample import checkpoints, model
-from raysample.checkpoints import Checkpoint, CheckpointSet
-from raysample.config import Columns, ModelConfig, SourceConfig
-from raysample.corpus import Corpus, describe
-from raysample.model import Encoded
+from raysample import models as model
+from raysample.core.config import Columns, ModelConfig, SourceConfig
+from raysample.data import checkpoint_set
+from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
+from raysample.data.corpus import Corpus, describe
+from raysample.models import Encoded
 
 CLASSES = 4
 WORDS = (4, 50)
@@ -48,7 +49,7 @@ def made_up_run(folder: Path, spec: ModelConfig, corpus: Corpus, count: int) -> 
     for k in range(1, count + 1):
         place = folder / f"step-{k:06d}"
         model.save(network, words, place)
-        checkpoints.seal(place)
+        checkpoint_set.seal(place)
         found.append(Checkpoint(str(place), step=k, epoch=float(k), learning_rate=1e-3))
         with torch.no_grad():
             for weight in network.parameters():

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 import raysample
 from rates.material import Material
 from rates.processor import Watch
-from raysample.config import EngineConfig
-from raysample.table import ScoreTable
+from raysample.core.config import EngineConfig
+from raysample.data.score_table import ScoreTable
 
 
 @dataclass(frozen=True)

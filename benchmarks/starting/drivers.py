@@ -17,7 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysample import cli, commands
+from raysample.cli import commands, main
 
 CONFIG = """
 output: {output}
@@ -32,10 +32,10 @@ engine: {{kind: local}}
 def preload() -> None:
     """Import what a start needs, so that forked drivers have it."""
     commands.run_fine_tune  # noqa: B018 - looked up, its libraries are loaded
-    from raysample.tracking import mlflow, mlflow_schema
+    from raysample.tracking.mlflow import schema, tracker
 
-    del mlflow
-    mlflow_schema._wanted()
+    del tracker
+    schema._wanted()
 
 
 def corpus(folder: Path) -> None:
@@ -79,7 +79,7 @@ class Driver:
         said = os.open(self.log, os.O_WRONLY | os.O_CREAT)
         os.dup2(said, 1)
         os.dup2(said, 2)
-        raise SystemExit(cli.main(["fine-tune", str(config), f"name={self.name}"]))
+        raise SystemExit(main.main(["fine-tune", str(config), f"name={self.name}"]))
 
     def interrupt(self, number: signal.Signals, after: float) -> int:
         """Send a signal after some seconds; return its exit code, or less than 0 for the signal that ended it."""

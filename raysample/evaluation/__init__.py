@@ -7,8 +7,8 @@ seeds.
 
 from raysample.evaluation.arms import BASELINES, FULL, RANDOM, STRATIFIED, Cell
 from raysample.evaluation.differences import Difference, difference, holm
-from raysample.evaluation.evaluating import calibration_error, evaluate
 from raysample.evaluation.findings import sentences
+from raysample.evaluation.metrics import calibration_error, evaluate
 from raysample.evaluation.objectives import NAMES, OBJECTIVES, Estimates, Objective, estimates
 from raysample.evaluation.predictions import Predictions
 from raysample.evaluation.rarity import TAILS, rare_classes, rare_contents

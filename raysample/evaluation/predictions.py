@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from raysample.errors import StorageError
+from raysample.core.errors import StorageError
 from raysample.evaluation.totals import IntArray, Mask
 
 ROW, GOLD, PREDICTED, GROUP, CLUSTER = "row", "gold", "predicted", "group", "cluster"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from raysample.core.manifests import checked
 from raysample.evaluation.predictions import Predictions
-from raysample.manifests import checked
 
 NAN = float("nan")
 Bounds = tuple[float, float]

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from raysample.errors import ProvenanceError
+from raysample.core.errors import ProvenanceError
 from raysample.evaluation.arms import BASELINES, FULL, RANDOM, Cell
 from raysample.evaluation.differences import Difference, difference, holm
 from raysample.evaluation.objectives import OBJECTIVES, estimates

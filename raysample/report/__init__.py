@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raysample.report.looking import Looked, look
 from raysample.report.page import render, write
+from raysample.report.table_sample import Looked, look
 
 __all__ = ["Looked", "look", "render", "write"]

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysample.report.words import clean
-from raysample.table import BASE_COLUMNS, ScoreTable
+from raysample.data.score_table import BASE_COLUMNS, ScoreTable
+from raysample.report.formatting import clean
 
 TEXT_LIMIT = 320
 SUSPECT_SCORES = ("loss", "confidence", "el2n")

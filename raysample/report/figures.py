@@ -18,10 +18,10 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from raysample.experiment import FULL, RANDOM, STRATIFIED, ArmSummary, Comparison
+from raysample.core.statistics import Distribution, Statistics
+from raysample.evaluation.comparison import FULL, RANDOM, STRATIFIED, ArmSummary, Comparison
+from raysample.report.formatting import clean, share
 from raysample.report.tables import Floats, fractions
-from raysample.report.words import clean, share
-from raysample.statistics import Distribution, Statistics
 
 Metric = Literal["accuracy", "macro_f1"]
 TITLES: dict[Metric, str] = {"accuracy": "Accuracy", "macro_f1": "Macro-F1"}

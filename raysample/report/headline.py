@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from raysample.experiment import Comparison
-from raysample.report.words import clean
+from raysample.evaluation.comparison import Comparison
+from raysample.report.formatting import clean
 
 SHOWN = 4
 """Doubts in the first lines; the warnings have all of them."""

@@ -12,20 +12,20 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
-from raysample import storage
+from raysample.core import storage
+from raysample.core.redaction import redact, redacted
+from raysample.data.score_table import ScoreTable
 from raysample.evaluation import NAMES
-from raysample.experiment import Comparison
-from raysample.redaction import redact, redacted
+from raysample.evaluation.comparison import Comparison
 from raysample.report import examples as chosen_examples
 from raysample.report import figures, tables
+from raysample.report.evaluation_section import section_of_test, tail_figures
+from raysample.report.formatting import clean, duration, share
 from raysample.report.headline import headline
-from raysample.report.labels import label_sections
-from raysample.report.looking import Looked, look
+from raysample.report.label_sections import label_sections
 from raysample.report.summaries import scoring_words, summary_tables
-from raysample.report.tested import section_of_test, tail_figures
-from raysample.report.words import clean, duration, share
+from raysample.report.table_sample import Looked, look
 from raysample.selection.lengths import MOSTLY
-from raysample.table import ScoreTable
 
 _TEMPLATE = "page.html.j2"
 _SHOWN_ELSEWHERE = ("config", "simulated", "labels", "evaluation", "tokens")

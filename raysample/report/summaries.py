@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from raysample.core.statistics import MOST_GROUPS, TOKENS, Cells, Distribution, Statistics
+from raysample.data.score_table import ScoreTable
 from raysample.report.examples import is_harder_up, rules
-from raysample.report.words import NOTHING, clean, duration, share
-from raysample.statistics import MOST_GROUPS, TOKENS, Cells, Distribution, Statistics
-from raysample.table import ScoreTable
+from raysample.report.formatting import NOTHING, clean, duration, share
 
 SHOWN = 20
 _REASONS = 5

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from raysample.experiment import FULL, ArmSummary, Comparison
+from raysample.evaluation.comparison import FULL, ArmSummary, Comparison
+from raysample.report.formatting import NOTHING, bounds, clean, percent, share, signed, spread
 from raysample.report.headline import tone
-from raysample.report.words import NOTHING, bounds, clean, percent, share, signed, spread
 
 Floats = npt.NDArray[np.float64]
 

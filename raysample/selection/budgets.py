@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from raysample.errors import SelectionError
+from raysample.core.errors import SelectionError
 from raysample.selection.engine import Plan, RoomError
 
 

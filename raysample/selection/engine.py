@@ -13,23 +13,14 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from raysample.errors import SelectionError
-from raysample.numerics import radix, ranks
-from raysample.policies.base import Facts, FloatArray, IntArray, Policy, Rows, lottery
-from raysample.policies.steps import Chain, Counts, Step, columns_of, grouped, steps_of
-from raysample.selection.capping import Scan, capped, few_per_group, not_dropped, sieve
+from raysample.core.errors import SelectionError
+from raysample.core.map_fn import threads
+from raysample.core.numerics import radix, ranks
+from raysample.selection.group_caps import Scan, capped, few_per_group, not_dropped, sieve
+from raysample.selection.policies.base import Facts, FloatArray, IntArray, Policy, Rows, lottery
+from raysample.selection.policies.steps import Chain, Counts, Step, columns_of, grouped, steps_of
 from raysample.selection.stages import KEPT, OPEN, Judgement, Stage, Threshold, changed, keys, walk
-from raysample.selection.surveying import (
-    Census,
-    Gathered,
-    census,
-    facts,
-    gather,
-    merge_censuses,
-    merge_gathered,
-    wishes,
-)
-from raysample.spreading import threads
+from raysample.selection.survey import Census, Gathered, census, facts, gather, merge_censuses, merge_gathered, wishes
 
 Parts = Callable[[], Iterable[Rows]]
 Stages = tuple[Stage, ...]

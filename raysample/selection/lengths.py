@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from raysample.statistics import TOKENS
-from raysample.table import ScoreTable
+from raysample.core.statistics import TOKENS
+from raysample.data.score_table import ScoreTable
 
 MOSTLY = 0.5
 """Absolute rank correlation with the number of tokens from which on a score is said to be mostly length."""

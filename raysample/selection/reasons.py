@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysample.policies.base import FREE
+from raysample.data.identity import NO_GROUP
 from raysample.selection.stages import Judgement, Threshold
 
 
@@ -29,7 +29,7 @@ def reasons(judged: Judgement, thresholds: Sequence[Threshold], name: str) -> pa
     compared = pc.binary_join_element_wise(heads.take(stratum), ": key ", key, relation, against, tie, "")
     flat = pa.array([f"{head}: {_all_or_nothing(t)}" for head, t in zip(heads.to_pylist(), thresholds, strict=True)])
     told = pc.if_else(pc.is_null(against), flat.take(stratum), compared)
-    by_group = np.array([t.stratum == FREE for t in thresholds], bool)[judged.stratum]
+    by_group = np.array([t.stratum == NO_GROUP for t in thresholds], bool)[judged.stratum]
     if not by_group.any():
         return told
     place = pa.array([": one of the first of its group", ": not one of the first of its group"])

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from raysample import manifests, storage
-from raysample.config import ArmConfig
-from raysample.errors import ProvenanceError, SelectionError
+from raysample.core import manifests, storage
+from raysample.core.config import ArmConfig
+from raysample.core.errors import ProvenanceError, SelectionError
 
 MANIFEST = "selection.json"
 FOLDER = "selection"

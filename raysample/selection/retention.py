@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysample.data.score_table import GROUP, ScoreTable
 from raysample.selection.result import KEPT, Selection
-from raysample.table import GROUP, ScoreTable
 
 BANDS = 4
 MOST_GROUPS = 1 << 20

@@ -11,23 +11,23 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysample import storage
-from raysample.config import ArmConfig
-from raysample.errors import SelectionError
-from raysample.numerics.radix import splitmix64
-from raysample.policies import create
-from raysample.policies.base import Rows
-from raysample.policies.steps import columns_of
-from raysample.selection.balance import class_losses
+from raysample.core import storage
+from raysample.core.config import ArmConfig
+from raysample.core.errors import SelectionError
+from raysample.core.map_fn import Spread, threads
+from raysample.core.numerics.radix import splitmix64
+from raysample.data.score_table import COUNT, GROUP_CODE, ScoreTable
+from raysample.evaluation.class_balance import class_losses
 from raysample.selection.budgets import Tokens, asked_budget, fitted, share_of
 from raysample.selection.engine import Plan, plan_with
 from raysample.selection.lengths import length_warnings
-from raysample.selection.reading import IN_MEMORY_ROWS, Blocks, block_names, needs_groups
+from raysample.selection.policies import create
+from raysample.selection.policies.base import Rows
+from raysample.selection.policies.steps import columns_of
 from raysample.selection.reasons import reasons
 from raysample.selection.result import FOLDER, KEPT, KEPT_FOLDER, KEPT_SCHEMA, MANIFEST, PRUNED, SCHEMA, Selection
 from raysample.selection.stages import Judgement, Threshold
-from raysample.spreading import Spread, threads
-from raysample.table import COUNT, GROUP_CODE, ScoreTable
+from raysample.selection.table_blocks import IN_MEMORY_ROWS, Blocks, block_names, needs_groups
 
 PIECE_ROWS = 1 << 16  # judged and written at a time: a decision with its reason takes a hundred times its score's bytes
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from raysample.errors import SelectionError
-from raysample.numerics import radix
-from raysample.policies.base import FREE, Facts, FloatArray, IntArray, Policy, Rows, lottery
-from raysample.policies.steps import InGroups, Step
+from raysample.core.errors import SelectionError
+from raysample.core.numerics import radix
+from raysample.data.identity import NO_GROUP
+from raysample.selection.policies.base import Facts, FloatArray, IntArray, Policy, Rows, lottery
+from raysample.selection.policies.steps import InGroups, Step
 
 OPEN, KEPT, PRUNED = 0, 1, 2
 LONG = 1 << 16
@@ -100,7 +101,7 @@ class Stage:
         cut = self.cut
         if self.by_group:
             name, rows, taken = self.policy.stratum_name(0, labels), int(cut.rows.sum()), int(cut.quota.sum())
-            return [Threshold(FREE, name, rows, taken, None, None, self.step.name)]
+            return [Threshold(NO_GROUP, name, rows, taken, None, None, self.step.name)]
         edges = radix.restored(cut.key).tolist()
         inner = ((cut.quota > 0) & (cut.quota < cut.rows)).tolist()
         return [

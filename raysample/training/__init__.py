@@ -5,14 +5,14 @@ every row is seen exactly once per epoch. Losses are weighted where a selection 
 global batch, so the gradient is the same whichever worker holds which row.
 """
 
-from raysample.training.assessing import assess, examine, predict
+from raysample.training.batch_order import batches
 from raysample.training.curve import Curve
 from raysample.training.examples import Examples, batch
-from raysample.training.layout import Place, Plan, plan
 from raysample.training.loop import train
-from raysample.training.optimiser import learning_rate
-from raysample.training.order import batches
-from raysample.training.tokenising import Tokenised, tokenised
+from raysample.training.optimizer import learning_rate
+from raysample.training.prediction import assess, examine, predict
+from raysample.training.schedule import Place, Plan, plan
+from raysample.training.tokenized import Tokenised, tokenised
 
 __all__ = [
     "Curve",

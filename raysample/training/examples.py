@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raysample.config import FineTuneConfig
-from raysample.model import Encoded, pad
+from raysample.core.config import FineTuneConfig
+from raysample.models import Encoded, pad
 from raysample.training.levels import LevelLabels
 
 IntArray = NDArray[np.int64]

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raysample.config import FineTuneConfig
-from raysample.corpus import Corpus, Levels
-from raysample.errors import ProvenanceError, TrainingError
+from raysample.core.config import FineTuneConfig
+from raysample.core.errors import ProvenanceError, TrainingError
+from raysample.data.corpus import Corpus, Levels
 from raysample.evaluation import TAILS, evaluate
 
 IntArray = NDArray[np.int64]

@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raysample.config import FineTuneConfig
-from raysample.errors import TrainingError
-from raysample.training import parallel, snapshot
-from raysample.training.assessing import assess
+from raysample.core.config import FineTuneConfig
+from raysample.core.errors import TrainingError
+from raysample.training import distributed, snapshot
+from raysample.training.batch_order import batches
 from raysample.training.curve import Curve
+from raysample.training.early_stopping import Patience
 from raysample.training.examples import Examples
-from raysample.training.layout import Place, Plan
-from raysample.training.optimiser import adamw, learning_rate, set_rate
-from raysample.training.order import batches
+from raysample.training.optimizer import adamw, learning_rate, set_rate
+from raysample.training.prediction import assess
+from raysample.training.schedule import Place, Plan
 from raysample.training.snapshot import Snapshot
 from raysample.training.step import Seen, Stepper
-from raysample.training.stopping import Patience
 
 IntArray = NDArray[np.int64]
 KEEP, ASK = 1, 2
@@ -147,7 +147,7 @@ class _Run:
             return
         found = assess(self.core, self.held_out, self.place.device, self.stepper.dtype)
         self.model.train()
-        self.over = self.patience.exhausted(parallel.told(found.metrics, self.place))
+        self.over = self.patience.exhausted(distributed.told(found.metrics, self.place))
 
     def state(self) -> Snapshot:
         """Return all that the next step depends on."""

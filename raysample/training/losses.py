@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raysample.errors import TrainingError
+from raysample.core.errors import TrainingError
 
 
 def summed(logits: Tensor, labels: Tensor, weights: NDArray[np.float32] | None, smoothing: float = 0.0) -> Tensor:

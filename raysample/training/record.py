@@ -7,17 +7,17 @@ from typing import Any
 
 from torch import nn
 
-from raysample import model
-from raysample.config import ModelConfig
-from raysample.training.tokenising import Tokenised
+from raysample import models
+from raysample.core.config import ModelConfig
+from raysample.training.tokenized import Tokenised
 
 
 def recorded(
     core: nn.Module, base: str, spec: ModelConfig, seed: int, corpora: Mapping[str, Tokenised]
 ) -> dict[str, Any]:
     """Return `model`, as `model.initialisation` tells it, and `tokens`: corpus -> `Truncation.plain`."""
-    words = model.tokenizer(base, trust_remote_code=spec.trust_remote_code)
+    words = models.tokenizer(base, trust_remote_code=spec.trust_remote_code)
     return {
-        "model": model.initialisation(core, words, base, spec, seed),
+        "model": models.initialisation(core, words, base, spec, seed),
         "tokens": {name: rows.truncation.plain() for name, rows in corpora.items()},
     }

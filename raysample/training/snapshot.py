@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from raysample.training.curve import Curve
-from raysample.training.parallel import like, whole
+from raysample.training.distributed import like, whole
 
 WEIGHTS, MOMENTS = "weights/", "optimiser/"
 

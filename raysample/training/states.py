@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from raysample import checkpoints, manifests, storage
-from raysample.config import ResumeConfig
-from raysample.errors import RaysampleError, StorageError, TrainingError
+from raysample.core import manifests, storage
+from raysample.core.config import ResumeConfig
+from raysample.core.errors import RaysampleError, StorageError, TrainingError
+from raysample.data import checkpoint_set
 from raysample.training.curve import Curve
 from raysample.training.snapshot import Snapshot
 
@@ -71,9 +72,9 @@ class StoredStates:
 
     def keep(self, state: Snapshot) -> None:
         """Write a state, and delete those that are older than the newest `config.keep`."""
-        with storage.whole_folder(self._folder(state.step), checkpoints.COMPLETE) as draft:
+        with storage.whole_folder(self._folder(state.step), checkpoint_set.COMPLETE) as draft:
             _write(draft, state, self.key)
-            checkpoints.seal(draft)
+            checkpoint_set.seal(draft)
         for name in self._names()[: -self.config.keep]:
             storage.remove(storage.join(self.uri, name))
         self.kept_at = time.monotonic()
@@ -100,7 +101,7 @@ class StoredStates:
         for name in reversed(self._names()):
             uri = storage.join(self.uri, name)
             try:
-                checkpoints.verify(uri, sealed=True)
+                checkpoint_set.verify(uri, sealed=True)
                 state, key = _read(Path(storage.localise(uri)))
                 if key == self.key:
                     self.holds(state.step)

@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raysample.config import FineTuneConfig
-from raysample.errors import TrainingError
-from raysample.numerics.precision import autocast, resolve
+from raysample.core.config import FineTuneConfig
+from raysample.core.errors import TrainingError
+from raysample.core.numerics.precision import autocast, resolve
+from raysample.training.distributed import summing, synchronise, whole
 from raysample.training.examples import Examples, batch
-from raysample.training.layout import Place
+from raysample.training.length_balance import pieces
 from raysample.training.levels import over_levels
 from raysample.training.losses import summed
-from raysample.training.parallel import summing, synchronise, whole
-from raysample.training.shares import pieces
+from raysample.training.schedule import Place
 
 IntArray = NDArray[np.int64]
 

@@ -11,12 +11,13 @@ import torch
 from safetensors.torch import save_file
 
 import raysample
-from raysample import checkpoints, model, testing
-from raysample.checkpoints import COMPLETE, CheckpointSet
-from raysample.config import Columns, SourceConfig
-from raysample.corpus import Corpus
-from raysample.errors import CheckpointError
-from raysample.model.weights import shapes
+from raysample import models, testing
+from raysample.core.config import Columns, SourceConfig
+from raysample.core.errors import CheckpointError
+from raysample.data import checkpoint_set
+from raysample.data.checkpoint_set import COMPLETE, CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.models.weights import shapes
 from raysample.testing import LABELS
 
 SCORES = ["vog", {"name": "el2n", "checkpoints": "all"}, {"name": "grand", "checkpoints": "last"}]
@@ -84,7 +85,7 @@ def test_pickled_weights_count_where_they_are_nothing_else(ours: CheckpointSet, 
     known = raysample.score(ours, corpus, ["vog"], max_length=32).to_pandas()
     for place in folder.glob("checkpoint-*"):
         saved = shapes(str(place))
-        torch.save(model.load(str(place)).state_dict(), place / "pytorch_model.bin")
+        torch.save(models.load(str(place)).state_dict(), place / "pytorch_model.bin")
         (place / "model.safetensors").unlink()
         assert shapes(str(place)) == saved
     trace = raysample.adopt(str(folder), labels=LABELS)
@@ -154,8 +155,8 @@ def test_the_base_of_adapters_is_watched_with_them(ours: CheckpointSet, tmp_path
         raysample.adopt(places, labels=LABELS[:2])
     trace = raysample.adopt(places, labels=LABELS)
     assert [c.step for c in trace.checkpoints] == [1, 2]
-    checkpoints.verify(places[0], trace.checkpoints[0].files)
+    checkpoint_set.verify(places[0], trace.checkpoints[0].files)
     weights = base / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     with pytest.raises(CheckpointError, match=r"base/model.safetensors' is missing or damaged"):
-        checkpoints.verify(places[0], trace.checkpoints[0].files)
+        checkpoint_set.verify(places[0], trace.checkpoints[0].files)

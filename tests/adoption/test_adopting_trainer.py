@@ -12,12 +12,13 @@ import trainer_runs
 from trainer_runs import NAMES, RATE, STEPS
 
 import raysample
-from raysample import storage, testing
-from raysample.adoption import Schedule
-from raysample.checkpoints import CheckpointSet
-from raysample.config import Columns, SourceConfig
-from raysample.corpus import Corpus
-from raysample.errors import CheckpointError, CorpusError
+from raysample import testing
+from raysample.core import storage
+from raysample.core.config import Columns, SourceConfig
+from raysample.core.errors import CheckpointError, CorpusError
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.training.importing import Schedule
 
 SAVED = (3, 6, 9, 12)
 

@@ -12,8 +12,8 @@ import pytest
 from transformers import Trainer, TrainingArguments
 
 from raysample import testing, training
-from raysample.config import FineTuneConfig, ModelConfig
-from raysample.model import encode
+from raysample.core.config import FineTuneConfig, ModelConfig
+from raysample.models import encode
 
 ROWS, EPOCHS, RATE = 44, 2, 1e-2
 """44 rows in batches of 8: the last batch of an epoch is short."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from raysample.config import SourceConfig
+from raysample.core.config import SourceConfig
 from raysample.testing import LABELS
 
 COLUMNS = {"text": "say", "label": "hypothesis", "id": "id", "group": "device", "timestamp": "at"}

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_logs import Row, day, expected, source, write
 
-from raysample.contents import Contents, compact, compaction, ranges
-from raysample.errors import CorpusError
+from raysample.core.errors import CorpusError
+from raysample.data.log import Contents, compact, compaction, ranges
 
 DAYS = (1, 2, 3)
 

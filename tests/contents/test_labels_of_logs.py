@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raysample import storage
-from raysample.config import SourceConfig
-from raysample.contents import Contents, compact
-from raysample.corpus import describe
-from raysample.errors import CorpusError
-from raysample.report.terminal import contents_table
+from raysample.cli.tables import contents_table
+from raysample.core import storage
+from raysample.core.config import SourceConfig
+from raysample.core.errors import CorpusError
+from raysample.data.corpus import describe
+from raysample.data.log import Contents, compact
 
 RULE: dict[str, Any] = {
     "origin": "feedback",

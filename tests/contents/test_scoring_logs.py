@@ -13,17 +13,18 @@ import pytest
 from made_logs import day, source, write
 
 import raysample
-from raysample import model, testing
-from raysample.checkpoints import CheckpointSet
-from raysample.config import ModelConfig, ScoreConfig
-from raysample.contents import Contents, apply_to_contents
-from raysample.engine import LocalEngine
-from raysample.errors import ProvenanceError, RaysampleError, ScoreError, SelectionError
-from raysample.pipeline import contents as logs
-from raysample.progress import SilentReporter
-from raysample.scoring import visits
-from raysample.table import ScoreTable
+from raysample import models, testing
+from raysample.core.config import ModelConfig, ScoreConfig
+from raysample.core.errors import ProvenanceError, RaysampleError, ScoreError, SelectionError
+from raysample.core.progress import SilentReporter
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.log import Contents
+from raysample.data.score_table import ScoreTable
+from raysample.execution.local import LocalEngine
+from raysample.influence.shards import run_visits
+from raysample.selection.pruned_contents import apply_to_contents
 from raysample.testing import LABELS
+from raysample.workflow import score_contents as logs
 
 SCORES = ["vog", "grand_last", "el2n"]
 
@@ -120,7 +121,7 @@ def test_contents_that_cannot_be_scored_are_tried_again_when_asked(
     trace: CheckpointSet,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = model.encode
+    real = models.encode
 
     def encode(words: Any, rows: Any, spec: ModelConfig) -> Any:
         if any("old pond the" in text or text == "moss the" for text in rows["text"].to_pylist()):
@@ -128,7 +129,7 @@ def test_contents_that_cannot_be_scored_are_tried_again_when_asked(
         return real(words, rows, spec)
 
     with monkeypatch.context() as broken:
-        broken.setattr(model, "encode", encode)
+        broken.setattr(models, "encode", encode)
         table = looked(1)
         lost = losses(table)
         assert set(lost.values()) == {"ValueError while it was scored"}
@@ -155,7 +156,7 @@ def test_what_an_interrupted_morning_finished_is_not_lost(
     looked: Callable[..., ScoreTable], visited: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logs, "SHARD_ROWS", 10)
-    real = visits.score_block
+    real = run_visits.score_block
 
     def stop(*given: Any, **more: Any) -> Any:
         if len(visited) == 3:
@@ -163,7 +164,7 @@ def test_what_an_interrupted_morning_finished_is_not_lost(
         return real(*given, **more)
 
     with monkeypatch.context() as stopped:
-        stopped.setattr(visits, "score_block", stop)
+        stopped.setattr(run_visits, "score_block", stop)
         with pytest.raises(KeyboardInterrupt):
             looked(1)
     assert visited == [10] * 3
@@ -261,14 +262,14 @@ def test_a_day_whose_new_contents_all_fail_stops_nothing(
     looked: Callable[..., ScoreTable], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = frame(looked(1))
-    real = model.encode
+    real = models.encode
 
     def encode(words: Any, rows: Any, spec: ModelConfig) -> Any:
         if "moss moss moss moss" in rows["text"].to_pylist():
             raise ValueError("cannot read")
         return real(words, rows, spec)
 
-    monkeypatch.setattr(model, "encode", encode)
+    monkeypatch.setattr(models, "encode", encode)
     new = {**day(1)[0], "id": "2-0", "say": "moss moss moss moss"}
     write(tmp_path / "log", 2, [*day(1), new])
     table = looked()

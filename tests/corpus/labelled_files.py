@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysample import storage
-from raysample.config import SourceConfig
-from raysample.corpus import Corpus, describe
+from raysample.core import storage
+from raysample.core.config import SourceConfig
+from raysample.data.corpus import Corpus, describe
 
 Row = dict[str, Any]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from raysample.config import SourceConfig
-from raysample.corpus import Corpus, describe
-from raysample.errors import CorpusError
+from raysample.core.config import SourceConfig
+from raysample.core.errors import CorpusError
+from raysample.data.corpus import Corpus, describe
 
 Row = dict[str, str]
 

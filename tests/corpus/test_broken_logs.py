@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raysample.config import Columns, SourceConfig
-from raysample.corpus import describe
-from raysample.corpus.simulated import write_broken_log
-from raysample.corpus.simulated.broken import UNSCORABLE
-from raysample.errors import CorpusError
+from raysample.core.config import Columns, SourceConfig
+from raysample.core.errors import CorpusError
+from raysample.data.corpus import describe
+from raysample.data.simulated import write_broken_log
+from raysample.data.simulated.broken import UNSCORABLE
 from raysample.testing import tiny_corpus_files
 
 COLUMNS = Columns(text="text", label="label", id="id")

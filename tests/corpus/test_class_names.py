@@ -13,12 +13,12 @@ import pytest
 from labelled_files import described, source, write_jsonl
 
 import raysample
-from raysample.config import LabelsConfig
-from raysample.contents import compact
-from raysample.corpus import Corpus, ledger
-from raysample.corpus.class_names import Declared, canonical, distinct
-from raysample.corpus.ledger import reconcile
-from raysample.errors import ConfigError, CorpusError
+from raysample.core.config import LabelsConfig
+from raysample.core.errors import ConfigError, CorpusError
+from raysample.data.corpus import Corpus, ledger
+from raysample.data.corpus.ledger import reconcile
+from raysample.data.labels.class_names import Declared, canonical, distinct
+from raysample.data.log import compact
 
 RULE = LabelsConfig()
 APART = LabelsConfig(numeric_strings=False)

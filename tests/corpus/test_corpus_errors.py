@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from labelled_files import described, rows_of, write_csv, write_datasets, write_jsonl, write_parquet
 
-from raysample.corpus import Corpus, columnar
-from raysample.errors import CorpusError, ProvenanceError
+from raysample.core.errors import CorpusError, ProvenanceError
+from raysample.data.corpus import Corpus
+from raysample.data.readers import columnar
 
 ROWS = rows_of(30)
 

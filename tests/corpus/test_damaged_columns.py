@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from labelled_files import described, quarantined, rows_of, write_datasets, write_parquet
 
-from raysample.corpus.class_labels import class_labels
-from raysample.corpus.validity import check_arrays
-from raysample.corpus.whole_folders import check_regular
-from raysample.errors import CorpusError, ProvenanceError, RaysampleError
+from raysample.core.errors import CorpusError, ProvenanceError, RaysampleError
+from raysample.data.readers.arrow_validity import check_arrays
+from raysample.data.readers.class_label_metadata import class_labels
+from raysample.data.readers.dataset_folders import check_regular
 
 TEXTS = [f"text {i}" for i in range(40)]
 LABELS = ["ab"[i % 2] for i in range(40)]

@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from labelled_files import described, quarantined, source
 
-from raysample.config import LimitsConfig
-from raysample.contents import compact
-from raysample.corpus import expansion
-from raysample.corpus.arrow_files import unpacked_size
-from raysample.corpus.columnar import Parquet
-from raysample.corpus.expansion import check_expansion, dictionary_size
-from raysample.corpus.validity import longer_than
-from raysample.errors import CorpusError
+from raysample.core.config import LimitsConfig
+from raysample.core.errors import CorpusError
+from raysample.data.log import compact
+from raysample.data.readers import expansion
+from raysample.data.readers.arrow_files import unpacked_size
+from raysample.data.readers.arrow_validity import longer_than
+from raysample.data.readers.columnar import Parquet
+from raysample.data.readers.expansion import check_expansion, dictionary_size
 
 ROWS = 1 << 16
 LABELS = pa.array(["a", "b"] * (ROWS // 2))
@@ -202,7 +202,7 @@ def test_values_of_views_are_measured_too() -> None:
 def test_a_footer_that_lies_is_caught_while_the_rows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["x" * 1000] * 2000, "label": LABELS[:2000]}), path)
-    monkeypatch.setattr("raysample.corpus.columnar.check_expansion", lambda *_: None)
+    monkeypatch.setattr("raysample.data.readers.columnar.check_expansion", lambda *_: None)
     monkeypatch.setattr(expansion, "FREE", 1 << 20)
     with pytest.raises(CorpusError, match=r"more than limits\.expansion=2\.0 allows"):
         described(tmp_path, path, {}, limits={"expansion": 2}, shard_rows=100)

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from labelled_files import COLUMNS, WRITERS, described, read_back, rows_of, write_csv, write_jsonl, write_parquet
 
-from raysample.corpus import SCHEMA, Corpus, columnar
-from raysample.corpus.schema import Part
-from raysample.errors import CorpusError, StorageError
+from raysample.core.errors import CorpusError, StorageError
+from raysample.data.corpus import SCHEMA, Corpus
+from raysample.data.readers import columnar
+from raysample.data.schema import Part
 
 ROWS = rows_of(57)
 EXPECTED = sorted(

@@ -22,14 +22,15 @@ from labelled_files import (
     write_parquet,
 )
 
-from raysample.contents import Contents, compact
-from raysample.corpus import Corpus, inventory
-from raysample.corpus.inventory import Inventory
-from raysample.corpus.sources import open_source
-from raysample.errors import CorpusError
-from raysample.pipeline.checks import corpus_remarks
-from raysample.pipeline.telling import _files as told_to_report
-from raysample.report.terminal import contents_table
+from raysample.cli.tables import contents_table
+from raysample.core.errors import CorpusError
+from raysample.data.corpus import Corpus
+from raysample.data.log import Contents, compact
+from raysample.data.sources import inventory
+from raysample.data.sources.inventory import Inventory
+from raysample.data.sources.resolve import open_source
+from raysample.workflow.checks import corpus_remarks
+from raysample.workflow.tracker_params import _files as told_to_report
 
 ROWS = rows_of(30)
 

@@ -11,11 +11,12 @@ import pytest
 from labelled_files import quarantined
 from line_files import jsonl, read, refused, rows_of, texts_of
 
-from raysample.config import LimitsConfig, SourceConfig
-from raysample.corpus import describe, json_arrays
-from raysample.corpus.schema import Part
-from raysample.corpus.streams import Unpacked
-from raysample.errors import CorpusError
+from raysample.core.config import LimitsConfig, SourceConfig
+from raysample.core.errors import CorpusError
+from raysample.data.corpus import describe
+from raysample.data.readers import json_arrays
+from raysample.data.readers.streams import Unpacked
+from raysample.data.schema import Part
 
 ROWS = rows_of(40)
 TEXTS = {row["id"]: row["text"] for row in ROWS}

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from labelled_files import WRITERS, Row, described, quarantined, read_back, write_jsonl, write_parquet
 
-from raysample.corpus import Corpus
-from raysample.corpus.origins import read_confidence
-from raysample.corpus.schema import REASONS
-from raysample.errors import CorpusError, ProvenanceError
+from raysample.core.errors import CorpusError, ProvenanceError
+from raysample.data.corpus import Corpus
+from raysample.data.labels.origins import read_confidence
+from raysample.data.schema import REASONS
 
 LOG = {"id": "id", "label": "hypothesis"}
 HYPOTHESIS: dict[str, Any] = {"origin": "hypothesis", "confidence": "sure"}

@@ -21,8 +21,8 @@ from labelled_files import (
     write_parquet,
 )
 
-from raysample.corpus import describe
-from raysample.errors import CorpusError
+from raysample.core.errors import CorpusError
+from raysample.data.corpus import describe
 
 NAMES = ["entailment", "neutral", "contradiction"]
 

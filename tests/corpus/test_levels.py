@@ -9,10 +9,10 @@ import pytest
 from labelled_files import quarantined, write_jsonl, write_parquet
 from pydantic import ValidationError
 
-from raysample.config import Columns, SourceConfig, parse
-from raysample.corpus import Corpus, describe
-from raysample.corpus.simulated import simulated_sources, write_traffic
-from raysample.errors import CorpusError
+from raysample.core.config import Columns, SourceConfig, parse
+from raysample.core.errors import CorpusError
+from raysample.data.corpus import Corpus, describe
+from raysample.data.simulated import simulated_sources, write_traffic
 
 INTENTS = (("music", "play"), ("music", "stop"), ("home", "on"), ("home", "off"), ("clock", "stop"))
 BOTH = {"label": "domain", "levels": ["domain", "intent"], "id": "id"}

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from labelled_files import quarantined
 from line_files import jsonl, read, refused, rows_of, separated, texts_of
 
-from raysample.config import LimitsConfig, SourceConfig
-from raysample.contents import compact
-from raysample.corpus.json_lines import JsonLines
-from raysample.corpus.lines import PhysicalLines
-from raysample.corpus.records import Account, Record
-from raysample.corpus.schema import Part
-from raysample.corpus.separated import Separated
-from raysample.corpus.streams import Unpacked
-from raysample.errors import CorpusError
+from raysample.core.config import LimitsConfig, SourceConfig
+from raysample.core.errors import CorpusError
+from raysample.data.log import compact
+from raysample.data.readers.csv import Separated
+from raysample.data.readers.json import JsonLines
+from raysample.data.readers.lines import PhysicalLines
+from raysample.data.readers.records import Account, Record
+from raysample.data.readers.streams import Unpacked
+from raysample.data.schema import Part
 
 ROWS = rows_of(40)
 TEXTS = {row["id"]: row["text"] for row in ROWS}

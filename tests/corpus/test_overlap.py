@@ -5,10 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysample.config import SourceConfig
-from raysample.corpus import Corpus, describe
-from raysample.corpus import overlap as overlaps
-from raysample.spreading import threads
+from raysample.core.config import SourceConfig
+from raysample.core.map_fn import threads
+from raysample.data.corpus import Corpus, describe
+from raysample.data.corpus import overlap as overlaps
 
 
 def described(folder: Path, texts: list[str], pairs: list[str] | None = None, labels: str = "ab") -> Corpus:

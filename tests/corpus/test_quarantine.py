@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from labelled_files import described, quarantined, rows_of, write_csv, write_datasets, write_jsonl, write_parquet
 
-from raysample import storage
-from raysample.corpus import QUARANTINE
-from raysample.corpus.schema import REASONS
-from raysample.errors import CorpusError
+from raysample.core import storage
+from raysample.core.errors import CorpusError
+from raysample.data.corpus import QUARANTINE
+from raysample.data.schema import REASONS
 
 GOOD = [{"id": f"good {i}", "text": f"text {i}", "pair": f"pair {i}", "label": "ab"[i % 2]} for i in range(4)]
 ALL = {"id": "id", "text_pair": "pair"}

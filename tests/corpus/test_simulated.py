@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from raysample.config import SimulatedConfig
-from raysample.corpus.simulated import logs, simulated_sources, traffic, write_traffic
-from raysample.corpus.simulated.intents import INTENTS, SLOTS
-from raysample.corpus.simulated.language import hearing_slip, phrase_book, typing_slip
-from raysample.errors import CorpusError
+from raysample.core.config import SimulatedConfig
+from raysample.core.errors import CorpusError
+from raysample.data.simulated import logs, simulated_sources, traffic, write_traffic
+from raysample.data.simulated.intents import INTENTS, SLOTS
+from raysample.data.simulated.language import hearing_slip, phrase_book, typing_slip
 
 ROWS = 40_000
 NAMES = [intent.name for intent in INTENTS]

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from labelled_files import quarantined
 from line_files import read, refused, rows_of, separated, texts_of
 
-from raysample.config import LimitsConfig
-from raysample.corpus.records import Account
-from raysample.corpus.schema import Part
-from raysample.corpus.separated import Separated
-from raysample.corpus.stray_quotes import State, grammar
-from raysample.corpus.streams import Unpacked
+from raysample.core.config import LimitsConfig
+from raysample.data.readers.csv import Separated
+from raysample.data.readers.quotes import State, grammar
+from raysample.data.readers.records import Account
+from raysample.data.readers.streams import Unpacked
+from raysample.data.schema import Part
 
 ROWS = rows_of(60)
 TEXTS = {row["id"]: row["text"] for row in ROWS}

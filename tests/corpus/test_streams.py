@@ -14,9 +14,10 @@ import pyarrow as pa
 import pytest
 from line_files import jsonl, read, refused, rows_of, separated, texts_of
 
-from raysample.config import SourceConfig
-from raysample.corpus import describe, streams
-from raysample.errors import CorpusError
+from raysample.core.config import SourceConfig
+from raysample.core.errors import CorpusError
+from raysample.data.corpus import describe
+from raysample.data.readers import streams
 
 ROWS = rows_of(40)
 TEXTS = {row["id"]: row["text"] for row in ROWS}

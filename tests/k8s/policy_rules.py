@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from raysample.config import RunConfig, parse
-from raysample.errors import RaysampleError
+from raysample.core.config import RunConfig, parse
+from raysample.core.errors import RaysampleError
 
 Document = dict[str, Any]
 IMAGE_ROOT = "/opt/raysample/"

@@ -17,7 +17,6 @@ from kustomize_reader import Document, documents, render
 from operator_rules import operator_errors
 from policy_rules import policy_errors
 
-import raysample.config
 import raysample.version
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,7 +91,7 @@ def test_the_reader_refuses_what_it_does_not_know(tmp_path: Path) -> None:
 
 def test_the_example_configuration_loads_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(one("ConfigMap")["data"]["config.yaml"])
-    assert raysample.config.load(tmp_path / "config.yaml").output == "/shared/runs"
+    assert raysample.core.config.load(tmp_path / "config.yaml").output == "/shared/runs"
 
 
 def test_the_image_holds_what_the_manifests_name() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from raysample.numerics import dots
+from raysample.influence.visits import gradient_dots
 
 B, T, I, O = 5, 7, 4, 3  # noqa: E741 - the letters of the formulas
 
@@ -22,18 +22,18 @@ def _seeded() -> None:
 @pytest.mark.parametrize("count", [1, 2, 9])
 @pytest.mark.parametrize("room", [1 << 24, 2 * I * O, 1])
 def test_linear_weight(count: int, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dots, "ROOM", room)
+    monkeypatch.setattr(gradient_dots, "ROOM", room)
     A, G, W = draw(B, T, I), draw(B, T, O), draw(count, O, I)
-    torch.testing.assert_close(dots.linear_weight(A, G, W), torch.einsum("bto,bti,moi->bm", G, A, W))
+    torch.testing.assert_close(gradient_dots.linear_weight(A, G, W), torch.einsum("bto,bti,moi->bm", G, A, W))
 
 
 def test_bias_and_scale() -> None:
     X, G, W = draw(B, T, O), draw(B, T, O), draw(2, O)
-    torch.testing.assert_close(dots.bias(G, W), torch.einsum("bto,mo->bm", G, W))
-    torch.testing.assert_close(dots.scale_weight(X, G, W), torch.einsum("bto,bto,mo->bm", X, G, W))
+    torch.testing.assert_close(gradient_dots.bias(G, W), torch.einsum("bto,mo->bm", G, W))
+    torch.testing.assert_close(gradient_dots.scale_weight(X, G, W), torch.einsum("bto,bto,mo->bm", X, G, W))
 
 
 def test_embedding_weight_with_repeated_tokens() -> None:
     ids, G, W = torch.randint(4, (B, T)), draw(B, T, O), draw(2, 4, O)
     onehot = torch.nn.functional.one_hot(ids, 4).double()
-    torch.testing.assert_close(dots.embedding_weight(ids, G, W), torch.einsum("btv,bto,mvo->bm", onehot, G, W))
+    torch.testing.assert_close(gradient_dots.embedding_weight(ids, G, W), torch.einsum("btv,bto,mvo->bm", onehot, G, W))

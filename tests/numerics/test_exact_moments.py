@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysample.numerics.exact_moments import ExactSums, exact_sums, merge_sums, moments, standardise
+from raysample.core.numerics.exact_moments import ExactSums, exact_sums, merge_sums, moments, standardise
 
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysample.numerics.exact_totals import (
+from raysample.core.numerics.exact_totals import (
     UNIT,
     exact_totals,
     packed,

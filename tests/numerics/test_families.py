@@ -11,9 +11,9 @@ from oracles_families import batch_for, directions_for, encoder, worn
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from raysample.artifacts import Artifacts, Need, collect, embedding_module
-from raysample.errors import UnsupportedModelError
-from raysample.numerics import spreading
+from raysample.core.errors import UnsupportedModelError
+from raysample.influence.visits import per_example_positions
+from raysample.influence.visits.artifacts import Artifacts, Need, collect, embedding_module
 from raysample.testing import FAMILIES, Family, tiny_model
 
 BOTH = Need.GRAD_NORMS | Need.GRAD_DOTS
@@ -137,13 +137,13 @@ def test_a_convolution_is_refused_by_name_and_left_to_the_loop() -> None:
 @pytest.mark.parametrize(("family", "name"), [("mpnet", "MPNetEncoder"), ("deberta-v2", "DisentangledSelfAttention")])
 def test_other_code_than_the_known_one_is_refused(family: Family, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if transformers had changed its formula: what replaces a method gives other logits than the method."""
-    place = next(key for key in spreading.SPREAD if key.endswith(name))
-    known = spreading.SPREAD[place]
+    place = next(key for key in per_example_positions.SPREAD if key.endswith(name))
+    known = per_example_positions.SPREAD[place]
 
     def changed(module: Any, examples: int) -> Any:
         return {key: lambda *a, m=method, **k: 3 * m(*a, **k) for key, method in known(module, examples).items()}
 
-    monkeypatch.setitem(spreading.SPREAD, place, changed)
+    monkeypatch.setitem(per_example_positions.SPREAD, place, changed)
     with pytest.raises(UnsupportedModelError, match=r"encoder.* computes its positions in another way"):
         collect(encoder(family), *batch_for(family), Need.GRAD_NORMS)
 

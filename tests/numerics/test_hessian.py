@@ -10,8 +10,8 @@ from oracles_references import dense_hessian
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from raysample.errors import ScoreError
-from raysample.numerics.hessian import conjugate_gradient, flat, gauss_newton, hvp, lissa, relative_residual, split
+from raysample.core.errors import ScoreError
+from raysample.core.numerics.hessian import conjugate_gradient, flat, gauss_newton, hvp, lissa, relative_residual, split
 
 
 def spectrum(*values: float) -> Tensor:

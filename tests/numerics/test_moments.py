@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from raysample.numerics.moments import Moments
+from raysample.core.numerics.moments import Moments
 
 
 def folded(values: torch.Tensor) -> Moments:

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from raysample.numerics.predictions import (
+from raysample.core.numerics.predictions import (
     correct,
     cross_entropies,
     entropies,

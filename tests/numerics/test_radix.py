@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysample.numerics import radix
+from raysample.core.numerics import radix
 
 INF = np.float32(np.inf)
 floats = st.floats(width=32, allow_nan=False)

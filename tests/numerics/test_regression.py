@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from raysample.numerics.regression import (
+from raysample.core.numerics.regression import (
     CHUNK,
     Matrix,
     kernel_left_out,

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from raysample.numerics.transfer import moved
+from raysample.core.numerics.to_device import moved
 
 
 class Recorded:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from raysample.numerics.geometry import nearest, unit
-from raysample.numerics.windows import SlidingMean
+from raysample.core.numerics.geometry import nearest, unit
+from raysample.core.numerics.windows import SlidingMean
 
 
 @pytest.mark.parametrize(("size", "count"), [(3, 8), (3, 3), (5, 4), (1, 6)])

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from raysample.table import ScoreTable
+from raysample.data.score_table import ScoreTable
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

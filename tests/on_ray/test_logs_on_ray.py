@@ -9,7 +9,7 @@ import pytest
 
 import raysample
 from raysample import testing
-from raysample.config import EngineConfig
+from raysample.core.config import EngineConfig
 from raysample.testing import LABELS
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]

@@ -16,17 +16,18 @@ import pytest
 from deadly_models import make_deadly
 
 import raysample
-from raysample.capture import Capture, score_capture
-from raysample.checkpoints import CheckpointSet
-from raysample.config import EngineConfig, FineTuneConfig, ModelConfig, ScoreConfig, SourceConfig
-from raysample.corpus import Corpus
-from raysample.errors import CheckpointError, ClusterError, StorageError, TrainingError
-from raysample.model import tokenizer
-from raysample.scores import SCORES as REGISTRY
-from raysample.scores import create_all
-from raysample.scoring import ScoreJob
-from raysample.table import ScoreTable
-from raysample.verbs import engine_of
+from raysample.core.config import EngineConfig, FineTuneConfig, ModelConfig, ScoreConfig, SourceConfig
+from raysample.core.errors import CheckpointError, ClusterError, StorageError, TrainingError
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.data.score_table import ScoreTable
+from raysample.execution.create import engine_of
+from raysample.influence.capture import score_capture
+from raysample.influence.scores import SCORES as REGISTRY
+from raysample.influence.scores import create_all
+from raysample.influence.shards import ScoreJob
+from raysample.models import tokenizer
+from raysample.training.capture import Capture
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -42,7 +43,7 @@ RECIPE = FineTuneConfig(epochs=3, batch_size=16, learning_rate=3e-3, checkpoints
 def corpora(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, Corpus]:
     folder = tmp_path_factory.mktemp("corpora")
     source = SourceConfig.model_validate({"path": str(small_run / "train.parquet"), "columns": {"id": "id"}})
-    from raysample.corpus import describe
+    from raysample.data.corpus import describe
 
     train = describe(source, str(folder / "train"), shard_rows=60)
     held_out = SourceConfig.model_validate({"path": str(small_run / "test.parquet"), "columns": {"id": "id"}})
@@ -151,9 +152,9 @@ def test_too_many_workers_are_refused_before_ray_waits_for_ever(corpora: tuple[C
 def test_selected_rows_can_be_trained_on_in_tasks(
     tables: tuple[ScoreTable, ScoreTable], corpora: tuple[Corpus, Corpus], local: CheckpointSet, tmp_path: Path
 ) -> None:
-    from raysample.fine_tuning import Job, execute
-    from raysample.progress import SilentReporter
-    from raysample.verbs import engine_of
+    from raysample.core.progress import SilentReporter
+    from raysample.execution.create import engine_of
+    from raysample.training.fine_tuning import Job, execute
 
     half = raysample.sample(tables[0], "hard", "el2n", fraction=0.5, output=str(tmp_path / "half"))
     base = str(Path(local.uri, "base"))
@@ -198,9 +199,8 @@ def test_what_a_task_raises_comes_back_as_it_was(tables: tuple[ScoreTable, Score
 def test_a_shard_that_kills_its_workers_is_set_aside_and_the_others_are_scored(
     small_run: Path, local: CheckpointSet, tmp_path: Path
 ) -> None:
-    from raysample.corpus import describe
-    from raysample.on_ray import scoring
-    from raysample.progress import SilentReporter
+    from raysample.core.progress import SilentReporter
+    from raysample.execution.ray import scoring
 
     rows = pq.read_table(small_run / "train.parquet")
     texts = rows["text"].to_pylist()
@@ -208,6 +208,8 @@ def test_a_shard_that_kills_its_workers_is_set_aside_and_the_others_are_scored(
     at = rows.schema.get_field_index("text")
     pq.write_table(rows.set_column(at, "text", pa.array(texts)), tmp_path / "train.parquet")
     source = SourceConfig.model_validate({"path": str(tmp_path / "train.parquet"), "columns": {"id": "id"}})
+    from raysample.data.corpus import describe
+
     corpus = describe(source, str(tmp_path / "corpus"), shard_rows=60)
     shutil.copytree(local.checkpoints[-1].uri, tmp_path / "run" / "deadly")
     made = replace(local, checkpoints=(replace(local.checkpoints[-1], uri=str(tmp_path / "run" / "deadly")),))
@@ -232,7 +234,7 @@ def test_a_shard_that_kills_its_workers_is_set_aside_and_the_others_are_scored(
 
 
 def test_an_actor_may_take_its_share_of_the_smallest_node() -> None:
-    from raysample.on_ray import scoring
+    from raysample.execution.ray import scoring
 
     alone, crowded = scoring.room(1, 0), scoring.room(99, 0)
     assert alone is not None
@@ -250,9 +252,9 @@ def test_parts_hold_no_text(tables: tuple[ScoreTable, ScoreTable]) -> None:
 def test_statistics_merged_by_tasks_are_those_merged_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow as pa
 
-    from raysample import storage
-    from raysample.scoring import summaries, write_statistics
-    from raysample.table import STATISTICS, schema
+    from raysample.core import storage
+    from raysample.data.score_table import STATISTICS, schema
+    from raysample.influence.shards import part_statistics, write_statistics
 
     rng = np.random.default_rng(0)
     names = tuple(f"part-{i}.parquet" for i in range(4))
@@ -266,7 +268,7 @@ def test_statistics_merged_by_tasks_are_those_merged_here(tmp_path: Path, monkey
     table = ScoreTable(str(tmp_path), names, scores, ("a", "b", "c"), "c", "k", counts, {})
     write_statistics(table)
     here = (tmp_path / STATISTICS).read_bytes()
-    monkeypatch.setattr(summaries, "BATCH", 2)
+    monkeypatch.setattr(part_statistics, "BATCH", 2)
     with engine_of(ON_RAY) as engine:
         write_statistics(table, engine.map)
     assert (tmp_path / STATISTICS).read_bytes() == here

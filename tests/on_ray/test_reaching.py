@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from raysample.config import EngineConfig
-from raysample.errors import ClusterError
-from raysample.on_ray import reaching
-from raysample.on_ray.reaching import Head, head, reach
+from raysample.core.config import EngineConfig
+from raysample.core.errors import ClusterError
+from raysample.execution.ray import reachability
+from raysample.execution.ray.reachability import Head, head, reach
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(reaching, "PATIENCE", 0.0)
-    monkeypatch.setattr(reaching, "GREETING", 0.5)
-    monkeypatch.setattr(reaching, "FIRST", 0.5)
+    monkeypatch.setattr(reachability, "PATIENCE", 0.0)
+    monkeypatch.setattr(reachability, "GREETING", 0.5)
+    monkeypatch.setattr(reachability, "FIRST", 0.5)
 
 
 @pytest.fixture
@@ -93,9 +93,9 @@ def test_a_program_that_gives_no_ear_is_told_by_the_log(
     closed: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ticks = iter((0.0, 1.0, 2.0, 99.0))
-    monkeypatch.setattr(reaching, "PATIENCE", 15.0)
-    monkeypatch.setattr(reaching.time, "monotonic", lambda: next(ticks))
-    monkeypatch.setattr(reaching.time, "sleep", lambda _: None)
+    monkeypatch.setattr(reachability, "PATIENCE", 15.0)
+    monkeypatch.setattr(reachability.time, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(reachability.time, "sleep", lambda _: None)
     with pytest.raises(ClusterError, match="refused"):
         reach(EngineConfig(address=f"127.0.0.1:{closed}"))
     assert caplog.text.count(f"joining the Ray cluster at 127.0.0.1:{closed} (engine.address)") == 1
@@ -119,7 +119,7 @@ def test_a_head_that_answers_is_joined(silent: int, monkeypatch: pytest.MonkeyPa
     server = grpc.server(futures.ThreadPoolExecutor(1))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    monkeypatch.setattr(reaching, "GREETING", 60.0)
+    monkeypatch.setattr(reachability, "GREETING", 60.0)
     try:
         reach(EngineConfig(address=f"127.0.0.1:{port}"))
     finally:
@@ -130,10 +130,10 @@ def test_the_command_line_says_so_before_it_loads_anything(closed: int, tmp_path
     (tmp_path / "c.yaml").write_text(f"output: {tmp_path}\n")
     script = """if True:
         import sys
-        from raysample import cli
-        from raysample.on_ray import reaching
-        reaching.PATIENCE = 0
-        code = cli.main(["run", sys.argv[1]])
+        from raysample.cli import main
+        from raysample.execution.ray import reachability
+        reachability.PATIENCE = 0
+        code = main.main(["run", sys.argv[1]])
         print(*sorted({"ray", "torch", "mlflow", "transformers"} & set(sys.modules)))
         sys.exit(code)
     """

@@ -6,11 +6,11 @@ import pickle
 import sys
 from pathlib import Path
 
-from raysample.config import EngineConfig
-from raysample.fine_tuning import finish
-from raysample.on_ray import fine_tuning
-from raysample.on_ray.engine import RayEngine
-from raysample.progress import SilentReporter
+from raysample.core.config import EngineConfig
+from raysample.core.progress import SilentReporter
+from raysample.execution.ray import fine_tuning
+from raysample.execution.ray.executor import RayEngine
+from raysample.training.fine_tuning import finish
 
 if __name__ == "__main__":
     # A minute between looks at the nodes would make the test take minutes.

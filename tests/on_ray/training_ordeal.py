@@ -16,7 +16,7 @@ from typing import Any
 
 from faulty.cluster import Nodes, kill
 
-from raysample.fine_tuning import Job
+from raysample.training.fine_tuning import Job
 
 import ray  # isort: skip
 from ray.core.generated import autoscaler_pb2  # isort: skip

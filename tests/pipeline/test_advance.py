@@ -11,17 +11,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-import raysample
-from raysample import progress
-from raysample.config import ModelConfig, ScoreConfig
-from raysample.corpus import Corpus, describe
-from raysample.engine import LocalEngine
-from raysample.pipeline import advance
-from raysample.pipeline.scoring import score_corpus
-from raysample.progress import Reporter
-from raysample.scoring import ShardOutcome
+from raysample.core import progress
+from raysample.core.config import ModelConfig, ScoreConfig, SourceConfig
+from raysample.core.progress import Reporter
+from raysample.data.corpus import Corpus, describe
+from raysample.execution.local import LocalEngine
+from raysample.influence.shards import ShardOutcome
 from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
 from raysample.tracking import MemoryTracker
+from raysample.workflow import missing_shards
+from raysample.workflow.score import score_corpus
 
 
 @dataclass
@@ -36,13 +35,13 @@ class Steps(MemoryTracker):
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(advance, "METRICS_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(missing_shards, "METRICS_EVERY_SECONDS", 0.0)
     monkeypatch.setattr(progress, "LINE_EVERY_SECONDS", 0.0)
 
 
 def corpus_in(folder: Path, rows: int) -> Corpus:
     files = tiny_corpus_files(folder / "files", rows)
-    return describe(raysample.config.SourceConfig(path=files), str(folder / "corpus"), labels=LABELS, shard_rows=20)
+    return describe(SourceConfig(path=files), str(folder / "corpus"), labels=LABELS, shard_rows=20)
 
 
 @pytest.mark.usefixtures("often")
@@ -86,7 +85,7 @@ def test_what_goes_wrong_is_counted_and_said(monkeypatch: pytest.MonkeyPatch) ->
     now, bar, tracker = [0.0], Shown(), Steps()
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     before = [ShardOutcome(0, 100, 98, 2, 1.0)]
-    counting = advance.Advance(bar, tracker, before)
+    counting = missing_shards.Advance(bar, tracker, before)
     for at, outcome in (
         (4.0, ShardOutcome(1, 50, 50, 0, 1.0)),
         (6.0, ShardOutcome(2, 50, 49, 1, 1.0, crashes=2)),

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from test_whole_run import write_config
 
-from raysample import cli
-from raysample.pipeline.workspace import cell
+from raysample.cli import main
+from raysample.workflow.layout import cell
 
 
 def test_different_cells_have_different_names() -> None:
@@ -27,7 +27,7 @@ def test_different_cells_have_different_names() -> None:
 
 def test_fractions_that_round_to_the_same_rows_are_cells_of_their_own(small_run: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path, small_run, compare={"fractions": [0.5, 0.501], "seeds": [0]})
-    assert cli.main(["run", str(config)]) == 0
+    assert main.main(["run", str(config)]) == 0
 
 
 def test_a_table_of_other_options_is_not_taken_for_this_one(
@@ -35,9 +35,9 @@ def test_a_table_of_other_options_is_not_taken_for_this_one(
 ) -> None:
     config = str(write_config(tmp_path, small_run))
     for verb in ("fine-tune", "score", "sample"):
-        assert cli.main([verb, config]) == 0
+        assert main.main([verb, config]) == 0
     changed = "score.scores=[vog, {name: el2n, checkpoints: all}]"
-    assert cli.main(["sample", config, changed]) == 2
+    assert main.main(["sample", config, changed]) == 2
     assert "was made with other score options" in capsys.readouterr().err
-    assert cli.main(["score", config, changed]) == 0
-    assert cli.main(["sample", config, changed]) == 0
+    assert main.main(["score", config, changed]) == 0
+    assert main.main(["sample", config, changed]) == 0

@@ -13,11 +13,11 @@ import pytest
 from deadly_models import make_deadly
 
 import raysample
-from raysample.checkpoints import CheckpointSet
-from raysample.config import Columns, ModelConfig, ScoreConfig, SourceConfig
-from raysample.corpus import Corpus, describe
-from raysample.errors import ScoreError
-from raysample.scoring import ScoreJob, ShardScorer, apart, attempts, part_name
+from raysample.core.config import Columns, ModelConfig, ScoreConfig, SourceConfig
+from raysample.core.errors import ScoreError
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus, describe
+from raysample.influence.shards import ScoreJob, ShardScorer, crash_counter, isolated, part_name
 from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
 
 
@@ -55,7 +55,7 @@ def test_a_shard_in_bad_luck_is_scored_apart_and_gets_the_same_numbers(
     trace: CheckpointSet, corpus: Corpus, tmp_path: Path
 ) -> None:
     whole, job = (job_of(trace, corpus, tmp_path / name) for name in ("whole", "scores"))
-    marker = mark(job, corpus, 1, attempts.MOST)
+    marker = mark(job, corpus, 1, crash_counter.MOST)
     assert ShardScorer(whole).score(1).scored == 40
     scorer = ShardScorer(job)
     assert scorer.score(1).scored == 40
@@ -68,7 +68,7 @@ def test_a_shard_in_bad_luck_is_scored_apart_and_gets_the_same_numbers(
 def test_a_shard_that_kills_every_process_is_set_aside(trace: CheckpointSet, corpus: Corpus, tmp_path: Path) -> None:
     make_deadly(trace, 2)  # [CLS]: every row's
     job = job_of(trace, corpus, tmp_path / "scores")
-    marker = mark(job, corpus, 0, attempts.MOST)
+    marker = mark(job, corpus, 0, crash_counter.MOST)
     outcome = ShardScorer(job).score(0)
     assert (outcome.rows, outcome.scored, outcome.quarantined) == (40, 0, 40)
     why = "its shard crashed 3 workers and every process of its own"
@@ -80,11 +80,11 @@ def test_deaths_of_worker_and_process_together_have_an_end(
     trace: CheckpointSet, corpus: Corpus, tmp_path: Path
 ) -> None:
     job = job_of(trace, corpus, tmp_path / "scores")
-    mark(job, corpus, 0, attempts.LIMIT)
+    mark(job, corpus, 0, crash_counter.LIMIT)
     scorer = ShardScorer(job)
     assert scorer.score(0).quarantined == 40
     assert {reason for _, reason in lost(job, corpus, 0)} == {"its shard crashed 10 workers"}
-    marker = mark(job, corpus, 1, attempts.LIMIT + attempts.MOST)
+    marker = mark(job, corpus, 1, crash_counter.LIMIT + crash_counter.MOST)
     with pytest.raises(ScoreError, match=r"13 workers died over rows 40 to 80(.|\n)*give workers more memory, delete"):
         scorer.score(1)
     marker.unlink()
@@ -96,10 +96,10 @@ def test_deaths_before_the_rows_are_touched_count_for_less(
 ) -> None:
     """A storm that hits a worker again and again while a process of its own starts is not the shard's fault."""
     job = job_of(trace, corpus, tmp_path / "scores")
-    mark(job, corpus, 0, attempts.PATIENCE - 1, scoring=attempts.LIMIT - 1)
+    mark(job, corpus, 0, crash_counter.PATIENCE - 1, scoring=crash_counter.LIMIT - 1)
     scorer = ShardScorer(job)
     assert scorer.score(0).scored == 40
-    mark(job, corpus, 1, attempts.PATIENCE, scoring=attempts.MOST)
+    mark(job, corpus, 1, crash_counter.PATIENCE, scoring=crash_counter.MOST)
     assert scorer.score(1).quarantined == 40
     assert {reason for _, reason in lost(job, corpus, 1)} == {"its shard crashed 30 workers"}
 
@@ -108,22 +108,22 @@ def test_a_process_of_its_own_counts_a_death_when_it_comes_to_the_rows(
     trace: CheckpointSet, corpus: Corpus, tmp_path: Path
 ) -> None:
     job, shard = job_of(trace, corpus, tmp_path / "scores"), corpus.shards[0]
-    counts = list[attempts.Deaths]()
+    counts = list[crash_counter.Deaths]()
     for died in range(3):
-        with attempts.attempt(job.folder, shard) as before:
-            assert before == attempts.Deaths(died, died)
-            counts.append(attempts.deaths(job.folder, shard))
+        with crash_counter.attempt(job.folder, shard) as before:
+            assert before == crash_counter.Deaths(died, died)
+            counts.append(crash_counter.deaths(job.folder, shard))
         mark(job, corpus, 0, died + 1)  # what a worker leaves that dies
-    assert counts == [attempts.Deaths(n, n) for n in (1, 2, 3)]
-    with attempts.attempt(job.folder, shard) as before:
+    assert counts == [crash_counter.Deaths(n, n) for n in (1, 2, 3)]
+    with crash_counter.attempt(job.folder, shard) as before:
         assert before.apart
-        assert attempts.deaths(job.folder, shard) == attempts.Deaths(4, 3)  # the process starts
-        for _ in range(apart.TRIALS):
-            attempts.touched(job.folder, shard, before)
-            assert attempts.deaths(job.folder, shard) == attempts.Deaths(4, 4)
+        assert crash_counter.deaths(job.folder, shard) == crash_counter.Deaths(4, 3)  # the process starts
+        for _ in range(isolated.TRIALS):
+            crash_counter.touched(job.folder, shard, before)
+            assert crash_counter.deaths(job.folder, shard) == crash_counter.Deaths(4, 4)
         left = json.loads(next(Path(job.folder, "attempts").iterdir()).read_text())
         assert left["pid"] == os.getpid()  # the worker's, by which it is found
-    assert attempts.deaths(job.folder, shard) == attempts.Deaths()
+    assert crash_counter.deaths(job.folder, shard) == crash_counter.Deaths()
 
 
 def test_a_process_that_dies_over_the_rows_has_told_that_it_came_to_them(
@@ -131,17 +131,19 @@ def test_a_process_that_dies_over_the_rows_has_told_that_it_came_to_them(
 ) -> None:
     make_deadly(trace, 2)
     job, shard = job_of(trace, corpus, tmp_path / "scores"), corpus.shards[0]
-    mark(job, corpus, 0, attempts.MOST)
-    with attempts.attempt(job.folder, shard) as before:
-        assert not apart.survived(job, 0, before)
-        assert attempts.deaths(job.folder, shard) == attempts.Deaths(attempts.MOST + 1, attempts.MOST + 1)
+    mark(job, corpus, 0, crash_counter.MOST)
+    with crash_counter.attempt(job.folder, shard) as before:
+        assert not isolated.survived(job, 0, before)
+        assert crash_counter.deaths(job.folder, shard) == crash_counter.Deaths(
+            crash_counter.MOST + 1, crash_counter.MOST + 1
+        )
 
 
 def test_what_an_attempt_left_that_died_half_way_is_no_quarantine(
     trace: CheckpointSet, corpus: Corpus, tmp_path: Path
 ) -> None:
     job = job_of(trace, corpus, tmp_path / "scores")
-    mark(job, corpus, 0, attempts.LIMIT)
+    mark(job, corpus, 0, crash_counter.LIMIT)
     ShardScorer(job).score(0)
     Path(job.folder, part_name(corpus.shards[0])).unlink()  # as if it had died before it wrote the part
     assert ShardScorer(job).score(0).scored == 40
@@ -150,11 +152,11 @@ def test_what_an_attempt_left_that_died_half_way_is_no_quarantine(
 
 def test_what_scoring_raises_apart_is_raised_here(trace: CheckpointSet, corpus: Corpus, tmp_path: Path) -> None:
     job = job_of(trace, corpus, tmp_path / "scores")
-    mark(job, corpus, 0, attempts.MOST)
+    mark(job, corpus, 0, crash_counter.MOST)
     scorer = ShardScorer(job)
     weights = Path(trace.checkpoints[1].uri, "model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(raysample.errors.CheckpointError, match="missing or damaged"):
+    with pytest.raises(raysample.core.errors.CheckpointError, match="missing or damaged"):
         scorer.score(0)
 
 
@@ -163,13 +165,13 @@ def test_a_process_that_cannot_begin_is_no_crash_of_the_shard(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(ScoreError, match=r"ended with code 1 before it began"):
-        apart.survived(job_of(trace, corpus, tmp_path / "scores"), 0, attempts.Deaths(3, 3))
+        isolated.survived(job_of(trace, corpus, tmp_path / "scores"), 0, crash_counter.Deaths(3, 3))
 
 
 def test_a_process_ends_with_its_worker(tmp_path: Path) -> None:
     # An order that never comes: the process waits in a pipe that nobody writes to, until its own is closed.
-    os.mkfifo(tmp_path / apart.ORDER)
-    command = [sys.executable, "-c", f"from raysample.scoring import apart; apart.main({str(tmp_path)!r})"]
+    os.mkfifo(tmp_path / isolated.ORDER)
+    command = [sys.executable, "-c", f"from raysample.influence.shards import isolated; isolated.main({str(tmp_path)!r})"]
     child = subprocess.Popen(command, stdin=subprocess.PIPE)
     assert child.stdin is not None
     child.stdin.close()

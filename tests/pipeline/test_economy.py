@@ -10,13 +10,13 @@ import pytest
 from test_whole_run import write_config
 
 import raysample
-from raysample import cli
-from raysample.checkpoints import CheckpointSet
-from raysample.config import EconomyConfig, ScoreConfig
-from raysample.corpus import Corpus
-from raysample.errors import ScoreError
-from raysample.pipeline import economy
-from raysample.pipeline.checks import check_scores
+from raysample.cli import main
+from raysample.core.config import EconomyConfig, ScoreConfig
+from raysample.core.errors import ScoreError
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.workflow import economy
+from raysample.workflow.checks import check_scores
 
 CONFIG = ScoreConfig(
     scores=["vog", {"name": "el2n", "checkpoints": "all"}, {"name": "aum", "as": "margin_mean"}, "loss"],
@@ -85,12 +85,12 @@ def scored(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     score = {"scores": ["vog", "loss"], "economy": {"rows": 60, "least": 0.8}}
     config = str(write_config(folder, small_run, fine_tune=recipe, score=score))
     for verb in ("fine-tune", "score", "verify", "sample"):
-        assert cli.main([verb, config]) == 0
+        assert main.main([verb, config]) == 0
     return folder
 
 
 def test_the_table_says_what_was_chosen_and_keeps_the_ranking(scored: Path) -> None:
-    table = raysample.table.ScoreTable.load(str(scored / "runs/small/scores"))
+    table = raysample.data.score_table.ScoreTable.load(str(scored / "runs/small/scores"))
     choice = table.made_by["economy"]
     assert set(choice) == {"vog"}
     assert choice["vog"]["spearman"] >= 0.8
@@ -107,11 +107,11 @@ def test_the_table_says_what_was_chosen_and_keeps_the_ranking(scored: Path) -> N
 def test_the_choice_is_measured_once(scored: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = scored / "runs/small/scores/economy.json"
     before = place.stat().st_mtime_ns
-    assert cli.main(["score", str(scored / "config.yaml")]) == 0
+    assert main.main(["score", str(scored / "config.yaml")]) == 0
     assert "economy, measured on 60 rows: vog at" in capsys.readouterr().out
     assert place.stat().st_mtime_ns == before
     changed = "score.economy.least=0.5"
-    assert cli.main(["score", str(scored / "config.yaml"), changed]) == 0
+    assert main.main(["score", str(scored / "config.yaml"), changed]) == 0
     assert place.stat().st_mtime_ns != before
 
 

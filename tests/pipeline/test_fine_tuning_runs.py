@@ -13,12 +13,12 @@ import pytest
 import yaml
 from test_whole_run import write_config
 
-from raysample.config import RunConfig
-from raysample.engine import LocalEngine
-from raysample.errors import ConfigError
-from raysample.pipeline.run import Pipeline
-from raysample.progress import SilentReporter
+from raysample.core.config import RunConfig
+from raysample.core.errors import ConfigError
+from raysample.core.progress import SilentReporter
+from raysample.execution.local import LocalEngine
 from raysample.tracking import MemoryTracker, NullTracker, Tracker
+from raysample.workflow.run import Pipeline
 
 RECIPE = {"epochs": 2, "learning_rate": 3e-3, "checkpoints": 3, "precision": "float32", "resume": {"steps": 4}}
 

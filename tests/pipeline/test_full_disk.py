@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import raysample
-from raysample.config import Columns, SourceConfig
-from raysample.corpus import Corpus, describe
-from raysample.errors import StorageError
+from raysample.core.config import Columns, SourceConfig
+from raysample.core.errors import StorageError
+from raysample.data.corpus import Corpus, describe
 from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
 
 

@@ -13,17 +13,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from raysample import cli, model
-from raysample.artifacts import Need, collect
-from raysample.checkpoints import CheckpointSet
-from raysample.config import ModelConfig, parse
-from raysample.corpus import Corpus
-from raysample.engine import LocalEngine
-from raysample.pipeline import Pipeline
-from raysample.progress import SilentReporter
-from raysample.table import ScoreTable
+from raysample import models
+from raysample.cli import main
+from raysample.core.config import ModelConfig, parse
+from raysample.core.progress import SilentReporter
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.data.score_table import ScoreTable
+from raysample.execution.local import LocalEngine
+from raysample.influence.visits.artifacts import Need, collect
 from raysample.testing import tiny_texts
 from raysample.tracking import NullTracker
+from raysample.workflow import Pipeline
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "levels.yaml"
 SMALL = [
@@ -44,7 +45,7 @@ SMALL = [
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("levels")
-    assert cli.main(["run", str(EXAMPLE), *SMALL, f"output={folder}"]) == 0
+    assert main.main(["run", str(EXAMPLE), *SMALL, f"output={folder}"]) == 0
     return folder / "levels"
 
 
@@ -91,21 +92,21 @@ def test_scores_are_those_of_the_domains_classifier(finished: Path) -> None:
     trace = CheckpointSet.load(str(finished / "checkpoints" / "seed-0"))
     corpus, table = Corpus.load(str(finished / "corpus" / "train")), ScoreTable.load(str(finished / "scores"))
     rows = corpus.read(0).slice(0, 6)
-    words = model.tokenizer(str(finished / "model"))
-    encoded = model.encode(words, rows, ModelConfig(max_length=32))
-    inputs = model.pad(encoded, range(6), int(words.pad_token_id))
+    words = models.tokenizer(str(finished / "model"))
+    encoded = models.encode(words, rows, ModelConfig(max_length=32))
+    inputs = models.pad(encoded, range(6), int(words.pad_token_id))
     labels = torch.from_numpy(rows["label"].to_numpy().astype(np.int64))
     used = set(table.scores["grand"]["steps"])
     norms = [
-        collect(model.load(found.uri), inputs, labels, Need.GRAD_NORMS).grad_norms
+        collect(models.load(found.uri), inputs, labels, Need.GRAD_NORMS).grad_norms
         for found in trace.checkpoints
         if found.step in used
     ]
     mean = torch.stack([norm for norm in norms if norm is not None]).mean(0).numpy()
     stored = table.to_pandas().set_index("row_id")["grand"]
     np.testing.assert_allclose(stored.loc[rows["row_id"].to_pylist()].to_numpy(), mean, rtol=1e-4)
-    every: Any = model.load(trace.checkpoints[-1].uri, levels=True)
+    every: Any = models.load(trace.checkpoints[-1].uri, levels=True)
     with torch.no_grad():
-        wide, plain = every(**inputs).logits, model.load(trace.checkpoints[-1].uri)(**inputs).logits
+        wide, plain = every(**inputs).logits, models.load(trace.checkpoints[-1].uri)(**inputs).logits
     assert corpus.levels is not None
     torch.testing.assert_close(wide[:, corpus.levels.spans[0]], plain, rtol=1e-6, atol=1e-6)

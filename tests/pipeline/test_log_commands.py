@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from test_whole_run import write_config
 
-from raysample import cli
-from raysample.table import ScoreTable
+from raysample.cli import main
+from raysample.data.score_table import ScoreTable
 
 
 @pytest.fixture(scope="module")
@@ -26,34 +26,34 @@ def tuned(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     arms = [{"policy": "hard", "score": "el2n", "copies": "all"}]
     changes = {"log": log, "sample": {"budget": 0.25}, "compare": {"arms": arms, "seeds": [0]}}
     config = write_config(folder, small_run, **changes)
-    assert cli.main(["fine-tune", str(config)]) == 0
+    assert main.main(["fine-tune", str(config)]) == 0
     return config
 
 
 def test_the_commands_on_a_log(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
     space = tuned.parent / "runs/small"
     capsys.readouterr()
-    assert cli.main(["score", str(tuned), "--log", "log.window=1"]) == 0
+    assert main.main(["score", str(tuned), "--log", "log.window=1"]) == 0
     contents = ScoreTable.load(str(space / "log/scores")).counts["in"]
     assert f"{contents:,} of {contents:,} contents are new" in capsys.readouterr().out
-    assert cli.main(["compact", str(tuned)]) == 0
+    assert main.main(["compact", str(tuned)]) == 0
     told = capsys.readouterr().out
     assert "3 rows each" not in told
     assert "600" in told
     assert "1 new, 2 kept; all partitions" in told
-    assert cli.main(["score", str(tuned), "--log"]) == 0
+    assert main.main(["score", str(tuned), "--log"]) == 0
     assert f"all {contents:,} contents were scored before" in capsys.readouterr().out
     table = ScoreTable.load(str(space / "log/scores"))
     assert table.to_pandas()["count"].sum() == 600
     assert (table.to_pandas()["count"] % 3 == 0).all()
-    assert cli.main(["sample", str(tuned), "--log"]) == 0
+    assert main.main(["sample", str(tuned), "--log"]) == 0
     told = capsys.readouterr().out
     assert f"of {contents:,} contents (25.0%)" in told
     assert "hard(el2n, copies=all)" in told
-    assert cli.main(["expand", str(tuned)]) == 0
+    assert main.main(["expand", str(tuned)]) == 0
     assert "600 rows with scores, 0 without" in capsys.readouterr().out
     selection = next((space / "log/selections").glob("hard*"))
-    assert cli.main(["apply", str(selection), str(space / "log/contents"), str(space / "pruned")]) == 0
+    assert main.main(["apply", str(selection), str(space / "log/contents"), str(space / "pruned")]) == 0
     kept = pq.read_table(space / "pruned/part-00000.parquet").to_pandas()
     assert len(kept) == round(contents / 4)
     assert (kept["raysample_weight"] == kept["count"]).all()
@@ -73,5 +73,5 @@ def test_the_commands_on_a_log(tuned: Path, capsys: pytest.CaptureFixture[str]) 
 def test_what_a_log_cannot_do_is_told(
     words: list[str], advice: str, tuned: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main([words[0], str(tuned), *words[1:]]) == 2
+    assert main.main([words[0], str(tuned), *words[1:]]) == 2
     assert advice in capsys.readouterr().err

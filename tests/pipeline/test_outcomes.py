@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raysample import model, storage
-from raysample.checkpoints import CheckpointSet
-from raysample.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
-from raysample.corpus import Corpus, describe
-from raysample.fine_tuning import EVALUATION, Job, Outcome, execute, finish
-from raysample.pipeline import outcomes
+from raysample import models
+from raysample.core import storage
+from raysample.core.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus, describe
 from raysample.training import tokenised
+from raysample.training.fine_tuning import EVALUATION, Job, Outcome, execute, finish
+from raysample.workflow import training_results
 
 WORDS = ("lamp", "song", "rain")
 LONG = " and then once more in the evening"
@@ -45,14 +46,14 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     one = corpus(folder, "train", train)
     other = corpus(folder, "test", test, one.labels)
     spec = ModelConfig(hidden_size=8, vocabulary_size=200, max_length=8, layers=1)
-    base = model.prepare(spec, one, str(folder / "base"))
+    base = models.prepare(spec, one, str(folder / "base"))
     recipe = FineTuneConfig(epochs=1, checkpoints=1, learning_rate=1e-2, seed=4)
     return Job(one.uri, other.uri, base, spec, recipe, folder=str(folder / "run"))
 
 
 @pytest.fixture(scope="module")
 def outcome(job: Job) -> Outcome:
-    return outcomes.stored(finish(job, execute(job)))
+    return training_results.stored(finish(job, execute(job)))
 
 
 def test_what_is_rare_is_told_by_the_training_rows_and_by_both_corpora(job: Job, outcome: Outcome) -> None:
@@ -80,7 +81,7 @@ def test_truncation_and_model_are_recorded(job: Job, outcome: Outcome) -> None:
 
 
 def test_the_tracker_gets_every_figure_under_a_name_of_its_own(outcome: Outcome) -> None:
-    found = outcomes.figures(outcome)
+    found = training_results.figures(outcome)
     assert {"test_acc", "test_acc_low", "test_acc_high", "test_rare_class_accuracy", "test_nll_low"} <= set(found)
     assert found["train_truncated_share"] == 0.34
     assert 0 < found["train_tokens_lost_share"] < 0.34
@@ -89,9 +90,9 @@ def test_the_tracker_gets_every_figure_under_a_name_of_its_own(outcome: Outcome)
 
 
 def test_the_terminal_is_told_what_deserves_a_line(outcome: Outcome) -> None:
-    assert outcomes.headline(outcome).startswith("test accuracy 0.")
-    assert "], macro-F1 0." in outcomes.headline(outcome)
-    rare, once, train, test = outcomes.remarks(outcome)
+    assert training_results.headline(outcome).startswith("test accuracy 0.")
+    assert "], macro-F1 0." in training_results.headline(outcome)
+    rare, once, train, test = training_results.remarks(outcome)
     assert rare.startswith("1 rare class (4 test rows): accuracy ")
     assert once.startswith("texts seen once (6 test rows): accuracy ")
     assert train.startswith("34.0% of the training rows are longer than model.max_length 8 and lose ")
@@ -105,15 +106,15 @@ def test_an_outcome_survives_storage_and_earlier_ones_can_be_read(outcome: Outco
     data = {"rows": 5, "steps": 2, "seconds": 1.0, "metrics": {"accuracy": 0.5, "macro_f1": 0.5}, "recall": [0.5, None]}
     early = Outcome.of(data)
     assert (early.evaluation.metrics["accuracy"], early.record) == (0.5, {})
-    assert outcomes.figures(early) == {"test_acc": 0.5, "test_macro_f1": 0.5}
-    assert outcomes.headline(early) == "test accuracy 0.5000, macro-F1 0.5000"
-    assert outcomes.remarks(early) == []
+    assert training_results.figures(early) == {"test_acc": 0.5, "test_macro_f1": 0.5}
+    assert training_results.headline(early) == "test accuracy 0.5000, macro-F1 0.5000"
+    assert training_results.remarks(early) == []
 
 
 def test_the_report_is_told_of_runs_that_were_tested_and_of_no_others(job: Job, tmp_path: Path) -> None:
     assert isinstance(job.folder, str)
     trace = CheckpointSet.load(job.folder)
-    told = outcomes.told(trace)
+    told = training_results.told(trace)
     assert set(told) == {"evaluation", "tokens", "model"}
     assert (told["evaluation"]["seed"], told["evaluation"]["rows"]) == (4, 100)
-    assert outcomes.told(replace(trace, uri=str(tmp_path))) == {}
+    assert training_results.told(replace(trace, uri=str(tmp_path))) == {}

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from test_whole_run import write_config
 
-from raysample import cli
-from raysample.pipeline.own_scores import blocks
+from raysample.cli import main
+from raysample.data.score_table import ScoreTable
 from raysample.selection import Selection
-from raysample.table import ScoreTable
+from raysample.workflow.per_run_scores import blocks
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def told(folder: Path) -> list[str]:
 
 def test_every_seed_selects_by_its_own_run(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = str(write_config(tmp_path, small_run, score={"scores": ["vog"], "runs": 2}))
-    assert cli.main(["run", config]) == 0
+    assert main.main(["run", config]) == 0
     assert "scores of run 1 alone" in capsys.readouterr().out
     space = tmp_path / "runs/small"
     whole = ScoreTable.load(str(space / "scores"))
@@ -48,11 +48,11 @@ def test_every_seed_selects_by_its_own_run(small_run: Path, tmp_path: Path, caps
     assert means.to_numpy() == pytest.approx(whole.to_pandas()["vog"].to_numpy(), rel=1e-5)
     assert told(tmp_path)[0].startswith("Every seed selected by scores of other runs (hard(vog|class))")
 
-    assert cli.main(["compare", config]) == 0
+    assert main.main(["compare", config]) == 0
     assert "8 of 8 runs were finished before" in capsys.readouterr().out
-    assert cli.main(["compare", config, "compare.seeds=[0, 1, 2]"]) == 0
+    assert main.main(["compare", config, "compare.seeds=[0, 1, 2]"]) == 0
     assert told(tmp_path)[0].startswith("hard(vog|class) chose for 3 seeds by the scores of 2 runs in turn")
-    assert cli.main(["compare", config, "compare.own_scores=false"]) == 0
+    assert main.main(["compare", config, "compare.own_scores=false"]) == 0
     assert told(tmp_path)[0].startswith("The selection was fixed: hard(vog|class)")
     fixed = [Selection.load(str(space / f"selections/hard-vog~class-0.5-seed-{seed}")) for seed in (0, 1)]
     assert {one.scores for one in fixed} == {whole.fingerprint}
@@ -61,6 +61,6 @@ def test_every_seed_selects_by_its_own_run(small_run: Path, tmp_path: Path, caps
 def test_arms_without_scores_need_no_more_scoring(small_run: Path, tmp_path: Path) -> None:
     compare = {"seeds": [0, 1], "arms": []}
     config = str(write_config(tmp_path, small_run, score={"scores": ["vog"], "runs": 2}, compare=compare))
-    assert cli.main(["run", config]) == 0
+    assert main.main(["run", config]) == 0
     assert not (tmp_path / "runs/small/own-scores").exists()
     assert told(tmp_path) == []

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 from test_whole_run import write_config
 
-from raysample import cli
-from raysample.config import FineTuneConfig, load
-from raysample.corpus import Corpus
-from raysample.engine import LocalEngine
-from raysample.pipeline import Pipeline
-from raysample.pipeline.planning import few, in_small, outlook
-from raysample.progress import SilentReporter
+from raysample.cli import main
+from raysample.core.config import FineTuneConfig, load
+from raysample.core.progress import SilentReporter
+from raysample.data.corpus import Corpus
+from raysample.execution.local import LocalEngine
 from raysample.tracking import NullTracker
 from raysample.training import plan
+from raysample.workflow import Pipeline
+from raysample.workflow.plan import few, in_small, outlook
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def config(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_command_tells_time_memory_and_cost(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["plan", str(config), "name=told", "--rows", "60", "--price", "2"]) == 0
+    assert main.main(["plan", str(config), "name=told", "--rows", "60", "--price", "2"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "what the run takes, by a miniature of 60 rows" in told
     assert "fine-tune 14 steps" in told
@@ -32,7 +32,7 @@ def test_the_command_tells_time_memory_and_cost(config: Path, capsys: pytest.Cap
     assert "a scoring worker holds 3 checkpoints of" in told
     space = config.parent / "runs/told"
     assert sorted(path.name for path in space.iterdir()) == ["corpus"]  # nothing is claimed, trained or scored
-    assert cli.main(["fine-tune", str(config), "name=told", "fine_tune.epochs=1"]) == 0
+    assert main.main(["fine-tune", str(config), "name=told", "fine_tune.epochs=1"]) == 0
 
 
 def test_estimates_grow_with_the_work_and_shrink_with_the_workers(config: Path, tmp_path: Path) -> None:

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from raysample import cli
-from raysample.config import FineTuneConfig, ModelConfig, RunConfig, parse
-from raysample.engine import Demand, LocalEngine
-from raysample.errors import (
+from raysample.cli import main
+from raysample.core.config import FineTuneConfig, ModelConfig, RunConfig, parse
+from raysample.core.errors import (
     CheckpointError,
     ClusterError,
     ConfigError,
@@ -24,7 +23,9 @@ from raysample.errors import (
     ScoreError,
     StorageError,
 )
-from raysample.pipeline import Workspace, preflight
+from raysample.execution.base import Demand
+from raysample.execution.local import LocalEngine
+from raysample.workflow import Workspace, preflight
 
 ALL = ("fine-tune", "score", "compare")
 
@@ -177,7 +178,7 @@ def test_the_command_line_reads_no_corpus_before_all_is_feasible(
 ) -> None:
     (tmp_path / "c.yaml").write_text(json.dumps(data))
     wrong = ["model.path=/no/such/model", "corpus.test.path=/no/such/test", "tracking.uri=gopher://host"]
-    code = cli.main(["run", str(tmp_path / "c.yaml"), "compare.arms=[]", *wrong])
+    code = main.main(["run", str(tmp_path / "c.yaml"), "compare.arms=[]", *wrong])
     told = capsys.readouterr()
     assert code == 2
     assert "3 things stand in the way" in told.err

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from test_whole_run import write_config
 
-from raysample import cli
-from raysample.experiment import FULL, Comparison, RunResult, summarise
+from raysample.cli import main
+from raysample.evaluation.comparison import FULL, Comparison, RunResult, summarise
 
 
 def test_the_command_reads_a_comparison(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,12 +26,12 @@ def test_the_command_reads_a_comparison(small_run: Path, tmp_path: Path, capsys:
     folder = tmp_path / "runs/small"
     folder.mkdir(parents=True)
     (folder / "comparison.json").write_text(json.dumps(comparison.plain()))
-    assert cli.main(["recommend", str(config), "--tolerance", "0.02"]) == 0
+    assert main.main(["recommend", str(config), "--tolerance", "0.02"]) == 0
     told = capsys.readouterr().out
     row = next(line for line in told.splitlines() if "hard(vog|class)" in line)
     assert row.split()[1] == "61%"  # 0.5 exp(-5 f) - 0.5 exp(-5) = 0.02 at f = 0.613
     assert "at most 2.0% of accuracy" in told
-    assert cli.main(["recommend", str(config), "sample.tolerance=0.02"]) == 0
+    assert main.main(["recommend", str(config), "sample.tolerance=0.02"]) == 0
     assert "61%" in capsys.readouterr().out
-    assert cli.main(["recommend", str(config), "--tolerance", "2"]) == 2
+    assert main.main(["recommend", str(config), "--tolerance", "2"]) == 2
     assert "give a loss of accuracy in (0, 1)" in capsys.readouterr().err

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 
 import raysample
 from raysample import testing
-from raysample.config import SourceConfig
-from raysample.corpus import Corpus, describe
+from raysample.core.config import SourceConfig
+from raysample.data.corpus import Corpus, describe
 from raysample.testing import LABELS
 
 TEXTS = [f"{words}" for words in ("the pond", "a moon", "the old moss", "a pond the moon", "old old", "the moon")]

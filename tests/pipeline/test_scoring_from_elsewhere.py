@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import raysample
-from raysample.checkpoints import CheckpointSet
-from raysample.config import FineTuneConfig, ModelConfig, SourceConfig
-from raysample.corpus import Corpus
-from raysample.errors import ConfigError, ScoreError
-from raysample.scores import SCORES, create_all, from_logits
-from raysample.table import ScoreTable
+from raysample.core.config import FineTuneConfig, ModelConfig, SourceConfig
+from raysample.core.errors import ConfigError, ScoreError
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.data.score_table import ScoreTable
+from raysample.influence.scores import SCORES, create_all, from_logits
 from raysample.testing import tiny_corpus_files
 
 MODEL = ModelConfig(hidden_size=16, vocabulary_size=200, max_length=16, dropout=0)
@@ -188,8 +188,8 @@ def test_captures_refuse_scores_that_need_gradients(
 
 
 def test_capture_must_be_switched_on_in_fine_tuning() -> None:
-    from raysample.config import parse
-    from raysample.pipeline.checks import check_plans
+    from raysample.core.config import parse
+    from raysample.workflow.checks import check_plans
 
     with pytest.raises(ConfigError, match=r"fine_tune\.capture: true"):
         check_plans(parse({"score": {"source": "capture", "scores": ["el2n"]}, "compare": {"arms": []}}))

@@ -10,12 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from test_whole_run import write_config
 
-from raysample import cli, model
-from raysample.config import ModelConfig
-from raysample.corpus import Corpus, Shard
-from raysample.scoring import attempts, part_name
-from raysample.scoring.bisection import Scored, carefully
-from raysample.table import ScoreTable
+from raysample import models
+from raysample.cli import main
+from raysample.core.config import ModelConfig
+from raysample.data.corpus import Corpus, Shard
+from raysample.data.score_table import ScoreTable
+from raysample.influence.shards import crash_counter, part_name
+from raysample.influence.shards.isolation import Scored, carefully
 
 POISON = "the poisoned row"
 POISONED = (3, 77, 78, 150)
@@ -37,19 +38,19 @@ def poisoned(small_run: Path, tmp_path: Path) -> Path:
         "test": {"path": str(small_run / "test.parquet")},
     }
     config = write_config(tmp_path, small_run, corpus=corpus)
-    assert cli.main(["fine-tune", str(config)]) == 0
+    assert main.main(["fine-tune", str(config)]) == 0
     return config
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, word: str = POISON) -> None:
-    real = model.encode
+    real = models.encode
 
     def encode(words: Any, rows: pa.Table, spec: ModelConfig) -> Any:
         if any(word in text for text in rows["text"].to_pylist()):
             raise ValueError(f"cannot read {rows['text'][0]}")
         return real(words, rows, spec)
 
-    monkeypatch.setattr(model, "encode", encode)
+    monkeypatch.setattr(models, "encode", encode)
 
 
 def table(config: Path) -> ScoreTable:
@@ -70,7 +71,7 @@ def test_bad_rows_are_set_aside_and_come_back(
 ) -> None:
     with monkeypatch.context() as broken:
         fail(broken)
-        assert cli.main(["score", str(poisoned)]) == 0
+        assert main.main(["score", str(poisoned)]) == 0
     assert table(poisoned).counts == {"in": 200, "scored": 196, "quarantined": 4}
     assert table(poisoned).statistics().reasons == {"ValueError while it was scored": 4}
     lost = quarantine(poisoned)
@@ -81,7 +82,7 @@ def test_bad_rows_are_set_aside_and_come_back(
     untouched = list((poisoned.parent / "runs/small/scores").rglob(part_name(shards(poisoned)[2])))
     before = untouched[0].stat().st_mtime_ns
     capsys.readouterr()
-    assert cli.main(["replay", str(poisoned)]) == 0
+    assert main.main(["replay", str(poisoned)]) == 0
     told = capsys.readouterr().out
     assert "replay: 4 rows were set aside" in told
     assert "1 of 4 shards were finished before, 3 to do" in told
@@ -100,37 +101,37 @@ def test_too_many_bad_rows_stop_the_run(
 ) -> None:
     with monkeypatch.context() as broken:
         fail(broken)
-        assert cli.main(["score", str(poisoned), "score.max_quarantined=0.01"]) == 2
+        assert main.main(["score", str(poisoned), "score.max_quarantined=0.01"]) == 2
     told = capsys.readouterr().err
     assert "3 of 200 rows could not be scored, more than score.max_quarantined=0.01 allows" in told
     assert "raysample replay" in told
-    assert cli.main(["replay", str(poisoned), "score.max_quarantined=0.01"]) == 0
+    assert main.main(["replay", str(poisoned), "score.max_quarantined=0.01"]) == 0
     assert table(poisoned).counts["scored"] == 200
 
 
 def test_what_fails_for_every_row_is_no_row_s_fault(poisoned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fail(monkeypatch, "")
     with pytest.raises(ValueError, match="cannot read"):
-        cli.main(["score", str(poisoned)])
+        main.main(["score", str(poisoned)])
     assert quarantine(poisoned) == []
 
 
 def test_a_shard_over_which_too_many_workers_died_is_set_aside_and_comes_back(
     poisoned: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["score", str(poisoned)]) == 0
+    assert main.main(["score", str(poisoned)]) == 0
     whole = table(poisoned).to_pandas()
     folder = str(next((poisoned.parent / "runs/small/scores").glob("parts-*")))
     shard = shards(poisoned)[1]
     Path(folder, part_name(shard)).unlink()
     Path(folder, "attempts").mkdir(exist_ok=True)
-    assert attempts.deaths(folder, shard) == attempts.Deaths()
+    assert crash_counter.deaths(folder, shard) == crash_counter.Deaths()
     Path(folder, "attempts", f"{shard.name}.json").write_text('{"attempts": 10}')
-    assert attempts.deaths(folder, shard).enough
-    assert cli.main(["score", str(poisoned), "score.max_quarantined=0.3"]) == 0
+    assert crash_counter.deaths(folder, shard).enough
+    assert main.main(["score", str(poisoned), "score.max_quarantined=0.3"]) == 0
     assert table(poisoned).counts == {"in": 200, "scored": 150, "quarantined": 50}
     assert {row["reason"] for row in quarantine(poisoned)} == {"its shard crashed 10 workers"}
-    assert cli.main(["replay", str(poisoned), "score.max_quarantined=0.3"]) == 0
+    assert main.main(["replay", str(poisoned), "score.max_quarantined=0.3"]) == 0
     assert table(poisoned).to_pandas().equals(whole)
     assert "50 of them have scores now" in capsys.readouterr().out
 

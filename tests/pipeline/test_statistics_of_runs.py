@@ -9,11 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from test_whole_run import write_config
 
-from raysample import cli, storage
-from raysample.scoring import summaries, write_statistics
-from raysample.scoring.job import statistics_of
-from raysample.statistics import counted, read
-from raysample.table import STATISTICS, ScoreTable
+from raysample.cli import main
+from raysample.core import storage
+from raysample.core.statistics import counted, read
+from raysample.data.score_table import STATISTICS, ScoreTable
+from raysample.influence.shards import part_statistics, write_statistics
+from raysample.influence.shards.job import statistics_of
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +31,8 @@ def config(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "test": {"path": str(small_run / "test.parquet"), "columns": {"id": "id"}},
     }
     path = write_config(folder, small_run, corpus=corpus)
-    assert cli.main(["fine-tune", str(path)]) == 0
-    assert cli.main(["score", str(path)]) == 0
+    assert main.main(["fine-tune", str(path)]) == 0
+    assert main.main(["score", str(path)]) == 0
     return path
 
 
@@ -73,17 +74,17 @@ def test_what_lacks_or_is_damaged_is_made_again_from_the_parts(config: Path, tab
     assert merged.read_bytes() == before
     first.write_bytes(kept)
     merged.unlink()
-    assert cli.main(["score", str(config)]) == 0
+    assert main.main(["score", str(config)]) == 0
     assert merged.read_bytes() == before
 
 
 def test_a_part_with_few_rows_leaves_no_stale_statistics(table: ScoreTable, tmp_path: Path) -> None:
-    from raysample.corpus import Shard
+    from raysample.data.corpus import Shard
 
     shard = Shard(0, "a", 0, 1, 1, "f" * 40)
     rows = table.to_arrow()
-    summaries.keep(str(tmp_path), shard, counted(rows, table.columns))
+    part_statistics.keep(str(tmp_path), shard, counted(rows, table.columns))
     kept = tmp_path / "_statistics" / f"part-{shard.name}.parquet"
     assert kept.exists()
-    summaries.keep(str(tmp_path), shard, counted(rows.slice(0, 5), table.columns))
+    part_statistics.keep(str(tmp_path), shard, counted(rows.slice(0, 5), table.columns))
     assert not kept.exists()

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from raysample import cli
-from raysample.config import load, parse
-from raysample.corpus import Corpus
-from raysample.engine import LocalEngine
-from raysample.pipeline import Pipeline
-from raysample.pipeline.labelling import origins, relative, words
-from raysample.progress import SilentReporter
-from raysample.scores import create_all
-from raysample.table import ScoreTable
+from raysample.cli import main
+from raysample.core.config import load, parse
+from raysample.core.progress import SilentReporter
+from raysample.data.corpus import Corpus
+from raysample.data.score_table import ScoreTable
+from raysample.execution.local import LocalEngine
+from raysample.influence.label_origin import origins, relative, words
+from raysample.influence.scores import create_all
 from raysample.tracking import MemoryTracker
+from raysample.workflow import Pipeline
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "traffic.yaml"
 SMALL = [
@@ -36,7 +36,7 @@ AGREEMENT = "accuracy against them measures agreement with it, not correctness"
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run the example, smaller, in this process."""
     folder = tmp_path_factory.mktemp("traffic")
-    assert cli.main(["run", str(EXAMPLE), *SMALL, f"output={folder}"]) == 0
+    assert main.main(["run", str(EXAMPLE), *SMALL, f"output={folder}"]) == 0
     return folder / "traffic"
 
 
@@ -69,7 +69,7 @@ def test_the_table_and_the_report_say_what_the_scores_are_relative_to(finished: 
 
 
 def test_the_terminal_says_where_labels_come_from(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["run", str(EXAMPLE), *SMALL, f"output={finished.parent}"]) == 0
+    assert main.main(["run", str(EXAMPLE), *SMALL, f"output={finished.parent}"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "left out: no feedback (" in said
     assert "labels: the production model's hypotheses as far as user feedback" in said

@@ -13,13 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from test_whole_run import write_config
 
-from raysample import cli, storage
-from raysample.config import SourceConfig
-from raysample.corpus import Corpus, describe
-from raysample.errors import ProvenanceError, SelectionError
-from raysample.experiment import FULL, Comparison, RunResult, summarise
+from raysample.cli import main
+from raysample.core import storage
+from raysample.core.config import SourceConfig
+from raysample.core.errors import ProvenanceError, SelectionError
+from raysample.data.corpus import Corpus, describe
+from raysample.data.score_table import ScoreTable
+from raysample.evaluation.comparison import FULL, Comparison, RunResult, summarise
 from raysample.selection import Selection, apply, explain, sample
-from raysample.table import ScoreTable
 
 ARMS = [
     {"policy": "hard", "score": "vog", "normalise": "class"},
@@ -47,10 +48,10 @@ def sampled(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     config = str(write_config(folder, small_run, corpus=corpus, compare={"seeds": [0], "arms": ARMS}))
     for verb in ("fine-tune", "score"):
-        assert cli.main([verb, config]) == 0
-    assert cli.main(["sample", config, "--dry-run"]) == 0
+        assert main.main([verb, config]) == 0
+    assert main.main(["sample", config, "--dry-run"]) == 0
     assert not (folder / "runs/small/selections").exists()
-    assert cli.main(["sample", config]) == 0
+    assert main.main(["sample", config]) == 0
     return folder
 
 
@@ -64,7 +65,7 @@ def test_a_dry_run_tells_classes_and_lengths(
 ) -> None:
     config = str(sampled / "config.yaml")
     before = sorted(str(path) for path in (sampled / "runs").rglob("*"))
-    assert cli.main(["sample", config, "compare.fractions=[0.3]", "--dry-run"]) == 0
+    assert main.main(["sample", config, "compare.fractions=[0.3]", "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert "hard(vog|class) at 30%" in told
     assert "tokens" in told
@@ -76,7 +77,7 @@ def test_a_dry_run_tells_classes_and_lengths(
 
 def test_a_budget_of_tokens_or_rows(sampled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = str(sampled / "config.yaml")
-    assert cli.main(["sample", config, "sample.budget={tokens: 500}"]) == 0
+    assert main.main(["sample", config, "sample.budget={tokens: 500}"]) == 0
     told = capsys.readouterr().out
     assert "hard(vog|class): " in told
     folders = [path for path in (sampled / "runs/small/selections").iterdir() if "500-tokens" in path.name]
@@ -86,15 +87,15 @@ def test_a_budget_of_tokens_or_rows(sampled: Path, capsys: pytest.CaptureFixture
         kept = Selection.load(str(folder)).to_pandas()["decision"].eq("kept")
         assert 400 < table["tokens"][kept].sum() <= 500
         shutil.rmtree(folder)
-    assert cli.main(["sample", config, "sample.budget=120", "--dry-run"]) == 0
+    assert main.main(["sample", config, "sample.budget=120", "--dry-run"]) == 0
     assert "hard(vog|class): 120 of 200 rows (60.0%)" in capsys.readouterr().out
-    assert cli.main(["sample", config, "sample.budget=1"]) == 2
+    assert main.main(["sample", config, "sample.budget=1"]) == 2
     assert "sample.budget" in capsys.readouterr().err
 
 
 def test_a_budget_that_the_comparison_recommends(sampled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config, place = str(sampled / "config.yaml"), sampled / "runs/small/comparison.json"
-    assert cli.main(["sample", config, "sample.budget=auto"]) == 2
+    assert main.main(["sample", config, "sample.budget=auto"]) == 2
     assert "comparison.json' does not exist" in capsys.readouterr().err
 
     def run(arm: str, fraction: float) -> RunResult:
@@ -106,7 +107,7 @@ def test_a_budget_that_the_comparison_recommends(sampled: Path, capsys: pytest.C
     comparison = Comparison(("a",), (200,), {}, runs, summarise(runs), 0.95, "equal_epochs")
     place.write_text(json.dumps(comparison.plain()))
     try:
-        assert cli.main(["sample", config, "sample.budget=auto", "sample.tolerance=0.02", "--dry-run"]) == 0
+        assert main.main(["sample", config, "sample.budget=auto", "sample.tolerance=0.02", "--dry-run"]) == 0
         told = " ".join(capsys.readouterr().out.split())
         assert (
             "hard(vog|class): 122 of 200 rows (61.0%), expected to cost" in told
@@ -121,7 +122,7 @@ def test_explain_tells_why(sampled: Path, capsys: pytest.CaptureFixture[str]) ->
     hard = selections(sampled)["hard"]
     frame = hard.to_pandas().sort_values("key", ascending=False)
     first = frame.iloc[0]
-    assert cli.main(["explain", first["row_id"], hard.uri]) == 0
+    assert main.main(["explain", first["row_id"], hard.uri]) == 0
     told = capsys.readouterr().out
     assert f"row {first['row_id']!r} of class {first['class']!r} was kept by hard(vog|class), seed 0" in told
     assert "place: 1 of the 200 rows" in told
@@ -157,18 +158,18 @@ def test_a_cap_keeps_a_few_rows_of_every_group(sampled: Path) -> None:
 
 def test_groups_are_asked_for_before_anything_is_computed(sampled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = str(sampled / "config.yaml")
-    assert cli.main(["sample", config, "corpus.train.columns.group=null", "name=other"]) == 2
+    assert main.main(["sample", config, "corpus.train.columns.group=null", "name=other"]) == 2
     assert "goes by groups, and corpus.train names no column of groups" in capsys.readouterr().err
 
 
 def test_explain_knows_when_a_row_is_not_there(sampled: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["explain", "nobody", selections(sampled)["hard"].uri]) == 2
+    assert main.main(["explain", "nobody", selections(sampled)["hard"].uri]) == 2
     assert "has no row 'nobody'" in capsys.readouterr().err
 
 
 def test_apply_keeps_partitions_and_columns(sampled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hard, out = selections(sampled)["hard"], tmp_path / "pruned"
-    assert cli.main(["apply", hard.uri, str(sampled / "runs/small/corpus/train"), str(out)]) == 0
+    assert main.main(["apply", hard.uri, str(sampled / "runs/small/corpus/train"), str(out)]) == 0
     assert "100 rows in 2 files" in capsys.readouterr().out
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*.parquet"))
     assert files == ["date=2026-01-01/log.parquet", "date=2026-01-02/log.parquet"]
@@ -185,7 +186,7 @@ def test_apply_keeps_partitions_and_columns(sampled: Path, tmp_path: Path, capsy
 def test_apply_writes_weights_and_dataset_folders(sampled: Path, tmp_path: Path) -> None:
     explore, out = selections(sampled)["explore"], tmp_path / "pruned"
     corpus = str(sampled / "runs/small/corpus/train")
-    assert cli.main(["apply", explore.uri, corpus, str(out), "--format", "datasets"]) == 0
+    assert main.main(["apply", explore.uri, corpus, str(out), "--format", "datasets"]) == 0
     rows = datasets.load_from_disk(str(out))
     frame = explore.to_pandas().set_index("row_id")
     assert len(rows) == 100
@@ -238,6 +239,6 @@ def test_the_verb_takes_options_and_limits(sampled: Path, tmp_path: Path) -> Non
     assert made.name == "softmax(vog, temperature=0.5, min_per_class=9)"
     assert min(made.kept_class_counts) >= 9
     assert (
-        sample(table, raysample.config.ArmConfig(**made.arm), str(tmp_path / "o"), fraction=0.25, seed=3).digest
+        sample(table, raysample.core.config.ArmConfig(**made.arm), str(tmp_path / "o"), fraction=0.25, seed=3).digest
         == made.digest
     )

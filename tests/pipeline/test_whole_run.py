@@ -11,16 +11,16 @@ import pytest
 import yaml
 
 import raysample
-from raysample import cli
-from raysample.checkpoints import CheckpointSet
-from raysample.config import load, parse
-from raysample.corpus import Corpus
-from raysample.engine import LocalEngine
-from raysample.errors import ResultWarning
-from raysample.pipeline import Pipeline
-from raysample.progress import SilentReporter
-from raysample.table import ScoreTable
+from raysample.cli import main
+from raysample.core.config import load, parse
+from raysample.core.errors import ResultWarning
+from raysample.core.progress import SilentReporter
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.data.score_table import ScoreTable
+from raysample.execution.local import LocalEngine
 from raysample.tracking import MemoryTracker
+from raysample.workflow import Pipeline
 
 
 def write_config(folder: Path, small_run: Path, **changes: object) -> Path:
@@ -48,7 +48,7 @@ def write_config(folder: Path, small_run: Path, **changes: object) -> Path:
 @pytest.fixture(scope="module")
 def finished(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    assert cli.main(["run", str(write_config(folder, small_run))]) == 0
+    assert main.main(["run", str(write_config(folder, small_run))]) == 0
     return folder
 
 
@@ -95,10 +95,10 @@ def test_runs_of_an_earlier_version_give_means_without_verdict(
     small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = str(write_config(tmp_path, small_run, compare={"seeds": [0, 1]}))
-    assert cli.main(["run", config]) == 0
+    assert main.main(["run", config]) == 0
     for path in tmp_path.glob("runs/small/**/*predictions.parquet"):
         path.unlink()
-    assert cli.main(["run", config]) == 0
+    assert main.main(["run", config]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "No predictions stored: means without verdict." in told
 
@@ -109,7 +109,7 @@ def test_an_untrained_model_is_told_everywhere(
 ) -> None:
     training = {"epochs": 1, "learning_rate": rate, "checkpoints": 2}
     config = str(write_config(tmp_path, small_run, fine_tune=training, compare={"seeds": [0]}))
-    assert cli.main(["run", config]) == 0
+    assert main.main(["run", config]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "warning: the model is untrained" in told or "warning: the model is a constant predictor" in told
     space = tmp_path / "runs/small"
@@ -123,7 +123,7 @@ def test_scores_that_are_mostly_length_are_named_after_the_scoring(
     finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("raysample.selection.lengths.MOSTLY", 0.0)  # so that every score is
-    assert cli.main(["score", str(finished / "config.yaml")]) == 0
+    assert main.main(["score", str(finished / "config.yaml")]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "warning: vog is mostly the length of the text (rank correlation with the number of tokens" in told
     assert "warning: el2n is mostly the length" in told
@@ -154,14 +154,14 @@ def test_a_second_run_reuses_what_is_finished(
     ]
     times = {path: path.stat().st_mtime_ns for path in watched}
     before = (space / "comparison.json").read_bytes()
-    assert cli.main(["run", str(finished / "config.yaml")]) == 0
+    assert main.main(["run", str(finished / "config.yaml")]) == 0
     assert {path: path.stat().st_mtime_ns for path in watched} == times
     assert (space / "comparison.json").read_bytes() == before
     assert "8 of 8 runs were finished before" in capsys.readouterr().out
 
 
 def test_one_more_seed_trains_only_what_is_new(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["compare", str(finished / "config.yaml"), "compare.seeds=[0,1,2]"]) == 0
+    assert main.main(["compare", str(finished / "config.yaml"), "compare.seeds=[0,1,2]"]) == 0
     assert "8 of 12 runs were finished before" in capsys.readouterr().out
 
 
@@ -169,25 +169,25 @@ def test_each_step_alone_asks_for_the_one_before(
     small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = str(write_config(tmp_path, small_run))
-    assert cli.main(["score", config]) == 2
+    assert main.main(["score", config]) == 2
     assert "run `raysample fine-tune` with this configuration first" in capsys.readouterr().err
-    assert cli.main(["fine-tune", config]) == 0
-    assert cli.main(["sample", config]) == 2
+    assert main.main(["fine-tune", config]) == 0
+    assert main.main(["sample", config]) == 2
     assert "run `raysample score` with this configuration first" in capsys.readouterr().err
-    assert cli.main(["score", config]) == 0
-    assert cli.main(["sample", config]) == 0
+    assert main.main(["score", config]) == 0
+    assert main.main(["sample", config]) == 0
     assert "selections" in capsys.readouterr().out
 
 
 def test_the_report_can_be_written_again(finished: Path) -> None:
     report = finished / "runs" / "small" / "report.html"
     report.unlink()
-    assert cli.main(["report", str(finished / "config.yaml")]) == 0
+    assert main.main(["report", str(finished / "config.yaml")]) == 0
     assert "hard(vog|class)" in report.read_text()
 
 
 def test_a_folder_of_another_config_is_refused(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["run", str(finished / "config.yaml"), "fine_tune.epochs=5"]) == 2
+    assert main.main(["run", str(finished / "config.yaml"), "fine_tune.epochs=5"]) == 2
     said = capsys.readouterr().err
     assert "belongs to another configuration: fine_tune.epochs was 2 and is 5 now" in said
     assert "give this run another `name` or `output`" in said
@@ -209,7 +209,7 @@ def test_a_folder_of_another_config_is_refused(finished: Path, capsys: pytest.Ca
 def test_bad_input_is_told_before_expensive_work(
     override: str, expected: str, small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["run", str(write_config(tmp_path, small_run)), override]) == 2
+    assert main.main(["run", str(write_config(tmp_path, small_run)), override]) == 2
     captured = capsys.readouterr()
     assert expected in captured.err
     assert "->" in captured.err
@@ -225,22 +225,22 @@ def test_a_label_seen_only_in_test_is_told_early(
     odd = odd.set_column(odd.column_names.index("label"), "label", labels)
     pq.write_table(pa.concat_tables([pq.read_table(small_run / "test.parquet"), odd]), tmp_path / "test.parquet")
     config = str(write_config(tmp_path, small_run))
-    assert cli.main(["run", config, f"corpus.test.path={tmp_path / 'test.parquet'}"]) == 2
+    assert main.main(["run", config, f"corpus.test.path={tmp_path / 'test.parquet'}"]) == 2
     assert "never seen" in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(small_run: Path, tmp_path: Path) -> None:
-    from raysample.errors import ConfigError
+    from raysample.core.errors import ConfigError
 
     with pytest.raises(ConfigError):
-        cli.main(["score", str(write_config(tmp_path, small_run)), "--debug"])
+        main.main(["score", str(write_config(tmp_path, small_run)), "--debug"])
 
 
 def test_an_unreachable_tracking_server_is_told_early(
     small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = str(write_config(tmp_path, small_run, tracking={"uri": "http://127.0.0.1:9"}))
-    assert cli.main(["run", config]) == 2
+    assert main.main(["run", config]) == 2
     assert "127.0.0.1:9" in capsys.readouterr().err
     assert not list(tmp_path.glob("runs/small/checkpoints/*/step-*"))
 
@@ -248,7 +248,7 @@ def test_an_unreachable_tracking_server_is_told_early(
 def test_an_interrupt_keeps_what_is_finished(
     small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from raysample.engine import LocalEngine
+    from raysample.execution.local import LocalEngine
 
     config = str(write_config(tmp_path, small_run))
     real = LocalEngine.fine_tune_many
@@ -261,23 +261,23 @@ def test_an_interrupt_keeps_what_is_finished(
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalEngine, "fine_tune_many", interrupted)
-        assert cli.main(["run", config]) == 130
+        assert main.main(["run", config]) == 130
     assert "run the same command to go on" in capsys.readouterr().err
-    assert cli.main(["run", config]) == 0
+    assert main.main(["run", config]) == 0
     assert "3 of 8 runs were finished before" in capsys.readouterr().out
 
 
 def test_equal_steps_train_a_sample_as_long_as_the_whole(finished: Path) -> None:
     config = parse(yaml.safe_load((finished / "config.yaml").read_text()))
     assert config.compare.regime == "equal_epochs"
-    assert cli.main(["compare", str(finished / "config.yaml"), "compare.regime=equal_steps", "compare.seeds=[0]"]) == 0
+    assert main.main(["compare", str(finished / "config.yaml"), "compare.regime=equal_steps", "compare.seeds=[0]"]) == 0
     comparison = json.loads((finished / "runs" / "small" / "comparison.json").read_text())
     assert len({run["steps"] for run in comparison["runs"]}) == 1
     assert {run["kept"] for run in comparison["runs"]} != {comparison["runs"][0]["kept"]}
 
 
 def test_the_objective_of_a_finished_run_can_be_changed(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["compare", str(finished / "config.yaml"), "compare.objective=macro_f1"]) == 0
+    assert main.main(["compare", str(finished / "config.yaml"), "compare.objective=macro_f1"]) == 0
     told = capsys.readouterr().out
     assert "runs were finished before" in told
     assert "points of macro-F1, by compare.objective" in " ".join(told.split())

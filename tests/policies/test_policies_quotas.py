@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysample.policies.quotas import balanced, proportional
+from raysample.selection.policies.quotas import balanced, proportional
 
 counts_and_budget = st.lists(st.integers(1, 1000), min_size=1, max_size=20).flatmap(
     lambda counts: st.tuples(st.just(np.array(counts, np.int64)), st.integers(1, sum(counts)))

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raysample import model
-from raysample.checkpoints import CheckpointSet
-from raysample.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
-from raysample.corpus import Corpus, describe
-from raysample.fine_tuning import Job, execute, finish
-from raysample.references import Request
+from raysample import models
+from raysample.core.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus, describe
+from raysample.influence.references import Request
 from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
+from raysample.training.fine_tuning import Job, execute, finish
 
 SPEC = ModelConfig(path="tiny", max_length=16, hidden_size=16, vocabulary_size=120, dropout=0.0)
 RECIPE = FineTuneConfig(epochs=2, batch_size=16, learning_rate=2e-3, head_learning_rate=5e-3, checkpoints=3, seed=5)
@@ -46,7 +46,7 @@ def made_up(folder: Path, rows: int = 60, checkpoints: int = 2) -> Request:
 def trained(folder: Path, recipe: FineTuneConfig = RECIPE, rows: int = 60, **more: Any) -> Request:
     """Fine-tune a tiny model from scratch and return a request on its run."""
     corpus, test = described(folder / "train", rows), described(folder / "test", 12, seed=7)
-    base = model.prepare(SPEC, corpus, str(folder / "base"))
+    base = models.prepare(SPEC, corpus, str(folder / "base"))
     job = Job(corpus.uri, test.uri, base, SPEC, recipe, folder=str(folder / "run"), **more)
     trace = finish(job, execute(job))
     return Request(corpus.uri, trace.uri, {"test": test.uri}, SPEC, 64, "float32", str(folder / "references"))
@@ -61,7 +61,7 @@ def changed(request: Request, **fields: Any) -> CheckpointSet:
 def batch_of(request: Request, uri: str) -> tuple[dict[str, Tensor], Tensor]:
     """Return a whole corpus as one padded mini-batch."""
     table = Corpus.load(uri).table()
-    words = model.tokenizer(CheckpointSet.load(request.checkpoints).checkpoints[0].uri)
-    encoded = model.encode(words, table, request.model)
-    inputs = model.pad(encoded, range(len(table)), int(words.pad_token_id))
+    words = models.tokenizer(CheckpointSet.load(request.checkpoints).checkpoints[0].uri)
+    encoded = models.encode(words, table, request.model)
+    inputs = models.pad(encoded, range(len(table)), int(words.pad_token_id))
     return inputs, torch.tensor(table["label"].to_pylist())

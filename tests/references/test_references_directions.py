@@ -16,17 +16,17 @@ from reference_runs import batch_of, changed, described, made_up
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from raysample import model
-from raysample.checkpoints import Checkpoint, CheckpointSet
-from raysample.config import ModelConfig
-from raysample.corpus import Corpus, describe
-from raysample.errors import ProvenanceError, ScoreError
-from raysample.references import Request, load, prepare
-from raysample.references.folder import MANIFEST, located
-from raysample.references.gradients import mean_gradient, trainable
-from raysample.references.inverse_hessian import product_with, settled, solve
-from raysample.references.rows import examples, in_order
-from raysample.scores.reference import Reference
+from raysample import models
+from raysample.core.config import ModelConfig
+from raysample.core.errors import ProvenanceError, ScoreError
+from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
+from raysample.data.corpus import Corpus, describe
+from raysample.influence.references import Request, load, prepare
+from raysample.influence.references.folder import MANIFEST, located
+from raysample.influence.references.gradients import mean_gradient, trainable
+from raysample.influence.references.inverse_hessian import product_with, settled, solve
+from raysample.influence.references.rows import examples, in_order
+from raysample.influence.scores.reference import Reference
 from raysample.testing import FAMILIES, Family, tiny_model, tiny_rows, tiny_tokenizer
 from raysample.training import Examples, batch
 
@@ -109,7 +109,7 @@ def test_what_is_prepared_are_the_gradients_at_each_checkpoint(tmp_path: Path) -
     prepare(request, [TARGET])
     inputs, labels = batch_of(request, request.targets["held_out"])
     for checkpoint in checkpoints(request):
-        network = model.load(checkpoint.uri)
+        network = models.load(checkpoint.uri)
         loaded = load(request, [TARGET], checkpoint, "cpu")
         found = loaded.directions[TARGET.key]
         assert {name: tuple(value.shape) for name, value in found.items()} == {
@@ -160,7 +160,7 @@ def test_the_inverse_hessian_is_prepared_for_the_last_checkpoint(tmp_path: Path)
     said: list[str] = []
     prepare(request, [INVERSE], say=said.append)
     first, last = checkpoints(request)
-    network = head_only(model.load(last.uri)).double()
+    network = head_only(models.load(last.uri)).double()
     goal = slow_mean_gradient(network, *batch_of(request, request.targets["held_out"]))
     dense = model_hessian(network, *batch_of(request, request.corpus))
     expected = torch.linalg.solve(dense + 0.1 * torch.eye(len(dense), dtype=torch.float64), goal).float()

@@ -12,18 +12,18 @@ import torch
 from reference_runs import batch_of, described, made_up
 from torch import Tensor
 
-from raysample import model
-from raysample.artifacts import classifier
-from raysample.checkpoints import CheckpointSet
-from raysample.corpus import Corpus
-from raysample.errors import ScoreError
-from raysample.numerics.radix import seeded
-from raysample.policies.base import identity
-from raysample.references import Request, load, prepare, row_keys
-from raysample.references.clusters import spherical_kmeans
-from raysample.references.features import class_medians
-from raysample.references.rows import sample
-from raysample.scores.reference import Reference
+from raysample import models
+from raysample.core.errors import ScoreError
+from raysample.core.numerics.radix import seeded
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.data.identity import hash_row_ids
+from raysample.influence.references import Request, load, prepare, row_keys
+from raysample.influence.references.clusters import spherical_kmeans
+from raysample.influence.references.features import class_medians
+from raysample.influence.references.rows import sample
+from raysample.influence.scores.reference import Reference
+from raysample.influence.visits.artifacts import classifier
 from raysample.testing import LABELS
 
 SMALL = Reference.of("features", rows=40, clusters=4, seed=1)
@@ -39,7 +39,7 @@ def test_features_are_what_the_classifier_gets(tmp_path: Path) -> None:
     request = made_up(tmp_path)
     found = prepared(request, SMALL)
     inputs, labels = batch_of(request, request.corpus)
-    network, seen = model.load(CheckpointSet.load(request.checkpoints).checkpoints[-1].uri), list[Tensor]()
+    network, seen = models.load(CheckpointSet.load(request.checkpoints).checkpoints[-1].uri), list[Tensor]()
     classifier(network).register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
     with torch.no_grad():
         network(**inputs)
@@ -57,7 +57,7 @@ def test_a_sample_depends_on_ids_and_seed_alone(tmp_path: Path) -> None:
     one, many = described(tmp_path / "one", 100, files=1), described(tmp_path / "many", 100, files=7)
     first, again = (sample(corpus, 30, 0)["row_id"].to_pylist() for corpus in (one, many))
     assert first == again
-    words = seeded(identity(np.array(one.table()["row_id"].to_pylist(), object)), 0)
+    words = seeded(hash_row_ids(np.array(one.table()["row_id"].to_pylist(), object)), 0)
     assert first == one.table()["row_id"].take(pa.array(np.argsort(words)[:30])).to_pylist()
     assert set(first) != set(sample(one, 30, 1)["row_id"].to_pylist())
     assert sample(one, 1_000, 0).num_rows == 100
@@ -65,7 +65,7 @@ def test_a_sample_depends_on_ids_and_seed_alone(tmp_path: Path) -> None:
 
 def test_row_keys_are_the_bits_of_the_identity() -> None:
     ids = ["a", "b", "é"]
-    expected = identity(np.array(ids, object))
+    expected = hash_row_ids(np.array(ids, object))
     for given in (ids, pa.array(ids), pa.chunked_array([ids[:1], ids[1:]]), np.array(ids, object)):
         found = row_keys(given)
         assert found.dtype == np.int64
@@ -93,10 +93,10 @@ def test_by_default_one_centre_per_class_and_never_more_than_rows(tmp_path: Path
 def test_features_that_are_not_finite_are_told(tmp_path: Path) -> None:
     request = made_up(tmp_path, checkpoints=1)
     place = CheckpointSet.load(request.checkpoints).checkpoints[0].uri
-    network, words = model.load(place), model.tokenizer(place)
+    network, words = models.load(place), models.tokenizer(place)
     # A whole weight would be refused when the model is opened; a row of the embeddings is one token's: every text's.
     torch.nn.init.constant_(network.bert.embeddings.word_embeddings.weight[words.cls_token_id], torch.nan)
-    model.save(network, words, place)
+    models.save(network, words, place)
     (Path(place) / "COMPLETE.json").write_text('{"sha256": {}}')
     with pytest.raises(ScoreError, match="features at step 10 are not finite"):
         prepare(request, [SMALL])

@@ -14,14 +14,15 @@ from reference_runs import RECIPE, SPEC, batch_of, changed, made_up, trained
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
-from raysample import checkpoints, model, training
-from raysample.checkpoints import CheckpointSet
-from raysample.config import FineTuneConfig
-from raysample.corpus import Corpus
-from raysample.errors import ProvenanceError, ScoreError
-from raysample.references import Request, load, prepare
-from raysample.scores.predictions.pvi import pvi
-from raysample.scores.reference import Reference
+from raysample import models, training
+from raysample.core.config import FineTuneConfig
+from raysample.core.errors import ProvenanceError, ScoreError
+from raysample.data import checkpoint_set
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.influence.references import Request, load, prepare
+from raysample.influence.scores.predictions.pvi import pvi
+from raysample.influence.scores.reference import Reference
 
 NULL, PRIORS = Reference.of("null_model"), Reference.of("priors")
 ADVICE = "null: prior"
@@ -43,8 +44,8 @@ def by_hand(request: Request) -> dict[int, Tensor]:
     """Train on `[CLS] [SEP]` alone, no dropout, and return ln p at the steps of the run's checkpoints."""
     corpus, trace = Corpus.load(request.corpus), CheckpointSet.load(request.checkpoints)
     labels = torch.tensor(corpus.table()["label"].to_pylist())
-    network = model.build(trace.config["base"], SPEC, trace.labels, RECIPE.seed)
-    words = model.tokenizer(trace.config["base"])
+    network = models.build(trace.config["base"], SPEC, trace.labels, RECIPE.seed)
+    words = models.tokenizer(trace.config["base"])
     row = torch.tensor([[words.cls_token_id, words.sep_token_id]])
     heads = [w for name, w in network.named_parameters() if name.startswith("classifier")]
     rest = [w for name, w in network.named_parameters() if not name.startswith("classifier")]
@@ -97,7 +98,7 @@ def test_the_mean_pvi_is_the_null_entropy_less_the_cross_entropy(run: Request, r
     for checkpoint in trace.checkpoints:
         null = load(run, [reference], checkpoint, "cpu").tensors[reference.key]["log_p"]
         with torch.no_grad():
-            logits = model.load(checkpoint.uri)(**inputs).logits
+            logits = models.load(checkpoint.uri)(**inputs).logits
         known = -(shares * null).sum() / math.log(2)
         left = nn.functional.cross_entropy(logits, labels) / math.log(2)
         torch.testing.assert_close(pvi(logits, labels, null).mean(), known - left)
@@ -151,9 +152,9 @@ def test_a_tokenizer_that_makes_nothing_of_the_null_input_is_told(run: Request, 
     request = copied(run, tmp_path)
     for checkpoint in CheckpointSet.load(request.checkpoints).checkpoints:
         place = Path(checkpoint.uri)
-        words = model.tokenizer(str(place))
+        words = models.tokenizer(str(place))
         words.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B")
         words.save_pretrained(place)
-        checkpoints.seal(place)
+        checkpoint_set.seal(place)
     with pytest.raises(ScoreError, match=rf"no token of the null input(.|\n)*{ADVICE}"):
         prepare(request, [NULL])

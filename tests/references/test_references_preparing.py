@@ -12,12 +12,13 @@ import torch
 from reference_runs import changed, described, made_up
 from safetensors.torch import load_file
 
-from raysample import checkpoints, model
-from raysample.checkpoints import CheckpointSet
-from raysample.errors import ScoreError, StorageError
-from raysample.references import Request, load, prepare
-from raysample.references.folder import MANIFEST, located, read_tensors, step_file, write_tensors
-from raysample.scores.reference import Reference
+from raysample import models
+from raysample.core.errors import ScoreError, StorageError
+from raysample.data import checkpoint_set
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.influence.references import Request, load, prepare
+from raysample.influence.references.folder import MANIFEST, located, read_tensors, step_file, write_tensors
+from raysample.influence.scores.reference import Reference
 
 PRIORS = Reference.of("priors")
 TARGET = Reference.of("target_gradient", target="held_out")
@@ -69,10 +70,10 @@ def test_another_content_is_another_folder(request_: Request, tmp_path: Path) ->
     prepare(request_, [TARGET])
     seen = folders(request_)
     place = Path(CheckpointSet.load(request_.checkpoints).checkpoints[-1].uri)
-    network = model.load(str(place))
+    network = models.load(str(place))
     torch.nn.init.zeros_(network.classifier.bias)
-    model.save(network, model.tokenizer(str(place)), place)
-    checkpoints.seal(place)
+    models.save(network, models.tokenizer(str(place)), place)
+    checkpoint_set.seal(place)
     others = [
         request_,
         replace(request_, targets={"held_out": described(tmp_path / "new", 9, seed=11).uri}),

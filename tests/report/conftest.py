@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raysample import storage
+from raysample.core import storage
+from raysample.data.score_table import ScoreTable, schema
 from raysample.evaluation import Predictions, estimates
-from raysample.experiment import Comparison, RunResult, class_warnings, summarise
+from raysample.evaluation.comparison import Comparison, RunResult, class_warnings, summarise
+from raysample.influence.shards import write_statistics
 from raysample.report import look
-from raysample.scoring import write_statistics
-from raysample.table import ScoreTable, schema
 
 SCORES = {
     "vog": {"score": "vog", "higher_is": "harder", "checkpoints": [100, 200, 300]},

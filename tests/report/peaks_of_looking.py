@@ -7,8 +7,8 @@ import os
 import sys
 import tracemalloc
 
+from raysample.data.score_table import ScoreTable
 from raysample.report import look
-from raysample.table import ScoreTable
 
 
 def main(tables: list[str]) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 from conftest import PROVENANCE
 
-from raysample.experiment import Comparison
+from raysample.data.score_table import ScoreTable
+from raysample.evaluation.comparison import Comparison
 from raysample.report import render
-from raysample.report.labels import label_sections
-from raysample.table import ScoreTable
+from raysample.report.label_sections import label_sections
 
 EVIL = "<script>alert(1)</script>"
 FEEDBACK = [

@@ -14,15 +14,15 @@ import pyarrow as pa
 import pytest
 from conftest import SCORES, fake_comparison, fake_labels, fake_table
 
-from raysample import storage
-from raysample.errors import ScoreError
+from raysample.core import storage
+from raysample.core.errors import ScoreError
+from raysample.data.score_table import STATISTICS, ScoreTable
+from raysample.influence.shards import write_statistics
 from raysample.report import look, render
 from raysample.report.figures import ridges
-from raysample.report.looking import bound
 from raysample.report.summaries import figure, scoring_words, summary_tables
-from raysample.scoring import write_statistics
-from raysample.selection import reading
-from raysample.table import STATISTICS, ScoreTable
+from raysample.report.table_sample import bound
+from raysample.selection import table_blocks
 
 LABELS = ("weather", "music", "alarm")
 
@@ -39,7 +39,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> ScoreTable:
 
 def test_neither_blocks_nor_their_order_change_what_is_seen(parts: ScoreTable, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = look(parts, 6, sample=500)
-    monkeypatch.setattr(reading, "BLOCK_ROWS", 500)
+    monkeypatch.setattr(table_blocks, "BLOCK_ROWS", 500)
     cut = look(parts, 6, backwards, sample=500)
     assert whole is not None
     assert cut is not None

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from conftest import ARMS, PROVENANCE, SCORES, example_ids, fake_comparison, fake_labels, fake_table
 
-from raysample.errors import StorageError
-from raysample.experiment import Comparison
+from raysample.core.errors import StorageError
+from raysample.data.score_table import ScoreTable
+from raysample.evaluation.comparison import Comparison
 from raysample.report import render, write
-from raysample.table import ScoreTable
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 VOID = {"meta", "br", "img", "link", "input", "hr", "wbr"}

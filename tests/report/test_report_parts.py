@@ -13,9 +13,12 @@ import pytest
 from conftest import ARMS, SCORES, example_ids, fake_comparison, fake_labels, fake_table
 from scipy import stats
 
-from raysample.experiment import Comparison
+from raysample.core.statistics import counted
+from raysample.data.score_table import ScoreTable
+from raysample.evaluation.comparison import Comparison
 from raysample.report.examples import rules
 from raysample.report.figures import curves, embedded, ridge_classes, ridge_edges, spread_apart
+from raysample.report.formatting import clean, duration, percent, share, signed
 from raysample.report.headline import headline
 from raysample.report.page import breakable
 from raysample.report.tables import (
@@ -28,9 +31,6 @@ from raysample.report.tables import (
     share_tables,
     spearman,
 )
-from raysample.report.words import clean, duration, percent, share, signed
-from raysample.statistics import counted
-from raysample.table import ScoreTable
 
 LABELS = ("a", "b", "c")
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from conftest import PROVENANCE, fake_comparison
 
+from raysample.data.score_table import ScoreTable
 from raysample.evaluation import evaluate
-from raysample.experiment import Comparison, summarise
-from raysample.model import Truncation
+from raysample.evaluation.comparison import Comparison, summarise
+from raysample.models import Truncation
 from raysample.report import render
-from raysample.report.tested import section_of_test, tail_figures
-from raysample.table import ScoreTable
+from raysample.report.evaluation_section import section_of_test, tail_figures
 
 LABELS = ("weather", "music", "<b>alarm</b>")
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from raysample.artifacts import Artifacts
-from raysample.checkpoints import Checkpoint
-from raysample.scores import SCORES, Score
-from raysample.scores.reference import Reference
+from raysample.data.checkpoint_set import Checkpoint
+from raysample.influence.scores import SCORES, Score
+from raysample.influence.scores.reference import Reference
+from raysample.influence.visits.artifacts import Artifacts
 
 CLASSES, WIDTH = 3, 6
 TARGET = {"target": "kind"}

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_artifacts import NEEDS_TARGET, made
 
-from raysample.artifacts import Need
-from raysample.checkpoints import Checkpoint
-from raysample.errors import CheckpointError, ScoreError
-from raysample.scores import SCORES, Window, create, create_all
-from raysample.scores.gradients.grand import Grand
-from raysample.scores.gradients.vog import Vog
-from raysample.scores.window import EARLY, LAST
+from raysample.core.errors import CheckpointError, ScoreError
+from raysample.data.checkpoint_set import Checkpoint
+from raysample.influence.scores import SCORES, Window, create, create_all
+from raysample.influence.scores.gradients.grand import Grand
+from raysample.influence.scores.gradients.vog import Vog
+from raysample.influence.scores.window import EARLY, LAST
+from raysample.influence.visits.artifacts import Need
 
 
 def run(*epochs: float, steps_per_epoch: int = 7) -> list[Checkpoint]:

@@ -15,8 +15,8 @@ import torch
 from made_artifacts import CLASSES, TARGET, folded, made, padded, rows_of, run, trace
 from torch import Tensor
 
-from raysample.artifacts import Artifacts, Need
-from raysample.scores import SCORES, Score, create, from_logits
+from raysample.influence.scores import SCORES, Score, create, from_logits
+from raysample.influence.visits.artifacts import Artifacts, Need
 
 ROWS = 9
 VARIANTS: dict[str, Score[Any]] = {

@@ -20,10 +20,10 @@ from made_artifacts import made
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raysample.checkpoints import Checkpoint
-from raysample.model import Encoded, pad
-from raysample.scores import SCORES, create_all
-from raysample.sweep import score_block
+from raysample.data.checkpoint_set import Checkpoint
+from raysample.influence.scores import SCORES, create_all
+from raysample.influence.visits.sweep import score_block
+from raysample.models import Encoded, pad
 from raysample.testing import tiny_model
 
 EPOCHS = (0.5, 1.0, 2.0, 3.0, 4.0)
@@ -195,7 +195,8 @@ def visited(model: nn.Module, inputs: dict[str, Tensor]) -> tuple[Any, Any]:
 
 def test_importing_the_scores_imports_nothing_heavy() -> None:
     heavy = "{'ray', 'mlflow', 'transformers'}"
-    code = f"import raysample.scores, raysample.sweep, sys; print(*sorted({heavy} & set(sys.modules)))"
+    modules = "raysample.influence.scores, raysample.influence.visits.sweep"
+    code = f"import {modules}, sys; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 

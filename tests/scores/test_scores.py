@@ -13,31 +13,31 @@ from hypothesis import strategies as st
 from made_artifacts import TARGET, folded, made, run, trace
 from torch import Tensor
 
-from raysample.artifacts import Artifacts
-from raysample.errors import ScoreError
-from raysample.scores import SCORES
-from raysample.scores.features.knn_label_disagreement import knn_label_disagreement
-from raysample.scores.features.moderate import moderate
-from raysample.scores.features.prototype import prototype
-from raysample.scores.gradients.grand import grand
-from raysample.scores.gradients.grand_last import grand_last
-from raysample.scores.gradients.influence import influence
-from raysample.scores.gradients.tracin_self import tracin_self
-from raysample.scores.gradients.tracin_target import tracin_target
-from raysample.scores.gradients.vog import Vog, vog
-from raysample.scores.predictions.aum import aum
-from raysample.scores.predictions.confidence import confidence
-from raysample.scores.predictions.correctness import correctness
-from raysample.scores.predictions.dual import dual
-from raysample.scores.predictions.dyn_unc import dyn_unc
-from raysample.scores.predictions.el2n import el2n
-from raysample.scores.predictions.entropy import entropy
-from raysample.scores.predictions.forgetting import Forgetting, forgetting
-from raysample.scores.predictions.loss import loss
-from raysample.scores.predictions.margin import margin
-from raysample.scores.predictions.pvi import pvi
-from raysample.scores.predictions.tdds import tdds
-from raysample.scores.predictions.variability import variability
+from raysample.core.errors import ScoreError
+from raysample.influence.scores import SCORES
+from raysample.influence.scores.features.knn_label_disagreement import knn_label_disagreement
+from raysample.influence.scores.features.moderate import moderate
+from raysample.influence.scores.features.prototype import prototype
+from raysample.influence.scores.gradients.grand import grand
+from raysample.influence.scores.gradients.grand_last import grand_last
+from raysample.influence.scores.gradients.influence import influence
+from raysample.influence.scores.gradients.tracin_self import tracin_self
+from raysample.influence.scores.gradients.tracin_target import tracin_target
+from raysample.influence.scores.gradients.vog import Vog, vog
+from raysample.influence.scores.predictions.aum import aum
+from raysample.influence.scores.predictions.confidence import confidence
+from raysample.influence.scores.predictions.correctness import correctness
+from raysample.influence.scores.predictions.dual import dual
+from raysample.influence.scores.predictions.dyn_unc import dyn_unc
+from raysample.influence.scores.predictions.el2n import el2n
+from raysample.influence.scores.predictions.entropy import entropy
+from raysample.influence.scores.predictions.forgetting import Forgetting, forgetting
+from raysample.influence.scores.predictions.loss import loss
+from raysample.influence.scores.predictions.margin import margin
+from raysample.influence.scores.predictions.pvi import pvi
+from raysample.influence.scores.predictions.tdds import tdds
+from raysample.influence.scores.predictions.variability import variability
+from raysample.influence.visits.artifacts import Artifacts
 
 
 def fold(name: str, seen: list[Artifacts], **options: Any) -> Tensor:

@@ -9,12 +9,12 @@ import every_score
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysample.checkpoints import CheckpointSet
-from raysample.config import Columns, ModelConfig, ScoreConfig, SourceConfig
-from raysample.corpus import Corpus, describe
-from raysample.pipeline.scoring import describe_targets, job_of
-from raysample.scoring import ScoreJob, ShardOutcome, ShardScorer, prepare
+from raysample.core.config import Columns, ModelConfig, ScoreConfig, SourceConfig
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus, describe
+from raysample.influence.shards import ScoreJob, ShardOutcome, ShardScorer, prepare
 from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
+from raysample.workflow.score import describe_targets, job_of
 
 MODEL = ModelConfig(max_length=16)
 

@@ -14,13 +14,14 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 import raysample
-from raysample import checkpoints, model, testing
-from raysample.checkpoints import Checkpoint, CheckpointSet
-from raysample.config import Columns, ModelConfig, SourceConfig
-from raysample.corpus import Corpus
-from raysample.errors import ForwardError, UnsupportedModelError
-from raysample.scoring import probes, proofs
-from raysample.scoring.columns import Columns as Loaded
+from raysample import models, testing
+from raysample.core.config import Columns, ModelConfig, SourceConfig
+from raysample.core.errors import ForwardError, UnsupportedModelError
+from raysample.data import checkpoint_set
+from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.influence.shards import probe_rows, proofs
+from raysample.influence.shards.columns import Columns as Loaded
 from raysample.testing import LABELS, tiny_tokenizer
 
 LENGTH = 32
@@ -65,8 +66,8 @@ def run(folder: Path, family: str, side: str = "right", count: int = 2) -> Check
     words.init_kwargs["padding_side"] = words.padding_side = side  # transformers saves what came with its making
     for place in range(count):
         step = folder / f"step-{place + 1:08d}"
-        model.save(network(family, place), words, step)
-        kept.append(Checkpoint(str(step), place + 1, place + 1.0, 0.1, checkpoints.seal(step)))
+        models.save(network(family, place), words, step)
+        kept.append(Checkpoint(str(step), place + 1, place + 1.0, 0.1, checkpoint_set.seal(step)))
     return CheckpointSet(tuple(kept), LABELS, 0).save(str(folder))
 
 
@@ -84,8 +85,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def theory(trace: CheckpointSet, corpus: Corpus) -> dict[str, Any]:
     """Return el2n and grand of the last checkpoint by transformers and autograd alone, row by row."""
     last = trace.checkpoints[-1].uri
-    alone, words = AutoModelForSequenceClassification.from_pretrained(last).eval(), model.tokenizer(last)
-    rows = model.encode(words, corpus.read(0), ModelConfig(max_length=LENGTH))
+    alone, words = AutoModelForSequenceClassification.from_pretrained(last).eval(), models.tokenizer(last)
+    rows = models.encode(words, corpus.read(0), ModelConfig(max_length=LENGTH))
     el2n, grand = [], []
     for ids, label in zip(rows.ids, corpus.read(0)["label"].to_pylist(), strict=True):
         tokens = torch.tensor(ids).long()[None]
@@ -192,8 +193,8 @@ def test_a_proof_is_made_once_for_what_the_numbers_depend_on(
 
 
 def job(trace: CheckpointSet, corpus: Corpus, folder: Path) -> Any:
-    from raysample.config import ScoreConfig
-    from raysample.scoring import ScoreJob
+    from raysample.core.config import ScoreConfig
+    from raysample.influence.shards import ScoreJob
 
     config = ScoreConfig(scores=[EL2N])
     return ScoreJob(corpus.uri, (trace.uri,), config, ModelConfig(max_length=LENGTH), str(folder), str(folder / "r"))
@@ -201,15 +202,15 @@ def job(trace: CheckpointSet, corpus: Corpus, folder: Path) -> Any:
 
 def test_probes_differ_in_length_and_keep_their_ends(corpus: Corpus, tmp_path: Path) -> None:
     columns = Loaded(job(run(tmp_path / "run", "bert"), corpus, tmp_path))
-    found = probes.probes(corpus, columns)
+    found = probe_rows.probes(corpus, columns)
     assert found is not None
-    assert len(found.ids) == probes.COUNT
+    assert len(found.ids) == probe_rows.COUNT
     assert sorted(found.lengths.tolist(), reverse=True) == found.lengths.tolist()
-    assert len(set(found.lengths.tolist())) == probes.COUNT
+    assert len(set(found.lengths.tolist())) == probe_rows.COUNT
     assert all(row[0] == 2 and row[-1] == 3 for row in found.ids)
     alike = columns.encode(pa.concat_tables([corpus.read(0).slice(0, 1)] * 5))
-    stretched = probes._of_lengths(alike.take([0]), LENGTH)
-    assert len(set(stretched.lengths.tolist())) == probes.COUNT
+    stretched = probe_rows._of_lengths(alike.take([0]), LENGTH)
+    assert len(set(stretched.lengths.tolist())) == probe_rows.COUNT
     assert stretched.lengths.max() <= LENGTH
 
 
@@ -267,7 +268,7 @@ def test_what_a_model_raises_for_a_mini_batch_has_the_loop_as_way_out(
 
 @pytest.mark.parametrize("kind", ["probability", "loss", "logit"])
 def test_longformer_s_inner_padding_has_no_part_in_gradients_at_the_embeddings(kind: str) -> None:
-    from raysample.artifacts import Need, collect
+    from raysample.influence.visits.artifacts import Need, collect
 
     found = network("longformer", 0)
     tokens = torch.tensor([[2, 7, 8, 9, 3], [2, 9, 3, 0, 0]])

@@ -12,14 +12,14 @@ from rich.console import Console
 from scored import MODEL, checkpoints_of, every_job, plain_job
 
 import raysample
-from raysample import model
-from raysample.config import LandmarksConfig, ModelConfig, ScoreConfig
-from raysample.corpus import Corpus
-from raysample.engine import LocalEngine
-from raysample.numerics import memory
-from raysample.progress import Reporter
-from raysample.scoring import ScoreJob
-from raysample.scoring.memory import MemoryPlan, memory_plan
+from raysample import models
+from raysample.core.config import LandmarksConfig, ModelConfig, ScoreConfig
+from raysample.core.numerics import memory
+from raysample.core.progress import Reporter
+from raysample.data.corpus import Corpus
+from raysample.execution.local import LocalEngine
+from raysample.influence.shards import ScoreJob
+from raysample.influence.shards.memory_plan import MemoryPlan, memory_plan
 from raysample.testing import Family, tiny_checkpoints
 
 MIB = 2**20
@@ -28,8 +28,8 @@ MIB = 2**20
 @pytest.mark.parametrize("family", ["bert", "distilbert", "gpt2", "modernbert"])
 def test_the_size_of_a_checkpoint_is_told_by_its_headers(family: Family, tmp_path: Path) -> None:
     place = tiny_checkpoints(tmp_path, 1, family=family).checkpoints[0].uri
-    network = model.load(place)
-    found = model.size(place)
+    network = models.load(place)
+    found = models.size(place)
     assert found.parameters == sum(weight.numel() for weight in network.parameters())
     assert (found.hidden, found.layers) == (16, 2)
     assert found.bytes == 4 * found.parameters
@@ -38,7 +38,7 @@ def test_the_size_of_a_checkpoint_is_told_by_its_headers(family: Family, tmp_pat
 def test_a_pickled_checkpoint_is_sized_by_its_length(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"hidden_size": 8}')
     (tmp_path / "pytorch_model.bin").write_bytes(b"\0" * 4000)
-    assert model.size(str(tmp_path)) == model.Size(1000, 8, 0)
+    assert models.size(str(tmp_path)) == models.Size(1000, 8, 0)
 
 
 def plan_of(job: ScoreJob, room: int | None) -> MemoryPlan:
@@ -49,7 +49,7 @@ def plan_of(job: ScoreJob, room: int | None) -> MemoryPlan:
 
 def test_as_many_models_are_held_as_there_is_room_for(tmp_path: Path) -> None:
     job = replace(plain_job(tmp_path), model=ModelConfig(max_length=8))
-    one = model.size(checkpoints_of(job)[0].checkpoints[0].uri).bytes
+    one = models.size(checkpoints_of(job)[0].checkpoints[0].uri).bytes
     free = plan_of(job, None)
     assert (free.models, free.model, free.held) == (3, one, None)
     assert free.block == 2 * 4 * 16 * 8 * 16  # mean and sum of squares, 16 rows of up to 8 tokens of 16 numbers
@@ -67,7 +67,7 @@ def test_as_many_models_are_held_as_there_is_room_for(tmp_path: Path) -> None:
 def test_windows_runs_directions_and_landmarks_count(tmp_path: Path) -> None:
     job = every_job(tmp_path)
     found = plan_of(job, None)
-    one = model.size(checkpoints_of(job)[0].checkpoints[0].uri).bytes
+    one = models.size(checkpoints_of(job)[0].checkpoints[0].uri).bytes
     assert found.models == 6
     assert found.model > one  # with the directions to the target
     first = ScoreConfig(scores=[{"name": "el2n", "checkpoints": {"first": 1}}])

@@ -15,11 +15,13 @@ import pytest
 from scored import MODEL, elsewhere, every_job, one_by_one, parts_of, plain_job
 from torch import nn
 
-from raysample import checkpoints, model, storage
-from raysample.checkpoints import Checkpoint, CheckpointSet
-from raysample.scores import SCORES
-from raysample.scoring import ShardScorer
-from raysample.scoring.models import Models, Shelf
+from raysample import models as model
+from raysample.core import storage
+from raysample.data import checkpoint_set
+from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
+from raysample.influence.scores import SCORES
+from raysample.influence.shards import ShardScorer
+from raysample.influence.shards.model_cache import Models, Shelf
 from raysample.testing import LABELS, tiny_checkpoints
 
 
@@ -118,9 +120,9 @@ def test_remote_checkpoints_are_copied_and_checked_once(tmp_path: Path, monkeypa
         LABELS,
         seed=0,
     )
-    calls, copy, check = Counter[str](), storage.localise, checkpoints.verify
+    calls, copy, check = Counter[str](), storage.localise, checkpoint_set.verify
     monkeypatch.setattr(storage, "localise", lambda uri: calls.update(["copy"]) or copy(uri))
-    monkeypatch.setattr(checkpoints, "verify", lambda uri, files: calls.update(["check"]) or check(uri, files))
+    monkeypatch.setattr(checkpoint_set, "verify", lambda uri, files: calls.update(["check"]) or check(uri, files))
     models = Models(trace, MODEL, "cpu", Shelf(1))
     for _ in range(3):
         for at in range(2):

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from scored import elsewhere, every_job, one_by_one, parts_of, plain_job
 
-from raysample import model
-from raysample.config import ModelConfig
-from raysample.corpus import Corpus
-from raysample.errors import ProvenanceError
-from raysample.scoring import ShardScorer, attempts, shards
+from raysample import models
+from raysample.core.config import ModelConfig
+from raysample.core.errors import ProvenanceError
+from raysample.data.corpus import Corpus
+from raysample.influence.shards import ShardScorer, crash_counter
+from raysample.influence.shards import scorer as shards
 
 LONG = 60.0
 
@@ -96,7 +97,7 @@ def test_a_shard_that_crashed_a_worker_is_worked_on_alone(tmp_path: Path, events
     job = plain_job(tmp_path)
     scorer = ShardScorer(job)
     crashed = scorer.corpus.shards[1]
-    with attempts.attempt(job.folder, crashed):
+    with crash_counter.attempt(job.folder, crashed):
         marker = next(Path(job.folder, "attempts").iterdir())
         left = marker.read_bytes()
     marker.write_bytes(left)  # what a worker leaves that dies
@@ -111,7 +112,7 @@ def test_a_shard_that_crashed_a_worker_is_worked_on_alone(tmp_path: Path, events
 
 
 def test_a_row_that_the_tokenizer_fails_for_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job, real = plain_job(tmp_path), model.encode
+    job, real = plain_job(tmp_path), models.encode
     odd = Corpus.load(job.corpus).read(2)["row_id"][5].as_py()
 
     def encode(words: Any, rows: Any, spec: ModelConfig) -> Any:
@@ -121,7 +122,7 @@ def test_a_row_that_the_tokenizer_fails_for_is_found(tmp_path: Path, monkeypatch
 
     expected = elsewhere(job, tmp_path / "expected")
     one_by_one(expected)
-    monkeypatch.setattr(model, "encode", encode)
+    monkeypatch.setattr(models, "encode", encode)
     outcomes = list(ShardScorer(job).score_all(range(4)))
     assert [outcome.quarantined for outcome in outcomes] == [0, 0, 1, 0]
     for (name, found), whole in zip(parts_of(job).items(), parts_of(expected).values(), strict=True):

@@ -11,15 +11,16 @@ import pytest
 import torch
 
 import raysample
-from raysample import checkpoints, testing
-from raysample.checkpoints import CheckpointSet
-from raysample.config import Columns, ScoreConfig, SourceConfig
-from raysample.corpus import Corpus
-from raysample.errors import ScoreError
-from raysample.scoring import visits
-from raysample.table import ScoreTable
+from raysample import testing
+from raysample.core.config import Columns, ScoreConfig, SourceConfig
+from raysample.core.errors import ScoreError
+from raysample.data import checkpoint_set
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.data.score_table import ScoreTable
+from raysample.influence.shards import run_visits
+from raysample.influence.verification import spot
 from raysample.testing import LABELS
-from raysample.verification import spot
 
 SCORES: list[Any] = ["vog", "el2n", {"name": "grand", "checkpoints": "last"}, "correctness"]
 
@@ -52,13 +53,13 @@ def test_the_table_keeps_what_a_few_rows_came_to(trace: CheckpointSet, corpus: C
 def test_a_wrong_score_fails_loudly_and_leaves_no_table(
     column: str, trace: CheckpointSet, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = visits.score_block
+    real = run_visits.score_block
 
     def wrong(*given: Any, **more: Any) -> Any:
         found = real(*given, **more)
         return {name: values + 1.0 if name == column else values for name, values in found.items()}
 
-    monkeypatch.setattr(visits, "score_block", wrong)
+    monkeypatch.setattr(run_visits, "score_block", wrong)
     for _ in range(2):  # a second try finds the parts, and looks at them again
         with pytest.raises(ScoreError, match=r"score\.verify_rows: 0") as caught:
             raysample.score(trace, corpus, SCORES, str(tmp_path), max_length=16)
@@ -77,7 +78,7 @@ def test_rows_that_a_model_is_sure_of_are_rounding_and_no_fault(corpus: Corpus, 
     weights["classifier.weight"] *= 0
     weights["classifier.bias"] = torch.tensor([14.0, 0.0, 0.0])
     save_file(weights, Path(place) / "model.safetensors", {"format": "pt"})
-    checkpoints.seal(Path(place))
+    checkpoint_set.seal(Path(place))
     sure = raysample.adopt([place], str(tmp_path / "sure"), labels=LABELS)
     found = raysample.score(sure, corpus, ["el2n"], str(tmp_path / "scores"), max_length=16)
     assert found.verified["rows"] == spot.LEAST

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from raysample.config import ArmConfig
+from raysample.core.config import ArmConfig
 
 MASK = 2**64 - 1
 

@@ -10,9 +10,9 @@ from scipy.stats import beta as beta_law
 from scipy.stats import rankdata
 from selection_oracle import z_scores
 
-from raysample.config import ArmConfig
-from raysample.policies import Facts, lottery
-from raysample.policies.base import uniform
+from raysample.core.config import ArmConfig
+from raysample.selection.policies import Facts, lottery
+from raysample.selection.policies.base import uniform
 
 Array = npt.NDArray[Any]
 

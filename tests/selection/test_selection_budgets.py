@@ -8,15 +8,15 @@ import pyarrow as pa
 import pytest
 from every_policy import columns
 
-from raysample import storage
-from raysample.config import ArmConfig
-from raysample.errors import SelectionError
-from raysample.policies import create
-from raysample.policies.base import group_codes
-from raysample.policies.explore import Explore
-from raysample.policies.hard import Hard
+from raysample.core import storage
+from raysample.core.config import ArmConfig
+from raysample.core.errors import SelectionError
+from raysample.data.identity import group_codes
+from raysample.data.score_table import ScoreTable, schema
 from raysample.selection import Selection, sample
-from raysample.table import ScoreTable, schema
+from raysample.selection.policies import create
+from raysample.selection.policies.explore import Explore
+from raysample.selection.policies.hard import Hard
 
 DATA = columns()
 TOKENS = np.random.default_rng(7).integers(3, 60, 1000)

@@ -10,13 +10,12 @@ import pytest
 from every_policy import HIGHER_IS, VARIANTS, columns, rows
 from test_selection_sample import score_table
 
-from raysample import fine_tuning
-from raysample.config import ArmConfig
-from raysample.errors import SelectionError
-from raysample.model import Encoded
-from raysample.policies import Rows, create
+from raysample.core.config import ArmConfig
+from raysample.core.errors import SelectionError
+from raysample.models import Encoded
 from raysample.selection import sample, select
-from raysample.training import Examples
+from raysample.selection.policies import Rows, create
+from raysample.training import Examples, fine_tuning
 
 VALUES = np.array([0.0, 0.5, 1.0, 1.5, 2.5, 3.0])
 

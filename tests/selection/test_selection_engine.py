@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from selection_oracle import kept_ids
 
-from raysample.config import ArmConfig
-from raysample.errors import SelectionError
-from raysample.numerics.exact_moments import standardise
-from raysample.policies import Facts, Policy, Rows, create
-from raysample.policies.base import FloatArray, Grouping, IntArray
+from raysample.core.config import ArmConfig
+from raysample.core.errors import SelectionError
+from raysample.core.numerics.exact_moments import standardise
 from raysample.selection import budget_of, choose, plan_with, select
+from raysample.selection.policies import Facts, Policy, Rows, create
+from raysample.selection.policies.base import FloatArray, Grouping, IntArray
 
 Table = tuple[list[str], IntArray, dict[str, Any]]
 HIGHER = {"vog": "harder", "aum": "easier"}

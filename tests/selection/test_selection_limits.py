@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from every_policy import HIGHER_IS, columns, rows
 
-from raysample.config import ArmConfig
-from raysample.errors import SelectionError
-from raysample.policies import Rows, create
-from raysample.policies.quotas import balanced, bounded, proportional
+from raysample.core.config import ArmConfig
+from raysample.core.errors import SelectionError
 from raysample.selection import choose, select, stages
+from raysample.selection.policies import Rows, create
+from raysample.selection.policies.quotas import balanced, bounded, proportional
 
 DATA = columns()
 

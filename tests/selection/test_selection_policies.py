@@ -10,10 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from selection_twin import Twin
 
-from raysample.config import LIMITS, ArmConfig
-from raysample.errors import SelectionError
-from raysample.policies import POLICIES, create
+from raysample.core.config import LIMITS, ArmConfig
+from raysample.core.errors import SelectionError
 from raysample.selection import choose
+from raysample.selection.policies import POLICIES, create
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raysample import storage
-from raysample.config import ArmConfig
-from raysample.errors import ProvenanceError, ScoreError, SelectionError, StorageError
-from raysample.policies import Rows, create
-from raysample.selection import Selection, choose, reading, sample, sampling
-from raysample.table import ScoreTable, schema
+from raysample.core import storage
+from raysample.core.config import ArmConfig
+from raysample.core.errors import ProvenanceError, ScoreError, SelectionError, StorageError
+from raysample.data.score_table import ScoreTable, schema
+from raysample.selection import Selection, choose, sample, sampling, table_blocks
+from raysample.selection.policies import Rows, create
 
 HARD = ArmConfig(policy="hard", score="vog", normalise="class")
 SIZES = (500, 0, 377)
@@ -106,7 +106,7 @@ def test_reasons_in_words(tmp_path: Path) -> None:
 def test_layout_and_reading_in_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = sample(score_table(tmp_path / "s"), HARD, str(tmp_path / "one"), fraction=0.4)
     monkeypatch.setattr(sampling, "IN_MEMORY_ROWS", 0)
-    monkeypatch.setattr(reading, "BLOCK_ROWS", 100)
+    monkeypatch.setattr(table_blocks, "BLOCK_ROWS", 100)
     table = score_table(tmp_path / "s", (7, 300, 300, 270), "b")
     two = sample(table, HARD, str(tmp_path / "two"), fraction=0.4)
     assert one.fingerprint == two.fingerprint

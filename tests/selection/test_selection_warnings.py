@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 import raysample
-from raysample import storage
-from raysample.errors import ResultWarning
+from raysample.core import storage
+from raysample.core.errors import ResultWarning
+from raysample.data.score_table import ScoreTable, schema
 from raysample.selection import Selection
 from raysample.selection.lengths import length_correlations, length_warnings
-from raysample.table import ScoreTable, schema
 
 
 def table_of(folder: Path, label: list[int], tokens: Any, parts: int = 2, **scores: Any) -> ScoreTable:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from raysample.statistics import Statistics
-from raysample.statistics.files import SCHEMA, _lines
+from raysample.core.statistics import Statistics
+from raysample.core.statistics.files import SCHEMA, _lines
 
 SCORES = ("vog", "forgetting", "aum")
 

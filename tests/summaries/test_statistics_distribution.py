@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysample.statistics import RELATIVE_WIDTH, Distribution, counted
+from raysample.core.statistics import RELATIVE_WIDTH, Distribution, counted
 
 
 def distribution(values: list[float]) -> Distribution:

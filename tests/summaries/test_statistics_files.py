@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 from scored_rows import SCORES, plain, scored_rows
 
-from raysample import storage
-from raysample.errors import StorageError
-from raysample.scoring.summaries import FEWEST
-from raysample.statistics import counted, merged, nothing, read, write
+from raysample.core import storage
+from raysample.core.errors import StorageError
+from raysample.core.statistics import counted, merged, nothing, read, write
+from raysample.influence.shards.part_statistics import FEWEST
 
 
 @pytest.mark.parametrize("rows", [0, 1, 500])

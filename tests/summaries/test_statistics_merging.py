@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scored_rows import SCORES, plain, scored_rows
 
-from raysample.statistics import MOST_GROUPS, RELATIVE_WIDTH, Statistics, counted, merged, nothing
+from raysample.core.statistics import MOST_GROUPS, RELATIVE_WIDTH, Statistics, counted, merged, nothing
 
 ROWS = scored_rows(3_000)
 QUANTILES = {"q05": 0.05, "median": 0.5, "q95": 0.95}

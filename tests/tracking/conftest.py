@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raysample.tracking import mlflow as tracking
+from raysample.tracking.mlflow import tracker as tracking
 
 
 @pytest.fixture(scope="session")

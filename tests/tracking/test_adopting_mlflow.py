@@ -12,9 +12,10 @@ import pytest
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import raysample
-from raysample import cli, testing
-from raysample.checkpoints import CheckpointSet
-from raysample.config import Columns, SourceConfig
+from raysample import testing
+from raysample.cli import main
+from raysample.core.config import Columns, SourceConfig
+from raysample.data.checkpoint_set import CheckpointSet
 from raysample.testing import LABELS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow warns of what it does itself
@@ -44,7 +45,7 @@ def by_step(ours: CheckpointSet) -> dict[int, str]:
 
 
 def adopted(address: str, store: Path, output: Path, *more: str) -> CheckpointSet:
-    assert cli.main(["adopt", address, "--tracking-uri", str(store), "--output", str(output), *more]) == 0
+    assert main.main(["adopt", address, "--tracking-uri", str(store), "--output", str(output), *more]) == 0
     return CheckpointSet.load(str(output))
 
 
@@ -107,9 +108,9 @@ def test_what_mlflow_does_not_have_is_told(
         (f"runs:/{'0' * 32}", "check the id, and the tracking URI"),
         ("models:/nothing/1", "check the id, and the tracking URI"),
     ):
-        assert cli.main(["adopt", address, *given]) == 2
+        assert main.main(["adopt", address, *given]) == 2
         assert told in capsys.readouterr().err
-    assert cli.main(["adopt", f"runs:/{run}"]) == 2
+    assert main.main(["adopt", f"runs:/{run}"]) == 2
     assert "nobody says where the MLflow of" in capsys.readouterr().err
 
 
@@ -123,8 +124,8 @@ def test_a_model_that_was_logged_as_a_pickle_is_not_opened(
     (place / "data").mkdir(parents=True)
     (place / "MLmodel").write_text("flavors: {pytorch: {}}")
     given = ["--tracking-uri", str(store), "--output", str(tmp_path / "set")]
-    assert cli.main(["adopt", f"models:/{model.model_id}", *given]) == 2
+    assert main.main(["adopt", f"models:/{model.model_id}", *given]) == 2
     assert "such as a pickle, which is not opened" in capsys.readouterr().err
     shutil.rmtree(place)
-    assert cli.main(["adopt", f"models:/{model.model_id}", *given]) == 2
+    assert main.main(["adopt", f"models:/{model.model_id}", *given]) == 2
     assert "there is no folder" in capsys.readouterr().err

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from raysample.errors import StorageError
-from raysample.tracking import database, mlflow_schema
-from raysample.tracking.mlflow_schema import Schema, judge
+from raysample.core.errors import StorageError
+from raysample.tracking.mlflow import database, schema
+from raysample.tracking.mlflow.schema import Schema, judge
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def made(monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> list[Path]:
         with closing(sqlite3.connect(draft)) as store, store:
             store.execute("delete from experiments where name <> 'Default'")
 
-    monkeypatch.setattr(mlflow_schema, "make", make)
+    monkeypatch.setattr(schema, "make", make)
     return drafts
 
 
@@ -163,18 +163,18 @@ def test_a_file_that_is_something_else_is_refused_by_name(
 def test_what_stops_the_making_leaves_nothing(
     error: BaseException, file: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    working = mlflow_schema.make
+    working = schema.make
 
     def stopped(draft: Path, artifact_root: str) -> None:
         first_tables(draft, draft)
         raise error
 
-    monkeypatch.setattr(mlflow_schema, "make", stopped)
+    monkeypatch.setattr(schema, "make", stopped)
     with pytest.raises(StorageError if isinstance(error, OSError) else type(error)) as caught:
         database.ensure(file, str(tmp_path))
     assert isinstance(error, KeyboardInterrupt | SystemExit) or "has room" in str(caught.value)
     assert [one.name for one in tmp_path.iterdir()] == [".mlflow.db.lock"]
-    monkeypatch.setattr(mlflow_schema, "make", working)
+    monkeypatch.setattr(schema, "make", working)
     database.ensure(file, str(tmp_path))
     assert judge(file) is Schema.WHOLE
 
@@ -191,14 +191,14 @@ def test_drafts_of_killed_drivers_are_removed_by_the_next_one(file: Path, made: 
 def test_several_first_drivers_make_one_database(
     file: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    inside, go, make = threading.Event(), threading.Event(), mlflow_schema.make
+    inside, go, make = threading.Event(), threading.Event(), schema.make
 
     def slow(draft: Path, artifact_root: str) -> None:
         inside.set()
         assert go.wait(60)
         make(draft, artifact_root)
 
-    monkeypatch.setattr(mlflow_schema, "make", slow)
+    monkeypatch.setattr(schema, "make", slow)
     drivers = [threading.Thread(target=database.ensure, args=(file, str(tmp_path))) for _ in range(3)]
     for driver in drivers:
         driver.start()

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from raysample.errors import StorageError
+from raysample.core.errors import StorageError
 from raysample.tracking import Tracker
-from raysample.tracking import mlflow as tracking
+from raysample.tracking.mlflow import tracker as tracking
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 

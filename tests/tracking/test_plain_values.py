@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from raysample.tracking import plain
+from raysample.tracking.mlflow import values
 
 
 @pytest.mark.parametrize(
@@ -19,17 +19,17 @@ from raysample.tracking import plain
     ],
 )
 def test_redact_hides_credentials_only(text: str, shown: str) -> None:
-    assert plain.redact(text) == shown
+    assert values.redact(text) == shown
 
 
 def test_where_of_a_server_is_its_page() -> None:
-    assert plain.how_to_open("http://ada:pw@host:5000/", "7") == "http://host:5000/#/experiments/7"
+    assert values.how_to_open("http://ada:pw@host:5000/", "7") == "http://host:5000/#/experiments/7"
 
 
 def test_a_relative_sqlite_file_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert plain.store_uri("sqlite:///runs/m.db") == plain.store_uri("runs/m.db") == f"sqlite:///{tmp_path}/runs/m.db"
-    assert plain.store_uri("https://host") == "https://host"
+    assert values.store_uri("sqlite:///runs/m.db") == values.store_uri("runs/m.db") == f"sqlite:///{tmp_path}/runs/m.db"
+    assert values.store_uri("https://host") == "https://host"
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,10 @@ def test_a_relative_sqlite_file_becomes_absolute(tmp_path: Path, monkeypatch: py
     [("hub:imdb", "hugging_face"), ("https://h/x", "http"), ("s3://b/x", "s3"), ("data", "local")],
 )
 def test_sources_are_named_by_their_scheme(uri: str, kind: str) -> None:
-    assert plain.source_of(uri)[0] == kind
+    assert values.source_of(uri)[0] == kind
 
 
 def test_names_keep_only_what_mlflow_allows() -> None:
-    assert plain.name_of("hard(vog|class)") == "hard_vog_class_"
-    assert plain.name_of("") == "_"
-    assert len(plain.name_of("x" * 999)) == 250
+    assert values.name_of("hard(vog|class)") == "hard_vog_class_"
+    assert values.name_of("") == "_"
+    assert len(values.name_of("x" * 999)) == 250

@@ -15,11 +15,11 @@ import requests
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.tracking import MlflowClient
 
-from raysample.locking.processes import machine, me, started
-from raysample.tracking import mlflow as tracking
-from raysample.tracking.mlflow_answers import Answer, answer
-from raysample.tracking.mlflow_orphans import DRIVER, FOLDER
-from raysample.tracking.pending import Pending
+from raysample.core.locking.processes import machine, me, started
+from raysample.tracking.mlflow import tracker as tracking
+from raysample.tracking.mlflow.orphans import DRIVER, FOLDER
+from raysample.tracking.mlflow.pending import Pending
+from raysample.tracking.mlflow.responses import Answer, answer
 
 
 def http(status: int) -> requests.HTTPError:

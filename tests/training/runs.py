@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysample import model
-from raysample.checkpoints import CheckpointSet
-from raysample.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
-from raysample.corpus import describe
-from raysample.fine_tuning import Job, execute, finish
+from raysample import models
+from raysample.core.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import describe
 from raysample.testing import tiny_corpus_files
 from raysample.training import Place
+from raysample.training.fine_tuning import Job, execute, finish
 
 SPEC = ModelConfig(path="tiny", max_length=16, hidden_size=16, vocabulary_size=120, dropout=0.2)
 RECIPE = FineTuneConfig(
@@ -38,7 +38,7 @@ def a_job(folder: Path, dropout: float = 0.2, **recipe: Any) -> Job:
     files = tiny_corpus_files(folder / "files", 67, files=1)
     corpus = describe(SourceConfig(path=files, columns=Columns(id="id")), str(folder / "corpus"), shard_rows=40)
     spec = SPEC.model_copy(update={"dropout": dropout})
-    base = model.prepare(spec, corpus, str(folder / "base"))
+    base = models.prepare(spec, corpus, str(folder / "base"))
     config = FineTuneConfig.model_validate({**RECIPE.plain(), **recipe})
     return Job(corpus.uri, corpus.uri, base, spec, config, folder=str(folder / "run"))
 

@@ -12,17 +12,17 @@ import torch
 from pydantic import ValidationError
 from runs import a_job, curve, run
 
-from raysample import model
-from raysample.config import EarlyStoppingConfig, FineTuneConfig, ModelConfig
-from raysample.corpus import Corpus
-from raysample.errors import TrainingError
-from raysample.fine_tuning import examples, execute
+from raysample import models
+from raysample.core.config import EarlyStoppingConfig, FineTuneConfig, ModelConfig
+from raysample.core.errors import TrainingError
+from raysample.data.corpus import Corpus
 from raysample.testing import Family, tiny_model, tiny_rows, tiny_tokenizer
 from raysample.training import Curve, Examples, batches, learning_rate, plan
+from raysample.training.early_stopping import Patience, split
+from raysample.training.fine_tuning import examples, execute
 from raysample.training.losses import class_weights, summed
-from raysample.training.optimiser import adamw, set_rate
+from raysample.training.optimizer import adamw, set_rate
 from raysample.training.step import Stepper
-from raysample.training.stopping import Patience, split
 
 
 def test_a_cosine_begins_at_the_peak_and_ends_at_nothing() -> None:
@@ -186,7 +186,7 @@ def tiny_examples() -> Examples:
     words, table = tiny_tokenizer(), tiny_rows(12)
     labels = table["label"].to_numpy().astype(np.int64)
     ids = np.array([str(i) for i in range(12)], object)
-    return Examples(model.encode(words, table, ModelConfig(max_length=16)), labels, int(words.pad_token_id), ids)
+    return Examples(models.encode(words, table, ModelConfig(max_length=16)), labels, int(words.pad_token_id), ids)
 
 
 @pytest.mark.parametrize(

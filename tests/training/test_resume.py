@@ -13,10 +13,10 @@ import pytest
 import torch
 from runs import a_job, curve, ended_after, in_folder, run, written
 
-from raysample import storage
-from raysample.checkpoints import CheckpointSet
-from raysample.errors import StorageError, TrainingError
-from raysample.fine_tuning import clear, execute
+from raysample.core import storage
+from raysample.core.errors import StorageError, TrainingError
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.training.fine_tuning import clear, execute
 from raysample.training.states import FOLDER
 
 

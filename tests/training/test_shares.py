@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from raysample.training.shares import pieces
+from raysample.training.length_balance import pieces
 
 CORPUS = 1_000
 

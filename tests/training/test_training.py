@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from raysample import model
-from raysample.config import FineTuneConfig
-from raysample.errors import TrainingError
+from raysample import models
+from raysample.core.config import FineTuneConfig
+from raysample.core.errors import TrainingError
 from raysample.testing import tiny_model, tiny_rows
 from raysample.training import Examples, Place, assess, batches, learning_rate, plan, train
-from raysample.training.shares import pieces
+from raysample.training.length_balance import pieces
 
 
 def examples(count: int = 40, width: int = 5) -> Examples:
@@ -21,7 +21,7 @@ def examples(count: int = 40, width: int = 5) -> Examples:
     ids = [np.array([2, 10 + label, *rng.integers(20, 60, rng.integers(1, width))], np.int32) for label in labels]
     lengths = np.array([len(row) for row in ids], np.int32)
     types = [np.zeros_like(row) for row in ids]
-    return Examples(model.Encoded(ids, types, lengths), labels, 0, np.array([str(i) for i in range(count)], object))
+    return Examples(models.Encoded(ids, types, lengths), labels, 0, np.array([str(i) for i in range(count)], object))
 
 
 def test_every_row_is_seen_once_an_epoch_and_order_depends_on_seed_and_epoch_only() -> None:
@@ -102,7 +102,7 @@ def test_every_step_tells_a_workers_own_rows_and_the_logits_before_it() -> None:
     for rank in range(2):
         network = tiny_model("bert", labels=3, dropout=0.0)
         (mine,) = pieces(next(batches(9, 4, 0, 1)), data.encoded.lengths, rank, 2)
-        first = network(**model.pad(data.encoded, mine, 0)).logits.detach()
+        first = network(**models.pad(data.encoded, mine, 0)).logits.detach()
         told: list[tuple[np.ndarray, torch.Tensor, int]] = []
         train(
             network,
@@ -169,7 +169,7 @@ def test_a_loss_that_is_not_finite_stops_the_run() -> None:
 
 
 def test_the_head_can_have_its_own_rate() -> None:
-    from raysample.training.optimiser import adamw, set_rate
+    from raysample.training.optimizer import adamw, set_rate
 
     config = FineTuneConfig(learning_rate=1e-4, head_learning_rate=1e-3)
     optimiser = adamw(tiny_model("bert", labels=3), config)

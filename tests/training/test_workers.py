@@ -14,9 +14,10 @@ import torch
 from runs import a_job, curve, in_folder, run, written
 from transformers import AutoModelForSequenceClassification
 
-from raysample import capture, model
-from raysample.checkpoints import CheckpointSet
-from raysample.fine_tuning import Job
+from raysample import models
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.training import capture
+from raysample.training.fine_tuning import Job
 
 pytestmark = pytest.mark.slow
 
@@ -116,7 +117,7 @@ def test_shards_come_to_what_one_worker_does(runs: dict[str, Job], tmp_path: Pat
 def test_checkpoints_of_shards_are_whole_models(runs: dict[str, Job]) -> None:
     trace = CheckpointSet.load(str(runs["sharded"].folder))
     for checkpoint in trace.checkpoints:
-        ours, theirs = model.load(checkpoint.uri), AutoModelForSequenceClassification.from_pretrained(checkpoint.uri)
+        ours, theirs = models.load(checkpoint.uri), AutoModelForSequenceClassification.from_pretrained(checkpoint.uri)
         assert theirs.config.architectures == ["BertForSequenceClassification"]
         held = dict(theirs.named_parameters())
         assert all(torch.equal(value, held[name]) for name, value in ours.named_parameters())

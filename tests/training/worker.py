@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from runs import ended_after
 
-from raysample.fine_tuning import execute, finish
 from raysample.training import Place, states
+from raysample.training.fine_tuning import execute, finish
 
 load_file = states.load_file
 

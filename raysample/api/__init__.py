@@ -1,0 +1,15 @@
+"""The verbs as functions, for notebooks and programs: each takes and returns the nouns.
+
+    trace = raysample.fine_tune("train.parquet", "test.parquet", output="runs/mine", model="bert-base-cased")
+    table = raysample.score(checkpoints=trace, corpus="train.parquet", scores=["vog", "el2n"])
+    half = raysample.sample(table, "hard", score="vog", normalise="class", fraction=0.5)
+    table.to_pandas(); half.kept_ids()
+
+They run in this process unless `engine=EngineConfig(kind="ray")` says otherwise; the scores are the same.
+"""
+
+from raysample.api.adoption import adopt
+from raysample.api.functions import describe, fine_tune, sample, score, verify
+from raysample.api.logs import compact, expand
+
+__all__ = ["adopt", "compact", "describe", "expand", "fine_tune", "sample", "score", "verify"]

@@ -1,0 +1,233 @@
+"""Verbs from one noun to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from raysample import models
+from raysample.api.adoption import traces_of
+from raysample.api.coercion import CorpusLike, corpus_of, folder_of, section, source_of, target_of, warn_of
+from raysample.core import storage
+from raysample.core.config import (
+    ArmConfig,
+    Columns,
+    EconomyConfig,
+    EngineConfig,
+    FineTuneConfig,
+    LabelsConfig,
+    LandmarksConfig,
+    ModelConfig,
+    ScoreConfig,
+    SourceConfig,
+)
+from raysample.core.progress import Reporter, SilentReporter
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus, Levels
+from raysample.data.corpus import describe as describe_corpus
+from raysample.data.log import Contents
+from raysample.data.score_table import ScoreTable
+from raysample.execution.create import engine_of
+from raysample.influence.shards import ScoreJob
+from raysample.influence.verification import Verification, verify_table
+from raysample.selection import Selection
+from raysample.selection import sample as sample_table
+from raysample.selection.lengths import length_warnings
+from raysample.training.fine_tuning import Job, finish
+from raysample.workflow.score import job_of, score_corpus
+from raysample.workflow.score_contents import score_contents
+
+
+def describe(
+    source: SourceConfig | str,
+    output: str | None = None,
+    *,
+    columns: Columns | Mapping[str, Any] | None = None,
+    labels: Sequence[str] | None = None,
+    levels: Levels | None = None,
+    missing: Sequence[str] | None = None,
+) -> Corpus:
+    """Describe labelled texts as a Corpus.
+
+    Args:
+        source: a file, a folder, `hub:NAME`, or a SourceConfig.
+        output: folder for the manifest and the quarantine; a new temporary one by default.
+        columns: which columns hold text, label and so on.
+        labels: fixed class names (for test corpora: those of the training corpus).
+        levels: those of the training corpus as well, where its label has levels.
+        missing: labels that say that a row has none, instead of the source's (by default -1 and "-"); with an empty
+            list -1 is a class.
+    """
+    config = source_of(source, columns)
+    if missing is not None:
+        rule = section(LabelsConfig, {**config.labels.model_dump(), "missing": list(missing)})
+        config = config.model_copy(update={"labels": rule})
+    return describe_corpus(config, folder_of(output, "corpus"), labels=labels, levels=levels)
+
+
+def fine_tune(
+    train: CorpusLike,
+    test: CorpusLike,
+    output: str | None = None,
+    *,
+    model: ModelConfig | str = "tiny",
+    recipe: FineTuneConfig | Mapping[str, Any] | None = None,
+    engine: EngineConfig | None = None,
+    reporter: Reporter | None = None,
+) -> CheckpointSet:
+    """Fine-tune a classifier and keep the checkpoints that scores need; a ResultWarning tells if it learnt nothing.
+
+    Args:
+        train, test: Corpus objects, sources, or paths.
+        output: folder of the CheckpointSet; a new temporary one by default.
+        model: an encoder's folder or hub name, `tiny`, or a ModelConfig.
+        recipe: a FineTuneConfig or its fields.
+        engine: where to run; this process by default.
+        reporter: who is told of the progress; nobody by default.
+    """
+    folder = folder_of(output, "checkpoints")
+    corpus = corpus_of(train)
+    held_out = corpus_of(test, corpus.labels, corpus.levels)
+    spec = model if isinstance(model, ModelConfig) else ModelConfig(path=model)
+    config = recipe if isinstance(recipe, FineTuneConfig) else section(FineTuneConfig, dict(recipe or {}))
+    base = models.prepare(spec, corpus, storage.join(folder, "base"))
+    key = storage.fingerprint([corpus.fingerprint, held_out.fingerprint, spec.plain(), config.recipe])
+    job = Job(corpus.uri, held_out.uri, base, spec, config, folder=folder, key=key)
+    with engine_of(engine) as running:
+        trace: CheckpointSet = finish(job, running.fine_tune(job, config.workers_range, reporter or SilentReporter()))
+    warn_of(trace.warnings)
+    return trace
+
+
+def score(
+    checkpoints: CheckpointSet | str | Sequence[str] | Sequence[CheckpointSet],
+    corpus: CorpusLike | Contents,
+    scores: Sequence[str | dict[str, Any]] = ("vog", "el2n"),
+    output: str | None = None,
+    *,
+    max_length: int | None = None,
+    precision: Literal["float32", "bfloat16"] | None = None,
+    batch_tokens: int = 4_096,
+    source: Literal["checkpoints", "capture"] = "checkpoints",
+    method: Literal["rules", "loop"] = "rules",
+    targets: Mapping[str, SourceConfig | str] | None = None,
+    landmarks: LandmarksConfig | Mapping[str, Any] | None = None,
+    economy: EconomyConfig | Mapping[str, Any] | None = None,
+    memory: str = "auto",
+    verify_rows: int | None = None,
+    workers: int | None = None,
+    engine: EngineConfig | None = None,
+    reporter: Reporter | None = None,
+) -> ScoreTable:
+    """Score every row of a corpus at the checkpoints of a run; a ResultWarning names scores that are mostly length.
+
+    Args:
+        checkpoints: a CheckpointSet, its folder, or one or more `save_pretrained` folders in training order; or several
+            CheckpointSets (runs with different seeds), over which every score is averaged.
+        corpus: a Corpus, a source, or a path; or the Contents of a log, of which only those are visited that the table
+            in `output` does not know.
+        scores: names, or mappings with `name` and options.
+        output: folder of the ScoreTable; a new temporary one by default.
+        max_length: tokens a row is cut to; by default as in fine-tuning, or 64 for foreign folders.
+        precision, batch_tokens, source, method, landmarks, economy, memory, verify_rows, workers: see ScoreConfig.
+        targets: name -> a source or a path, for the scores that point to a target corpus.
+        engine: where to run; this process by default.
+        reporter: who is told of the progress; nobody by default.
+    """
+    folder = folder_of(output, "scores")
+    traces = traces_of(checkpoints, folder)
+    rows = corpus if isinstance(corpus, Contents) else corpus_of(corpus, traces[0].labels)
+    values: dict[str, Any] = {
+        "scores": list(scores),
+        **({} if precision is None else {"precision": precision}),
+        "batch_tokens": batch_tokens,
+        "source": source,
+        "method": method,
+        **({} if verify_rows is None else {"verify_rows": verify_rows}),
+        "targets": {name: target_of(given, rows) for name, given in (targets or {}).items()},
+        "landmarks": landmarks,
+        "economy": economy,
+        "memory": memory,
+        "workers": workers,
+    }
+    made_with = ModelConfig.model_validate(traces[0].config.get("model", {}))
+    model = made_with.model_copy(update={"max_length": max_length or made_with.max_length})
+    config = section(ScoreConfig, values)
+    with engine_of(engine) as running:
+        said = reporter or SilentReporter()
+        if isinstance(rows, Contents):
+            table = score_contents(traces, rows, config, model, folder, running, said)
+        else:
+            table = score_corpus(traces, rows, config, model, folder, running, said)
+    warn_of(length_warnings(table, table.columns))
+    return table
+
+
+def verify(
+    table: ScoreTable | str,
+    checkpoints: CheckpointSet | str | Sequence[CheckpointSet],
+    corpus: Corpus,
+    *,
+    rows: int = 64,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> Verification:
+    """Score a seeded sample of a table's rows again by the slow twin, one row at a time in float64, and compare.
+
+    The result is also stored beside the table, as `verification.json`.
+
+    Args:
+        table: a ScoreTable or its folder.
+        checkpoints, corpus: what it was scored with, the corpus as `describe` returned it.
+        rows, seed: size and seed of the sample.
+        reporter: who is told of the progress; nobody by default.
+    """
+    stored = ScoreTable.load(table) if isinstance(table, str) else table
+    return verify_table(stored, _job_of(stored, checkpoints, corpus), rows=rows, seed=seed, reporter=reporter)
+
+
+def sample(
+    table: ScoreTable | str,
+    policy: str = "auto",
+    score: str | None = None,
+    *,
+    fraction: float | None = None,
+    count: int | None = None,
+    tokens: int | None = None,
+    normalise: Literal["none", "class", "corpus"] = "none",
+    quota: Literal["corpus", "proportional", "balanced"] = "corpus",
+    seed: int = 0,
+    output: str | None = None,
+    engine: EngineConfig | None = None,
+    **more: Any,
+) -> Selection:
+    """Choose rows of a score table by a policy; a ResultWarning tells of classes that are lost, and of mere length.
+
+    Args:
+        table: a ScoreTable or its folder.
+        policy: the name of one, as in `raysample.selection.policies.POLICIES`; or `auto`.
+        score: the column that it goes by, where it goes by one.
+        fraction, count, tokens: the budget; give one.
+        normalise, quota: see ArmConfig.
+        seed: decides random choices and ties.
+        output: folder of the Selection; a new temporary one by default.
+        engine: where to count and write; this process by default. The rows are the same.
+        more: the policy's own options (`temperature=0.5`), and limits (`min_per_class=20`) as in ArmConfig.
+    """
+    read = ScoreTable.load(table) if isinstance(table, str) else table
+    arm = section(ArmConfig, {"policy": policy, "score": score, "normalise": normalise, "quota": quota, **more})
+    folder = folder_of(output, "selection")
+    with engine_of(engine) as running:
+        made = sample_table(
+            read, arm, folder, fraction=fraction, count=count, tokens=tokens, seed=seed, spread=running.map
+        )
+    warn_of(made.warnings, made.name)
+    return made
+
+
+def _job_of(table: ScoreTable, checkpoints: CheckpointSet | str | Sequence[CheckpointSet], corpus: Corpus) -> ScoreJob:
+    """Return what a finished table was scored with, as its manifest tells."""
+    config = ScoreConfig.model_validate(table.made_by["score"])
+    model = ModelConfig.model_validate(table.made_by["model"])
+    parts = table.parts[0].rpartition("/")[0]
+    return job_of(traces_of(checkpoints, table.uri), corpus, config, model, table.uri, parts)

@@ -1,0 +1,50 @@
+"""Verbs on logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from raysample.api.coercion import folder_of, source_of
+from raysample.core.config import Columns, EngineConfig, SourceConfig
+from raysample.data.log import Contents
+from raysample.data.log import compact as compact_log
+from raysample.data.log import expand as expand_scores
+from raysample.data.score_table import ScoreTable
+from raysample.execution.create import engine_of
+
+
+def compact(
+    log: SourceConfig | str,
+    output: str,
+    *,
+    columns: Columns | Mapping[str, str] | None = None,
+    window: int | None = None,
+    engine: EngineConfig | None = None,
+) -> Contents:
+    """Bring the unique contents of a log up to date: only files that are new or changed are read.
+
+    Args:
+        log: a folder of Parquet, JSONL or CSV files, best in date partitions; or a SourceConfig.
+        output: folder of the contents; the same one every day.
+        columns: which columns hold text, label and so on.
+        window: count the newest so many partitions alone.
+        engine: where to read and merge; this process by default. The result is the same.
+    """
+    with engine_of(engine) as running:
+        return compact_log(source_of(log, columns), output, window=window, spread=running.map)
+
+
+def expand(
+    table: ScoreTable | str, contents: Contents | str, output: str | None = None, *, engine: EngineConfig | None = None
+) -> ScoreTable:
+    """Put the scores of a log's contents back on every row of the log.
+
+    Args:
+        table: scores of the contents, or their folder. contents: as `compact` returned them, or their folder.
+        output: folder of the ScoreTable; a new temporary one by default.
+        engine: where to read and write; this process by default.
+    """
+    scores = ScoreTable.load(table) if isinstance(table, str) else table
+    known = Contents.load(contents) if isinstance(contents, str) else contents
+    with engine_of(engine) as running:
+        return expand_scores(scores, known, folder_of(output, "scores"), spread=running.map)

@@ -1,0 +1,66 @@
+"""What each word of the command line does: open tracker and engine, run steps, print where the result is.
+
+The functions are loaded when they are called: their libraries take seconds, in which nothing could be said.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raysample.cli.commands.adopt import run_adopt
+    from raysample.cli.commands.logs import run_compact, run_expand, run_replay, run_sample, run_score
+    from raysample.cli.commands.runs import (
+        apply_selection,
+        explain_row,
+        run_all,
+        run_compare,
+        run_fine_tune,
+        run_plan,
+        run_recommend,
+        run_report,
+        run_verify,
+    )
+
+__all__ = [
+    "apply_selection",
+    "explain_row",
+    "run_adopt",
+    "run_all",
+    "run_compact",
+    "run_compare",
+    "run_expand",
+    "run_fine_tune",
+    "run_plan",
+    "run_recommend",
+    "run_replay",
+    "run_report",
+    "run_sample",
+    "run_score",
+    "run_verify",
+]
+
+_HOMES = {
+    "apply_selection": "raysample.cli.commands.runs",
+    "explain_row": "raysample.cli.commands.runs",
+    "run_adopt": "raysample.cli.commands.adopt",
+    "run_all": "raysample.cli.commands.runs",
+    "run_compact": "raysample.cli.commands.logs",
+    "run_compare": "raysample.cli.commands.runs",
+    "run_expand": "raysample.cli.commands.logs",
+    "run_fine_tune": "raysample.cli.commands.runs",
+    "run_plan": "raysample.cli.commands.runs",
+    "run_recommend": "raysample.cli.commands.runs",
+    "run_replay": "raysample.cli.commands.logs",
+    "run_report": "raysample.cli.commands.runs",
+    "run_sample": "raysample.cli.commands.logs",
+    "run_score": "raysample.cli.commands.logs",
+    "run_verify": "raysample.cli.commands.runs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'raysample.cli.commands' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,82 @@
+"""Adopting the checkpoints of others, by the command line: folders, or what an MLflow run has logged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from raysample.cli.tables import adoption_table
+from raysample.core import storage
+from raysample.core.errors import ConfigError
+from raysample.core.progress import Reporter
+from raysample.training import importing
+from raysample.training.importing.find import Found, find
+from raysample.workflow.opening import quiet
+
+OURS = Path("runs/mlflow.db")
+"""Where runs are tracked by default."""
+
+
+def run_adopt(
+    paths: Sequence[str],
+    reporter: Reporter,
+    output: str | None = None,
+    labels: str | None = None,
+    learning_rates: str | None = None,
+    tracking_uri: str | None = None,
+) -> None:
+    """Make a CheckpointSet of checkpoints that others saved, and tell what to do with it.
+
+    Args:
+        paths: folders, or addresses of MLflow's.
+        reporter: who is told.
+        output: folder of the set; `runs/adopted/NAME` by default.
+        labels: class names in the order of the outputs, with commas between them.
+        learning_rates: one of each checkpoint, or one of all, with commas between them.
+        tracking_uri: where MLflow is; MLFLOW_TRACKING_URI, or `runs/mlflow.db`, by default.
+    """
+    quiet()
+    folder = output or storage.join("runs", "adopted", PurePosixPath(paths[0].rstrip("/")).name)
+    found = [one for path in paths for one in _found(path, folder, tracking_uri)]
+    trace = importing.adopt_found(
+        found,
+        storage.absolute(folder),
+        origin=paths,
+        labels=None if labels is None else [name.strip() for name in labels.split(",")],
+        learning_rates=None if learning_rates is None else _numbers(learning_rates),
+    )
+    reporter.console.print(adoption_table(trace))
+    reporter.say(f"classes: {', '.join(trace.labels)}")
+    reporter.say(f"checkpoints: {trace.uri}")
+    reporter.say(f"to score a corpus with them: raysample score CONFIG.yaml adopt.path={folder}")
+
+
+def _found(path: str, folder: str, tracking_uri: str | None) -> list[Found]:
+    return _brought(path, folder, tracking_uri) if importing.is_address(path) else find(path)
+
+
+def _brought(address: str, folder: str, tracking_uri: str | None) -> list[Found]:
+    from raysample.tracking.mlflow.logged_models import bring
+
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or (str(OURS) if OURS.exists() else None)
+    if uri is None:
+        raise ConfigError(
+            f"nobody says where the MLflow of {address!r} is", "give --tracking-uri, or set MLFLOW_TRACKING_URI"
+        )
+    models = bring(address, uri, storage.join(storage.absolute(folder), "models"))
+    schedule = importing.Schedule(models.rates, models.epochs) if models.rates or models.epochs else None
+    found = list[Found]()
+    for place, step in zip(models.places, models.steps, strict=True):
+        for one in find(place):
+            known = one.step if one.schedule is not None else step
+            found.append(replace(one, step=known, schedule=one.schedule or schedule))
+    return found
+
+
+def _numbers(given: str) -> list[float]:
+    try:
+        return [float(number) for number in given.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--learning-rates {given}: these are no numbers", "for example 5e-5,2.5e-5") from error

@@ -1,0 +1,18 @@
+"""What the terminal says at the end of a comparison: what makes it doubtful, the table, and the verdict."""
+
+from __future__ import annotations
+
+from raysample.cli.tables import levels_table, results_table
+from raysample.core.progress import Reporter
+from raysample.evaluation.comparison import Comparison
+
+
+def conclude(reporter: Reporter, comparison: Comparison) -> None:
+    """Print warnings, doubts first, then the results and what they come to."""
+    for warning in comparison.warnings:
+        reporter.say(f"warning: {warning}")
+    for table in (results_table(comparison), levels_table(comparison)):
+        if table is not None:
+            reporter.console.print(table)
+    for sentence in comparison.findings():
+        reporter.say(sentence)

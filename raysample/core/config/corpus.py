@@ -1,0 +1,180 @@
+"""The section of a source: where texts lie, which columns hold what, and where their labels come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from raysample.core.config.limits import LimitsConfig
+from raysample.core.config.section import Address, Count, Section
+
+
+class Columns(Section):
+    """Which columns of the source hold what."""
+
+    text: str = "text"
+    text_pair: str | None = None
+    label: str = "label"
+    id: str | None = None
+    group: str | None = None
+    timestamp: str | None = None
+    # The columns of a hierarchical label, coarse to fine; `label` is the one of them that scores and samples go by.
+    levels: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _label_is_a_level(self) -> Columns:
+        if not self.levels:
+            return self
+        if self.label not in self.levels:
+            raise ValueError(
+                f"levels ({', '.join(self.levels)}) lacks the column of label, {self.label!r}: list every level, "
+                "coarse to fine, and set label to the one that scores and samples go by"
+            )
+        if len(set(self.levels)) != len(self.levels) or len(self.levels) < 2:
+            raise ValueError("levels names two or more columns, each once; a label of one level needs label alone")
+        return self
+
+
+def spelled(value: Any) -> str:
+    """Return a value as feedback is compared: as a string, in lower case, without spaces around it; 3.0 as `3`.
+
+    Raises ValueError for anything but a string, a number or a boolean, and for an empty string.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, str | int | float) or not str(value).strip():
+        raise ValueError("a value of the feedback column is a string, a number or a boolean, and not empty")
+    return str(value).strip().lower()
+
+
+def _spelled_keys(given: Any) -> Any:
+    if not isinstance(given, Mapping):
+        return given
+    found = {spelled(key): column for key, column in given.items()}
+    if len(found) < len(given):
+        raise ValueError("two values of correct differ only in upper and lower case, or in how a number is written")
+    return found
+
+
+class FeedbackConfig(Section):
+    """What the user did after the production model's answer says whether its hypothesis is the label.
+
+    A row has the hypothesis as its label where the value in `column` is among `accept`, and the label in another column
+    where `correct` names one for the value. A row with any other value, or none, has no label: it is left out.
+    Values are compared as strings, upper and lower case alike.
+    """
+
+    column: str
+    accept: list[Annotated[str, BeforeValidator(spelled)]] = Field(default_factory=list)
+    correct: Annotated[dict[str, str], BeforeValidator(_spelled_keys)] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> FeedbackConfig:
+        if not self.accept and not self.correct:
+            raise ValueError("no feedback gives a label: name values in accept, or in correct, or in both")
+        both = [value for value in self.accept if value in self.correct]
+        if both:
+            raise ValueError(f"{both[0]!r} is both in accept and in correct; it can mean only one of them")
+        return self
+
+
+def _as_label(value: Any) -> Any:
+    """Return a number or boolean as the string that a label of that value is; anything else as it is."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, int | float) else value
+
+
+class LabelsConfig(Section):
+    """Where the labels of a source come from.
+
+    `gold`: people annotated them. `hypothesis`: `columns.label` holds what the production model said. `feedback`: so it
+    does, and a row counts only as far as what the user did afterwards tells its label. `confidence` names the column
+    with the production model's confidence, in [0, 1]; a hypothesis below `least_confidence` is left out. Values in
+    `missing` say that a row has no label; with an empty list -1 is a class. `numeric_strings`: a string that spells a
+    whole number is the class of that number; if not, a class that comes in both types is an error.
+    """
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"missing", "numeric_strings"})
+
+    origin: Literal["gold", "hypothesis", "feedback"] = "gold"
+    confidence: str | None = None
+    least_confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+    feedback: FeedbackConfig | None = None
+    missing: list[Annotated[str, BeforeValidator(_as_label)]] = Field(default_factory=lambda: ["-1", "-"])
+    numeric_strings: bool = True
+
+    @model_validator(mode="after")
+    def _fits_its_origin(self) -> LabelsConfig:
+        if self.origin == "gold" and (self.confidence is not None or self.feedback is not None):
+            given = "confidence" if self.confidence is not None else "feedback"
+            raise ValueError(
+                f"{given} tells of the production model's hypotheses, and the labels are said to be gold: "
+                "set origin to hypothesis or feedback, or leave it out"
+            )
+        if (self.origin == "feedback") != (self.feedback is not None):
+            raise ValueError(
+                "origin: feedback and the section feedback (column, accept, correct) go together: give both or neither"
+            )
+        if self.least_confidence is not None and self.confidence is None:
+            raise ValueError("least_confidence needs confidence: the column of the production model's confidence")
+        return self
+
+    def columns(self) -> dict[str, str]:
+        """Return the columns that are read beside the label, by the setting that names each."""
+        found = {} if self.confidence is None else {"labels.confidence": self.confidence}
+        if self.feedback is not None:
+            found["labels.feedback.column"] = self.feedback.column
+            found |= {f"labels.feedback.correct.{value}": name for value, name in self.feedback.correct.items()}
+        return found
+
+
+class SourceConfig(Section):
+    """Where labelled texts lie. `path` is a file, a folder (with `key=value` partitions or not), or `hub:NAME`.
+
+    `where` keeps the rows whose columns equal the given values; `limit` takes that many of them by a hash of their ids.
+    `unseen_labels` says what a test label that training lacks means; a larger share of bad rows than `max_quarantined`
+    is an error. `quoting`, `delimiter` and `escape` say how separated values are written: left out, `.tsv` is separated
+    by tabs and has no quotes, everything else by commas, with fields in double quotes where they need them.
+    """
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"quoting", "delimiter", "escape", "limits"})
+
+    path: Address
+    format: Literal["auto", "parquet", "jsonl", "csv", "datasets", "hub"] = "auto"
+    split: str | None = None
+    columns: Columns = Columns()
+    labels: LabelsConfig = LabelsConfig()
+    where: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    limit: Count | None = None
+    unseen_labels: Literal["error", "quarantine"] = "error"
+    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.1
+    quoting: Literal["minimal", "none"] | None = None
+    delimiter: Annotated[str, Field(pattern=r"^[^\"\r\n\ufeff]$")] | None = None
+    # The sign that takes the next one literally; left out, a quote inside a quoted field is written twice.
+    escape: Annotated[str, Field(pattern=r"^[^\"\r\n\ufeff]$")] | None = None
+    limits: LimitsConfig = LimitsConfig()
+
+    @model_validator(mode="after")
+    def _one_sign_each(self) -> SourceConfig:
+        if self.escape is not None and self.escape == self.delimiter:
+            raise ValueError(f"delimiter and escape are both {self.escape!r}: give each a sign of its own")
+        return self
+
+    @property
+    def label_alone(self) -> SourceConfig:
+        """The source without the other levels of its label."""
+        return self.model_copy(update={"columns": self.columns.model_copy(update={"levels": []})})
+
+    @model_validator(mode="after")
+    def _correct_every_level(self) -> SourceConfig:
+        if self.columns.levels and self.labels.feedback is not None and self.labels.feedback.correct:
+            raise ValueError(
+                "labels.feedback.correct gives another label for one column, and columns.levels needs one for every "
+                "level: leave out levels, or correct"
+            )
+        return self

@@ -1,0 +1,239 @@
+"""The sections of a run's configuration as pydantic models; every section is usable alone from Python."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from raysample.core.config.corpus import Columns, LabelsConfig, SourceConfig
+from raysample.core.config.importing import AdoptConfig
+from raysample.core.config.section import Address, Count, Fraction, Place, Section, Seed
+from raysample.core.config.selection import CompareConfig, SampleConfig
+from raysample.core.config.training import FineTuneConfig, ModelConfig
+
+
+class SimulatedConfig(Section):
+    """The embedded generator of *simulated* assistant traffic: how much of it, and how it looks.
+
+    With `labels` other than gold the training days are logs of a simulated production model, without annotation.
+    """
+
+    rows: Annotated[int, Field(ge=500, lt=2**31)] = 20_000
+    test_rows: Annotated[int, Field(ge=200, lt=2**31)] = 4_000
+    days: Count = 7
+    wrong_labels: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+    imbalance: Annotated[float, Field(ge=1)] = 100.0
+    labels: LabelsConfig = LabelsConfig()
+    # The label is hierarchical (domain, then intent), and this is the level that scores and samples go by.
+    level: Literal["domain", "intent"] | None = None
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _annotated_levels(self) -> SimulatedConfig:
+        if self.level is not None and self.labels.origin != "gold":
+            raise ValueError("level goes with gold labels: the simulated log has hypotheses of intents alone")
+        return self
+
+
+class CorpusConfig(Section):
+    """Training and test texts: `simulated`, or `train` with either `test` or a `holdout` share by content."""
+
+    columns: Columns | None = None
+    train: SourceConfig | None = None
+    test: SourceConfig | None = None
+    holdout: Fraction | None = None
+    # Rows of a shard: the unit of scoring work, of its progress, and of what a rerun finds done.
+    shard_rows: Count = 512
+    simulated: SimulatedConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_columns(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("columns") is not None:
+            for part in ("train", "test"):
+                if isinstance(data.get(part), dict) and "columns" not in data[part]:
+                    data = {**data, part: {**data[part], "columns": data["columns"]}}
+        return data
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> CorpusConfig:
+        if (self.train is None) == (self.simulated is None):
+            raise ValueError("give either corpus.train or corpus.simulated")
+        if self.train is not None and (self.test is None) == (self.holdout is None):
+            raise ValueError("give either corpus.test, or corpus.holdout (a share such as 0.1, held out by content)")
+        if self.simulated is not None and (self.test is not None or self.holdout is not None):
+            raise ValueError("corpus.simulated brings its own test days; leave corpus.test and corpus.holdout out")
+        return self
+
+    @model_validator(mode="after")
+    def _same_levels(self) -> CorpusConfig:
+        if self.train is None or self.test is None:
+            return self
+        ours, theirs = self.train.columns, self.test.columns
+        if len(ours.levels) != len(theirs.levels) or (
+            ours.levels and ours.levels.index(ours.label) != theirs.levels.index(theirs.label)
+        ):
+            raise ValueError(
+                f"corpus.train has the levels ({', '.join(ours.levels)}) with the label {ours.label!r}, and "
+                f"corpus.test ({', '.join(theirs.levels)}) with {theirs.label!r}: name the same levels for both, in "
+                "the same order"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _say_what_the_test_labels_are(self) -> CorpusConfig:
+        train, test = self.train, self.test
+        if train is None or test is None or train.labels.origin == "gold" or "labels" in test.model_fields_set:
+            return self
+        if train.columns.label == test.columns.label:
+            raise ValueError(
+                f"corpus.train says that its column {train.columns.label!r} holds the production model's hypotheses, "
+                "and corpus.test reads a column of that name without saying what it holds: name the column of the "
+                "annotated labels in corpus.test.columns, or set corpus.test.labels: {origin: gold}, or whatever it is"
+            )
+        return self
+
+
+class LandmarksConfig(Section):
+    """Scores that are computed exactly on a seeded sample of `count` rows and predicted for the others.
+
+    The prediction is a regression on what one forward at the last checkpoint gives. It is refused where its rank
+    correlation on held-out landmarks is below `least`.
+    """
+
+    scores: Annotated[list[str], Field(min_length=1)]
+    count: Annotated[int, Field(ge=100, lt=2**31)] = 2_000
+    least: Annotated[float, Field(ge=0, le=1)] = 0.8
+    seed: Seed = 0
+
+
+class EconomyConfig(Section):
+    """The preset `economy`: bfloat16, and the fewest checkpoints of each score that keep its ranking.
+
+    They are chosen on `rows` rows, such that the rank correlation with all checkpoints is `least` there. Scores whose
+    checkpoints are given, and a precision that is given, stay as they are.
+    """
+
+    rows: Annotated[int, Field(ge=50, lt=2**31)] = 400
+    least: Annotated[float, Field(gt=0, le=1)] = 0.95
+
+
+class ScoreConfig(Section):
+    """Which scores, in what precision, how the work is cut. A score is a name, or a mapping with `name` and options.
+
+    `source: capture` scores what fine-tuning wrote with `capture: true` instead of visiting checkpoints. `runs`
+    fine-tunes that many seeds and averages their scores. `targets` names corpora that target-aware scores point to.
+    `method: loop` scores each row alone, unpadded, by plain gradients: slow, for models that padding changes.
+    """
+
+    scores: list[str | dict[str, Any]] = Field(default=["vog", "el2n", "forgetting"], min_length=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    batch_tokens: Annotated[int, Field(ge=16, lt=2**31)] = 4_096
+    source: Literal["checkpoints", "capture"] = "checkpoints"
+    method: Literal["rules", "loop"] = "rules"
+    runs: Annotated[int, Field(ge=1, le=100)] = 1
+    targets: dict[str, SourceConfig] = Field(default_factory=dict)
+    # A larger share of rows that cannot be scored, or have no finite score, is an error.
+    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.1
+    landmarks: LandmarksConfig | None = None
+    economy: EconomyConfig | None = None
+    # What checkpoints, mini-batches and states may take in a worker: checkpoints that do not fit take turns.
+    memory: Annotated[str, Field(pattern=r"^(auto|[0-9]+([.][0-9]+)? ?[KMGT]i?B)$")] = "auto"
+    workers: Count | None = None
+    # Rows that are scored again by the slow twin at the end, at most: fewer where they would cost more than 2 %.
+    verify_rows: Annotated[int, Field(ge=0, lt=2**31)] = 16
+
+    @property
+    def budget(self) -> int:
+        """The tokens of a mini-batch; with `method: loop` a row is one."""
+        return 1 if self.method == "loop" else self.batch_tokens
+
+    def plain(self) -> dict[str, Any]:
+        """Return the section as JSON-able data; keys that came later and stand at their defaults are left out.
+
+        So tables from before keep their fingerprints.
+        """
+        return {name: value for name, value in super().plain().items() if _LATER.get(name, ...) != value}
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The bytes that `memory` allows; None: what the worker's device or its share of the machine has free."""
+        if self.memory == "auto":
+            return None
+        amount, unit = self.memory[: -2 - ("i" in self.memory)], self.memory.lstrip("0123456789. ")
+        return round(float(amount) * math.pow(1024 if "i" in unit else 1000, "KMGT".index(unit[0]) + 1))
+
+
+_LATER: dict[str, Any] = {"method": "rules", "verify_rows": 16}
+
+
+class LogConfig(Section):
+    """Production traffic that is scored with the run's checkpoints, each content once.
+
+    `source`: the log, best in date partitions. `window`: only its newest so many partitions count.
+    """
+
+    source: SourceConfig
+    window: Count | None = None
+
+    @model_validator(mode="after")
+    def _label_alone(self) -> LogConfig:
+        if self.source.columns.levels:
+            raise ValueError("a log needs the label that is scored, not all of its levels: leave columns.levels out")
+        return self
+
+
+class TrackingConfig(Section):
+    """MLflow: `uri` defaults to an sqlite file in the output folder, `experiment` to the run's name."""
+
+    enabled: bool = True
+    uri: Place | None = None
+    experiment: Place | None = None
+
+
+class ReportConfig(Section):
+    """The HTML report; corpus text appears in it only with `show_text: true`."""
+
+    show_text: bool = False
+    examples: Annotated[int, Field(ge=1, le=100)] = 8
+
+
+class EngineConfig(Section):
+    """Where the work runs: on Ray, or `local`ly in this process, without Ray."""
+
+    kind: Literal["ray", "local"] = "ray"
+    # `auto`, `local` (always a new one) or a head's address; None joins a cluster if one is there, else starts one.
+    address: Place | None = None
+    cpus: Count | None = None
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+
+
+class RunConfig(Section):
+    """A whole run: from labelled text to a compared sample."""
+
+    name: str = Field(default="run", max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    output: Address = "runs"
+    # Seconds to wait where another driver writes the same run folder; 0: be told at once who it is.
+    lock_timeout: Annotated[float, Field(ge=0)] = 3_600.0
+    corpus: CorpusConfig = CorpusConfig(simulated=SimulatedConfig())
+    model: ModelConfig = ModelConfig()
+    fine_tune: FineTuneConfig = FineTuneConfig()
+    # Checkpoints of others, to be scored in place of those of a fine-tuning.
+    adopt: AdoptConfig | None = None
+    score: ScoreConfig = ScoreConfig()
+    sample: SampleConfig = SampleConfig()
+    compare: CompareConfig = CompareConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    report: ReportConfig = ReportConfig()
+    log: LogConfig | None = None
+    engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _adopt_one_run(self) -> RunConfig:
+        if self.adopt is not None and self.score.runs > 1:
+            raise ValueError("adopt brings the checkpoints of one run, and score.runs asks for more: set it to 1")
+        if self.adopt is not None and self.score.source == "capture":
+            raise ValueError("adopt brings checkpoints without captured logits: set score.source: checkpoints")
+        return self

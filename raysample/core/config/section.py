@@ -1,0 +1,82 @@
+"""What all sections share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from raysample.core.config import yaml_text
+from raysample.core.redaction import credentials, redact_address
+
+HOLDS_CREDENTIALS = "holds_credentials"
+"""The type of the error for an address with a password or token in it; its message has it without."""
+UNSOUND = "unsound"
+"""The type of the error for what no key takes; its message names the key."""
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every generator of random numbers takes."""
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Place = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""A path, address or name that goes into paths: no control characters."""
+
+
+def _without_credentials(value: str) -> str:
+    kind = credentials(value)
+    if kind:
+        raise PydanticCustomError(
+            HOLDS_CREDENTIALS,
+            "{address} holds {kind}, and addresses of data are stored and shown: give it by the environment or by the "
+            "credential file of that storage",
+            {"address": repr(redact_address(value)), "kind": kind},
+        )
+    return value
+
+
+Address = Annotated[Place, AfterValidator(_without_credentials)]
+"""Where data or models lie, or go: credentials are no part of it."""
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, unknown keys refused, and numbers and texts without bound."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sound(cls, data: Any) -> Any:
+        """Refuse at once what no key takes: infinite numbers, endless texts, data that nests without end."""
+        if isinstance(data, dict):
+            for problem in yaml_text.unsound(data):
+                raise PydanticCustomError(UNSOUND, "{problem}", {"problem": problem})
+        return data
+
+    # Keys that came after folders were made: left out of what is stored while they have their default, so that the
+    # fingerprints and keys of finished work stay what they are.
+    added_later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        fields = type(self).model_fields
+        unset = [
+            name
+            for name in self.added_later
+            if getattr(self, name) == fields[name].get_default(call_default_factory=True)
+        ]
+        return {name: value for name, value in data.items() if name not in unset}
+
+    def plain(self) -> dict[str, Any]:
+        """Return the section as JSON-able data (what manifests store and fingerprints are made of)."""
+        data: dict[str, Any] = self.model_dump(mode="json")
+        return data

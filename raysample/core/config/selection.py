@@ -1,0 +1,123 @@
+"""The sections that choose rows: arms with their limits, budgets, comparisons."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from raysample.core.config.section import Count, Fraction, Section, Seed
+
+
+class SuspectsConfig(Section):
+    """Rows to remove before anything else: the share with the hardest values of a score that finds wrong labels."""
+
+    score: str = "aum"
+    share: Fraction = 0.05
+
+
+LIMITS = ("min_per_class", "max_per_class", "min_share_per_group", "cap_per_group")
+"""Fields of an ArmConfig that any policy can be given."""
+
+
+class ArmConfig(Section):
+    """One way to choose a sample.
+
+    `policy`: one of `raysample.selection.policies.POLICIES`; `auto` is `hard`, and `explore` where less than 30 % is
+    kept.
+    `normalise`: compare raw scores (`none`) or z-scores within each class (`class`); `corpus` z-scores over the data
+    set, which ranks exactly as the raw score does. `quota`: one budget for all rows (`corpus`), the same share of every
+    class (`proportional`), or the same count of every class where there are enough rows (`balanced`).
+    `min_per_class` rows of a class are kept (all where it has fewer), at most `max_per_class`; at least the share
+    `min_share_per_group` of every group, at most `cap_per_group` rows. `drop_suspects` removes likely label errors
+    first. `weights`: `unbiased` weighs kept rows by the inverse of their chance, `none` all alike; the policy decides
+    if not given. `copies`: a kept content of a log weighs as many times more as it has copies, `all` or at most so
+    many. What the policy takes beyond these stands beside them, and is held in `options`.
+    """
+
+    policy: str = "auto"
+    score: str | None = None
+    normalise: Literal["none", "class", "corpus"] = "none"
+    quota: Literal["corpus", "proportional", "balanced"] = "corpus"
+    options: dict[str, Any] = Field(default_factory=dict)
+    min_per_class: Count | None = None
+    max_per_class: Count | None = None
+    min_share_per_group: Fraction | None = None
+    cap_per_group: Count | None = None
+    drop_suspects: SuspectsConfig | None = None
+    weights: Literal["none", "unbiased"] | None = None
+    copies: Literal["all"] | Count | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: Any) -> Any:
+        """Put what is no field into `options`; the policy refuses what it does not know."""
+        if not isinstance(data, dict):
+            return data
+        own = {name: value for name, value in data.items() if name in cls.model_fields and name != "options"}
+        more = {name: value for name, value in data.items() if name not in cls.model_fields}
+        return {**own, "options": {**(data.get("options") or {}), **more}}
+
+    @property
+    def name(self) -> str:
+        """The arm's name in tables, figures and MLflow: `hard(vog|class)`, `window(vog, start=0.1)`, `random`."""
+        parts = [self.score or "", *([self.normalise] if self.normalise != "none" else [])]
+        told = [f"{name}={_short(value)}" for name, value in self.options.items()]
+        if self.drop_suspects is not None:
+            told.append(f"without {self.drop_suspects.share:g} by {self.drop_suspects.score}")
+        for name in (*LIMITS, "weights", "copies"):
+            value = getattr(self, name)
+            told += [f"{name}={value}"] if value is not None else []
+        inner = [part for part in ("|".join(parts), self.quota if self.quota != "corpus" else "", *told) if part]
+        return f"{self.policy}({', '.join(inner)})" if inner else self.policy
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "+".join(f"{weight:g}*{name}" if weight != 1 else str(name) for name, weight in value.items())
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+class TokensConfig(Section):
+    """A budget in tokens: as many rows are kept as do not have more of them together."""
+
+    tokens: Count
+
+
+class SampleConfig(Section):
+    """What `raysample sample` keeps: a share of the rows, a count of them, tokens, or `auto`.
+
+    `auto` is the smallest share whose expected loss of accuracy is within `tolerance`, by the finished comparison. Left
+    out, the fractions of `compare` are sampled.
+    """
+
+    budget: Literal["auto"] | Annotated[int, Field(ge=2, lt=2**31)] | Fraction | TokensConfig | None = None
+    tolerance: Fraction = 0.01
+
+
+class CompareConfig(Section):
+    """Arms x fractions x seeds, each retrained and tested; random and stratified random are always among the arms."""
+
+    arms: list[ArmConfig] = Field(default_factory=list)
+    fractions: list[Fraction] = Field(default_factory=lambda: [0.5], min_length=1)
+    seeds: list[Seed] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
+    regime: Literal["equal_epochs", "equal_steps"] = "equal_epochs"
+    # What the verdict is about; the other two are judged beside it.
+    objective: Literal["accuracy", "macro_f1", "worst_group"] = "accuracy"
+    # A difference that counts as none, 0.005 is half a point.
+    tolerance: Fraction = 0.005
+    confidence: Fraction = 0.95
+    # With `score.runs` of two or more, every seed's selections go by the scores of other runs.
+    own_scores: bool = True
+    workers: Count | None = None
+
+    @model_validator(mode="after")
+    def _baselines(self) -> CompareConfig:
+        names = [arm.name for arm in self.arms]
+        baselines = [ArmConfig(policy=name) for name in ("random", "stratified_random") if name not in names]
+        if len(set(names)) < len(names):
+            raise ValueError(f"the arms {sorted({n for n in names if names.count(n) > 1})} are listed twice")
+        if len(set(self.seeds)) < len(self.seeds) or len(set(self.fractions)) < len(self.fractions):
+            raise ValueError("seeds and fractions must not repeat")
+        object.__setattr__(self, "arms", baselines + self.arms)
+        return self

@@ -1,0 +1,237 @@
+"""The lock of a run's folder: one driver writes it, others wait or are told who it is.
+
+`lock.json` in the folder names the holder and carries its heartbeat. On a local or shared file system the kernel's lock
+of `.lock` beside it decides: it goes with its process, and stays with a paused one. Elsewhere, as on object storage,
+the file alone decides: it is made only where none is, and one whose heartbeat has stopped is taken over.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from raysample.core import storage
+from raysample.core.errors import StorageError
+from raysample.core.locking.files import NO_LOCKS, try_lock, unlock
+from raysample.core.locking.heartbeat import Heart
+from raysample.core.locking.processes import dead, machine, me
+
+NAME, KERNEL = "lock.json", ".lock"
+BEAT_SECONDS = 10.0
+# Heartbeats of another machine that stood still while we watched, or that its clock puts into the far past.
+STALE_BEATS, STALE_SECONDS = 6, 900.0
+POLL_SECONDS = 1.0
+TELL_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a folder: user, host, process, since when, and the last heartbeat (seconds since 1970).
+
+    `driver` is the process in the word of `processes.me`; `token` is one hold of it.
+    """
+
+    user: str
+    host: str
+    pid: int
+    driver: str
+    token: str
+    since: float
+    beat: float
+
+    @staticmethod
+    def me() -> Holder:
+        """Return this process as a holder from now on."""
+        try:
+            user = getpass.getuser()
+        except (KeyError, OSError):  # a container's user without a name
+            user = str(os.getuid())
+        return Holder(user, machine().partition("/")[0], os.getpid(), me(), uuid.uuid4().hex, time.time(), time.time())
+
+    @staticmethod
+    def of(stored: Any) -> Holder | None:
+        """Return the holder that a file names; None where it names none."""
+        try:
+            return Holder(
+                *(str(stored["user"]), str(stored["host"]), int(stored["pid"])),
+                *(str(stored["driver"]), str(stored["token"])),
+                *(float(stored["since"]), float(stored["beat"])),
+            )
+        except (TypeError, KeyError, ValueError):
+            return None
+
+    def words(self) -> str:
+        """Say who it is."""
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        return f"{self.user} on {self.host}, process {self.pid}, since {since}"
+
+
+@dataclass
+class Lock:
+    """A folder's lock in our hands. `gone`: drivers that left it without a word."""
+
+    folder: str
+    holder: Holder
+    gone: tuple[str, ...] = ()
+    descriptor: int | None = field(default=None, repr=False)
+
+
+@contextmanager
+def held(folder: str, patience: float, say: Callable[[str], None] | None = None) -> Iterator[Lock]:
+    """Hold a run's folder meanwhile.
+
+    Args:
+        folder: its URI; it is made where it is not there.
+        patience: seconds to wait for another holder.
+        say: told who holds it, when waiting begins and every minute.
+
+    Raises:
+        StorageError: another still holds it when patience ends, or it was taken from us since our heartbeat stopped.
+    """
+    lock = _taken(folder, patience, say or (lambda _: None))
+    heart = Heart(lambda: _beat(lock), BEAT_SECONDS)
+    try:
+        heart.start()
+        yield lock
+    except KeyboardInterrupt:
+        if heart.lost:
+            raise StorageError(
+                f"another driver took the run folder {folder!r} over, since this one gave no sign for too long",
+                "run the same command again: what was finished is kept",
+            ) from None
+        raise
+    finally:
+        heart.stop()
+        _give_back(lock, heart.lost)
+
+
+def _taken(folder: str, patience: float, say: Callable[[str], None]) -> Lock:
+    began, told = time.monotonic(), -TELL_SECONDS
+    watch = Watch()
+    while True:
+        lock = _try_local(folder, watch) if storage.is_local(folder) else _try_anywhere(folder, watch)
+        if lock is not None:
+            return lock
+        holder = reader(folder)
+        who = holder.words() if holder else "another process"
+        waited = time.monotonic() - began
+        if waited >= patience:
+            raise StorageError(
+                f"the run folder {folder!r} is being written by {who}",
+                "wait for it, or end it, and run the same command again; `lock_timeout` says how long to wait",
+            )
+        if waited - told >= TELL_SECONDS:
+            say(f"waiting for {who}: it writes {folder}")
+            told = waited
+        time.sleep(min(POLL_SECONDS, max(0.05, patience - waited)))
+
+
+def reader(folder: str) -> Holder | None:
+    """Return who a folder's lock names; None where it names nobody, or cannot be read."""
+    try:
+        return Holder.of(storage.read_json(storage.join(folder, NAME)))
+    except (StorageError, OSError, ValueError):
+        return None
+
+
+class Watch:
+    """Watches heartbeats by our own clock: those of another machine need not agree with it."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[str, float] | None = None
+        self._at = 0.0
+
+    def stopped(self, holder: Holder) -> bool:
+        """Tell whether a holder is gone: dead on this machine, or without a heartbeat for long."""
+        if holder.driver.startswith(f"{machine()}:"):
+            return dead(holder.driver)
+        if time.time() - holder.beat > STALE_SECONDS:
+            return True
+        if self._seen != (holder.driver, holder.beat):
+            self._seen, self._at = (holder.driver, holder.beat), time.monotonic()
+        return time.monotonic() - self._at > STALE_BEATS * BEAT_SECONDS
+
+
+def _try_local(folder: str, watch: Watch) -> Lock | None:
+    place = Path(storage.absolute(folder))
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        descriptor = try_lock(place / KERNEL)
+        return None if descriptor is None else _entered(folder, watch, descriptor)
+    except FileNotFoundError:  # the holder before removed the folder, which was empty
+        return None
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return _try_anywhere(folder, watch)
+        raise StorageError(
+            f"cannot lock the run folder {folder!r}: {error}", "check that the place is writable and has room"
+        ) from error
+
+
+def _entered(folder: str, watch: Watch, descriptor: int) -> Lock | None:
+    """Write our name, unless one of another machine, whose kernel's locks we do not see, is at work."""
+    try:
+        before, now = reader(folder), Holder.me()
+        # One of this machine would hold the kernel's lock if it were at work.
+        elsewhere = before is not None and not before.driver.startswith(f"{machine()}:")
+        if before is None or not elsewhere or watch.stopped(before):
+            _write(folder, now)
+            return Lock(folder, now, () if before is None else (before.driver,), descriptor)
+    except BaseException:
+        unlock(descriptor)
+        raise
+    unlock(descriptor)
+    return None
+
+
+def _try_anywhere(folder: str, watch: Watch) -> Lock | None:
+    """Take a folder by its file alone."""
+    before, now = reader(folder), Holder.me()
+    if before is not None:
+        if not watch.stopped(before):
+            return None
+        storage.remove(storage.join(folder, NAME))
+    if not storage.write_new(storage.join(folder, NAME), asdict(now)):
+        return None
+    # Where the store knows no conditional writes, the last of two writers at once has it.
+    found = reader(folder)
+    if found is None or found.token != now.token:
+        return None
+    return Lock(folder, now, () if before is None else (before.driver,))
+
+
+def _write(folder: str, holder: Holder) -> None:
+    storage.write_json(storage.join(folder, NAME), asdict(holder))
+
+
+def _beat(lock: Lock) -> bool:
+    """Renew the heartbeat; tells whether the folder is still ours. A store that stumbles is no loss."""
+    try:
+        found = reader(lock.folder)
+        if found is not None and found.token != lock.holder.token:
+            return False
+        _write(lock.folder, replace(lock.holder, beat=time.time()))
+    except (StorageError, OSError):
+        pass
+    return True
+
+
+def _give_back(lock: Lock, lost: bool) -> None:
+    """Leave nothing behind: neither our name nor a folder that was made for it alone."""
+    with suppress(StorageError, OSError):
+        if not lost:
+            storage.remove(storage.join(lock.folder, NAME))
+    if lock.descriptor is not None:
+        place = Path(storage.absolute(lock.folder))
+        with suppress(OSError):
+            (place / KERNEL).unlink(missing_ok=True)
+        unlock(lock.descriptor)
+        with suppress(OSError):
+            place.rmdir()

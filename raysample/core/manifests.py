@@ -1,0 +1,114 @@
+"""What raysample wrote and reads again: each file is what it was, or an error names it and what is wrong.
+
+`kind_of` builds a dataclass from a manifest, every field checked against its type. `damaged` goes around readers that
+build by hand. Both know nothing of what the manifests mean.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from functools import cache
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
+
+from raysample.core import storage
+from raysample.core.errors import RaysampleError, StorageError
+
+T = TypeVar("T")
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+ADVICE = "restore the file, or delete what it belongs to and run the step that writes it again"
+MOST = 3
+
+
+def mapping(uri: str, *names: str, foreign: bool = False) -> dict[str, Any]:
+    """Read a JSON file that holds a mapping with at least these keys; raises StorageError for anything else.
+
+    `foreign`: as of `storage.read_json`.
+    """
+    found = storage.read_json(uri, foreign=foreign)
+    if not isinstance(found, dict):
+        raise StorageError(f"{uri!r} was expected to hold a mapping, and holds {_brief(found)}", ADVICE)
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise StorageError(f"{uri!r} lacks {', '.join(map(repr, missing))}", ADVICE)
+    return found
+
+
+def kind_of(kind: type[T], place: str, change: Change | None = None, /, **more: Any) -> T:
+    """Read a manifest as a dataclass.
+
+    Args:
+        kind: the dataclass.
+        place: the file.
+        change: what is done to the mapping first, where the file's form is not the dataclass's.
+        more: fields that the file does not hold.
+
+    Raises:
+        StorageError: the file is not there, damaged, or a value is not of its field's type; it names file and field.
+    """
+    found = mapping(place)
+    with damaged(place):
+        values = {**(found if change is None else change(found)), **more}
+        try:
+            made: T = checked(kind, values)
+        except RaysampleError as error:  # of the dataclass itself, which knows nothing of files
+            raise type(error)(f"{place!r}: {error.problem}", error.advice) from error
+        return made
+
+
+def checked(kind: Any, value: Any) -> Any:
+    """Return a value as a type of typing has it; raises pydantic's error, which `damaged` explains."""
+    return _adapter(kind).validate_python(value)
+
+
+def checked_again(made: T) -> T:
+    """Return a dataclass that was built by hand, if all its fields are of their types; for use within `damaged`."""
+    _adapter(type(made)).validate_python({one.name: getattr(made, one.name) for one in fields(made)})  # type: ignore[arg-type]
+    return made
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+@contextmanager
+def damaged(uri: str) -> Iterator[None]:
+    """Turn what goes wrong with the content of a file into a StorageError that names it; our own errors pass."""
+    try:
+        yield
+    except RaysampleError:
+        raise
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors(include_input=False)[:MOST]]
+        raise StorageError(f"{uri!r} does not hold what was written: {'; '.join(problems)}", ADVICE) from error
+    except KeyError as error:
+        raise StorageError(f"{uri!r} lacks {error}", ADVICE) from error
+    except (
+        *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, MemoryError),
+        pa.ArrowException,
+        struct.error,
+    ) as error:
+        told = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+        raise StorageError(f"{uri!r} does not hold what was written ({told})", ADVICE) from error
+
+
+def whole(found: Mapping[str, Any], name: str, uri: str) -> int:
+    """Return a count of a mapping; raises StorageError for anything but a whole number from 0 on."""
+    value = found.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise StorageError(f"{uri!r}: {name} was expected to be a count, and is {_brief(value)}", ADVICE)
+    return value
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return f"a {'mapping' if isinstance(value, dict) else 'list'} of {len(value):,}"
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -1,0 +1,20 @@
+"""Statistics of scores by class and group: counted where a part is written, merged, and read instead of the table."""
+
+from raysample.core.statistics.cells import TOKENS, Cells
+from raysample.core.statistics.distribution import RELATIVE_WIDTH, Distribution
+from raysample.core.statistics.files import read, write
+from raysample.core.statistics.summary import MOST_GROUPS, Statistics, counted, merged, nothing
+
+__all__ = [
+    "MOST_GROUPS",
+    "RELATIVE_WIDTH",
+    "TOKENS",
+    "Cells",
+    "Distribution",
+    "Statistics",
+    "counted",
+    "merged",
+    "nothing",
+    "read",
+    "write",
+]

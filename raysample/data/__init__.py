@@ -1,0 +1,1 @@
+"""Data: corpora, logs and their readers, checkpoint sets and score tables; described and streamed, never held whole."""

@@ -1,0 +1,284 @@
+"""Describe a source: one scan that judges every row, cuts shards, and writes the manifest and the quarantine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from raysample.core import storage
+from raysample.core.config import Columns, SourceConfig
+from raysample.core.errors import CorpusError
+from raysample.data.corpus import ledger as books
+from raysample.data.corpus.corpus import KEPT, MANIFEST, Corpus, packed
+from raysample.data.corpus.judge_rows import (
+    Hashes,
+    Mask,
+    Rows,
+    digests,
+    held_out,
+    id_hashes,
+    shard_fingerprint,
+    spelled,
+)
+from raysample.data.corpus.ledger import Ledger, Range
+from raysample.data.corpus.quarantine import FOLDER, Quarantine
+from raysample.data.corpus.read_file import judged, read_range
+from raysample.data.labels import origins
+from raysample.data.labels.class_names import LabelNotes, canonical, distinct
+from raysample.data.labels.classes import Codes, Vocabulary, in_order
+from raysample.data.labels.levels import Levels, assembled, beside, others
+from raysample.data.schema import ASKED, DUPLICATE, FINE, OTHER_SIDE, UNSEEN, Part, Shard
+from raysample.data.sources.resolve import Source, check_rare, has_rows, open_source
+
+Side = Literal["all", "train", "holdout"]
+
+MAX_SPAN = 32
+"""A shard spans at most this many times `shard_rows` source rows, however few of them are usable."""
+
+
+def describe(
+    source: SourceConfig,
+    uri: str,
+    *,
+    labels: Sequence[str] | None = None,
+    levels: Levels | None = None,
+    shard_rows: int = 2048,
+    part: Side = "all",
+    holdout: float | None = None,
+) -> Corpus:
+    """Scan a source once, judge every row, and write its Corpus into folder `uri`.
+
+    What is written: `quarantine/part-*.parquet` (file, row, row_id, stage, reason, line), `kept.parquet`, and last
+    `corpus.json`. Some 30 bytes per row are held meanwhile, never the texts; 6 more where labels come with a confidence
+    and from feedback. Same source and arguments, same corpus.
+
+    Args:
+        source: where the texts lie and which columns hold what.
+        uri: folder for the manifest; an older corpus there is replaced.
+        labels: the class names of training, for test corpora; without them the classes are those that occur.
+        levels: those of training, for test corpora whose `columns.levels` name as many.
+        shard_rows: usable rows per shard, at most.
+        part: `train` leaves out the held-out share, `holdout` takes it alone; a row's side depends on its texts only.
+        holdout: the held-out share, in (0, 1).
+
+    Raises:
+        CorpusError: nothing to read, a column is missing, too many rows in quarantine, no usable row, a single class,
+            a label that `labels` lacks (unless `source.unseen_labels` is "quarantine").
+    """
+    _check_arguments(part, holdout, shard_rows)
+    _check_levels(source.columns, labels, levels)
+    found, uri = open_source(source), storage.absolute(uri)
+    for name in (MANIFEST, KEPT, FOLDER):
+        storage.remove(storage.join(uri, name))
+    quarantine = Quarantine(uri)
+    rule = found.config.labels
+    known = () if labels is None else tuple(frozenset(distinct(names, rule)) for names in (labels, *beside(levels)))
+    scan = _Scan(found, quarantine, _chooser(part, holdout), known)
+    ledger = _without_repeats(found, scan.run(shard_rows), quarantine)
+    quarantine.close()
+    books.check(ledger, found.config, uri, known, quarantine.first)
+    ledger = books.limited(ledger, found.config.limit)
+    if labels is None:
+        labels = _classes(ledger.class_counts(), found.config, scan.declared[0], ledger.reasons())
+        rest = [
+            _classes(counts, found.config, declared, ledger.reasons())
+            for counts, declared in zip(ledger.level_counts(), scan.declared[1:], strict=True)
+        ]
+        levels = assembled(found.config.columns, labels, rest)
+    inventory = found.inventory.checked(scan.files, found.config.path)
+    books.reconcile(ledger, found.config.path, scan.rows_of_files, quarantine.written)
+    missing = books.taken_for_missing(ledger.reasons(), found.config)
+    spelled_so = scan.notes.spellings.warnings(_occurring(ledger))
+    told = (inventory, (*((missing,) if missing else ()), *spelled_so))
+    return _written(uri, found.config, part, tuple(labels), levels, ledger, shard_rows, told)
+
+
+def _occurring(ledger: Ledger) -> set[str]:
+    return {name for counts in (ledger.class_counts(), *ledger.level_counts()) for name in counts}
+
+
+def _check_arguments(part: Side, holdout: float | None, shard_rows: int) -> None:
+    if (part != "all" and holdout is None) or shard_rows < 1:
+        raise CorpusError(
+            f"part={part!r} with holdout={holdout} and shard_rows={shard_rows} cannot be",
+            "give holdout a share such as 0.1, and shard_rows at least 1",
+        )
+
+
+def _check_levels(columns: Columns, labels: Sequence[str] | None, levels: Levels | None) -> None:
+    """Refuse class names of training that are not those of the levels that the source names."""
+    if labels is None and levels is None:
+        return
+    wanted = columns.levels.index(columns.label) if columns.levels else None
+    given = (0, None) if levels is None else (len(levels.names), levels.label)
+    same = levels is None or (labels is not None and levels.classes[levels.label] == tuple(labels))
+    if given != (len(columns.levels), wanted) or not same:
+        raise CorpusError(
+            f"the source has the levels ({', '.join(columns.levels)}) with the label {columns.label!r}, and the "
+            f"classes it is described with have ({'' if levels is None else ', '.join(levels.names)})",
+            "give labels and levels of one training corpus, and name as many columns.levels as it has, in its order",
+        )
+
+
+def _classes(
+    counts: dict[str, int], config: SourceConfig, declared: Sequence[str], reasons: dict[str, int]
+) -> tuple[str, ...]:
+    books.check_classes(counts, config, reasons)
+    return in_order(counts, [canonical(name, config.labels) for name in declared])
+
+
+def _chooser(part: Side, holdout: float | None) -> Callable[[Rows], Codes]:
+    """Return what tells for each row why it is left out (0: it is not)."""
+    if part == "all" or holdout is None:
+        return lambda rows: rows.filtered
+
+    def chosen(rows: Rows) -> Codes:
+        other = held_out(rows, holdout) != (part == "holdout")
+        return np.where((rows.filtered == ASKED) & other, np.uint8(OTHER_SIDE), rows.filtered)
+
+    return chosen
+
+
+class _Scan:
+    """Reads a source from end to end and keeps what the ledger needs."""
+
+    def __init__(
+        self,
+        source: Source,
+        quarantine: Quarantine,
+        choose: Callable[[Rows], Codes],
+        known: Sequence[frozenset[str]],
+    ) -> None:
+        self.source, self.quarantine, self.choose, self.known = source, quarantine, choose, known
+        # The label, then the levels beside it: name in a judged batch -> column of the source.
+        columns = source.config.columns
+        self._labels = {"label": columns.label, **dict(others(columns))}
+        self._vocabularies = [Vocabulary() for _ in self._labels]
+        self.declared: list[list[str]] = [[] for _ in self._labels]
+        self._ranges: list[Range] = []
+        self._columns: list[tuple[np.ndarray[tuple[int, ...], np.dtype[np.generic]], ...]] = []
+        self._rows = 0
+        self.files = 0
+        self.rows_of_files: dict[str, int] = {}
+        self.notes = LabelNotes(source.config)
+
+    def run(self, size: int) -> Ledger:
+        """Judge all rows, `size` at a time."""
+        check_rare(self.source)
+        for part in self.source.parts:
+            if has_rows(self.source, part):
+                self._file(part, size)
+            self.files += 1 if self.source.by_file else len(self.source.inventory.read)
+        if not self._rows:
+            raise CorpusError(f"{self.source.config.path!r} has no row at all", "check the path")
+        columns = map(np.concatenate, zip(*self._columns, strict=True))
+        label, *rest = (tuple(known.codes) for known in self._vocabularies)
+        return Ledger(tuple(self._ranges), label, *columns, vocabularies=tuple(rest))
+
+    def _file(self, part: Part, size: int) -> None:
+        config, reader = self.source.config, self.source.reader
+        names = reader.names(part)
+        for known, column in zip(self.declared, self._labels.values(), strict=True):
+            known += names.get(column, ())
+        for batch, rows in judged(config, part, size):
+            self.notes.add(part.name, {**batch.columns, **spelled(part, batch.rows)}, names)
+            self.rows_of_files[part.uri] = max(self.rows_of_files.get(part.uri, 0), batch.start + batch.rows)
+            self._ranges.append(Range(part, batch.start, batch.rows, batch.offset, self._rows))
+            self._rows += batch.rows
+            self._enter(rows, part, batch.start)
+
+    def _enter(self, rows: Rows, part: Part, start: int) -> None:
+        labels = np.stack(
+            [
+                known.encode(rows.content[name].combine_chunks())
+                for known, name in zip(self._vocabularies, self._labels, strict=True)
+            ],
+            axis=1,
+        )
+        for place, classes in enumerate(self.known):
+            foreign = np.array([name not in classes for name in self._vocabularies[place].codes] + [False])
+            rows.reason[(rows.reason == FINE) & foreign[labels[:, place]]] = UNSEEN
+        filtered = self.choose(rows)
+        self.quarantine.add(part, start, rows, (filtered == ASKED) & (rows.reason != FINE))
+        told = (rows.confidence, rows.feedback, labels[:, 1:])
+        self._columns.append((rows.reason, filtered, labels[:, 0], id_hashes(rows), digests(rows.content), *told))
+
+
+def _without_repeats(source: Source, ledger: Ledger, quarantine: Quarantine) -> Ledger:
+    # which rows repeat an id is known only now, and the ledger holds no ids: their ranges are read once more
+    if source.config.columns.id is None:
+        return ledger
+    repeated = books.repeats(ledger)
+    for range_ in ledger.ranges:
+        here = (repeated & ledger.inside)[range_.first : range_.first + range_.rows]
+        if here.any():
+            rows = read_range(source.config, range_.part.uri, range_.start, range_.start + range_.rows, range_.offset)
+            assert rows is not None, "a range that was just read is there"
+            rows.reason[here] = DUPLICATE
+            quarantine.add(range_.part, range_.start, rows, here)
+    return books.without(ledger, repeated)
+
+
+def _written(
+    uri: str,
+    source: SourceConfig,
+    part: Side,
+    classes: tuple[str, ...],
+    levels: Levels | None,
+    ledger: Ledger,
+    shard_rows: int,
+    told: tuple[dict[str, Any], tuple[str, ...]],
+) -> Corpus:
+    usable = ledger.usable
+    spans = list(_spans(ledger, usable, shard_rows))
+    shards = tuple(_shard(index, span, usable, ledger.content) for index, span in enumerate(spans))
+    kept = [packed(usable[span[0].first : span[-1].first + span[-1].rows]) for span in spans]
+    storage.write_parquet(storage.join(uri, KEPT), pa.table({"kept": pa.array(kept, pa.binary())}))
+    counts = ledger.class_counts()
+    inventory, warnings = told
+    return Corpus(
+        uri=uri,
+        source=source,
+        part=part,
+        labels=classes,
+        shards=shards,
+        counts=ledger.counts(),
+        class_counts=tuple(counts.get(canonical(name, source.labels), 0) for name in classes),
+        quarantine=ledger.reasons(),
+        fingerprint=ledger.fingerprint(classes, levels),
+        filtered=ledger.filters(),
+        annotations=origins.summary(source.labels, ledger.confidence, ledger.feedback, usable),
+        levels=levels,
+        inventory=inventory,
+        warnings=warnings,
+    ).save()
+
+
+def _spans(ledger: Ledger, usable: Mask, shard_rows: int) -> Iterator[list[Range]]:
+    # neighbours of one file are joined while their usable rows fit one shard, so that a filter leaves no crumbs
+    span: list[Range] = []
+    held = 0
+    for range_ in ledger.ranges:
+        rows = int(usable[range_.first : range_.first + range_.rows].sum())
+        if not rows:
+            continue
+        near = bool(span) and span[0].part == range_.part
+        if near and held + rows <= shard_rows and range_.start - span[0].start < MAX_SPAN * shard_rows:
+            span, held = [*span, range_], held + rows
+            continue
+        if span:
+            yield span
+        span, held = [range_], rows
+    if span:
+        yield span
+
+
+def _shard(index: int, span: list[Range], usable: Mask, content: Hashes) -> Shard:
+    first, last = span[0], span[-1]
+    rows = slice(first.first, last.first + last.rows)
+    kept = usable[rows]
+    print_ = shard_fingerprint(content[rows][kept])
+    return Shard(index, first.part.uri, first.start, last.start + last.rows, int(kept.sum()), print_, first.offset)

@@ -1,0 +1,249 @@
+"""Judge raw rows: strings out of columns, a verdict per row, and the hashes by which rows are told apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysample.core.config import Columns, SourceConfig
+from raysample.data import schema
+from raysample.data.labels import origins
+from raysample.data.labels.classes import Codes
+from raysample.data.labels.levels import PREFIX, read_others
+from raysample.data.labels.values import GARBLED, NESTED, NULL, STRING, Values, as_strings, mask
+from raysample.data.schema import Batch, Part
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Hashes = np.ndarray[Any, np.dtype[np.uint64]]
+
+_SIDE_KEY = "raysample-side00"
+_TEXT_KEY = "raysample-text00"
+_ID_KEY = "raysample-rowid0"
+_SPAN = float(2**64)
+TEXT_DIGITS, LABEL_DIGITS = 24, 12
+"""Hexadecimal digits of a content's id that tell its texts, and its label."""
+
+
+CONTENT = ("row_id", "text", "text_pair", "label", "group", "timestamp")
+"""Columns of a judged batch that are a row's identity, all strings: `label` is the class name, `row_id` null only where
+an id column is."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch of rows after judgement.
+
+    Attributes:
+        content: the columns of `CONTENT`, and `label_confidence`, as strings too, where the labels come with one, and
+            `level_N`, the class name at that level, where the label has levels, for each that is not the label.
+        name: `file:position` of each row.
+        reason: [rows] uint8, why a row goes to quarantine (0: it does not).
+        filtered: [rows] uint8, why `where` or `labels` leave it out (0: they do not); never of broken rows, as their
+            columns are unknown.
+        confidence, feedback: as in `origins.Labelled`.
+        lines: as in `schema.Batch`.
+    """
+
+    content: pa.Table
+    name: pa.StringArray
+    reason: Codes
+    filtered: Codes
+    confidence: origins.Floats
+    feedback: origins.Values
+    lines: np.ndarray[Any, np.dtype[np.int64]] | None = None
+
+    @property
+    def matches(self) -> Mask:
+        """[rows] whether the configuration asks for a row."""
+        found: Mask = self.filtered == schema.ASKED
+        return found
+
+
+def judge(batch: Batch, part: Part, config: SourceConfig, names: Mapping[str, tuple[str, ...]]) -> Rows:
+    """Turn a raw batch into strings and verdicts; the first reason found is the row's reason."""
+    columns = config.columns
+    raw = {**batch.columns, **spelled(part, batch.rows)}
+    broken = np.zeros(batch.rows, np.uint8)
+    broken[list(batch.broken)] = list(batch.broken.values())
+    name = _names(part, batch)
+    row_id, bad_id = _ids(raw, columns, name)
+    text, bad_text = _texts(raw[columns.text], schema.NO_TEXT)
+    pair, bad_pair = _pairs(raw, columns, batch.rows)
+    group, timestamp = (_optional(raw, column, names, batch.rows) for column in (columns.group, columns.timestamp))
+    labels = origins.read(raw, config, names)
+    content = pa.table([row_id, text, pair, labels.names, group, timestamp], names=list(CONTENT))
+    if config.labels.confidence is not None:
+        content = content.append_column(schema.CONFIDENCE, origins.as_column(labels.confidence))
+    more, bad_level = read_others(raw, config, names, batch.rows)
+    for key, values in more.items():
+        content = content.append_column(key, values)
+    unread = broken != schema.FINE
+    filtered = np.where(_matches(raw, config.where, names, batch.rows), labels.filtered, np.uint8(schema.BY_WHERE))
+    filtered[unread] = schema.ASKED
+    if config.labels.feedback is not None:
+        labels.feedback[unread | (filtered == schema.BY_WHERE)] = origins.UNREAD
+    return Rows(
+        content,
+        name,
+        _first(broken, bad_id, bad_text, bad_pair, labels.reason, bad_level),
+        filtered,
+        labels.confidence,
+        labels.feedback,
+        batch.lines,
+    )
+
+
+def spelled(part: Part, rows: int) -> dict[str, pa.StringArray]:
+    """Return the columns that a file's folders spell, for so many rows."""
+    return {key: pa.repeat(pa.scalar(value, pa.string()), rows) for key, value in part.constants.items()}
+
+
+def _first(*reasons: Codes) -> Codes:
+    found = np.zeros_like(reasons[0])
+    for reason in reasons:
+        found = np.where(found == schema.FINE, reason, found)
+    return found
+
+
+def _names(part: Part, batch: Batch) -> pa.StringArray:
+    positions = pa.array(np.arange(batch.start, batch.start + batch.rows)).cast(pa.string())
+    return pc.binary_join_element_wise(pa.scalar(part.name), positions, ":")
+
+
+def _ids(raw: Mapping[str, pa.Array], columns: Columns, name: pa.StringArray) -> tuple[pa.StringArray, Codes]:
+    if columns.id is None:
+        return name, np.zeros(len(name), np.uint8)
+    values = as_strings(raw[columns.id])
+    strings = _not_empty(values)
+    reason = np.where(mask(pc.is_null(strings)), schema.NO_ID, schema.FINE)
+    reason[(values.kinds == NESTED) | (values.kinds == GARBLED)] = schema.BAD_ID
+    return strings, reason.astype(np.uint8)
+
+
+def _texts(array: pa.Array, first: int) -> tuple[pa.StringArray, Codes]:
+    # the codes of a text column lie in one order: missing, empty, not a string, not UTF-8
+    values = as_strings(array)
+    kinds = values.kinds
+    strings = pc.if_else(pa.array(kinds == STRING), values.strings, pa.scalar(None, pa.string()))
+    reason = np.full(len(array), first + 2, np.uint8)
+    reason[kinds == STRING] = schema.FINE
+    reason[kinds == NULL] = first
+    reason[kinds == GARBLED] = first + 3
+    reason[mask(pc.equal(pc.utf8_trim_whitespace(strings), ""))] = first + 1
+    return strings, reason
+
+
+def _pairs(raw: Mapping[str, pa.Array], columns: Columns, rows: int) -> tuple[pa.StringArray, Codes]:
+    if columns.text_pair is None:
+        return pa.nulls(rows, pa.string()), np.zeros(rows, np.uint8)
+    return _texts(raw[columns.text_pair], schema.NO_PAIR)
+
+
+def _optional(
+    raw: Mapping[str, pa.Array], column: str | None, names: Mapping[str, tuple[str, ...]], rows: int
+) -> pa.StringArray:
+    if column is None:
+        return pa.nulls(rows, pa.string())
+    return _not_empty(as_strings(raw[column], names.get(column)))
+
+
+def _not_empty(values: Values) -> pa.StringArray:
+    # CSV cannot tell null from "", so for ids, groups and times "" is null in every format
+    return pc.if_else(pc.equal(values.strings, ""), pa.scalar(None, pa.string()), values.strings)
+
+
+def _matches(
+    raw: Mapping[str, pa.Array], where: Mapping[str, Any], names: Mapping[str, tuple[str, ...]], rows: int
+) -> Mask:
+    found = np.ones(rows, np.bool_)
+    for column, value in where.items():
+        wanted = as_strings(pa.array([value])).strings[0]
+        options = [as_strings(raw[column]).strings]
+        if column in names:
+            options.append(as_strings(raw[column], names[column]).strings)
+        if isinstance(value, bool):
+            options = [pc.utf8_lower(option) for option in options]
+        found &= np.logical_or.reduce([mask(pc.equal(option, wanted)) for option in options])
+    return found
+
+
+def digests(content: pa.Table) -> Hashes:
+    """Return [rows, 2] uint64: the 128-bit BLAKE2b of each row's content (id, texts, class name, group, time, levels).
+
+    The confidence in a label is not part of it: an estimate that changes makes no other row. Each value is written with
+    its length before it and null as `~`, so that no two contents are spelled the same.
+    """
+    levels = [name for name in content.column_names if name.startswith(PREFIX)]
+    spelled = _spelled(content.select([*CONTENT, *levels])).cast(pa.binary()).to_pylist()
+    hashed = b"".join([hashlib.blake2b(value, digest_size=16).digest() for value in spelled])
+    return np.frombuffer(hashed, dtype="<u8").reshape(-1, 2).astype(np.uint64)
+
+
+def shard_fingerprint(hashes: Hashes) -> str:
+    """Return the sha256 (hex) of the digests of a shard's usable rows, in order."""
+    return hashlib.sha256(hashes.astype("<u8").tobytes()).hexdigest()
+
+
+def _spelled(content: pa.Table) -> pa.StringArray:
+    pieces: list[pa.Array] = []
+    for column in content.combine_chunks().itercolumns():
+        values = column.combine_chunks()
+        pieces += [pc.fill_null(pc.binary_length(values).cast(pa.string()), "~"), pc.fill_null(values, "")]
+    return pc.binary_join_element_wise(*pieces, ":")
+
+
+def id_hashes(rows: Rows) -> Hashes:
+    """Return [rows] uint64: a hash of the row id, by which limits are drawn and repeated ids are found.
+
+    Two of n ids meet by accident with probability n² / 2^65: one in 37 million for a million rows.
+    """
+    return _hashed(pc.fill_null(rows.content["row_id"], ""), _ID_KEY)
+
+
+def text_hashes(rows: pa.Table) -> Hashes:
+    """Return [rows] uint64: a hash of (text, text_pair) alone."""
+    return _hashed(_spelled(rows.select(["text", "text_pair"])), _TEXT_KEY)
+
+
+def content_ids(rows: pa.Table) -> pa.StringArray:
+    """Return the identity of each row's content: 24 hexadecimal digits of its texts' BLAKE2b, then 12 of its label's.
+
+    Rows with the same texts stand together when sorted by it. Two of n texts meet by accident with probability
+    n² / 2^97, two labels of one text with 2^-48.
+    """
+    texts = _each(_spelled(rows.select(["text", "text_pair"])), TEXT_DIGITS)
+    return pc.binary_join_element_wise(texts, _each(rows["label"].combine_chunks(), LABEL_DIGITS), "")
+
+
+def _each(strings: pa.StringArray, digits: int) -> pa.StringArray:
+    # repeats are hashed once
+    known = strings.dictionary_encode()
+    hashed = [
+        hashlib.blake2b(text.encode(), digest_size=digits // 2).hexdigest() for text in known.dictionary.to_pylist()
+    ]
+    return pa.array(hashed, pa.string()).take(known.indices)
+
+
+def held_out(rows: Rows, share: float) -> Mask:
+    """Tell which rows lie in the held-out share: by a hash of (text, text_pair), so that repeats never straddle.
+
+    A row without usable text goes by its place instead, or all of them would fall on the same side.
+    """
+    texts = rows.content.select(["text", "text_pair"])
+    key = pc.if_else(pc.is_null(texts["text"]), rows.name, _spelled(texts))
+    side: Mask = _hashed(key, _SIDE_KEY).astype(np.float64) / _SPAN < share
+    return side
+
+
+def _hashed(strings: pa.StringArray, key: str) -> Hashes:
+    values = np.empty(len(strings), dtype=object)
+    values[:] = strings.to_pylist()
+    found: Hashes = pd.util.hash_array(values, hash_key=key, categorize=False)
+    return found

@@ -1,0 +1,272 @@
+"""Ledger: what a scan remembers of every row (30 bytes), and what can only be decided when all rows were seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from raysample.core import storage
+from raysample.core.config import SourceConfig
+from raysample.core.errors import CorpusError
+from raysample.data.corpus.judge_rows import Hashes, Mask
+from raysample.data.labels.classes import Codes
+from raysample.data.labels.levels import Levels
+from raysample.data.labels.origins import Floats, Values
+from raysample.data.schema import (
+    ASKED,
+    BAD_QUOTE,
+    BY_LIMIT,
+    DUPLICATE,
+    FILTERS,
+    FINE,
+    MINUS_ONE,
+    MISSING_LABEL,
+    NO_CONSENSUS,
+    OTHER_SIDE,
+    REASONS,
+    ROWS_IN_QUOTE,
+    UNSEEN,
+    Part,
+)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Consecutive rows of one file: from row `start`, which begins at byte `offset`; row `first` of the ledger."""
+
+    part: Part
+    start: int
+    rows: int
+    offset: int
+    first: int
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """All rows of a source in reading order, without their texts.
+
+    Attributes:
+        ranges: where they lie.
+        vocabulary: class names in order of appearance.
+        reason: [rows] uint8, code of the reason for quarantine, 0 for none.
+        filtered: [rows] uint8, why they are not asked for at all: by `where`, by where their labels come from, by the
+            side of the hold-out, by the limit; 0 for those that are.
+        labels: [rows] int32, place of the class name in `vocabulary`; -1 for none.
+        ids: [rows] uint64, hash of the row id. content: [rows, 2] uint64, hash of everything.
+        confidence, feedback: as in `origins.Labelled`, of all rows.
+        levels: [rows, L - 1] int32, as `labels`, for the levels beside the label. vocabularies: of each.
+    """
+
+    ranges: tuple[Range, ...]
+    vocabulary: tuple[str, ...]
+    reason: Codes
+    filtered: Codes
+    labels: np.ndarray[Any, np.dtype[np.int32]]
+    ids: Hashes
+    content: Hashes
+    confidence: Floats
+    feedback: Values
+    levels: np.ndarray[Any, np.dtype[np.int32]]
+    vocabularies: tuple[tuple[str, ...], ...] = field(default=(), kw_only=True)
+
+    @property
+    def inside(self) -> Mask:
+        """[rows] whether a row is asked for."""
+        found: Mask = self.filtered == ASKED
+        return found
+
+    @property
+    def usable(self) -> Mask:
+        """[rows] whether a row is asked for and has no fault."""
+        found: Mask = self.inside & (self.reason == FINE)
+        return found
+
+    @property
+    def set_aside(self) -> Mask:
+        """[rows] whether a row is asked for and goes to quarantine."""
+        found: Mask = self.inside & (self.reason != FINE)
+        return found
+
+    def class_counts(self) -> dict[str, int]:
+        """Return usable rows per class that occurs."""
+        return self._counted(self.labels, self.vocabulary)
+
+    def level_counts(self) -> list[dict[str, int]]:
+        """Return usable rows per class that occurs, for each level beside the label."""
+        return [self._counted(self.levels[:, place], known) for place, known in enumerate(self.vocabularies)]
+
+    def _counted(self, codes: np.ndarray[Any, np.dtype[np.int32]], vocabulary: Sequence[str]) -> dict[str, int]:
+        counts = np.bincount(codes[self.usable], minlength=len(vocabulary))
+        return {name: int(count) for name, count in zip(vocabulary, counts, strict=True) if count}
+
+    def reasons(self) -> dict[str, int]:
+        """Return rows in quarantine per reason, the most frequent first."""
+        counts = np.bincount(self.reason[self.set_aside], minlength=len(REASONS))
+        found = Counter({REASONS[code]: int(count) for code, count in enumerate(counts) if count})
+        return dict(found.most_common())
+
+    def filters(self) -> dict[str, int]:
+        """Return rows that are left out per cause, the most frequent first."""
+        counts = np.bincount(self.filtered, minlength=len(FILTERS))
+        found = Counter({FILTERS[code]: int(count) for code, count in enumerate(counts) if count and code != ASKED})
+        return dict(found.most_common())
+
+    def counts(self) -> dict[str, int]:
+        """Return the rows in, usable, quarantined and filtered."""
+        usable, quarantined = int(self.usable.sum()), int(self.set_aside.sum())
+        rows = len(self.reason)
+        return {"in": rows, "usable": usable, "quarantined": quarantined, "filtered": rows - usable - quarantined}
+
+    def fingerprint(self, classes: Sequence[str], levels: Levels | None = None) -> str:
+        """Return the identity of the usable rows and class names: the 128-bit hashes summed, so in any order."""
+        sums = self.content[self.usable].sum(axis=0, dtype=np.uint64)
+        told: list[Any] = ["Corpus", list(classes), int(self.usable.sum()), [f"{part:016x}" for part in sums]]
+        return storage.fingerprint(told if levels is None else [*told, levels.label, levels.classes])
+
+
+def repeats(ledger: Ledger) -> Mask:
+    """Tell which rows, fit otherwise, carry an id that an earlier one has; on whichever side of a hold-out that is."""
+    matching = np.isin(ledger.filtered, (ASKED, OTHER_SIDE))
+    places = np.flatnonzero(matching & (ledger.reason == FINE))
+    _, first = np.unique(ledger.ids[places], return_index=True)
+    found = np.zeros(len(ledger.reason), np.bool_)
+    found[places] = True
+    found[places[first]] = False
+    return found
+
+
+def without(ledger: Ledger, repeated: Mask) -> Ledger:
+    """Mark repeated rows for quarantine."""
+    return replace(ledger, reason=np.where(repeated, np.uint8(DUPLICATE), ledger.reason))
+
+
+def limited(ledger: Ledger, limit: int | None) -> Ledger:
+    """Keep the `limit` usable rows with the smallest id hashes; the others count as filtered."""
+    places = np.flatnonzero(ledger.usable)
+    if limit is None or len(places) <= limit:
+        return ledger
+    dropped = places[np.argsort(ledger.ids[places], kind="stable")[limit:]]
+    filtered = ledger.filtered.copy()
+    filtered[dropped] = BY_LIMIT
+    return replace(ledger, filtered=filtered)
+
+
+def reconcile(ledger: Ledger, path: str, rows_of_files: Mapping[str, int], quarantined: int) -> None:
+    """Raise CorpusError, with the figures, unless rows in = usable + quarantined + filtered, by separate counts.
+
+    Args:
+        ledger: of all rows. path: of the source.
+        rows_of_files: how many rows each file has, by the place of its last one.
+        quarantined: how many rows were written to the quarantine.
+    """
+    usable, filtered = int(ledger.usable.sum()), int((ledger.filtered != ASKED).sum())
+    late = int((ledger.filtered == BY_LIMIT).sum())
+    rows, counted, ranges = sum(rows_of_files.values()), len(ledger.reason), sum(each.rows for each in ledger.ranges)
+    set_aside = sum(ledger.reasons().values())
+    if not (rows == counted == ranges == usable + set_aside + filtered and set_aside == quarantined):
+        raise CorpusError(
+            f"rows of {path!r} were lost: the files have {rows:,}, {counted:,} were judged in ranges of {ranges:,}; "
+            f"{usable:,} are usable, {set_aside:,} in quarantine ({quarantined:,} were written), {filtered:,} filtered "
+            f"({late:,} of them by limit)",
+            "please report this; do not use the corpus",
+        )
+
+
+def check(
+    ledger: Ledger,
+    source: SourceConfig,
+    uri: str,
+    known: Sequence[frozenset[str]] = (),
+    first: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Raise CorpusError if a test label is unknown, too many rows are in quarantine, or none is usable.
+
+    `known`: the classes of training, of the label and of each level beside it, where the rows are held against some.
+    `first`: reason -> where the first row lies that was set aside for it.
+    """
+    if source.unseen_labels == "error":
+        _check_unseen(ledger, source, known)
+    counts = ledger.counts()
+    # unknown test labels do not count as bad rows: here the source has said that it wants them set aside
+    missing = taken_for_missing(ledger.reasons(), source)
+    bad = counts["quarantined"] - ledger.reasons().get(REASONS[UNSEEN], 0)
+    if bad > source.max_quarantined * (counts["usable"] + counts["quarantined"]):
+        top = "; ".join(f"{reason}: {rows}" for reason, rows in list(ledger.reasons().items())[:5])
+        where = first.get(REASONS[BAD_QUOTE]) or first.get(next(iter(ledger.reasons()), ""))
+        raise CorpusError(
+            f"{bad} of {counts['usable'] + counts['quarantined']} rows of {source.path!r} cannot be used, more than"
+            f" max_quarantined={source.max_quarantined} allows ({top}){f'; see {where}' if where else ''}",
+            f"{otherwise(missing)}{if_quotes(ledger.reasons())}check the source's column names and the rows listed in"
+            f" {storage.join(uri, 'quarantine')!r}, mend them, or raise max_quarantined",
+        )
+    if not counts["usable"]:
+        why = "; ".join(f"{cause}: {rows}" for cause, rows in ledger.filters().items())
+        raise CorpusError(
+            f"{source.path!r} has no usable row: {counts['in']} read, {counts['quarantined']} in quarantine,"
+            f" {counts['filtered']} filtered out{f' ({why})' if why else ''}",
+            f"{otherwise(missing)}check the path, where, labels and the hold-out",
+        )
+
+
+def if_quotes(reasons: Mapping[str, int]) -> str:
+    """Return the advice for rows that stray quotes cost, to be put before another; empty where there are none."""
+    if not {REASONS[BAD_QUOTE], REASONS[ROWS_IN_QUOTE]} & set(reasons):
+        return ""
+    return "set quoting: none for the source if quotes are signs like any other there; "
+
+
+def taken_for_missing(reasons: Mapping[str, int], source: SourceConfig) -> str:
+    """Return what was taken for no label, and what to do if it is a class; nothing if there are no such rows."""
+    codes = {MINUS_ONE: "-1", NO_CONSENSUS: "'-'", MISSING_LABEL: "one of these values"}
+    found = [(value, reasons[REASONS[code]]) for code, value in codes.items() if REASONS[code] in reasons]
+    if not found:
+        return ""
+    taken = " and ".join(f"{value} in {rows:,} rows" for value, rows in found)
+    rest = [value for value in source.labels.missing if value != "-1"] if REASONS[MINUS_ONE] in reasons else []
+    given = ", ".join(source.labels.missing)
+    return (
+        f"the label is {taken}, which labels.missing ({given}) takes for no label: if it is a class, set"
+        f" the source's labels.missing to [{', '.join(map(repr, rest))}] (in Python"
+        f" describe(..., missing={rest!r})), or write a name for the class"
+    )
+
+
+def otherwise(advice: str) -> str:
+    """Return advice as the beginning of a sentence that goes on with what else may help."""
+    return f"{advice}; else " if advice else ""
+
+
+def check_classes(counts: dict[str, int], source: SourceConfig, reasons: Mapping[str, int]) -> None:
+    """Raise CorpusError if all rows are of one class."""
+    if len(counts) == 1:
+        name, rows = next(iter(counts.items()))
+        raise CorpusError(
+            f"all {rows} usable rows of {source.path!r} have the label {name!r}; a classifier needs two classes",
+            f"{otherwise(taken_for_missing(reasons, source))}check the label column, where and limit",
+        )
+
+
+def _check_unseen(ledger: Ledger, source: SourceConfig, known: Sequence[frozenset[str]]) -> None:
+    unseen = ledger.inside & (ledger.reason == UNSEEN)
+    if not unseen.any():
+        return
+    counts: Counter[str] = Counter()
+    every = ((ledger.vocabulary, ledger.labels), *zip(ledger.vocabularies, ledger.levels.T, strict=True))
+    for (names, codes), classes in zip(every, known, strict=True):
+        found = np.bincount(codes[unseen], minlength=len(names))
+        counts.update({name: int(n) for name, n in zip(names, found, strict=True) if n and name not in classes})
+    named = ", ".join(f"{name!r} ({rows} rows)" for name, rows in counts.most_common(10))
+    more = f" and {len(counts) - 10} more" if len(counts) > 10 else ""
+    others = f" and {len(known[0]) - 10} more" if len(known[0]) > 10 else ""
+    raise CorpusError(
+        f"{int(unseen.sum())} rows of {source.path!r} have labels that training does not know: {named}{more}; "
+        f"it knows {', '.join(map(repr, sorted(known[0])[:10]))}{others}",
+        "set corpus.test.unseen_labels=quarantine to leave such rows out of the test, or add training rows of them; "
+        "if the checkpoints were adopted and call the same classes otherwise, tell the names of these (--labels, "
+        "adopt.labels)",
+    )

@@ -1,0 +1,90 @@
+"""Texts that lie both in training and in the test: found by content, whatever their ids and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from raysample.core import manifests, storage
+from raysample.data.corpus.corpus import Corpus
+from raysample.data.corpus.judge_rows import Hashes, text_hashes
+
+SHARDS = 64
+"""Shards that are looked at together, as one piece of work."""
+Spread = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Rows of training whose texts occur in the test, and rows of the test whose texts occur in training.
+
+    Attributes:
+        train, test: fingerprints of the two corpora. train_rows, test_rows: how many rows.
+    """
+
+    train: str
+    test: str
+    train_rows: int
+    test_rows: int
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON-able data."""
+        return asdict(self)
+
+
+def overlap(train: Corpus, test: Corpus, spread: Spread) -> Overlap:
+    """Compare all texts (pairs of texts) of two corpora, exactly but for a 64-bit hash.
+
+    The hashes of the test are held in memory, 8 bytes a row; `spread` maps over pieces of a corpus, on other machines
+    if it wants.
+
+    Raises:
+        ProvenanceError: a source changed since it was described.
+    """
+    found = np.concatenate([np.zeros(0, np.uint64), *spread(partial(_hashes, test.uri), _pieces(test))])
+    wanted = np.unique(found)
+    rows, seen = 0, np.zeros(len(wanted), bool)
+    for count, places in spread(partial(_shared, train.uri, wanted), _pieces(train)):
+        rows += count
+        seen[places] = True
+    return Overlap(train.fingerprint, test.fingerprint, rows, int(np.isin(found, wanted[seen]).sum()))
+
+
+def stored(uri: str, train: Corpus, test: Corpus) -> Overlap | None:
+    """Return what was found of these two corpora before, as it lies at `uri`; None if nothing was."""
+    if not storage.exists(uri):
+        return None
+    found = manifests.kind_of(Overlap, uri)
+    return found if (found.train, found.test) == (train.fingerprint, test.fingerprint) else None
+
+
+def words(found: Overlap, rows: int) -> str:
+    """Say what was found; `rows` of the test in all."""
+    return (
+        f"{found.test_rows:,} of {rows:,} test rows ({found.test_rows / rows:.1%}) have the text of a training row "
+        f"({found.train_rows:,} rows there); what a model does on them says little about new texts"
+    )
+
+
+def _pieces(corpus: Corpus) -> list[tuple[int, ...]]:
+    indices = [shard.index for shard in corpus.shards]
+    return [tuple(indices[start : start + SHARDS]) for start in range(0, len(indices), SHARDS)]
+
+
+def _hashes(uri: str, shards: Sequence[int]) -> Hashes:
+    corpus = Corpus.load(uri)
+    return np.concatenate([text_hashes(corpus.read(shard)) for shard in shards])
+
+
+def _shared(uri: str, wanted: Hashes, shards: Sequence[int]) -> tuple[int, Any]:
+    """Return how many rows have a wanted hash, and the places of those that occur."""
+    found = _hashes(uri, shards)
+    if not len(wanted):
+        return 0, np.zeros(0, np.int64)
+    place = np.minimum(np.searchsorted(wanted, found), len(wanted) - 1)
+    hit = wanted[place] == found
+    return int(hit.sum()), np.unique(place[hit])

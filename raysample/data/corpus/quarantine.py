@@ -1,0 +1,66 @@
+"""Quarantine: rows set aside, by file and position and with the reason, in Parquet parts. Texts never go there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from raysample.core import storage
+from raysample.data.corpus.judge_rows import Mask, Rows
+from raysample.data.schema import QUARANTINE, REASONS, Part
+
+FOLDER = "quarantine"
+PART_ROWS = 100_000
+
+
+SCHEMA = QUARANTINE.append(pa.field("line", pa.int64()))
+"""Columns of a corpus's quarantine: as of any, and the line at which a row of a line format begins, from 1 on."""
+
+
+class Quarantine:
+    """Collects rows that are set aside and writes them to `uri/quarantine/part-*.parquet`, at least one file.
+
+    Attributes:
+        first: reason -> where the first row lies that was set aside for it, in words.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.folder = storage.join(uri, FOLDER)
+        self._held: list[pa.Table] = []
+        self._rows = 0
+        self._parts = 0
+        self.written = 0
+        self.first: dict[str, str] = {}
+
+    def add(self, part: Part, start: int, rows: Rows, where: Mask) -> None:
+        """Set aside the rows of a batch that `where` [rows] marks, for the reason that they have."""
+        if not where.any():
+            return
+        places = np.flatnonzero(where)
+        columns = {
+            "file": pa.repeat(pa.scalar(part.name), len(places)),
+            "row": pa.array(places + start),
+            "row_id": rows.content["row_id"].take(pa.array(places)),
+            "stage": pa.repeat(pa.scalar("corpus"), len(places)),
+            "reason": pa.array([REASONS[code] for code in rows.reason[places]], pa.string()),
+            "line": pa.nulls(len(places), pa.int64()) if rows.lines is None else pa.array(rows.lines[places]),
+        }
+        for code, at in zip(*np.unique(rows.reason[places], return_index=True), strict=True):
+            place = int(places[at])
+            at_line = f"row {start + place}" if rows.lines is None else f"line {rows.lines[place]}"
+            self.first.setdefault(REASONS[code], f"{at_line} of {part.name!r}")
+        self._held.append(pa.table(columns).cast(SCHEMA))
+        self._rows += len(places)
+        self.written += len(places)
+        if self._rows >= PART_ROWS:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is still held."""
+        if self._held or not self._parts:
+            self._flush()
+
+    def _flush(self) -> None:
+        table = pa.concat_tables([SCHEMA.empty_table(), *self._held])
+        storage.write_parquet(storage.join(self.folder, f"part-{self._parts:05d}.parquet"), table)
+        self._parts, self._held, self._rows = self._parts + 1, [], 0

@@ -1,0 +1,34 @@
+"""Row identity: 64-bit hashes of row ids and of group names, the same on every machine and in every run."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+IntArray = npt.NDArray[np.int64]
+WordArray = npt.NDArray[np.uint64]
+
+HASH_KEY = "raysample-row-id"  # 16 bytes, fixed: the identity of a row must never depend on the run
+
+
+def hash_row_ids(row_id: pa.Array | npt.NDArray[np.object_]) -> WordArray:
+    """Return the 64-bit SipHash of each row id under a fixed key: [n] uint64, the same on every machine."""
+    values = row_id.to_numpy(zero_copy_only=False) if isinstance(row_id, pa.Array) else np.asarray(row_id, dtype=object)
+    hashed: WordArray = pd.util.hash_array(values.astype(object), hash_key=HASH_KEY, categorize=False)
+    return hashed
+
+
+NO_GROUP = -1
+"""The code of rows that belong to no group: nothing that is said of groups touches them."""
+
+
+def group_codes(group: pa.Array | pa.ChunkedArray) -> IntArray:
+    """Return a code for the group of each row: 63 bits of a hash of its name, NO_GROUP where it is null."""
+    whole = group.combine_chunks() if isinstance(group, pa.ChunkedArray) else group
+    names = whole.dictionary_encode()
+    known = (hash_row_ids(names.dictionary) >> np.uint64(1)).astype(np.int64)
+    place = names.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
+    codes: IntArray = np.append(known, NO_GROUP)[place]
+    return codes

@@ -1,0 +1,1 @@
+"""Labels: values, class names, label origins and hierarchical levels."""

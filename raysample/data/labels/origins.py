@@ -1,0 +1,166 @@
+"""Where the label of a row comes from: a column, a hypothesis with its confidence, or what the user did after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysample.core.config import FeedbackConfig, LabelsConfig, SourceConfig
+from raysample.data import schema
+from raysample.data.labels.classes import Codes, read_labels
+from raysample.data.labels.values import GARBLED, NESTED, NULL, as_strings, mask
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+Values = np.ndarray[Any, np.dtype[np.int16]]
+
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE](\+?[0-9]{1,2}|-[0-9]{1,3}))?$"
+SILENT, OTHER, UNREAD = -1, -2, -3
+"""What a row's feedback is where it is none of the configured values: none; another one; one that cannot be read, or
+that of a row which `where` leaves out."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What a batch says about its labels.
+
+    Attributes:
+        names: class names.
+        reason: [rows] uint8, why a row has no usable label (0: it has one).
+        filtered: [rows] uint8, why the configuration leaves the row out (0: it does not).
+        confidence: [rows] float32, of the production model in the label; NaN where the label is not its hypothesis. Of
+            length 0 where no column is named.
+        feedback: [rows] int16, place of the row's feedback in `values`, or a negative code. Of length 0 where there is
+            none.
+    """
+
+    names: pa.StringArray
+    reason: Codes
+    filtered: Codes
+    confidence: Floats
+    feedback: Values
+
+
+def values(feedback: FeedbackConfig) -> tuple[str, ...]:
+    """Return the feedback that gives labels: what accepts the hypothesis, then what corrects it."""
+    return tuple(dict.fromkeys([*feedback.accept, *feedback.correct]))
+
+
+def read(raw: Mapping[str, pa.Array], config: SourceConfig, names: Mapping[str, tuple[str, ...]]) -> Labelled:
+    """Read labels as the configuration says where they come from.
+
+    A row that its feedback gives no label, or whose hypothesis is too unsure, is left out whatever else is wrong with
+    it. A corrected label is not the production model's, so it has no confidence and none is asked for.
+    """
+    rule = config.labels
+    label, reason = read_labels(raw[config.columns.label], names.get(config.columns.label), rule)
+    filtered, predicted = np.zeros(len(label), np.uint8), np.ones(len(label), np.bool_)
+    said, sure = np.zeros(0, np.int16), np.zeros(0, np.float32)
+    if rule.feedback is not None:
+        said = _feedback(raw[rule.feedback.column], values(rule.feedback))
+        label, reason = _corrected(label, reason, raw, said, rule, names)
+        reason[said == UNREAD] = schema.BAD_FEEDBACK
+        filtered[said == SILENT] = schema.NO_FEEDBACK
+        filtered[said == OTHER] = schema.MUTE_FEEDBACK
+        predicted = (said >= 0) & (said < len(set(rule.feedback.accept)))
+    if rule.confidence is not None:
+        sure, fault = read_confidence(raw[rule.confidence])
+        sure[~predicted], fault[~predicted] = np.nan, schema.FINE
+        reason = np.where(reason == schema.FINE, fault, reason)
+        if rule.least_confidence is not None:
+            # in float32 on both sides, or 0.7 would be less than 0.7
+            filtered[sure < np.float32(rule.least_confidence)] = schema.UNSURE
+    return Labelled(label, reason, filtered, sure, said)
+
+
+def _feedback(array: pa.Array, known: tuple[str, ...]) -> Values:
+    found = as_strings(array)
+    plain = pc.utf8_lower(pc.utf8_trim_whitespace(found.strings))
+    places = pc.index_in(plain, value_set=pa.array(known, pa.string()))
+    said: Values = pc.fill_null(places, OTHER).to_numpy(zero_copy_only=False).astype(np.int16)
+    said[(found.kinds == NULL) | mask(pc.equal(plain, ""))] = SILENT
+    said[(found.kinds == NESTED) | (found.kinds == GARBLED)] = UNREAD
+    return said
+
+
+def _corrected(
+    label: pa.StringArray,
+    reason: Codes,
+    raw: Mapping[str, pa.Array],
+    said: Values,
+    rule: LabelsConfig,
+    names: Mapping[str, tuple[str, ...]],
+) -> tuple[pa.StringArray, Codes]:
+    """Take the label from the column that the feedback of a row points to, where it points to one."""
+    assert rule.feedback is not None
+    known = values(rule.feedback)
+    for value, column in rule.feedback.correct.items():
+        here = said == known.index(value)
+        right, fault = read_labels(raw[column], names.get(column), rule)
+        fault[np.isin(fault, (schema.NO_LABEL, schema.EMPTY_LABEL))] = schema.NO_CORRECTION
+        label, reason = pc.if_else(pa.array(here), right, label), np.where(here, fault, reason)
+    return label, reason
+
+
+def read_confidence(array: pa.Array) -> tuple[Floats, Codes]:
+    """Return numbers in [0, 1] as float32, NaN where there is none, and the code of the reason why (0: there is one).
+
+    Strings that spell a number count as numbers, as CSV has nothing else.
+    """
+    found = as_strings(array)
+    plain = pc.utf8_trim_whitespace(found.strings)
+    numbers = pc.if_else(pc.match_substring_regex(plain, _NUMBER), plain, pa.scalar(None, pa.string()))
+    exact = pc.fill_null(numbers.cast(pa.float64()), np.nan).to_numpy(zero_copy_only=False)
+    sure = np.clip(exact, -1, 2).astype(np.float32)
+    fine = (sure >= 0) & (sure <= 1)
+    reason = np.where(fine, schema.FINE, schema.BAD_CONFIDENCE).astype(np.uint8)
+    reason[(found.kinds == NULL) | mask(pc.equal(plain, ""))] = schema.NO_CONFIDENCE
+    return np.where(fine, sure, np.float32(np.nan)), reason
+
+
+def as_column(confidence: Floats) -> pa.StringArray:
+    """Return a confidence as strings, as the other columns of a judged batch are; null where there is none."""
+    return pa.array(confidence, pa.float32(), mask=np.isnan(confidence)).cast(pa.string())
+
+
+def summary(rule: LabelsConfig, confidence: Floats, feedback: Values, usable: Any) -> dict[str, Any]:
+    """Return what is known of the labels beside themselves, as JSON-able data: `origin`, `confidence`, `feedback`.
+
+    Args:
+        rule: where the labels come from. confidence, feedback: of all rows, as in `Labelled`. usable: [rows] bool.
+    """
+    found: dict[str, Any] = {"origin": rule.origin}
+    if rule.confidence is not None:
+        found["confidence"] = _spread(confidence[usable])
+    if rule.feedback is not None:
+        found["feedback"] = _heard(rule.feedback, feedback, usable)
+    return found
+
+
+def _spread(confidence: Floats) -> dict[str, Any]:
+    """Return how many labels have a confidence, its mean, and its deciles: minimum, 10 %, ..., maximum."""
+    known = confidence[~np.isnan(confidence)].astype(np.float64)
+    if not len(known):
+        return {"rows": 0, "mean": None, "deciles": []}
+    deciles = np.quantile(known, np.linspace(0, 1, 11), method="inverted_cdf")
+    return {
+        "rows": len(known),
+        "mean": round(float(known.mean()), 6),
+        "deciles": [round(float(value), 6) for value in deciles],
+    }
+
+
+def _heard(feedback: FeedbackConfig, said: Values, usable: Any) -> list[dict[str, Any]]:
+    """Return for each value of the feedback, and for none and others, what it gives, and rows read and usable."""
+    gives = dict.fromkeys(feedback.accept, "the hypothesis")
+    gives |= {value: f"the label in {column}" for value, column in feedback.correct.items()}
+    rows = [(code, value, gives[value]) for code, value in enumerate(values(feedback))]
+    rows += [(OTHER, "any other value", "no label"), (SILENT, "none", "no label")]
+    return [
+        {"value": value, "gives": what, "rows": int((said == code).sum()), "usable": int((said[usable] == code).sum())}
+        for code, value, what in rows
+    ]

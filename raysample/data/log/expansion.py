@@ -1,0 +1,103 @@
+"""`expand`: the scores of contents back on every row of the log, file by file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysample.core import storage
+from raysample.core.errors import ProvenanceError
+from raysample.core.map_fn import Spread, threads
+from raysample.data import score_table
+from raysample.data.identity import group_codes
+from raysample.data.log import ranges
+from raysample.data.log.compaction import Contents, stale
+from raysample.data.log.tally import TALLY, FileTally, file_rows
+from raysample.data.score_table import ScoreTable
+
+
+@dataclass(frozen=True)
+class _Expanded:
+    rows: int
+    scored: int
+
+
+def expand(scores: ScoreTable, contents: Contents, uri: str, *, spread: Spread = threads) -> ScoreTable:
+    """Write a score table with one row for each usable row of the log, in the order of its files, into folder `uri`.
+
+    Rows have the ids and groups that they have in the log, and the scores of their content; a row whose content could
+    not be scored counts as quarantined. The scores of one file's distinct contents are held in memory at a time.
+
+    Raises:
+        ProvenanceError: the scores are of other contents, or the log changed since they were compacted.
+    """
+    if scores.corpus != contents.fingerprint:
+        raise ProvenanceError(
+            f"the scores {scores.uri!r} are not those of the contents {contents.uri!r}", "score the contents again"
+        )
+    changed = stale(contents)
+    if changed:
+        raise ProvenanceError(
+            f"{len(changed)} files of the log changed since it was compacted, such as {changed[0]!r}",
+            "compact and score it again, then expand",
+        )
+    storage.remove(storage.join(uri, score_table.MANIFEST))
+    write = partial(_write, scores=scores, contents=contents, uri=uri)
+    told: list[_Expanded] = list(spread(write, list(enumerate(contents.files))))
+    counts = {"in": sum(file.rows for file in told), "scored": sum(file.scored for file in told)}
+    return ScoreTable(
+        uri,
+        tuple(_name(number) for number in range(len(told))),
+        scores.scores,
+        scores.labels,
+        storage.fingerprint(["expanded", contents.fingerprint, [file.key for file in contents.files]]),
+        scores.checkpoints,
+        {**counts, "quarantined": counts["in"] - counts["scored"]},
+        {**scores.made_by, "expanded": contents.fingerprint},
+        grouped=contents.grouped,
+    ).save()
+
+
+def _name(number: int) -> str:
+    return f"rows/part-{number:05d}.parquet"
+
+
+def _write(numbered: tuple[int, FileTally], scores: ScoreTable, contents: Contents, uri: str) -> _Expanded:
+    """Write the rows of one file of the log, piece by piece."""
+    number, file = numbered
+    known = _known(scores, storage.join(contents.place(file), TALLY))
+    shape, told = score_table.schema(scores.columns, contents.grouped), [0, 0]
+
+    def pieces() -> Iterator[pa.Table]:
+        for ids, rows in file_rows(contents.source, file, contents.place(file)):
+            place = pc.index_in(ids, value_set=known["row_id"].combine_chunks())
+            good = pc.is_valid(place)
+            told[0], told[1] = told[0] + len(rows), told[1] + len(place.drop_null())
+            yield _piece(rows.filter(good), known.take(place.drop_null()), shape, contents.grouped)
+
+    storage.write_parquet_pieces(storage.join(uri, _name(number)), shape, pieces())
+    return _Expanded(*told)
+
+
+def _piece(rows: pa.Table, found: pa.Table, shape: pa.Schema, grouped: bool) -> pa.Table:
+    columns: dict[str, Any] = {name: found[name] for name in found.column_names} | {"row_id": rows["row_id"]}
+    if grouped:
+        columns |= {score_table.GROUP: rows["group"], score_table.GROUP_CODE: pa.array(group_codes(rows["group"]))}
+    return pa.table({name: columns[name] for name in shape.names}).cast(shape)
+
+
+def _known(scores: ScoreTable, tally: str) -> pa.Table:
+    """Return the scores of the contents that occur in one file, from all parts that hold some of them."""
+    names, of = ["row_id", "label", "tokens", *scores.columns], len(scores.parts)
+    found: list[pa.Table] = [score_table.schema(scores.columns).empty_table()]
+    for at, part in enumerate(scores.parts):
+        ids = ranges.read(tally, at, of, columns=["id"])["id"]
+        if len(ids):
+            rows = storage.read_parquet(storage.join(scores.uri, part), names)
+            found.append(rows.filter(pc.is_in(rows["row_id"], value_set=pc.unique(ids))).replace_schema_metadata(None))
+    return pa.concat_tables(found)

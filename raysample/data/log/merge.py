@@ -1,0 +1,119 @@
+"""All tallies of a window to its contents: per range of ids, one row per content, with what the whole window says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raysample.core import storage
+from raysample.data.corpus.judge_rows import TEXT_DIGITS
+from raysample.data.log import ranges
+from raysample.data.log.tally import TALLY, merged
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("text_pair", pa.string()),
+        ("label", pa.string()),
+        ("count", pa.int64()),
+        ("first_seen", pa.string()),
+        ("last_seen", pa.string()),
+        ("group", pa.string()),
+        ("groups", pa.int64()),
+        ("labels", pa.int64()),
+        ("label_share", pa.float32()),
+    ]
+)
+"""Columns of contents.
+
+`group`: the most frequent one (of equals the first by name), `groups`: how many. `labels`: how many labels the text has
+in the window, `label_share`: share of the text's rows that have this one.
+"""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """One range: contents, rows, texts with several labels and their rows, rows per label, an order-free digest."""
+
+    contents: int
+    rows: int
+    conflicts: int
+    conflict_rows: int
+    labels: dict[str, int]
+    digest: int
+
+
+def merge(at: int, files: Sequence[str], folder: str, target: str, of: int) -> Merged:
+    """Merge range `at` of the tallies of `files` (their folders below `folder`) and write it below `target`."""
+    pieces = [ranges.read(storage.join(folder, name, TALLY), at, of) for name in files]
+    table, rows = contents_of(pieces)
+    storage.write_parquet(part(target, at), table)
+    clash = table.filter(pc.greater(table["labels"], 1))
+    texts = len(pc.unique(text_keys(clash["id"])))
+    found = table.group_by("label", use_threads=False).aggregate([("count", "sum")]).to_pydict()
+    labels = dict(zip(found["label"], found["count_sum"], strict=True))
+    return Merged(len(table), rows, texts, pc.sum(clash["count"]).as_py() or 0, labels, digest(table))
+
+
+def part(folder: str, at: int) -> str:
+    """Return the URI of a range's contents."""
+    return storage.join(folder, f"part-{at:05d}.parquet")
+
+
+def contents_of(pieces: Sequence[pa.Table]) -> tuple[pa.Table, int]:
+    """Return contents in `SCHEMA`, rising by id, and the sum of their counts."""
+    order = [("id", "ascending"), ("count", "descending"), ("group", "ascending")]
+    each = merged(list(pieces)).sort_by(order).combine_chunks()
+    starts = _starts(each["id"])
+    times = each.group_by("id").aggregate([("first_seen", "min"), ("last_seen", "max")]).sort_by("id")
+    # the first row of a content has its most frequent group
+    first = each.take(pa.array(starts))
+    count = _sums(each["count"].to_numpy(), starts)
+    text = _starts(text_keys(first["id"]))
+    width = np.diff([*text, len(first)])
+    share = count / np.repeat(np.maximum(_sums(count, text), 1), width)
+    columns: dict[str, Any] = {
+        **{name: first[name] for name in ("id", "text", "text_pair", "label", "group")},
+        "count": count,
+        "first_seen": times["first_seen_min"],
+        "last_seen": times["last_seen_max"],
+        "groups": _sums(pc.is_valid(each["group"]).to_numpy().astype(np.int64), starts),
+        "labels": np.repeat(width, width),
+        "label_share": share.astype(np.float32),
+    }
+    return pa.table({field.name: columns[field.name] for field in SCHEMA}, schema=SCHEMA), int(count.sum())
+
+
+def text_keys(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the part of content ids that tells the text, whatever its label."""
+    return pc.utf8_slice_codeunits(ids, 0, TEXT_DIGITS)
+
+
+def digest(table: pa.Table) -> int:
+    """Return the sum of a 64-bit hash of each content with its count and group: independent of order and ranges."""
+    spelled = pc.binary_join_element_wise(
+        table["id"], table["count"].cast(pa.string()), pc.fill_null(table["group"], ""), ":"
+    )
+    values = np.empty(len(table), dtype=object)
+    values[:] = spelled.to_pylist()
+    return int(pd.util.hash_array(values, categorize=False).sum(dtype=np.uint64))
+
+
+def _starts(keys: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the places at which a sorted column changes."""
+    values = keys.combine_chunks()
+    if not len(values):
+        return np.zeros(0, np.int64)
+    changes = pc.not_equal(values[1:], values[:-1]).to_numpy(zero_copy_only=False)
+    return np.flatnonzero(np.concatenate([[True], changes])).astype(np.int64)
+
+
+def _sums(values: np.ndarray[Any, np.dtype[np.int64]], starts: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
+    return np.add.reduceat(values, starts) if len(starts) else np.zeros(0, np.int64)

@@ -1,0 +1,208 @@
+"""One file of a log to its tally: each content that occurs in it once, with counts. A pure function of the file."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from raysample.core import manifests, storage
+from raysample.core.config import SourceConfig
+from raysample.core.errors import CorpusError
+from raysample.data.corpus.judge_rows import Hashes, Mask, Rows, content_ids, id_hashes, spelled
+from raysample.data.corpus.quarantine import Quarantine
+from raysample.data.corpus.read_file import judged
+from raysample.data.labels.class_names import LabelNotes
+from raysample.data.schema import DUPLICATE, FILTERS, FINE, REASONS, Batch, Part
+from raysample.data.sources.resolve import Source, has_rows, part_of, reader_of
+
+VERSION = 2
+"""Raised when a tally comes to mean something else: files are then tallied again."""
+BATCH_ROWS = 1 << 16
+HELD_ROWS = 1 << 20
+"""Tallied rows that are held before they are merged."""
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("group", pa.string()),
+        ("text", pa.string()),
+        ("text_pair", pa.string()),
+        ("label", pa.string()),
+        ("count", pa.int64()),
+        ("first_seen", pa.string()),
+        ("last_seen", pa.string()),
+    ]
+)
+"""Columns of a tally: a content occurs once per group that it was seen with; rising by id."""
+TALLY, MANIFEST = "tally.parquet", "tally.json"
+
+
+@dataclass(frozen=True)
+class FileTally:
+    """One file of a log.
+
+    Attributes:
+        name: relative to the log. uri: where it lies. key: what names its folder: file, stamp, columns, version.
+        counts: rows `in`, `usable`, `quarantined`, `filtered`. reasons: of the quarantine, with their rows.
+        tallied: rows of the tally: contents times their groups.
+        left_out: why rows are filtered, with their rows.
+        spellings: classes and how their labels are spelled in the file.
+        class_names: columns of integers and their ClassLabel names; None where they have none.
+    """
+
+    name: str
+    uri: str
+    key: str
+    counts: dict[str, int]
+    reasons: dict[str, int]
+    tallied: int
+    left_out: dict[str, int] = field(default_factory=dict)
+    spellings: dict[str, list[str]] = field(default_factory=dict)
+    class_names: dict[str, list[str] | None] = field(default_factory=dict)
+
+
+def partition(part: Part) -> str:
+    """Return what a window counts: the folder that a file lies in, or the file itself beside others in the log."""
+    return posixpath.dirname(part.name) or part.name
+
+
+def key_of(config: SourceConfig, part: Part) -> str:
+    """Return the identity of a file as it is now, read as the configuration says."""
+    fs, path = storage.filesystem(part.uri)
+    told = config.model_copy(update={"path": "", "max_quarantined": 1.0}).plain()
+    return storage.fingerprint([part.name, str(fs.ukey(path)), told, VERSION])[:20]
+
+
+def tally(uri: str, config: SourceConfig, folder: str) -> FileTally:
+    """Tally one file of a settled source below `folder`, unless that was done; what is there is whole.
+
+    Raises:
+        CorpusError: the file cannot be read, or lacks a column.
+    """
+    part = part_of(config, uri)
+    key = key_of(config, part)
+    place = storage.join(folder, key)
+    manifest = storage.join(place, MANIFEST)
+    if storage.exists(manifest):
+        return manifests.kind_of(FileTally, manifest)
+    found = _File(config, part, place)
+    table = found.tally(found.repeats())
+    storage.write_parquet(storage.join(place, TALLY), table)
+    notes = (found.notes.spellings.noted(), found.notes.names)
+    told = FileTally(part.name, uri, key, found.counts, found.reasons, table.num_rows, found.left_out, *notes)
+    storage.write_json(manifest, asdict(told))
+    return told
+
+
+def file_rows(config: SourceConfig, file: FileTally, place: str) -> Iterator[tuple[pa.Array, pa.Table]]:
+    """Yield the usable rows of a tallied file, piece by piece: content ids, and columns as `corpus.rows.CONTENT`."""
+    found = _File(config, part_of(config, file.uri), place)
+    for rows, good, _ in found.rows(found.repeats()):
+        usable = rows.content.filter(pa.array(good))
+        yield content_ids(usable), usable
+
+
+class _File:
+    """Reads one file from end to end: once where no id repeats, twice where one does."""
+
+    def __init__(self, config: SourceConfig, part: Part, place: str) -> None:
+        self.config, self.part, self.place = config, part, place
+        self.counts = {"in": 0, "usable": 0, "quarantined": 0, "filtered": 0}
+        self.reasons: dict[str, int] = {}
+        self.left_out: dict[str, int] = {}
+        self.notes = LabelNotes(config)
+
+    def repeats(self) -> Mask:
+        """Tell which rows carry an id that an earlier usable row of the file has; empty where ids are places."""
+        if self.config.columns.id is None:
+            return np.zeros(0, np.bool_)
+        hashes: list[Hashes] = []
+        usable: list[Mask] = []
+        for _, rows in self._judged():
+            hashes.append(id_hashes(rows))
+            usable.append(rows.matches & (rows.reason == FINE))
+        ids, fine = (np.concatenate(found) if found else np.zeros(0) for found in (hashes, usable))
+        places = np.flatnonzero(fine)
+        repeated = np.zeros(len(ids), np.bool_)
+        repeated[places] = True
+        repeated[places[np.unique(ids[places], return_index=True)[1]]] = False
+        return repeated
+
+    def tally(self, repeated: Mask) -> pa.Table:
+        """Count the file's contents and set its broken rows aside."""
+        quarantine = Quarantine(self.place)
+        held = [SCHEMA.empty_table()]
+        for rows, good, start in self.rows(repeated):
+            bad = rows.matches & (rows.reason != FINE)
+            quarantine.add(self.part, start, rows, bad)
+            self._count(rows, good, bad)
+            held.append(counted(rows.content.filter(pa.array(good))))
+            if sum(piece.num_rows for piece in held) > HELD_ROWS:
+                held = [merged(held)]
+        quarantine.close()
+        self._reconcile(quarantine.written)
+        return merged(held).sort_by([("id", "ascending"), ("group", "ascending")])
+
+    def _reconcile(self, written: int) -> None:
+        counts = self.counts
+        judged = counts["usable"] + counts["quarantined"] + counts["filtered"]
+        if not (counts["in"] == judged and counts["quarantined"] == written):
+            raise CorpusError(
+                f"rows of {self.part.uri!r} were lost: {counts['in']:,} were read; {counts['usable']:,} are usable, "
+                f"{counts['quarantined']:,} in quarantine ({written:,} were written), {counts['filtered']:,} filtered",
+                "please report this; do not use the contents",
+            )
+
+    def rows(self, repeated: Mask) -> Iterator[tuple[Rows, Mask, int]]:
+        """Yield judged rows, which of them are usable, and the place of the first."""
+        for batch, rows in self._judged():
+            if len(repeated):
+                rows.reason[repeated[batch.start : batch.start + batch.rows]] = DUPLICATE
+            yield rows, rows.matches & (rows.reason == FINE), batch.start
+
+    def _judged(self) -> Iterator[tuple[Batch, Rows]]:
+        config, reader = self.config, reader_of(self.config)
+        if not has_rows(Source(config, reader, (self.part,)), self.part):
+            return
+        names = reader.names(self.part)
+        for batch, rows in judged(config, self.part, BATCH_ROWS):
+            self.notes.add(self.part.name, {**batch.columns, **spelled(self.part, batch.rows)}, names)
+            yield batch, rows
+
+    def _count(self, rows: Rows, good: Mask, bad: Mask) -> None:
+        found = {"in": len(good), "usable": int(good.sum()), "quarantined": int(bad.sum())}
+        found["filtered"] = int((~rows.matches).sum())
+        self.counts = {name: self.counts[name] + found[name] for name in self.counts}
+        for code, number in zip(*np.unique(rows.reason[bad], return_counts=True), strict=True):
+            self.reasons[REASONS[code]] = self.reasons.get(REASONS[code], 0) + int(number)
+        for code, number in zip(*np.unique(rows.filtered[~rows.matches], return_counts=True), strict=True):
+            self.left_out[FILTERS[code]] = self.left_out.get(FILTERS[code], 0) + int(number)
+
+
+def counted(content: pa.Table) -> pa.Table:
+    """Return judged rows as a tally in which each counts once."""
+    time = content["timestamp"]
+    columns: dict[str, Any] = {
+        "id": content_ids(content),
+        **{name: content[name] for name in ("group", "text", "text_pair", "label")},
+        "count": np.ones(len(content), np.int64),
+        "first_seen": time,
+        "last_seen": time,
+    }
+    return merged([pa.table(columns, schema=SCHEMA)])
+
+
+def merged(pieces: list[pa.Table]) -> pa.Table:
+    """Add up tallies: each (content, group) once, in no order (that of Arrow's groups is none)."""
+    whole = pa.concat_tables(pieces).combine_chunks()
+    numbered = whole.append_column("row", pa.array(np.arange(len(whole))))
+    sums = [("count", "sum"), ("first_seen", "min"), ("last_seen", "max"), ("row", "min")]
+    added = numbered.group_by(["id", "group"]).aggregate(sums)
+    texts = whole.select(["text", "text_pair", "label"]).take(added["row_min"])
+    columns = {name: added[name] for name in ("id", "group")} | {name: texts[name] for name in texts.column_names}
+    columns |= {"count": added["count_sum"], "first_seen": added["first_seen_min"], "last_seen": added["last_seen_max"]}
+    return pa.table(columns, schema=SCHEMA)

@@ -1,0 +1,53 @@
+"""Damage of any kind as one error that names the file: the only place where readers' exceptions are translated."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from raysample.core import storage
+from raysample.core.errors import CorpusError, RaysampleError
+
+_ADVICE = "write it again, or leave it out of the folder"
+
+
+@contextmanager
+def named(uri: str, advice: str = _ADVICE) -> Iterator[None]:
+    """Turn whatever the reading of a file raises into a CorpusError that names the file.
+
+    Readers raise what their libraries raise: ArrowInvalid, OSError, ArrowNotImplementedError, KeyError, MemoryError,
+    OverflowError, UnicodeDecodeError, ValueError of a codec. No list of them is whole, so all are caught here.
+    """
+    try:
+        yield
+    except RaysampleError:
+        raise
+    except Exception as error:
+        raise CorpusError(f"{uri!r} cannot be read: {cause(error)}", advice) from error
+
+
+def cause(error: Exception) -> str:
+    """Return the first line of an error's message, or its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    text = lines[0][:300] if lines else ""
+    return text if len(text) > 8 else f"{type(error).__name__}{f': {text}' if text else ''}"
+
+
+def check_regular(uri: str) -> None:
+    """Raise CorpusError if a local path is a pipe, a socket or a device: opening one may wait forever.
+
+    One that leads nowhere is left to the reader, whose error `named` translates.
+    """
+    if not storage.is_local(uri):
+        return
+    path = Path(storage.absolute(uri))
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise CorpusError(
+            f"{uri!r} is a pipe, socket or device, not a file", "write the rows to a regular file and give that"
+        )

@@ -1,0 +1,105 @@
+"""Reader of JSON: an object per line, or one array of them, told by what the file holds and not by its suffix."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, final
+
+from raysample.core.errors import CorpusError
+from raysample.data.readers import encodings, json_arrays
+from raysample.data.readers.lines import PhysicalLines
+from raysample.data.readers.records import PEEK_RECORDS, Account, LineFormat, Record, too_large
+from raysample.data.readers.streams import Unpacked, opened
+from raysample.data.schema import BAD_BYTES, BAD_JSON, KEY_TWICE, LONG_LINE, NOT_OBJECT, NUL_BYTE, TOO_LARGE, Part
+
+
+class _KeyTwiceError(ValueError):
+    """A JSON object names a key twice: which of the values is meant, nobody knows."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _KeyTwiceError
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
+@final
+@dataclass(frozen=True)
+class JsonLines(LineFormat):
+    """One JSON object per line, or an array of objects however it is laid out, in UTF-8. Blank lines are no rows."""
+
+    def fields(self, part: Part) -> tuple[str, ...]:
+        """Return the keys seen in the first `PEEK_RECORDS` records, in order of appearance."""
+        seen: dict[str, None] = {}
+        with opened(part.uri, self.limits) as stream:
+            encodings.check(stream)
+            for record in itertools.islice(self._records(part, stream, Account(part), 0), PEEK_RECORDS):
+                seen.update(dict.fromkeys(record[0] or ()))
+        return tuple(seen)
+
+    def _records(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
+        if json_arrays.begins(stream.head):
+            return self._elements(part, stream, account, offset)
+        return self._lines(stream, account, offset)
+
+    def _lines(self, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
+        lines = PhysicalLines(stream, self.limits.line)
+        if offset:
+            lines.skip_to(offset)
+        for line, begin in lines:
+            if line is None:
+                yield None, LONG_LINE, begin, lines.count, 1, True
+            elif line.isspace() or not (line := line.removeprefix(encodings.BOM) if begin == 0 else line).strip():
+                account.other += 1
+            else:
+                yield *self._parsed(line), begin, lines.count, 1, True
+        account.total = lines.count
+
+    def _elements(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
+        array = json_arrays.Array(stream, self.limits.line)
+        for element, begin, line in array.elements(offset):
+            try:
+                values, code = self._parsed(element, strict=True)
+            except json.JSONDecodeError as error:
+                at = line + element.count(b"\n", 0, error.pos)
+                raise CorpusError(
+                    f"{part.uri!r} is damaged in line {at}: an element of its JSON array is not valid: {error.msg}",
+                    "mend the file, or leave it out of the folder; of lines of JSON only the broken ones are set aside",
+                ) from error
+            yield values, code, begin, line, 1, True
+        account.total = array.expected
+
+    def _parsed(self, line: bytes, *, strict: bool = False) -> tuple[dict[str, Any] | None, int]:
+        """Return the object that a line holds, or the reason why it holds none.
+
+        With `strict`, what is no JSON raises JSONDecodeError, as nobody knows what else it holds.
+        """
+        text = encodings.decoded(line)
+        if text is None:
+            return None, NUL_BYTE if b"\0" in line else BAD_BYTES
+        try:
+            value = _DECODER.decode(text)
+        except _KeyTwiceError:
+            return None, KEY_TWICE
+        except (ValueError, RecursionError) as error:
+            # a whole number of more digits than int() takes is a ValueError too
+            if strict and isinstance(error, json.JSONDecodeError):
+                raise
+            return None, NUL_BYTE if b"\0" in line else BAD_JSON
+        if not isinstance(value, dict):
+            return None, NOT_OBJECT
+        return self._checked(value, line)
+
+    def _checked(self, value: dict[str, Any], line: bytes) -> tuple[dict[str, Any] | None, int]:
+        if encodings.may_hold_surrogates(line) and not encodings.is_sound(json.dumps(value, ensure_ascii=False)):
+            return None, BAD_BYTES
+        if len(line) > self.limits.value and too_large(value.values(), self.limits.value):
+            return None, TOO_LARGE
+        return value, 0

@@ -1,0 +1,162 @@
+"""ScoreTable: row id, label, token count and one float32 column per score, in Parquet parts, with provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from raysample.core import manifests, storage
+from raysample.core.errors import ScoreError, StorageError
+from raysample.core.statistics import Statistics
+from raysample.core.statistics import read as read_statistics
+
+MANIFEST = "scores.json"
+STATISTICS = "statistics.parquet"
+BASE_COLUMNS = ("row_id", "label", "tokens")
+GROUP = "group"
+GROUP_CODE = "group_code"
+COUNT = "count"
+
+
+def schema(columns: tuple[str, ...], grouped: bool = False, counted: bool = False) -> pa.Schema:
+    """Return the one Arrow schema of a score table: `row_id` string, `label` int32, `tokens` int32, float32 scores.
+
+    Where the corpus has groups, `group` (string, may be null) and `group_code` (int64, what selections use) come before
+    the scores; where a row stands for several copies, so does `count` (int64).
+    """
+    base = [("row_id", pa.string()), ("label", pa.int32()), ("tokens", pa.int32())]
+    groups = [(GROUP, pa.string()), (GROUP_CODE, pa.int64())] if grouped else []
+    counts = [(COUNT, pa.int64())] if counted else []
+    return pa.schema([*base, *groups, *counts, *[(name, pa.float32()) for name in columns]])
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """The scores of one corpus under one CheckpointSet, as they lie in folder `uri`.
+
+    Attributes:
+        uri: the folder.
+        parts: Parquet files in corpus order, relative to `uri`.
+        scores: for each column its score's name, options, `higher_is` ("harder" or "easier") and checkpoints used.
+        labels: class names.
+        corpus, checkpoints: fingerprints of what the scores were made from.
+        counts: rows `in`, `scored` and `quarantined`; the first is the sum of the others.
+        made_by: precision, code version and whatever else tells how.
+        cost: worker-seconds of preparing and scoring, and their share of those of one fine-tuning where it is known.
+        grouped: whether the parts have a column `group`, that of the corpus.
+        counted: whether they have a column `count`: rows are contents, which stand for so many rows of a log.
+        verified: what a few rows came to when they were scored again, one by one in float64: how many `rows`, in how
+            many `seconds`, and the largest `differences` by column. Empty where that was turned off.
+    """
+
+    uri: str
+    parts: tuple[str, ...]
+    scores: dict[str, dict[str, Any]]
+    labels: tuple[str, ...]
+    corpus: str
+    checkpoints: str
+    counts: dict[str, int]
+    made_by: dict[str, Any]
+    cost: dict[str, float] = field(default_factory=dict)
+    grouped: bool = False
+    counted: bool = False
+    verified: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def base(self) -> tuple[str, ...]:
+        """Names of the columns that are no scores, without `group_code`, which is for selections alone."""
+        return (*BASE_COLUMNS, *((GROUP,) if self.grouped else ()), *((COUNT,) if self.counted else ()))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the score columns."""
+        return tuple(self.scores)
+
+    @property
+    def higher_is(self) -> dict[str, str]:
+        """For each score column whether a high value is `harder` or `easier`."""
+        return {name: spec["higher_is"] for name, spec in self.scores.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity by provenance: same corpus, checkpoints, score definitions and way of computing them, same table."""
+        made_by = {name: value for name, value in self.made_by.items() if name != "raysample"}
+        return storage.fingerprint([self.corpus, self.checkpoints, self.scores, made_by])
+
+    def save(self) -> ScoreTable:
+        """Write the manifest, which makes the table complete."""
+        if self.counts["in"] != self.counts["scored"] + self.counts["quarantined"]:
+            raise ScoreError(
+                f"rows were lost: {self.counts} does not add up", "please report this; do not use the table"
+            )
+        data = {key: value for key, value in vars(self).items() if key != "uri"}
+        storage.write_json(storage.join(self.uri, MANIFEST), {"noun": "ScoreTable", **data})
+        return self
+
+    @staticmethod
+    def load(uri: str) -> ScoreTable:
+        """Read the table that lies in folder `uri`."""
+        place = storage.join(uri, MANIFEST)
+        found = manifests.kind_of(ScoreTable, place, uri=uri)
+        odd = [name for name, spec in found.scores.items() if spec.get("higher_is") not in ("harder", "easier")]
+        if odd or {"in", "scored", "quarantined"} - found.counts.keys():
+            raise StorageError(f"{place!r} does not tell what its columns or counts are", manifests.ADVICE)
+        return found
+
+    def read(
+        self,
+        columns: tuple[str, ...] | None = None,
+        base: tuple[str, ...] | None = None,
+        parts: Sequence[str] | None = None,
+    ) -> Iterator[pa.Table]:
+        """Yield the parts in corpus order; raises ScoreError, listing what is there, for a missing score column.
+
+        Args:
+            columns: score columns; all if None. base: which of the other columns; all if None. parts: some alone.
+        """
+        wanted = self.columns if columns is None else columns
+        missing = [name for name in wanted if name not in self.scores]
+        if missing:
+            raise ScoreError(
+                f"the score table {self.uri!r} has no column {missing[0]!r}; it has {', '.join(self.columns)}",
+                f"add {missing[0]!r} to score.scores and score again, or choose one of those",
+            )
+        names = [*(self.base if base is None else base), *wanted]
+        whole = schema(tuple(wanted), self.grouped, self.counted)
+        expected = pa.schema([whole.field(name) for name in names])
+        for part in self.parts if parts is None else parts:
+            table = storage.read_parquet(storage.join(self.uri, part), names)
+            yield table.select(expected.names).cast(expected)
+
+    def statistics(self) -> Statistics:
+        """Return counts, moments and histograms of the columns by class and group, without reading the parts.
+
+        Raises:
+            ScoreError: there are none, or they are of another table.
+        """
+        uri = storage.join(self.uri, STATISTICS)
+        advice = "make them with raysample.influence.shards.write_statistics(table); for a run, `raysample score` does"
+        if not storage.exists(uri):
+            raise ScoreError(f"the score table {self.uri!r} has no statistics", advice)
+        found, of = read_statistics(uri)
+        if of != self.fingerprint or found.rows != self.counts["scored"]:
+            raise ScoreError(
+                f"{uri!r} tells of {found.rows:,} rows of another table than {self.uri!r} with "
+                f"{self.counts['scored']:,}",
+                advice,
+            )
+        return replace(found, labels=self.labels)
+
+    def to_arrow(self) -> pa.Table:
+        """Return the whole table in memory."""
+        return pa.concat_tables(self.read())
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the whole table as a pandas frame, with the class names in a column `class`."""
+        frame = self.to_arrow().to_pandas()
+        frame.insert(2, "class", [self.labels[i] for i in frame["label"]])
+        return frame

@@ -1,0 +1,188 @@
+"""Every file of a source: read, or left out for a reason, and counted."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from raysample.core import storage
+from raysample.core.errors import CorpusError
+from raysample.data.readers import dataset_folders
+from raysample.data.readers.formats import LINE_FORMATS, SUFFIXES, format_of, of_format
+from raysample.data.sources.listing import Entry, entries, is_folder
+
+HIDDEN = "name begins with a dot or an underscore"
+LINKED_FOLDER = "symlinked folder, not followed"
+SPECIAL = "pipe, socket or device"
+NOWHERE = "link that leads nowhere"
+BESIDE = ".json beside files whose suffix tells the format"
+UNKNOWN = "unknown suffix"
+COMPRESSED = "compression that is not read"
+UNLISTED = "not listed in state.json"
+OTHER_SPLIT = "of another split"
+OUTSIDE = "outside the window"
+"""Why a file is left out."""
+
+NAMED = 1_000
+"""So many names are kept per reason; all are counted."""
+
+_COMPRESSIONS = (".zip", ".lz4", ".snappy", ".sz", ".br", ".7z", ".rar", ".tar", ".tgz", ".lzma", ".lzo", ".z")
+_COMPRESSED = (*_COMPRESSIONS, ".gz", ".gzip", ".bz2", ".zst", ".zstd", ".xz")
+_INFO, _SPLITS = "dataset_info.json", "dataset_dict.json"
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The files of a source.
+
+    Attributes:
+        found: how many were found below its path.
+        read: addresses of those that are read, in reading order.
+        left_out: name and reason of each of the others.
+    """
+
+    found: int = 0
+    read: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    def without(self, files: Iterable[tuple[str, str]], reason: str) -> Inventory:
+        """Return the inventory with some files (address, name) left out that were to be read."""
+        names = dict(files)
+        read = tuple(uri for uri in self.read if uri not in names)
+        return Inventory(self.found, read, (*self.left_out, *((name, reason) for name in names.values())))
+
+    def checked(self, read: int, path: str) -> dict[str, Any]:
+        """Return the inventory as JSON-able data; raises CorpusError if files were lost between listing and reading.
+
+        Args:
+            read: how many files were read in the end. path: of the source.
+        """
+        if read != len(self.read) or self.found != read + len(self.left_out):
+            raise CorpusError(
+                f"files of {path!r} were lost: {self.found:,} were found, {read:,} were read (of {len(self.read):,} to"
+                f" be read) and {len(self.left_out):,} left out",
+                "please report this; do not use the corpus",
+            )
+        counts = {"in": self.found, "read": read, "left_out": len(self.left_out)}
+        return {"files": counts, "left_out": self.reasons()}
+
+    def reasons(self) -> dict[str, Any]:
+        """Return reason -> how many `files` are left out for it, and the first `NAMED` of their `names`."""
+        names: dict[str, list[str]] = {}
+        for name, reason in sorted(self.left_out):
+            names.setdefault(reason, []).append(name)
+        order = sorted(names, key=lambda reason: (-len(names[reason]), reason))
+        return {why: {"files": len(names[why]), "names": [*map(_shown, names[why][:NAMED])]} for why in order}
+
+
+def remarks(inventory: dict[str, Any], shown: int = 3) -> list[str]:
+    """Return what the terminal says of an inventory (as `checked` returned it), a line per reason."""
+    lines = []
+    for reason, told in inventory.get("left_out", {}).items():
+        names = ", ".join(told["names"][:shown]) + (", ..." if told["files"] > shown else "")
+        lines.append(f"{told['files']:,} of {inventory['files']['in']:,} files left out: {reason} ({names})")
+    return lines
+
+
+def of_files(path: str, form: str, found: Sequence[Entry]) -> Inventory:
+    """Return the inventory of a folder whose files are read as one format; the order is that of their addresses.
+
+    Raises:
+        CorpusError: a file that is to be read is a pipe, socket, device, or a link that leads nowhere.
+    """
+    there = [entry for entry in found if not entry.hidden and entry.kind != "linked folder"]
+    chosen = set(of_format([entry.uri for entry in there], form))
+    for entry in (one for one in there if one.uri in chosen):
+        if entry.kind != "file":
+            raise _unreadable(entry)
+        _check_name(entry)
+    left_out = tuple((entry.name, _reason(entry, form)) for entry in found if entry.uri not in chosen)
+    inventory = Inventory(len(found), tuple(entry.uri for entry in found if entry.uri in chosen), left_out)
+    if not chosen:
+        why = "; ".join(remarks(inventory.checked(0, path)))
+        raise CorpusError(
+            f"{path!r} holds no {form} file ({', '.join(SUFFIXES[form])}){f': {why}' if why else ''}",
+            "check the path, or set the source's format",
+        )
+    return inventory
+
+
+def of_datasets(path: str, split: str | None) -> Inventory:
+    """Return the inventory of a `save_to_disk` folder: what its state names is read, and what describes it.
+
+    Raises:
+        ValueError: the folder holds a pipe or device, or its state cannot be (`whole_folders.check_regular`).
+    """
+    dataset_folders.check_regular(path)
+    found = entries(path) if is_folder(path) else []
+    names = {entry.name for entry in found}
+    several = _SPLITS in names and dataset_folders.STATE not in names
+    folder = f"{split}/" if several and split else ""
+    state = folder + dataset_folders.STATE
+    listed = set(_listed(storage.join(path, state))) if state in names else set[str]()
+    read = {folder + name for name in listed} | {state, folder + _INFO} | ({_SPLITS} if several else set())
+    left_out = tuple((entry.name, _unread(entry, folder)) for entry in found if entry.name not in read)
+    return Inventory(len(found), tuple(entry.uri for entry in found if entry.name in read), left_out)
+
+
+def _listed(state: str) -> list[str]:
+    return dataset_folders.names_in(storage.read_json(state))
+
+
+def _unread(entry: Entry, folder: str) -> str:
+    if entry.kind == "linked folder":
+        return LINKED_FOLDER
+    if folder and not entry.name.startswith(folder):
+        return OTHER_SPLIT
+    return UNLISTED
+
+
+def _reason(entry: Entry, form: str) -> str:
+    if entry.hidden:
+        return HIDDEN
+    if entry.kind != "file":
+        return {"linked folder": LINKED_FOLDER, "special": SPECIAL, "nowhere": NOWHERE}[entry.kind]
+    other = format_of(entry.name)
+    if other == form:
+        return BESIDE
+    if other is not None:
+        return f"{other} file beside those read as {form}"
+    return _of_suffix(posixpath.basename(entry.name).lower())
+
+
+def _of_suffix(name: str) -> str:
+    stem = next((name.removesuffix(suffix) for suffix in _COMPRESSED if name.endswith(suffix)), None)
+    if stem is not None:
+        form = format_of(stem) or ""
+        suffix = name.removeprefix(stem)
+        return f"{COMPRESSED} ({suffix}{f' of {form}' if form and form not in LINE_FORMATS else ''})"
+    suffix = posixpath.splitext(name)[1]
+    return f"{UNKNOWN} ({suffix})" if suffix else f"{UNKNOWN} (none)"
+
+
+def _shown(name: str) -> str:
+    """Return a file's name with escapes for bytes that are no UTF-8 and for signs that steer a terminal."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in name)
+
+
+def _check_name(entry: Entry) -> None:
+    try:
+        entry.uri.encode()
+    except UnicodeEncodeError:
+        raise CorpusError(
+            f"the name of the file {_shown(entry.name)!r} is not UTF-8, so that no manifest can hold it",
+            "rename it, or leave it out of the folder",
+        ) from None
+
+
+def _unreadable(entry: Entry) -> CorpusError:
+    if entry.kind == "nowhere":
+        return CorpusError(
+            f"{entry.uri!r} is a link that leads nowhere", "restore what it points to, or leave it out of the folder"
+        )
+    return CorpusError(
+        f"{entry.uri!r} is a pipe, socket or device, not a file",
+        "write the rows to a regular file, or leave it out of the folder",
+    )

@@ -1,0 +1,70 @@
+"""What lies below a source's path, by kind: nothing is opened, no link to a folder is followed."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from raysample.core import storage
+from raysample.data.readers.damage import named
+
+Kind = Literal["file", "linked folder", "special", "nowhere"]
+"""A regular file (or a link to one); a link to a folder; a pipe, socket or device; a link that leads nowhere."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry below a source's path: its name relative to it, its address, and its kind."""
+
+    name: str
+    uri: str
+    kind: Kind
+
+    @property
+    def hidden(self) -> bool:
+        """Whether the name, or that of a folder above it, begins with a dot or an underscore."""
+        return any(part.startswith((".", "_")) for part in self.name.split("/"))
+
+
+def entries(uri: str) -> list[Entry]:
+    """List everything below a folder that is no folder itself, sorted by name; raises CorpusError if it cannot."""
+    root = uri.rstrip("/")
+    with named(uri, "give this user the right to read it, or leave the folder out"):
+        found = _local(root) if storage.is_local(uri) else _remote(uri)
+        return sorted((Entry(name, storage.join(root, name), kind) for name, kind in found), key=lambda one: one.uri)
+
+
+def is_folder(uri: str) -> bool:
+    """Tell whether a URI names a folder; a link to one is one."""
+    fs, path = storage.filesystem(uri)
+    return bool(fs.isdir(path))
+
+
+def _remote(uri: str) -> Iterator[tuple[str, Kind]]:
+    fs, path = storage.filesystem(uri)
+    for name in fs.find(path):
+        yield posixpath.relpath(name, path.rstrip("/")), "file"
+
+
+def _local(root: str, below: str = "") -> Iterator[tuple[str, Kind]]:
+    with os.scandir(posixpath.join(root, below)) as found:
+        for entry in found:
+            name = posixpath.join(below, entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                yield from _local(root, name)
+            else:
+                yield name, _kind(entry)
+
+
+def _kind(entry: os.DirEntry[str]) -> Kind:
+    try:
+        mode = entry.stat().st_mode
+    except OSError:  # its target is not there, or the link leads to itself
+        return "nowhere"
+    if stat.S_ISDIR(mode):
+        return "linked folder"
+    return "file" if stat.S_ISREG(mode) else "special"

@@ -1,0 +1,134 @@
+"""How accuracy falls as fewer rows are kept, and the smallest share that costs no more than one is ready to give.
+
+The curve of an arm is a plateau that is reached exponentially, accuracy(f) = a − b·exp(−c·f), with b >= 0 and c > 0,
+fitted by least squares to all runs of the arm and those on the full data (f = 1). The form is that of Khera, Ghosh and
+Dutta, 2024 (arXiv 2411.10545). For each of a grid of c the best a and b are known in closed form, so nothing can fail
+to converge.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from raysample.core.errors import SelectionError
+from raysample.evaluation.comparison import FULL, RunResult
+
+Floats = npt.NDArray[np.float64]
+
+RATES = np.geomspace(0.3, 300, 400)
+"""The values of c that are tried: from nearly a straight line to a plateau within a hundredth of the data."""
+GRID = np.arange(1, 1001) / 1000
+RESAMPLES = 1000
+INNER = (5.0, 95.0)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """accuracy(f) = plateau − drop · exp(−rate · f)."""
+
+    plateau: float
+    drop: float
+    rate: float
+
+    def __call__(self, fraction: Floats) -> Floats:
+        """Return the accuracy at shares of the rows."""
+        found: Floats = self.plateau - self.drop * np.exp(-self.rate * fraction)
+        return found
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The smallest share that an arm may keep.
+
+    Attributes:
+        arm: which. fraction: the smallest share whose expected loss against all rows is within the tolerance; never
+            below the smallest that was measured.
+        low, high: the middle 90 % of what it comes to when the seeds are drawn anew; NaN for a single seed.
+        loss: the expected loss there. curve: the fit. measured: shares and mean accuracies that it was made from.
+    """
+
+    arm: str
+    fraction: float
+    low: float
+    high: float
+    loss: float
+    curve: Curve
+    measured: tuple[tuple[float, float], ...]
+
+
+def fit(fraction: Floats, accuracy: Floats) -> Curve:
+    """Fit the curve to points, [n] each."""
+    shape = np.exp(-RATES[:, None] * fraction)
+    centred = shape - shape.mean(1, keepdims=True)
+    spread = (centred**2).sum(1)
+    drop = np.maximum(-(centred @ accuracy) / np.where(spread > 0, spread, 1), 0)
+    plateau = accuracy.mean() + drop * shape.mean(1)
+    wrong = ((plateau[:, None] - drop[:, None] * shape - accuracy) ** 2).sum(1)
+    best = int(np.argmin(wrong))
+    return Curve(float(plateau[best]), float(drop[best]), float(RATES[best]))
+
+
+def recommend(runs: Iterable[RunResult], tolerance: float, seed: int = 0) -> tuple[Recommendation, ...]:
+    """Recommend a share to keep for every arm that was measured at three shares or more.
+
+    Args:
+        runs: of a comparison, those on the full data among them.
+        tolerance: the loss of accuracy that is acceptable, in (0, 1): 0.01 is one point of a hundred.
+        seed: of the resampling.
+
+    Raises:
+        SelectionError: no arm has three shares, there are no runs on the full data, or the tolerance is no share.
+    """
+    if not 0 < tolerance < 1:
+        raise SelectionError(f"the tolerance is {tolerance!r}", "give a loss of accuracy in (0, 1), such as 0.01")
+    known = list(runs)
+    full = [run for run in known if run.arm == FULL]
+    arms = dict.fromkeys(run.arm for run in known if run.arm != FULL)
+    shares = {arm: {run.fraction for run in known if run.arm == arm} for arm in arms}
+    enough = [arm for arm in arms if len(shares[arm]) >= 3]
+    if not full or not enough:
+        raise SelectionError(
+            f"a curve takes three shares and the full data, there are {max(map(len, shares.values()), default=0)}",
+            "compare at more of them: compare.fractions=[0.2, 0.4, 0.6, 0.8]",
+        )
+    return tuple(_of_arm(arm, full, [run for run in known if run.arm == arm], tolerance, seed) for arm in enough)
+
+
+def _of_arm(
+    arm: str, full: Sequence[RunResult], runs: Sequence[RunResult], tolerance: float, seed: int
+) -> Recommendation:
+    points = [*full, *runs]
+    fraction = np.array([run.fraction for run in points])
+    accuracy = np.array([run.metrics["accuracy"] for run in points])
+    seeds = np.array([run.seed for run in points])
+    curve, least = fit(fraction, accuracy), min(run.fraction for run in runs)
+    share = _smallest(curve, tolerance, least)
+    low, high = _interval(fraction, accuracy, seeds, tolerance, least, seed)
+    loss = float(curve(np.ones(1))[0] - curve(np.array([share]))[0])
+    means = tuple((float(f), float(accuracy[fraction == f].mean())) for f in np.unique(fraction))
+    return Recommendation(arm, share, low, high, loss, curve, means)
+
+
+def _smallest(curve: Curve, tolerance: float, least: float) -> float:
+    loss = curve(np.ones(1)) - curve(GRID)
+    return max(least, float(GRID[int(np.argmax(loss <= tolerance + 1e-12))]))
+
+
+def _interval(
+    fraction: Floats, accuracy: Floats, seeds: npt.NDArray[np.int64], tolerance: float, least: float, seed: int
+) -> tuple[float, float]:
+    """Draw the seeds anew, all runs of a seed together, and fit again."""
+    names = np.unique(seeds)
+    if len(names) < 2:
+        return math.nan, math.nan
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(RESAMPLES):
+        at = np.concatenate([np.flatnonzero(seeds == name) for name in rng.choice(names, len(names))])
+        found.append(_smallest(fit(fraction[at], accuracy[at]), tolerance, least))
+    low, high = np.percentile(found, INNER)
+    return float(low), float(high)

@@ -1,0 +1,152 @@
+"""From logits and gold labels to an Evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from raysample.core.errors import TrainingError
+from raysample.core.statistics import MOST_GROUPS
+from raysample.evaluation.intervals import Intervals
+from raysample.evaluation.predictions import Predictions
+from raysample.evaluation.rarity import CLASSES, CONTENTS, REPEATED, Counts, rare_classes, rare_contents
+from raysample.evaluation.resampling import replicated
+from raysample.evaluation.result import Evaluation, GroupRecall
+from raysample.evaluation.totals import FloatArray, IntArray, Mask, Tested, bins, cells, measured
+
+REPLICATES = 1_000
+
+
+def evaluate(
+    logits: FloatArray,
+    labels: IntArray,
+    groups: NDArray[np.object_] | Sequence[str | None] | None = None,
+    counts: Counts | None = None,
+    train_counts: Counts | Sequence[int] | None = None,
+    *,
+    clusters: NDArray[Any] | None = None,
+    replicates: int = REPLICATES,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Evaluation:
+    """Compute all metrics from logits [N, C] and gold labels [N], with intervals from a bootstrap over the rows.
+
+    * `accuracy`: share of the rows whose largest logit is that of their label.
+    * `macro_f1`: mean over the classes that occur in the gold labels or the predictions of 2TP / (2TP + FP + FN).
+    * `nll`: mean −ln p(label), nats. `calibration_error`: see `calibration_error`.
+    * recall of a class: TP / (TP + FN); `worst_class_recall` is the smallest one.
+    * recall of a group: share of its rows that are predicted right; `group_recall` is the mean over the groups,
+      `worst_group_recall` the smallest one. Rows without a group have no part in them.
+    * `rare_class_accuracy`: accuracy over the rows of rare classes (`rare_classes`); `rare_class_recall`: mean recall
+      of the rare classes that the test has rows of.
+    * `rare_content_accuracy`: accuracy over the rows whose content was seen once (`rare_contents`),
+      `repeated_content_accuracy` over the others.
+
+    The intervals of shares and means are percentile intervals over `replicates` resamples, that of the calibration
+    error is `resampling.reflected`; where all rows that a share is taken of are right, or none is, the interval is
+    `resampling.wilson`. The worst of several recalls gets none: a resample's worst is worse on average.
+
+    Args:
+        logits: any real numbers whose softmax is the prediction.
+        labels: gold classes.
+        groups: group of each row [N], None for a row without; at most 1,000 groups are told apart.
+        counts: how often each row's content was seen [N], for the contents' tail.
+        train_counts: training rows of each class [C], for the classes' tail.
+        clusters: of each row [N]: draw whole clusters, for rows that are not independent; None draws rows.
+        replicates: resamples; 0 computes no intervals.
+        confidence: of the intervals.
+        seed: of the resamples.
+
+    Raises:
+        TrainingError: logits that are not finite.
+    """
+    _check(logits)
+    tested, names, found = _tested(logits, labels, groups, counts, train_counts)
+    layout = cells(tested)
+    point = measured(layout.of(np.ones((len(labels), 1))), tested)
+    units = None if clusters is None else pd.factorize(clusters, use_na_sentinel=False)[0].astype(np.int64)
+    drawn = replicated(layout, tested, units, replicates, seed) if replicates else None
+    intervals = Intervals(tested, point, drawn, units, confidence)
+    sizes, recalls = np.bincount(tested.group[tested.group >= 0], minlength=len(names)), point.group_recall[:, 0]
+    return Evaluation(
+        {name: float(values[0]) for name, values in point.metrics.items() if not np.isnan(values[0])},
+        tuple(point.recall[:, 0].tolist()),
+        intervals.of_metrics(),
+        tuple(intervals.of_recall()),
+        tuple(np.bincount(tested.gold, minlength=tested.classes).tolist()),
+        tuple(
+            GroupRecall(*each)
+            for each in zip(names, sizes.tolist(), recalls.tolist(), intervals.of_groups(), strict=True)
+        ),
+        found,
+        tuple(np.flatnonzero(tested.rare).tolist()),
+        confidence,
+        Predictions(tested.gold, tested.predicted, tested.group if tested.groups else None, units, dict(tested.masks)),
+    )
+
+
+def _check(logits: FloatArray) -> None:
+    bad = int((~np.isfinite(logits)).any(axis=1).sum())
+    if bad:
+        raise TrainingError(
+            f"the model's logits are not finite on {bad:,} of {len(logits):,} test rows",
+            "lower fine_tune.learning_rate or use precision float32",
+        )
+
+
+def _tested(
+    logits: FloatArray, labels: IntArray, groups: Any, counts: Counts | None, train_counts: Any
+) -> tuple[Tested, list[str], dict[str, int]]:
+    """Return what the metrics need of the rows, the groups' names, and what there is of everything."""
+    rows, classes = logits.shape
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_probs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    rare = np.zeros(classes, np.bool_) if train_counts is None else rare_classes(np.asarray(train_counts))
+    once = None if counts is None else rare_contents(counts)
+    masks: dict[str, Mask] = {CLASSES: rare[labels]} if rare[labels].any() else {}
+    masks |= {} if once is None else {CONTENTS: once, REPEATED: ~once}
+    group, names, many = _grouped(groups, rows)
+    tested = Tested(
+        classes=classes,
+        gold=np.asarray(labels, np.int64),
+        predicted=logits.argmax(axis=1).astype(np.int64),
+        nll=-log_probs[np.arange(rows), labels],
+        confidence=np.exp(log_probs.max(axis=1)),
+        masks=masks,
+        rare=rare,
+        group=group,
+        groups=len(names),
+    )
+    found = {"rows": rows, "groups": many, "rare_classes": int(rare.sum())}
+    return (
+        tested,
+        names,
+        found | {f"{name}_rows": int(masks[name].sum()) for name in (CLASSES, CONTENTS) if name in masks},
+    )
+
+
+def _grouped(groups: Any, rows: int) -> tuple[IntArray, list[str], int]:
+    """Return the group of each row by number, −1 for none, their names, and how many there are, told apart or not."""
+    nowhere = np.full(rows, -1, np.int64)
+    if groups is None:
+        return nowhere, [], 0
+    codes, names = pd.factorize(np.asarray(groups, dtype=object), sort=True)
+    if len(names) > MOST_GROUPS:
+        return nowhere, [], len(names)
+    return codes.astype(np.int64), [str(name) for name in names], len(names)
+
+
+def calibration_error(confidence: FloatArray, correct: Mask) -> float:
+    """Return the expected calibration error.
+
+    Σ_b |B_b|/N · |accuracy(B_b) - confidence(B_b)| over 15 equal-width bins of the confidence; range [0, 1]. On few
+    rows it is too large on average, as chance alone makes gaps in every bin.
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", eq. 3.
+    """
+    gaps = np.bincount(bins(confidence), weights=correct.astype(np.float64) - confidence)
+    return float(np.abs(gaps).sum() / len(confidence))

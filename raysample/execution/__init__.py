@@ -1,0 +1,1 @@
+"""Execution: where work runs. The `Executor` protocol, the executor of this process, and the executor on Ray."""

@@ -1,0 +1,125 @@
+"""Whether a cluster answers that shall be joined: told before Ray is imported, which waits for minutes otherwise."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+from raysample.core.config import EngineConfig
+from raysample.core.errors import ClusterError
+
+_LOG = logging.getLogger(__name__)
+
+RAY_ADDRESS = "RAY_ADDRESS"
+CLIENT_PORT = 10001
+# Seconds of the first try and of later ones, of all of them (a head may be starting), and of the head's first words.
+FIRST, TRY, PATIENCE, GREETING = 1.5, 5.0, 15.0, 15.0
+
+
+@dataclass(frozen=True)
+class Head:
+    """The head of a cluster: as it was written, where that was, and its host and port."""
+
+    address: str
+    origin: str
+    host: str
+    port: int
+
+
+def head(config: EngineConfig) -> Head | None:
+    """Return the head that will be joined; None where Ray looks for one on this machine, or starts one.
+
+    Raises:
+        ClusterError: the address is none of a head.
+    """
+    address, origin = config.address, "engine.address"
+    if address in (None, "auto"):
+        address, origin = os.environ.get(RAY_ADDRESS, "").strip(), RAY_ADDRESS
+    if address in ("", "auto", "local"):
+        return None
+    assert address is not None
+    scheme, _, rest = address.rpartition("://")
+    if scheme not in ("", "ray"):
+        if scheme not in ("http", "https"):
+            return None  # another library's, which Ray looks up
+        raise ClusterError(
+            f"{origin} is {address!r}, the address of a dashboard, and not of a Ray cluster's head",
+            f"give HOST:PORT (6379, if it was not changed) or ray://HOST:{CLIENT_PORT}, or unset {RAY_ADDRESS}",
+        )
+    host, _, port = rest.partition("/")[0].partition("?")[0].rpartition(":")
+    if scheme == "ray" and not port.isdigit():
+        host, port = rest.partition("/")[0], str(CLIENT_PORT)
+    if not host or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise ClusterError(
+            f"{origin} is {address!r}, which is no address of a Ray cluster's head",
+            f"give HOST:PORT, for example 10.0.0.5:6379, or ray://HOST:{CLIENT_PORT}, `auto` or `local`",
+        )
+    return Head(address, origin, host.strip("[]"), int(port))
+
+
+def reach(config: EngineConfig, say: Callable[[str], None] | None = None) -> None:
+    """Wait until the head that shall be joined answers.
+
+    Args:
+        config: the engine.
+        say: told at once what is being joined; by default the log is, once it takes long.
+
+    Raises:
+        ClusterError: the address is none of a head, or no head answers there within half a minute.
+    """
+    found = head(config)
+    if found is None:
+        return
+    words = f"joining the Ray cluster at {found.address} ({found.origin})"
+    if say is not None:
+        say(words)
+    problem = _connect(found, None if say is not None else words)
+    problem = problem or _greet(found)
+    if problem:
+        raise ClusterError(
+            f"no Ray cluster answers at {found.address} ({found.origin}): {problem}",
+            f"start its head, or correct {found.origin}; unset {RAY_ADDRESS} or give engine.address=local to start a "
+            "cluster here, or set engine.kind=local",
+        )
+
+
+def _connect(found: Head, words: str | None) -> str:
+    """Open a connection; return what stands against it."""
+    began, patience = time.monotonic(), FIRST
+    while True:
+        try:
+            with closing(socket.create_connection((found.host, found.port), timeout=patience)):
+                return ""
+        except OSError as error:
+            problem = str(error) or type(error).__name__
+        if time.monotonic() - began > PATIENCE:
+            return problem
+        if words is not None:
+            _LOG.warning("%s: %s so far", words, problem)
+            words = None
+        patience = TRY
+        time.sleep(1)
+
+
+def _greet(found: Head) -> str:
+    """Wait for the first words of the protocol: a port may be open while its process hangs, or is something else."""
+    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+        return ""
+    try:
+        import grpc
+    except ImportError:  # no part of a bare ray
+        return ""
+    host = f"[{found.host}]" if ":" in found.host else found.host
+    channel = grpc.insecure_channel(f"{host}:{found.port}", options=(("grpc.enable_http_proxy", 0),))
+    try:
+        grpc.channel_ready_future(channel).result(timeout=GREETING)
+    except grpc.FutureTimeoutError:
+        return f"the port is open, but nothing there speaks Ray's language within {GREETING:g} seconds"
+    finally:
+        channel.close()
+    return ""

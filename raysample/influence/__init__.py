@@ -1,0 +1,1 @@
+"""Influence scores: visits of checkpoints, the scores folded over visits, and the scoring of shards."""

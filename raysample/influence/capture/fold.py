@@ -1,0 +1,126 @@
+"""Scores over captured presentations: the folds that serve checkpoints, one epoch after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from raysample.core.errors import ScoreError
+from raysample.data.checkpoint_set import Checkpoint
+from raysample.data.corpus import Corpus
+from raysample.influence.capture.read import Reader, reader
+from raysample.influence.scores import Score
+from raysample.influence.visits.artifacts import Artifacts, Need
+from raysample.training.capture.files import GROUP, Capture
+
+Scores = Mapping[str, Score[Any]]
+Columns = dict[str, NDArray[np.float32]]
+
+
+def check(scores: Scores) -> None:
+    """Raise ScoreError, naming it, for a score that needs more than logits (and class shares, which are in a capture).
+
+    Learning rates are more: a presentation is not a step of one row.
+    """
+    for column, score in scores.items():
+        lacking = _lacking(score)
+        if lacking:
+            raise ScoreError(
+                f"the score {column!r} needs {lacking}, and a capture holds nothing but logits",
+                f"set score.source: checkpoints, or leave {column!r} out",
+            )
+
+
+def _lacking(score: Score[Any]) -> str:
+    beyond = [str(need.name) for need in Need if need in score.needs and need != Need.LOGITS]
+    beyond += [f"a {reference.kind}" for reference in score.references if reference.kind != "priors"]
+    if not beyond and _goes_by_learning_rates(score):
+        beyond = ["learning rates"]
+    return " and ".join(beyond)
+
+
+def _goes_by_learning_rates(score: Score[Any]) -> bool:
+    """Tell whether a fold reads `Checkpoint.learning_rate`: its value then changes where that is not a number."""
+
+    def value(rate: float) -> Tensor:
+        state = score.init()
+        for step in range(1, max(score.fewest, 2) + 1):
+            logits, shares = torch.tensor([[1.0, 0.5 * step, -1.0]]), torch.full((3,), 1 / 3)
+            seen = _seen(score, torch.tensor([0]), logits, shares.log())
+            state = score.fold(state, seen, Checkpoint("", step, float(step), rate))
+        return score.value(state)
+
+    return not torch.allclose(value(1.0), value(float("nan")), equal_nan=True)
+
+
+def score_capture(folder: str, corpus: Corpus, scores: Scores) -> Columns:
+    """Fold scores over the captured presentations of all rows of a corpus, in its order; see `columns`."""
+    parts = []
+    for shard in corpus.shards:
+        rows = corpus.read(shard.index)
+        parts.append(columns(folder, rows["row_id"], rows["label"].to_numpy().astype(np.int64), scores))
+    return {column: np.concatenate([part[column] for part in parts]) for column in scores}
+
+
+def columns(
+    folder: str, row_ids: pa.Array | pa.ChunkedArray, labels: NDArray[np.integer[Any]], scores: Scores
+) -> Columns:
+    """Fold scores over the captured presentations of some rows.
+
+    Args:
+        folder: the CheckpointSet's.
+        row_ids: strings [rows], in any order.
+        labels: [rows], which must be those of the training.
+        scores: column -> score.
+
+    Returns:
+        column -> float32 [rows]; NaN where a value is not finite.
+
+    Raises:
+        ScoreError: a score needs more than logits, or a row was not trained on.
+        ProvenanceError: a row or its label is not the one of the training.
+        CheckpointError: a score finds too few epochs in its window.
+    """
+    check(scores)
+    capture = Capture.load(folder)
+    look = reader(folder, capture.fingerprint)
+    blocks = [
+        _block(look, row_ids[start : start + GROUP], labels[start : start + GROUP], scores)
+        for start in range(0, len(row_ids), GROUP)
+    ]
+    nothing = np.empty(0, np.float32)
+    return {column: np.concatenate([nothing, *(block[column] for block in blocks)]) for column in scores}
+
+
+def _block(
+    look: Reader, row_ids: pa.Array | pa.ChunkedArray, labels: NDArray[np.integer[Any]], scores: Scores
+) -> Columns:
+    checkpoints = look.capture.checkpoints
+    used = {column: frozenset(score.select(checkpoints)) for column, score in scores.items()}
+    states = {column: score.init() for column, score in scores.items()}
+    places = look.places(row_ids)
+    gold = torch.from_numpy(labels.astype(np.int64))
+    for k in sorted(frozenset[int]().union(*used.values())):
+        logits = torch.tensor(look.logits(k + 1, places, row_ids, labels))
+        for column, score in scores.items():
+            if k in used[column]:
+                seen = _seen(score, gold, logits, look.log_shares)
+                states[column] = score.fold(states[column], seen, checkpoints[k])
+    return {column: _finite(score.value(states[column])) for column, score in scores.items()}
+
+
+def _seen(score: Score[Any], labels: Tensor, logits: Tensor, log_shares: Tensor) -> Artifacts:
+    mask = torch.ones(len(labels), 1, dtype=torch.bool)
+    priors = {reference.key: {"log_p": log_shares} for reference in score.references}
+    return Artifacts(labels, mask, logits, reference=priors)
+
+
+def _finite(values: Tensor) -> NDArray[np.float32]:
+    found = values.float().numpy()
+    return np.where(np.isfinite(found), found, np.float32(np.nan))

@@ -1,0 +1,112 @@
+"""Finding the captured logits of given rows, without holding a capture in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+
+from raysample.core import storage
+from raysample.core.errors import ProvenanceError, ScoreError
+from raysample.data.identity import hash_row_ids
+from raysample.training.capture.files import Capture
+
+IntArray = NDArray[np.int64]
+
+
+class Reader:
+    """Looks rows up in a capture; holds two numbers per training row, and which rows each row group spans.
+
+    Attributes:
+        log_shares: ln of the class shares of the training rows [C], float32; `-inf` for a class without a row.
+    """
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+        hashes, places, labels = map(np.concatenate, zip(*self._index(), strict=True))
+        order = np.argsort(hashes)
+        self.hashes, self.by_hash = hashes[order], places[order]
+        shares = np.bincount(labels, minlength=capture.classes) / len(labels)
+        self.log_shares = torch.from_numpy(shares).log().float()
+        self._spans: dict[str, list[tuple[int, int]]] = {}
+
+    def _index(self) -> Iterator[tuple[NDArray[np.uint64], IntArray, NDArray[np.int32]]]:
+        # Every epoch has all rows: the first tells where each is.
+        for uri in self.capture.files(1):
+            rows = storage.read_parquet(uri, ["row_id", "place", "label"])
+            yield _hashes(rows["row_id"]), rows["place"].to_numpy(), rows["label"].to_numpy()
+
+    def places(self, row_ids: pa.Array | pa.ChunkedArray) -> IntArray:
+        """Return the position of each row id among the training rows; raises ScoreError for one that is not there.
+
+        Positions come from 64-bit hashes; `logits` then compares the row ids themselves.
+        """
+        wanted = _hashes(row_ids)
+        found = np.minimum(np.searchsorted(self.hashes, wanted), len(self.hashes) - 1)
+        lost = np.flatnonzero(self.hashes[found] != wanted)
+        if len(lost):
+            raise ScoreError(
+                f"{len(lost)} of {len(wanted)} rows were never presented in the training of {self.capture.uri!r}, "
+                f"such as {row_ids[int(lost[0])].as_py()!r}",
+                "score the rows that the run was fine-tuned on, or set score.source: checkpoints",
+            )
+        return self.by_hash[found]
+
+    def logits(
+        self, epoch: int, places: IntArray, row_ids: pa.Array | pa.ChunkedArray, labels: NDArray[np.integer[Any]]
+    ) -> NDArray[np.float32]:
+        """Return the logits [rows, C] that an epoch (1 for the first) gave at some places.
+
+        Raises:
+            ProvenanceError: a row there has another id or label than the given one.
+        """
+        order = np.argsort(places)
+        found = [self._groups(uri, places[order]) for uri in self.capture.files(epoch)]
+        rows = pa.concat_tables(found).sort_by("place")
+        there = rows["place"].to_numpy()
+        at = np.minimum(np.searchsorted(there, places), len(there) - 1)
+        held = rows.take(pa.array(at))
+        given = pa.chunked_array([row_ids]) if isinstance(row_ids, pa.Array) else row_ids
+        same = held["row_id"].to_numpy() == given.to_numpy()
+        if not (same & (there[at] == places) & (held["label"].to_numpy() == labels)).all():
+            raise ProvenanceError(
+                f"epoch {epoch} of the capture {self.capture.uri!r} has other row ids or labels than the scored rows",
+                "score the rows that the run was fine-tuned on, or fine-tune again",
+            )
+        flat: NDArray[np.float32] = held["logits"].combine_chunks().flatten().to_numpy()
+        return flat.reshape(len(places), self.capture.classes)
+
+    def _groups(self, uri: str, places: IntArray) -> pa.Table:
+        """Return the row groups of a file that span any of the places, which are in rising order."""
+        fs, path = storage.filesystem(uri)
+        with fs.open(path, "rb") as stream:
+            file = pq.ParquetFile(stream)
+            if uri not in self._spans:
+                self._spans[uri] = list(_spans(file))
+            starts = np.searchsorted(places, [low for low, _ in self._spans[uri]])
+            stops = np.searchsorted(places, [high for _, high in self._spans[uri]], "right")
+            return file.read_row_groups(np.flatnonzero(starts < stops).tolist(), ["row_id", "label", "place", "logits"])
+
+
+@lru_cache(maxsize=4)
+def reader(folder: str, fingerprint: str) -> Reader:
+    """Return the reader of the capture of the CheckpointSet in `folder`; made once per process."""
+    del fingerprint  # part of the cache's key: a capture that was made anew is read anew
+    return Reader(Capture.load(folder))
+
+
+def _spans(file: pq.ParquetFile) -> Iterator[tuple[int, int]]:
+    column = file.schema_arrow.get_field_index("place")
+    for group in range(file.metadata.num_row_groups):
+        told = file.metadata.row_group(group).column(column).statistics
+        yield told.min, told.max
+
+
+def _hashes(row_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.uint64]:
+    return hash_row_ids(np.array(row_ids.to_pylist(), dtype=object))

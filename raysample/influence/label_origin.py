@@ -1,0 +1,73 @@
+"""What the origin of labels means for what a run says: for its scores, its comparison, and whoever reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from raysample.core.config import CorpusConfig
+from raysample.data.corpus import Corpus
+from raysample.influence.scores import SCORES
+
+ORIGINS = {
+    "gold": "annotated by people",
+    "hypothesis": "the production model's hypotheses",
+    "feedback": "the production model's hypotheses as far as user feedback accepts or corrects them",
+}
+"""Where labels come from, in words."""
+
+_TEST = {
+    "hypothesis": (
+        "the test labels are the production model's own hypotheses: accuracy against them measures agreement with it, "
+        "not correctness, and a model that is right where it was wrong loses by that"
+    ),
+    "feedback": (
+        "the test labels come from user feedback: accuracy is that on rows whose users reacted, which are no random "
+        "sample, and an error that users let pass counts as right"
+    ),
+}
+
+
+def origins(config: CorpusConfig) -> tuple[str, str]:
+    """Return where the labels of training and test come from: `gold`, `hypothesis` or `feedback`."""
+    if config.simulated is not None:
+        return config.simulated.labels.origin, "gold"
+    assert config.train is not None, "CorpusConfig checks that there is one or the other"
+    test = config.train if config.test is None else config.test
+    return config.train.labels.origin, test.labels.origin
+
+
+def told(corpus: Corpus) -> dict[str, Any]:
+    """Return what a corpus tells of its labels: their rule as configured, and what was found (`Corpus.annotations`)."""
+    rule = corpus.source.labels
+    return {**corpus.annotations, "origin": rule.origin, "least_confidence": rule.least_confidence}
+
+
+def test_warnings(test: Corpus) -> tuple[str, ...]:
+    """Return what accuracy on a test corpus means where its labels are not gold."""
+    said = _TEST.get(test.origin)
+    return () if said is None else (said,)
+
+
+def relative(definitions: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Return the score columns that depend on a row's label, and those that do not; definitions as in a ScoreTable."""
+    free = [name for name, spec in definitions.items() if not SCORES[spec["score"]].uses_label]
+    return [name for name in definitions if name not in free], free
+
+
+def meaning(definitions: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say which scores are relative to labels that are not gold, and which do not look at labels."""
+    tied, free = relative(definitions)
+    said = [f"{_listed(tied)} {'is' if len(tied) == 1 else 'are'} relative to them"] if tied else []
+    said += [f"{_listed(free)} {'does' if len(free) == 1 else 'do'} not look at labels"] if free else []
+    return ", ".join(said)
+
+
+def words(origin: str, definitions: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say what scores mean under labels of this origin; nothing for gold ones."""
+    return "" if origin == "gold" else f"labels are {ORIGINS[origin]}: {meaning(definitions)}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

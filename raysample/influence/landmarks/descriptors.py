@@ -1,0 +1,152 @@
+"""What one forward at the last checkpoint says of a row, as columns that a regression can use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import special
+
+from raysample.core.errors import ScoreError
+from raysample.core.numerics.regression import Matrix
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+MOST_CLASSES = 256
+"""Up to here each class has a column of its own; more classes are sketched in as many columns of random signs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Descriptors:
+    """Cheap facts about n rows: logits [n, C], features [n, H] (the classifier's input), labels [n], tokens [n].
+
+    `extra` holds further columns [n], such as cheaper scores that are known for all rows.
+    """
+
+    logits: Floats
+    features: Floats
+    labels: Ints
+    tokens: Ints
+    extra: Mapping[str, Floats] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: npt.NDArray[Any]) -> Descriptors:
+        """Return some of the rows, in the given order."""
+        extra = {name: values[rows] for name, values in self.extra.items()}
+        return Descriptors(self.logits[rows], self.features[rows], self.labels[rows], self.tokens[rows], extra)
+
+    @staticmethod
+    def join(parts: Sequence[Descriptors]) -> Descriptors:
+        """Return the rows of several parts, which have the same columns, one after the other."""
+        return Descriptors(
+            np.concatenate([part.logits for part in parts]),
+            np.concatenate([part.features for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.tokens for part in parts]),
+            {name: np.concatenate([part.extra[name] for part in parts]) for name in parts[0].extra},
+        )
+
+    def blocks(self) -> tuple[Matrix, ...]:
+        """Return the columns in groups that should weigh the same: answers, features, logits, extra; then the class.
+
+        float64, [n, ...] each. The class is the last one: a column of ones and zeros per class, or its sketch.
+        """
+        codes = class_codes(self.logits.shape[1])
+        extra = [np.asarray(self.extra[name], np.float64) for name in sorted(self.extra)]
+        return (
+            answers(self.logits, self.features, self.labels, self.tokens),
+            self.features.astype(np.float64),
+            self.logits.astype(np.float64) @ codes,
+            np.stack(extra, 1) if extra else np.empty((len(self), 0)),
+            codes[self.labels],
+        )
+
+
+def describe_rows(
+    logits: npt.ArrayLike | torch.Tensor,
+    features: npt.ArrayLike | torch.Tensor,
+    labels: npt.ArrayLike | torch.Tensor,
+    tokens: npt.ArrayLike | torch.Tensor,
+    extra: Mapping[str, npt.ArrayLike] | None = None,
+) -> Descriptors:
+    """Return the descriptors of n rows, from one forward at the last checkpoint.
+
+    Args:
+        logits: [n, C].
+        features: [n, H], the classifier's input (`Artifacts.features`).
+        labels: [n], the gold classes.
+        tokens: [n], real tokens per row.
+        extra: further columns [n], signed and heavy-tailed ones too.
+
+    Raises:
+        ScoreError: the shapes do not fit each other, or a label is not among the classes.
+    """
+    found = Descriptors(
+        _array(logits, np.float32),
+        _array(features, np.float32),
+        _array(labels, np.int64),
+        _array(tokens, np.int64),
+        {name: _array(values, np.float32) for name, values in (extra or {}).items()},
+    )
+    n = len(found.labels)
+    shapes = {"labels": found.labels.shape, "tokens": found.tokens.shape}
+    shapes |= {name: values.shape for name, values in found.extra.items()}
+    fit = found.logits.ndim == found.features.ndim == 2 and len(found.logits) == len(found.features) == n
+    if not fit or any(shape != (n,) for shape in shapes.values()):
+        shapes |= {"logits": found.logits.shape, "features": found.features.shape}
+        raise ScoreError(
+            f"descriptors do not fit each other: {shapes}", "give logits [n, C], features [n, H], rest [n]"
+        )
+    if n and not 0 <= found.labels.min() <= found.labels.max() < found.logits.shape[1]:
+        raise ScoreError(
+            f"the labels lie between {found.labels.min()} and {found.labels.max()}, "
+            f"and the logits know {found.logits.shape[1]} classes",
+            "describe rows of the corpus that the model was fine-tuned on",
+        )
+    return found
+
+
+def _array(values: Any, kind: Any) -> npt.NDArray[Any]:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().to(torch.float64 if values.is_floating_point() else torch.int64).cpu().numpy()
+    return np.asarray(values).astype(kind)
+
+
+def class_codes(classes: int) -> Matrix:
+    """Return the row that stands for each class, [C, min(C, 256)]: one-hot, or fixed random signs over √256."""
+    if classes <= MOST_CLASSES:
+        return np.eye(classes)
+    draw = np.random.Generator(np.random.Philox(key=[classes, MOST_CLASSES]))
+    signs: Matrix = draw.choice([-1.0, 1.0], (classes, MOST_CLASSES)) / np.sqrt(MOST_CLASSES)
+    return signs
+
+
+def answers(logits: Floats, features: Floats, labels: Ints, tokens: Ints) -> Matrix:
+    """Return what the model answers, [n, 10].
+
+    Columns: z_y, margin z_y − max_{c≠y} z_c, loss −ln p_y, p_y, EL2N, entropy, log-odds of p_y, log-sum-exp of z,
+    ln ‖h‖ and ln tokens. All finite for finite logits.
+    """
+    z = logits.astype(np.float64)
+    rows = np.arange(len(z))
+    gold, total = z[rows, labels], special.logsumexp(z, axis=1)
+    others = z.copy()
+    others[rows, labels] = -np.inf
+    # With one class there is no other: a margin and log-odds of 0.
+    best, rest = (others.max(1), special.logsumexp(others, axis=1)) if z.shape[1] > 1 else (gold, gold)
+    p = np.exp(z - total[:, None])
+    error = p.copy()
+    error[rows, labels] -= 1
+    columns = [
+        *(gold, gold - best, total - gold, p[rows, labels], np.sqrt((error**2).sum(1)), special.entr(p).sum(1)),
+        *(gold - rest, total, np.log(np.linalg.norm(features.astype(np.float64), axis=1) + 1e-12)),
+        np.log(np.maximum(tokens, 1)),
+    ]
+    return np.stack(columns, 1)

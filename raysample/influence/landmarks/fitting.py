@@ -1,0 +1,191 @@
+"""Learning scores from landmarks: what predicts them is chosen by leaving one out, and measured on rows held out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from raysample.core.config import LandmarksConfig
+from raysample.core.errors import ScoreError
+from raysample.core.numerics.regression import (
+    DELTA,
+    Matrix,
+    kernel_left_out,
+    kernel_ridge,
+    median_distance,
+    ridge,
+    ridge_left_out,
+)
+from raysample.influence.landmarks.descriptors import Descriptors
+from raysample.influence.landmarks.draw import words
+from raysample.influence.landmarks.fitted import Column, Design, Fitted, Scale
+
+HELD_OUT = 0.2
+FEWEST = 50
+RIDGE_STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
+KERNEL_STRENGTHS = (1e-4, 1e-3, DELTA, 0.1, 1.0)
+WIDTHS = (1.0, 2.0)
+"""Bandwidths that are tried, in median distances."""
+MOST_CHOOSING = 1_000
+"""The choice is made on at most so many landmarks: its cost grows with the cube of their number."""
+MOST_ANCHORS = 5_000
+"""With more landmarks only ridge regression is tried: memory and time of a kernel grow with the square and cube."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to predict a score, and the rank correlation of its left-out predictions with the exact values."""
+
+    model: Literal["ridge", "kernel"]
+    strength: float
+    width: float
+    log: bool
+    spearman: float
+
+
+def fit(
+    descriptors: Descriptors,
+    exact: Mapping[str, npt.NDArray[Any]],
+    config: LandmarksConfig,
+    row_ids: Sequence[str] | None = None,
+) -> Fitted:
+    """Learn scores from the rows where they are known exactly.
+
+    A fifth of the landmarks is held out. On the others, leave-one-out rank correlation chooses for each score between
+    ridge and kernel ridge regression, the strength, the bandwidth, and whether its logarithm is predicted (only for
+    scores that are never negative). What was chosen is measured on the fifth, and fitted once more on all landmarks.
+
+    Args:
+        descriptors: of the n landmarks.
+        exact: score column -> exact values [n].
+        config: `least` is the smallest rank correlation on the held-out fifth that is accepted.
+        row_ids: [n] ids of the landmarks. With them the result does not depend on the order of the rows; without, the
+            landmarks should come in one order, such as that of `sample`.
+
+    Raises:
+        ScoreError: the rank correlation of a score is below `config.least`, there are too few landmarks, or one of the
+            scores is constant on them.
+    """
+    order = _order(len(descriptors), config.seed, row_ids)
+    rows = descriptors.take(order)
+    values = {name: np.asarray(column, np.float64)[order] for name, column in exact.items()}
+    good = np.isfinite(np.hstack(rows.blocks())).all(1) & np.all([np.isfinite(v) for v in values.values()], axis=0)
+    rows, values = rows.take(np.flatnonzero(good)), {name: column[good] for name, column in values.items()}
+    _check(values, len(rows))
+    first = len(rows) - round(HELD_OUT * len(rows))
+    train, test = np.arange(first), np.arange(first, len(rows))
+    choices = _choose(
+        rows.take(train[:MOST_CHOOSING]), {n: v[:first][:MOST_CHOOSING] for n, v in values.items()}, first
+    )
+    tried = _fitted(rows.take(train), {name: column[:first] for name, column in values.items()}, choices, {})
+    found = tried.predict(rows.take(test))
+    quality = {name: _quality(choices[name], values[name][first:], found[name]) for name in values}
+    for name, told in quality.items():
+        _refuse(name, told, config)
+    return _fitted(rows, values, choices, quality)
+
+
+def _order(count: int, seed: int, row_ids: Sequence[str] | None) -> npt.NDArray[np.intp]:
+    if row_ids is not None:
+        return np.argsort(words(row_ids, seed), kind="stable")
+    return np.random.Generator(np.random.Philox(key=[seed % 2**63, 0])).permutation(count)
+
+
+def _check(values: Mapping[str, Matrix], rows: int) -> None:
+    if rows < FEWEST:
+        raise ScoreError(
+            f"{rows} landmarks have finite scores, and {FEWEST} or more are needed",
+            "raise score.landmarks.count, or compute the scores exactly (leave score.landmarks out)",
+        )
+    for name, column in values.items():
+        if np.ptp(column) == 0:
+            raise ScoreError(
+                f"score {name!r} is {column[0]:g} for all {rows} landmarks, so there is no ranking to learn",
+                f"take {name!r} out of score.landmarks.scores, or raise score.landmarks.count",
+            )
+
+
+def _choose(rows: Descriptors, values: Mapping[str, Matrix], landmarks: int) -> dict[str, Choice]:
+    """Return the best way to predict each score; of equals the first, and ridge regression comes first."""
+    targets = [(name, Scale.of(column, log)) for name, column in values.items() for log in _scales(column)]
+    Y = np.stack([scale.forward(values[name]) for name, scale in targets], 1)
+    best: dict[str, Choice] = {}
+    for model, strength, width, found in _left_out(Design.of(rows).matrix(rows), Y, landmarks <= MOST_ANCHORS):
+        for place, (name, scale) in enumerate(targets):
+            rho = spearman(found[:, place], values[name])
+            if name not in best or rho > best[name].spearman:
+                best[name] = Choice(model, strength, width, scale.log, rho)
+    return best
+
+
+def _scales(column: Matrix) -> tuple[bool, ...]:
+    return (False, True) if column.min() >= 0 else (False,)
+
+
+def _left_out(X: Matrix, Y: Matrix, kernels: bool) -> Iterator[tuple[Literal["ridge", "kernel"], float, float, Matrix]]:
+    """Yield (model, strength, bandwidth in medians, left-out predictions [n, K]) of all that is tried."""
+    for strength, found in zip(RIDGE_STRENGTHS, ridge_left_out(X, Y, RIDGE_STRENGTHS), strict=True):
+        yield "ridge", strength, 1.0, found
+    median = median_distance(X)
+    for width in WIDTHS if kernels else ():
+        predictions = kernel_left_out(X, Y, KERNEL_STRENGTHS, width * median)
+        for strength, found in zip(KERNEL_STRENGTHS, predictions, strict=True):
+            yield "kernel", strength, width, found
+
+
+def _fitted(
+    rows: Descriptors,
+    values: Mapping[str, Matrix],
+    choices: Mapping[str, Choice],
+    quality: Mapping[str, Mapping[str, Any]],
+) -> Fitted:
+    design = Design.of(rows)
+    X = design.matrix(rows)
+    columns = {name: _column(X, values[name], choice) for name, choice in choices.items()}
+    kernels = any(column.model == "kernel" for column in columns.values())
+    return Fitted(design, X if kernels else X[:0], columns, quality)
+
+
+def _column(X: Matrix, exact: Matrix, choice: Choice) -> Column:
+    scale = Scale.of(exact, choice.log)
+    Y = scale.forward(exact)[:, None]
+    if choice.model == "ridge":
+        linear = ridge(X, Y, choice.strength)
+        return Column("ridge", scale, linear.weights[:, 0], offset=float(linear.offset[0]))
+    kernel = kernel_ridge(X, Y, choice.strength, choice.width * median_distance(X))
+    return Column("kernel", scale, kernel.weights[:, 0], bandwidth=kernel.bandwidth)
+
+
+def _quality(choice: Choice, exact: Matrix, found: npt.NDArray[np.float32]) -> dict[str, Any]:
+    around = ((exact - exact.mean()) ** 2).sum()
+    return {
+        "r2": float(1 - ((exact - found) ** 2).sum() / around) if around > 0 else 0.0,
+        "spearman": spearman(found, exact),
+        "held_out": len(exact),
+        "model": choice.model,
+        "log": choice.log,
+        "strength": choice.strength,
+    }
+
+
+def _refuse(name: str, told: Mapping[str, Any], config: LandmarksConfig) -> None:
+    if told["spearman"] < config.least:
+        raise ScoreError(
+            f"landmarks predict score {name!r} with a rank correlation of {told['spearman']:.3f} on "
+            f"{told['held_out']} held-out landmarks (R² {told['r2']:.3f}); score.landmarks.least is {config.least}",
+            f"compute {name!r} exactly (take it out of score.landmarks.scores), raise score.landmarks.count "
+            f"(now {config.count:,}), or accept less with score.landmarks.least",
+        )
+
+
+def spearman(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+    """Return Spearman's ρ, ties ranked by their mean; 0 where one side is constant, as it then says nothing."""
+    ranks = np.stack([stats.rankdata(a), stats.rankdata(b)])
+    ranks -= ranks.mean(1, keepdims=True)
+    norms = np.sqrt((ranks**2).sum(1))
+    return float(np.clip(ranks[0] @ ranks[1] / norms.prod(), -1.0, 1.0)) if norms.all() else 0.0

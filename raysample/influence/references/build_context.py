@@ -1,0 +1,105 @@
+"""What a builder of references works with: the nouns of a request opened, its models and target corpora on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from raysample import models
+from raysample.core import storage
+from raysample.core.errors import ProvenanceError, ScoreError
+from raysample.core.numerics import precision
+from raysample.data import checkpoint_set
+from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.influence.references.folder import Request, Tensors
+from raysample.influence.scores.reference import Reference
+
+Say = Callable[[str], None]
+Notes = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A request with its corpus and checkpoints opened, and the device to work on."""
+
+    request: Request
+    corpus: Corpus
+    trace: CheckpointSet
+    device: str
+    say: Say
+
+    @staticmethod
+    def of(request: Request, say: Say) -> Work:
+        """Open the nouns of a request; raises ProvenanceError where corpus and checkpoints differ in their classes."""
+        corpus, trace = Corpus.load(request.corpus), CheckpointSet.load(request.checkpoints)
+        _check_labels(corpus, trace, "the scored corpus")
+        return Work(request, corpus, trace, precision.device(), say)
+
+    def model(self, at: Checkpoint) -> nn.Module:
+        """Return the model of a checkpoint on the device, in eval mode; what the user froze does not require grad."""
+        spec, folder = self.request.model, storage.localise(at.uri)
+        checkpoint_set.verify(folder, at.files)
+        found = models.load(folder, trust_remote_code=spec.trust_remote_code, freeze=spec.freeze)
+        return found.to(self.device)
+
+    def tokenizer(self) -> Any:
+        """Return the tokenizer of the run."""
+        place = storage.localise(self.trace.tokenizer)
+        return models.tokenizer(place, trust_remote_code=self.request.model.trust_remote_code)
+
+    def autocast(self, network: nn.Module) -> torch.dtype | None:
+        """Return the lower precision of the request, None for float32."""
+        return precision.resolve(self.request.precision, network, self.device)
+
+    def target(self, name: str) -> Corpus:
+        """Return a target corpus by its name; raises ScoreError or ProvenanceError where it cannot be one."""
+        known = self.request.targets
+        if name not in known:
+            raise ScoreError(
+                f"there is no target {name!r}; score.targets has {', '.join(sorted(known)) or 'none'}",
+                "name a corpus in score.targets, as corpus.test is described, and let the score point to it",
+            )
+        corpus = Corpus.load(known[name])
+        _check_labels(corpus, self.trace, f"the target {name!r}")
+        if corpus.rows == 0:
+            raise ScoreError(f"the target {name!r} has no row", "widen its `where`, or point to another corpus")
+        return corpus
+
+
+Builder = Callable[[Work, Reference, Notes], Iterator[tuple[int, Tensors]]]
+"""Makes a reference: yields (step, tensors) and notes in the last argument what the manifest should tell."""
+
+
+def _check_labels(corpus: Corpus, trace: CheckpointSet, what: str) -> None:
+    if corpus.labels != trace.labels:
+        raise ProvenanceError(
+            f"{what} has the classes {_listed(corpus.labels)}, the checkpoints know {_listed(trace.labels)}",
+            "describe it with the labels of the checkpoints",
+        )
+
+
+def _listed(labels: tuple[str, ...]) -> str:
+    return ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
+
+
+def options(reference: Reference, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a reference's options over defaults; raises ScoreError for one that its kind does not have."""
+    unknown = sorted(set(reference.given) - set(defaults))
+    if unknown:
+        raise ScoreError(
+            f"a reference of kind {reference.kind!r} has no option {unknown[0]!r}", f"choose of {', '.join(defaults)}"
+        )
+    return {**defaults, **reference.given}
+
+
+def among(reference: Reference, name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise ScoreError where an option's value is none of the allowed ones."""
+    if value not in allowed:
+        raise ScoreError(
+            f"{reference.kind!r}: option {name!r} is {value!r}", f"choose {' or '.join(map(repr, allowed))}"
+        )

@@ -1,0 +1,96 @@
+"""`features`: what the classifier sees of a sample of rows, and the landmarks made of it: centres and medians."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from raysample import training
+from raysample.core.errors import ScoreError
+from raysample.core.numerics.batches import token_batches
+from raysample.data.checkpoint_set import Checkpoint
+from raysample.influence.references.build_context import Notes, Work, among, options
+from raysample.influence.references.clusters import spherical_kmeans
+from raysample.influence.references.folder import Tensors
+from raysample.influence.references.rows import IntArray, examples, piecewise, row_keys, sample
+from raysample.influence.scores.reference import CLUSTERS, SAMPLE, Reference
+from raysample.influence.visits.artifacts import Need, collect
+from raysample.training import Examples
+
+DEFAULTS = {"rows": SAMPLE, "clusters": CLUSTERS, "seed": 0, "at": "last"}
+
+
+def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
+    """Yield, for a seeded sample of R rows of the scored corpus, what a checkpoint makes of them.
+
+    * `features` [R, H] float32, the classifier's inputs in eval mode; `labels` [R] int64; `keys` [R] int64, `row_keys`;
+    * `centres` [k, H], unit vectors: spherical k-means of the unit features, in a fixed order;
+    * `medians` [C, H], per class and coordinate (of an even count the middle of both); NaN for a class without a row.
+
+    Options: `rows`, at most so many, those with the smallest seeded id hashes; `clusters` k, 0 for one per
+    class, R at most; `seed` of the sample and of k-means; `at`: `last` for the last checkpoint only, or `all`.
+
+    Raises:
+        ScoreError: features that are not finite.
+    """
+    given = options(reference, DEFAULTS)
+    among(reference, "at", given["at"], ("last", "all"))
+    classes = len(work.trace.labels)
+    data = examples(sample(work.corpus, given["rows"], given["seed"]), work.tokenizer(), work.request.model)
+    clusters = min(given["clusters"] or classes, len(data))
+    notes.update(rows=len(data), clusters=clusters)
+    keys = torch.from_numpy(row_keys(data.ids).copy())
+    for checkpoint in work.trace.checkpoints if given["at"] == "all" else work.trace.checkpoints[-1:]:
+        features = _features(work, checkpoint, data)
+        yield (
+            checkpoint.step,
+            {
+                "features": features,
+                "labels": torch.from_numpy(data.labels),
+                "keys": keys,
+                "centres": _centres(features, clusters, given["seed"]),
+                "medians": class_medians(features, data.labels, classes),
+            },
+        )
+
+
+def _features(work: Work, at: Checkpoint, data: Examples) -> Tensor:
+    network = work.model(at)
+    found = collect_features(network, data, work.request.batch_tokens, work.device, work.autocast(network))
+    if not bool(found.isfinite().all()):
+        raise ScoreError(f"features at step {at.step} are not finite", "score in float32; check the checkpoint")
+    return found
+
+
+def collect_features(
+    network: nn.Module, data: Examples, batch_tokens: int, device: str, autocast: torch.dtype | None
+) -> Tensor:
+    """Return the classifier's inputs of all rows, [R, H] float32 on the CPU, in the order of the rows."""
+
+    def visit(batch: IntArray) -> Tensor:
+        inputs, labels = training.batch(data, batch, device)
+        seen = collect(network, inputs, labels, Need.LOGITS | Need.FEATURES, autocast=autocast)
+        assert seen.features is not None
+        return seen.features.float().cpu()
+
+    batches = list(token_batches(data.encoded.lengths, batch_tokens))
+    visited = torch.cat([piece for batch in batches for piece in piecewise(visit, batch)])
+    return visited[torch.from_numpy(np.argsort(np.concatenate(batches)))]
+
+
+def _centres(features: Tensor, clusters: int, seed: int) -> Tensor:
+    units = functional.normalize(features.double(), dim=1).numpy()
+    return torch.from_numpy(spherical_kmeans(units, clusters, seed)).float()
+
+
+def class_medians(features: Tensor, labels: NDArray[np.int64], classes: int) -> Tensor:
+    """Return the median of each class in each coordinate, [C, H] float32; NaN for a class without a row."""
+    values = features.double().numpy()
+    rows = [values[labels == label] for label in range(classes)]
+    nothing = np.full(values.shape[1], np.nan)
+    return torch.from_numpy(np.stack([np.median(r, axis=0) if len(r) else nothing for r in rows])).float()

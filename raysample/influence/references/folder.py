@@ -1,0 +1,152 @@
+"""Where references lie: one folder per content, one safetensors file per checkpoint, the manifest last.
+
+::
+
+    FOLDER/null_model-3f2a90c41b7e/step-000040.safetensors ... manifest.json
+    FOLDER/requests/8d01.../null_model.json        which of the folders belongs to a request
+
+The folder's name holds a hash of everything that the numbers depend on. The small file under `requests` spares the
+readers from working that hash out again, which would mean to hash adopted checkpoints at every look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as unpack
+from safetensors.torch import save as pack
+from torch import Tensor
+
+from raysample.core import manifests, storage
+from raysample.core.config import ModelConfig
+from raysample.core.errors import ScoreError, StorageError
+from raysample.data.checkpoint_set import Checkpoint
+from raysample.influence.scores.reference import Reference
+
+MANIFEST = "manifest.json"
+DIRECTIONS = ("target_gradient", "inverse_hessian")
+"""The kinds whose tensors are directions among the parameters."""
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Request:
+    """From what references are made and where they are stored; picklable and small.
+
+    Attributes:
+        corpus: URI of the scored Corpus.
+        checkpoints: URI of the CheckpointSet.
+        targets: name -> URI of a Corpus described with the checkpoints' labels.
+        model: as in fine-tuning; how it tokenises, `freeze` and `trust_remote_code` matter here.
+        batch_tokens: budget of a mini-batch; changes results by rounding only, so it is no part of their identity.
+        precision: of forwards and backwards; training and Hessians keep their own.
+        folder: URI below which everything is written.
+    """
+
+    corpus: str
+    checkpoints: str
+    targets: dict[str, str]
+    model: ModelConfig
+    batch_tokens: int
+    precision: Literal["float32", "bfloat16"]
+    folder: str
+
+    @property
+    def key(self) -> str:
+        """Identity of the request itself (not of what lies at its URIs)."""
+        return storage.fingerprint({**asdict(self), "model": self.model.plain()})[:16]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What one checkpoint needs of some references.
+
+    Attributes:
+        tensors: key of a reference -> its tensors by name; for the kinds that are no directions.
+        directions: key of a reference -> parameter name -> [M, *shape of the parameter]; for the others.
+    """
+
+    tensors: dict[str, Tensors] = field(default_factory=dict)
+    directions: dict[str, Tensors] = field(default_factory=dict)
+
+
+def load(request: Request, wanted: Sequence[Reference], at: Checkpoint, device: str) -> Loaded:
+    """Read what `prepare` made for one checkpoint.
+
+    Args:
+        request: the one that was prepared.
+        wanted: references, all prepared.
+        at: the checkpoint.
+        device: where the tensors shall lie.
+
+    Raises:
+        ScoreError: a reference was not prepared, or not for this checkpoint (features and inverse-Hessian directions
+            are made for the last one).
+        StorageError: a file is damaged.
+    """
+    found = Loaded()
+    for reference in wanted:
+        place = located(request, reference)
+        steps = manifests.mapping(storage.join(place, MANIFEST), "steps")["steps"]
+        if at.step not in steps:
+            raise ScoreError(
+                f"{reference.key!r} was prepared for step {', '.join(map(str, steps))}, not for step {at.step}",
+                "let the score look at the last checkpoint only (checkpoints: last)",
+            )
+        side = found.directions if reference.kind in DIRECTIONS else found.tensors
+        side[reference.key] = read_tensors(step_file(place, at.step), device)
+    return found
+
+
+def located(request: Request, reference: Reference) -> str:
+    """Return the folder of a prepared reference; raises ScoreError if it was not prepared."""
+    uri = _pointer(request, reference)
+    if not storage.exists(uri):
+        raise ScoreError(
+            f"{reference.key!r} was not prepared in {request.folder!r}", "call references.prepare before the scoring"
+        )
+    return storage.join(request.folder, str(manifests.mapping(uri, "folder")["folder"]))
+
+
+def point(request: Request, reference: Reference, name: str) -> None:
+    """Note that a reference of a request lies in the folder called `name`."""
+    uri = _pointer(request, reference)
+    if not storage.exists(uri) or storage.read_json(uri) != {"folder": name}:
+        storage.write_json(uri, {"folder": name})
+
+
+def _pointer(request: Request, reference: Reference) -> str:
+    return storage.join(request.folder, "requests", request.key, f"{reference.key}.json")
+
+
+def step_file(place: str, step: int) -> str:
+    """Return the URI of the tensors of one checkpoint."""
+    return storage.join(place, f"step-{step:06d}.safetensors")
+
+
+def write_tensors(uri: str, tensors: Tensors) -> None:
+    """Write tensors whole or not at all."""
+    data = pack({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+
+    def write(stream: Any) -> None:
+        stream.write(data)
+
+    storage.write_file(uri, write)
+
+
+def read_tensors(uri: str, device: str) -> Tensors:
+    """Read what `write_tensors` wrote onto a device; raises StorageError where it is missing or damaged."""
+    fs, path = storage.filesystem(uri)
+    try:
+        with fs.open(path, "rb") as stream:
+            found: Tensors = unpack(stream.read())
+    except (FileNotFoundError, SafetensorError) as error:
+        raise StorageError(
+            f"the reference {uri!r} is missing or damaged: {error}", "delete its folder and score again"
+        ) from error
+    return {name: tensor.to(torch.device(device)) for name, tensor in found.items()}

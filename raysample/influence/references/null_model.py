@@ -1,0 +1,137 @@
+"""`null_model`: the recipe of the run once more, on the same labels, with nothing to read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from raysample import models, training
+from raysample.core.config import FineTuneConfig, ModelConfig
+from raysample.core.errors import ProvenanceError, ScoreError
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import SCHEMA, Levels
+from raysample.influence.references.build_context import Notes, Work, options
+from raysample.influence.references.folder import Tensors
+from raysample.influence.scores.reference import Reference
+from raysample.training import Examples, Place, Plan
+from raysample.training.levels import LevelLabels, trained
+
+NULL = " "
+"""The null input of Ethayarajh et al. (2022), in the code that they published: a single space."""
+
+ADVICE = "set the option `null: prior` of the score, which takes the class shares in place of a trained null model"
+
+
+def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
+    """Train f[∅] and yield `log_p` [C] = ln softmax f[∅](" ") at each checkpoint's step, in eval mode, float32.
+
+    Same base, seed, plan, learning rates, batches and dropout as the run; only the text of every row is the null input,
+    tokenised by the run's tokenizer, so that little more than the special tokens is left. (Ethayarajh, Choi and
+    Swayamdipta 2022, "Understanding dataset difficulty with V-usable information".)
+
+    The cost: as many optimiser steps as the run, on rows of some two tokens each. Forwards and backwards become nearly
+    free; the optimiser's pass over all weights stays. Nothing is saved but C numbers per checkpoint.
+
+    Raises:
+        ProvenanceError: the scored corpus is not the one the run was trained on, or the run was trained otherwise than
+            its recipe says (on a selection, for example).
+        ScoreError: the run does not know its recipe (adopted), or the tokenizer makes no token of the null input.
+    """
+    options(reference, {})
+    base, spec, recipe = _recipe(work)
+    data = _nothing(work, spec)
+    layout = _layout(work.trace, len(data), recipe)
+    levels = trained(work.corpus, recipe)
+    data = replace(data, levels=None if levels is None else _level_labels(work, levels, recipe))
+    network = models.build(base, spec, work.trace.labels, work.trace.seed, levels).to(work.device)
+    scored = slice(None) if levels is None else levels.spans[levels.label]
+    inputs, _ = training.batch(data, np.zeros(1, np.int64), work.device)
+    wanted, found = {checkpoint.step for checkpoint in work.trace.checkpoints}, dict[int, Tensors]()
+
+    def look(step: int, _rate: float) -> None:
+        if step in wanted:
+            found[step] = {"log_p": _log_p(network, inputs, scored)}
+
+    training.train(network, data, recipe, layout, Place(device=work.device), save=look)
+    notes.update(steps_trained=layout.steps, tokens=int(data.encoded.lengths[0]))
+    yield from sorted(found.items())
+
+
+def _recipe(work: Work) -> tuple[str, ModelConfig, FineTuneConfig]:
+    config: dict[str, Any] = work.trace.config
+    missing = [name for name in ("base", "model", "fine_tune") if not config.get(name)]
+    if missing:
+        raise ScoreError(
+            f"a null model needs the recipe of the run, and {work.trace.uri!r} does not know its {', '.join(missing)} "
+            "(it was adopted, or made by an older version)",
+            ADVICE,
+        )
+    if work.trace.corpus != work.corpus.fingerprint:
+        raise ProvenanceError(
+            f"a null model must be trained on what the run was trained on, and {work.corpus.uri!r} is another corpus",
+            f"score the training corpus, or {ADVICE}",
+        )
+    try:
+        spec, recipe = ModelConfig.model_validate(config["model"]), FineTuneConfig.model_validate(config["fine_tune"])
+    except ValidationError as error:
+        raise ScoreError(f"the recipe in {work.trace.uri!r} cannot be read: {error}", ADVICE) from error
+    return str(config["base"]), spec, recipe.model_copy(update={"capture": False, "seed": work.trace.seed})
+
+
+def _nothing(work: Work, spec: ModelConfig) -> Examples:
+    """Return the corpus's labels, in its order, each with the null input."""
+    words = work.tokenizer()
+    columns = [pa.array([NULL if name == "text" else None], SCHEMA.field(name).type) for name in SCHEMA.names]
+    null = models.encode(words, pa.table(columns, names=SCHEMA.names), spec)
+    if null.lengths[0] == 0:
+        raise ScoreError(
+            "the tokenizer makes no token of the null input (a single space), so no model can read it", ADVICE
+        )
+    tables = [work.corpus.read(shard.index).select(["label", "row_id"]) for shard in work.corpus.shards]
+    table = pa.concat_tables(tables)
+    labels = table["label"].to_numpy().astype(np.int64)
+    ids = np.array(table["row_id"].to_pylist(), dtype=object)
+    return Examples(null.take(np.zeros(len(labels), np.int64)), labels, int(words.pad_token_id), ids)
+
+
+def _layout(trace: CheckpointSet, rows: int, recipe: FineTuneConfig) -> Plan:
+    """Return the plan that the run's checkpoints bear witness to: the configured one, or one of a fixed step count."""
+    last = trace.checkpoints[-1].step
+    for layout in (training.plan(rows, recipe), training.plan(rows, recipe, last)):
+        if all(_fits(c.epoch, layout.epoch(c.step)) for c in trace.checkpoints) and all(
+            _fits(c.learning_rate, training.learning_rate(c.step - 1, layout.steps, recipe)) for c in trace.checkpoints
+        ):
+            steps = tuple(checkpoint.step for checkpoint in trace.checkpoints)
+            return Plan(layout.steps_per_epoch, layout.steps, steps)
+    raise ProvenanceError(
+        f"the checkpoints of {trace.uri!r} lie at other epochs or learning rates than its recipe gives for {rows} "
+        "rows: it was trained on a selection of them",
+        ADVICE,
+    )
+
+
+def _fits(recorded: float, computed: float) -> bool:
+    return math.isclose(recorded, computed, rel_tol=1e-9, abs_tol=1e-15)
+
+
+def _level_labels(work: Work, levels: Levels, recipe: FineTuneConfig) -> LevelLabels | None:
+    """Return the labels of all levels, where the run trained a head for each."""
+    columns = list(levels.columns)
+    tables = [work.corpus.read(shard.index).select(columns) for shard in work.corpus.shards]
+    return LevelLabels.read(pa.concat_tables(tables), levels).wanted(recipe)
+
+
+def _log_p(network: nn.Module, inputs: dict[str, torch.Tensor], scored: slice) -> torch.Tensor:
+    network.eval()
+    with torch.no_grad():
+        found: torch.Tensor = network(**inputs).logits[0, scored].float().log_softmax(0).cpu()
+    network.train()
+    return found

@@ -1,0 +1,25 @@
+"""`priors`: what an ideal null model would say, in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from raysample.influence.references.build_context import Notes, Work, options
+from raysample.influence.references.folder import Tensors
+from raysample.influence.scores.reference import Reference
+
+
+def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
+    """Yield `log_p` [C]: ln(n_c / n) of the scored corpus, `-inf` for a class without a row; alike at every step.
+
+    It is what a null model of enough steps and no regularisation converges to: of all predictions that do not look at
+    the input it has the least cross-entropy on these rows.
+    """
+    options(reference, {})
+    counts = torch.tensor(work.corpus.class_counts, dtype=torch.float64)
+    notes["class_counts"] = list(work.corpus.class_counts)
+    log_p = (counts / counts.sum()).log().float()
+    for checkpoint in work.trace.checkpoints:
+        yield checkpoint.step, {"log_p": log_p}

@@ -1,0 +1,213 @@
+"""What every score is: a pure fold of one mini-batch's artifacts along the checkpoints of a run."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import torch
+from torch import Tensor
+
+from raysample.core.errors import CheckpointError, ScoreError
+from raysample.core.numerics.moments import Moments
+from raysample.data.checkpoint_set import Checkpoint
+from raysample.influence.scores.reference import Reference
+from raysample.influence.scores.window import ALL, Window
+from raysample.influence.visits.artifacts import Artifacts, Need
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Score(ABC, Generic[S]):
+    """One number per example, folded over the checkpoints of one run.
+
+    Examples never mix and the state lives as long as one mini-batch is worked on. A score is immutable and picklable;
+    its options are its fields.
+
+    Attributes:
+        name: how configurations call it.
+        higher_is: what a high value says about an example: that it is harder, or easier, for the model.
+        fewest: how many checkpoints it needs.
+        designed_runs: over how many runs with different seeds its source averages it; 1 where it takes one run.
+        last_only: what it needs from elsewhere is prepared for the last checkpoint alone.
+        uses_label: whether a row's value depends on its own label: where labels are a model's hypotheses, it is then
+            relative to that model.
+        by_row: whether a row's value may depend on which row it is, not only on its tokens and label.
+        least: for each option that is a number, the smallest that makes sense.
+        checkpoints: which checkpoints of the run it looks at.
+    """
+
+    name: ClassVar[str]
+    higher_is: ClassVar[Literal["harder", "easier"]]
+    fewest: ClassVar[int] = 1
+    designed_runs: ClassVar[int] = 1
+    last_only: ClassVar[bool] = False
+    uses_label: ClassVar[bool] = True
+    by_row: ClassVar[bool] = False
+    least: ClassVar[Mapping[str, float]] = {}
+
+    checkpoints: Window = ALL
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for option in fields(self):
+            value, kind = getattr(self, option.name), hints[option.name]
+            if get_origin(kind) is Literal and value not in get_args(kind):
+                raise self._wrong(option.name, f"choose {' or '.join(map(repr, get_args(kind)))}")
+            if option.name in self.least and not _is_number(value, kind, self.least[option.name]):
+                words = "a number" if float in _kinds(kind) else "a whole number"
+                raise self._wrong(option.name, f"give {words} of {self.least[option.name]:g} or more")
+
+    def _wrong(self, option: str, advice: str) -> ScoreError:
+        return ScoreError(f"score {self.name!r}: option {option!r} is {getattr(self, option)!r}", advice)
+
+    def check(self) -> None:
+        """Raise ScoreError where an option that has no default is missing."""
+
+    @property
+    def needs(self) -> Need:
+        """What it needs from each visit."""
+        return Need.LOGITS
+
+    @property
+    def objectives(self) -> frozenset[str]:
+        """Which objectives it wants the embedding gradients of."""
+        return frozenset()
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """What must be prepared before the scoring; it then lies in `Artifacts.reference` and `Artifacts.grad_dots`."""
+        return ()
+
+    @property
+    def by_loop(self) -> bool:
+        """Whether its gradient norms must come from one backward per example, which is exact for any model."""
+        return False
+
+    @abstractmethod
+    def init(self) -> S:
+        """Return the state before the first checkpoint."""
+
+    @abstractmethod
+    def fold(self, state: S, seen: Artifacts, at: Checkpoint) -> S:
+        """Return the state after one more checkpoint; they come in training order."""
+
+    @abstractmethod
+    def value(self, state: S) -> Tensor:
+        """Return the score of each example, [B]."""
+
+    def select(self, checkpoints: Sequence[Checkpoint]) -> tuple[int, ...]:
+        """Return the positions of the checkpoints it uses; raises CheckpointError where they are too few for it."""
+        found = self.checkpoints.select(checkpoints)
+        if len(found) < self.fewest:
+            epochs = ", ".join(f"{checkpoint.epoch:g}" for checkpoint in checkpoints)
+            raise CheckpointError(
+                f"score {self.name!r} needs {self.fewest} or more checkpoints in the window {self.checkpoints}, "
+                f"and the run has {len(found)} there (its checkpoints are at the epochs {epochs})",
+                f"widen the option `checkpoints` of {self.name!r}, or fine-tune with more checkpoints "
+                "(fine_tune.checkpoints or fine_tune.checkpoints_per_epoch)",
+            )
+        if self.last_only and found != (len(checkpoints) - 1,):
+            raise CheckpointError(
+                f"score {self.name!r} is made for the last checkpoint alone, and its window is {self.checkpoints}",
+                f"leave the option `checkpoints` of {self.name!r} out",
+            )
+        return found
+
+    def options(self, checkpoints: Sequence[Checkpoint] | None = None) -> dict[str, Any]:
+        """Return every option with its value, defaults included, as JSON-able data that `create` accepts.
+
+        With the checkpoints of a run, also `steps`: those of the checkpoints that it uses there, or CheckpointError.
+        """
+        values = {option.name: getattr(self, option.name) for option in fields(self)}
+        values["checkpoints"] = self.checkpoints.plain()
+        steps = {} if checkpoints is None else {"steps": [checkpoints[i].step for i in self.select(checkpoints)]}
+        return {**values, **steps}
+
+
+@dataclass(frozen=True)
+class MeanScore(Score[Moments]):
+    """Base of the scores that are the mean, over the checkpoints, of a value that each checkpoint gives."""
+
+    @abstractmethod
+    def at_checkpoint(self, seen: Artifacts) -> Tensor:
+        """Return what one checkpoint says about each example, [B]."""
+
+    def init(self) -> Moments:
+        """Return the moments of nothing."""
+        return Moments()
+
+    def fold(self, state: Moments, seen: Artifacts, at: Checkpoint) -> Moments:  # noqa: ARG002 - every checkpoint weighs the same
+        """Add one checkpoint's value."""
+        return state.add(self.at_checkpoint(seen))
+
+    def value(self, state: Moments) -> Tensor:
+        """Return the mean, [B]."""
+        return state.mean
+
+
+@dataclass(frozen=True)
+class RateScore(Score[Tensor]):
+    """Base of the scores that are a sum, over the checkpoints, of the learning rate there times a value."""
+
+    @abstractmethod
+    def at_checkpoint(self, seen: Artifacts) -> Tensor:
+        """Return what one checkpoint says about each example, [B] or [B, M]."""
+
+    def init(self) -> Tensor:
+        """Return the sum of nothing."""
+        return torch.zeros(())
+
+    def fold(self, state: Tensor, seen: Artifacts, at: Checkpoint) -> Tensor:
+        """Add one checkpoint's value times its learning rate."""
+        return state + at.learning_rate * self.at_checkpoint(seen)
+
+    def value(self, state: Tensor) -> Tensor:
+        """Return the sum, [B]."""
+        return state
+
+    def select(self, checkpoints: Sequence[Checkpoint]) -> tuple[int, ...]:
+        """Return the positions of the checkpoints it uses; raises CheckpointError, too, where no rate weighs them."""
+        found = super().select(checkpoints)
+        rates = [checkpoints[i].learning_rate for i in found]
+        if not all(0 <= rate < math.inf for rate in rates) or not any(rates):
+            told = ", ".join("unknown" if math.isnan(rate) else f"{rate:g}" for rate in rates)
+            raise CheckpointError(
+                f"score {self.name!r} weighs checkpoints by their learning rates, and these are {told}",
+                f"widen the option `checkpoints` of {self.name!r}, or tell the learning rates of an adopted run "
+                "(--learning-rates, adopt.learning_rates)",
+            )
+        return found
+
+
+def require_target(name: str, target: str | None) -> None:
+    """Raise ScoreError where a score that points to a target corpus was given none."""
+    if not isinstance(target, str) or not target:
+        raise ScoreError(
+            f"score {name!r} needs the option 'target': the corpus that the rows shall help with",
+            f"describe one in score.targets and name it: {{name: {name}, target: NAME}}",
+        )
+
+
+def from_logits(score: Score[Any]) -> bool:
+    """Tell whether logits and labels are all that a score needs (with the class shares of the corpus, at most).
+
+    Such a score can also be folded over the logits that a training run writes at each presentation of an example.
+    """
+    return score.needs == Need.LOGITS and all(reference.kind == "priors" for reference in score.references)
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) or (hint,)
+
+
+def _is_number(value: Any, hint: Any, least: float) -> bool:
+    kinds = _kinds(hint)
+    if value is None:
+        return type(None) in kinds
+    allowed = (int, float) if float in kinds else (int,)
+    return type(value) in allowed and least <= value < math.inf

@@ -1,0 +1,66 @@
+"""Moderate: how far a row lies from the middle of its class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+import torch
+from torch import Tensor
+
+from raysample.influence.scores.base import MeanScore
+from raysample.influence.scores.reference import CLUSTERS, SAMPLE, Reference
+from raysample.influence.scores.window import LAST, Window
+from raysample.influence.visits.artifacts import Artifacts, Need
+
+
+def moderate(features: Tensor, labels: Tensor, medians: Tensor) -> Tensor:
+    """Return ‖h − m_y‖₂, in [0, ∞), [B], for features h [B, H], labels [B] and class medians [C, H].
+
+    NaN where the class has no median.
+    """
+    distances: Tensor = torch.linalg.vector_norm(features - medians[labels], dim=1)
+    return distances
+
+
+@final
+@dataclass(frozen=True)
+class Moderate(MeanScore):
+    """Distance to the class: ‖h − m_y‖₂, h the classifier's input, m_y the median of the row's class per coordinate.
+
+    The medians are those of a sample, drawn by `seed`, of `rows` rows of the scored corpus at the same checkpoint; a
+    row of a class without any row there has no value.
+
+    Range [0, ∞), in units of the features; high is harder. The method keeps the rows in the *middle* of this score,
+    which is a policy's business; the score is the distance as it is.
+
+    Designed for: one trained model.
+
+    Source: Xia et al., ICLR 2023, "Moderate Coreset", section 3.
+
+    What differs: the medians come from a sample.
+    """
+
+    name: ClassVar[str] = "moderate"
+    higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
+    last_only: ClassVar[bool] = True
+    least: ClassVar[dict[str, float]] = {"rows": 1, "seed": 0}
+
+    checkpoints: Window = LAST
+    rows: int = SAMPLE
+    seed: int = 0
+
+    @property
+    def needs(self) -> Need:
+        """The classifier's input."""
+        return Need.LOGITS | Need.FEATURES
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The medians, from the sample that the other scores on features take at their defaults."""
+        return (Reference.of("features", rows=self.rows, clusters=CLUSTERS, seed=self.seed),)
+
+    def at_checkpoint(self, seen: Artifacts) -> Tensor:
+        """Return the distance at the checkpoint, [B]."""
+        assert seen.features is not None
+        return moderate(seen.features, seen.labels, seen.reference[self.references[0].key]["medians"])

@@ -1,0 +1,51 @@
+"""Variability: how much the label's probability moves along the training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+from torch import Tensor
+
+from raysample.core.numerics.moments import Moments
+from raysample.core.numerics.predictions import gold_probabilities
+from raysample.data.checkpoint_set import Checkpoint
+from raysample.influence.scores.base import Score
+from raysample.influence.visits.artifacts import Artifacts
+
+
+def variability(probabilities: Tensor) -> Tensor:
+    """Return the population standard deviation (ddof 0) over K checkpoints of gold probabilities [K, B], [B]."""
+    return probabilities.std(0, correction=0)
+
+
+@final
+@dataclass(frozen=True)
+class Variability(Score[Moments]):
+    """Cartography's variability: population standard deviation (ddof 0) of p_y = softmax(z)_y over the checkpoints.
+
+    Range [0, 1/2]; high is ambiguous, which counts as harder.
+
+    Designed for: all epochs of one run, one look at each.
+
+    Source: Swayamdipta et al., EMNLP 2020, arXiv 2009.10795, section 2, the standard deviation σ̂ over epochs.
+
+    What differs: they log the training passes of each epoch; so does online capture (`score.source: capture`), while
+    saved checkpoints are looked at in eval mode.
+    """
+
+    name: ClassVar[str] = "variability"
+    higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
+    fewest: ClassVar[int] = 2
+
+    def init(self) -> Moments:
+        """Return the moments of nothing."""
+        return Moments()
+
+    def fold(self, state: Moments, seen: Artifacts, at: Checkpoint) -> Moments:  # noqa: ARG002 - every checkpoint weighs the same
+        """Add one checkpoint's gold probabilities."""
+        return state.add(gold_probabilities(seen.logits, seen.labels))
+
+    def value(self, state: Moments) -> Tensor:
+        """Return the standard deviation, [B]."""
+        return state.deviation()

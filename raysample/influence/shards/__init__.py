@@ -1,0 +1,19 @@
+"""Scoring: what is prepared once, and shards that are read, visited and written; alike in this process and on Ray."""
+
+from raysample.influence.shards.job import ScoreJob, ShardOutcome, finished, fitted, part_name
+from raysample.influence.shards.part_statistics import ensure_statistics, write_statistics
+from raysample.influence.shards.preparation import needs_preparing, prepare
+from raysample.influence.shards.scorer import ShardScorer
+
+__all__ = [
+    "ScoreJob",
+    "ShardOutcome",
+    "ShardScorer",
+    "ensure_statistics",
+    "finished",
+    "fitted",
+    "needs_preparing",
+    "part_name",
+    "prepare",
+    "write_statistics",
+]

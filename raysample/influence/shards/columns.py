@@ -1,0 +1,92 @@
+"""Rows of text -> columns of scores: visited at the checkpoints of one or more runs, captured, or predicted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from raysample import models
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.influence import capture, landmarks
+from raysample.influence.scores import Score, create_all
+from raysample.influence.shards.job import ScoreJob, fitted
+from raysample.influence.shards.model_cache import Shelf
+from raysample.influence.shards.run_visits import Run, Values, labels_of
+
+
+class Columns:
+    """Everything that the scores of a job need, in memory; `of` turns rows into columns."""
+
+    def __init__(self, job: ScoreJob) -> None:
+        self.job = job
+        traces = [CheckpointSet.load(uri) for uri in job.traces]
+        words, trust = traces[0].tokenizer, job.model.trust_remote_code
+        self.tokenizer = models.tokenizer(words, trust_remote_code=trust)
+        self.scores = create_all(job.config.scores)
+        self.captured = traces if job.config.source == "capture" else []
+        pad_id, shelf = int(self.tokenizer.pad_token_id), Shelf(job.held)
+        self.runs = [] if self.captured else [Run(job, trace, pad_id, shelf) for trace in traces]
+        for run in self.runs:
+            models.check_vocabulary(run.models[-1], self.tokenizer, run.trace.checkpoints[-1].uri)
+        self._tokenising = threading.Lock()
+
+    @cached_property
+    def predictor(self) -> landmarks.Fitted:
+        """The regression for the scores that are predicted from landmarks."""
+        return landmarks.Fitted.load(fitted(self.job))
+
+    def encode(self, rows: pa.Table) -> models.Encoded:
+        """Tokenise rows as in fine-tuning; threads take turns, as a tokenizer cannot be used by two at a time."""
+        with self._tokenising:
+            return models.encode(self.tokenizer, rows, self.job.model)
+
+    def of(self, rows: pa.Table, encoded: models.Encoded | None = None) -> tuple[NDArray[np.int32], Values]:
+        """Return the token count of each row, and each score as float32 [rows]; NaN where a value is not finite.
+
+        Args:
+            rows: in the corpus schema.
+            encoded: their tokens, where they were made before.
+        """
+        encoded = self.encode(rows) if encoded is None else encoded
+        if self.captured:
+            ids, labels = rows["row_id"], labels_of(rows)
+            return encoded.lengths, mean([capture.columns(t.uri, ids, labels, self.scores) for t in self.captured])
+        columns = self.exact(encoded, rows, self.visited)
+        if self.job.config.landmarks is not None:
+            columns |= self.predictor.predict(self.descriptors(encoded, rows, columns))
+        return encoded.lengths, columns
+
+    @property
+    def visited(self) -> dict[str, Score[Any]]:
+        """The scores that every row is visited for: all but those that are predicted from landmarks."""
+        predicted = () if self.job.config.landmarks is None else self.job.config.landmarks.scores
+        return {name: score for name, score in self.scores.items() if name not in predicted}
+
+    def exact(self, encoded: models.Encoded, rows: pa.Table, scores: Mapping[str, Score[Any]]) -> Values:
+        """Return scores from visits to the checkpoints, averaged over the runs; rows that repeat are visited once."""
+        if not scores:
+            return {}
+        if any(score.by_row for score in scores.values()):
+            return mean([run.columns(encoded, rows, scores) for run in self.runs])
+        first, place = encoded.distinct(labels_of(rows))
+        distinct, asked = encoded.take(first), rows.take(pa.array(first))
+        found = mean([run.columns(distinct, asked, scores) for run in self.runs])
+        return {name: values[place] for name, values in found.items()}
+
+    def descriptors(self, encoded: models.Encoded, rows: pa.Table, extra: Values) -> landmarks.Descriptors:
+        """Return what one forward at the last checkpoint of the first run, and `extra` columns, say about each row."""
+        return self.runs[0].descriptors(encoded, rows, extra)
+
+
+def mean(runs: Sequence[Values]) -> Values:
+    """Return the mean of each column over runs; one run's values come back as they are."""
+    if len(runs) == 1:
+        return dict(runs[0])
+    stacked = {name: np.stack([run[name] for run in runs]).astype(np.float64) for name in runs[0]}
+    return {name: values.mean(axis=0).astype(np.float32) for name, values in stacked.items()}

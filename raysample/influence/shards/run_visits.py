@@ -1,0 +1,92 @@
+"""One run in memory: the models of its checkpoints, and what the scores need from elsewhere at each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from raysample import models
+from raysample.core.numerics.batches import token_batches
+from raysample.core.numerics.precision import device, resolve
+from raysample.core.numerics.to_device import moved
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.influence import landmarks, references
+from raysample.influence.references import row_keys
+from raysample.influence.scores import Score
+from raysample.influence.scores.reference import Reference
+from raysample.influence.shards.job import ScoreJob, request
+from raysample.influence.shards.model_cache import Models, Shelf
+from raysample.influence.visits.artifacts import Need, collect
+from raysample.influence.visits.sweep import score_block
+from raysample.models import Encoded
+
+Values = dict[str, NDArray[np.float32]]
+
+
+class Run:
+    """Visits the checkpoints of one CheckpointSet; those that a score looks at stay on the device, or take turns there.
+
+    Where the shelf has room for all models, a mini-batch goes through all of them before the next one comes; where it
+    has not, a block goes from model to model. The numbers are the same.
+    """
+
+    def __init__(self, job: ScoreJob, trace: CheckpointSet, pad_id: int, shelf: Shelf) -> None:
+        self.trace, self.pad_id, self.batch_tokens = trace, pad_id, job.config.budget
+        self.by_loop = job.config.method == "loop"
+        # Asked here, not by the driver, whose machine may have no GPU; Ray hides those that were not asked for.
+        self.device = device()
+        self.models = Models(trace, job.model, self.device, shelf)
+        self.autocast = resolve(job.config.precision, self.models[-1], self.device)
+        self.request = request(job, trace.uri)
+        self._loaded: dict[tuple[int, frozenset[Reference]], references.Loaded] = {}
+
+    def columns(self, encoded: Encoded, rows: pa.Table, scores: Mapping[str, Score[Any]]) -> Values:
+        """Return each score of each row at this run's checkpoints."""
+        return score_block(
+            self.models if self.models.stay else self.models.__getitem__,
+            self.trace.checkpoints,
+            encoded,
+            labels_of(rows),
+            scores,
+            pad=lambda batch: models.pad(encoded, batch, self.pad_id),
+            batch_tokens=self.batch_tokens,
+            device=self.device,
+            autocast=self.autocast,
+            references=self._prepared,
+            keys=row_keys(rows["row_id"]),
+            by_loop=self.by_loop,
+        )
+
+    def descriptors(self, encoded: Encoded, rows: pa.Table, extra: Values) -> landmarks.Descriptors:
+        """Return what one forward at the last checkpoint says about each row, beside `extra` columns of it."""
+        labels = labels_of(rows)
+        found: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
+        for batch in token_batches(encoded.lengths, self.batch_tokens):
+            inputs = moved(models.pad(encoded, batch, self.pad_id), self.device)
+            gold = torch.from_numpy(labels[batch]).to(self.device)
+            seen = collect(self.models[-1], inputs, gold, Need.LOGITS | Need.FEATURES, autocast=self.autocast)
+            assert seen.features is not None
+            pairs = zip(seen.logits.cpu().numpy(), seen.features.cpu().numpy(), strict=True)
+            found.update(zip(batch.tolist(), pairs, strict=True))
+        logits, features = (np.stack([found[row][part] for row in range(len(labels))]) for part in (0, 1))
+        return landmarks.describe_rows(logits, features, labels, encoded.lengths, extra)
+
+    def _prepared(self, at: int, wanted: frozenset[Reference]) -> references.Loaded:
+        if (at, wanted) not in self._loaded:
+            if not self.models.stay:
+                self._loaded.clear()
+            names = sorted(wanted, key=lambda reference: reference.key)
+            loaded = references.load(self.request, names, self.trace.checkpoints[at], self.device)
+            self._loaded[at, wanted] = loaded
+        return self._loaded[at, wanted]
+
+
+def labels_of(rows: pa.Table) -> NDArray[np.int64]:
+    """Return the labels of rows."""
+    found: NDArray[np.int64] = rows["label"].to_numpy().astype(np.int64)
+    return found

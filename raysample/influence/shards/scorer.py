@@ -1,0 +1,187 @@
+"""Scoring one shard: read, tokenise, visit the checkpoints of every run, write one part."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from raysample.core import storage
+from raysample.core.errors import RaysampleError
+from raysample.core.statistics import counted
+from raysample.data import score_table
+from raysample.data.corpus import QUARANTINE, Corpus, Shard
+from raysample.data.identity import group_codes
+from raysample.influence.scores import create_all
+from raysample.influence.shards import crash_counter, isolated, part_statistics
+from raysample.influence.shards.columns import Columns
+from raysample.influence.shards.crash_counter import Deaths
+from raysample.influence.shards.isolation import Scored, carefully
+from raysample.influence.shards.job import ScoreJob, ShardOutcome, finished, part, quarantine
+from raysample.influence.shards.run_visits import Values
+from raysample.models import Encoded
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A shard that was read, on its way through a scorer.
+
+    Attributes:
+        shard: which.
+        seconds: of work so far.
+        crashes: workers that died of it.
+        done: what became of it, if it was done before.
+        rows: its rows; None where it must be read alone, as it crashed workers.
+        encoded: their tokens; None where that failed, for the rows that it fails for to be found.
+    """
+
+    shard: Shard
+    seconds: float = 0.0
+    crashes: int = 0
+    done: ShardOutcome | None = None
+    rows: pa.Table | None = None
+    encoded: Encoded | None = None
+
+
+class ShardScorer:
+    """Holds the checkpoints in memory and scores shards with them; made once per actor.
+
+    Two threads may call it at a time: one shard is then read, tokenised and written while another is on the device.
+    A shard that crashed a worker is worked on alone, so that only the culprit is counted again.
+    """
+
+    def __init__(self, job: ScoreJob) -> None:
+        self.job = job
+        self.corpus = Corpus.load(job.corpus)
+        self.columns = Columns(job)
+        self.names = tuple(create_all(job.config.scores))
+        # Whoever takes both takes `_reading` first.
+        self._reading, self._device = threading.Lock(), threading.Lock()
+
+    def score(self, shard: int) -> ShardOutcome:
+        """Score one shard and write its part, unless it is there already; set it aside where it keeps crashing."""
+        return self.finish(self.begin(shard))
+
+    def score_all(self, shards: Iterable[int]) -> Iterator[ShardOutcome]:
+        """Score shards in order; while one is on the device, a thread reads and tokenises the next."""
+        with ThreadPoolExecutor(1, "raysample-reading") as ahead:
+            waiting = deque[Future[Begun]]()
+            try:
+                for shard in shards:
+                    waiting.append(ahead.submit(self.begin, shard))
+                    if len(waiting) > 1:
+                        yield self.finish(waiting.popleft().result())
+                while waiting:
+                    yield self.finish(waiting.popleft().result())
+            finally:
+                ahead.shutdown(cancel_futures=True)
+
+    def begin(self, shard: int) -> Begun:
+        """Read and tokenise a shard, for `finish`."""
+        folder, where = self.job.folder, self.corpus.shards[shard]
+        done = finished(folder, where)
+        if done is not None:
+            return Begun(where, done=done)
+        with self._reading:
+            crashes = crash_counter.deaths(folder, where).workers
+            if crashes:
+                return Begun(where, crashes=crashes)
+            began = time.perf_counter()
+            with crash_counter.attempt(folder, where):
+                rows = self.corpus.read(shard)
+                encoded = self._encoded(rows)
+            return Begun(where, time.perf_counter() - began, rows=rows, encoded=encoded)
+
+    def finish(self, begun: Begun) -> ShardOutcome:
+        """Score and write a shard that was begun."""
+        if begun.done is not None:
+            return begun.done
+        folder, where, rows = self.job.folder, begun.shard, begun.rows
+        if rows is None:
+            with self._reading, self._device, crash_counter.attempt(folder, where) as died:
+                few = died.workers < crash_counter.MOST
+                outcome = self.here(where.index) if few else self._after_crashes(where, died)
+        else:
+            with self._device, crash_counter.attempt(folder, where):
+                began = time.perf_counter() - begun.seconds
+                scored = carefully(partial(self._of, begun), rows)
+            outcome = self._write(where, rows, scored, began)
+        return replace(outcome, crashes=begun.crashes)
+
+    def here(self, shard: int) -> ShardOutcome:
+        """Score one shard in this process, by this thread alone, and write its part."""
+        began, rows = time.perf_counter(), self.corpus.read(shard)
+        return self._write(self.corpus.shards[shard], rows, carefully(self.columns.of, rows), began)
+
+    def _after_crashes(self, where: Shard, died: Deaths) -> ShardOutcome:
+        """Score a shard over which workers died in a process of its own; set it aside where that dies as well."""
+        began = time.perf_counter()
+        if died.apart:
+            del self.columns  # two sets of models may not fit
+            torch.cuda.empty_cache()
+            try:
+                survived = isolated.survived(self.job, where.index, died)
+            finally:
+                self.columns = Columns(self.job)
+            if survived:
+                done = finished(self.job.folder, where)
+                assert done is not None, "a process that lives writes the part before it answers"
+                return done
+        rows = self.corpus.read(where.index)
+        return self._write(where, rows, Scored.nothing(len(rows), crash_counter.reason(died)), began)
+
+    def _of(self, begun: Begun, rows: pa.Table) -> tuple[NDArray[np.int32], Values]:
+        """Score rows; all rows of a shard have been tokenised already, if that went well."""
+        return self.columns.of(rows, begun.encoded if rows is begun.rows else None)
+
+    def _encoded(self, rows: pa.Table) -> Encoded | None:
+        try:
+            return self.columns.encode(rows)
+        except RaysampleError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is: it is raised again when the shard is scored, and looked into
+            return None
+
+    def _write(self, shard: Shard, rows: pa.Table, scored: Scored, began: float) -> ShardOutcome:
+        """Write the part last: where it is there it is whole, and so is what belongs to it."""
+        done = finished(self.job.folder, shard)
+        if done is not None:
+            return done  # another worker was faster, one that was taken for dead: what is finished stays as it is
+        base = {"row_id": rows["row_id"], "label": rows["label"], "tokens": pa.array(scored.lengths, pa.int32())}
+        if self.corpus.grouped:
+            base |= {score_table.GROUP: rows["group"], score_table.GROUP_CODE: pa.array(group_codes(rows["group"]))}
+        values = {name: scored.column(name) for name in self.names}
+        columns = {name: pa.array(column) for name, column in values.items()}
+        full = pa.table({**base, **columns}).cast(score_table.schema(self.names, self.corpus.grouped))
+        finite = np.all([np.isfinite(column) for column in values.values()], axis=0)
+        bad = np.flatnonzero(~finite)
+        reasons = [scored.reasons.get(row) or _not_finite(values, row) for row in bad.tolist()]
+        if len(bad):
+            storage.write_parquet(quarantine(self.job.folder, shard), self._lost(shard, full["row_id"], bad, reasons))
+        else:
+            storage.remove(quarantine(self.job.folder, shard))  # of an attempt that died before it wrote its part
+        seconds = time.perf_counter() - began
+        told = {"rows": str(len(full)), "bad": str(len(bad)), "seconds": f"{seconds:.3f}"}
+        good = full.filter(pa.array(finite)).replace_schema_metadata(told)
+        found = counted(good, self.names, seconds=seconds, reasons=Counter(reasons))
+        part_statistics.keep(self.job.folder, shard, found)
+        storage.write_parquet(part(self.job.folder, shard), good)
+        return ShardOutcome(shard.index, len(full), len(full) - len(bad), len(bad), seconds)
+
+    def _lost(self, shard: Shard, ids: pa.ChunkedArray, bad: NDArray[np.int64], reasons: list[str]) -> pa.Table:
+        place = pa.array(self.corpus.positions(shard.index)[bad])
+        uri, stage = [shard.uri] * len(bad), ["score"] * len(bad)
+        return pa.table([uri, place, ids.take(pa.array(bad)), stage, reasons], schema=QUARANTINE)
+
+
+def _not_finite(values: Mapping[str, NDArray[np.float32]], row: int) -> str:
+    return f"not finite: {', '.join(name for name, column in values.items() if not np.isfinite(column[row]))}"

@@ -1,0 +1,13 @@
+"""`raysample verify`: a seeded sample of a score table's rows, scored again by the slow twin, and what differs.
+
+The slow twin visits one row at a time, unpadded, in float64, with `torch.autograd.grad` over all trainable parameters:
+another batch composition, another arithmetic, and none of the rules that make the fast path fast. Only the folds of the
+scores are the same (they have slow twins of their own in the tests), and what references hold is taken as it is.
+"""
+
+from raysample.influence.verification.bounds import Check, compare
+from raysample.influence.verification.slow_twin import collect_slowly
+from raysample.influence.verification.spot import Spot, spot_check
+from raysample.influence.verification.verify import RESULT, Verification, verify_table
+
+__all__ = ["RESULT", "Check", "Spot", "Verification", "collect_slowly", "compare", "spot_check", "verify_table"]

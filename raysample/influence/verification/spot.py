@@ -1,0 +1,182 @@
+"""A handful of rows of a table that was just scored, scored again by the slow twin: cheap enough to be done always."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+
+from raysample.core.errors import ProvenanceError, ScoreError
+from raysample.core.progress import SilentReporter
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.data.score_table import ScoreTable
+from raysample.influence.scores import create_all
+from raysample.influence.shards import ScoreJob, part_name
+from raysample.influence.verification.bounds import DIFFERING, RELATIVE, STEPS
+from raysample.influence.verification.verify import Scores, Values, score_again
+
+LEAST = 4
+SHARE = 0.02
+"""Of the cost of scoring, at most, unless LEAST rows cost more."""
+SLOWNESS = 25
+"""What a row costs the slow twin, in rows of a mini-batch."""
+SHARDS = 2
+"""Parts that rows are drawn from: each is read as a whole."""
+COARSE = 0.25
+"""Bound of the median relative difference in bfloat16, whose single values may differ in their second digit."""
+ROUNDING = 20
+"""How much of the twin's own rounding (float32 against float64) is borne: mini-batches round in another way."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """What came of it.
+
+    Attributes:
+        rows: how many were compared. seconds: what it cost.
+        differences: column -> the largest difference relative to the score, or to its median where that is larger; of
+            scores that count the share of rows that differ.
+        wrong: column -> in words, what is out of bounds.
+    """
+
+    rows: int
+    seconds: float
+    differences: dict[str, float]
+    wrong: dict[str, str] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """Return JSON-able data, as a table keeps it."""
+        return {"rows": self.rows, "seconds": self.seconds, "differences": self.differences}
+
+
+def affordable(wanted: int, rows: int) -> int:
+    """Return how many of `wanted` rows are verified after `rows` rows were scored."""
+    return min(wanted, rows, max(LEAST, int(SHARE * rows / SLOWNESS)))
+
+
+def verifiable(job: ScoreJob) -> Scores:
+    """Return the columns that a twin can compute again: captured logits are read, predicted columns are estimates."""
+    if job.config.source == "capture":
+        return {}
+    predicted = () if job.config.landmarks is None else tuple(job.config.landmarks.scores)
+    return {column: score for column, score in create_all(job.config.scores).items() if column not in predicted}
+
+
+def spot_check(table: ScoreTable, job: ScoreJob, rows: int, seed: int = 0) -> Spot:
+    """Score some rows of a table again, one at a time in float64, and compare; nothing is written.
+
+    Args:
+        table: with parts that are there; its manifest need not be.
+        job: what it was scored with.
+        rows: how many.
+        seed: draws them.
+
+    Raises:
+        ProvenanceError: a row of the table is not in the corpus.
+    """
+    began = time.perf_counter()
+    corpus, traces = Corpus.load(job.corpus), [CheckpointSet.load(uri) for uri in job.traces]
+    scores = verifiable(job)
+    sample, stored = _drawn(table, corpus, tuple(scores), rows, seed)
+    again = score_again(job, corpus, traces, scores, sample, SilentReporter())
+    wrong = _wrong(job, scores, sample, stored, again, None)
+    if wrong:
+        # It may be rounding: of rows that a model is sure of, little but that is left in float32.
+        few = {column: scores[column] for column in wrong}
+        rounded = score_again(job, corpus, traces, few, sample, SilentReporter(), torch.float32)
+        wrong = _wrong(job, few, sample, stored, again, rounded)
+    differences = {column: _difference(scores[column].name, stored[column], again[column]) for column in scores}
+    return Spot(len(sample), round(time.perf_counter() - began, 3), differences, wrong)
+
+
+def check(spot: Spot, table: ScoreTable) -> None:
+    """Raise ScoreError, naming scores and rows, where something is out of bounds."""
+    if spot.wrong:
+        told = "; ".join(f"{column}: {words}" for column, words in spot.wrong.items())
+        raise ScoreError(
+            f"the scores in {table.uri!r} are not those of the slow twin, which scored {spot.rows} rows again one by "
+            f"one: {told}",
+            "do not use them; score with score.method: loop, and please report the model. (score.verify_rows: 0 leaves "
+            "this check out; raysample verify compares more rows of a finished table.)",
+        )
+
+
+def _drawn(
+    table: ScoreTable, corpus: Corpus, columns: tuple[str, ...], rows: int, seed: int
+) -> tuple[pa.Table, Values]:
+    """Return some rows of few parts, in the corpus's schema, and their stored scores in the same order."""
+    random = np.random.Generator(np.random.Philox(key=[seed, 0x5907]))
+    shards = {part_name(shard): shard.index for shard in corpus.shards}
+    left, texts, picked = rows, list[pa.Table](), list[pa.Table]()
+    order = random.permutation(len(table.parts)).tolist()
+    for at, place in enumerate(order):
+        (part,) = table.read(columns, parts=[table.parts[place]])
+        enough = -(-left // 2) if at == 0 and SHARDS > 1 and len(order) > 1 else left
+        chosen = part.take(pa.array(np.sort(random.permutation(len(part))[:enough])))
+        if len(chosen):
+            picked.append(chosen)
+            texts.append(_texts(corpus, shards[table.parts[place].rpartition("/")[2]], chosen["row_id"]))
+        left -= len(chosen)
+        if left <= 0:
+            break
+    both = pa.concat_tables(picked)
+    return pa.concat_tables(texts), {column: both[column].to_numpy().astype(np.float64) for column in columns}
+
+
+def _texts(corpus: Corpus, shard: int, ids: pa.ChunkedArray) -> pa.Table:
+    rows = corpus.read(shard)
+    places = pc.index_in(ids, value_set=rows["row_id"].combine_chunks())
+    if places.null_count:
+        raise ProvenanceError("sampled rows of the table are not in the corpus", "score again")
+    return rows.take(places)
+
+
+def _wrong(
+    job: ScoreJob, scores: Scores, sample: pa.Table, stored: Values, again: Values, rounded: Values | None
+) -> dict[str, str]:
+    found = {}
+    for column, score in scores.items():
+        here, there = stored[column], again[column]
+        borne = np.zeros(len(here)) if rounded is None else ROUNDING * np.abs(rounded[column] - there)
+        bad, bound = _out_of_bounds(score.name, here, there, borne, job.config.precision)
+        if len(bad):
+            row = int(bad[0])
+            found[column] = (
+                f"{len(bad)} of {len(here)} rows out of bounds ({bound}), for example row "
+                f"{sample['row_id'][row].as_py()!r}: stored {here[row]:.6g}, again {there[row]:.6g}"
+            )
+    return found
+
+
+def _out_of_bounds(
+    score: str, here: NDArray[np.float64], there: NDArray[np.float64], borne: NDArray[np.float64], precision: str
+) -> tuple[NDArray[np.int64], str]:
+    """Return the rows that are out of bounds, and the bound in words."""
+    away = np.where(np.isfinite(there), np.abs(here - there), np.inf)
+    if precision == "bfloat16":
+        relative = away / _scale(there)
+        wide = np.median(relative) > COARSE
+        return np.flatnonzero(relative > COARSE) if wide else np.empty(0, np.int64), f"median at most {COARSE:g}"
+    if score in STEPS:
+        differ = np.flatnonzero(away > 1e-6)
+        most = max(1, int(DIFFERING * len(here)))  # one may stand on an edge
+        return differ if len(differ) > most else differ[:0], f"at most {most} may differ"
+    return np.flatnonzero(away > RELATIVE * _scale(there) + borne), f"relative difference at most {RELATIVE:g}"
+
+
+def _difference(score: str, here: NDArray[np.float64], there: NDArray[np.float64]) -> float:
+    away = np.abs(here - there)
+    return float((away > 1e-6).mean()) if score in STEPS else float((away / _scale(there)).max())
+
+
+def _scale(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    size = np.abs(values)
+    usual = float(np.median(size)) or float(size.max()) or 1.0
+    return np.maximum(size, usual)

@@ -1,0 +1,220 @@
+"""Drawing a sample of a finished table, scoring it again, and the verdict that is stored beside the table."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+
+from raysample.core import manifests, storage
+from raysample.core.errors import ConfigError, ProvenanceError
+from raysample.core.progress import Reporter, SilentReporter
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.data.score_table import ScoreTable
+from raysample.influence.scores import Score, create_all
+from raysample.influence.shards import ScoreJob
+from raysample.influence.verification.bounds import Check, Precision, compare
+from raysample.influence.verification.slow_columns import CaptureTwin, CheckpointTwin, Twin
+from raysample.version import __version__
+
+RESULT = "verification.json"
+
+Scores = Mapping[str, Score[Any]]
+Values = dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What became of a verification.
+
+    Attributes:
+        table: the key of the verified table (`made_by["key"]`): another key, another table.
+        rows, seed: the sample.
+        precision: of the stored scores.
+        checks: one per column.
+        left_out: columns that were predicted from landmarks, not computed: nothing exact to hold them against.
+        versions: what both sides were computed with.
+    """
+
+    table: str
+    rows: int
+    seed: int
+    precision: str
+    checks: tuple[Check, ...]
+    left_out: tuple[str, ...]
+    versions: dict[str, str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every column is within its bound."""
+        return all(check.passed for check in self.checks)
+
+    def plain(self) -> dict[str, Any]:
+        """Return JSON-able data."""
+        data = {**vars(self), "checks": [check.plain() for check in self.checks], "left_out": list(self.left_out)}
+        return {**data, "passed": self.passed}
+
+    def save(self, folder: str) -> str:
+        """Write the result beside the manifest of the table in `folder`; returns where it is."""
+        uri = storage.join(folder, RESULT)
+        storage.write_json(uri, self.plain())
+        return uri
+
+    @staticmethod
+    def load(folder: str) -> Verification:
+        """Read the result that lies beside a table; raises StorageError where there is none."""
+        return manifests.kind_of(Verification, storage.join(folder, RESULT))
+
+
+def verify_table(
+    table: ScoreTable, job: ScoreJob, *, rows: int = 64, seed: int = 0, reporter: Reporter | None = None
+) -> Verification:
+    """Score a seeded sample of a table's rows again by the slow twin and compare; the result is stored with the table.
+
+    Args:
+        table: a finished one.
+        job: what it was scored with.
+        rows: size of the sample; all rows if the table has fewer.
+        seed: of the sample.
+        reporter: who is told of the progress; nobody by default.
+
+    Raises:
+        ProvenanceError: the table was made from another corpus or other checkpoints than the job names.
+        ConfigError: every column was predicted from landmarks, or the sample is empty.
+    """
+    corpus = Corpus.load(job.corpus)
+    traces = [CheckpointSet.load(uri) for uri in job.traces]
+    _check_origin(table, corpus, traces)
+    predicted = () if job.config.landmarks is None else tuple(job.config.landmarks.scores)
+    scores = {column: score for column, score in create_all(job.config.scores).items() if column not in predicted}
+    if not scores or rows < 1:
+        raise ConfigError(
+            f"there is nothing to verify in {rows} rows: {', '.join(predicted) or 'no column'} is predicted",
+            "give --rows of 1 or more, and keep a score out of score.landmarks.scores",
+        )
+    sample, stored = draw(table, corpus, tuple(scores), rows, seed)
+    again = score_again(job, corpus, traces, scores, sample, reporter or SilentReporter())
+    precision: Precision = "float32" if job.config.source == "capture" else job.config.precision
+    found = Verification(
+        table=table.made_by["key"],
+        rows=len(sample),
+        seed=seed,
+        precision=precision,
+        checks=tuple(compare(c, scores[c].name, stored[c], again[c], precision) for c in scores),
+        left_out=predicted,
+        versions=_versions(),
+    )
+    found.save(table.uri)
+    return found
+
+
+def draw(table: ScoreTable, corpus: Corpus, columns: tuple[str, ...], rows: int, seed: int) -> tuple[pa.Table, Values]:
+    """Return a seeded sample of scored rows in the corpus's `SCHEMA`, and their stored scores in the same order.
+
+    Raises:
+        ProvenanceError: a row of the table is not in the corpus.
+    """
+    total = table.counts["scored"]
+    random = np.random.Generator(np.random.Philox(key=[seed % 2**63, 0]))
+    chosen = np.sort(random.choice(total, min(rows, total), replace=False))
+    parts, start = [], 0
+    for part in table.read(columns):
+        here = chosen[(chosen >= start) & (chosen < start + len(part))] - start
+        parts.append(part.take(pa.array(here)))
+        start += len(part)
+    picked = pa.concat_tables(parts).combine_chunks()
+    texts = _texts(corpus, picked["row_id"].combine_chunks())
+    return texts, {column: picked[column].to_numpy().astype(np.float64) for column in columns}
+
+
+def _texts(corpus: Corpus, ids: pa.Array) -> pa.Table:
+    found = []
+    for shard in corpus.shards:
+        rows = corpus.read(shard.index)
+        found.append(rows.filter(pc.is_in(rows["row_id"], value_set=ids)))
+    there = pa.concat_tables(found)
+    places = pc.index_in(ids, value_set=there["row_id"].combine_chunks())
+    if places.null_count:
+        raise ProvenanceError(
+            f"{places.null_count} of {len(ids)} sampled rows of the table are not in the corpus {corpus.uri!r}",
+            "verify with the corpus that was scored, or score again",
+        )
+    return there.take(places)
+
+
+def rescore(twin: Twin, scores: Scores, rows: int, told: Callable[[], None]) -> Values:
+    """Fold scores over what a twin shows of `rows` rows, each for itself: column -> float64 [rows].
+
+    Args:
+        twin: what is looked at.
+        scores: column -> score.
+        rows: how many there are.
+        told: called after every visit.
+    """
+    used = {column: frozenset(score.select(twin.checkpoints)) for column, score in scores.items()}
+    states = [{column: score.init() for column, score in scores.items()} for _ in range(rows)]
+    for k in sorted(frozenset[int]().union(*used.values())):
+        here = {column: score for column, score in scores.items() if k in used[column]}
+        visit = twin.at(k, here)
+        for row, state in enumerate(states):
+            seen = visit(row)
+            state.update({c: score.fold(state[c], seen, twin.checkpoints[k]) for c, score in here.items()})
+            told()
+    return {c: np.array([float(score.value(state[c])) for state in states]) for c, score in scores.items()}
+
+
+def score_again(
+    job: ScoreJob,
+    corpus: Corpus,
+    traces: Sequence[CheckpointSet],
+    scores: Scores,
+    sample: pa.Table,
+    reporter: Reporter,
+    dtype: torch.dtype = torch.float64,
+) -> Values:
+    """Return the slow twin's scores of the sample, averaged over the runs; visited in a precision of its own."""
+    twins: list[Twin] = [
+        CaptureTwin(corpus, trace, sample)
+        if job.config.source == "capture"
+        else CheckpointTwin(job, trace, sample, scores, reporter.say, dtype)
+        for trace in traces
+    ]
+    visits = len(sample) * sum(len({k for s in scores.values() for k in s.select(t.checkpoints)}) for t in twins)
+    done = 0
+    with reporter.bar("verify", visits, "visits") as bar:
+
+        def told() -> None:
+            nonlocal done
+            done += 1
+            bar.to(done)
+
+        runs = [rescore(twin, scores, len(sample), told) for twin in twins]
+    return {column: np.mean([run[column] for run in runs], axis=0) for column in scores}
+
+
+def _check_origin(table: ScoreTable, corpus: Corpus, traces: Sequence[CheckpointSet]) -> None:
+    prints = [trace.fingerprint for trace in traces]
+    known = prints[0] if len(prints) == 1 else storage.fingerprint(prints)
+    for what, stored, given in (
+        ("corpus", table.corpus, corpus.fingerprint),
+        ("checkpoints", table.checkpoints, known),
+    ):
+        if stored != given:
+            raise ProvenanceError(
+                f"the score table {table.uri!r} was made from other {what} than the given",
+                f"verify it with the {what} that it was made from, or score again",
+            )
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "transformers", "numpy")
+    return {"raysample": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}

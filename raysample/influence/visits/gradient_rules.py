@@ -1,0 +1,167 @@
+"""Which types of modules have an exact gradient rule, and how their parameters act on their inputs.
+
+A rule turns what a call saw (inputs A, output gradients G) into rows X [B, N, ...] and G [B, N, O] such that the
+gradient of the weight is a sum over rows, in one of three ways: a matrix (Σ G ⊗ X), a table (Σ onehot(X) ⊗ G), or a
+scale (Σ X ∘ G). Rows of several calls of one module are simply concatenated along N: the gradients of a shared
+parameter add up. A bias is always Σ G.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from raysample.core.numerics.predictions import widened
+from raysample.influence.visits import gradient_dots, gradient_norms
+
+
+class Rule(ABC):
+    """How the weight of one type of module acts."""
+
+    @abstractmethod
+    def rows(self, module: nn.Module, A: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
+        """Return one call's inputs and output gradients as rows, [B, N, ...] and [B, N, O].
+
+        In float32 at least; a matrix that multiplied in lower precision (autocast) in that precision.
+        """
+
+    @abstractmethod
+    def square(self, module: nn.Module, X: Tensor, G: Tensor) -> Tensor:
+        """Return the squared norm of each example's weight gradient, [B]."""
+
+    @abstractmethod
+    def dot(self, X: Tensor, G: Tensor, W: Tensor) -> Tensor:
+        """Return the dot products of each example's weight gradient with directions W [M, *weight shape], [B, M]."""
+
+
+def _rows(values: Tensor, width: int) -> Tensor:
+    return _flat(widened(values), width)
+
+
+def _flat(values: Tensor, width: int) -> Tensor:
+    return values.reshape(values.shape[0], -1, width)
+
+
+@dataclass(frozen=True)
+class Matrix(Rule):
+    """y = W x + b, W [O, I], or `transposed` as in GPT-2's Conv1D, W [I, O]."""
+
+    transposed: bool = False
+
+    def rows(self, module: nn.Module, A: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
+        """Return A [B, N, I] and G [B, N, O], both in the precision of the outputs.
+
+        Under autocast that is the precision which the inputs were cast to for the very multiplication.
+        """
+        del module
+        return _flat(A.to(G.dtype), A.shape[-1]), _flat(G, G.shape[-1])
+
+    def square(self, module: nn.Module, X: Tensor, G: Tensor) -> Tensor:
+        """Return ‖XᵀG‖², [B]."""
+        del module
+        return gradient_norms.linear_weight(X, G)
+
+    def dot(self, X: Tensor, G: Tensor, W: Tensor) -> Tensor:
+        """Return ⟨GᵀX, W_m⟩, [B, M]."""
+        return gradient_dots.linear_weight(G, X, W) if self.transposed else gradient_dots.linear_weight(X, G, W)
+
+
+@dataclass(frozen=True)
+class Table(Rule):
+    """y = W[id], W [V, D]; the row of `padding_idx` gets no gradient, as in torch."""
+
+    def rows(self, module: nn.Module, A: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ids [B, N] and G [B, N, D], zero at the padding's rows."""
+        ids, G = A.flatten(1), _rows(G, G.shape[-1])
+        padding: Any = module.padding_idx
+        return ids, G if padding is None else G * ids.ne(padding)[..., None]
+
+    def square(self, module: nn.Module, X: Tensor, G: Tensor) -> Tensor:
+        """Return ‖Σ onehot(id) ⊗ G‖², [B]."""
+        entries: Any = module.num_embeddings
+        return gradient_norms.embedding_weight(X, G, entries)
+
+    def dot(self, X: Tensor, G: Tensor, W: Tensor) -> Tensor:
+        """Return Σ ⟨G, W_m[id]⟩, [B, M]."""
+        return gradient_dots.embedding_weight(X, G, W)
+
+
+@dataclass(frozen=True)
+class Scale(Rule):
+    """y = w ∘ x̂ + b over the last axes, x̂ = `normalised(module, x)` of x's shape."""
+
+    normalised: Callable[[nn.Module, Tensor], Tensor]
+
+    def rows(self, module: nn.Module, A: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x̂ and G, both [B, N, D]."""
+        weight: Any = module.weight
+        return _rows(self.normalised(module, A), weight.numel()), _rows(G, weight.numel())
+
+    def square(self, module: nn.Module, X: Tensor, G: Tensor) -> Tensor:
+        """Return ‖Σ x̂ ∘ G‖², [B]."""
+        del module
+        return gradient_norms.scale_weight(X, G)
+
+    def dot(self, X: Tensor, G: Tensor, W: Tensor) -> Tensor:
+        """Return ⟨Σ x̂ ∘ G, W_m⟩, [B, M]."""
+        return gradient_dots.scale_weight(X, G, W.flatten(1))
+
+
+def layer_normalised(module: nn.Module, X: Tensor) -> Tensor:
+    """Return (x − mean) / √(variance + eps) over the axes that an nn.LayerNorm normalises."""
+    assert isinstance(module, nn.LayerNorm)
+    axes = tuple(range(-len(module.normalized_shape), 0))
+    X = widened(X)
+    centred = X - X.mean(axes, keepdim=True)
+    return centred / (centred.square().mean(axes, keepdim=True) + module.eps).sqrt()
+
+
+def root_mean_square_normalised(module: nn.Module, X: Tensor) -> Tensor:
+    """Return x / √(mean x² + eps) as Llama's RMSNorm computes it: in float32 whatever comes, in the dtype of x."""
+    eps: Any = module.variance_epsilon
+    wide = X.to(torch.float32)
+    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(X.dtype)
+
+
+# By qualified name, so that transformers need not be imported: the types whose forward is known, letter for letter.
+RULES: dict[str, Rule] = {
+    "torch.nn.modules.linear.Linear": Matrix(),
+    "torch.nn.modules.sparse.Embedding": Table(),
+    "torch.nn.modules.normalization.LayerNorm": Scale(layer_normalised),
+    "transformers.pytorch_utils.Conv1D": Matrix(transposed=True),
+    **{
+        f"transformers.models.{family}.modeling_{family}.{name}RMSNorm": Scale(root_mean_square_normalised)
+        for family, name in (
+            ("llama", "Llama"),
+            ("mistral", "Mistral"),
+            ("qwen2", "Qwen2"),
+            ("qwen3", "Qwen3"),
+            ("phi3", "Phi3"),
+            ("eurobert", "EuroBert"),
+        )
+    },
+}
+
+
+def qualified(module: nn.Module) -> str:
+    """Return the name of a module's type, with the Python module that defines it."""
+    return f"{type(module).__module__}.{type(module).__qualname__}"
+
+
+def rule_for(module: nn.Module, counted: Collection[str]) -> Rule | None:
+    """Return the rule of a module whose parameters `counted` are trainable, or None where there is no exact one.
+
+    The type must match exactly: a subclass may compute something else. Neither an embedding that rescales its gradient
+    by frequency or renormalises its table, nor a module with parameters besides weight and bias, nor one whose forward
+    was replaced, has a rule.
+    """
+    if not set(counted) <= {"weight", "bias"} or "forward" in vars(module):
+        return None
+    if isinstance(module, nn.Embedding) and (module.scale_grad_by_freq or module.max_norm is not None):
+        return None
+    return RULES.get(qualified(module))

@@ -1,0 +1,33 @@
+"""What comes out of a model's own code, in a forward or backward, as an error with a way out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from raysample.core.errors import ForwardError, RaysampleError
+
+
+@contextmanager
+def explained(model: nn.Module) -> Iterator[None]:
+    """Run a model's forward or backward; whatever it raises comes out as a ForwardError, a lack of memory as it is.
+
+    Some models pad inside, change tensors in place or count on inputs that raysample does not give: what they raise
+    says nothing to who did not write them. It may be one row's fault as well: `scoring.bisection` finds that out.
+    """
+    try:
+        yield
+    except (RaysampleError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
+        found = ForwardError(
+            f"{type(model).__name__} raised {type(error).__name__} in its forward or backward: {reason[:200]}",
+            "set score.method: loop, which scores each row alone, without padding and the hooks of rules; if it fails, "
+            "too, the model does not suit these inputs: leave out the scores that need gradients, or use another model",
+        )
+        found.kind = type(error).__name__
+        raise found from error

@@ -1,0 +1,109 @@
+"""Position terms that a model computes once for a whole mini-batch, computed once per example during a visit.
+
+MPNet's relative biases and DeBERTa's relative embeddings are the same for all examples, so the model makes one copy,
+and a gradient at that copy is a sum over examples. Here each example gets a copy of its own, from the model's own
+modules: the numbers stay as they are, and every module then sees one row per example.
+
+The methods below replace the model's own for the time of a visit; `collect` compares the logits of one example with
+and without them at the first visit of a model, so that another version of the model's code is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from raysample.influence.visits.gradient_rules import qualified
+
+Methods = dict[str, Callable[..., Any]]
+
+
+def _mpnet_encoder(encoder: Any, examples: int) -> Methods:
+    """Look up the bias [examples, heads, T, T] of each example, not one [T, T, heads] for all."""
+
+    def compute_position_bias(x: Tensor, position_ids: None = None, num_buckets: int = 32) -> Tensor:
+        assert position_ids is None
+        places = torch.arange(x.shape[1], device=x.device)
+        buckets = encoder.relative_position_bucket(places[None, :] - places[:, None], num_buckets=num_buckets)
+        bias: Tensor = encoder.relative_attention_bias(buckets.expand(examples, -1, -1))
+        return bias.permute(0, 3, 1, 2).contiguous()
+
+    return {"compute_position_bias": compute_position_bias}
+
+
+def _deberta_encoder(encoder: Any, examples: int) -> Methods:
+    """Give the relative embeddings as [examples, entries, H], looked up, not as the table [entries, H] itself."""
+
+    def get_rel_embedding() -> Tensor | None:
+        if not encoder.relative_attention:
+            return None
+        table = encoder.rel_embeddings
+        entries = torch.arange(table.num_embeddings, device=table.weight.device)
+        found: Tensor = table(entries.expand(examples, -1))
+        return encoder.LayerNorm(found) if "layer_norm" in encoder.norm_rel_ebd else found
+
+    return {"get_rel_embedding": get_rel_embedding}
+
+
+def _deberta_attention(attention: Any, _examples: int) -> Methods:
+    """Add the content-to-position and position-to-content scores (He et al. 2021, arXiv 2006.03654, equation 4)."""
+
+    def disentangled_attention_bias(
+        query: Tensor, key: Tensor, relative_pos: Tensor, rel_embeddings: Tensor, scale_factor: int
+    ) -> Tensor | int:
+        # query, key [examples · heads, T, d]; relative_pos [1, T, T]; rel_embeddings [examples, entries, H].
+        span = attention.pos_ebd_size
+        distance = relative_pos.reshape(1, query.shape[1], key.shape[1])
+        table = rel_embeddings[:, : 2 * span]
+        # In float32 first, as the model does, whatever its precision.
+        scale = torch.tensor(query.shape[-1] * scale_factor, dtype=torch.float).sqrt().to(query.dtype)
+
+        def looked_up(content: Tensor, projection: nn.Module, at: Tensor) -> Tensor:
+            places: Tensor = attention.transpose_for_scores(projection(table), attention.num_attention_heads)
+            index = (at + span).clamp(0, 2 * span - 1).expand(len(content), -1, -1)
+            return (content @ places.mT).gather(-1, index) / scale
+
+        shared = attention.share_att_key
+        total: Tensor | int = 0
+        if "c2p" in attention.pos_att_type:
+            total = total + looked_up(query, attention.key_proj if shared else attention.pos_key_proj, distance)
+        if "p2c" in attention.pos_att_type:
+            projection = attention.query_proj if shared else attention.pos_query_proj
+            total = total + looked_up(key, projection, -distance).mT
+        return total
+
+    return {"disentangled_attention_bias": disentangled_attention_bias}
+
+
+_FAMILIES = "transformers.models"
+SPREAD: dict[str, Callable[[Any, int], Methods]] = {
+    f"{_FAMILIES}.mpnet.modeling_mpnet.MPNetEncoder": _mpnet_encoder,
+    f"{_FAMILIES}.deberta_v2.modeling_deberta_v2.DebertaV2Encoder": _deberta_encoder,
+    f"{_FAMILIES}.deberta_v2.modeling_deberta_v2.DisentangledSelfAttention": _deberta_attention,
+}
+"""Type -> what replaces methods of a module of that type, given the module and the number of examples."""
+
+
+def spreads(model: nn.Module) -> str | None:
+    """Return the name of the first module whose methods `spread` replaces, or None where there is none."""
+    return next((name for name, module in model.named_modules() if qualified(module) in SPREAD), None)
+
+
+@contextmanager
+def spread(model: nn.Module, examples: int | None) -> Iterator[None]:
+    """Let modules that share position terms among `examples` examples compute them for each; None changes nothing."""
+    replaced: list[tuple[nn.Module, str]] = []
+    try:
+        for module in () if examples is None else model.modules():
+            if make := SPREAD.get(qualified(module)):
+                for name, method in make(module, examples or 0).items():
+                    object.__setattr__(module, name, method)
+                    replaced.append((module, name))
+        yield
+    finally:
+        for module, name in replaced:
+            object.__delattr__(module, name)

@@ -1,0 +1,30 @@
+"""Models: configuration -> base folder -> `nn.Module` with a fresh head; tokenisation and padding.
+
+Only this package and `testing.py` import transformers. A base is a folder (or hub name) from which every seed's model
+is built alike; a checkpoint is a folder that `save` wrote, or that a Hugging Face Trainer did.
+"""
+
+from raysample.models.building import build, load, prepare, save, tokenizer
+from raysample.models.compatibility import check_vocabulary
+from raysample.models.encoding import Encoded, encode
+from raysample.models.padding import pad
+from raysample.models.record import initialisation
+from raysample.models.sizes import Size, size
+from raysample.models.truncation_statistics import Truncation, truncation
+
+__all__ = [
+    "Encoded",
+    "Size",
+    "Truncation",
+    "build",
+    "check_vocabulary",
+    "encode",
+    "initialisation",
+    "load",
+    "pad",
+    "prepare",
+    "save",
+    "size",
+    "tokenizer",
+    "truncation",
+]

@@ -1,0 +1,144 @@
+"""Rows of text -> token ids without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
+
+from raysample.core.config import ModelConfig
+
+IntArray = npt.NDArray[np.int32]
+Rows = Sequence[int] | npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of a table's rows, in its order, not padded.
+
+    Attributes:
+        ids: per row int32 [length].
+        types: per row the token types (0 text, 1 text pair), int32 [length]; None where the model takes none.
+        lengths: tokens per row, specials included, int32 [rows].
+        multiple: mini-batches are as wide as a multiple of this, `room` at most.
+        room: tokens that the model has positions for, as far as that is known.
+        side: on which side of a row the padding goes: the tokenizer's, whose model may read the last place.
+        pad_type: the token type of padding.
+    """
+
+    ids: list[IntArray]
+    types: list[IntArray] | None
+    lengths: IntArray
+    multiple: int = 1
+    room: int | None = None
+    side: Literal["right", "left"] = "right"
+    pad_type: int = 0
+
+    def width(self, rows: Rows) -> int:
+        """Return how wide a mini-batch of some rows is: as the longest of them, rounded up."""
+        longest = int(self.lengths[np.asarray(rows, np.int64)].max(initial=0))
+        rounded = -(-longest // self.multiple) * self.multiple
+        return rounded if self.room is None else max(longest, min(rounded, self.room))
+
+    def take(self, rows: Rows) -> Encoded:
+        """Return some of the rows, in the given order, without copying their tokens."""
+        types = None if self.types is None else [self.types[i] for i in rows]
+        lengths = self.lengths[np.asarray(rows, np.int64)]
+        return replace(self, ids=[self.ids[i] for i in rows], types=types, lengths=lengths)
+
+    def distinct(self, labels: npt.NDArray[np.integer[Any]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the first row of every (tokens, label) that occurs, in order, and each row's place among them."""
+        seen: dict[tuple[bytes, bytes, int], int] = {}
+        first, place = list[int](), np.empty(len(self.ids), np.int64)
+        for row, label in enumerate(labels.tolist()):
+            types = b"" if self.types is None else self.types[row].tobytes()
+            known = seen.setdefault((self.ids[row].tobytes(), types, label), len(first))
+            if known == len(first):
+                first.append(row)
+            place[row] = known
+        return np.array(first, np.int64), place
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, table: pa.Table, spec: ModelConfig) -> Encoded:
+    """Tokenise `text` and, where it is not null, `text_pair`, cut to `spec.max_length` as `spec` says.
+
+    A row with a null pair is encoded as a single text, also beside rows that have one. Of a pair that is too long,
+    `spec.pair_truncation` names the text that is cut; where that would leave nothing of it, the longer text is cut
+    first, as with `longest_first`.
+    """
+    texts, pairs = table.column("text").to_pylist(), table.column("text_pair").to_pylist()
+    single = [i for i, pair in enumerate(pairs) if pair is None]
+    double = [i for i, pair in enumerate(pairs) if pair is not None]
+    tokenise = Tokenising(tokenizer, spec)
+    ids: list[IntArray] = [np.empty(0, np.int32)] * len(texts)
+    types: list[IntArray] = list(ids)
+    for rows, seconds in ((single, None), (double, [pairs[i] for i in double])):
+        if rows:
+            for i, (tokens, kinds) in zip(rows, tokenise([texts[i] for i in rows], seconds), strict=True):
+                ids[i] = np.asarray(tokens, np.int32)
+                types[i] = np.asarray(kinds, np.int32)
+    lengths = np.fromiter(map(len, ids), np.int32, len(ids))
+    return Encoded(
+        ids,
+        types if tokenise.typed else None,
+        lengths,
+        spec.pad_to_multiple_of,
+        spec.max_length,
+        "left" if tokenizer.padding_side == "left" else "right",
+        int(tokenizer.pad_token_type_id or 0),
+    )
+
+
+class Tokenising:
+    """A tokenizer with a run's settings; `typed` tells whether its model takes token types."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, spec: ModelConfig) -> None:
+        self.tokenizer, self.spec = tokenizer, spec
+        self.typed = "token_type_ids" in tokenizer.model_input_names
+        if spec.truncation_side is not None:
+            tokenizer.truncation_side = spec.truncation_side
+
+    def __call__(self, texts: list[str], pairs: list[str] | None) -> list[tuple[Any, Any]]:
+        """Return token ids and token types (nothing where the model takes none) of texts, or of pairs of texts."""
+        found = self._cut(texts, pairs, "longest_first")
+        if pairs is None or self.spec.pair_truncation == "longest_first":
+            return found
+        # A pair that has room to spare is the same however it would be cut.
+        full = [i for i, (ids, _) in enumerate(found) if len(ids) >= self.spec.max_length]
+        spared = pairs if self.spec.pair_truncation == "only_first" else texts
+        full = [i for i, fits in zip(full, self._fit([spared[i] for i in full]), strict=True) if fits]
+        again = self._cut([texts[i] for i in full], [pairs[i] for i in full], self.spec.pair_truncation)
+        for i, cut in zip(full, again, strict=True):
+            found[i] = cut
+        return found
+
+    def _fit(self, texts: list[str]) -> list[bool]:
+        """Tell which texts leave room for a token of another beside them."""
+        if not texts:
+            return []
+        longest = self.spec.max_length
+        found = self.tokenizer(
+            texts, add_special_tokens=False, truncation=True, max_length=longest, return_attention_mask=False
+        )
+        room = longest - self.tokenizer.num_special_tokens_to_add(pair=True)
+        return [len(ids) < room for ids in found["input_ids"]]
+
+    def _cut(self, texts: list[str], pairs: list[str] | None, strategy: str) -> list[tuple[Any, Any]]:
+        if not texts:
+            return []
+        found = self.tokenizer(
+            texts,
+            pairs,
+            truncation=strategy,
+            max_length=self.spec.max_length,
+            padding=False,
+            return_attention_mask=False,
+            return_token_type_ids=self.typed,
+        )
+        ids = found["input_ids"]
+        return list(zip(ids, found["token_type_ids"] if self.typed else [()] * len(ids), strict=True))

@@ -1,0 +1,217 @@
+"""Heads that transformers has no class for: one per level of a hierarchical label, and multi-layer perceptrons.
+
+In training the last linear layer holds the heads of all levels side by side, or is replaced by a perceptron whose last
+layer does. A folder keeps them as follows:
+
+* `model.safetensors` is the plain classifier of the level that is scored, so transformers loads that alone;
+* `heads.safetensors` has every level's weights, `level.NAME.weight` and `level.NAME.bias`;
+* a perceptron has no place in transformers' classes. `heads.safetensors` has all of it (`hidden.0.weight`, ...,
+  `output.weight` where there are no levels), and the classifier's weight in `model.safetensors` is a single zero, of a
+  shape at which transformers stops: without it, it would draw a new head, warn, and go on. Its `AutoModel` loads the
+  encoder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from raysample.core import manifests
+from raysample.core.errors import ModelError
+from raysample.core.numerics.forward_hooks import classifier
+from raysample.data.labels.levels import Levels
+
+FILE = "heads.safetensors"
+ENTRY = "raysample"
+"""What `config.json` calls the description of the heads."""
+
+DROPOUT = 0.1
+
+
+@dataclass(frozen=True)
+class Head:
+    """What makes a head other than the family's own: widths of hidden layers, and levels with a head each."""
+
+    hidden: tuple[int, ...] = ()
+    dropout: float = DROPOUT
+    levels: Levels | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the family's own."""
+        return not self.hidden and self.levels is None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What the last layers are called in `FILE`, one per level."""
+        return ("output",) if self.levels is None else tuple(f"level.{name}" for name in self.levels.names)
+
+    def described(self) -> dict[str, Any]:
+        """Return JSON-able data for `config.json`."""
+        levels = self.levels
+        told = None if levels is None else {"names": levels.names, "classes": levels.classes, "label": levels.label}
+        return {"hidden": list(self.hidden), "dropout": self.dropout, "levels": told}
+
+
+def of(model: nn.Module) -> Head:
+    """Return the head that a model was given."""
+    told = getattr(model.config, ENTRY, None)
+    return Head() if told is None else _read(told)
+
+
+def stored(place: str) -> Head:
+    """Return the head that the `config.json` of a local folder describes; a folder without one has a plain head."""
+    file = Path(place) / "config.json"
+    if not file.exists():
+        return Head()
+    told = manifests.mapping(str(file), foreign=True).get(ENTRY)
+    if told is None:
+        return Head()
+    with manifests.damaged(str(file)):
+        return _read(told)
+
+
+def _read(told: Mapping[str, Any]) -> Head:
+    levels = None if told["levels"] is None else Levels.of(told["levels"])
+    return Head(tuple(told["hidden"]), float(told["dropout"]), levels)
+
+
+def give(model: PreTrainedModel, head: Head) -> None:
+    """Give a model a head: a new perceptron, drawn as torch draws linear layers; and note what it is.
+
+    The last linear layer of the family goes, what stands before it (a pooler, a dense layer) stays.
+    """
+    note(model, head)
+    if head.hidden:
+        name, last = last_linear(model)
+        replace_at(model, name, perceptron([last.in_features, *head.hidden, last.out_features], head.dropout))
+
+
+def note(model: PreTrainedModel, head: Head) -> None:
+    """Note in a model's configuration what its head is, in place of what another one may have left there."""
+    if not head.plain:
+        setattr(model.config, ENTRY, head.described())
+    elif hasattr(model.config, ENTRY):
+        delattr(model.config, ENTRY)
+
+
+def perceptron(widths: Sequence[int], dropout: float) -> nn.Sequential:
+    """Return linear layers of these widths with ReLU and dropout between them: z = W_n … ReLU(W_1 x + b_1) … + b_n."""
+    layers: list[nn.Module] = []
+    for given, made in pairwise(widths):
+        layers += [nn.Linear(given, made), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers[:-2])
+
+
+def last_linear(model: nn.Module) -> tuple[str, nn.Linear]:
+    """Return the layer that makes the logits, and its name."""
+    last = classifier(model)
+    return next(name for name, module in model.named_modules() if module is last), last
+
+
+def replace_at(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put a module in the place of another one."""
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)
+
+
+def save(model: PreTrainedModel, head: Head, folder: Path, state: Mapping[str, Tensor]) -> None:
+    """Write a model whose head is not plain: the classifier of the scored level, and beside it all heads.
+
+    Args:
+        model: as in training, all levels side by side. state: its weights. head: what it has.
+        folder: a local folder.
+    """
+    name, last = last_linear(model)
+    root = name.rpartition(".")[0] if head.hidden else name
+    weights = _weights(head, name, root, model.get_submodule(root), state)
+    rest = {key: value for key, value in state.items() if not key.startswith(f"{root}.")}
+    if head.hidden:
+        rest[f"{root}.weight"] = torch.zeros(1)
+    else:
+        assert head.levels is not None
+        scored = head.outputs[head.levels.label]
+        rest |= {f"{root}.{kind}": weights[f"{scored}.{kind}"] for kind, _ in last.named_parameters()}
+    model.save_pretrained(folder, state_dict=rest)
+    save_file(weights, folder / FILE, {"format": "pt"})
+    _describe(folder / "config.json", head)
+
+
+def _weights(head: Head, name: str, root: str, module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of `FILE`: hidden layers, then the rows of the last layer, level by level."""
+    found: dict[str, Tensor] = {}
+    hidden = [key for key, layer in module.named_children() if isinstance(layer, nn.Linear)][:-1]
+    for place, key in enumerate(hidden):
+        found |= {f"hidden.{place}.{kind}": state[f"{root}.{key}.{kind}"] for kind in ("weight", "bias")}
+    spans = (slice(None),) if head.levels is None else head.levels.spans
+    for output, span in zip(head.outputs, spans, strict=True):
+        for kind in ("weight", "bias"):
+            if f"{name}.{kind}" in state:
+                found[f"{output}.{kind}"] = state[f"{name}.{kind}"][span]
+    return {key: value.detach().cpu().clone().contiguous() for key, value in found.items()}
+
+
+def _describe(config: Path, head: Head) -> None:
+    """Make a saved `config.json` that of the scored level's classifier, and let it describe the heads."""
+    told = json.loads(config.read_text(encoding="utf-8"))
+    if head.levels is not None:
+        classes = head.levels.classes[head.levels.label]
+        told["id2label"] = {str(place): name for place, name in enumerate(classes)}
+        told["label2id"] = {name: place for place, name in enumerate(classes)}
+    told[ENTRY] = head.described()
+    config.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load(model: PreTrainedModel, head: Head, place: str, name: str, every: bool) -> None:
+    """Put the heads of a folder on a model that transformers loaded from it.
+
+    Args:
+        model: its last linear layer is replaced. head: from `stored`. place: the local folder.
+        name: what the user calls the folder. every: all levels, side by side; else the scored one alone.
+
+    Raises:
+        ModelError: `FILE` is missing, or lacks weights of the head.
+    """
+    file = Path(place) / FILE
+    try:
+        layers = _layers(head, load_file(file) if file.exists() else {}, every)
+    except KeyError as error:
+        raise ModelError(
+            f"{name!r}: {FILE} lacks {error.args[0]!r}, a weight of the head that config.json describes",
+            "copy the whole folder that the training wrote",
+        ) from error
+    root, _ = last_linear(model)
+    replace_at(model, root, layers[0] if len(layers) == 1 else _joined(layers, head.dropout))
+    model.config.num_labels = layers[-1].out_features
+    note(model, head if every else Head(head.hidden, head.dropout))
+
+
+def _layers(head: Head, weights: Mapping[str, Tensor], every: bool) -> list[nn.Linear]:
+    """Return the hidden layers and the last one."""
+    outputs = head.outputs if every or head.levels is None else (head.outputs[head.levels.label],)
+    found = [_linear(weights[f"hidden.{i}.weight"], weights[f"hidden.{i}.bias"]) for i in range(len(head.hidden))]
+    biased = f"{outputs[0]}.bias" in weights
+    last = torch.cat([weights[f"{output}.weight"] for output in outputs])
+    return [*found, _linear(last, torch.cat([weights[f"{output}.bias"] for output in outputs]) if biased else None)]
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")  # nothing is drawn
+    layer.weight = nn.Parameter(weight)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias)
+    return layer
+
+
+def _joined(layers: Sequence[nn.Linear], dropout: float) -> nn.Sequential:
+    between = [module for layer in layers[:-1] for module in (layer, nn.ReLU(), nn.Dropout(dropout))]
+    return nn.Sequential(*between, layers[-1])

@@ -1,0 +1,166 @@
+"""What tokenising cut off: how many rows, how many tokens, of which classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from transformers import PreTrainedTokenizerBase
+
+from raysample.core.config import ModelConfig
+from raysample.models.encoding import Encoded
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+EFFORT = 0.08
+"""Share of the texts, in signs, that may be tokenised again to learn how long rows are that may have been cut."""
+FREE = 1_000_000
+"""Signs that may be tokenised again in any case: less than a second."""
+ALWAYS = 200
+"""Rows that are tokenised again in any case."""
+QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+_BLOCK = 1_000
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """How long the rows of a corpus are in tokens, specials included, and what `model.max_length` cut off.
+
+    Attributes:
+        max_length: tokens a row may have. rows: how many there are.
+        cut: rows that were longer. tokens: of all rows, before anything was cut; lost: those that were cut off.
+        quantiles: share of the rows -> the smallest length, before cutting, that so many rows do not exceed.
+        by_class: share of each class's rows that were cut, [C]; None for a class without rows.
+        full: rows that have `max_length` tokens after cutting: only these can have been cut.
+        measured: how many of these were tokenised once more without being cut. Where these are fewer, they are a
+            seeded sample, and `cut`, `tokens`, `lost`, `quantiles` and `by_class` are estimates from it.
+    """
+
+    max_length: int
+    rows: int
+    cut: int
+    tokens: int
+    lost: int
+    quantiles: dict[str, int]
+    by_class: tuple[float | None, ...]
+    full: int
+    measured: int
+
+    @property
+    def share(self) -> float:
+        """Share of the rows that were cut."""
+        return self.cut / max(1, self.rows)
+
+    @property
+    def share_lost(self) -> float:
+        """Share of the tokens that were cut off."""
+        return self.lost / max(1, self.tokens)
+
+    def plain(self) -> dict[str, Any]:
+        """Return JSON-able data."""
+        return {**asdict(self), "by_class": list(self.by_class)}
+
+    @staticmethod
+    def of(data: Mapping[str, Any]) -> Truncation:
+        """Read back what `plain` wrote."""
+        return Truncation(**{**data, "by_class": tuple(data["by_class"])})
+
+    def words(self, corpus: str) -> str:
+        """Say what was cut of the `corpus` (training, test), and what could be done about it."""
+        roughly = "about " if self.measured < self.full else ""
+        said = f"{roughly}{self.share:.1%} of the {corpus} rows are longer than model.max_length {self.max_length} and "
+        said += f"lose {self.share_lost:.1%} of all tokens"
+        enough = self.quantiles["0.95"]
+        if enough > self.max_length:
+            said += f"; model.max_length {enough} would keep 95 % of the rows whole, if the model has the positions"
+        return said
+
+
+def truncation(
+    tokenizer: PreTrainedTokenizerBase, table: pa.Table, encoded: Encoded, spec: ModelConfig, classes: int
+) -> Truncation:
+    """Find out what was cut off when the rows of `table` became `encoded`.
+
+    Rows with fewer than `spec.max_length` tokens are whole. The others are tokenised once more, uncut; where they hold
+    more than a million signs only as many of them, drawn from a fixed seed, as hold 8 % of the signs of all texts (a
+    million signs, and 200 rows, at least).
+    """
+    lengths = encoded.lengths.astype(np.int64)
+    full = np.flatnonzero(lengths >= spec.max_length)
+    chosen = _affordable(full, _signs(table))
+    before = lengths.astype(np.float64)
+    before[chosen] = _uncut(tokenizer, table.take(pa.array(chosen)))
+    weights = np.ones(len(lengths))
+    weights[full] = 0.0
+    weights[chosen] = len(full) / max(1, len(chosen))
+    longer = before > spec.max_length
+    tokens, lost = (weights * before).sum(), (weights * (before - lengths)).sum()
+    rate = longer[chosen].mean() if len(chosen) else 0.0
+    chances = longer.astype(np.float64)
+    chances[np.setdiff1d(full, chosen)] = rate
+    return Truncation(
+        max_length=spec.max_length,
+        rows=len(lengths),
+        cut=round(float((weights * longer).sum())),
+        tokens=round(float(tokens)),
+        lost=round(float(lost)),
+        quantiles=_quantiles(before, weights),
+        by_class=_by_class(table["label"].to_numpy().astype(np.int64), chances, classes),
+        full=len(full),
+        measured=len(chosen),
+    )
+
+
+def _signs(table: pa.Table) -> Ints:
+    both = [pc.fill_null(pc.utf8_length(table[name]), 0).to_numpy() for name in ("text", "text_pair")]
+    return np.asarray(both[0] + both[1], np.int64)
+
+
+def _affordable(full: Ints, signs: Ints) -> Ints:
+    """Return the rows that are measured, rising: all that may have been cut, or a sample of them."""
+    order = np.random.Generator(np.random.Philox(key=[0, 0x7C07])).permutation(full)
+    paid = np.cumsum(signs[order]) <= max(FREE, EFFORT * signs.sum())
+    return np.sort(order[: max(ALWAYS, int(paid.sum()))])
+
+
+def _uncut(tokenizer: PreTrainedTokenizerBase, table: pa.Table) -> list[int]:
+    """Return how many tokens each row has."""
+    found = np.zeros(len(table), np.int64)
+    alone = pc.is_null(table["text_pair"]).to_numpy()
+    for rows, paired in ((np.flatnonzero(alone), False), (np.flatnonzero(~alone), True)):
+        for start in range(0, len(rows), _BLOCK):
+            some = rows[start : start + _BLOCK]
+            block = table.take(pa.array(some))
+            texts: Sequence[list[str] | None] = [block[name].to_pylist() for name in ("text", "text_pair")]
+            ids = tokenizer(
+                texts[0],
+                texts[1] if paired else None,
+                truncation=False,
+                padding=False,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
+            )["input_ids"]
+            found[some] = [len(row) for row in ids]
+    return found.tolist()
+
+
+def _quantiles(lengths: Floats, weights: Floats) -> dict[str, int]:
+    if not len(lengths):
+        return {str(share): 0 for share in QUANTILES}
+    order = np.argsort(lengths, kind="stable")
+    held = np.cumsum(weights[order])
+    # A hair less, so that rounding in the sum of the weights does not ask for one row more.
+    places = np.searchsorted(held, np.array(QUANTILES) * held[-1] * (1 - 1e-12))
+    return {str(share): int(lengths[order[place]]) for share, place in zip(QUANTILES, places, strict=True)}
+
+
+def _by_class(labels: Ints, chances: Floats, classes: int) -> tuple[float | None, ...]:
+    rows, cut = np.bincount(labels, minlength=classes), np.bincount(labels, weights=chances, minlength=classes)
+    return tuple(float(c / n) if n else None for n, c in zip(rows, cut, strict=True))

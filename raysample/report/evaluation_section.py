@@ -1,0 +1,186 @@
+"""The page's section on the test of the scored model: metrics with intervals, classes, groups, and what was cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from raysample.evaluation import Bounds, Evaluation
+from raysample.evaluation.comparison import TAILS, ArmSummary, Comparison, Gap
+from raysample.models import Truncation
+from raysample.report.formatting import NOTHING, bounds, clean, percent, share, signed, spread
+
+SHOWN = 12
+_METRICS = {
+    "accuracy": "accuracy, %",
+    "macro_f1": "macro-F1, %",
+    "worst_class_recall": "worst class recall, %",
+    "rare_class_accuracy": "accuracy on rare classes, %",
+    "rare_class_recall": "mean recall of rare classes, %",
+    "rare_content_accuracy": "accuracy on texts seen once, %",
+    "repeated_content_accuracy": "accuracy on texts seen again, %",
+    "group_recall": "mean recall of groups, %",
+    "worst_group_recall": "worst group recall, %",
+    "calibration_error": "calibration error, points",
+}
+_TAILS = dict(zip(TAILS, ("rare classes", "texts seen once"), strict=True))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A plain table: caption, heads, and rows of cells of which the first is a name."""
+
+    caption: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What the page says about the test of one model."""
+
+    sentences: tuple[str, ...]
+    tables: tuple[Figures, ...]
+
+
+def section_of_test(provenance: Mapping[str, Any], labels: Sequence[str]) -> Tested | None:
+    """Return the section; None where the provenance has neither `evaluation` nor `tokens`.
+
+    Args:
+        provenance: `evaluation` as `Evaluation.plain` writes it, with the `seed` and training `rows` of the run;
+            `tokens`: corpus -> what `Truncation.plain` writes.
+        labels: class names.
+    """
+    given = provenance.get("evaluation")
+    found = None if given is None else Evaluation.of(given)
+    cuts = {name: Truncation.of(data) for name, data in provenance.get("tokens", {}).items()}
+    if found is None and not cuts:
+        return None
+    sentences, tables = list[str](), list[Figures]()
+    if found is not None and given is not None:
+        sentences += _sentences(found, given)
+        tables += [_metrics(found), *_classes(found, labels), *_groups(found)]
+    if cuts:
+        tables += [_lengths(cuts), *_cut_classes(cuts, labels)]
+    return Tested(tuple(sentences), tuple(tables))
+
+
+def _sentences(found: Evaluation, given: Mapping[str, Any]) -> list[str]:
+    rows = found.counts.get("rows")
+    on = f" on {rows:,} test rows" if rows is not None else ""
+    said = [f"The model that was scored (all {given['rows']:,} training rows, seed {given['seed']}){on}."]
+    if found.intervals:
+        said.append(
+            f"Intervals: {share(found.confidence)}, by drawing test rows again; they tell nothing of other seeds."
+        )
+    if "rare_class_accuracy" in found.metrics:
+        classes, of = found.counts["rare_classes"], found.counts["rare_class_rows"]
+        said.append(
+            f"Rare classes: the {classes:,} smallest, with at most a tenth of the training rows ({of:,} test rows)."
+        )
+    if "rare_content_accuracy" in found.metrics:
+        of = found.counts["rare_content_rows"]
+        said.append(f"{of:,} test rows have a text that occurs once in training and test together.")
+    if found.counts.get("groups", 0) > len(found.groups):
+        said.append(f"The {found.counts['groups']:,} groups are too many to be told apart.")
+    return said
+
+
+def _metrics(found: Evaluation) -> Figures:
+    rows = [
+        (name, percent(found.metrics[metric]), _interval(found.intervals.get(metric)))
+        for metric, name in _METRICS.items()
+        if metric in found.metrics
+    ]
+    low, high = found.intervals.get("nll", (float("nan"), float("nan")))
+    told = NOTHING if low != low else f"{low:.4f} to {high:.4f}"
+    rows.append(("log-loss, nats", f"{found.metrics['nll']:.4f}", told))
+    return Figures("Test results", ("metric", "value", "interval"), tuple(rows))
+
+
+def _interval(found: Bounds | None) -> str:
+    return NOTHING if found is None or found[0] != found[0] else f"{percent(found[0])} to {percent(found[1])}"
+
+
+def _classes(found: Evaluation, labels: Sequence[str]) -> list[Figures]:
+    if not found.recall_bounds or not found.class_rows:
+        return []
+    there = [c for c, rows in enumerate(found.class_rows) if rows]
+    worst = sorted(there, key=lambda c: (found.recall[c], -found.class_rows[c]))[:SHOWN]
+    rare = set(found.rare)
+    rows = [
+        (
+            clean(labels[c], 80) + (" (rare)" if c in rare else ""),
+            f"{found.class_rows[c]:,}",
+            percent(found.recall[c], 1),
+            _interval(found.recall_bounds[c]),
+        )
+        for c in worst
+    ]
+    caption = "Recall by class, %" if len(worst) == len(labels) else f"The {len(worst)} classes of least recall, %"
+    return [Figures(caption, ("class", "test rows", "recall", "interval"), tuple(rows))]
+
+
+def _groups(found: Evaluation) -> list[Figures]:
+    if not found.groups:
+        return []
+    worst = sorted(found.groups, key=lambda group: (group.recall, -group.rows))[:SHOWN]
+    rows = [(clean(g.name, 80) or "(empty)", f"{g.rows:,}", percent(g.recall, 1), _interval(g.bounds)) for g in worst]
+    all_of = len(worst) == len(found.groups)
+    caption = "Recall by group, %" if all_of else f"The {len(worst)} of {len(found.groups):,} groups of least recall, %"
+    return [Figures(caption, ("group", "test rows", "recall", "interval"), tuple(rows))]
+
+
+def _lengths(cuts: Mapping[str, Truncation]) -> Figures:
+    shares = ("0.5", "0.9", "0.95", "0.99", "1.0")
+    heads = ("corpus", "rows cut", "of all", "tokens lost", "median", "90 %", "95 %", "99 %", "longest")
+    rows = [
+        (
+            clean(name),
+            f"{'≈ ' if cut.measured < cut.full else ''}{cut.cut:,}",
+            share(cut.share),
+            share(cut.share_lost),
+            *(f"{cut.quantiles[at]:,}" for at in shares),
+        )
+        for name, cut in cuts.items()
+    ]
+    longest = next(iter(cuts.values())).max_length
+    caption = f"Tokens per row before cutting to model.max_length {longest}"
+    if any(cut.measured < cut.full for cut in cuts.values()):
+        caption += "; ≈: estimated, and so are the lengths beyond it, from a sample of the rows that were cut"
+    return Figures(caption, heads, tuple(rows))
+
+
+def _cut_classes(cuts: Mapping[str, Truncation], labels: Sequence[str]) -> list[Figures]:
+    cut = cuts.get("train")
+    if cut is None or not cut.cut:
+        return []
+    shares = np.array([np.nan if value is None else value for value in cut.by_class])
+    worst = [int(c) for c in np.argsort(np.where(np.isnan(shares), 0.0, -shares), kind="stable") if shares[c] > 0]
+    rows = [(clean(labels[c], 80), share(float(shares[c]))) for c in worst[:SHOWN]]
+    return [Figures("Training rows cut, by class: those cut most", ("class", "rows cut"), tuple(rows))]
+
+
+def tail_figures(comparison: Comparison) -> Figures | None:
+    """Return the arms' accuracy on rare rows and its gap to random; None where no arm has any."""
+    names = [name for name in TAILS if any(name in summary.tails for summary in comparison.summaries)]
+    if not names:
+        return None
+    heads = ("arm", "kept", *(head for name in names for head in (_TAILS[name], "gap to random")))
+    rows = tuple(_tails(summary, names) for summary in comparison.summaries)
+    return Figures("Accuracy on what is rare, %, and its gap to random in points", heads, rows)
+
+
+def _tails(summary: ArmSummary, names: Sequence[str]) -> tuple[str, ...]:
+    cells = [clean(summary.arm), share(summary.fraction)]
+    for name in names:
+        tail = summary.tails.get(name)
+        cells += [NOTHING, NOTHING] if tail is None else [spread(tail.mean), _gap(tail.gap_to_random)]
+    return tuple(cells)
+
+
+def _gap(gap: Gap | None) -> str:
+    return NOTHING if gap is None else f"{signed(gap.mean)} ({bounds(gap)})"

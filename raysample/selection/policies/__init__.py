@@ -1,0 +1,81 @@
+"""Policies: one file each, listed in POLICIES; `create` builds the policy of an arm."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+
+from raysample.core.config import ArmConfig
+from raysample.core.errors import SelectionError
+from raysample.data.identity import hash_row_ids
+from raysample.selection.policies.base import Facts, Policy, Rows, lottery
+from raysample.selection.policies.beta import Beta
+from raysample.selection.policies.consensus import Consensus
+from raysample.selection.policies.coverage import Coverage
+from raysample.selection.policies.easy import Easy
+from raysample.selection.policies.explore import Explore
+from raysample.selection.policies.hard import Hard
+from raysample.selection.policies.limits import limited
+from raysample.selection.policies.linear import Linear
+from raysample.selection.policies.middle import Middle
+from raysample.selection.policies.mix import Mix
+from raysample.selection.policies.random import Random
+from raysample.selection.policies.softmax import Softmax
+from raysample.selection.policies.steps import Chain, columns_of, steps_of
+from raysample.selection.policies.stratified_random import StratifiedRandom
+from raysample.selection.policies.window import Window
+
+POLICIES: dict[str, type[Policy] | type[Chain]] = {
+    "random": Random,
+    "stratified_random": StratifiedRandom,
+    "hard": Hard,
+    "easy": Easy,
+    "window": Window,
+    "middle": Middle,
+    "linear": Linear,
+    "softmax": Softmax,
+    "coverage": Coverage,
+    "explore": Explore,
+    "beta": Beta,
+    "mix": Mix,
+    "consensus": Consensus,
+}
+
+
+AUTO, FEW = "auto", 0.3
+"""The policy that is not named, and the share of rows from which on it is `hard`; below, `explore`."""
+
+
+def create(arm: ArmConfig, higher_is: Mapping[str, str], share: float = 1.0) -> Policy | Chain:
+    """Build the policy of an arm, with the arm's limits around it.
+
+    Args:
+        arm: policy name, score, normalisation, quota, options and limits.
+        higher_is: for each score column whether a high value is "harder" or "easier".
+        share: the budget as a share of all rows, by which `auto` decides: below 0.3 a score alone does worse than
+            chance (arXiv 2302.06960), so it is `explore` there, `hard` above.
+
+    Raises:
+        SelectionError: the policy is not known, or cannot follow the arm's other settings.
+    """
+    if arm.policy == AUTO:
+        arm = arm.model_copy(update={"policy": "explore" if share < FEW else "hard"})
+    if arm.policy not in POLICIES:
+        close = difflib.get_close_matches(arm.policy, POLICIES, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise SelectionError(f"there is no policy {arm.policy!r}", f"{hint}known: {', '.join([AUTO, *POLICIES])}")
+    return limited(POLICIES[arm.policy].from_arm(arm, higher_is), arm, higher_is)
+
+
+__all__ = [
+    "POLICIES",
+    "Chain",
+    "Facts",
+    "Policy",
+    "Rows",
+    "columns_of",
+    "create",
+    "hash_row_ids",
+    "lottery",
+    "steps_of",
+]

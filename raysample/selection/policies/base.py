@@ -1,0 +1,233 @@
+"""What every policy is: strata, a key and quotas. Rows are what it sees; Facts are what it may know of all rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Literal, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from raysample.core.config import ArmConfig
+from raysample.core.errors import SelectionError
+from raysample.core.numerics.count_sketch import Sieve
+from raysample.core.numerics.exact_moments import Moments
+from raysample.core.numerics.radix import seeded, splitmix64
+from raysample.core.numerics.ranks import Ranks
+from raysample.data.identity import group_codes, hash_row_ids
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+WordArray = npt.NDArray[np.uint64]
+Ids: TypeAlias = pa.Array | npt.NDArray[np.object_]
+Higher = Literal["harder", "easier"]
+Grouping = Literal["none", "class", "corpus"]
+Chance = Literal["sure", "lot", "weight"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Some rows of a data set, as a policy sees them.
+
+    Attributes:
+        ids: [n] strings, a pyarrow array or a numpy object array; or what reads them when they are first asked for.
+        label: [n] int32, the class.
+        scores: float32 [n] by column name.
+        hashed: [n] uint64, the hashes of the row ids, where they are known already.
+        group: [n] int64, a code per group (`group_codes`), where a policy asks for it.
+    """
+
+    ids: Ids | Callable[[], Ids]
+    label: npt.NDArray[np.int32]
+    scores: Mapping[str, FloatArray] = field(default_factory=dict)
+    hashed: WordArray | None = None
+    group: IntArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @cached_property
+    def row_id(self) -> Ids:
+        """The row ids, [n] strings."""
+        return self.ids() if callable(self.ids) else self.ids
+
+    @cached_property
+    def identity(self) -> WordArray:
+        """[n] uint64, the hash of the row id. Made when it is first asked for: a clear ranking never does."""
+        return hash_row_ids(self.row_id) if self.hashed is None else self.hashed
+
+    @property
+    def groups(self) -> IntArray:
+        """[n] int64, the code of each row's group; raises SelectionError where the rows have none."""
+        if self.group is None:
+            raise SelectionError(
+                "the rows have no groups, and the arm asks for them",
+                "name their column (columns: {group: ...}) where the corpus is described, and score it again",
+            )
+        return self.group
+
+    def take(self, places: IntArray) -> Rows:
+        """Return some of the rows."""
+        if len(places) == len(self):
+            return self
+        scores = {name: values[places] for name, values in self.scores.items()}
+        known = self.__dict__.get("identity", self.hashed)  # if it was made already, it need not be made again
+        hashed, group = known if known is None else known[places], self.group
+        return Rows(
+            partial(self._ids, places), self.label[places], scores, hashed, None if group is None else group[places]
+        )
+
+    def _ids(self, places: IntArray) -> Ids:
+        return self.row_id.take(pa.array(places)) if isinstance(self.row_id, pa.Array) else self.row_id[places]
+
+    @staticmethod
+    def of(
+        row_id: Ids | Sequence[str],
+        label: npt.ArrayLike,
+        scores: Mapping[str, npt.ArrayLike] | None = None,
+        group: Sequence[str | None] | None = None,
+    ) -> Rows:
+        """Build rows from ids, labels, score columns and perhaps groups of equal length."""
+        ids = row_id if isinstance(row_id, pa.Array) else np.asarray(row_id, dtype=object)
+        columns = {name: np.asarray(values, dtype=np.float32) for name, values in (scores or {}).items()}
+        codes = None if group is None else group_codes(pa.array(group, pa.string()))
+        return Rows(ids, np.asarray(label, dtype=np.int32), columns, group=codes)
+
+    @staticmethod
+    def from_arrow(table: pa.Table, columns: Sequence[str] = ()) -> Rows:
+        """Build rows from a table with `row_id`, `label`, the named score columns, and perhaps `group_code`."""
+        ids = pa.concat_arrays(table["row_id"].chunks) if table.num_rows else pa.array([], pa.string())
+        found = Rows.of(ids, table["label"].to_numpy(), {name: table[name].to_numpy() for name in columns})
+        return replace(found, group=table["group_code"].to_numpy()) if "group_code" in table.column_names else found
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What a policy may know beyond the row it looks at.
+
+    Attributes:
+        seed: of ties and lots.
+        moments: per column its mean and standard deviation by group (`moments_over`).
+        extremes: per column its smallest and largest value by the same groups, [G] float32 each.
+        ranks: per column of `ranked` its distribution function.
+        anchors: per column of `anchored` its mean over the rows with the highest values of another.
+        class_ranks: per class the rank of its rows by the entropy of its groups, [C] in (0, 1), where asked for.
+        sieve: tells which groups may have more rows than a cap allows, where there is one; else all may.
+        total, budget: rows before anything was dropped, and rows to keep of them.
+    """
+
+    seed: int
+    moments: Mapping[str, Moments] = field(default_factory=dict)
+    extremes: Mapping[str, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+    ranks: Mapping[str, Ranks] = field(default_factory=dict)
+    anchors: Mapping[str, float] = field(default_factory=dict)
+    class_ranks: npt.NDArray[np.float64] | None = None
+    sieve: Sieve | None = None
+    total: int = 0
+    budget: int = 0
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A wish: the mean of column `of` over the `count` rows with the highest (or lowest) values of column `by`."""
+
+    of: str
+    by: str
+    highest: bool = True
+    count: int = 10
+
+
+class Policy(ABC):
+    """A plan, not a sort: which rows compete with each other, in which order they are kept, how many of each group.
+
+    Policies are frozen, picklable and pure: what they say of a row depends on that row and the Facts alone, so the
+    result cannot depend on the order or layout of the data.
+    """
+
+    @classmethod
+    @abstractmethod
+    def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
+        """Build the policy of an arm; raises SelectionError for settings that the policy cannot follow."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The score columns that the policy reads."""
+        return ()
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the policy looks at the rows' groups."""
+        return False
+
+    @property
+    def entropies(self) -> bool:
+        """Whether the key needs `Facts.class_ranks`."""
+        return False
+
+    @property
+    def moments_over(self) -> Grouping:
+        """The groups whose mean and standard deviation the key needs, of every column."""
+        return "none"
+
+    @property
+    def extremes(self) -> bool:
+        """Whether the key or the strata need the smallest and the largest value in each of these groups, too."""
+        return False
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """The columns whose distribution function the key needs."""
+        return ()
+
+    @property
+    def anchored(self) -> tuple[Anchor, ...]:
+        """The anchors that the key needs."""
+        return ()
+
+    @property
+    def chance(self) -> Chance:
+        """What decides within a stratum: the key for `sure`; a lot, alike for all rows; or a lot by `log_weight`."""
+        return "sure"
+
+    def log_weight(self, rows: Rows, facts: Facts) -> npt.NDArray[np.float64]:
+        """Return ln w of each row, [n], where rows are drawn by weight."""
+        raise NotImplementedError(f"{type(self).__name__} does not draw by weight")
+
+    @abstractmethod
+    def strata(self, rows: Rows, facts: Facts) -> IntArray:
+        """Return the group in which each row competes: [n], any integers."""
+
+    @abstractmethod
+    def key(self, rows: Rows, facts: Facts) -> FloatArray:
+        """Return each row's priority in its group: [n], higher is kept first, never NaN; ties fall to a seeded hash."""
+
+    @abstractmethod
+    def quotas(self, strata: IntArray, counts: IntArray, budget: int) -> IntArray:
+        """Return how many rows each group keeps: [S], 0 <= quota <= count, summing to the budget."""
+
+    @abstractmethod
+    def stratum_name(self, stratum: int, labels: Sequence[str]) -> str:
+        """Name a group for people."""
+
+
+def lottery(rows: Rows, facts: Facts) -> WordArray:
+    """Return the seeded random word of each row: what breaks ties, and what `random` draws by."""
+    return seeded(rows.identity, facts.seed)
+
+
+def drawn_key(rows: Rows, facts: Facts) -> FloatArray:
+    """Return the leading 24 bits of each row's lottery as a number in [0, 1), [n]; the other bits break its ties.
+
+    So rows are ordered by a random 64-bit word, and every subset of a size is equally likely over seeds.
+    """
+    return (lottery(rows, facts) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def uniform(rows: Rows, facts: Facts) -> npt.NDArray[np.float64]:
+    """Return a seeded random number in (0, 1) for each row, [n], independent of its `lottery`."""
+    word = splitmix64(lottery(rows, facts) ^ np.uint64(0xD1B54A32D192ED03))
+    return ((word >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

@@ -1,0 +1,81 @@
+"""`beta`: DUAL's sampler, which turns to easier rows the fewer are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self, final
+
+import numpy as np
+
+from raysample.core.config import ArmConfig
+from raysample.selection.policies.base import Anchor, Chance, Facts, FloatArray, Higher, Rows
+from raysample.selection.policies.options import direction, number, only_corpus, options
+from raysample.selection.policies.quotas import Budgeted, Quota
+from raysample.selection.policies.weighted import Doubles, gumbel_key
+
+SPREAD = 15.0
+NEAR = 1e-6  # mean predictions stay this far from 0 and 1, where the density may have no bound
+
+
+@final
+@dataclass(frozen=True)
+class Beta(Budgeted):
+    """Weight: score · Beta(p̄; a, b), p̄ the mean probability of the label over training (column `mean`).
+
+    With r the share of rows that is pruned and μ the mean of p̄ over the ten rows with the highest score:
+    b = 15 (1 − μ)(1 − r^c), a = 16 − b. So few rows kept mean b near 0 and p̄ near 1. Drawn without replacement (Cho et
+    al., 2025, arXiv 2502.06905; its code adds 1 to a, as here). `c` is smaller for harder tasks; the paper takes 4 to
+    11.
+    """
+
+    score: str
+    mean: str
+    mean_is: Higher
+    c: float = 4.0
+    quota: Quota = "corpus"
+    least: int | None = None
+    most: int | None = None
+
+    @classmethod
+    def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
+        """Build it; raises SelectionError where `score` (say, dual) or `mean` (confidence) is not known."""
+        only_corpus(arm)
+        given = options(arm, ("mean", "c"))
+        score, _ = direction(arm, arm.score, higher_is)
+        mean, end = direction(arm, str(given.get("mean", "confidence")), higher_is)
+        return cls(score, mean, end, number(given, "c", 4.0, 0.1, 100))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The score and the mean probability."""
+        return (self.score, self.mean)
+
+    @property
+    def anchored(self) -> tuple[Anchor, ...]:
+        """The mean probability of the ten highest scores."""
+        return (Anchor(self.mean, self.score),)
+
+    @property
+    def chance(self) -> Chance:
+        """By weight."""
+        return "weight"
+
+    def shape(self, facts: Facts) -> tuple[float, float]:
+        """Return a and b."""
+        pruned = 1 - facts.budget / facts.total
+        b = SPREAD * (1 - facts.anchors[self.mean]) * (1 - pruned**self.c)
+        return SPREAD + 1 - b, b
+
+    def log_weight(self, rows: Rows, facts: Facts) -> Doubles:
+        """Return ln score + (a − 1) ln p̄ + (b − 1) ln(1 − p̄), short of a constant; −∞ for a score of 0 or less."""
+        a, b = self.shape(facts)
+        p = np.clip(rows.scores[self.mean].astype(np.float64), NEAR, 1 - NEAR)
+        with np.errstate(divide="ignore"):
+            score = np.log(np.maximum(rows.scores[self.score].astype(np.float64), 0))
+        found: Doubles = score + (a - 1) * np.log(p) + (b - 1) * np.log1p(-p)
+        return found
+
+    def key(self, rows: Rows, facts: Facts) -> FloatArray:
+        """Ln w + Gumbel noise."""
+        return gumbel_key(self.log_weight(rows, facts), rows, facts)

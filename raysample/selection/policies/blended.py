@@ -1,0 +1,54 @@
+"""What the policies share that keep the head of a ranking by several scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from raysample.selection.policies.base import Facts, Higher, Rows
+from raysample.selection.policies.quotas import Budgeted, Quota
+
+
+@dataclass(frozen=True)
+class Blended(Budgeted):
+    """Several scores, each turned so that the hard end is high, and compared by their ranks in (0, 1).
+
+    Attributes:
+        scores: (column, what a high value means, weight) of each.
+        quota: as in `raysample.core.config.ArmConfig`. least, most: rows of a class, where classes are strata.
+    """
+
+    scores: tuple[tuple[str, Higher, float], ...]
+    keeps: Higher = "harder"
+    quota: Quota = "corpus"
+    least: int | None = None
+    most: int | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The scores."""
+        return tuple(name for name, _, _ in self.scores)
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """All of them."""
+        return self.columns
+
+    def ranks(self, rows: Rows, facts: Facts) -> dict[str, npt.NDArray[np.float64]]:
+        """Return each score's ranks, [n], 1 for the end that is kept."""
+        found = {}
+        for name, end, _ in self.scores:
+            rank = facts.ranks[name](rows.scores[name])
+            found[name] = rank if end == self.keeps else 1 - rank
+        return found
+
+    def average(self, ranks: Mapping[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+        """Return the weighted mean of the ranks, in (0, 1)."""
+        total = sum(weight for _, _, weight in self.scores)
+        found: npt.NDArray[np.float64] = sum(
+            (ranks[name] * (weight / total) for name, _, weight in self.scores), np.zeros(())
+        )
+        return found

@@ -1,0 +1,45 @@
+"""`consensus`: keep what most scores, or most slices of a target, agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self, final
+
+import numpy as np
+
+from raysample.core.config import ArmConfig
+from raysample.core.errors import SelectionError
+from raysample.selection.policies.base import Facts, FloatArray, Rows
+from raysample.selection.policies.blended import Blended
+from raysample.selection.policies.options import number, options, several, which_end
+
+
+@final
+@dataclass(frozen=True)
+class Consensus(Blended):
+    """Key: the weighted votes plus the mean rank in (0, 1), which breaks their ties.
+
+    Every score votes for the rows in the top share `top` of its ranking (Wu et al., 2025, arXiv 2501.00654, whose code
+    leaves ties to chance). Weights are those of the votes; the smallest must be 1 for ties alone to be broken by ranks.
+    """
+
+    top: float = 0.2
+
+    @classmethod
+    def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
+        """Build it with options `scores`, `top` in (0, 1) (0.2) and `keeps` (harder)."""
+        given = options(arm, ("scores", "top", "keeps"))
+        if arm.normalise != "none":
+            raise SelectionError("policy 'consensus' compares ranks, which no normalisation changes", "leave it out")
+        scores = tuple((name, *told) for name, told in several(arm, given, higher_is).items())
+        if min(weight for _, _, weight in scores) < 1:
+            raise SelectionError("a vote weighs less than 1, which a mean of ranks could outweigh", "scale the weights")
+        return cls(scores, which_end(given), arm.quota, top=number(given, "top", 0.2, 1e-3, 0.999))
+
+    def key(self, rows: Rows, facts: Facts) -> FloatArray:
+        """Return votes + mean rank."""
+        ranks = self.ranks(rows, facts)
+        votes = np.sum([weight * (ranks[name] > 1 - self.top) for name, _, weight in self.scores], axis=0)
+        key: FloatArray = (votes + self.average(ranks)).astype(np.float32)
+        return key

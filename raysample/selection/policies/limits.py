@@ -1,0 +1,107 @@
+"""What an arm puts around any policy: rows removed first, floors and caps per class and per group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self, final
+
+from raysample.core.config import LIMITS, ArmConfig
+from raysample.core.errors import SelectionError
+from raysample.selection.policies.base import Policy
+from raysample.selection.policies.easy import Easy
+from raysample.selection.policies.quotas import Budgeted
+from raysample.selection.policies.steps import Chain, InClasses, InGroups, Limit, Role, Size, Step, steps_of
+
+
+@final
+@dataclass(frozen=True)
+class Limited(Chain):
+    """A policy's steps, with those of the limits put in: suspects and caps are dropped first, then floors are kept.
+
+    A cap of groups (duplicates, one source) comes before one of classes, so that a class is not filled with copies.
+    """
+
+    all_steps: tuple[Step, ...]
+    unbiased: bool
+
+    @classmethod
+    def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
+        """No arm asks for it by name."""
+        raise NotImplementedError(f"{arm.policy} is limited by `limited`, not from {sorted(higher_is)}")
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps in order."""
+        return self.all_steps
+
+    @property
+    def reweights(self) -> bool:
+        """Whether kept rows weigh the inverse of their chance."""
+        return self.unbiased
+
+
+def limited(policy: Policy | Chain, arm: ArmConfig, higher_is: Mapping[str, str]) -> Policy | Chain:
+    """Put an arm's limits around a policy; the policy itself where there are none.
+
+    Floors keep the best rows of a class by the policy's own key, before the policy shares what is left of the budget.
+    Where the classes are strata with budgets of their own, the limits bound these instead.
+
+    Raises:
+        SelectionError: a floor above the cap, a score of no known direction, or unbiased weights where chances are not
+            known.
+    """
+    steps = steps_of(policy)
+    usual = isinstance(policy, Chain) and policy.reweights
+    unbiased = usual if arm.weights is None else arm.weights == "unbiased"
+    steps = _limited(steps, arm)
+    if arm.drop_suspects is not None:
+        steps = (_suspects(arm, higher_is), *steps)
+    if unbiased:
+        _check_chances(steps, arm)
+    return policy if steps == steps_of(policy) and unbiased == usual else Limited(steps, unbiased)
+
+
+def _limited(steps: tuple[Step, ...], arm: ArmConfig) -> tuple[Step, ...]:
+    least, most, share, cap = (getattr(arm, name) for name in LIMITS)
+    if least is not None and most is not None and least > most:
+        raise SelectionError(f"min_per_class is {least:,}, max_per_class {most:,}", "set the floor to the cap or less")
+    first = next(place for place, step in enumerate(steps) if step.role != "drop")
+    key, last = steps[first].policy, steps[-1].policy
+    if isinstance(last, Budgeted) and last.quota != "corpus":
+        if share is not None:
+            raise SelectionError(
+                f"min_share_per_group keeps rows of every group, quota: {last.quota} shares the rows among the classes",
+                "choose one of the two; min_per_class goes with both",
+            )
+        steps = (*steps[:-1], replace(steps[-1], policy=replace(last, least=least, most=most)))  # type: ignore[type-var]
+        least = most = None
+    asked: tuple[tuple[float | None, Policy, Role, Limit, str], ...] = (
+        (cap, InGroups(key), "drop", Limit(most=cap), f"at most {cap} of a group"),
+        (most, InClasses(key), "drop", Limit(most=most), f"at most {most} of a class"),
+        (least, InClasses(key), "keep", Limit(least=least), f"at least {least} of a class"),
+        (share, InGroups(key), "keep", Limit(share=share), f"at least {share} of each group"),
+    )
+    around = [Step(by, role, limit=limit, name=name) for value, by, role, limit, name in asked if value is not None]
+    return (*steps[:first], *around, *steps[first:])
+
+
+def _suspects(arm: ArmConfig, higher_is: Mapping[str, str]) -> Step:
+    assert arm.drop_suspects is not None
+    given = arm.drop_suspects
+    policy = Easy.from_arm(ArmConfig(policy="drop_suspects", score=given.score), higher_is)
+    size = Size(of_open=1, of_total=-given.share)
+    return Step(policy, "drop", size, name=f"suspects, the hardest {given.share:g} by {given.score}")
+
+
+def _check_chances(steps: tuple[Step, ...], arm: ArmConfig) -> None:
+    if any(step.role != "choose" and step.policy.chance != "sure" for step in steps):
+        raise SelectionError(
+            f"{arm.name!r} draws rows in several steps, so their chances are not known, nor unbiased weights",
+            "set weights: none; or quota: proportional, within which floors and caps keep chances known",
+        )
+    if steps[-1].policy.chance == "sure":
+        raise SelectionError(
+            f"{arm.name!r} leaves nothing to chance: no seed keeps the rows that it prunes, so no weights are unbiased",
+            "set weights: none, or choose a policy that draws (explore, softmax, linear, coverage, random)",
+        )

@@ -1,0 +1,49 @@
+"""`linear`: draw rows with chances in proportion to the score, mapped to [ε, 1]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from raysample.core.config import ArmConfig
+from raysample.selection.policies.base import Facts, Grouping, Rows
+from raysample.selection.policies.options import number, options, which_end
+from raysample.selection.policies.weighted import Doubles, Weighted
+
+
+@final
+@dataclass(frozen=True)
+class Linear(Weighted):
+    """Weight: ε + (1 − ε)(v − min v) / (max v − min v), v the score, normalised where asked; 1 where all v are equal.
+
+    The easiest row still has ε of the hardest one's weight (Anand et al., EMNLP 2023, arXiv 2311.16298, App. C.3, who
+    give no ε). Normalising over the corpus changes nothing here; within classes it does.
+    """
+
+    epsilon: float = 0.01
+
+    @staticmethod
+    def own(arm: ArmConfig) -> dict[str, Any]:
+        """`epsilon` in (0, 1] (0.01), `keeps` (harder)."""
+        given = options(arm, ("epsilon", "keeps"))
+        return {"epsilon": number(given, "epsilon", 0.01, 1e-9, 1.0), "keeps": which_end(given)}
+
+    @property
+    def moments_over(self) -> Grouping:
+        """The classes where asked; else the corpus, for its extremes."""
+        return "class" if self.normalise == "class" else "corpus"
+
+    @property
+    def extremes(self) -> bool:
+        """Yes: the ends of the affine map."""
+        return True
+
+    def log_weight(self, rows: Rows, facts: Facts) -> Doubles:
+        """Return ln of the weight."""
+        low, high = self.bounds(facts)
+        values = self.values(rows, facts).astype(np.float64)
+        share = (values - low) / (high - low) if high > low else np.ones(len(rows))
+        found: Doubles = np.log(self.epsilon + (1 - self.epsilon) * np.clip(share, 0, 1))
+        return found

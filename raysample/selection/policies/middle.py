@@ -1,0 +1,38 @@
+"""`middle`: keep the rows around the median of a score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self, final
+
+from raysample.core.config import ArmConfig
+from raysample.selection.policies.easy import Easy
+from raysample.selection.policies.hard import Hard
+from raysample.selection.policies.options import options
+from raysample.selection.policies.steps import Chain, Size, Step
+
+
+@final
+@dataclass(frozen=True)
+class Middle(Chain):
+    """The band in the middle of the ranking: as many rows are pruned at the hard end as at the easy one, or one more.
+
+    With the score `moderate` it is Xia et al.'s selection (ICLR 2023), which keeps rows at a median distance from their
+    class.
+    """
+
+    dropped: Easy
+    chosen: Hard
+
+    @classmethod
+    def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
+        """Build it; raises SelectionError as `hard` does."""
+        options(arm)
+        return cls(Easy.from_arm(arm, higher_is), Hard.from_arm(arm, higher_is))
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Drop half of what is to be pruned at the hard end, then choose the hardest."""
+        hard_end = Size(of_open=1, of_pruned=-0.5)
+        return (Step(self.dropped, "drop", hard_end, name="the hard end"), Step(self.chosen))

@@ -1,0 +1,87 @@
+"""The options that a policy takes beside score, normalisation and quota: read, checked, refused where unknown."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
+from raysample.core.config import ArmConfig
+from raysample.core.errors import SelectionError
+from raysample.selection.policies.base import Higher
+
+
+def options(arm: ArmConfig, known: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the arm's options; raises SelectionError for one that the policy does not know."""
+    names = tuple(known)
+    for name in arm.options:
+        if name not in names:
+            close = difflib.get_close_matches(name, [*names, *type(arm).model_fields], n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            its = f"its options: {', '.join(names)}" if names else "it has no options of its own"
+            raise SelectionError(f"policy {arm.policy!r} has no option {name!r}", hint + its)
+    return dict(arm.options)
+
+
+def number(given: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:
+    """Return an option that is a number in [low, high]; raises SelectionError for anything else."""
+    value = given.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= float(value) <= high:
+        raise SelectionError(f"option {name!r} is {value!r}", f"give a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def which_end(given: Mapping[str, Any]) -> Higher:
+    """Return the option `keeps`: which end of the score is favoured, `harder` unless told otherwise."""
+    value = given.get("keeps", "harder")
+    for end in get_args(Higher):
+        if value == end:
+            return end  # type: ignore[no-any-return]
+    raise SelectionError(f"option 'keeps' is {value!r}", "give harder or easier")
+
+
+def direction(arm: ArmConfig, score: str | None, higher_is: Mapping[str, str]) -> tuple[str, Higher]:
+    """Return a score and what a high value of it means; raises SelectionError where either is not known."""
+    if score is None:
+        raise SelectionError(
+            f"policy {arm.policy!r} goes by a score, and none is named",
+            f"name one, for example policy: {arm.policy}, score: vog",
+        )
+    for end in get_args(Higher):
+        if higher_is.get(score) == end:
+            return score, end
+    raise SelectionError(
+        f"nothing tells whether a high {score!r} is harder or easier; what is known: {dict(higher_is)}",
+        "choose one of these scores, or score again",
+    )
+
+
+def only_corpus(arm: ArmConfig, *, normalise: bool = True) -> None:
+    """Refuse a quota, and a normalisation too, for a policy that has no use for them."""
+    if arm.quota != "corpus":
+        raise SelectionError(
+            f"policy {arm.policy!r} shares its budget by itself and cannot follow quota: {arm.quota}",
+            "leave `quota` out; for classes that must not vanish set min_per_class",
+        )
+    if normalise and arm.normalise != "none":
+        raise SelectionError(
+            f"policy {arm.policy!r} has no use for normalise: {arm.normalise}", "leave `normalise` out"
+        )
+
+
+def several(arm: ArmConfig, given: Mapping[str, Any], higher_is: Mapping[str, str]) -> dict[str, tuple[Higher, float]]:
+    """Return the option `scores`: each score's direction and weight; a list means equal weights.
+
+    Raises:
+        SelectionError: there is no score, a direction is not known, or a weight is not a positive number.
+    """
+    scores = given.get("scores")
+    weights = dict.fromkeys(scores, 1.0) if isinstance(scores, (list, tuple)) else scores
+    if arm.score is not None or not isinstance(weights, Mapping) or not weights:
+        raise SelectionError(
+            f"policy {arm.policy!r} goes by several scores, got scores: {scores!r}, score: {arm.score!r}",
+            "list them: scores: [vog, el2n], or with weights: scores: {vog: 2, el2n: 1}",
+        )
+    return {
+        name: (direction(arm, name, higher_is)[1], number(weights, name, 1.0, 1e-9, 1e9)) for name in map(str, weights)
+    }

@@ -1,0 +1,120 @@
+"""How a budget is shared: over the corpus, in proportion to the classes, or alike for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from raysample.core.errors import SelectionError
+from raysample.selection.policies.base import Facts, IntArray, Policy, Rows
+
+Quota = Literal["corpus", "proportional", "balanced"]
+Share = Callable[[IntArray, int], IntArray]
+
+
+def proportional(counts: IntArray, budget: int) -> IntArray:
+    """Share by largest remainder (Hamilton): floor(b·n_g/n), then one more for the largest fractions until b is met.
+
+    Every group gets floor or ceil of its exact share. Equal fractions: the larger group first, then the earlier one.
+    """
+    total = sum(counts.tolist())
+    shares = [divmod(budget * n, total) for n in counts.tolist()]
+    quotas = np.array([whole for whole, _ in shares], dtype=np.int64)
+    order = sorted(range(len(shares)), key=lambda g: (-shares[g][1], -int(counts[g]), g))
+    quotas[order[: budget - int(quotas.sum())]] += 1
+    return quotas
+
+
+def balanced(counts: IntArray, budget: int) -> IntArray:
+    """Share by water-filling: min(n_g, level) each, so that small groups give all and the others give alike.
+
+    What the level leaves over (fewer rows than groups above it) goes one by one to the largest of these groups.
+    """
+    quotas = np.zeros(len(counts), dtype=np.int64)
+    left = budget
+    rising = np.argsort(counts, kind="stable")
+    for done, group in enumerate(rising.tolist()):
+        level, extra = divmod(left, len(counts) - done)
+        if counts[group] > level:
+            above = rising[done:]
+            quotas[above] = level
+            quotas[sorted(above.tolist(), key=lambda g: (-int(counts[g]), g))[:extra]] += 1
+            break
+        quotas[group] = counts[group]
+        left -= int(counts[group])
+    return quotas
+
+
+def bounded(share: Share, counts: IntArray, budget: int, least: int | None, most: int | None) -> IntArray:
+    """Share so that every group of n rows gets at least min(n, least) and at most `most`, else as `share` does.
+
+    Groups whose share lies outside are set to the bound, those on the side that misses by more first, and the rest is
+    shared anew among the others.
+
+    Raises:
+        SelectionError: the floors need more than the budget, or the caps leave less.
+    """
+    low = np.minimum(counts, least or 0)
+    high = counts if most is None else np.minimum(counts, most)
+    _check_bounds(low, high, budget)
+    quotas, free = np.zeros(len(counts), np.int64), np.ones(len(counts), bool)
+    while free.any():
+        asked = share(counts[free], budget - int(quotas[~free].sum()))
+        under, over = np.maximum(low[free] - asked, 0), np.maximum(asked - high[free], 0)
+        if not (under.any() or over.any()):
+            quotas[free] = asked
+            break
+        bound = under > 0 if under.sum() >= over.sum() else over > 0
+        places = np.flatnonzero(free)[bound]
+        quotas[places] = low[places] if under.sum() >= over.sum() else high[places]
+        free[places] = False
+    return quotas
+
+
+def _check_bounds(low: IntArray, high: IntArray, budget: int) -> None:
+    if (low > high).any():
+        raise SelectionError("a class must keep more rows than it may", "set min_per_class to max_per_class or less")
+    if low.sum() > budget:
+        raise SelectionError(
+            f"the floors of all classes together need {int(low.sum()):,} rows, the budget is {budget:,}",
+            "lower min_per_class, or raise the budget",
+        )
+    if high.sum() < budget:
+        raise SelectionError(
+            f"the caps of all classes together leave {int(high.sum()):,} rows, the budget is {budget:,}",
+            "raise max_per_class, or lower the budget",
+        )
+
+
+SHARES: dict[str, Share] = {
+    "corpus": proportional,  # one stratum: the whole budget
+    "proportional": proportional,
+    "balanced": balanced,
+}
+
+
+class Budgeted(Policy):
+    """A policy with one stratum, or with the classes as strata and a share of the budget for each.
+
+    Where the classes are the strata, each keeps `least` rows at least and `most` at most.
+    """
+
+    quota: Quota
+    least: int | None
+    most: int | None
+
+    def strata(self, rows: Rows, facts: Facts) -> IntArray:  # noqa: ARG002 - the policies' signature
+        """Return 0 for every row where the budget is the corpus's, else its class."""
+        return np.zeros(len(rows), np.int64) if self.quota == "corpus" else rows.label.astype(np.int64)
+
+    def quotas(self, strata: IntArray, counts: IntArray, budget: int) -> IntArray:  # noqa: ARG002
+        """Share the budget as `quota` says, within the bounds."""
+        if self.quota == "corpus" or (self.least is None and self.most is None):
+            return SHARES[self.quota](counts, budget)
+        return bounded(SHARES[self.quota], counts, budget, self.least, self.most)
+
+    def stratum_name(self, stratum: int, labels: Sequence[str]) -> str:
+        """Return `all`, or the class."""
+        return "all" if self.quota == "corpus" else labels[stratum]

@@ -1,0 +1,33 @@
+"""`softmax`: draw rows with chances in proportion to exp(score / temperature)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, final
+
+from raysample.core.config import ArmConfig
+from raysample.selection.policies.base import Facts, Rows
+from raysample.selection.policies.options import number, options, which_end
+from raysample.selection.policies.weighted import Doubles, Weighted
+
+
+@final
+@dataclass(frozen=True)
+class Softmax(Weighted):
+    """Weight: exp(v / T) with v the score, best normalised (`normalise: corpus` or `class`: z-scores).
+
+    A high temperature T comes near `random`, a low one near `hard`. Without replacement, so that the chance of a row is
+    in proportion to its weight among those left (Anand et al., EMNLP 2023, arXiv 2311.16298, App. B.2, who give no T).
+    """
+
+    temperature: float = 1.0
+
+    @staticmethod
+    def own(arm: ArmConfig) -> dict[str, Any]:
+        """`temperature` > 0 (1), `keeps` (harder)."""
+        given = options(arm, ("temperature", "keeps"))
+        return {"temperature": number(given, "temperature", 1.0, 1e-6, 1e6), "keeps": which_end(given)}
+
+    def log_weight(self, rows: Rows, facts: Facts) -> Doubles:
+        """V / T."""
+        return self.values(rows, facts).astype("float64") / self.temperature

@@ -1,0 +1,36 @@
+"""The Tracker protocol: where the workflow records params, metrics, dataset inputs and artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+Value = str | int | float | bool | None
+
+
+class Tracker(Protocol):
+    """A place for one run's params, metrics, dataset inputs and artifacts, with nested runs below it."""
+
+    def run(
+        self, name: str, params: Mapping[str, Value], tags: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Tracker]:
+        """Open a run nested in this one; leaving it normally finishes it, by an exception marks it failed."""
+        ...
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Log metrics, with fixed names, of the current run."""
+        ...
+
+    def dataset(self, name: str, uri: str, digest: str, context: str, tags: Mapping[str, str] | None = None) -> None:
+        """Log a corpus or selection as input of the current run; `digest` is raysample's own fingerprint."""
+        ...
+
+    def artifact(self, path: str, folder: str | None = None) -> None:
+        """Store a local file with the current run."""
+        ...
+
+    @property
+    def where(self) -> str:
+        """How a person opens what was tracked."""
+        ...

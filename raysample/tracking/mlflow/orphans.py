@@ -1,0 +1,49 @@
+"""Runs that MLflow takes for running although their driver is gone: killed, or lost with its machine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from raysample.core.locking.processes import dead
+from raysample.tracking.mlflow.responses import reason
+from raysample.tracking.mlflow.settings import quiet
+
+_LOG = logging.getLogger(__name__)
+
+FOLDER, DRIVER = "raysample.folder", "raysample.driver"
+PAGE, PAGES = 500, 20
+
+
+def close_orphans(client: Any, experiment_id: str, folder: str, gone: Collection[str]) -> int:
+    """End the running runs of a folder whose driver is gone, as KILLED; return how many. Never raises.
+
+    Args:
+        client: MLflow's.
+        experiment_id: where to look.
+        folder: the run folder, as its tag.
+        gone: drivers of other machines that are known to be gone, since their lock of the folder was taken over.
+    """
+    closed = 0
+    try:
+        with quiet():
+            for run in list(_running(client, experiment_id)):
+                driver = run.data.tags.get(DRIVER, "")
+                if run.data.tags.get(FOLDER) == folder and (driver in gone or dead(driver)):
+                    client.set_tag(run.info.run_id, "error", "the driver is gone")
+                    client.set_terminated(run.info.run_id, "KILLED")
+                    closed += 1
+    except Exception as error:  # noqa: BLE001 - tracking never fails the job
+        _LOG.warning("MLflow: runs of earlier drivers could not all be ended: %s", reason(error))
+    return closed
+
+
+def _running(client: Any, experiment_id: str) -> Iterator[Any]:
+    token = None
+    for _ in range(PAGES):
+        page = client.search_runs([experiment_id], "attributes.status = 'RUNNING'", max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return

@@ -1,0 +1,182 @@
+"""The MLflow tracker: one experiment per study, a run per verb, nested runs below it.
+
+Every call becomes a plain-data operation with its own time. An operation that MLflow cannot take, because its server
+has died or hangs, goes to a JSONL file instead, and so do all later ones: one warning, one short delay, no lost number,
+and the job goes on. When the outermost run ends, the file is sent once more; what MLflow will never take goes to
+another file, and the rest goes out. Only `open` may fail, before expensive work.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# First: it sets how long MLflow may wait for a server.
+from raysample.tracking.mlflow.settings import quiet  # isort: skip
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from raysample.core import storage
+from raysample.core.errors import StorageError
+from raysample.core.locking.processes import me
+from raysample.tracking import Value
+from raysample.tracking.mlflow import database
+from raysample.tracking.mlflow import values as plain
+from raysample.tracking.mlflow.connection import Link
+from raysample.tracking.mlflow.orphans import DRIVER, FOLDER, close_orphans
+from raysample.tracking.mlflow.pending import Operation, Pending
+from raysample.tracking.mlflow.responses import reason
+
+_LOG = logging.getLogger(__name__)
+
+
+def open(
+    uri: str,
+    experiment: str,
+    artifact_root: str | None = None,
+    pending: str | None = None,
+    folder: str | None = None,
+    gone: Collection[str] = (),
+) -> MLflowTracker:
+    """Connect to MLflow and make the experiment if it is new; a new sqlite file gets its tables here, once.
+
+    Args:
+        uri: `sqlite:///` with a file, a plain `*.db` path, `http(s)://...`, or another store that MLflow knows.
+        experiment: its name.
+        artifact_root: where a new experiment keeps files; for sqlite the folder `artifacts` beside the file.
+        pending: the JSONL file for what MLflow could not take; `mlflow-pending.jsonl` beside the sqlite file, or here.
+        folder: the run folder that the caller alone writes; runs of it are tagged so, and those that a driver left
+            running when it died are ended.
+        gone: drivers of other machines that left the folder without a word.
+
+    Raises:
+        StorageError: MLflow cannot be reached, or cannot use the address.
+
+    """
+    uri = plain.store_uri(uri)
+    file = plain.sqlite_file(uri)
+    home = Path.cwd() if file is None else file.parent
+    if file is not None:
+        artifact_root = artifact_root or str(home / "artifacts")
+    root = None if artifact_root is None else storage.absolute(artifact_root)
+    try:
+        with quiet():
+            if file is not None:
+                database.ensure(file, root or str(home / "artifacts"))
+            client = MlflowClient(uri)
+            experiment_id = _experiment(client, experiment, root)
+    except StorageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - SQLAlchemy, requests and MLflow raise kinds of their own
+        # `from None`: the original message and traceback may hold the password that is in the URI.
+        raise StorageError(
+            f"cannot use MLflow at {plain.redact(uri)!r}: {reason(error)}",
+            "start the server or check tracking.uri, or go on without it: tracking.enabled=false",
+        ) from None
+    link = Link(client, experiment_id, Pending(Path(pending) if pending else home / "mlflow-pending.jsonl"))
+    if folder is not None and (closed := close_orphans(client, experiment_id, folder, gone)):
+        _LOG.warning("MLflow: %d runs of earlier drivers of %s, which are gone, are ended as KILLED", closed, folder)
+    tags = {DRIVER: me()} if folder is None else {DRIVER: me(), FOLDER: folder}
+    return MLflowTracker(link, plain.how_to_open(uri, experiment_id), tags)
+
+
+class MLflowTracker:
+    """A `Tracker` that keeps everything in MLflow, without MLflow's global state; made by `open`."""
+
+    def __init__(self, link: Link, where: str, tags: Mapping[str, str], run: str | None = None) -> None:
+        self._link = link
+        self._run = run
+        self._where = where
+        self._tags = tags
+
+    @property
+    def where(self) -> str:
+        """How a person opens what was tracked, without credentials."""
+        pending = self._link.pending
+        return self._where + (f"; calls that MLflow did not take are in {pending.path}" if pending else "")
+
+    @property
+    def run_id(self) -> str | None:
+        """MLflow's id of this run; None outside a run, or while MLflow is away."""
+        return self._link.ids.get(self._run or "")
+
+    @contextmanager
+    def run(
+        self, name: str, params: Mapping[str, Value], tags: Mapping[str, str] | None = None
+    ) -> Iterator[MLflowTracker]:
+        """Open a run nested in this one: FINISHED when left normally, KILLED by Ctrl-C or SIGTERM, else FAILED."""
+        child = MLflowTracker(self._link, self._where, self._tags, uuid.uuid4().hex)
+        self._link.do({"do": "start", "run": child._run, "parent": self._run, "name": name})
+        child._log(params=plain.params_of(params), tags=plain.tags_of({**self._tags, **(tags or {})}))
+        try:
+            yield child
+        except BaseException as error:
+            # Ray's own SIGTERM handler, set by ray.init, leaves by SystemExit.
+            status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
+            child._log(tags={"error": type(error).__name__})
+            child._end(status, outermost=self._run is None)
+            raise
+        child._end("FINISHED", outermost=self._run is None)
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Log metrics in one call; those that are not finite are named in the tag `not_finite` instead."""
+        numbers = {plain.name_of(name): float(value) for name, value in values.items()}
+        finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
+        lost = ", ".join(sorted(numbers.keys() - finite.keys()))
+        self._log(metrics=finite, tags=plain.tags_of({"not_finite": lost} if lost else {}), step=step or 0)
+
+    def dataset(self, name: str, uri: str, digest: str, context: str, tags: Mapping[str, str] | None = None) -> None:
+        """Log a corpus or selection as input. MLflow's digest holds 36 characters; the whole one becomes a tag."""
+        whole = digest.removeprefix("sha256:")
+        kind, source = plain.source_of(uri)
+        labels = {"mlflow.data.context": context, "sha256": whole, **plain.tags_of(tags or {})}
+        data = {"name": name, "digest": f"sha256:{whole[:24]}", "source_type": kind, "source": json.dumps(source)}
+        self._do({"do": "dataset", "data": data, "labels": labels})
+        self._log(tags={plain.name_of(f"sha256.{context}.{name}"): whole})
+
+    def artifact(self, path: str, folder: str | None = None) -> None:
+        """Store a local file with the current run."""
+        self._do({"do": "artifact", "path": storage.absolute(path), "folder": folder})
+
+    def _log(
+        self,
+        params: Mapping[str, str] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+        step: int = 0,
+    ) -> None:
+        parts = {"params": params, "metrics": metrics, "tags": tags}
+        if any(parts.values()):
+            self._do({"do": "log", **{kind: dict(part) for kind, part in parts.items() if part}, "step": step})
+
+    def _end(self, status: str, outermost: bool) -> None:
+        self._do({"do": "end", "status": status})
+        if outermost:
+            self._link.deliver()
+
+    def _do(self, operation: Operation) -> None:
+        if self._run is None:
+            _LOG.warning("MLflow: a %s call came outside a run and was not tracked", operation["do"])
+        else:
+            self._link.do({**operation, "run": self._run})
+
+
+def _experiment(client: Any, name: str, artifact_root: str | None) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None and found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    if found is not None:
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name, artifact_root))
+    except MlflowException:
+        found = client.get_experiment_by_name(name)  # another driver made it at the same time
+        if found is None:
+            raise
+        return str(found.experiment_id)

@@ -1,0 +1,101 @@
+"""Writing down what one worker's training forwards computed, epoch by epoch, in bounded memory."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from torch import Tensor
+
+from raysample.core import storage
+from raysample.core.errors import TrainingError
+from raysample.training import Examples, Plan
+from raysample.training.capture.files import FOLDER, GROUP, MANIFEST, drop_after, file, schema, whole_epochs
+
+
+class Recorder:
+    """Takes one worker's logits step by step and writes a Parquet file at the end of every whole epoch.
+
+    The running epoch lies in an unnamed file on the local disk, out of which it is written in the order of the rows. In
+    memory are four bytes per training row, and one row group while it is written.
+
+    Args:
+        folder: the CheckpointSet's.
+        data: all training rows.
+        layout: of the training.
+        classes: logits per row.
+        rank: of this worker; 0 also takes away the manifest of an earlier capture, and epochs that will come again.
+        start: steps that were made before, whole epochs.
+
+    Raises:
+        TrainingError: the training is shorter than an epoch.
+    """
+
+    def __init__(self, folder: str, data: Examples, layout: Plan, classes: int, rank: int = 0, start: int = 0) -> None:
+        if not whole_epochs(layout):
+            raise TrainingError(
+                f"{layout.steps} steps are less than an epoch ({layout.steps_per_epoch} steps), and a capture holds "
+                "whole epochs",
+                "train for an epoch or more, or set fine_tune.capture: false",
+            )
+        self.uri, self.data, self.rank = storage.join(folder, FOLDER), data, rank
+        self.per_epoch, self.last = layout.steps_per_epoch, whole_epochs(layout) * layout.steps_per_epoch
+        self.schema = schema(classes)
+        self.steps = np.zeros(len(data), np.int32)
+        with tempfile.TemporaryFile(prefix="raysample-capture-") as scratch:
+            self.logits = np.memmap(scratch, np.float32, "w+", shape=(len(data), classes))
+        if rank == 0:
+            storage.remove(storage.join(self.uri, MANIFEST))
+            drop_after(self.uri, start // self.per_epoch)
+
+    def __call__(self, rows: NDArray[np.int64], logits: Tensor, step: int) -> None:
+        """Take the logits [B, C] of training rows [B] at a step, counted from 1.
+
+        Every step must be told, also one in which this worker has no rows: its number ends the epochs.
+
+        Raises:
+            TrainingError: a row came twice in an epoch.
+        """
+        if step > self.last:
+            return
+        again = rows[self.steps[rows] > 0]
+        if len(again):
+            raise TrainingError(
+                f"the row {self.data.ids[again[0]]!r} came twice in one epoch, at the steps {self.steps[again[0]]} "
+                f"and {step}",
+                "please report this; do not use the run",
+            )
+        self.steps[rows] = step
+        self.logits[rows] = logits.detach().float().cpu().numpy()
+        if step % self.per_epoch == 0:
+            self._write(step // self.per_epoch)
+            self.steps[:] = 0
+
+    def _write(self, epoch: int) -> None:
+        places = np.flatnonzero(self.steps)
+
+        def write(stream: IO[bytes]) -> None:
+            with pq.ParquetWriter(stream, self.schema, compression="zstd") as writer:
+                for start in range(0, len(places), GROUP):
+                    writer.write_table(self._table(places[start : start + GROUP], epoch))
+
+        storage.write_file(file(self.uri, epoch, self.rank), write)
+
+    def _table(self, places: NDArray[np.int64], epoch: int) -> pa.Table:
+        return pa.table(
+            {
+                "row_id": pa.array(self.data.ids[places], pa.string()),
+                "label": self.data.labels[places].astype(np.int32),
+                "place": places,
+                "step": self.steps[places],
+                "epoch": np.full(len(places), epoch, np.int32),
+                "logits": pa.FixedSizeListArray.from_arrays(
+                    pa.array(self.logits[places].ravel()), self.logits.shape[1]
+                ),
+            },
+            self.schema,
+        )

@@ -1,0 +1,26 @@
+"""One fine-tuning from start to end, described by a picklable Job: read, tokenise, train, save checkpoints, test.
+
+The same `execute` runs in this process, in a Ray task (the arms of a comparison) and in a Ray Train worker (rank and
+world size then come from Ray).
+"""
+
+from raysample.training.fine_tuning.completion import CURVE, EVALUATION, finish, outcome_of, read_outcome
+from raysample.training.fine_tuning.execution import execute
+from raysample.training.fine_tuning.job import Job, Outcome, steps
+from raysample.training.fine_tuning.resume import clear
+from raysample.training.fine_tuning.rows import chosen, examples
+
+__all__ = [
+    "CURVE",
+    "EVALUATION",
+    "Job",
+    "Outcome",
+    "chosen",
+    "clear",
+    "examples",
+    "execute",
+    "finish",
+    "outcome_of",
+    "read_outcome",
+    "steps",
+]

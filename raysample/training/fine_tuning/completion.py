@@ -1,0 +1,68 @@
+"""What a finished job leaves: manifests and evaluation, and no states any more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from raysample.core import manifests, storage
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.evaluation import Predictions, model_doubts
+from raysample.training import capture, plan
+from raysample.training.fine_tuning.job import Job, Outcome
+from raysample.training.states import FOLDER as STATES
+
+EVALUATION = "evaluation.json"
+CURVE = "curve.parquet"
+PREDICTIONS = "predictions.parquet"
+
+
+def finish(job: Job, outcome: Outcome) -> CheckpointSet:
+    """Write the manifests and the evaluation of a job that saved checkpoints; the set's manifest comes last."""
+    assert job.folder is not None
+    corpus = Corpus.load(job.train)
+    if job.config.capture:
+        layout = plan(outcome.rows, job.config, job.steps)
+        capture.seal(job.folder, outcome.rows, len(corpus.labels), layout)
+    if outcome.evaluation.predictions is not None:
+        storage.write_parquet(storage.join(job.folder, PREDICTIONS), outcome.evaluation.predictions.table())
+    storage.write_json(storage.join(job.folder, EVALUATION), outcome.plain())
+    trace = CheckpointSet(
+        checkpoints=outcome.checkpoints,
+        labels=corpus.labels,
+        seed=job.config.seed,
+        corpus=corpus.fingerprint,
+        config={"key": job.key, "base": job.base, "model": job.model.plain(), "fine_tune": job.config.plain()},
+        metrics=outcome.evaluation.metrics,
+        warnings=doubts_of(outcome, corpus.labels),
+    ).save(job.folder)
+    storage.remove(storage.join(job.folder, STATES))
+    return trace
+
+
+def doubts_of(outcome: Outcome, labels: Sequence[str]) -> tuple[str, ...]:
+    """Say whether the model learnt nothing; nothing where its predictions were not kept."""
+    found = outcome.evaluation
+    if found.predictions is None:
+        return ()
+    return tuple(model_doubts("the model", [found.predictions], found.metrics.get("nll", math.nan), labels))
+
+
+def read_outcome(uri: str, predictions: str) -> Outcome:
+    """Read an outcome from `uri`, with the predictions that lie at the other place, if there are any."""
+    told = manifests.mapping(uri)
+    with manifests.damaged(uri):
+        outcome = Outcome.of(told)
+    if not storage.exists(predictions):
+        return outcome
+    stored = storage.read_parquet(predictions)
+    with manifests.damaged(predictions):
+        found = Predictions.of(stored)
+    return replace(outcome, evaluation=replace(outcome.evaluation, predictions=found))
+
+
+def outcome_of(folder: str) -> Outcome:
+    """Read the outcome that lies beside the checkpoints of a run; raises StorageError where there is none."""
+    return read_outcome(storage.join(folder, EVALUATION), storage.join(folder, PREDICTIONS))

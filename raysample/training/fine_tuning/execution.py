@@ -1,0 +1,108 @@
+"""A job, run by this worker from its first or newest step to its test."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from raysample import models
+from raysample.core import storage
+from raysample.core.numerics.precision import resolve
+from raysample.data.corpus import Corpus
+from raysample.evaluation import Evaluation
+from raysample.training import Examples, Place, Plan, capture, examine, plan, train
+from raysample.training.distributed import spread, together
+from raysample.training.fine_tuning.completion import CURVE
+from raysample.training.fine_tuning.job import Job, Outcome
+from raysample.training.fine_tuning.resume import kept_by, resumed
+from raysample.training.fine_tuning.rows import corpora_of, rows_of
+from raysample.training.levels import trained
+from raysample.training.record import recorded
+from raysample.training.snapshot import Snapshot
+
+Progress = Callable[[int, int, float], None]
+
+
+def execute(
+    job: Job,
+    place: Place = Place(),
+    *,
+    attempt: str = "",
+    progress: Progress | None = None,
+    urgent: Callable[[], bool] | None = None,
+) -> Outcome:
+    """Run a job, or go on with it where its folder holds a state of it; each worker calls this with its place.
+
+    Args:
+        job: what to do.
+        place: this worker; only rank 0 saves and tests, every one captures its rows.
+        attempt: which call of a driver this belongs to, the same for all workers and restarts of it.
+        progress: called as progress(step, all steps, loss).
+        urgent: see `training.train`.
+    """
+    began = time.perf_counter()
+    corpus = Corpus.load(job.train)
+    data, held_out = rows_of(job, corpus)
+    layout = _layout(job, len(data))
+    levels = trained(corpus, job.config, Corpus.load(job.test))
+    core = models.build(job.base, job.model, corpus.labels, job.config.seed, levels)
+    sharded = job.config.sharding == "full" and together(place)
+    spread_out = spread(core, place, sharded)
+    saver, states = kept_by(job, core, layout, place, sharded)
+    resume = resumed(states, saver, place, attempt)
+    curve = train(
+        spread_out,
+        data,
+        job.config,
+        layout,
+        place,
+        save=saver if saver is not None and (place.rank == 0 or sharded) else None,
+        progress=None if progress is None else lambda step, loss: progress(step, layout.steps, loss),
+        capture=_recorder(job, data, layout, len(corpus.labels), place.rank, resume),
+        resume=resume,
+        states=states,
+        urgent=None if states is None or job.config.capture else urgent,
+        held_out=held_out,
+    )
+    evaluation = _tested(job, core, place) if place.rank == 0 or sharded else Evaluation({}, ())
+    if place.rank != 0:
+        return Outcome(len(data), curve.last, evaluation, 0.0)
+    if job.folder is not None:
+        storage.write_parquet(storage.join(job.folder, CURVE), curve.table())
+    return Outcome(
+        len(data),
+        curve.last,
+        evaluation,
+        round(time.perf_counter() - began + (0.0 if resume is None else resume.curve.seconds), 3),
+        () if saver is None else tuple(saver.saved),
+        place.world,
+        () if states is None else tuple(states.notes),
+        () if states is None else tuple((start.step, start.workers) for start in states.starts),
+        {} if job.folder is None else recorded(core, job.base, job.model, job.config.seed, corpora_of(job)),
+    )
+
+
+def _layout(job: Job, rows: int) -> Plan:
+    layout = plan(rows, job.config, job.steps)
+    return layout if job.save_at is None else replace(layout, save_at=job.save_at)
+
+
+def _tested(job: Job, core: nn.Module, place: Place) -> Evaluation:
+    rows = corpora_of(job)
+    test = replace(rows["test"], examples=rows["test"].examples.headed(job.config))
+    return examine(core, test, rows["train"], place.device, resolve(job.config.precision, core, place.device))
+
+
+def _recorder(
+    job: Job, data: Examples, layout: Plan, classes: int, rank: int, resume: Snapshot | None
+) -> Callable[[NDArray[np.int64], Tensor, int], None] | None:
+    if job.folder is None or not job.config.capture:
+        return None
+    recorder = capture.Recorder(job.folder, data, layout, classes, rank, 0 if resume is None else resume.step)
+    scored = slice(None) if data.levels is None else data.levels.label
+    return lambda rows, logits, step: recorder(rows, logits[:, scored], step)

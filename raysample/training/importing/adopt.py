@@ -1,0 +1,173 @@
+"""Folders to a CheckpointSet: in order, checked, hashed, with a tokenizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from raysample.core import storage
+from raysample.core.errors import CheckpointError
+from raysample.data.checkpoint_set import MANIFEST, TOKENIZER, Checkpoint, CheckpointSet, is_recorded
+from raysample.models import adapters
+from raysample.training.importing.checks import Opened, check_alike, labels_of, opened
+from raysample.training.importing.find import Found, check_one_run, find, in_order
+from raysample.training.importing.schedule import Schedule
+from raysample.training.importing.tokenizer import tokenizer_of
+
+Rates = float | Sequence[float] | None
+FROM, EPOCHS, RATES = "from", "epochs", "learning_rates"
+"""Keys of an adopted set's `config`: the paths; `told` or `assumed`; per checkpoint, where its rate comes from."""
+
+
+def adopt(
+    paths: Sequence[str], output: str, *, labels: Sequence[str] | None = None, learning_rates: Rates = None
+) -> CheckpointSet:
+    """Make a CheckpointSet in folder `output` of the checkpoints that paths mean; see `adopt_found`."""
+    if not paths:
+        raise CheckpointError("no checkpoint folders were given", "name at least one `save_pretrained` folder")
+    found = [one for path in paths for one in find(str(path))]
+    made = adopt_found(found, output, origin=paths, labels=labels, learning_rates=learning_rates)
+    if len(paths) == 1 and storage.exists(storage.join(paths[0], MANIFEST)):
+        return _as_known(made, CheckpointSet.load(storage.absolute(paths[0])))
+    return made
+
+
+def _as_known(made: CheckpointSet, before: CheckpointSet) -> CheckpointSet:
+    """Keep what raysample knows of a set of its own; but it is no finished work of another run."""
+    recipe = {name: value for name, value in before.config.items() if name in ("base", "model", "fine_tune")}
+    known = replace(made, seed=before.seed, corpus=before.corpus, metrics=before.metrics)
+    return replace(known, config={**recipe, **made.config}).save(made.uri)
+
+
+def adopt_found(
+    found: Sequence[Found],
+    output: str,
+    *,
+    origin: Sequence[str] = (),
+    labels: Sequence[str] | None = None,
+    learning_rates: Rates = None,
+) -> CheckpointSet:
+    """Make a CheckpointSet of folders, which are only read; their files' hashes are recorded in its manifest.
+
+    Args:
+        found: the folders.
+        output: folder of the set; none of theirs.
+        origin: where they come from, as it was given.
+        labels: class names in the order of the classifier's outputs; those of config.json by default.
+        learning_rates: of every checkpoint, or one of all; those that the training logged by default, else NaN.
+
+    Raises:
+        CheckpointError: folders are damaged, of different runs or models, lack a tokenizer or names of classes, or
+            something else lies in `output`.
+    """
+    ordered = in_order(found)
+    _check_place(ordered, output)
+    check_one_run(ordered)
+    looked = opened(ordered)
+    check_alike(looked)
+    names = labels_of(looked, labels)
+    rows = _timed(looked, learning_rates)
+    _check_finite([row.checkpoint for row in rows])
+    own = tokenizer_of(looked, storage.join(output, TOKENIZER))
+    config = {
+        "adopted": True,
+        FROM: [str(path) for path in origin],
+        EPOCHS: "told" if all(row.known for row in rows) else "assumed",
+        RATES: [row.told for row in rows],
+        **({TOKENIZER: True} if own else {}),
+    }
+    kept = tuple(row.checkpoint for row in rows)
+    made = CheckpointSet(kept, names, seed=0, config=config)
+    _check_output(made, output)
+    return made.save(output)
+
+
+def _check_finite(found: Sequence[Checkpoint]) -> None:
+    """Raise CheckpointError for an epoch or a learning rate that is no number, as a damaged trainer_state.json has."""
+    for one in found:
+        if not math.isfinite(one.epoch) or math.isinf(one.learning_rate):  # NaN: nobody told it
+            raise CheckpointError(
+                f"{one.uri!r}: its trainer_state.json tells epoch {one.epoch} and learning rate {one.learning_rate}, "
+                "which must be finite",
+                "mend the file, or leave the checkpoint out",
+            )
+
+
+@dataclass(frozen=True)
+class _Row:
+    checkpoint: Checkpoint
+    told: str
+    known: bool
+
+
+def _timed(found: Sequence[Opened], rates: Rates) -> list[_Row]:
+    """Return the checkpoints with their epochs and learning rates; one an epoch is assumed where nobody told."""
+    logged = [one.found.schedule for one in found if one.found.schedule is not None]
+    schedule, given = logged[-1] if logged else Schedule(), _given(rates, len(found))
+    rows = []
+    for place, one in enumerate(found):
+        step, known = one.found.step or place + 1, one.found.epoch
+        epoch = known if known is not None else schedule.epochs.get(step)
+        rate, told = schedule.rate(step) if one.found.rate is None else (one.found.rate, one.found.told)
+        if given is not None:
+            rate, told = given[place], "given"
+        at = Checkpoint(one.found.place, step, float(place + 1) if epoch is None else epoch, rate, _hashes(one))
+        rows.append(_Row(at, told, epoch is not None))
+    return rows
+
+
+def _given(rates: Rates, count: int) -> list[float] | None:
+    if rates is None:
+        return None
+    found = [float(rates)] * count if isinstance(rates, int | float) else [float(rate) for rate in rates]
+    found = found * count if len(found) == 1 else found
+    if len(found) != count or not all(0 <= rate < math.inf for rate in found):
+        raise CheckpointError(
+            f"{len(found)} learning rates ({', '.join(f'{rate:g}' for rate in found[:8])}) for {count} checkpoints",
+            "give one of 0 or more for each checkpoint, in order, or a single one for all",
+        )
+    return found
+
+
+def _hashes(one: Opened) -> dict[str, str]:
+    """Return the sha256 of what is loaded from a folder; of adapters also of their base, where it is a folder."""
+    if one.found.files:
+        return one.found.files
+    folder = Path(one.folder)
+    found = {path.name: storage.file_sha256(path) for path in _recorded(folder)}
+    if one.config is None:
+        base = Path(adapters.base_of(one.folder))
+        found |= {str(path.absolute()): storage.file_sha256(path) for path in _recorded(base)}
+    return found
+
+
+def _recorded(folder: Path) -> list[Path]:
+    return (
+        sorted(path for path in folder.iterdir() if path.is_file() and is_recorded(path.name))
+        if folder.is_dir()
+        else []
+    )
+
+
+def _check_place(found: Sequence[Found], output: str) -> None:
+    place = storage.absolute(output).rstrip("/")
+    for one in found:
+        foreign = one.place.rstrip("/")
+        if place == foreign.rpartition("/")[0] or f"{place}/".startswith(f"{foreign}/"):
+            raise CheckpointError(
+                f"the output {output!r} is a folder of the run that is adopted, into which nothing is written",
+                "give another one: --output FOLDER",
+            )
+
+
+def _check_output(made: CheckpointSet, output: str) -> None:
+    """Raise CheckpointError where another set lies: tables and selections may have been made with it."""
+    if not storage.exists(storage.join(output, MANIFEST)):
+        return
+    if CheckpointSet.load(output).checkpoints != made.checkpoints:
+        raise CheckpointError(
+            f"another CheckpointSet lies in {output!r}: other checkpoints, or they have changed",
+            "give another output, or delete it if nothing that was made with it is needed any more",
+        )

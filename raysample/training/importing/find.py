@@ -1,0 +1,177 @@
+"""Which folders a path means: a Trainer's `checkpoint-*`, one `save_pretrained` folder, or a folder of such."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+
+from raysample.core import storage
+from raysample.core.errors import CheckpointError, StorageError
+from raysample.data.checkpoint_set import MANIFEST, CheckpointSet
+from raysample.models.adapters import CONFIG as ADAPTERS
+from raysample.training.importing.schedule import Schedule
+
+STATE = "trainer_state.json"
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_NUMBERED = re.compile(r"(.*?)(\d+)")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A folder that is to be a checkpoint, with what is known of it.
+
+    Attributes:
+        place: the folder. step, epoch: when it was taken; None where nobody told. rate: the learning rate then.
+        told: where the rate comes from, in words, unless it was logged for this step.
+        words: where its tokenizer may lie, if not in `place`.
+        schedule: what the training had logged by then. labels: the class names, where they are known.
+        files: what an earlier adoption recorded.
+    """
+
+    place: str
+    step: int | None = None
+    epoch: float | None = None
+    rate: float | None = None
+    told: str = ""
+    words: tuple[str, ...] = ()
+    schedule: Schedule | None = None
+    labels: tuple[str, ...] | None = None
+    files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The last part of the place."""
+        return PurePosixPath(self.place).name
+
+
+def check_one_run(found: Sequence[Found]) -> None:
+    """Raise CheckpointError where folders cannot be of one training, or one was not written to its end."""
+    told = [one for one in found if one.schedule is not None]
+    for one in found:
+        if told and one.schedule is None and _CHECKPOINT.fullmatch(one.name):
+            raise CheckpointError(
+                f"{one.place!r} has no {STATE}, which a Trainer writes last: it was not written to its end",
+                "delete it, or give the other checkpoints one by one",
+            )
+    for one in told:
+        last = told[-1]
+        if one.schedule and last.schedule and not one.schedule.begins(last.schedule, one.step or 0):
+            raise CheckpointError(
+                f"{one.place!r} and {last.place!r} are of two trainings: their {STATE} tell different losses or rates "
+                "for the same steps",
+                "give the checkpoints of one of them, one by one",
+            )
+
+
+def is_address(path: str) -> bool:
+    """Tell whether a path is an address of MLflow's, not a folder."""
+    return path.startswith(("runs:/", "models:/", "mlflow-artifacts:/", "mlflow:"))
+
+
+def is_model(place: str) -> bool:
+    """Tell whether a folder looks like a saved model or saved adapters."""
+    return any(storage.exists(storage.join(place, name)) for name in ("config.json", ADAPTERS))
+
+
+def find(path: str) -> list[Found]:
+    """Return the checkpoints that a path means, in order.
+
+    Raises:
+        CheckpointError: there is nothing, it is MLflow's, or it holds no model.
+    """
+    if is_address(path):
+        raise CheckpointError(
+            f"{path!r} is an address of MLflow's, not a folder",
+            f"bring the models here first: `raysample adopt {path} --output FOLDER`; then use FOLDER",
+        )
+    place = storage.absolute(path).rstrip("/")
+    if not storage.exists(place):
+        raise CheckpointError(f"there is no folder {place!r}", "check the path")
+    if storage.exists(storage.join(place, MANIFEST)):
+        return _of_set(CheckpointSet.load(place))
+    below = storage.folders(place)
+    taken = sorted((name for name in below if _CHECKPOINT.fullmatch(name)), key=_number)
+    if taken:
+        return [_checkpoint(storage.join(place, name), place) for name in taken]
+    if is_model(place):
+        return [_checkpoint(place, place.rpartition("/")[0])]
+    logged = storage.exists(storage.join(place, "MLmodel"))
+    if logged and "artifacts" in below:  # where Hugging Face's callback for MLflow puts a checkpoint
+        return find(storage.join(place, "artifacts"))
+    models = [name for name in below if is_model(storage.join(place, name))]
+    if not models and logged:
+        raise CheckpointError(
+            f"{place!r} is a model that MLflow logged in another form than that of transformers, such as a pickle, "
+            "which is not opened",
+            "log it with mlflow.transformers.log_model",
+        )
+    if not models:
+        raise CheckpointError(
+            f"{place!r} has no config.json and holds neither checkpoint-* nor other model folders",
+            "give folders that `save_pretrained` wrote, or the output folder of a Hugging Face Trainer",
+        )
+    words = (place, storage.join(place, "components", "tokenizer"))  # the second is where MLflow has it
+    return in_order([Found(storage.join(place, name), words=words) for name in models])
+
+
+def in_order(found: Sequence[Found]) -> list[Found]:
+    """Return folders in training order, with their steps.
+
+    By the steps that their trainings told, if these are known of all; else by the numbers that their names end in, if
+    what stands before is the same in all; else as given, counted from 1.
+
+    Raises:
+        CheckpointError: two are of the same step.
+    """
+    if any(one.step is None for one in found):
+        names = [_NUMBERED.fullmatch(one.name) for one in found]
+        parts = [(match[1], int(match[2])) for match in names if match]
+        numbers = [number for _, number in parts]
+        alike = len(parts) == len(found) and len({stem for stem, _ in parts}) == 1 and len(set(numbers)) == len(numbers)
+        steps = numbers if alike and 0 not in numbers else range(1, len(found) + 1)
+        found = [replace(one, step=step) for one, step in zip(found, steps, strict=True)]
+    ordered = sorted(found, key=lambda one: one.step or 0)
+    for one, other in itertools.pairwise(ordered):
+        if one.step == other.step:
+            raise CheckpointError(
+                f"{one.place!r} and {other.place!r} are both of step {one.step}", "give each checkpoint of one run once"
+            )
+    return ordered
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition("-")[2])
+
+
+def _checkpoint(place: str, root: str) -> Found:
+    """Read what the Trainer wrote beside a model, if it did."""
+    uri = storage.join(place, STATE)
+    if not storage.exists(uri):
+        return Found(place, words=(root,))
+    try:
+        state = storage.read_json(uri, foreign=True)
+        step, epoch = int(state["global_step"]), state.get("epoch")
+        epoch = None if epoch is None else float(epoch)
+        schedule = Schedule.of(state)
+    except (StorageError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        told = "" if isinstance(error, StorageError) else f": {type(error).__name__}: {str(error)[:200]}"
+        raise CheckpointError(f"{uri!r} is damaged{told}", "restore it, or leave its checkpoint out") from error
+    named = _CHECKPOINT.fullmatch(PurePosixPath(place).name)
+    if named and int(named[1]) != step:
+        raise CheckpointError(
+            f"{place!r} was taken at step {step}, as its {STATE} says", "give the folder its name back"
+        )
+    return Found(place, step, epoch, words=(root,), schedule=schedule)
+
+
+def _of_set(trace: CheckpointSet) -> list[Found]:
+    """Return the checkpoints of a set that raysample made or adopted, as they are known there."""
+    return [
+        Found(
+            c.uri, c.step, c.epoch, c.learning_rate, words=(trace.tokenizer,), labels=trace.labels, files=dict(c.files)
+        )
+        for c in trace.checkpoints
+    ]

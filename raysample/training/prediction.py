@@ -1,0 +1,68 @@
+"""Testing a model on rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from raysample.core.numerics.batches import token_batches
+from raysample.core.numerics.precision import autocast
+from raysample.evaluation import Evaluation, evaluate
+from raysample.training.examples import Examples, batch
+from raysample.training.levels import level_metrics
+from raysample.training.tokenized import Tokenised
+
+
+def assess(
+    model: nn.Module, data: Examples, device: str = "cpu", dtype: torch.dtype | None = None, batch_tokens: int = 8_192
+) -> Evaluation:
+    """Evaluate a model on rows, without intervals, in eval mode and the precision `dtype` (None: float32).
+
+    Where several levels have a head the metrics are those of the scored one, and `level_metrics` beside them.
+    """
+    logits = predict(model, data, device, dtype, batch_tokens)
+    return _of_all_levels(evaluate(_scored(logits, data), data.labels, replicates=0), logits, data)
+
+
+def examine(
+    model: nn.Module, test: Tokenised, train: Tokenised, device: str = "cpu", dtype: torch.dtype | None = None
+) -> Evaluation:
+    """Evaluate a model on a test corpus as `assess` does, with groups, tails and intervals.
+
+    What is rare is told by all training rows, also where the model saw some of them: a class by its rows in `train`, a
+    content by how often it occurs in both corpora together.
+    """
+    rows, logits = test.examples, predict(model, test.examples, device, dtype)
+    groups = None if test.groups is None else test.groups.to_pylist()
+    found = evaluate(_scored(logits, rows), rows.labels, groups, test.seen(train), train.class_counts)
+    return _of_all_levels(found, logits, rows)
+
+
+def _scored(logits: NDArray[np.float64], rows: Examples) -> NDArray[np.float64]:
+    return logits if rows.levels is None else logits[:, rows.levels.label]
+
+
+def _of_all_levels(found: Evaluation, logits: NDArray[np.float64], rows: Examples) -> Evaluation:
+    """Put the metrics of every level beside those of the scored one."""
+    if rows.levels is None:
+        return found
+    return replace(found, metrics={**found.metrics, **level_metrics(logits, rows.levels)})
+
+
+def predict(
+    model: nn.Module, data: Examples, device: str = "cpu", dtype: torch.dtype | None = None, batch_tokens: int = 8_192
+) -> NDArray[np.float64]:
+    """Return a model's logits of rows, [N, C], in eval mode and the precision `dtype` (None: float32)."""
+    classifier: Any = model
+    logits = np.empty((len(data), classifier.config.num_labels))
+    model.eval()
+    with torch.inference_mode(), autocast(device, dtype):
+        for rows in token_batches(data.encoded.lengths, batch_tokens):
+            inputs, _ = batch(data, rows, device)
+            logits[rows] = model(**inputs).logits.double().cpu().numpy()
+    return logits

@@ -1,0 +1,57 @@
+"""Where a run's steps lie: how many there are, which leave a checkpoint; and where a worker stands."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from raysample.core.config import FineTuneConfig
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a run and those after which a checkpoint is saved (1-based)."""
+
+    steps_per_epoch: int
+    steps: int
+    save_at: tuple[int, ...]
+
+    def epoch(self, step: int) -> float:
+        """Return the fractional epoch after `step` steps."""
+        return step / self.steps_per_epoch
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a worker stands: its rank, the number of workers, and its device."""
+
+    rank: int = 0
+    world: int = 1
+    device: str = "cpu"
+
+
+def plan(rows: int, config: FineTuneConfig, steps: int | None = None) -> Plan:
+    """Lay out a run: ⌈rows / batch⌉ steps an epoch; checkpoints at the configured cadence, ten over the run by default.
+
+    To these come n `early_checkpoints` within the first epoch of E steps, after round(E^(i/n)) steps for i = 1 to n.
+
+    Args:
+        rows: training rows.
+        config: the recipe.
+        steps: a fixed number of steps instead of epochs (the comparison's `equal_steps`).
+    """
+    per_epoch = math.ceil(rows / config.batch_size)
+    total = steps if steps is not None else per_epoch * config.epochs
+    if config.checkpoint_every is not None:
+        save = set(range(config.checkpoint_every, total + 1, config.checkpoint_every)) | {total}
+    else:
+        count = config.checkpoints or 10
+        if config.checkpoints_per_epoch is not None:
+            count = config.checkpoints_per_epoch * math.ceil(total / per_epoch)
+        save = {max(1, round(total * (i + 1) / count)) for i in range(count)}
+    save |= _early(min(per_epoch, total), config.early_checkpoints or 0)
+    return Plan(per_epoch, total, tuple(sorted(save)))
+
+
+def _early(last: int, count: int) -> set[int]:
+    return {max(1, round(last ** (i / count))) for i in range(1, count + 1)}

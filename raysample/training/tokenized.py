@@ -1,0 +1,68 @@
+"""A corpus read and tokenised once, with what the evaluation and the record of a run want to know of its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from raysample import models
+from raysample.core.config import ModelConfig
+from raysample.data.corpus import Corpus
+from raysample.data.corpus.judge_rows import text_hashes
+from raysample.training.examples import Examples
+from raysample.training.levels import LevelLabels
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """A corpus in memory.
+
+    Attributes:
+        examples: its rows.
+        truncation: what tokenising cut off.
+        groups: group of each row [N], None for a row without; None where the corpus has no groups.
+        contents: hash of each row's text (pair of texts) [N].
+        class_counts: rows of each class [C].
+    """
+
+    examples: Examples
+    truncation: models.Truncation
+    groups: pa.ChunkedArray | None
+    contents: NDArray[np.uint64]
+    class_counts: tuple[int, ...]
+
+    def seen(self, other: Tokenised) -> NDArray[np.int64]:
+        """Return how often the content of each row occurs in these rows and in `other` together, [N]."""
+        both = np.concatenate([self.contents, other.contents])
+        _, place, counts = np.unique(both, return_inverse=True, return_counts=True)
+        found: NDArray[np.int64] = counts[place[: len(self.contents)]]
+        return found
+
+
+def tokenised(uri: str, fingerprint: str, base: str, spec: ModelConfig) -> Tokenised:
+    """Read and tokenise a corpus; kept in memory, since a worker trains many arms on the same rows."""
+    told = {"max_length": spec.max_length, "trust_remote_code": spec.trust_remote_code, **spec.tokenising}
+    return _tokenised(uri, fingerprint, base, ModelConfig(**told).model_dump_json())
+
+
+@lru_cache(maxsize=4)
+def _tokenised(uri: str, fingerprint: str, base: str, settings: str) -> Tokenised:
+    del fingerprint  # part of the cache's key: a corpus described anew is read anew
+    spec, corpus = ModelConfig.model_validate_json(settings), Corpus.load(uri)
+    words = models.tokenizer(base, trust_remote_code=spec.trust_remote_code)
+    table = corpus.table()
+    labels = table["label"].to_numpy().astype(np.int64)
+    ids = table["row_id"].to_numpy(zero_copy_only=False)
+    encoded = models.encode(words, table, spec)
+    levels = None if corpus.levels is None else LevelLabels.read(table, corpus.levels)
+    return Tokenised(
+        examples=Examples(encoded, labels, int(words.pad_token_id), ids, levels=levels),
+        truncation=models.truncation(words, table, encoded, spec, len(corpus.labels)),
+        groups=table["group"] if corpus.grouped else None,
+        contents=text_hashes(table),
+        class_counts=tuple(corpus.class_counts),
+    )

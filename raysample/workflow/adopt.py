@@ -1,0 +1,29 @@
+"""Checkpoints that others saved, in place of a run's own fine-tuning."""
+
+from __future__ import annotations
+
+from raysample.core import storage
+from raysample.core.config import AdoptConfig, ScoreConfig
+from raysample.core.progress import Reporter
+from raysample.data.checkpoint_set import MANIFEST, CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.influence.scores import create_all
+from raysample.training import importing
+
+
+def adopted(wanted: AdoptConfig, folder: str, keep: bool) -> CheckpointSet:
+    """Return the set of what the configuration names, in `folder`; made anew unless `keep`, where one is there."""
+    if keep and storage.exists(storage.join(folder, MANIFEST)):
+        return CheckpointSet.load(folder)
+    storage.remove(folder)
+    return importing.adopt(wanted.paths, folder, labels=wanted.labels, learning_rates=wanted.learning_rates)
+
+
+def check(trace: CheckpointSet, train: Corpus, config: ScoreConfig, reporter: Reporter) -> None:
+    """Raise CheckpointError for a score that the checkpoints do not suit; tell of classes that no row has."""
+    for score in create_all(config.scores).values():
+        score.select(trace.checkpoints)
+    lacking = [name for name, rows in zip(train.labels, train.class_counts, strict=True) if not rows]
+    if lacking:
+        some = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+        reporter.say(f"  no training row has these classes of the checkpoints: {some}")

@@ -1,0 +1,61 @@
+"""Selections of every arm at one budget: a share, a count, tokens, or what the finished comparison recommends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from raysample.core.config import ArmConfig, SampleConfig, TokensConfig
+from raysample.evaluation.comparison import Comparison
+from raysample.evaluation.keep_curve import recommend
+from raysample.execution.base import Engine
+from raysample.selection import Selection, sample
+from raysample.workflow.compare import Retraining, spread_over
+from raysample.workflow.layout import Workspace
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A budget of one arm: what `sample` takes, a short name for folders, and where it comes from in words."""
+
+    arm: ArmConfig
+    budget: dict[str, Any]
+    name: str
+    why: str = ""
+
+
+def asked(config: SampleConfig, arms: list[ArmConfig], space: Workspace) -> Iterator[Asked]:
+    """Yield the budget of every arm; with `auto`, of those that the comparison has a curve for.
+
+    Raises:
+        StorageError: there is no comparison yet. SelectionError: it has fewer than three shares.
+    """
+    budget = config.budget
+    if budget == "auto":
+        comparison = Comparison.load(space.comparison)
+        found = {one.arm: one for one in recommend(comparison.runs, config.tolerance)}
+        for arm in arms:
+            if arm.name in found:
+                one = found[arm.name]
+                why = f"expected to cost {one.loss:.2%} of accuracy, {config.tolerance:.2%} are allowed"
+                yield Asked(arm, {"fraction": one.fraction}, "auto", why)
+        return
+    for arm in arms:
+        if isinstance(budget, TokensConfig):
+            yield Asked(arm, {"tokens": budget.tokens}, f"{budget.tokens}-tokens")
+        elif isinstance(budget, int):
+            yield Asked(arm, {"count": budget}, f"{budget}-rows")
+        else:
+            yield Asked(arm, {"fraction": budget}, f"{budget:g}")
+
+
+def chosen(
+    config: SampleConfig, retraining: Retraining, engine: Engine, compared: Workspace
+) -> Iterator[tuple[Asked, Selection]]:
+    """Write the selection of every arm at the budget, with the first seed; `compared`: where the comparison lies."""
+    compare, table, space = retraining.config, retraining.table, retraining.workspace
+    seed, spread = compare.seeds[0], spread_over(table, engine)
+    for one in asked(config, compare.arms, compared):
+        uri = space.pruned(one.arm, one.name, seed)
+        yield one, sample(table, one.arm, uri, **one.budget, seed=seed, spread=spread)

@@ -1,0 +1,149 @@
+"""What can be told before anything is computed, and lines that say what is there."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from raysample.core.config import LandmarksConfig, RunConfig, ScoreConfig
+from raysample.core.errors import ConfigError, ScoreError
+from raysample.data.checkpoint_set import Checkpoint
+from raysample.data.corpus import Corpus
+from raysample.data.sources.inventory import remarks
+from raysample.influence.capture import check as check_capture
+from raysample.influence.label_origin import ORIGINS
+from raysample.influence.scores import Score, create_all
+from raysample.selection.policies import create as create_policy
+from raysample.selection.policies.steps import grouped
+from raysample.training import learning_rate, plan
+from raysample.training.capture import passes
+from raysample.version import __version__
+from raysample.workflow import economy
+
+
+def check_plans(config: RunConfig) -> None:
+    """Raise ScoreError or SelectionError for scores and arms that cannot work, before anything is computed."""
+    scores = check_scores(config.score)
+    if config.score.source == "capture" and not config.fine_tune.capture:
+        raise ConfigError(
+            "score.source is `capture`, but fine_tune.capture is off, so nothing would be captured",
+            "set fine_tune.capture: true, or score.source: checkpoints",
+        )
+    for arm in config.compare.arms:
+        if arm.score is not None and arm.score not in scores:
+            raise ScoreError(
+                f"the arm {arm.name!r} goes by {arm.score!r}, which is not among score.scores ({', '.join(scores)})",
+                f"add {arm.score!r} to score.scores, or choose one of those",
+            )
+        known, source = {column: score.higher_is for column, score in scores.items()}, config.corpus.train
+        by_group = any(grouped(create_policy(arm, known, share)) for share in config.compare.fractions)
+        if by_group and source is not None and source.columns.group is None:
+            raise ConfigError(
+                f"the arm {arm.name!r} goes by groups, and corpus.train names no column of groups",
+                "name it: corpus.columns: {group: ...}",
+            )
+
+
+def check_scores(config: ScoreConfig) -> dict[str, Score[Any]]:
+    """Return the scores by column; raises ScoreError where the section's parts do not fit each other."""
+    scores = create_all(config.scores)
+    for column, score in scores.items():
+        for target in (reference.given.get("target") for reference in score.references):
+            if target is not None and target not in config.targets:
+                raise ScoreError(
+                    f"the score {column!r} points to the target {target!r}, which is not among score.targets "
+                    f"({', '.join(config.targets) or 'there are none'})",
+                    f"describe it: score.targets: {{{target}: {{path: ...}}}}",
+                )
+    if config.economy is not None:
+        economy.check(config)
+    if config.source == "capture":
+        check_capture(scores)
+    if config.landmarks is not None:
+        _check_landmarks(config, config.landmarks, scores)
+    return scores
+
+
+def _check_landmarks(config: ScoreConfig, wanted: LandmarksConfig, scores: Mapping[str, Score[Any]]) -> None:
+    unknown = [name for name in wanted.scores if name not in scores]
+    if unknown:
+        raise ScoreError(
+            f"score.landmarks names {unknown[0]!r}, which is not among score.scores ({', '.join(scores)})",
+            f"add {unknown[0]!r} to score.scores, or choose one of those",
+        )
+    if config.source == "capture":
+        raise ScoreError("landmarks need checkpoints to visit", "set score.source: checkpoints")
+
+
+def check_windows(config: RunConfig, rows: int) -> tuple[int, ...] | None:
+    """Return the steps after which checkpoints are saved where scores choose them, else None.
+
+    Raises:
+        CheckpointError: the planned checkpoints will not suit a score; told before the fine-tuning.
+        ConfigError: with `fine_tune.retain: scored` a score would look at other checkpoints than without.
+    """
+    layout, recipe = plan(rows, config.fine_tune), config.fine_tune
+    captured = config.score.source == "capture"
+    planned: Sequence[Checkpoint]
+    if captured:
+        planned = passes(layout.steps // layout.steps_per_epoch, layout.steps_per_epoch)
+    else:
+        planned = [
+            Checkpoint("", step, layout.epoch(step), learning_rate(step - 1, layout.steps, recipe))
+            for step in layout.save_at
+        ]
+    scores = create_all(config.score.scores)
+    seen = {name: score.select(planned) for name, score in scores.items()}
+    if recipe.retain == "all" or captured:
+        return None
+    return _retained(config, scores, planned, seen)
+
+
+def _retained(
+    config: RunConfig,
+    scores: Mapping[str, Score[Any]],
+    planned: Sequence[Checkpoint],
+    seen: Mapping[str, Sequence[int]],
+) -> tuple[int, ...]:
+    if config.score.economy is not None:
+        raise ConfigError(
+            "score.economy chooses among all checkpoints, and fine_tune.retain: scored saves a part of them",
+            "set fine_tune.retain: all, or give each score its checkpoints and leave score.economy out",
+        )
+    places = sorted({len(planned) - 1}.union(*seen.values()))
+    kept = [planned[i] for i in places]
+    for name, score in scores.items():
+        if [kept[i].step for i in score.select(kept)] != [planned[i].step for i in seen[name]]:
+            raise ConfigError(
+                f"with fine_tune.retain: scored {name!r} would find other checkpoints than with all of them: a "
+                "`spread` counts those that are there",
+                "set fine_tune.retain: all, or give that score a window of epochs, first or last checkpoints",
+            )
+    return tuple(checkpoint.step for checkpoint in kept)
+
+
+def corpus_line(corpus: Corpus) -> str:
+    """Say in one line what a corpus holds and what was set aside."""
+    text = f"{corpus.rows:,} rows, {len(corpus.labels)} classes"
+    if corpus.counts["quarantined"]:
+        reasons = ", ".join(
+            f"{reason} ({count:,})" for reason, count in sorted(corpus.quarantine.items(), key=lambda kv: -kv[1])[:3]
+        )
+        text += f"; {corpus.counts['quarantined']:,} quarantined: {reasons}"
+    if corpus.filtered:
+        causes = ", ".join(f"{cause} ({count:,})" for cause, count in corpus.filtered.items())
+        text += f"; {corpus.counts['filtered']:,} left out: {causes}"
+    return text if corpus.origin == "gold" else f"{text}; labels: {ORIGINS[corpus.origin]}"
+
+
+def corpus_remarks(corpus: Corpus) -> list[str]:
+    """Say which files of a corpus were left out and why, and what else a reader should know, a line each."""
+    return [*remarks(corpus.inventory), *corpus.warnings]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    names = ("torch", "transformers", "ray", "pyarrow", "numpy")
+    return {"raysample": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,0 +1,266 @@
+"""The comparison's work: write the selections, warn about what they do to classes, retrain every cell, summarise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from raysample.core import manifests, storage
+from raysample.core.config import ArmConfig, CompareConfig
+from raysample.core.map_fn import Spread, threads
+from raysample.core.progress import Reporter
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.data.score_table import ScoreTable
+from raysample.evaluation import Cell, doubts
+from raysample.evaluation.comparison import FULL, Comparison, RunResult, class_shift, class_warnings, summarise
+from raysample.execution.base import Engine
+from raysample.selection import Selection, sample
+from raysample.selection.lengths import length_warnings
+from raysample.selection.policies import create
+from raysample.selection.policies.steps import columns_of
+from raysample.selection.result import KEPT, KEPT_FOLDER, MANIFEST
+from raysample.selection.table_blocks import IN_MEMORY_ROWS
+from raysample.tracking import Tracker, Value
+from raysample.training.fine_tuning import Job, Outcome, outcome_of, read_outcome, steps
+from raysample.workflow.layout import Workspace
+from raysample.workflow.training_results import figures
+
+FIXED = (
+    "The selection was fixed: {} chose by the same scores for every seed, so the intervals do not tell how other runs "
+    "would have scored."
+)
+OWN = "Every seed selected by scores of other runs ({}): the intervals hold what runs differ in scoring, too."
+SHARED = (
+    "{} chose for {} seeds by the scores of {} runs in turn, so the intervals hold in part what runs differ in scoring."
+)
+STORED_ROWS = 5_000_000
+"""Kept rows, at most, whose ids are stored with a tracked run: some 100 MB."""
+
+
+@dataclass
+class Retraining:
+    """Arms x fractions x seeds on one score table; `job(seed)` gives the recipe on all rows.
+
+    `own`: the table that a seed's selections go by in place of the one of all.
+    """
+
+    config: CompareConfig
+    workspace: Workspace
+    table: ScoreTable
+    traces: Sequence[CheckpointSet]
+    train: Corpus
+    job: Callable[[int], Job]
+    params: Callable[..., dict[str, Value]]
+    tracker: Tracker
+    reporter: Reporter
+    notes: tuple[str, ...] = ()
+    selections: dict[Cell, Selection] = field(default_factory=dict)
+    own: Mapping[int, ScoreTable] = field(default_factory=dict)
+
+    def cells(self) -> Iterator[tuple[ArmConfig, float, int]]:
+        """Yield every arm at every fraction with every seed."""
+        for fraction in self.config.fractions:
+            for arm in self.config.arms:
+                for seed in self.config.seeds:
+                    yield arm, fraction, seed
+
+    def select(self, engine: Engine) -> None:
+        """Write all selections (finished ones are kept) and say what they do to the classes, before any retraining."""
+        params = self.params("sample", n_train=self.table.counts["scored"])
+        with self.tracker.run("sample", params) as run:
+            for arm, fraction, seed in self.cells():
+                selection = self._selection(arm, fraction, seed, engine)
+                self.selections[arm.name, fraction, seed] = selection
+                if seed == self.config.seeds[0]:
+                    run.dataset(
+                        arm.name, selection.uri, selection.fingerprint, "selection", {"keep_fraction": f"{fraction:g}"}
+                    )
+                    self._store(run, selection)
+        self.reporter.say(f"  {len(self.selections)} selections in {self.workspace.at('selections')}")
+        self._tell_classes()
+
+    def _store(self, run: Tracker, selection: Selection) -> None:
+        """Store what `apply` needs with the run; of very many kept rows the manifest alone, which names their place."""
+        name = selection.uri.rstrip("/").rpartition("/")[2]
+        run.artifact(storage.join(selection.uri, MANIFEST), f"selections/{name}")
+        if selection.counts[KEPT] <= STORED_ROWS and storage.is_local(selection.uri):
+            run.artifact(storage.join(selection.uri, KEPT_FOLDER), f"selections/{name}")
+
+    def _tell_classes(self) -> None:
+        """Say what the selections do to the classes, before anything is retrained."""
+        for (arm, fraction), kept in self.kept_counts().items():
+            shares = {c: kept[c] / n for c, n in enumerate(self.train.class_counts) if n}
+            least = min(shares, key=lambda c: shares[c])
+            self.reporter.say(
+                f"  {arm} at {fraction:.0%}: class shift {class_shift(self.train.class_counts, kept):.2f}, "
+                f"cuts {self.train.labels[least]} most ({kept[least]:,} of {self.train.class_counts[least]:,} left)"
+            )
+        for warning in (*self.class_warnings(), *self.length_warnings()):
+            self.reporter.say(f"  warning: {warning}")
+
+    def _selection(self, arm: ArmConfig, fraction: float, seed: int, engine: Engine) -> Selection:
+        uri = self.workspace.selection(arm, fraction, seed)
+        table = self.own.get(seed, self.table) if self._columns(arm, fraction) else self.table
+        if storage.exists(storage.join(uri, "selection.json")):
+            found = Selection.load(uri)
+            same_scores = (
+                found.scores in (None, table.fingerprint)
+                and found.counts["in"] == table.counts["in"]
+                and found.counts["quarantined"] == table.counts["quarantined"]
+            )
+            if same_scores and found.corpus == table.corpus and found.arm == arm.plain():
+                return found
+        return sample(table, arm, uri, fraction=fraction, seed=seed, spread=spread_over(table, engine))
+
+    def kept_counts(self) -> dict[tuple[str, float], tuple[int, ...]]:
+        """Return the rows per class that each arm keeps at each fraction (first seed)."""
+        first = self.config.seeds[0]
+        return {
+            (arm, fraction): tuple(chosen.kept_class_counts)
+            for (arm, fraction, seed), chosen in self.selections.items()
+            if seed == first
+        }
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is known of the corpora, and what the selections do to the classes, in words."""
+        return (*self.notes, *self.class_warnings(), *self.length_warnings())
+
+    def length_warnings(self) -> tuple[str, ...]:
+        """Return which scores that an arm goes by are mostly the length of the text, in words."""
+        cells = ((arm, fraction) for fraction in self.config.fractions for arm in self.config.arms)
+        columns = (name for cell in cells for name in self._columns(*cell))
+        return length_warnings(self.table, columns)
+
+    def _columns(self, arm: ArmConfig, fraction: float) -> tuple[str, ...]:
+        """Return the score columns that an arm goes by."""
+        return columns_of(create(arm, self.table.higher_is, fraction))
+
+    def scored_arms(self) -> list[str]:
+        """Return the names of the arms that go by a score."""
+        fractions = self.config.fractions
+        return [arm.name for arm in self.config.arms if any(self._columns(arm, fraction) for fraction in fractions)]
+
+    def class_warnings(self) -> tuple[str, ...]:
+        """Return what the selections do to the classes, in words."""
+        return class_warnings(self.train.labels, self.train.class_counts, self.kept_counts())
+
+    def retrain(self, engine: Engine) -> Comparison:
+        """Train every cell that is not finished, the full data set with every seed included, and summarise."""
+        jobs = {cell: self._job(*cell) for cell in self._all_cells()}
+        results: dict[Cell, Outcome] = {}
+        for cell, job in jobs.items():
+            found = self._finished(cell, job)
+            if found is not None:
+                results[cell] = found
+        if results:
+            self.reporter.say(f"  {len(results)} of {len(jobs)} runs were finished before")
+        missing = {job.key: cell for cell, job in jobs.items() if cell not in results}
+        # The longest first, so that no CPU waits at the end for a straggler.
+        todo = sorted((jobs[cell] for cell in missing.values()), key=lambda job: -steps(job))
+        for job, outcome in engine.fine_tune_many(todo, self.config.workers, self.reporter) if todo else ():
+            cell = missing[job.key]
+            self._store_outcome(cell, job, outcome)
+            results[cell] = outcome
+            self._track(cell, outcome)
+        for cell in [cell for cell in jobs if cell not in missing.values()]:
+            self._track(cell, results[cell], reused=True)
+        return self._summarised([(cell, results[cell]) for cell in jobs])
+
+    def _store_outcome(self, cell: Cell, job: Job, outcome: Outcome) -> None:
+        """Store what a retraining came to; the JSON file comes last, as it says that the run is finished."""
+        if outcome.evaluation.predictions is not None:
+            storage.write_parquet(self.workspace.predictions(*cell), outcome.evaluation.predictions.table())
+        storage.write_json(self.workspace.result(*cell), {"key": job.key, "cell": list(cell), **outcome.plain()})
+
+    def _all_cells(self) -> Iterator[Cell]:
+        for seed in self.config.seeds:
+            yield FULL, 1.0, seed
+        for arm, fraction, seed in self.cells():
+            yield arm.name, fraction, seed
+
+    def _job(self, arm: str, fraction: float, seed: int) -> Job:
+        whole = self.job(seed)
+        if arm == FULL:
+            return whole
+        chosen = self.selections[arm, fraction, seed]
+        fixed = steps(whole) if self.config.regime == "equal_steps" else None
+        # The cell is part of it: two fractions may round to the same rows.
+        key = storage.fingerprint([whole.key, chosen.fingerprint, fixed, arm, fraction])
+        return replace(whole, selection=chosen.uri, steps=fixed, key=key)
+
+    def _finished(self, cell: Cell, job: Job) -> Outcome | None:
+        watched = next((trace for trace in self.traces if trace.config.get("key") == job.key), None)
+        if cell[0] == FULL and watched is not None:
+            # A run that the scores watched is the full arm of its seed.
+            return outcome_of(watched.uri)
+        uri = self.workspace.result(*cell)
+        if not storage.exists(uri):
+            return None
+        same = manifests.mapping(uri, "key")["key"] == job.key
+        return read_outcome(uri, self.workspace.predictions(*cell)) if same else None
+
+    def _track(self, cell: Cell, outcome: Outcome, reused: bool = False) -> None:
+        arm, fraction, seed = cell
+        config = next((a for a in self.config.arms if a.name == arm), None)
+        values: dict[str, Any] = {"method": arm, "keep_fraction": fraction, "seed": seed, "n_train": outcome.rows}
+        if config is not None:
+            values |= {
+                "policy": config.policy,
+                "score": config.score,
+                "normalise": config.normalise,
+                "quota": config.quota,
+            }
+        name = f"{arm} {fraction:.0%} seed {seed}"
+        with self.tracker.run(name, self.params("arm", **values), {"reused": str(reused).lower()}) as run:
+            if cell in self.selections:
+                chosen = self.selections[cell]
+                run.dataset(arm, chosen.uri, chosen.fingerprint, "training", {"parent": self.train.fingerprint})
+            sizes = {"train_seconds": outcome.seconds, "kept_rows": outcome.rows, "steps": outcome.steps}
+            run.metrics({**figures(outcome), **sizes})
+
+    def _summarised(self, outcomes: list[tuple[Cell, Outcome]]) -> Comparison:
+        runs = tuple(
+            RunResult(*cell, o.rows, o.steps, {**o.evaluation.metrics, "train_seconds": o.seconds}, o.evaluation.recall)
+            for cell, o in outcomes
+        )
+        names = () if self.train.levels is None else self.train.levels.names
+        comparison = Comparison(
+            labels=self.train.labels,
+            class_counts=tuple(self.train.class_counts),
+            kept_counts=self.kept_counts(),
+            runs=runs,
+            summaries=summarise(runs),
+            confidence=self.config.confidence,
+            regime=self.config.regime,
+            warnings=self.warnings(),
+            levels=tuple(name for name in names if all(f"{name}_accuracy" in run.metrics for run in runs)),
+        )
+        said = {cell: o.evaluation.predictions for cell, o in outcomes if o.evaluation.predictions is not None}
+        found = comparison.judged(said, self.config.objective, self.config.tolerance)
+        losses = {cell: o.evaluation.metrics.get("nll", math.nan) for cell, o in outcomes}
+        doubtful = doubts(said, losses, self.train.labels)
+        warnings = (*doubtful, *comparison.warnings)
+        comparison = replace(comparison, **found, doubts=doubtful, warnings=warnings, remarks=self._remarks())
+        storage.write_json(self.workspace.comparison, comparison.plain())
+        return comparison
+
+    def _remarks(self) -> tuple[str, ...]:
+        """Say what the verdict rests on: whether selections went by the same scores for every seed."""
+        scored, seeds = self.scored_arms(), len(self.config.seeds)
+        if not scored or seeds < 2:
+            return ()
+        runs = len({table.fingerprint for table in self.own.values()})
+        if not runs:
+            return (FIXED.format(", ".join(scored)),)
+        return (OWN.format(", ".join(scored)) if runs == seeds else SHARED.format(", ".join(scored), seeds, runs),)
+
+
+def spread_over(table: ScoreTable, engine: Engine) -> Spread:
+    """Return what maps the work of a selection: threads for small tables, which they hold in memory, else the engine.
+
+    Starting tasks costs more than counting a few million rows.
+    """
+    return threads if table.counts["scored"] <= IN_MEMORY_ROWS else engine.map

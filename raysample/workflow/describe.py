@@ -1,0 +1,35 @@
+"""The corpora of a run, described from its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from raysample.core import storage
+from raysample.core.config import CorpusConfig
+from raysample.data.corpus import describe
+from raysample.data.simulated import simulated_sources, write_traffic
+from raysample.workflow.layout import Workspace
+
+
+def describe_both(wanted: CorpusConfig, space: Workspace, known: Sequence[str] | None) -> None:
+    """Describe the training corpus and the test corpus, which has its classes and levels.
+
+    Args:
+        wanted: where they lie; simulated traffic is written first.
+        space: of the run.
+        known: class names in an order that is given; None for those that occur.
+    """
+    train, test, rows = wanted.train, wanted.test, wanted.shard_rows
+    if wanted.simulated is not None:
+        storage.remove(space.at("traffic"))
+        write_traffic(wanted.simulated, space.at("traffic"))
+        train, test = simulated_sources(space.at("traffic"))
+    assert train is not None
+    if test is not None:
+        corpus = describe(train, space.train, labels=known, shard_rows=rows)
+        describe(test, space.test, labels=corpus.labels, levels=corpus.levels, shard_rows=rows)
+        return
+    share = wanted.holdout
+    corpus = describe(train, space.train, labels=known, part="train", holdout=share, shard_rows=rows)
+    classes, levels = corpus.labels, corpus.levels
+    describe(train, space.test, labels=classes, levels=levels, part="holdout", holdout=share, shard_rows=rows)

@@ -1,0 +1,168 @@
+"""The preset `economy`: bfloat16, and of each score's checkpoints the fewest that keep its ranking on a sample of rows.
+
+Which checkpoints stand for all of them differs from corpus to corpus: a variance of gradients may lie in the first
+epochs of one training and all along another. So it is measured, on a seeded sample of rows and at every checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from raysample.core import manifests, storage
+from raysample.core.config import ScoreConfig
+from raysample.core.errors import ScoreError
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.influence import landmarks
+from raysample.influence.scores import create, create_all
+
+PLACE = "economy"
+CHOICE = "economy.json"
+KINDS = ("spread", "first", "last")
+Choice = Mapping[str, Mapping[str, Any]]
+"""Column -> `checkpoints` (the window) and `spearman` (its rank correlation with all checkpoints on the sample)."""
+
+
+def identity(config: ScoreConfig, traces: Sequence[CheckpointSet], corpus: Corpus) -> str:
+    """Return what a choice depends on."""
+    told = config.model_copy(update={"workers": None}).plain()
+    return storage.fingerprint([told, [trace.fingerprint for trace in traces], corpus.fingerprint])
+
+
+def open_columns(config: ScoreConfig) -> dict[str, dict[str, Any]]:
+    """Return the columns whose checkpoints are left to the preset, with their specs: those that look at all of them."""
+    found = {}
+    for given in config.scores:
+        spec = {"name": given} if isinstance(given, str) else dict(given)
+        column, score = create(spec)
+        if "checkpoints" not in spec and score.checkpoints.kind == "all":
+            found[column] = {**spec, "as": column}
+    return found
+
+
+def candidates(checkpoints: int, fewest: int) -> list[dict[str, int]]:
+    """Return the windows that are tried, by rising number of visits."""
+    return [{kind: n} for n in range(max(1, fewest), checkpoints) for kind in KINDS]
+
+
+def alias(column: str, window: Mapping[str, int]) -> str:
+    """Return the column of a score at a window in the sample's table."""
+    ((kind, n),) = window.items()
+    return f"{column}.{kind}.{n}"
+
+
+def trial(config: ScoreConfig, checkpoints: int) -> ScoreConfig:
+    """Return how the sample is scored: every open column at all checkpoints and at every window that is tried."""
+    fewest = {column: score.fewest for column, score in create_all(config.scores).items()}
+    scores: list[str | dict[str, Any]] = []
+    for column, spec in open_columns(config).items():
+        scores.append(spec)
+        scores += [
+            {**spec, "as": alias(column, window), "checkpoints": window}
+            for window in candidates(checkpoints, fewest[column])
+        ]
+    return ScoreConfig(
+        scores=scores,
+        precision=precision(config),
+        batch_tokens=config.batch_tokens,
+        method=config.method,
+        targets=config.targets,
+        workers=1,
+        verify_rows=0,  # of the sample: the table itself is verified
+    )
+
+
+def choose(config: ScoreConfig, frame: pd.DataFrame, checkpoints: int, least: float) -> Choice:
+    """Return each open column's cheapest window whose ranks correlate with those of all checkpoints by `least`.
+
+    Of windows with as many visits the best one is taken; all checkpoints where no window is good enough.
+    """
+    fewest = {column: score.fewest for column, score in create_all(config.scores).items()}
+    found: dict[str, dict[str, Any]] = {}
+    for column in open_columns(config):
+        ranks = [
+            (window, frame[alias(column, window)].corr(frame[column], method="spearman"))
+            for window in candidates(checkpoints, fewest[column])
+        ]
+        good = [(window, rank) for window, rank in ranks if rank >= least]
+        if not good:
+            found[column] = {"checkpoints": "all", "spearman": 1.0}
+            continue
+        fewest_visits = min(_visits(window) for window, _ in good)
+        window, rank = max((one for one in good if _visits(one[0]) == fewest_visits), key=lambda one: one[1])
+        found[column] = {"checkpoints": window, "spearman": round(float(rank), 4)}
+    return found
+
+
+def _visits(window: Mapping[str, int]) -> int:
+    return next(iter(window.values()))
+
+
+def settled(config: ScoreConfig, choice: Choice) -> ScoreConfig:
+    """Return the configuration that the preset and a choice of windows come to; what the user set stays."""
+    specs = open_columns(config)
+    scores: list[str | dict[str, Any]] = []
+    for given in config.scores:
+        column, _ = create(given)
+        told = choice.get(column)
+        scores.append(given if told is None else {**specs[column], "checkpoints": told["checkpoints"]})
+    return config.model_copy(update={"scores": scores, "precision": precision(config)})
+
+
+def precision(config: ScoreConfig) -> Literal["float32", "bfloat16"]:
+    """Return the precision that a configuration comes to."""
+    given = config.economy is None or "precision" in config.model_fields_set
+    return config.precision if given else "bfloat16"
+
+
+def sampled(corpus: Corpus, count: int, uri: str) -> Corpus:
+    """Describe the rows with the smallest seeded hashes of their ids as a corpus; all rows where there are no more."""
+    ids = [corpus.read(shard.index)["row_id"].to_pylist() for shard in corpus.shards]
+    chosen = np.sort(landmarks.sample([row for part in ids for row in part], count, seed=1))
+    starts = np.cumsum([0, *(len(part) for part in ids)])
+    return corpus.restricted(
+        {
+            shard.index: chosen[(chosen >= starts[i]) & (chosen < starts[i + 1])] - starts[i]
+            for i, shard in enumerate(corpus.shards)
+        },
+        uri,
+    )
+
+
+def stored(config: ScoreConfig, traces: Sequence[CheckpointSet], corpus: Corpus, folder: str) -> Choice | None:
+    """Return the choice that was made for this configuration, or None."""
+    place = storage.join(folder, CHOICE)
+    if not storage.exists(place):
+        return None
+    found = manifests.mapping(place, "columns", "identity")
+    choice: Choice = found["columns"]
+    return choice if found["identity"] == identity(config, traces, corpus) else None
+
+
+def store(choice: Choice, config: ScoreConfig, traces: Sequence[CheckpointSet], corpus: Corpus, folder: str) -> None:
+    """Keep a choice beside the table."""
+    told = {"identity": identity(config, traces, corpus), "columns": choice}
+    storage.write_json(storage.join(folder, CHOICE), told)
+
+
+def check(config: ScoreConfig) -> None:
+    """Raise ScoreError where the preset means nothing."""
+    if config.source == "capture":
+        raise ScoreError("score.economy chooses among checkpoints, and captured logits visit none", "leave it out")
+
+
+def words(choice: Choice, rows: int) -> str:
+    """Say what was chosen."""
+    told = [
+        f"{column} at {_spelled(one['checkpoints'])} (rank correlation {one['spearman']:.3f})"
+        for column, one in choice.items()
+    ]
+    return f"  economy, measured on {rows:,} rows: {', '.join(told) or 'no score whose checkpoints are open'}"
+
+
+def _spelled(window: str | Mapping[str, int]) -> str:
+    return window if isinstance(window, str) else ", ".join(f"{kind} {n}" for kind, n in window.items())

@@ -1,0 +1,114 @@
+"""The steps of a run on its log: compact, score what is new, sample, put scores back on every row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from raysample.core import storage
+from raysample.core.config import LogConfig, ScoreConfig
+from raysample.core.errors import ConfigError
+from raysample.data import log as logs
+from raysample.data.corpus import Corpus
+from raysample.data.log import Contents
+from raysample.data.score_table import MANIFEST, ScoreTable
+from raysample.influence.label_origin import words
+from raysample.selection import Selection, sample
+from raysample.workflow.budgets import asked
+from raysample.workflow.compare import spread_over
+from raysample.workflow.run import Pipeline
+from raysample.workflow.score_contents import check_alone, score_contents
+
+
+def compacted(pipeline: Pipeline) -> Contents:
+    """Bring the log's contents up to date."""
+    config = _config(pipeline)
+    pipeline.reporter.say("compact")
+    params = pipeline.params("compact", window=config.window, label_origin=config.source.labels.origin)
+    with pipeline.tracker.run("compact", params) as run:
+        found = logs.compact(
+            config.source, pipeline.workspace.contents, window=config.window, spread=pipeline.engine.map
+        )
+        run.dataset("log", found.uri, found.fingerprint, "scoring")
+        run.metrics({f"log_{name}": value for name, value in {**found.counts, **found.update}.items()})
+    return found
+
+
+def scored(pipeline: Pipeline, *, retry: bool = False) -> ScoreTable:
+    """Bring the scores of the log's contents up to date; `retry`: those, too, that could not be scored before."""
+    space, traces = pipeline.workspace, pipeline.traces()
+    config = _score_config(pipeline)
+    check_alone(config)
+    found = compacted(pipeline)
+    pipeline.reporter.say("score the log")
+    origin = found.source.labels.origin
+    params = pipeline.params("score-log", n_train=found.counts["contents"], label_origin=origin)
+    with pipeline.tracker.run("score-log", params) as run:
+        table = score_contents(
+            traces,
+            found,
+            config,
+            pipeline.config.model,
+            space.log_scores,
+            pipeline.engine,
+            pipeline.reporter,
+            run,
+            retry=retry,
+        )
+        run.dataset("log", found.uri, found.fingerprint, "scoring")
+        counts = {f"{name}_rows": table.counts[name] for name in ("scored", "quarantined")}
+        run.metrics(counts, step=table.counts["in"])
+        run.metrics({f"cost_{name}": value for name, value in table.cost.items()})
+        run.artifact(storage.join(table.uri, MANIFEST))
+    if origin != "gold":
+        pipeline.reporter.say(f"  {words(origin, table.scores)}")
+    return table
+
+
+def expanded(pipeline: Pipeline) -> ScoreTable:
+    """Put the scores of the log's contents on every row of the log."""
+    table, found = _table(pipeline), Contents.load(pipeline.workspace.contents)
+    return logs.expand(table, found, pipeline.workspace.log_rows, spread=pipeline.engine.map)
+
+
+def selections(pipeline: Pipeline) -> Iterator[tuple[str, Selection, ScoreTable]]:
+    """Choose among the log's contents by every arm at `sample.budget`; yield a title, the selection, and the table."""
+    config, space = pipeline.config, pipeline.workspace
+    if config.sample.budget in (None, "auto"):
+        raise ConfigError(
+            f"sample.budget is {config.sample.budget}: a log is not compared, so nothing tells how much to keep of it",
+            "set sample.budget to a share (0.3), a count of contents, or {tokens: N}",
+        )
+    table, seed = _table(pipeline), config.compare.seeds[0]
+    for one in asked(config.sample, config.compare.arms, space):
+        uri = space.log.pruned(one.arm, one.name, seed)
+        chosen = sample(table, one.arm, uri, **one.budget, seed=seed, spread=spread_over(table, pipeline.engine))
+        kept, rows = chosen.counts["kept"], table.counts["scored"]
+        yield f"{chosen.name}: {kept:,} of {rows:,} contents ({kept / rows:.1%})", chosen, table
+
+
+def _config(pipeline: Pipeline) -> LogConfig:
+    if pipeline.config.log is None:
+        raise ConfigError(
+            "the configuration has no log", "add log: {source: {path: ..., columns: {text: ..., label: ...}}}"
+        )
+    return pipeline.config.log
+
+
+def _table(pipeline: Pipeline) -> ScoreTable:
+    _config(pipeline)
+    if not storage.exists(storage.join(pipeline.workspace.log_scores, MANIFEST)):
+        raise ConfigError("the log has no scores yet", "run `raysample score --log` with this configuration first")
+    return ScoreTable.load(pipeline.workspace.log_scores)
+
+
+def _score_config(pipeline: Pipeline) -> ScoreConfig:
+    """Return how the log is scored: with what `score.economy` came to on the training rows, where it is set."""
+    config = pipeline.config.score
+    if config.economy is None:
+        return config
+    settled = pipeline.score_config(Corpus.load(pipeline.workspace.train))
+    if settled is config:
+        raise ConfigError(
+            "score.economy has not chosen checkpoints yet", "run `raysample score` on the training rows first"
+        )
+    return settled.model_copy(update={"economy": None})

@@ -1,0 +1,75 @@
+"""Opening a run's folder: what can be checked before anything expensive starts, the lock, tracking, the cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from raysample.core import storage
+from raysample.core.config import RunConfig
+from raysample.core.errors import ConfigError
+from raysample.core.locking import Lock, held
+from raysample.core.progress import Reporter
+from raysample.execution.create import engine_of
+from raysample.tracking import NullTracker, Tracker
+from raysample.workflow import Pipeline, Workspace, preflight
+
+TRACKING_URI = "MLFLOW_TRACKING_URI"
+
+
+@contextmanager
+def opened(config: RunConfig, reporter: Reporter, *steps: str) -> Iterator[Pipeline]:
+    """As the only writer of the folder, check what can be checked before anything expensive; then open tracking.
+
+    `steps` names what will be done, as in `pipeline.preflight`.
+    """
+    with writing(config, reporter) as (space, lock), engine_of(config.engine) as engine:
+        preflight.check(config, space, engine, steps, _given(config))
+        yield Pipeline(config, engine, _tracker(config, space, lock), reporter)
+
+
+@contextmanager
+def writing(config: RunConfig, reporter: Reporter) -> Iterator[tuple[Workspace, Lock]]:
+    """Be the only writer of the run's folder, which belongs to this configuration."""
+    quiet()
+    space = Workspace.of(config)
+    space.check(config)
+    with held(space.root, config.lock_timeout, reporter.say) as lock:
+        space.check(config)  # who wrote it before may have made it its own
+        yield space, lock
+
+
+def _given(config: RunConfig) -> str | None:
+    """Return the tracking URI that somebody gave: MLflow's own variable is followed as all its tools do."""
+    return config.tracking.uri or os.environ.get(TRACKING_URI) or None
+
+
+def _tracker(config: RunConfig, space: Workspace, lock: Lock) -> Tracker:
+    if not config.tracking.enabled:
+        return NullTracker()
+    from raysample.tracking.mlflow import tracker
+
+    given = _given(config)
+    if given is None and not storage.is_local(space.root):
+        raise ConfigError(
+            f"the output {space.root!r} is not a local folder, where an embedded MLflow could be kept",
+            f"give tracking.uri (a server or a database), set {TRACKING_URI}, or set tracking.enabled=false",
+        )
+    local = Path(space.root).parent
+    uri = given or f"sqlite:///{local / 'mlflow.db'}"
+    artifacts = None if given else str(local / "mlartifacts")
+    return tracker.open(
+        *(uri, config.tracking.experiment or config.name, artifacts, str(local / "mlflow-pending.jsonl")),
+        folder=space.root,
+        gone=lock.gone,
+    )
+
+
+def quiet() -> None:
+    """Keep libraries' chatter off the terminal; their warnings stay in their logs."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name in ("transformers", "datasets", "httpx"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,198 @@
+"""`plan`: what a run will take, from a miniature of it on a few rows: the same code, measured and multiplied."""
+
+from __future__ import annotations
+
+import itertools
+import resource
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from raysample import models
+from raysample.core import storage
+from raysample.core.config import FineTuneConfig, RunConfig
+from raysample.core.progress import SilentReporter
+from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.data.score_table import ScoreTable
+from raysample.execution.local import LocalEngine
+from raysample.training import plan as layout
+from raysample.training.fine_tuning import Job, execute, finish
+from raysample.workflow.score import score_corpus
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One step of a run: how much work it is, and for how long it keeps one worker busy.
+
+    Attributes:
+        step: which. work: how much, in words. seconds: of one worker. workers: how many share it.
+    """
+
+    step: str
+    work: str
+    seconds: float
+    workers: int
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds until it is done, if the workers share it without loss."""
+        return self.seconds / max(1, self.workers)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a run will take.
+
+    Attributes:
+        rows: training rows. sample: rows of the miniature, which took `measured` seconds.
+        steps: the estimates. checkpoints: that are scored, of all runs; checkpoint_bytes: of each.
+        actor_bytes: what a scoring actor holds at most: this process's peak, with the checkpoints that it lacked.
+        table_bytes: of the score table.
+    """
+
+    rows: int
+    sample: int
+    measured: float
+    steps: tuple[Estimate, ...]
+    checkpoints: int
+    checkpoint_bytes: int
+    actor_bytes: int
+    table_bytes: int
+
+
+def outlook(
+    config: RunConfig,
+    train: Corpus,
+    test: Corpus,
+    slots: int,
+    folder: str,
+    rows: int = 256,
+    adopted: CheckpointSet | None = None,
+) -> Outlook:
+    """Fine-tune and score a few rows in this process, in a folder that need not stay, and multiply.
+
+    Landmarks and the preset `economy` are left out: the estimate is that of scoring every row at all checkpoints.
+
+    Args:
+        config: the run. train, test: its corpora. slots: workers that can be at work at a time.
+        folder: where the miniature may write. rows: its size; whole shards are opened for it.
+        adopted: the checkpoints of a run that adopts; what is trained in small tells of the retrainings alone then.
+    """
+    began = time.perf_counter()
+    some, tests = (few(corpus, rows, storage.join(folder, name)) for name, corpus in (("train", train), ("test", test)))
+    recipe, whole = config.fine_tune, layout(train.rows, config.fine_tune)
+    held = len(whole.save_at) * config.score.runs if adopted is None else len(adopted.checkpoints)
+    small = in_small(recipe, some.rows, len(whole.save_at) if adopted is None else 1)
+    base = models.prepare(config.model, train, storage.join(folder, "model"))
+    trained, per_step = _fine_tuned(some, tests, base, config, small, storage.join(folder, "checkpoints"))
+    trace = adopted or trained
+    scores = config.score.model_copy(update={"landmarks": None, "economy": None, "runs": 1})
+    place = storage.join(folder, "scores")
+    table = score_corpus([trace], some, scores, config.model, place, LocalEngine(), SilentReporter())
+    size, miniature = _model_bytes(trace.checkpoints[-1]), len(trace.checkpoints)
+    return Outlook(
+        rows=train.rows,
+        sample=some.rows,
+        measured=time.perf_counter() - began,
+        steps=(
+            *(() if adopted else (_training(config, whole.steps, per_step, slots),)),
+            _scoring(config, train.rows, some.rows, table, held / miniature, slots),
+            _comparing(config, train.rows, per_step, slots),
+        ),
+        checkpoints=held,
+        checkpoint_bytes=size,
+        actor_bytes=peak() + (held - miniature) * size,
+        table_bytes=round(sum(_bytes(storage.join(table.uri, part)) for part in table.parts) * train.rows / some.rows),
+    )
+
+
+def few(corpus: Corpus, rows: int, uri: str) -> Corpus:
+    """Describe about `rows` rows of a corpus, from as few shards, spread over it."""
+    shards = [corpus.shards[i] for i in np.random.default_rng(0).permutation(len(corpus.shards))]
+    chosen, left = dict[int, Any](), rows
+    for shard in shards:
+        if left <= 0:
+            break
+        chosen[shard.index] = np.arange(min(shard.rows, max(left, 1)))
+        left -= len(chosen[shard.index])
+    return corpus.restricted(dict(sorted(chosen.items())), uri)
+
+
+def in_small(recipe: FineTuneConfig, rows: int, checkpoints: int) -> FineTuneConfig:
+    """Return the recipe for a few rows: as many epochs and, where there are steps enough, checkpoints."""
+    batch = min(recipe.batch_size, max(1, rows // 4))
+    steps = layout(rows, recipe.model_copy(update={"batch_size": batch})).steps
+    kept = {"checkpoints": min(checkpoints, steps), "checkpoint_every": None, "checkpoints_per_epoch": None}
+    kept |= {"early_checkpoints": None, "early_stopping": None}
+    return recipe.model_copy(update={**kept, "batch_size": batch})
+
+
+def _fine_tuned(
+    train: Corpus, test: Corpus, base: str, config: RunConfig, recipe: FineTuneConfig, folder: str
+) -> tuple[CheckpointSet, float]:
+    """Train the miniature; return its checkpoints and the median seconds of a step of the recipe's own batch size."""
+    job = Job(train.uri, test.uri, base, config.model, recipe, folder=folder, key="plan")
+    times = list[float]()
+
+    def note(*told: object) -> None:
+        del told
+        times.append(time.perf_counter())
+
+    outcome = execute(job, progress=note)
+    # The first steps are slower than the others, and a few save; the median looks past both.
+    step = statistics.median([after - before for before, after in itertools.pairwise(times)] or [outcome.seconds])
+    return finish(job, outcome), step * config.fine_tune.batch_size / recipe.batch_size
+
+
+def _training(config: RunConfig, steps: int, per_step: float, slots: int) -> Estimate:
+    runs, workers = config.score.runs, min(config.fine_tune.workers_range[1], slots)
+    work = f"{steps:,} steps" if runs == 1 else f"{runs} x {steps:,} steps"
+    return Estimate("fine-tune", work, runs * steps * per_step, workers)
+
+
+def _scoring(config: RunConfig, rows: int, sample: int, table: ScoreTable, scale: float, slots: int) -> Estimate:
+    seconds = table.cost["score_seconds"] * scale * rows / sample
+    work = f"{rows:,} rows x {len(config.score.scores)} scores"
+    prepared = table.cost["prepare_seconds"]
+    return Estimate("score", work, seconds + prepared, min(slots, config.score.workers or slots))
+
+
+def _comparing(config: RunConfig, rows: int, per_step: float, slots: int) -> Estimate:
+    """All retrainings; the full data with the seeds whose runs are not scored anyway, too."""
+    compare, whole = config.compare, layout(rows, config.fine_tune).steps
+    fixed = whole if compare.regime == "equal_steps" else None
+    kept = [layout(round(share * rows), config.fine_tune, fixed).steps for share in compare.fractions]
+    watched = config.score.runs if config.adopt is None else 0
+    seen = {config.fine_tune.seed + run for run in range(watched)}
+    full = [whole for seed in compare.seeds if seed not in seen]
+    steps = sum(full) + sum(kept) * len(compare.arms) * len(compare.seeds)
+    runs = len(full) + len(kept) * len(compare.arms) * len(compare.seeds)
+    workers = min(slots, compare.workers or slots, max(1, runs))
+    return Estimate("compare", f"{runs} retrainings, {steps:,} steps", steps * per_step, workers)
+
+
+def peak() -> int:
+    """Return the most memory that this process has held, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0]) * 1024
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used if sys.platform == "darwin" else used * 1024
+
+
+def _model_bytes(checkpoint: Checkpoint) -> int:
+    """Return what a scoring actor loads of a folder: of one that was adopted, not the states to train on from."""
+    if not checkpoint.files:
+        return _bytes(checkpoint.uri)
+    return sum(_bytes(storage.join(checkpoint.uri, name)) for name in checkpoint.files)
+
+
+def _bytes(uri: str) -> int:
+    fs, path = storage.filesystem(uri)
+    return int(fs.du(path))

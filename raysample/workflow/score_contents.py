@@ -1,0 +1,184 @@
+"""Scoring a log by its unique contents: those that have no scores yet, then a table of all that count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from raysample.core import storage
+from raysample.core.config import ModelConfig, ScoreConfig, SourceConfig
+from raysample.core.errors import ScoreError
+from raysample.core.progress import Reporter
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus, describe
+from raysample.data.log import Contents
+from raysample.data.log.join import Join, Known, span
+from raysample.data.score_table import MANIFEST, ScoreTable
+from raysample.execution.base import Engine
+from raysample.influence.scores import create_all
+from raysample.influence.shards import ensure_statistics
+from raysample.tracking import Tracker
+from raysample.workflow.missing_shards import check_losses
+from raysample.workflow.score import describe_targets, made_by, score_corpus
+from raysample.workflow.score_identity import Plan, checkpoints_fingerprint, tell_changes
+
+BACKLOG = "backlog"
+SHARD_ROWS = 2_048
+
+
+def score_contents(
+    traces: Sequence[CheckpointSet],
+    contents: Contents,
+    config: ScoreConfig,
+    model: ModelConfig,
+    folder: str,
+    engine: Engine,
+    reporter: Reporter,
+    tracker: Tracker | None = None,
+    *,
+    retry: bool = False,
+) -> ScoreTable:
+    """Bring the score table of a log's contents in `folder` up to date: only contents without scores are visited.
+
+    What the table that is there knows under the same checkpoints and definitions is taken over. Texts of contents that
+    are to be scored lie below `folder` meanwhile, and are deleted at the end.
+
+    Args:
+        traces, config, model, engine, reporter, tracker: as for `score_corpus`.
+        contents: as `compact` left them.
+        folder: of the table.
+        retry: try contents again that could not be scored before.
+
+    Raises:
+        ScoreError: a score compares rows with others of the corpus, which grows by the day; or as `score_corpus`.
+    """
+    check_alone(config)
+    labels = traces[0].labels
+    plan = Plan.of(traces, contents.fingerprint, config, model, describe_targets(config, labels, folder))
+    tell_changes(plan, folder, reporter)
+    of = len(contents.parts)
+    join = Join(contents, labels, _known(plan, folder, of, engine), tuple(plan.definitions))
+    backlog = _backlog(join, folder, engine, retry)
+    new, cost = 0, dict[str, float]()
+    if backlog is not None:
+        corpus = describe(backlog, storage.join(folder, BACKLOG, "corpus"), labels=labels, shard_rows=SHARD_ROWS)
+        new = corpus.rows
+        reporter.say(f"  {new:,} of {contents.counts['contents']:,} contents are new")
+        fresh = _scored(traces, corpus, config, model, folder, engine, reporter, tracker)
+        cost = fresh.cost
+        join = replace(join, known=join.known.and_(_spare(plan, folder, of, engine)))
+    else:
+        reporter.say(f"  all {contents.counts['contents']:,} contents were scored before")
+    table = _table(join, plan, traces, config, model, folder, engine, {**cost, "new_contents": new})
+    _tidy(table)
+    return table
+
+
+def check_alone(config: ScoreConfig) -> None:
+    """Raise ScoreError for what needs a whole corpus: a log's contents are scored day by day."""
+    for column, score in create_all(config.scores).items():
+        if any(reference.of_corpus for reference in score.references):
+            raise ScoreError(
+                f"the score {column!r} compares a row with others of its corpus, and a log's contents are scored as "
+                "they come",
+                f"leave {column!r} out here, or score a fixed part of the log as a corpus",
+            )
+    for name, given in (("landmarks", config.landmarks), ("economy", config.economy)):
+        if given is not None:
+            raise ScoreError(f"score.{name} is fitted to one corpus; a log grows", f"leave score.{name} out here")
+    if config.source == "capture":
+        raise ScoreError("logits were captured of training rows alone", "set score.source: checkpoints for the log")
+
+
+def _scored(
+    traces: Sequence[CheckpointSet],
+    corpus: Corpus,
+    config: ScoreConfig,
+    model: ModelConfig,
+    folder: str,
+    engine: Engine,
+    reporter: Reporter,
+    tracker: Tracker | None,
+) -> ScoreTable:
+    """Score new contents as a corpus of their own. Whether too many are lost is asked of the whole log, later."""
+    lenient = config.model_copy(update={"max_quarantined": 1.0})
+    place = storage.join(folder, BACKLOG, "scores")
+    return score_corpus(traces, corpus, lenient, model, place, engine, reporter, tracker)
+
+
+def _known(plan: Plan, folder: str, of: int, engine: Engine) -> Known:
+    """Return what is known under a plan, from the table that is there and from an update that was interrupted."""
+    found = _spare(plan, folder, of, engine)
+    if not storage.exists(storage.join(folder, MANIFEST)):
+        return found
+    table = ScoreTable.load(folder)
+    if not table.counted:
+        raise ScoreError(f"{folder!r} holds the scores of a corpus, not of a log's contents", "give another folder")
+    if table.made_by["sources"] != plan.sources:
+        return found
+    return Known.of_table(table, of).and_(found)
+
+
+def _spare(plan: Plan, folder: str, of: int, engine: Engine) -> Known:
+    """Return the parts of a backlog that were finished. Their names come from what is in them, so all of them hold."""
+    place = storage.join(folder, BACKLOG, "scores", plan.parts)
+    files = storage.list_files(place, ".parquet") if storage.exists(place) else []
+    return Known.of_files((found for found in engine.map(span, files) if found is not None), of)
+
+
+def _backlog(join: Join, folder: str, engine: Engine, retry: bool) -> SourceConfig | None:
+    """Write the texts of contents without scores; return them as a source, None where there are none."""
+    place = storage.join(folder, BACKLOG, "texts")
+    storage.remove(place)
+    told = engine.map(partial(join.missing, target=place, retry=retry), range(join.of))
+    if not sum(told):
+        return None
+    found = join.contents.as_source()
+    columns, rule = found.columns.model_copy(update={"group": None}), found.labels.model_copy(update={"origin": "gold"})
+    return SourceConfig(path=place, format="parquet", columns=columns, labels=rule, max_quarantined=1.0)
+
+
+def _table(
+    join: Join,
+    plan: Plan,
+    traces: Sequence[CheckpointSet],
+    config: ScoreConfig,
+    model: ModelConfig,
+    folder: str,
+    engine: Engine,
+    cost: Mapping[str, float],
+) -> ScoreTable:
+    contents = join.contents
+    parts = f"{plan.parts}-{contents.fingerprint[:12]}"
+    told = list(engine.map(partial(join.write, target=storage.join(folder, parts)), range(join.of)))
+    scored, lost = (sum(found) for found in zip(*told, strict=True))
+    counts = {"in": contents.counts["contents"], "scored": scored, "quarantined": lost}
+    check_losses(counts["quarantined"], counts["in"], config, storage.join(folder, parts))
+    table = ScoreTable(
+        folder,
+        tuple(f"{parts}/part-{at:05d}.parquet" for at in range(join.of)),
+        plan.definitions,
+        join.labels,
+        contents.fingerprint,
+        checkpoints_fingerprint(traces),
+        counts,
+        {
+            **made_by(plan, config, model, len(traces)),
+            "copies": contents.counts["usable"],
+            "label_origin": contents.source.labels.origin,
+        },
+        dict(cost),
+        contents.grouped,
+        counted=True,
+    )
+    ensure_statistics(table, engine.map)
+    return table.save()
+
+
+def _tidy(table: ScoreTable) -> None:
+    """Delete the backlog, texts included, and parts of earlier updates."""
+    storage.remove(storage.join(table.uri, BACKLOG))
+    for name in storage.folders(table.uri):
+        if name.startswith("parts-") and not table.parts[0].startswith(f"{name}/"):
+            storage.remove(storage.join(table.uri, name))

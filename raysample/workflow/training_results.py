@@ -1,0 +1,71 @@
+"""What a fine-tuning came to, as the tracker, the terminal and the report are told it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from raysample.core import storage
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.evaluation import tracked
+from raysample.models import Truncation
+from raysample.tracking import Tracker
+from raysample.training import Curve
+from raysample.training.fine_tuning import EVALUATION, Outcome, outcome_of
+
+# Points of a curve: a tracker takes about ten milliseconds for each.
+POINTS = 100
+NOTABLE = 0.05
+"""Share of the rows that must be cut for it to be worth a line."""
+
+
+def stored(trace: CheckpointSet) -> Outcome:
+    """Read the outcome that lies beside the checkpoints; raises StorageError where there is none."""
+    return outcome_of(trace.uri)
+
+
+def figures(outcome: Outcome) -> dict[str, float]:
+    """Return the metrics of an outcome under their names in MLflow: test results, truncation, size of the model."""
+    found = tracked(outcome.evaluation.metrics, outcome.evaluation.intervals)
+    for corpus, cut in _truncations(outcome).items():
+        found |= {f"{corpus}_truncated_share": cut.share, f"{corpus}_tokens_lost_share": cut.share_lost}
+    made = outcome.record.get("model", {})
+    return found | {name: float(made[name]) for name in ("parameters", "trainable_parameters") if name in made}
+
+
+def headline(outcome: Outcome) -> str:
+    """Say how good the model is."""
+    found = outcome.evaluation
+    return f"test accuracy {found.words('accuracy')}, macro-F1 {found.words('macro_f1')}"
+
+
+def remarks(outcome: Outcome) -> list[str]:
+    """Say how good the model is on what is rare, and what was cut off of the texts, where there is something to say."""
+    found, said = outcome.evaluation, list[str]()
+    if "rare_class_accuracy" in found.metrics:
+        classes, rows = found.counts["rare_classes"], found.counts["rare_class_rows"]
+        what = f"{classes:,} rare class{'' if classes == 1 else 'es'} ({rows:,} test rows)"
+        said.append(f"{what}: accuracy {found.words('rare_class_accuracy')}")
+    if "rare_content_accuracy" in found.metrics:
+        rows = found.counts["rare_content_rows"]
+        said.append(f"texts seen once ({rows:,} test rows): accuracy {found.words('rare_content_accuracy')}")
+    names = {"train": "training", "test": "test"}
+    return said + [cut.words(names[at]) for at, cut in _truncations(outcome).items() if cut.share > NOTABLE]
+
+
+def told(trace: CheckpointSet) -> dict[str, Any]:
+    """Return what the report says of a run: its `evaluation`, its `tokens`, its `model`; nothing of adopted runs."""
+    if not storage.exists(storage.join(trace.uri, EVALUATION)):
+        return {}
+    outcome = stored(trace)
+    seed = {"seed": trace.seed, "rows": outcome.rows}
+    return {"evaluation": {**outcome.evaluation.plain(), **seed}, **outcome.record}
+
+
+def _truncations(outcome: Outcome) -> dict[str, Truncation]:
+    return {name: Truncation.of(data) for name, data in outcome.record.get("tokens", {}).items()}
+
+
+def tell_curve(run: Tracker, uri: str) -> None:
+    """Tell the mean loss and the learning rate of up to 100 stretches of a run."""
+    for step, loss, rate in Curve.of(storage.read_parquet(uri)).means(POINTS):
+        run.metrics({"train_loss": loss, "learning_rate": rate}, step=step)
