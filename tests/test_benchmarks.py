@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import json
@@ -489,3 +490,28 @@ def test_equal_arms_are_simulated_and_judged(capsys: pytest.CaptureFixture[str])
     ours, theirs = (SimpleNamespace(values=np.array(values)) for values in ([0.6, 0.9], [0.5, 0.6]))
     mean, half = verdicts.paired(ours, theirs)
     assert (mean, half) == (pytest.approx(0.2), pytest.approx(1.2706, rel=1e-4))
+
+
+def test_the_house_counts_homes_docstrings_and_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = imported(FOLDER / "house.py")
+    one = "X = 1\nT = TypeVar('T')\n_Y = 2\ndef f(): ...\ndef _g(): 'Doc.'\nclass A:\n    def _m(self): ...\n"
+    other = "from one import f\nT = TypeVar('T')\nX: int = 2\ndef h():\n    def f(): ...\nclass B: ...\n"
+    modules = {"one": ast.parse(one), "other": ast.parse(other)}
+    counts, several = house.homes(modules)
+    assert counts == {"functions": 2, "classes": 2, "constants": 1}
+    assert several == {"functions": {}, "classes": {}, "constants": {"X": ["one", "other"]}}
+    assert house.private_functions(modules) == (2, ["one._m"])
+    told = house.targets(
+        {"rooms": ["a"] * 13, "layers": 13, "stack": [("a.py", "f")] * 11, "share of names with more homes": 0.2}
+        | {"share of private functions documented": 0.7, "help": [0.5, 9.0, 0.6], "lines of benchmarks": 3_001}
+    )
+    assert_targets(told)
+    assert [aim["met"] for aim in told.values()] == [False, True, False, False, True, True, False]
+
+
+@pytest.mark.slow
+def test_the_frames_to_the_first_visit_begin_at_the_command() -> None:
+    stack = imported(FOLDER / "house.py").to_the_first_visit()
+    assert stack[0] == ("cli/main.py", "main")
+    assert stack[-1][0].startswith("influence/visits/")
+    assert not any(name.startswith("<") for _, name in stack)

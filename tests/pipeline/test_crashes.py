@@ -171,7 +171,11 @@ def test_a_process_that_cannot_begin_is_no_crash_of_the_shard(
 def test_a_process_ends_with_its_worker(tmp_path: Path) -> None:
     # An order that never comes: the process waits in a pipe that nobody writes to, until its own is closed.
     os.mkfifo(tmp_path / isolated.ORDER)
-    command = [sys.executable, "-c", f"from raysample.influence.shards import isolated; isolated.main({str(tmp_path)!r})"]
+    command = [
+        sys.executable,
+        "-c",
+        f"from raysample.influence.shards import isolated; isolated.main({str(tmp_path)!r})",
+    ]
     child = subprocess.Popen(command, stdin=subprocess.PIPE)
     assert child.stdin is not None
     child.stdin.close()
