@@ -82,7 +82,7 @@ class Work:
         )
         told = [self.train.fingerprint, self.test.fingerprint, self.spec.plain(), self.recipe.plain()]
         self.identity = storage.fingerprint([told, list(given.scores), given.precision])[:12]
-        self.base = models.prepare(self.spec, self.train, str(folder / "base"))
+        self.base = models.prepare_base(self.spec, self.train, str(folder / "base"))
 
     def ours(self, seed: int) -> tuple[float, CheckpointSet]:
         """Fine-tune with raysample."""

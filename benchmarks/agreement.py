@@ -32,7 +32,7 @@ import raysample
 from raysample.core.config import FineTuneConfig, ModelConfig
 from raysample.core.errors import ScoreError
 from raysample.data.checkpoint_set import CheckpointSet
-from raysample.influence.scores import SCORES, create
+from raysample.influence.scores import SCORES, create_score
 
 Figures = dict[str, Any]
 
@@ -49,7 +49,7 @@ def usable() -> list[str]:
 
 def _stands_alone(name: str) -> bool:
     try:
-        create(name)
+        create_score(name)
     except ScoreError:
         return False
     return True

@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from raysample.influence.scores import create_all
+from raysample.influence.scores import create_scores
 from raysample.influence.visits.sweep import score_block
 
 TOLERANCE = 1e-4
@@ -56,7 +56,7 @@ def ours(work: Work, spec: str | dict[str, Any]) -> Column:
         work.checkpoints,
         work.encoded,
         work.labels,
-        create_all([spec]),
+        create_scores([spec]),
         pad=work.padded,
         batch_tokens=work.batch_tokens,
     ).values()

@@ -36,7 +36,7 @@ from rich.table import Table
 
 from raysample.core.config import EngineConfig, ModelConfig, ScoreConfig
 from raysample.data.corpus import Corpus
-from raysample.influence.scores import create_all
+from raysample.influence.scores import create_scores
 from raysample.influence.visits.sweep import score_block
 
 TOLERANCE = 1e-4
@@ -98,7 +98,7 @@ def sweep(material: Material, block: Block, scores: list[Any]) -> dict[str, Any]
         material.trace.checkpoints,
         block.encoded,
         block.labels,
-        create_all(scores),
+        create_scores(scores),
         pad=block.padded,
         batch_tokens=material.batch_tokens,
     )

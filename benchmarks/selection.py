@@ -32,9 +32,9 @@ from rich.table import Table
 
 from raysample.core.config import ArmConfig
 from raysample.data.identity import group_codes
-from raysample.data.score_table import ScoreTable, schema
-from raysample.selection import sample
-from raysample.selection.sampling import settle
+from raysample.data.score_table import ScoreTable, table_schema
+from raysample.selection import write_selection
+from raysample.selection.sampling import plan_arm
 
 PART = 1 << 20
 Method = Callable[[Path, int], Figures]
@@ -57,7 +57,7 @@ def write(folder: Path, rows: int, classes: int) -> None:
         columns["group_code"] = group_codes(columns["group"])
         names.append(f"parts/part-{number:05d}.parquet")
         (folder / "parts").mkdir(exist_ok=True)
-        shape = schema(("score",), grouped=True)
+        shape = table_schema(("score",), grouped=True)
         table = pa.table(columns).select(shape.names).cast(shape)
         pq.write_table(table, folder / names[-1], row_group_size=1 << 18)
     scores = {"score": {"score": "el2n", "higher_is": "harder"}}
@@ -70,10 +70,10 @@ def ours(folder: Path, rows: int) -> Figures:
     """Find the thresholds; then, timed apart, decide every row and write the whole selection."""
     arm, table = ArmConfig(policy="hard", score="score", normalise="class"), ScoreTable.load(str(folder))
     began = time.perf_counter()
-    settle(table, arm, 0.5)
+    plan_arm(table, arm, 0.5)
     found, counting = time.perf_counter() - began, peak_mib()
     began = time.perf_counter()
-    kept = sample(table, arm, str(folder / "selection"), fraction=0.5).counts["kept"]
+    kept = write_selection(table, arm, str(folder / "selection"), fraction=0.5).counts["kept"]
     if kept != round(rows / 2):
         raise AssertionError(f"{kept:,} of {rows:,} rows kept")
     return {"seconds": found, "sample": time.perf_counter() - began, "counting_peak_mib": counting}
@@ -85,7 +85,7 @@ def capped(folder: Path, rows: int) -> Figures:
     arm = ArmConfig(policy="hard", score="score", normalise="class", cap_per_group=3)
     table = ScoreTable.load(str(folder))
     began = time.perf_counter()
-    settle(table, arm, 0.25)
+    plan_arm(table, arm, 0.25)
     return {"seconds": time.perf_counter() - began}
 
 

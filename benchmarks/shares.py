@@ -31,9 +31,9 @@ from rich.table import Table
 
 from raysample import models
 from raysample.core.config import ModelConfig
-from raysample.data.corpus import describe
+from raysample.data.corpus import describe_source
 from raysample.training import batches
-from raysample.training.fine_tuning import examples
+from raysample.training.fine_tuning import load_examples
 
 SHAPES = ((32, 2), (32, 4), (64, 8), (256, 8))
 """Rows of a batch, and workers."""
@@ -118,10 +118,10 @@ def read(path: Path | None, given: argparse.Namespace, place: Path) -> tuple[str
     else:
         frame = trials.read(path)
         rows = trials.some(frame[frame["split"] == "train"], given.rows)
-    corpus = describe(trials.written(rows, place / f"{name}.parquet"), str(place / name))
+    corpus = describe_source(trials.written(rows, place / f"{name}.parquet"), str(place / name))
     spec = ModelConfig(path=given.model)
-    base = models.prepare(spec, corpus, str(place / name / "base"))
-    return name, examples(corpus.uri, corpus.fingerprint, base, spec).encoded.lengths
+    base = models.prepare_base(spec, corpus, str(place / name / "base"))
+    return name, load_examples(corpus.uri, corpus.fingerprint, base, spec).encoded.lengths
 
 
 def show(found: dict[str, list[Count]], console: Console) -> None:

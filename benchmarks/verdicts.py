@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import special
 
-from raysample.evaluation import Cell, Estimates, Predictions, difference, holm, judged
+from raysample.evaluation import Cell, Estimates, Predictions, difference, holm, judge_arms
 
 Floats = npt.NDArray[np.float32]
 
@@ -108,7 +108,7 @@ def whole(draw: np.random.Generator, seeds: int, rows: int, spread: float) -> bo
         for seed, right in enumerate(hits(draw, ease, seeds, spread)[0]):
             wrong = (gold + draw.integers(1, CLASSES, rows)) % CLASSES
             cells[arm, 0.5, seed] = Predictions(gold, np.where(right, gold, wrong))
-    return any(one.kind == "better" for one in judged(cells) if one.objective == "macro_f1")
+    return any(one.kind == "better" for one in judge_arms(cells) if one.objective == "macro_f1")
 
 
 def settings() -> Iterator[tuple[int, int, float]]:

@@ -35,7 +35,7 @@ def start(verb: str, arguments: Sequence[str]) -> int:
 
     # `ray job stop` sends SIGTERM and kills three seconds later: unwind at once, so that finished work stays usable.
     try:
-        with interruption.watched():
+        with interruption.watch_signals():
             from raysample.cli.main import main as raysample
 
             return int(raysample([verb, given.config, "engine.address=auto", *given.overrides]) or 0)

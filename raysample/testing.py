@@ -195,8 +195,8 @@ def tiny_checkpoints(
     found = []
     for k in range(1, n + 1):
         place = folder / f"step-{10 * k:06d}"
-        model.save(network, words, place)
-        checkpoint_set.seal(place)
+        model.save_model(network, words, place)
+        checkpoint_set.seal_checkpoint(place)
         found.append(Checkpoint(str(place), step=10 * k, epoch=float(k), learning_rate=1e-3 * (n + 1 - k) / n))
         with torch.no_grad():
             for weight in network.parameters():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from raysample.data.checkpoint_set import CheckpointSet, seal
+from raysample.data.checkpoint_set import CheckpointSet, seal_checkpoint
 
 DEADLY = """
 import os
@@ -27,4 +27,4 @@ def make_deadly(trace: CheckpointSet, token: int) -> None:
         config = json.loads((place / "config.json").read_text())
         config["auto_map"] = {"AutoModelForSequenceClassification": "deadly.Deadly"}
         (place / "config.json").write_text(json.dumps(config))
-        seal(place)
+        seal_checkpoint(place)

@@ -10,7 +10,7 @@ import torch
 from oracles_families import batch_for, directions_for, encoder
 
 from raysample.core.errors import ScoreError
-from raysample.influence.visits.artifacts import Artifacts, Need, classifier, collect, embedding_module, join
+from raysample.influence.visits.artifacts import Artifacts, Need, classifier, collect, embedding_module, join_artifacts
 from raysample.testing import FAMILIES, Family, tiny_batch, tiny_model
 
 EVERYTHING = Need.LOGITS | Need.FEATURES | Need.GRAD_NORMS | Need.EMBEDDING_GRADS
@@ -150,7 +150,7 @@ def test_pieces_join_to_the_whole() -> None:
         for cut in (slice(0, 2), slice(2, 6))
     ]
     known = {"priors": {"log_p": torch.zeros(3)}}
-    joined: Artifacts = join([replace(piece, reference=known, keys=piece.labels) for piece in pieces])
+    joined: Artifacts = join_artifacts([replace(piece, reference=known, keys=piece.labels) for piece in pieces])
     assert joined.reference is known
     assert torch.equal(joined.keys, labels)
     assert set(joined.grad_dots) == {"a", "b"}
@@ -174,5 +174,5 @@ def test_labels_outside_the_classes_are_refused(label: int) -> None:
 def test_a_model_is_proven_at_its_first_visit_only(monkeypatch: pytest.MonkeyPatch) -> None:
     model, (inputs, labels) = tiny_model(), tiny_batch()
     first = collect(model, inputs, labels, Need.GRAD_NORMS).grad_norms
-    monkeypatch.delattr("raysample.influence.visits.artifacts.Watch")
+    monkeypatch.delattr("raysample.influence.visits.artifacts.ParameterUseGuard")
     assert torch.equal(first, collect(model, inputs, labels, Need.GRAD_NORMS).grad_norms)

@@ -19,15 +19,15 @@ from raysample.core import storage
 from raysample.core.config import FineTuneConfig, ModelConfig, SourceConfig
 from raysample.core.errors import CheckpointError, ProvenanceError, ScoreError, TrainingError
 from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
-from raysample.data.corpus import Corpus, describe
-from raysample.influence.capture import check, columns, score_capture
-from raysample.influence.scores import SCORES, Score, create_all
+from raysample.data.corpus import Corpus, describe_source
+from raysample.influence.capture import check_captured_scores, fold_columns, score_capture
+from raysample.influence.scores import SCORES, Score, create_scores
 from raysample.influence.visits.artifacts import Artifacts
 from raysample.testing import tiny_corpus_files
-from raysample.training import Examples, Place, batches, capture, plan
+from raysample.training import DistributedContext, Examples, batches, capture, schedule_training
 from raysample.training.capture import Capture, Recorder
-from raysample.training.fine_tuning import Job, Outcome, examples, execute, finish
-from raysample.training.length_balance import pieces
+from raysample.training.fine_tuning import Job, Outcome, execute, finish_job, load_examples
+from raysample.training.length_balance import length_balanced_split
 
 EPOCHS = 3
 RECIPE = FineTuneConfig(
@@ -54,20 +54,20 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """67 rows in two shards: the last batch of an epoch has three rows."""
     folder = tmp_path_factory.mktemp("corpus")
     source = SourceConfig(path=tiny_corpus_files(folder / "files", 67, files=1), columns={"id": "id"})
-    return describe(source, str(folder / "train"), shard_rows=40)
+    return describe_source(source, str(folder / "train"), shard_rows=40)
 
 
 def job_of(corpus: Corpus, folder: Path, dropout: float, **recipe: Any) -> Job:
     spec = ModelConfig(hidden_size=16, vocabulary_size=200, max_length=16, dropout=dropout)
-    base = models.prepare(spec, corpus, str(folder / "base"))
+    base = models.prepare_base(spec, corpus, str(folder / "base"))
     config = RECIPE.model_copy(update=recipe)
     return Job(corpus.uri, corpus.uri, base, spec, config, folder=str(folder / "run"))
 
 
 def fine_tuned(job: Job, workers: int = 1) -> CheckpointSet:
     """Let each worker train on its own share one after the other, without averaging, and finish."""
-    outcomes = [execute(job, Place(rank, workers)) for rank in range(workers)]
-    return finish(job, outcomes[0])
+    outcomes = [execute(job, DistributedContext(rank, workers)) for rank in range(workers)]
+    return finish_job(job, outcomes[0])
 
 
 @dataclass(frozen=True)
@@ -79,17 +79,17 @@ class Presentation:
     logits: np.ndarray[Any, Any]
 
 
-def by_hand(job: Job, corpus: Corpus, place: Place) -> Iterator[Presentation]:
+def by_hand(job: Job, corpus: Corpus, place: DistributedContext) -> Iterator[Presentation]:
     """Train with the plainest loop that there is and write down every row's logits as they are computed."""
-    config, data = job.config, examples(job.train, corpus.fingerprint, job.base, job.model)
-    core = models.build(job.base, job.model, corpus.labels, config.seed).train()
+    config, data = job.config, load_examples(job.train, corpus.fingerprint, job.base, job.model)
+    core = models.build_model(job.base, job.model, corpus.labels, config.seed).train()
     optimiser = torch.optim.AdamW(core.parameters(), lr=config.learning_rate, weight_decay=0.0)
     per_epoch = -(-len(data) // config.batch_size)
     with torch.random.fork_rng(devices=[]):
         for step, rows in enumerate(batches(len(data), config.batch_size, config.seed, per_epoch * config.epochs)):
             drawn = np.random.SeedSequence([config.seed, step, place.rank]).generate_state(1, np.uint64)
             torch.manual_seed(int(drawn[0]) // 2)
-            (mine,) = pieces(rows, data.encoded.lengths, place.rank, place.world)
+            (mine,) = length_balanced_split(rows, data.encoded.lengths, place.rank, place.world)
             logits = core(**models.pad(data.encoded, mine, data.pad_id)).logits
             for row, found in zip(mine, logits.detach().numpy(), strict=True):
                 yield Presentation(data.ids[row], int(data.labels[row]), step // per_epoch + 1, step + 1, found)
@@ -119,9 +119,9 @@ def test_captured_scores_are_those_of_a_plain_loop(
 ) -> None:
     job = job_of(corpus, tmp_path, dropout)
     trace = fine_tuned(job, workers)
-    seen = [one for rank in range(workers) for one in by_hand(job, corpus, Place(rank, workers))]
+    seen = [one for rank in range(workers) for one in by_hand(job, corpus, DistributedContext(rank, workers))]
     logits, labels = stacked(seen, corpus)
-    found = score_capture(trace.uri, corpus, create_all(LOGITS_ONLY))
+    found = score_capture(trace.uri, corpus, create_scores(LOGITS_ONLY))
 
     p = oracles.softmax(logits)[:, np.arange(len(labels)), labels]
     right = (logits.argmax(2) == labels).astype(int)
@@ -144,7 +144,9 @@ def test_captured_scores_are_those_of_a_plain_loop(
 def test_every_presentation_is_written_once_with_its_step(corpus: Corpus, tmp_path: Path) -> None:
     job = job_of(corpus, tmp_path, 0.3)
     trace = fine_tuned(job, workers=2)
-    seen = {(one.row_id, one.epoch): one for rank in range(2) for one in by_hand(job, corpus, Place(rank, 2))}
+    seen = {
+        (one.row_id, one.epoch): one for rank in range(2) for one in by_hand(job, corpus, DistributedContext(rank, 2))
+    }
     written = list(capture.presentations(trace.uri))
     assert [(at.epoch, at.step) for at, _ in written] == [(1.0, 5), (2.0, 10), (3.0, 15)]
     assert sum(len(rows) for _, rows in written) == len(seen) == EPOCHS * 67
@@ -188,21 +190,21 @@ def test_the_manifest_tells_what_is_there(trace: CheckpointSet) -> None:
 def test_any_choice_and_order_of_rows_has_the_same_scores(
     trace: CheckpointSet, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scores = create_all(LOGITS_ONLY)
+    scores = create_scores(LOGITS_ONLY)
     whole = score_capture(trace.uri, corpus, scores)
     table = corpus.table()
     rows = np.random.default_rng(0).permutation(67)[:31]
     monkeypatch.setattr("raysample.influence.capture.fold.GROUP", 7)
-    found = columns(trace.uri, table["row_id"].take(pa.array(rows)), table["label"].to_numpy()[rows], scores)
+    found = fold_columns(trace.uri, table["row_id"].take(pa.array(rows)), table["label"].to_numpy()[rows], scores)
     for column, values in whole.items():
         np.testing.assert_array_equal(found[column], values[rows])
-    none = columns(trace.uri, pa.array([], pa.string()), np.empty(0, np.int64), scores)
+    none = fold_columns(trace.uri, pa.array([], pa.string()), np.empty(0, np.int64), scores)
     assert {column: len(values) for column, values in none.items()} == dict.fromkeys(scores, 0)
 
 
 def test_small_row_groups_hold_the_same(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of(corpus, tmp_path, 0.0)
-    scores = create_all(LOGITS_ONLY)
+    scores = create_scores(LOGITS_ONLY)
     whole = score_capture(fine_tuned(job, 2).uri, corpus, scores)
     monkeypatch.setattr("raysample.training.capture.record.GROUP", 5)
     cut = score_capture(fine_tuned(job, 2).uri, corpus, scores)
@@ -212,27 +214,27 @@ def test_small_row_groups_hold_the_same(corpus: Corpus, tmp_path: Path, monkeypa
 
 def test_windows_go_by_epochs(trace: CheckpointSet, corpus: Corpus) -> None:
     first = {"name": "loss", "checkpoints": {"epochs": [1, 1]}, "as": "first"}
-    found = score_capture(trace.uri, corpus, create_all([first, "loss"]))
+    found = score_capture(trace.uri, corpus, create_scores([first, "loss"]))
     epochs = [rows.sort_by("place") for _, rows in capture.presentations(trace.uri)]
     for column, rows in (("first", epochs[0]), ("loss", epochs[-1])):
         p = oracles.softmax(np.array(rows["logits"].to_pylist()))[np.arange(67), rows["label"].to_numpy()]
         np.testing.assert_allclose(found[column], -np.log(p), rtol=1e-5)
-    late = create_all([{"name": "variability", "checkpoints": {"epochs": [3, 9]}}])
+    late = create_scores([{"name": "variability", "checkpoints": {"epochs": [3, 9]}}])
     with pytest.raises(CheckpointError, match="needs 2 or more checkpoints"):
         score_capture(trace.uri, corpus, late)
 
 
 def test_logits_that_are_not_finite_give_no_number(corpus: Corpus, tmp_path: Path) -> None:
     job = job_of(corpus, tmp_path, 0.0)
-    data = examples(job.train, corpus.fingerprint, job.base, job.model)
-    layout = plan(67, job.config)
+    data = load_examples(job.train, corpus.fingerprint, job.base, job.model)
+    layout = schedule_training(67, job.config)
     recorder = Recorder(str(tmp_path), data, layout, 3)
     for step, rows in enumerate(batches(67, 16, 0, layout.steps), start=1):
         logits = torch.zeros(len(rows), 3)
         logits[torch.from_numpy(rows == 5)] = torch.nan
         recorder(rows, logits, step)
-    capture.seal(str(tmp_path), 67, 3, layout)
-    for column, values in score_capture(str(tmp_path), corpus, create_all(LOGITS_ONLY)).items():
+    capture.seal_capture(str(tmp_path), 67, 3, layout)
+    for column, values in score_capture(str(tmp_path), corpus, create_scores(LOGITS_ONLY)).items():
         assert np.flatnonzero(np.isnan(values)).tolist() == [5], column
 
 
@@ -254,35 +256,35 @@ class ByRate(Score[Tensor]):
 
 def test_scores_that_need_more_than_logits_are_refused_by_name() -> None:
     with pytest.raises(ScoreError, match=r"'grads' needs EMBEDDING_GRADS.*\n.*score\.source: checkpoints"):
-        check(create_all(["el2n", {"name": "vog", "as": "grads"}]))
+        check_captured_scores(create_scores(["el2n", {"name": "vog", "as": "grads"}]))
     with pytest.raises(ScoreError, match="'by_rate' needs learning rates"):
-        check({"by_rate": ByRate()})
-    check(create_all(LOGITS_ONLY))
+        check_captured_scores({"by_rate": ByRate()})
+    check_captured_scores(create_scores(LOGITS_ONLY))
 
 
 @pytest.mark.parametrize("name", SCORES)
 def test_every_score_is_either_folded_or_refused(name: str, trace: CheckpointSet, corpus: Corpus) -> None:
     pointed = {"target": "clean"} if "target" in {option.name for option in fields(SCORES[name])} else {}
-    scores = create_all([{"name": name, "checkpoints": "all", **pointed}])
+    scores = create_scores([{"name": name, "checkpoints": "all", **pointed}])
     try:
-        check(scores)
+        check_captured_scores(scores)
     except ScoreError:
         return
     assert np.isfinite(score_capture(trace.uri, corpus, scores)[name]).all()
 
 
 def test_rows_of_another_training_are_refused(trace: CheckpointSet, corpus: Corpus) -> None:
-    scores = create_all(["loss"])
+    scores = create_scores(["loss"])
     table = corpus.table()
     with pytest.raises(ScoreError, match=r"1 of 2 rows were never presented.*'elsewhere'(.|\n)*fine-tuned on"):
-        columns(trace.uri, pa.array([table["row_id"][0].as_py(), "elsewhere"]), np.zeros(2, np.int64), scores)
+        fold_columns(trace.uri, pa.array([table["row_id"][0].as_py(), "elsewhere"]), np.zeros(2, np.int64), scores)
     wrong = (table["label"].to_numpy().astype(np.int64) + 1) % 3
     with pytest.raises(ProvenanceError, match="other row ids or labels than the scored rows"):
-        columns(trace.uri, table["row_id"], wrong, scores)
+        fold_columns(trace.uri, table["row_id"], wrong, scores)
 
 
 def recorded(folder: Path, data: Examples, steps: list[np.ndarray[Any, Any]], ranks: int = 1) -> Recorder:
-    recorder = Recorder(str(folder), data, plan(len(data), FineTuneConfig(epochs=1, batch_size=16)), 3)
+    recorder = Recorder(str(folder), data, schedule_training(len(data), FineTuneConfig(epochs=1, batch_size=16)), 3)
     for step, rows in enumerate(steps, start=1):
         recorder(rows, torch.zeros(len(rows), 3), step)
     return recorder
@@ -290,14 +292,14 @@ def recorded(folder: Path, data: Examples, steps: list[np.ndarray[Any, Any]], ra
 
 def test_a_row_that_is_missing_or_comes_twice_is_an_error(corpus: Corpus, tmp_path: Path) -> None:
     job = job_of(corpus, tmp_path, 0.0)
-    data = examples(job.train, corpus.fingerprint, job.base, job.model)
+    data = load_examples(job.train, corpus.fingerprint, job.base, job.model)
     epoch = list(batches(67, 16, 0, 5))
-    layout = plan(67, FineTuneConfig(epochs=1, batch_size=16))
+    layout = schedule_training(67, FineTuneConfig(epochs=1, batch_size=16))
     with pytest.raises(TrainingError, match=r"came twice in one epoch, at the steps 1 and 2(.|\n)*do not use the run"):
         recorded(tmp_path, data, [epoch[0], epoch[0]])
     recorded(tmp_path, data, [*epoch[:4], epoch[4][:-1]])
     with pytest.raises(TrainingError, match=r"epoch 1 holds 66 presentations of 66 rows(.|\n)*fine-tune again"):
-        capture.seal(str(tmp_path), 67, 3, layout)
+        capture.seal_capture(str(tmp_path), 67, 3, layout)
     assert not (tmp_path / "capture" / "capture.json").exists()
 
 
@@ -320,7 +322,7 @@ def test_a_capture_on_an_object_store_reads_as_one_on_disk(trace: CheckpointSet,
     fs = storage.filesystem("memory://captured")[0]
     for name in storage.list_files(f"{trace.uri}/capture"):
         fs.pipe(f"/captured/{name.removeprefix(trace.uri).lstrip('/')}", Path(name).read_bytes())
-    scores = create_all(LOGITS_ONLY)
+    scores = create_scores(LOGITS_ONLY)
     there = score_capture("memory://captured", corpus, scores)
     for column, values in score_capture(trace.uri, corpus, scores).items():
         np.testing.assert_array_equal(there[column], values)

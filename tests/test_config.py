@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from raysample.core.config import RunConfig, load, parse
+from raysample.core.config import RunConfig, loading, parse
 from raysample.core.errors import ConfigError
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.yaml"))
@@ -12,7 +12,7 @@ EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.yaml"))
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_are_valid(path: Path) -> None:
-    assert load(path).name == path.stem
+    assert loading(path).name == path.stem
 
 
 def test_random_and_stratified_random_are_always_compared() -> None:
@@ -41,7 +41,7 @@ def test_a_config_survives_yaml(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     config = RunConfig(name="again")
     path.write_text(yaml.safe_dump(config.plain()))
-    assert load(path) == config
+    assert loading(path) == config
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_wrong_configurations_are_explained(data: dict, overrides: list[str], ex
 
 def test_unreadable_files_are_explained(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no configuration"):
-        load(tmp_path / "none.yaml")
+        loading(tmp_path / "none.yaml")
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(ConfigError, match="not valid YAML"):
-        load(tmp_path / "broken.yaml")
+        loading(tmp_path / "broken.yaml")
     (tmp_path / "list.yaml").write_text("- a")
     with pytest.raises(ConfigError, match="holds a list, not a mapping"):
-        load(tmp_path / "list.yaml")
+        loading(tmp_path / "list.yaml")

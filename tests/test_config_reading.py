@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from raysample.api.coercion import section, source_of
+from raysample.api.coercion import section, source_from
 from raysample.cli.main import main
-from raysample.core.config import ArmConfig, FineTuneConfig, ModelConfig, SourceConfig, load, parse
+from raysample.core.config import ArmConfig, FineTuneConfig, ModelConfig, SourceConfig, loading, parse
 from raysample.core.config.yaml_text import BYTES, values_of
 from raysample.core.errors import ConfigError
 
@@ -42,7 +42,7 @@ def bomb(levels: int) -> str:
 )
 def test_a_key_that_stands_twice_is_refused_with_both_lines(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected) as caught:
-        load(written(tmp_path, text))
+        loading(written(tmp_path, text))
     assert "only the last one would count" in caught.value.advice
     assert "given.yaml" in caught.value.problem
 
@@ -80,7 +80,7 @@ def test_damaged_and_hostile_files_are_refused_by_name(
     tmp_path: Path, data: bytes | str, expected: str, advice: str
 ) -> None:
     with pytest.raises(ConfigError, match=expected) as caught:
-        load(written(tmp_path, data))
+        loading(written(tmp_path, data))
     assert advice in caught.value.advice
     assert "given.yaml" in caught.value.problem
 
@@ -95,7 +95,7 @@ def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
         "x" * 5000: "cannot read",
     }.items():
         with pytest.raises(ConfigError, match=expected):
-            load(path)
+            loading(path)
 
 
 def test_words_mean_what_they_mean_in_yaml_1_2() -> None:
@@ -178,8 +178,8 @@ def test_sections_given_in_python_go_through_the_same_rules() -> None:
         with pytest.raises(ConfigError, match=expected):
             section(kind, values)
     with pytest.raises(ConfigError, match="path: expected a text, got one with a NUL"):
-        source_of("a\0b", None)
-    assert isinstance(source_of("a b.jsonl", None), SourceConfig)
+        source_from("a\0b", None)
+    assert isinstance(source_from("a b.jsonl", None), SourceConfig)
 
 
 def test_many_wrong_keys_are_told_in_few_lines() -> None:

@@ -41,14 +41,14 @@ def test_sizes_that_no_file_holds_are_refused_before_they_are_allocated(saved: P
     config = saved / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), key: 10**12}))
     with pytest.raises(RaysampleError, match=rf"config\.json' says {key}: 1e\+12"):
-        models.load(str(saved))
+        models.load_model(str(saved))
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_a_pipe_in_a_model_folder_is_never_waited_for(saved: Path, name: str) -> None:
     (saved / name).unlink()
     os.mkfifo(saved / name)
-    for read in (models.load, models.tokenizer):
+    for read in (models.load_model, models.tokenizer):
         with pytest.raises(RaysampleError, match=name.replace(".", "[.]")):
             read(str(saved))
 

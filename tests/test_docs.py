@@ -18,9 +18,8 @@ from pydantic.fields import FieldInfo
 
 from raysample.cli import main
 from raysample.core.config import RunConfig, parse
-from raysample.influence.scores import SCORES, create_all
-from raysample.selection.policies import POLICIES
-from raysample.selection.policies import create as create_policy
+from raysample.influence.scores import SCORES, create_scores
+from raysample.selection.policies import POLICIES, create_policy
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -104,7 +103,7 @@ def test_yaml_in_the_docs_is_a_valid_configuration(code: str) -> None:
             continue  # not ours, or an excerpt without its section
         config = parse(data)
         directions = {name: kind.higher_is for name, kind in SCORES.items()}
-        directions |= {column: score.higher_is for column, score in create_all(config.score.scores).items()}
+        directions |= {column: score.higher_is for column, score in create_scores(config.score.scores).items()}
         for arm in config.compare.arms:
             create_policy(arm, directions)
 

@@ -12,7 +12,7 @@ import pytest
 from raysample.core.errors import TrainingError
 from raysample.evaluation import Evaluation, evaluate, rare_classes, rare_contents, tracked
 from raysample.evaluation.metrics import _tested
-from raysample.evaluation.resampling import drawn, percentile, reflected, replicated, wilson
+from raysample.evaluation.resampling import percentile, reflected, replicated, resample_counts, wilson
 from raysample.evaluation.totals import cells
 
 CLASSES = 4
@@ -46,7 +46,7 @@ def test_replicates_are_what_explicit_resampling_gives(clustered: bool) -> None:
     units = None if units is None else np.unique(units, return_inverse=True)[1]
     tested, names, _ = _tested(*given.values())
     found = replicated(cells(tested), tested, units, 25, seed=3)
-    weights = np.concatenate(list(drawn(60, units, 25, 3, 1 << 20)), axis=1).astype(int)
+    weights = np.concatenate(list(resample_counts(60, units, 25, 3, 1 << 20)), axis=1).astype(int)
     for i in range(25):
         rows = np.repeat(np.arange(60), weights[:, i])
         slow = evaluate(**taken(given, rows), replicates=0)
@@ -60,20 +60,20 @@ def test_replicates_are_what_explicit_resampling_gives(clustered: bool) -> None:
 
 
 def test_draws_do_not_depend_on_how_many_are_in_memory_and_clusters_stay_whole() -> None:
-    one = np.concatenate(list(drawn(10, None, 7, 5, 10)), axis=1)
-    all_at_once = np.concatenate(list(drawn(10, None, 7, 5, 10_000)), axis=1)
+    one = np.concatenate(list(resample_counts(10, None, 7, 5, 10)), axis=1)
+    all_at_once = np.concatenate(list(resample_counts(10, None, 7, 5, 10_000)), axis=1)
     assert (one == all_at_once).all()
     assert one.shape == (10, 7)
     assert len({tuple(column) for column in one.T}) > 1
     units = np.array([0, 1, 1, 2, 2, 2])
-    (block,) = drawn(6, units, 9, 0, 10_000)
+    (block,) = resample_counts(6, units, 9, 0, 10_000)
     assert (block[1] == block[2]).all()
     assert (block[3] == block[5]).all()
     assert (block[[0, 1, 3]].sum(axis=0) == 3).all()
 
 
 def test_each_row_is_drawn_once_on_average() -> None:
-    weights = np.concatenate(list(drawn(50, None, 4_000, 0, 1 << 20)), axis=1)
+    weights = np.concatenate(list(resample_counts(50, None, 4_000, 0, 1 << 20)), axis=1)
     # A row's count is binomial(50, 1/50): mean 1, variance 0.98; the mean of 4,000 has a deviation of 0.016.
     assert np.abs(weights.mean(axis=1) - 1).max() < 0.07
     assert weights.var() == pytest.approx(0.98, abs=0.03)

@@ -13,7 +13,7 @@ import pytest
 
 from raysample.core import storage
 from raysample.core.errors import ProvenanceError, StorageError
-from raysample.evaluation import Cell, Judgement, Predictions, evaluate, judged, sentences
+from raysample.evaluation import Cell, Predictions, Verdict, evaluate, judge_arms, sentences
 from raysample.evaluation.findings import as_good_as_all, better_than_random
 
 ROWS = 2_000
@@ -38,7 +38,7 @@ def cells(arms: dict[str, tuple[float, ...]], seeds: int = 3, rows: int = ROWS) 
     }
 
 
-def one(found: tuple[Judgement, ...], arm: str, baseline: str, objective: str = "accuracy") -> Judgement:
+def one(found: tuple[Verdict, ...], arm: str, baseline: str, objective: str = "accuracy") -> Verdict:
     (only,) = (j for j in found if (j.arm, j.baseline, j.objective) == (arm, baseline, objective))
     return only
 
@@ -65,22 +65,22 @@ ARMS = {
     ],
 )
 def test_three_baselines_and_three_verdicts(arm: str, baseline: str, kind: str) -> None:
-    assert one(judged(cells(ARMS), tolerance=0.02), arm, baseline).kind == kind
+    assert one(judge_arms(cells(ARMS), tolerance=0.02), arm, baseline).kind == kind
 
 
 def test_what_neither_test_settles_is_undecided() -> None:
-    found = one(judged(cells(ARMS), tolerance=0.0001), "stratified_random", "random")
+    found = one(judge_arms(cells(ARMS), tolerance=0.0001), "stratified_random", "random")
     assert (found.kind, found.small) == ("undecided", False)
 
 
 def test_a_small_difference_can_be_real_and_within_the_tolerance() -> None:
-    found = one(judged(cells(ARMS), tolerance=0.3), "good", "random")
+    found = one(judge_arms(cells(ARMS), tolerance=0.3), "good", "random")
     assert (found.kind, found.small) == ("better", True)
 
 
 @pytest.mark.parametrize(("seeds", "kind", "weak"), [(1, "none", True), (2, "better", True), (3, "better", False)])
 def test_two_seeds_are_weak_evidence_and_one_is_none(seeds: int, kind: str, weak: bool) -> None:
-    found = one(judged(cells({"random": (0.5, 0.5), "good": (0.99, 0.99)}, seeds)), "good", "random")
+    found = one(judge_arms(cells({"random": (0.5, 0.5), "good": (0.99, 0.99)}, seeds)), "good", "random")
     assert (found.kind, found.weak) == (kind, weak)
     assert math.isnan(found.low) == (seeds == 1)
 
@@ -98,7 +98,7 @@ def test_an_arm_that_wins_by_macro_f1_alone_is_seen_by_it() -> None:
     given = {("random", 0.5, seed): said(0.5, seed) for seed in range(3)}
     given |= {("stratified_random", 0.5, seed): said(0.5, 10 + seed) for seed in range(3)}
     given |= {("hard(vog)", 0.5, seed): said(0.95, 20 + seed) for seed in range(3)}
-    found = judged(given)
+    found = judge_arms(given)
     macro, accuracy = (one(found, "hard(vog)", "random", objective) for objective in ("macro_f1", "accuracy"))
     assert (macro.kind, one(found, "hard(vog)", "random", "worst_group").kind) == ("better", "better")
     assert macro.mean > 5 * accuracy.mean > 0
@@ -108,7 +108,7 @@ def test_an_arm_that_wins_by_macro_f1_alone_is_seen_by_it() -> None:
 
 
 def test_each_family_is_corrected_for_its_arms() -> None:
-    few, many = (judged(cells({**ARMS, **dict.fromkeys(more, (0.8, 0.8))})) for more in ((), "abcdef"))
+    few, many = (judge_arms(cells({**ARMS, **dict.fromkeys(more, (0.8, 0.8))})) for more in ((), "abcdef"))
     assert one(few, "good", "random").tests == 5  # good, bad against both, stratified against random
     assert one(many, "good", "random").tests == 5 + 2 * 6
     assert one(few, "good", "full").tests == 4
@@ -117,16 +117,18 @@ def test_each_family_is_corrected_for_its_arms() -> None:
 
 @pytest.mark.parametrize("objective", ["accuracy", "macro_f1", "worst_group"])
 def test_as_good_as_all_data_and_better_than_random_are_two_findings(objective: str) -> None:
-    found = judged(cells({**ARMS, "between": (0.85, 0.85)}), tolerance=0.04)
+    found = judge_arms(cells({**ARMS, "between": (0.85, 0.85)}), tolerance=0.04)
     assert {j.arm for j in better_than_random(found, objective)} == {"good", "between"}
     assert {j.arm for j in as_good_as_all(found, objective)} == {"good"}
-    worse = judged(cells({**ARMS, "full": (0.7, 0.7), "good": (0.8, 0.8)}), tolerance=0.04)
+    worse = judge_arms(cells({**ARMS, "full": (0.7, 0.7), "good": (0.8, 0.8)}), tolerance=0.04)
     assert better_than_random(worse, objective) == []
     assert {"good", "random", "bad"} <= {j.arm for j in as_good_as_all(worse, objective)}
 
 
 def test_better_than_random_alone_is_not_enough() -> None:
-    found = judged(cells({"random": (0.7, 0.7), "stratified_random": (0.8, 0.8), "good": (0.8, 0.8)}), tolerance=0.02)
+    found = judge_arms(
+        cells({"random": (0.7, 0.7), "stratified_random": (0.8, 0.8), "good": (0.8, 0.8)}), tolerance=0.02
+    )
     assert one(found, "good", "random").kind == "better"
     assert [j.arm for j in better_than_random(found, "accuracy")] == ["stratified_random"]
 
@@ -143,7 +145,7 @@ def test_equal_arms_are_rarely_better_by_any_objective(seeds: int) -> None:
             for seed in range(seeds):
                 right = ease + draw.normal(0, 0.2) + draw.normal(size=200) > 0
                 given[arm, 0.5, seed] = Predictions(gold, np.where(right, gold, (gold + 1) % 4))
-        found = judged(given)
+        found = judge_arms(given)
         assert all(j.high > j.low for j in found)
         for objective in false:
             false[objective] += any(j.kind == "better" for j in found if j.objective == objective)
@@ -153,7 +155,7 @@ def test_equal_arms_are_rarely_better_by_any_objective(seeds: int) -> None:
 
 @pytest.mark.parametrize(("seeds", "weak"), [(2, True), (3, False), (5, False)])
 def test_two_seeds_are_called_weak_in_every_sentence_that_claims(seeds: int, weak: bool) -> None:
-    found = judged(cells({"full": (0.99, 0.99), "random": (0.3, 0.3), "good": (0.99, 0.99)}, seeds), tolerance=0.2)
+    found = judge_arms(cells({"full": (0.99, 0.99), "random": (0.3, 0.3), "good": (0.99, 0.99)}, seeds), tolerance=0.2)
     better, as_good, macro, *_ = sentences(found, "accuracy", 0.2, 0.95)
     assert better.removeprefix("Weak evidence: ").startswith("good at 50 % of the data is better than random sampling")
     assert as_good.removeprefix("Weak evidence: ").startswith("good at 50 % of the data is as good as all data, within")
@@ -171,7 +173,7 @@ def test_two_seeds_are_called_weak_in_every_sentence_that_claims(seeds: int, wea
     ],
 )
 def test_what_could_not_be_seen_is_said(detectable: float, words: str) -> None:
-    found = judged(cells({"random": (0.5, 0.5), "stratified_random": (0.5, 0.5), "one": (0.5, 0.5)}))
+    found = judge_arms(cells({"random": (0.5, 0.5), "stratified_random": (0.5, 0.5), "one": (0.5, 0.5)}))
     assert all(-1 <= j.low < j.high <= 1 and j.detectable > (j.high - j.low) / 2 for j in found)
     said = sentences([replace(one, detectable=detectable) for one in found], "accuracy", 0.005, 0.95)[-1]
     corrected = "verdicts are corrected by Holm for 3 comparisons of 2 arms."
@@ -184,23 +186,23 @@ def test_rare_rows_are_judged_by_the_same_rules() -> None:
         cell: replace(p, masks={"rare_class": p.gold == 1, "repeated_content": p.gold == 0})
         for cell, p in given.items()
     }
-    found = judged(rare)
+    found = judge_arms(rare)
     assert one(found, "good", "random", "rare_class").kind == "better"
     assert not [j for j in found if j.objective == "repeated_content"]
     earlier = {**rare, ("good", 0.5, 0): given["good", 0.5, 0]}
-    assert one(judged(earlier), "good", "random", "rare_class").pairs == 2
+    assert one(judge_arms(earlier), "good", "random", "rare_class").pairs == 2
 
 
 def test_judgements_survive_json() -> None:
-    for found in judged(cells(ARMS, seeds=1)) + judged(cells(ARMS, seeds=2)):
+    for found in judge_arms(cells(ARMS, seeds=1)) + judge_arms(cells(ARMS, seeds=2)):
         data = {name: None if value != value else value for name, value in asdict(found).items()}
-        assert repr(Judgement.of(json.loads(json.dumps(data, allow_nan=False)))) == repr(found)
+        assert repr(Verdict.of(json.loads(json.dumps(data, allow_nan=False)))) == repr(found)
 
 
 def test_other_test_rows_are_refused() -> None:
     given = {**cells(ARMS), ("bad", 0.5, 2): run((0.5, 0.5, 0.5))}
     with pytest.raises(ProvenanceError, match="delete the folder `arms`"):
-        judged(given)
+        judge_arms(given)
 
 
 def test_predictions_survive_storage_and_damage_is_named(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_command_that_leaves_by_itself_was_interrupted_by_a_librarys_handler(
 
 
 def test_handlers_that_a_library_has_put_in_place_of_ours_are_put_back() -> None:
-    with interruption.watched():
+    with interruption.watch_signals():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         interruption.again()
         with pytest.raises(interruption.Interrupted, match="SIGTERM"):
@@ -90,7 +90,7 @@ def test_other_threads_change_nothing() -> None:
     seen = list[bool]()
 
     def other() -> None:
-        with interruption.watched():
+        with interruption.watch_signals():
             seen.append(interruption.active())
 
     thread = threading.Thread(target=other)

@@ -7,9 +7,9 @@ import pytest
 
 from raysample.core.errors import SelectionError
 from raysample.evaluation.comparison import FULL, RunResult
-from raysample.evaluation.keep_curve import GRID, Curve, fit, recommend
+from raysample.evaluation.keep_curve import GRID, KeepCurve, fit_keep_curve, recommend
 
-TRUE = Curve(0.9, 0.5, 5.0)
+TRUE = KeepCurve(0.9, 0.5, 5.0)
 
 
 def run(arm: str, fraction: float, seed: int, accuracy: float) -> RunResult:
@@ -27,7 +27,7 @@ def runs(noise: float = 0.0, seeds: int = 3, fractions: tuple[float, ...] = (0.1
 
 def test_a_curve_is_found_again() -> None:
     f = np.array([0.1, 0.2, 0.4, 0.6, 1.0])
-    found = fit(f, TRUE(f))
+    found = fit_keep_curve(f, TRUE(f))
     np.testing.assert_allclose(found(GRID[50:]), TRUE(GRID[50:]), atol=2e-3)
 
 
@@ -35,10 +35,10 @@ def test_the_fit_is_the_least_of_a_slow_search() -> None:
     rng = np.random.default_rng(1)
     f = np.repeat([0.1, 0.3, 0.6, 1.0], 3)
     y = TRUE(f) + 0.02 * rng.normal(size=12)
-    own = fit(f, y)
+    own = fit_keep_curve(f, y)
     least = ((own(f) - y) ** 2).sum()
     for _ in range(3000):
-        other = Curve(*(np.array([own.plateau, own.drop, own.rate]) * np.exp(0.1 * rng.normal(size=3))))
+        other = KeepCurve(*(np.array([own.plateau, own.drop, own.rate]) * np.exp(0.1 * rng.normal(size=3))))
         assert ((other(f) - y) ** 2).sum() > least * (1 - 1e-3)
 
 

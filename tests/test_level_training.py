@@ -17,11 +17,11 @@ from raysample import models
 from raysample.core import storage
 from raysample.core.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
 from raysample.core.errors import ProvenanceError, TrainingError
-from raysample.data.corpus import Corpus, Levels, describe
+from raysample.data.corpus import Corpus, Levels, describe_source
 from raysample.testing import tiny_texts
-from raysample.training import assess, plan, train
+from raysample.training import assess, schedule_training, train
 from raysample.training.capture import presentations
-from raysample.training.fine_tuning import Job, examples, execute, finish
+from raysample.training.fine_tuning import Job, execute, finish_job, load_examples
 from raysample.training.levels import LevelLabels, level_metrics, over_levels, trained
 
 LEVELS = Levels(("domain", "intent"), (("home", "music"), ("off", "on", "play")), 0)
@@ -77,7 +77,7 @@ def corpus_of(folder: Path, seed: int, like: Corpus | None = None, label: str = 
     columns = Columns(id="id", label=label, levels=["topic", "kind"])
     source = SourceConfig(path=str(folder / "rows.parquet"), columns=columns)
     known: dict[str, Any] = {} if like is None else {"labels": like.labels, "levels": like.levels}
-    return describe(source, str(folder / "corpus"), **known)
+    return describe_source(source, str(folder / "corpus"), **known)
 
 
 SPEC = ModelConfig(hidden_size=16, vocabulary_size=150, max_length=16, dropout=0)
@@ -88,7 +88,7 @@ RECIPE = FineTuneConfig(epochs=5, batch_size=12, learning_rate=1e-2, checkpoints
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, Corpus, str]:
     folder = tmp_path_factory.mktemp("levels")
     first = corpus_of(folder / "train", 0)
-    return first, corpus_of(folder / "test", 1, first), models.prepare(SPEC, first, str(folder / "base"))
+    return first, corpus_of(folder / "test", 1, first), models.prepare_base(SPEC, first, str(folder / "base"))
 
 
 def job_of(corpora: tuple[Corpus, Corpus, str], folder: Path | None, **recipe: Any) -> Job:
@@ -105,10 +105,10 @@ def test_one_head_per_level_learns_and_is_tested_at_each(corpora: tuple[Corpus, 
     assert metrics["kind_accuracy"] > 0.5, "a third would be chance"
     assert metrics["exact_match"] <= min(metrics["kind_accuracy"], metrics["topic_accuracy"])
     assert len(outcome.evaluation.recall) == 2
-    trace = finish(job, outcome)
+    trace = finish_job(job, outcome)
     assert trace.labels == corpora[0].labels == ("moving", "still")
-    every: Any = models.load(trace.checkpoints[-1].uri, levels=True)
-    scored: Any = models.load(trace.checkpoints[-1].uri)
+    every: Any = models.load_model(trace.checkpoints[-1].uri, levels=True)
+    scored: Any = models.load_model(trace.checkpoints[-1].uri)
     assert (every.config.num_labels, scored.config.num_labels) == (5, 2)
     assert len(next(iter(presentations(trace.uri)))[1]["logits"][0]) == 2, (
         "the capture holds the logits of the scored level"
@@ -118,13 +118,13 @@ def test_one_head_per_level_learns_and_is_tested_at_each(corpora: tuple[Corpus, 
 def test_the_label_alone_trains_a_plain_classifier(corpora: tuple[Corpus, Corpus, str], tmp_path: Path) -> None:
     outcome = execute(job := job_of(corpora, tmp_path / "run", levels="label", epochs=1, capture=False))
     assert not [name for name in outcome.evaluation.metrics if name.startswith(("topic", "kind", "exact"))]
-    trace = finish(job, outcome)
+    trace = finish_job(job, outcome)
     assert not (Path(trace.checkpoints[-1].uri) / models.heads.FILE).exists()
 
 
 def test_weights_of_levels_come_from_the_recipe(corpora: tuple[Corpus, Corpus, str]) -> None:
     first, _, base = corpora
-    data = examples(first.uri, first.fingerprint, base, SPEC)
+    data = load_examples(first.uri, first.fingerprint, base, SPEC)
     weighted = data.headed(FineTuneConfig(level_weights={"kind": 0.5})).levels
     assert weighted is not None
     assert weighted.weights == (1.0, 0.5)
@@ -134,7 +134,7 @@ def test_weights_of_levels_come_from_the_recipe(corpora: tuple[Corpus, Corpus, s
 def test_weights_of_rows_count_at_every_level(corpora: tuple[Corpus, Corpus, str]) -> None:
     """Other labels of rows with weight 0 change nothing, at no level."""
     first, _, base = corpora
-    data = examples(first.uri, first.fingerprint, base, SPEC).take(np.arange(8))
+    data = load_examples(first.uri, first.fingerprint, base, SPEC).take(np.arange(8))
     weights = np.array([1, 1, 1, 1, 0, 0, 0, 0], np.float32)
     config = FineTuneConfig(epochs=1, batch_size=8, learning_rate=1e-2, weight_decay=0, precision="float32", warmup=0)
     changed = data.levels
@@ -143,8 +143,8 @@ def test_weights_of_rows_count_at_every_level(corpora: tuple[Corpus, Corpus, str
     codes[4:] = (codes[4:] + 1) % np.array(changed.levels.sizes)
     found = []
     for levels in (changed, replace(changed, codes=codes)):
-        network = models.build(base, SPEC, first.labels, 0, first.levels)
-        train(network, replace(data, weights=weights, levels=levels), config, plan(8, config))
+        network = models.build_model(base, SPEC, first.labels, 0, first.levels)
+        train(network, replace(data, weights=weights, levels=levels), config, schedule_training(8, config))
         found.append(assess(network, replace(data, levels=changed)).metrics)
     assert found[0] == found[1]
 

@@ -64,7 +64,7 @@ def sign(folder: str, **other: Any) -> Holder:
     values = {"user": "ada", "host": "far", "pid": 7, "driver": "far/boot/1:7:7", "token": "t"}
     values |= {"since": time.time(), "beat": time.time()}
     storage.write_json(storage.join(folder, folders.NAME), {**values, **other})
-    holder = folders.reader(folder)
+    holder = folders.lock_holder(folder)
     assert holder is not None
     return holder
 
@@ -105,7 +105,7 @@ def test_a_second_driver_waits_and_says_so(folder: str) -> None:
 
 def test_nothing_is_left_behind(folder: str) -> None:
     with held(folder, 0):
-        assert folders.reader(folder) is not None
+        assert folders.lock_holder(folder) is not None
     assert not storage.exists(storage.join(folder, folders.NAME))
     assert not storage.exists(folder) or not storage.list_files(folder)
 
@@ -150,7 +150,7 @@ def test_a_driver_of_another_machine_with_a_heartbeat_is_respected(folder: str) 
     sign(folder)
     with pytest.raises(StorageError, match="ada on far, process 7"), held(folder, 0):
         pass
-    assert folders.reader(folder) is not None
+    assert folders.lock_holder(folder) is not None
 
 
 def test_one_without_a_heartbeat_for_long_is_succeeded(folder: str) -> None:
@@ -169,7 +169,7 @@ def test_one_whose_heartbeat_stands_still_is_succeeded_whatever_its_clock_says(
 
 
 def test_a_heartbeat_that_moves_keeps_the_folder(monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
-    watch = folders.Watch()
+    watch = folders.HeartbeatWatch()
     clock = iter(range(0, 10_000, 50))
     monkeypatch.setattr(folders.time, "monotonic", lambda: next(clock))
     assert not any(watch.stopped(sign(folder, beat=time.time() + beat)) for beat in range(5))
@@ -193,7 +193,7 @@ def test_who_was_taken_for_dead_stops(folder: str, monkeypatch: pytest.MonkeyPat
     finally:
         signal.signal(signal.SIGINT, before)
     assert "run the same command again" in caught.value.advice
-    holder = folders.reader(folder)
+    holder = folders.lock_holder(folder)
     assert holder is not None
     assert holder.user == "ada", "the lock of the other is left alone"
 
@@ -201,9 +201,9 @@ def test_who_was_taken_for_dead_stops(folder: str, monkeypatch: pytest.MonkeyPat
 def test_the_heartbeat_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "BEAT_SECONDS", 0.02)
     with held(str(tmp_path), 0):
-        first, end = folders.reader(str(tmp_path)), time.monotonic() + 60
+        first, end = folders.lock_holder(str(tmp_path)), time.monotonic() + 60
         assert first is not None
-        while time.monotonic() < end and (now := folders.reader(str(tmp_path))) and now.beat == first.beat:
+        while time.monotonic() < end and (now := folders.lock_holder(str(tmp_path))) and now.beat == first.beat:
             time.sleep(0.01)
         assert now is not None
         assert now.beat > first.beat

@@ -15,13 +15,13 @@ import pytest
 from raysample.core import manifests, storage
 from raysample.core.config import ArmConfig, SourceConfig, parse
 from raysample.core.errors import RaysampleError, StorageError
-from raysample.data.checkpoint_set import COMPLETE, CheckpointSet, verify
-from raysample.data.corpus import Corpus, describe
+from raysample.data.checkpoint_set import COMPLETE, CheckpointSet, verify_checkpoint
+from raysample.data.corpus import Corpus, describe_source
 from raysample.data.corpus.overlap import Overlap
-from raysample.data.score_table import ScoreTable, schema
+from raysample.data.score_table import ScoreTable, table_schema
 from raysample.evaluation.comparison import Comparison
 from raysample.influence.shards.crash_counter import deaths
-from raysample.selection import Selection, sample
+from raysample.selection import Selection, write_selection
 from raysample.testing import tiny_checkpoints, tiny_corpus_files
 from raysample.training.fine_tuning.completion import read_outcome
 from raysample.workflow import Workspace
@@ -46,7 +46,7 @@ def nouns(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Cal
     """Return a folder of each noun, its manifest, and what reads it."""
     home = tmp_path_factory.mktemp("nouns")
     source = SourceConfig.model_validate({"path": tiny_corpus_files(home / "rows", rows=12), "columns": {"id": "id"}})
-    describe(source, str(home / "corpus"))
+    describe_source(source, str(home / "corpus"))
     tiny_checkpoints(home / "checkpoints", n=1)
     columns = {
         "row_id": ["a", "b", "c", "d"],
@@ -54,11 +54,11 @@ def nouns(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Cal
         "tokens": [3, 4, 5, 6],
         "el2n": [0.1, 0.2, 0.3, 0.4],
     }
-    storage.write_parquet(str(home / "scores" / "parts" / "part-0.parquet"), pa.table(columns, schema(("el2n",))))
+    storage.write_parquet(str(home / "scores" / "parts" / "part-0.parquet"), pa.table(columns, table_schema(("el2n",))))
     scores = {"el2n": {"score": "el2n", "higher_is": "harder"}}
     counts = {"in": 4, "scored": 4, "quarantined": 0}
     table = ScoreTable(str(home / "scores"), ("parts/part-0.parquet",), scores, ("x", "y"), "c", "k", counts, {}).save()
-    sample(table, ArmConfig(policy="hard", score="el2n"), str(home / "selection"), fraction=0.5)
+    write_selection(table, ArmConfig(policy="hard", score="el2n"), str(home / "selection"), fraction=0.5)
     return {
         "corpus": (home / "corpus" / "corpus.json", Corpus.load),
         "checkpoints": (home / "checkpoints" / "checkpoints.json", CheckpointSet.load),
@@ -169,7 +169,7 @@ def test_seals_outcomes_and_other_files_of_a_run_are_named(tmp_path: Path) -> No
         Path(space.comparison): lambda: Comparison.load(space.comparison),
         tmp_path / "outcome.json": lambda: read_outcome(str(tmp_path / "outcome.json"), str(tmp_path / "none")),
         tmp_path / "overlap.json": lambda: manifests.kind_of(Overlap, str(tmp_path / "overlap.json")),
-        seal: lambda: verify(str(seal.parent)),
+        seal: lambda: verify_checkpoint(str(seal.parent)),
     }
     for path, read in readers.items():
         for data in (b"[]", b"{}", b"null", b"{", b"\xff", b'{"identity": 5, "sha256": [], "runs": 3, "metrics": []}'):
@@ -183,7 +183,7 @@ def test_seals_outcomes_and_other_files_of_a_run_are_named(tmp_path: Path) -> No
 
 def test_counts_of_crashes_must_be_counts(tmp_path: Path) -> None:
     folder = str(tmp_path)
-    found = describe(SourceConfig(path=tiny_corpus_files(tmp_path / "rows", rows=12)), str(tmp_path / "corpus"))
+    found = describe_source(SourceConfig(path=tiny_corpus_files(tmp_path / "rows", rows=12)), str(tmp_path / "corpus"))
     marker = tmp_path / "attempts" / f"{found.shards[0].name}.json"
     marker.parent.mkdir()
     for text in (

@@ -22,7 +22,7 @@ def saved(folder: Path, count: int = 2) -> list[str]:
     base = testing.tiny_checkpoints(folder / "base", 1).checkpoints[0].uri
     config = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query", "value"])
     torch.manual_seed(0)
-    adapted = peft.get_peft_model(models.load(base), config)
+    adapted = peft.get_peft_model(models.load_model(base), config)
     places = []
     for step in range(1, count + 1):
         with torch.no_grad():
@@ -42,7 +42,7 @@ def test_adapters_are_scored_by_their_own_gradients(tmp_path: Path) -> None:
     table = raysample.score(trace, corpus, ["vog", "el2n", {"name": "grand", "checkpoints": "last"}], max_length=16)
     found = table.to_pandas()
     assert np.isfinite(found[["vog", "el2n", "grand"]].to_numpy()).all()
-    loaded, words = models.load(places[-1]), models.tokenizer(places[-1])
+    loaded, words = models.load_model(places[-1]), models.tokenizer(places[-1])
     counted = [(name, weight) for name, weight in loaded.named_parameters() if weight.requires_grad]
     assert counted
     assert all("lora_" in name or "modules_to_save" in name for name, _ in counted)
@@ -62,7 +62,7 @@ def test_adapters_do_not_tell_the_classes(tmp_path: Path) -> None:
     weights = Path(places[0], adapters.WEIGHTS)
     weights.unlink()
     with pytest.raises(ModelError, match="holds no classifier"):
-        models.load(places[0])
+        models.load_model(places[0])
 
 
 def test_without_peft_it_is_told_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_without_peft_it_is_told_what_to_install(tmp_path: Path, monkeypatch: py
     (tmp_path / adapters.CONFIG).write_text('{"base_model_name_or_path": "somewhere"}')
     assert adapters.is_adapter(str(tmp_path))
     with pytest.raises(ModelError, match="peft is not installed"):
-        models.load(str(tmp_path))
+        models.load_model(str(tmp_path))
     (tmp_path / adapters.CONFIG).write_text("{}")
     with pytest.raises(ModelError, match="names no base model"):
         adapters.base_of(str(tmp_path))

@@ -23,7 +23,7 @@ def room(words: Any) -> int:
 
 def folder(place: Path, family: Family = "bert", lacking: int = 1) -> str:
     words = tiny_tokenizer(family)
-    models.save(tiny_model(family, vocabulary=room(words) - lacking), words, place)
+    models.save_model(tiny_model(family, vocabulary=room(words) - lacking), words, place)
     return str(place)
 
 
@@ -77,7 +77,7 @@ def test_fine_tuning_and_adopting_refuse_by_name(tmp_path: Path) -> None:
     place = folder(tmp_path / "small")
     rows = testing.tiny_corpus_files(tmp_path / "rows", 12, 0, files=1)
     with pytest.raises(ModelError, match=WAY_OUT):
-        models.prepare(ModelConfig(path=place, max_length=16), None, str(tmp_path / "base"))  # type: ignore[arg-type]
+        models.prepare_base(ModelConfig(path=place, max_length=16), None, str(tmp_path / "base"))  # type: ignore[arg-type]
     with pytest.raises(ModelError, match=WAY_OUT):
         raysample.adopt([place], str(tmp_path / "run"), labels=testing.LABELS)
     assert rows
@@ -86,7 +86,7 @@ def test_fine_tuning_and_adopting_refuse_by_name(tmp_path: Path) -> None:
 def test_a_set_that_was_made_before_is_refused_by_the_scoring(tmp_path: Path) -> None:
     trace = testing.tiny_checkpoints(tmp_path / "run", 1)
     words = models.tokenizer(trace.tokenizer)
-    network = models.load(trace.checkpoints[0].uri)
+    network = models.load_model(trace.checkpoints[0].uri)
     words.add_tokens([f"<{i}>" for i in range(200)])
     with pytest.raises(ModelError, match=WAY_OUT):
         models.check_vocabulary(network, words, "run")

@@ -23,7 +23,7 @@ TARGETS = {"bert": ["query", "value"], "deberta-v2": ["query_proj"], "gpt2": ["c
 
 
 def whole(folder: Path, family: Family = "bert") -> str:
-    models.save(tiny_model(family), tiny_tokenizer(family), folder)
+    models.save_model(tiny_model(family), tiny_tokenizer(family), folder)
     return str(folder)
 
 
@@ -46,9 +46,9 @@ def without(folder: str, *parts: str, name: str = "model.safetensors") -> str:
 )
 def test_whole_checkpoints_lack_nothing(tmp_path: Path, family: Family, part: str, named: str) -> None:
     place = whole(tmp_path / "whole", family)
-    models.load(place)
+    models.load_model(place)
     with pytest.raises(ModelError, match="save it again with save_pretrained") as caught:
-        models.load(without(place, part))
+        models.load_model(without(place, part))
     assert repr(named) in caught.value.problem
 
 
@@ -62,13 +62,13 @@ def test_tied_weights_need_to_be_in_a_file_only_once(tmp_path: Path) -> None:
     )
     network = AutoModelForSequenceClassification.from_config(shape)
     network.save_pretrained(tmp_path)
-    again = models.load(str(tmp_path))
+    again = models.load_model(str(tmp_path))
     assert all(torch.equal(weight, again.state_dict()[key]) for key, weight in network.state_dict().items())
     stored = load_file(tmp_path / "model.safetensors")
     shared = [key for key in stored if key.endswith(("shared.weight", "embed_tokens.weight"))]
     assert len(shared) == 1
     with pytest.raises(ModelError, match="no file holds them"):
-        models.load(without(str(tmp_path), *shared))
+        models.load_model(without(str(tmp_path), *shared))
 
 
 def base(folder: Path, family: Family, classifier: bool) -> str:
@@ -85,9 +85,9 @@ def base(folder: Path, family: Family, classifier: bool) -> str:
 def adapted(place: str, target: Path, config: Any) -> str:
     import peft
 
-    from raysample.models.folders import quiet
+    from raysample.models.folders import silence_transformers
 
-    with quiet():
+    with silence_transformers():
         network = adapters.AutoModelForSequenceClassification.from_pretrained(place, num_labels=3)
         made = peft.get_peft_model(network, config)
     made.save_pretrained(target)
@@ -107,9 +107,9 @@ def test_adapters_that_bring_what_the_base_lacks_are_loaded_alike(tmp_path: Path
     more = {"modules_to_save": ["pooler", "classifier"]} if family == "deberta-v2" else {}
     found = adapted(place, tmp_path / "adapters", lora(family, **more))
     torch.manual_seed(1)
-    one = models.load(found).state_dict()
+    one = models.load_model(found).state_dict()
     torch.manual_seed(2)
-    other = models.load(found).state_dict()
+    other = models.load_model(found).state_dict()
     # peft keeps the base's module beside the one that replaces it, and never calls it.
     assert all(torch.equal(weight, other[key]) for key, weight in one.items() if "original_module" not in key)
 
@@ -118,7 +118,7 @@ def test_lora_over_a_base_without_pooler_is_refused_by_name(tmp_path: Path) -> N
     place = base(tmp_path / "base", "deberta-v2", classifier=False)
     found = adapted(place, tmp_path / "adapters", lora("deberta-v2"))
     with pytest.raises(ModelError, match="modules_to_save") as caught:
-        models.load(found)
+        models.load_model(found)
     assert "'pooler.dense.weight'" in caught.value.problem
 
 
@@ -127,14 +127,14 @@ def test_lora_that_lost_its_classifier_or_a_matrix_is_refused(tmp_path: Path) ->
     for part, advice in (("classifier", "SEQ_CLS"), ("layer.1.attention.self.query.lora_A", "modules_to_save")):
         found = adapted(place, tmp_path / part, lora("bert"))
         with pytest.raises(ModelError, match=advice):
-            models.load(without(found, part, name=adapters.WEIGHTS))
+            models.load_model(without(found, part, name=adapters.WEIGHTS))
 
 
 def test_a_module_that_was_to_be_saved_and_is_not_is_refused(tmp_path: Path) -> None:
     place = base(tmp_path / "base", "deberta-v2", classifier=False)
     found = adapted(place, tmp_path / "adapters", lora("deberta-v2", modules_to_save=["pooler", "classifier"]))
     with pytest.raises(ModelError, match=r"pooler\.dense"):
-        models.load(without(found, "pooler", name=adapters.WEIGHTS))
+        models.load_model(without(found, "pooler", name=adapters.WEIGHTS))
 
 
 def test_ia3_is_held_to_the_same(tmp_path: Path) -> None:
@@ -144,14 +144,14 @@ def test_ia3_is_held_to_the_same(tmp_path: Path) -> None:
         return peft.IA3Config(task_type="SEQ_CLS", target_modules=["key", "value"], feedforward_modules=[])
 
     whole_base = base(tmp_path / "whole", "bert", classifier=True)
-    assert models.load(adapted(whole_base, tmp_path / "good", config()))
+    assert models.load_model(adapted(whole_base, tmp_path / "good", config()))
     found = adapted(whole_base, tmp_path / "bad", config())
     with pytest.raises(ModelError, match="ia3_l"):
-        models.load(without(found, "layer.0.attention.self.key", name=adapters.WEIGHTS))
+        models.load_model(without(found, "layer.0.attention.self.key", name=adapters.WEIGHTS))
     masked = base(tmp_path / "masked", "bert", classifier=True)
     without(masked, "pooler")
     with pytest.raises(ModelError, match=r"bert\.pooler\.dense\.weight"):
-        models.load(adapted(masked, tmp_path / "pooler", config()))
+        models.load_model(adapted(masked, tmp_path / "pooler", config()))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -161,7 +161,7 @@ def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path: Path, value: 
     stored["bert.encoder.layer.1.output.dense.weight"][0, 0] = value
     save_file(stored, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match="its training diverged") as caught:
-        models.load(place)
+        models.load_model(place)
     assert "bert.encoder.layer.1.output.dense.weight" in caught.value.problem
 
 
@@ -170,11 +170,11 @@ def test_rows_of_a_table_may_be_no_numbers(tmp_path: Path) -> None:
     stored = load_file(tmp_path / "model.safetensors")
     stored[key][7] = float("nan")
     save_file(stored, tmp_path / "model.safetensors", {"format": "pt"})
-    assert models.load(place)
+    assert models.load_model(place)
     stored[key][:] = float("nan")
     save_file(stored, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match="its training diverged"):
-        models.load(place)
+        models.load_model(place)
 
 
 @pytest.mark.parametrize("shape", [(), (4,), (3, 4)])
@@ -196,7 +196,7 @@ def test_a_base_that_is_fine_tuned_gets_a_fresh_head_and_nothing_else(tmp_path: 
 
     place = whole(tmp_path)
     spec = ModelConfig(path=place, max_length=16)
-    assert models.build(without(place, "classifier", "pooler"), spec, ("a", "b"), seed=0)
+    assert models.build_model(without(place, "classifier", "pooler"), spec, ("a", "b"), seed=0)
     with pytest.raises(ModelError, match="no file holds them"):
-        models.build(without(place, "layer.1.output"), spec, ("a", "b"), seed=0)
+        models.build_model(without(place, "layer.1.output"), spec, ("a", "b"), seed=0)
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "bert"

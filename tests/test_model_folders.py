@@ -29,19 +29,19 @@ def test_incomplete_folders_are_found_before_anything_starts(missing: str, advic
     for path in tmp_path.glob(missing):
         path.unlink()
     with pytest.raises(ModelError, match=advice):
-        models.prepare(ModelConfig(path=folder), shelf(), "unused")
+        models.prepare_base(ModelConfig(path=folder), shelf(), "unused")
 
 
 @pytest.mark.parametrize("path", ["./nowhere", "/no/where/at/all", "models/of/mine", "~/raysample-has-no-such-folder"])
 def test_missing_folder(path: str) -> None:
     with pytest.raises(ModelError, match=r"check model\.path"):
-        models.prepare(ModelConfig(path=path), shelf(), "unused")
+        models.prepare_base(ModelConfig(path=path), shelf(), "unused")
 
 
 def test_unknown_hub_name_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match="check the spelling; without network give a local folder"):
-        models.prepare(ModelConfig(path="raysample-nobody/has-no-such-model"), shelf(), "unused")
+        models.prepare_base(ModelConfig(path="raysample-nobody/has-no-such-model"), shelf(), "unused")
 
 
 def test_damaged_weights(tmp_path: Path) -> None:
@@ -49,9 +49,9 @@ def test_damaged_weights(tmp_path: Path) -> None:
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ModelError, match="the folder is damaged"):
-        models.prepare(ModelConfig(path=folder), shelf(), "unused")
+        models.prepare_base(ModelConfig(path=folder), shelf(), "unused")
     with pytest.raises(ModelError, match="the folder is damaged"):
-        models.load(folder)
+        models.load_model(folder)
 
 
 def test_weights_of_another_model(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
     saved(tmp_path / "b", "roberta")
     shutil.copy(tmp_path / "b" / "model.safetensors", tmp_path / "a" / "model.safetensors")
     with pytest.raises(ModelError, match="are not of one model"):
-        models.prepare(ModelConfig(path=folder), shelf(), "unused")
+        models.prepare_base(ModelConfig(path=folder), shelf(), "unused")
 
 
 def test_one_lost_weight_is_noticed(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_one_lost_weight_is_noticed(tmp_path: Path) -> None:
     del weights["bert.encoder.layer.1.output.dense.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"lacks 1 of .*layer\.1\.output\.dense\.weight"):
-        models.prepare(ModelConfig(path=folder), shelf(), "unused")
+        models.prepare_base(ModelConfig(path=folder), shelf(), "unused")
 
 
 def test_own_code_must_be_trusted(tmp_path: Path) -> None:
@@ -77,12 +77,12 @@ def test_own_code_must_be_trusted(tmp_path: Path) -> None:
     kinds = {name: f"mine.{name}" for name in ("AutoConfig", "AutoModelForSequenceClassification")}
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "mine", "auto_map": kinds}))
     with pytest.raises(ModelError, match=r"set model\.trust_remote_code: true"):
-        models.prepare(ModelConfig(path=folder), shelf(), "unused")
+        models.prepare_base(ModelConfig(path=folder), shelf(), "unused")
 
 
 def test_tokenizer_without_padding_is_refused(tmp_path: Path) -> None:
     words = tiny_tokenizer()
     words.pad_token = None
-    models.save(tiny_model(), words, tmp_path)
+    models.save_model(tiny_model(), words, tmp_path)
     with pytest.raises(ModelError, match="set pad_token and save it"):
-        models.prepare(ModelConfig(path=str(tmp_path)), shelf(), "unused")
+        models.prepare_base(ModelConfig(path=str(tmp_path)), shelf(), "unused")

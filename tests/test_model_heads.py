@@ -27,14 +27,14 @@ SOME: tuple[Family, ...] = ("bert", "roberta", "distilbert", "gpt2")
 
 
 def base(folder: Path, family: Family = "bert") -> str:
-    models.save(tiny_model(family), tiny_tokenizer(family), folder)
+    models.save_model(tiny_model(family), tiny_tokenizer(family), folder)
     return str(folder)
 
 
 def built(folder: Path, family: Family = "bert", levels: Levels | None = None, hidden: tuple[int, ...] = ()) -> Any:
     names = ("a", "b", "c") if levels is None else levels.classes[levels.label]
     config = ModelConfig(path=str(folder), head_hidden=list(hidden), dropout=0)
-    network: Any = models.build(base(folder, family), config, names, seed=3, levels=levels)
+    network: Any = models.build_model(base(folder, family), config, names, seed=3, levels=levels)
     # Wider draws than usual, as in `tiny_model`, so that examples differ visibly.
     with torch.no_grad():
         for name, weight in network.named_parameters():
@@ -44,7 +44,7 @@ def built(folder: Path, family: Family = "bert", levels: Levels | None = None, h
 
 
 def saved(network: nn.Module, folder: Path, family: Family = "bert") -> str:
-    models.save(network, tiny_tokenizer(family), folder)
+    models.save_model(network, tiny_tokenizer(family), folder)
     return str(folder)
 
 
@@ -66,7 +66,7 @@ def test_hugging_face_loads_the_scored_levels_classifier(label: int, family: Fam
     foreign = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     torch.testing.assert_close(logits(foreign), everything[:, levels.spans[label]], rtol=1e-6, atol=1e-6)
     assert tuple(foreign.config.id2label.values()) == levels.classes[label]
-    ours: Any = models.load(folder)
+    ours: Any = models.load_model(folder)
     assert torch.equal(logits(ours), logits(foreign))
     assert type(models.heads.last_linear(ours)[1]) is nn.Linear
 
@@ -76,9 +76,9 @@ def test_hugging_face_loads_the_scored_levels_classifier(label: int, family: Fam
 def test_all_levels_come_back(family: Family, hidden: tuple[int, ...], tmp_path: Path) -> None:
     network = built(tmp_path / "base", family, LEVELS, hidden)
     folder = saved(network, tmp_path / "saved", family)
-    every: Any = models.load(folder, levels=True)
+    every: Any = models.load_model(folder, levels=True)
     torch.testing.assert_close(logits(every), logits(network), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(logits(models.load(folder)), logits(network)[:, :2], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(logits(models.load_model(folder)), logits(network)[:, :2], rtol=1e-6, atol=1e-6)
     again = saved(every, tmp_path / "again", family)
     for name in ("heads.safetensors", "model.safetensors"):
         ours, theirs = load_file(f"{folder}/{name}"), load_file(f"{again}/{name}")
@@ -93,7 +93,7 @@ def test_a_perceptron_head_survives_and_hugging_face_refuses_to_guess_it(family:
     layers = [module for module in network.modules() if isinstance(module, nn.Linear)][-3:]
     assert [(layer.in_features, layer.out_features) for layer in layers] == [(16, 7), (7, 5), (5, 3)]
     folder = saved(network, tmp_path / "saved", family)
-    torch.testing.assert_close(logits(models.load(folder)), logits(network), rtol=0, atol=0)
+    torch.testing.assert_close(logits(models.load_model(folder)), logits(network), rtol=0, atol=0)
     with pytest.raises(RuntimeError, match="mismatch"):
         AutoModelForSequenceClassification.from_pretrained(folder)
     encoder = AutoModel.from_pretrained(folder).eval()
@@ -111,7 +111,7 @@ def test_a_perceptron_as_wide_as_the_encoder_is_refused_too(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("family", SOME)
 def test_gradients_over_a_perceptron_head_are_exact(family: Family, tmp_path: Path) -> None:
-    network = models.load(saved(built(tmp_path / "base", family, LEVELS, (7, 5)), tmp_path / "saved", family))
+    network = models.load_model(saved(built(tmp_path / "base", family, LEVELS, (7, 5)), tmp_path / "saved", family))
     inputs, labels = tiny_batch(labels=2)
     generator = torch.Generator().manual_seed(0)
     directions = {n: torch.randn(2, *w.shape, generator=generator) for n, w in network.named_parameters()}
@@ -141,7 +141,7 @@ def test_the_scored_levels_gradients_are_those_of_a_plain_classifier(tmp_path: P
     span = LEVELS.spans[0]
     head = {f"classifier.{kind}": getattr(network.classifier, kind)[span] for kind in ("weight", "bias")}
     plain.load_state_dict({**state, **head})
-    loaded = models.load(saved(network, tmp_path / "saved"))
+    loaded = models.load_model(saved(network, tmp_path / "saved"))
     inputs, labels = tiny_batch(labels=2)
     ours, theirs = (collect(m, inputs, labels, Need.LOGITS | Need.GRAD_NORMS) for m in (loaded, plain))
     assert ours.grad_norms is not None
@@ -154,9 +154,9 @@ def test_a_head_is_drawn_from_the_seed_and_leaves_the_random_state_alone(tmp_pat
     place = base(tmp_path / "base")
     config = ModelConfig(path=place, head_hidden=[7])
     state = torch.random.get_rng_state()
-    first, again, other = (models.build(place, config, ("a", "b"), seed) for seed in (1, 1, 2))
+    first, again, other = (models.build_model(place, config, ("a", "b"), seed) for seed in (1, 1, 2))
     folder = saved(first, tmp_path / "saved")
-    models.load(folder)
+    models.load_model(folder)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(logits(first), logits(again))
     assert not torch.equal(logits(first), logits(other))
@@ -166,7 +166,7 @@ def test_a_head_is_drawn_from_the_seed_and_leaves_the_random_state_alone(tmp_pat
 
 def test_a_base_with_heads_of_another_task_gets_new_ones(tmp_path: Path) -> None:
     place = saved(built(tmp_path / "base", "bert", LEVELS, (7, 5)), tmp_path / "saved")
-    fresh: Any = models.build(place, ModelConfig(path=place), ("a", "b", "c"), 0)
+    fresh: Any = models.build_model(place, ModelConfig(path=place), ("a", "b", "c"), 0)
     assert logits(fresh).shape == (6, 3)
     folder = saved(fresh, tmp_path / "plain")
     assert heads.ENTRY not in json.loads(Path(folder, "config.json").read_text())
@@ -178,14 +178,14 @@ def test_what_lacks_is_named(tmp_path: Path) -> None:
     folder = saved(built(tmp_path / "base", "bert", LEVELS, (7,)), tmp_path / "saved")
     Path(folder, heads.FILE).unlink()
     with pytest.raises(ModelError, match=r"(?s)lacks 'hidden\.0\.weight'.*copy the whole folder"):
-        models.load(folder)
+        models.load_model(folder)
     plain = saved(tiny_model(), tmp_path / "plain")
     with pytest.raises(ModelError, match="one head and no levels"):
-        models.load(plain, levels=True)
+        models.load_model(plain, levels=True)
 
 
 def test_the_size_of_a_folder_counts_its_head(tmp_path: Path) -> None:
     network = built(tmp_path / "base", "bert", None, (7, 5))
     folder = saved(network, tmp_path / "saved")
     found = sum(weight.numel() for weight in network.parameters())
-    assert found <= models.size(folder).parameters <= found + 1
+    assert found <= models.model_size(folder).parameters <= found + 1

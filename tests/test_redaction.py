@@ -14,9 +14,9 @@ import yaml
 from pydantic import ValidationError
 from rich.console import Console
 
-from raysample.api.coercion import source_of
+from raysample.api.coercion import source_from
 from raysample.cli import main
-from raysample.core.config import AdoptConfig, RunConfig, SourceConfig, load, parse
+from raysample.core.config import AdoptConfig, RunConfig, SourceConfig, loading, parse
 from raysample.core.errors import ConfigError, StorageError
 from raysample.core.progress import Reporter
 from raysample.core.redaction import RedactingFormatter, credentials, is_secret, redact, redacted
@@ -70,7 +70,7 @@ def test_no_form_of_an_address_keeps_its_credentials(address: str) -> None:
     config = parse({"tracking": {"uri": address}})
     assert "HUNTER2" not in yaml.safe_dump(redacted(config.plain()))
     assert "HUNTER2" not in str(values.params_of({"uri": address}) | values.tags_of({"error": f"at {address!r}"}))
-    assert "HUNTER2" not in str(values.source_of(address)) + values.how_to_open(address, "1")
+    assert "HUNTER2" not in str(values.dataset_source(address)) + values.how_to_open(address, "1")
 
 
 @pytest.mark.parametrize("address", HARMLESS)
@@ -125,7 +125,7 @@ def test_the_stored_configuration_is_redacted_and_private(tmp_path: Path) -> Non
         assert "HUNTER2" not in stored.read_text()
         for name in ("config.yaml", "run.json"):
             assert stat.S_IMODE(Path(space.at(name)).stat().st_mode) == 0o600
-        again = load(stored)
+        again = loading(stored)
         assert space.check(again)  # the folder is known again: what it is known by holds no credentials
         assert again.tracking.uri is not None
         with pytest.raises(StorageError, match="has no credentials any more") as caught:
@@ -153,7 +153,7 @@ def test_credentials_in_addresses_of_data_are_refused_by_name(key: str, data: di
 
 def test_they_are_refused_in_python_too_and_not_shown() -> None:
     with pytest.raises(ConfigError, match="holds a password"):
-        source_of("s3://KEY:HUNTER2@bucket/x", None)
+        source_from("s3://KEY:HUNTER2@bucket/x", None)
     for wrong in (lambda: SourceConfig(path="s3://K:HUNTER2@b"), lambda: AdoptConfig(path="s3://K:HUNTER2@b")):
         with pytest.raises(ValidationError) as caught:
             wrong()

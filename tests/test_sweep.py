@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from raysample.core.config import ModelConfig
 from raysample.core.errors import CheckpointError, ScoreError, UnsupportedModelError
 from raysample.data.checkpoint_set import Checkpoint
-from raysample.influence.scores import create_all
+from raysample.influence.scores import create_scores
 from raysample.influence.visits.sweep import score_block
 from raysample.models import Encoded, encode, pad
 from raysample.testing import FAMILIES, Family, tiny_model, tiny_rows, tiny_tokenizer
@@ -40,7 +40,7 @@ class Block:
     def score(self, specs: list[Any], models: Any = None, **more: Any) -> dict[str, NDArray[np.float32]]:
         options = {"pad": self.pad, "batch_tokens": 64, **more}
         trace = self.models if models is None else models
-        return score_block(trace, CHECKPOINTS, self.encoded, self.labels, create_all(specs), **options)
+        return score_block(trace, CHECKPOINTS, self.encoded, self.labels, create_scores(specs), **options)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -164,7 +164,7 @@ def test_no_rows_give_empty_columns() -> None:
     block = Block()
     empty = Encoded([], None, np.empty(0, np.int32))
     found = score_block(
-        block.models, CHECKPOINTS, empty, np.empty(0, np.int64), create_all(ALL), pad=block.pad, batch_tokens=64
+        block.models, CHECKPOINTS, empty, np.empty(0, np.int64), create_scores(ALL), pad=block.pad, batch_tokens=64
     )
     assert {column: values.shape for column, values in found.items()} == dict.fromkeys(ALL, (0,))
 

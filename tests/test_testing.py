@@ -98,9 +98,9 @@ def test_checkpoints_are_sealed_and_drift(family: Family, tmp_path: Path) -> Non
     assert [checkpoint.step for checkpoint in trace.checkpoints] == [10, 20, 30]
     inputs, _ = tiny_batch()
     for checkpoint in trace.checkpoints:
-        checkpoint_set.verify(checkpoint.uri)
+        checkpoint_set.verify_checkpoint(checkpoint.uri)
     with torch.no_grad():
-        first, *_, last = (models.load(checkpoint.uri)(**inputs).logits for checkpoint in trace.checkpoints)
+        first, *_, last = (models.load_model(checkpoint.uri)(**inputs).logits for checkpoint in trace.checkpoints)
         assert torch.equal(first, tiny_model(family)(**inputs).logits)
     assert not torch.allclose(first, last, atol=1e-2)
     assert models.tokenizer(trace.checkpoints[0].uri).pad_token_id == 0

@@ -14,8 +14,8 @@ from raysample.core.numerics.precision import device
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
-from raysample.training import Place
-from raysample.training.fine_tuning import Job, execute, finish
+from raysample.training import DistributedContext
+from raysample.training.fine_tuning import Job, execute, finish_job
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Trainer:
 
     def job(self, model: ModelConfig, seed: int, folder: str | None = None, selection: str | None = None) -> Job:
         """Return what a fine-tuning reads and writes."""
-        base = models.prepare(model, self.train, str(self.folder / f"base-{model.layers}"))
+        base = models.prepare_base(model, self.train, str(self.folder / f"base-{model.layers}"))
         recipe = self.recipe.model_copy(update={"seed": seed})
         return Job(self.train.uri, self.test.uri, base, model, recipe, selection=selection, folder=folder)
 
@@ -53,13 +53,15 @@ class Trainer:
         model = self.model if layers is None else self.model.model_copy(update={"layers": layers})
         name = "encoder" if layers is None else f"proxy-{layers}"
         job, clock = replace(self.job(model, 0, str(self.folder / name)), key=name), Clock()
-        outcome = execute(job, Place(device=device()), progress=clock)
-        return finish(job, outcome), clock.seconds
+        outcome = execute(job, DistributedContext(device=device()), progress=clock)
+        return finish_job(job, outcome), clock.seconds
 
     def trained(self, seed: int, selection: str | None = None) -> tuple[float, float]:
         """Fine-tune without checkpoints, on all rows or on a selection; return test accuracy and seconds."""
         clock = Clock()
-        outcome = execute(self.job(self.model, seed, None, selection), Place(device=device()), progress=clock)
+        outcome = execute(
+            self.job(self.model, seed, None, selection), DistributedContext(device=device()), progress=clock
+        )
         return outcome.evaluation.metrics["accuracy"], clock.seconds
 
     def halves(self, table: ScoreTable, seeds: int, policy: str = "hard") -> list[float]:

@@ -15,7 +15,7 @@ from raysample.core.config import Columns, EngineConfig, ModelConfig, SimulatedC
 from raysample.core.storage import read_parquet, write_parquet
 from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
-from raysample.data.corpus import Corpus, describe
+from raysample.data.corpus import Corpus, describe_source
 from raysample.data.score_table import ScoreTable
 from raysample.data.simulated import write_broken_log, write_traffic
 
@@ -65,7 +65,7 @@ def prepare(folder: Path, rows: int, shards: int, seed: int) -> Study:
     truth = write_broken_log(str(folder / "traffic" / "train"), str(study.log), seed=seed, unscorable=SIGN)
     write_parquet(str(folder / "truth.parquet"), truth)
     source = SourceConfig(path=str(study.log), format="jsonl", columns=COLUMNS)
-    corpus = describe(source, str(folder / "corpus"), shard_rows=each)
+    corpus = describe_source(source, str(folder / "corpus"), shard_rows=each)
     if len(corpus.shards) != shards:
         raise ValueError(f"{len(corpus.shards)} shards instead of {shards}")
     _checkpoints(corpus, folder, seed)
@@ -76,9 +76,9 @@ def _checkpoints(corpus: Corpus, folder: Path, seed: int) -> None:
     """Write two sealed checkpoints of a random model that cannot score SIGN."""
     odd = Study(folder).truth.filter(pc.field("stage") == "score")["file"][0].as_py()  # a file where SIGN occurs
     path = str(Path(corpus.source.path, odd))
-    some = describe(corpus.source.model_copy(update={"path": path}), str(folder / "some"), labels=corpus.labels)
-    base = models.prepare(MODEL, some, str(folder / "base"))
-    network, words = models.build(base, MODEL, corpus.labels, seed), models.tokenizer(base)
+    some = describe_source(corpus.source.model_copy(update={"path": path}), str(folder / "some"), labels=corpus.labels)
+    base = models.prepare_base(MODEL, some, str(folder / "base"))
+    network, words = models.build_model(base, MODEL, corpus.labels, seed), models.tokenizer(base)
     (sign,) = words.encode(SIGN, add_special_tokens=False)
     if sign == words.unk_token_id:
         raise ValueError(f"the tokenizer does not know {SIGN}, so rows with other unknown words would have no score")
@@ -89,8 +89,8 @@ def _checkpoints(corpus: Corpus, folder: Path, seed: int) -> None:
                 weight.add_(0.02 * torch.randn(weight.shape, generator=generator))
             network.get_input_embeddings().weight[sign] = torch.inf
         place = folder / "checkpoints" / f"step-{step}"
-        models.save(network, words, place)
-        checkpoint_set.seal(place)
+        models.save_model(network, words, place)
+        checkpoint_set.seal_checkpoint(place)
         found.append(Checkpoint(str(place), step=step, epoch=float(step), learning_rate=1e-3))
     trace = CheckpointSet(tuple(found), corpus.labels, seed, config={"model": MODEL.plain()})
     trace.save(str(folder / "checkpoints"))

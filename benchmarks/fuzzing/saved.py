@@ -22,7 +22,7 @@ def prepare_saved(folder: Path) -> None:
     network.config.label2id = {name: i for i, name in enumerate(testing.LABELS)}
     for step in (10, 20):
         place = folder / "trainer" / f"checkpoint-{step}"
-        models.save(network, words, place)
+        models.save_model(network, words, place)
         logged = [{"step": s, "epoch": s / 10, "learning_rate": 1e-4 / s, "loss": 1.0} for s in range(5, step + 1, 5)]
         state = {"global_step": step, "epoch": step / 10, "log_history": logged, "max_steps": 20, "num_train_epochs": 2}
         (place / "trainer_state.json").write_text(json.dumps(state))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from measuring.workload import CLASSES, Batch, Work
-from raysample.influence.scores import SCORES, Score, create_all
+from raysample.influence.scores import SCORES, Score, create_scores
 from raysample.influence.scores.reference import Reference
 from raysample.influence.visits.artifacts import Artifacts, Need, collect
 
@@ -24,7 +24,7 @@ FEATURES = Need.LOGITS | Need.FEATURES
 
 def every_score() -> dict[str, Score[Any]]:
     """Return every score of the registry at its defaults, by name."""
-    return create_all([{"name": name, **OPTIONS.get(name, {})} for name in SCORES])
+    return create_scores([{"name": name, **OPTIONS.get(name, {})} for name in SCORES])
 
 
 def only(scores: Mapping[str, Score[Any]], needs: Need) -> dict[str, Score[Any]]:

@@ -21,9 +21,9 @@ from raysample import models
 from raysample.core import storage
 from raysample.core.config import FineTuneConfig, ModelConfig
 from raysample.core.numerics.precision import resolve
-from raysample.data.corpus import Corpus, describe
-from raysample.training import Examples, assess, plan, train
-from raysample.training.fine_tuning import examples
+from raysample.data.corpus import Corpus, describe_source
+from raysample.training import Examples, assess, schedule_training, train
+from raysample.training.fine_tuning import load_examples
 
 LEAST = 0.01
 """A mean difference that is taken for none, however little the runs differ by chance."""
@@ -70,16 +70,16 @@ def made_up(rows: int, folder: Path) -> Trial:
 
 def _described(name: str, train: object, test: object, folder: Path) -> Trial:
     folder.mkdir(parents=True, exist_ok=True)
-    corpus = describe(written(train, folder / "train.parquet"), str(folder / "train"))
-    held_out = describe(written(test, folder / "test.parquet"), str(folder / "test"), labels=corpus.labels)
+    corpus = describe_source(written(train, folder / "train.parquet"), str(folder / "train"))
+    held_out = describe_source(written(test, folder / "test.parquet"), str(folder / "test"), labels=corpus.labels)
     counts = np.bincount(held_out.table()["label"].to_numpy())
     return Trial(name, corpus, held_out, float(counts.max() / counts.sum()))
 
 
 def compared(trial: Trial, spec: ModelConfig, recipe: FineTuneConfig, seeds: int, folder: Path, kept: Path) -> Pairs:
     """Train with both systems and every seed, and test; what lies in `kept` already is taken as it is."""
-    base, pairs = models.prepare(spec, trial.train, str(folder / "base")), Pairs()
-    rows, held_out = (examples(one.uri, one.fingerprint, base, spec) for one in (trial.train, trial.test))
+    base, pairs = models.prepare_base(spec, trial.train, str(folder / "base")), Pairs()
+    rows, held_out = (load_examples(one.uri, one.fingerprint, base, spec) for one in (trial.train, trial.test))
     told = [trial.train.fingerprint, trial.test.fingerprint, spec.plain(), recipe.plain()]
     kept.mkdir(parents=True, exist_ok=True)
     for seed in range(seeds):
@@ -87,7 +87,7 @@ def compared(trial: Trial, spec: ModelConfig, recipe: FineTuneConfig, seeds: int
         for name in ("ours", "trainer"):
             place = kept / f"{storage.fingerprint(told)[:12]}-{seed}-{name}.json"
             if not place.exists():
-                network = models.build(base, spec, trial.train.labels, seed)
+                network = models.build_model(base, spec, trial.train.labels, seed)
                 seconds = _trained(name, network, rows, base, seeded)
                 found = assess(network, held_out, "cpu", resolve(recipe.precision, network, "cpu"))
                 storage.write_json(str(place), {"accuracy": found.metrics["accuracy"], "seconds": seconds})
@@ -102,7 +102,7 @@ def _trained(name: str, network: nn.Module, rows: Examples, base: str, recipe: F
     """Train a model in place by one of the systems; return the seconds."""
     began = time.perf_counter()
     if name == "ours":
-        train(network, rows, recipe, plan(len(rows), recipe))
+        train(network, rows, recipe, schedule_training(len(rows), recipe))
     else:
         hugging.by_its_own_means(network, rows, base, recipe)
     return time.perf_counter() - began

@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from paces.material import Work
 from paces.pace import Pace, Watch
 from raysample.training import Examples
-from raysample.training.length_balance import pieces
+from raysample.training.length_balance import length_balanced_split
 
 IntArray = NDArray[np.int64]
 Dealing = Callable[[IntArray, IntArray, int, int], IntArray]
@@ -80,7 +80,7 @@ def in_turn(rows: IntArray, lengths: IntArray, rank: int, world: int) -> IntArra
 
 def by_length(rows: IntArray, lengths: IntArray, rank: int, world: int) -> IntArray:
     """Return what a process takes of a batch as raysample deals it."""
-    (mine,) = pieces(rows, lengths, rank, world)
+    (mine,) = length_balanced_split(rows, lengths, rank, world)
     return mine
 
 

@@ -14,8 +14,8 @@ from torch import nn
 from raysample import models
 from raysample.core.config import FineTuneConfig, ModelConfig
 from raysample.data.corpus import Corpus
-from raysample.training import Examples, Plan, batches, plan
-from raysample.training.fine_tuning import Job, examples
+from raysample.training import Examples, TrainingSchedule, batches, schedule_training
+from raysample.training.fine_tuning import Job, load_examples
 
 SEED = 0
 
@@ -34,12 +34,12 @@ class Work:
     @cached_property
     def data(self) -> Examples:
         """The tokenised rows."""
-        return examples(self.train, Corpus.load(self.train).fingerprint, self.base, self.spec)
+        return load_examples(self.train, Corpus.load(self.train).fingerprint, self.base, self.spec)
 
     @property
-    def layout(self) -> Plan:
+    def layout(self) -> TrainingSchedule:
         """The steps, as the loop of raysample takes them."""
-        return plan(len(self.data), self.recipe, self.steps)
+        return schedule_training(len(self.data), self.recipe, self.steps)
 
     @property
     def order(self) -> list[NDArray[np.int64]]:
@@ -48,7 +48,7 @@ class Work:
 
     def network(self) -> nn.Module:
         """Return the model before its first step."""
-        return models.build(self.base, self.spec, Corpus.load(self.train).labels, self.recipe.seed)
+        return models.build_model(self.base, self.spec, Corpus.load(self.train).labels, self.recipe.seed)
 
     def job(self, folder: Path) -> Job:
         """Return the same training as Ray Train gets it; it writes a checkpoint after the last step."""
@@ -65,5 +65,5 @@ def made_up(folder: Path, spec: ModelConfig, batch_size: int, steps: int, epochs
     )
     train = made_up_corpus(folder / "train", batch_size * (steps // epochs), 256, seed=SEED)
     test = made_up_corpus(folder / "test", 32, 32, seed=SEED + 1)
-    base = models.prepare(spec, train, str(folder / "base"))
+    base = models.prepare_base(spec, train, str(folder / "base"))
     return Work(train.uri, test.uri, base, spec, recipe, steps)

@@ -31,10 +31,10 @@ def on_ray(work: Work, workers: int, folder: Path, under_way: Event | None = Non
 
     The event is set when a quarter of the steps are made.
     """
-    from raysample.execution.ray.fine_tuning import fine_tune
+    from raysample.execution.ray.fine_tuning import fine_tune_on_ray
 
     began = time.perf_counter()
-    outcome = fine_tune(work.job(folder), (workers, workers), 0, Notices(work.steps // 4, under_way or Event()))
+    outcome = fine_tune_on_ray(work.job(folder), (workers, workers), 0, Notices(work.steps // 4, under_way or Event()))
     whole = time.perf_counter() - began
     losses, stamps = curve(folder)
     return Pace(losses, stamps, None, whole, whole - outcome.seconds)

@@ -17,7 +17,7 @@ from raysample import models as model
 from raysample.core.config import Columns, ModelConfig, SourceConfig
 from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
-from raysample.data.corpus import Corpus, describe
+from raysample.data.corpus import Corpus, describe_source
 from raysample.models import Encoded
 
 CLASSES = 4
@@ -38,18 +38,18 @@ def made_up_corpus(folder: Path, rows: int, shard_rows: int, seed: int) -> Corpu
     for i, start in enumerate(range(0, rows, 16 * shard_rows)):
         pq.write_table(table.slice(start, 16 * shard_rows), source / f"part-{i:05d}.parquet")
     given = SourceConfig(path=str(source), columns=Columns(id="id"))
-    return describe(given, str(folder / "corpus"), shard_rows=shard_rows)
+    return describe_source(given, str(folder / "corpus"), shard_rows=shard_rows)
 
 
 def made_up_run(folder: Path, spec: ModelConfig, corpus: Corpus, count: int) -> CheckpointSet:
     """Write `count` sealed checkpoints of a run that was none: each is the one before it with some noise added."""
-    base = model.prepare(spec, corpus, str(folder / "base"))
-    network, words = model.build(base, spec, corpus.labels, seed=0), model.tokenizer(base)
+    base = model.prepare_base(spec, corpus, str(folder / "base"))
+    network, words = model.build_model(base, spec, corpus.labels, seed=0), model.tokenizer(base)
     draw, found = torch.Generator().manual_seed(0), list[Checkpoint]()
     for k in range(1, count + 1):
         place = folder / f"step-{k:06d}"
-        model.save(network, words, place)
-        checkpoint_set.seal(place)
+        model.save_model(network, words, place)
+        checkpoint_set.seal_checkpoint(place)
         found.append(Checkpoint(str(place), step=k, epoch=float(k), learning_rate=1e-3))
         with torch.no_grad():
             for weight in network.parameters():
@@ -71,7 +71,7 @@ class Material:
     @staticmethod
     def of(corpus: Corpus, trace: CheckpointSet, max_length: int, batch_tokens: int) -> Material:
         """Load the models."""
-        models = [model.load(at.uri).requires_grad_(False) for at in trace.checkpoints]
+        models = [model.load_model(at.uri).requires_grad_(False) for at in trace.checkpoints]
         return Material(corpus, trace, models, max_length, batch_tokens)
 
     def block(self, shard: int) -> Block:

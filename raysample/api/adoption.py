@@ -37,7 +37,7 @@ def adopt(
         CheckpointError: folders are damaged, of different runs or models, lack a tokenizer or names of classes.
     """
     given = [folders] if isinstance(folders, str) else [str(folder) for folder in folders]
-    return importing.adopt(given, folder_of(output, "checkpoints"), labels=labels, learning_rates=learning_rates)
+    return importing.adopt_paths(given, folder_of(output, "checkpoints"), labels=labels, learning_rates=learning_rates)
 
 
 def traces_of(

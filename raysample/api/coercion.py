@@ -13,14 +13,14 @@ from raysample.core import storage
 from raysample.core.config import Columns, Section, SourceConfig
 from raysample.core.errors import ConfigError, ResultWarning
 from raysample.data.corpus import Corpus, Levels
-from raysample.data.corpus import describe as describe_corpus
+from raysample.data.corpus import describe_source as describe_corpus
 from raysample.data.log import Contents
 
 CorpusLike = Corpus | SourceConfig | str
 Kind = TypeVar("Kind", bound=Section)
 
 
-def source_of(source: SourceConfig | str, columns: Columns | Mapping[str, Any] | None) -> SourceConfig:
+def source_from(source: SourceConfig | str, columns: Columns | Mapping[str, Any] | None) -> SourceConfig:
     """Return a source; a path gets the columns."""
     if isinstance(source, SourceConfig):
         return source
@@ -41,7 +41,7 @@ def corpus_of(given: CorpusLike, labels: Sequence[str] | None = None, levels: Le
     """Return a corpus, described in a temporary folder where it is none yet."""
     if isinstance(given, Corpus):
         return given
-    return describe_corpus(source_of(given, None), folder_of(None, "corpus"), labels=labels, levels=levels)
+    return describe_corpus(source_from(given, None), folder_of(None, "corpus"), labels=labels, levels=levels)
 
 
 def folder_of(given: str | None, noun: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from raysample import models
 from raysample.api.adoption import traces_of
-from raysample.api.coercion import CorpusLike, corpus_of, folder_of, section, source_of, target_of, warn_of
+from raysample.api.coercion import CorpusLike, corpus_of, folder_of, section, source_from, target_of, warn_of
 from raysample.core import storage
 from raysample.core.config import (
     ArmConfig,
@@ -24,16 +24,16 @@ from raysample.core.config import (
 from raysample.core.progress import Reporter, SilentReporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus, Levels
-from raysample.data.corpus import describe as describe_corpus
+from raysample.data.corpus import describe_source as describe_corpus
 from raysample.data.log import Contents
 from raysample.data.score_table import ScoreTable
-from raysample.execution.create import engine_of
+from raysample.execution.create import create_executor
 from raysample.influence.shards import ScoreJob
 from raysample.influence.verification import Verification, verify_table
 from raysample.selection import Selection
-from raysample.selection import sample as sample_table
+from raysample.selection import write_selection as sample_table
 from raysample.selection.lengths import length_warnings
-from raysample.training.fine_tuning import Job, finish
+from raysample.training.fine_tuning import Job, finish_job
 from raysample.workflow.score import job_of, score_corpus
 from raysample.workflow.score_contents import score_contents
 
@@ -58,7 +58,7 @@ def describe(
         missing: labels that say that a row has none, instead of the source's (by default -1 and "-"); with an empty
             list -1 is a class.
     """
-    config = source_of(source, columns)
+    config = source_from(source, columns)
     if missing is not None:
         rule = section(LabelsConfig, {**config.labels.model_dump(), "missing": list(missing)})
         config = config.model_copy(update={"labels": rule})
@@ -90,11 +90,13 @@ def fine_tune(
     held_out = corpus_of(test, corpus.labels, corpus.levels)
     spec = model if isinstance(model, ModelConfig) else ModelConfig(path=model)
     config = recipe if isinstance(recipe, FineTuneConfig) else section(FineTuneConfig, dict(recipe or {}))
-    base = models.prepare(spec, corpus, storage.join(folder, "base"))
+    base = models.prepare_base(spec, corpus, storage.join(folder, "base"))
     key = storage.fingerprint([corpus.fingerprint, held_out.fingerprint, spec.plain(), config.recipe])
     job = Job(corpus.uri, held_out.uri, base, spec, config, folder=folder, key=key)
-    with engine_of(engine) as running:
-        trace: CheckpointSet = finish(job, running.fine_tune(job, config.workers_range, reporter or SilentReporter()))
+    with create_executor(engine) as running:
+        trace: CheckpointSet = finish_job(
+            job, running.fine_tune(job, config.workers_range, reporter or SilentReporter())
+        )
     warn_of(trace.warnings)
     return trace
 
@@ -153,7 +155,7 @@ def score(
     made_with = ModelConfig.model_validate(traces[0].config.get("model", {}))
     model = made_with.model_copy(update={"max_length": max_length or made_with.max_length})
     config = section(ScoreConfig, values)
-    with engine_of(engine) as running:
+    with create_executor(engine) as running:
         said = reporter or SilentReporter()
         if isinstance(rows, Contents):
             table = score_contents(traces, rows, config, model, folder, running, said)
@@ -217,7 +219,7 @@ def sample(
     read = ScoreTable.load(table) if isinstance(table, str) else table
     arm = section(ArmConfig, {"policy": policy, "score": score, "normalise": normalise, "quota": quota, **more})
     folder = folder_of(output, "selection")
-    with engine_of(engine) as running:
+    with create_executor(engine) as running:
         made = sample_table(
             read, arm, folder, fraction=fraction, count=count, tokens=tokens, seed=seed, spread=running.map
         )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from raysample.api.coercion import folder_of, source_of
+from raysample.api.coercion import folder_of, source_from
 from raysample.core.config import Columns, EngineConfig, SourceConfig
-from raysample.data.log import Contents
-from raysample.data.log import compact as compact_log
-from raysample.data.log import expand as expand_scores
+from raysample.data.log import Contents, compact_log
+from raysample.data.log import expand_log as expand_scores
 from raysample.data.score_table import ScoreTable
-from raysample.execution.create import engine_of
+from raysample.execution.create import create_executor
 
 
 def compact(
@@ -30,12 +29,16 @@ def compact(
         window: count the newest so many partitions alone.
         engine: where to read and merge; this process by default. The result is the same.
     """
-    with engine_of(engine) as running:
-        return compact_log(source_of(log, columns), output, window=window, spread=running.map)
+    with create_executor(engine) as running:
+        return compact_log(source_from(log, columns), output, window=window, spread=running.map)
 
 
 def expand(
-    table: ScoreTable | str, contents: Contents | str, output: str | None = None, *, engine: EngineConfig | None = None
+    table: ScoreTable | str,
+    contents: Contents | str,
+    output: str | None = None,
+    *,
+    engine: EngineConfig | None = None,
 ) -> ScoreTable:
     """Put the scores of a log's contents back on every row of the log.
 
@@ -46,5 +49,5 @@ def expand(
     """
     scores = ScoreTable.load(table) if isinstance(table, str) else table
     known = Contents.load(contents) if isinstance(contents, str) else contents
-    with engine_of(engine) as running:
+    with create_executor(engine) as running:
         return expand_scores(scores, known, folder_of(output, "scores"), spread=running.map)

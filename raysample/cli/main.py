@@ -45,9 +45,9 @@ CONFIGURED: dict[str, tuple[str, str]] = {
 
 DIRECT: dict[str, tuple[str, str]] = {
     "adopt": ("run_adopt", "take over the checkpoints of a training that others ran: folders -> CheckpointSet"),
-    "explain": ("explain_row", "tell what became of a row, and why"),
+    "explain": ("run_explain", "tell what became of a row, and why"),
     "apply": (
-        "apply_selection",
+        "run_apply",
         "write the pruned corpus: the rows that a selection keeps",
     ),
 }
@@ -154,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reporter = Reporter()
     _keep_credentials_in()
     try:
-        with interruption.watched():
+        with interruption.watch_signals():
             good = _call(given, reporter)
     except RaysampleError as error:
         if interruption.received():

@@ -104,8 +104,8 @@ def outlook_table(found: Outlook, price: float | None = None) -> Table:
     cost = "" if price is None else f", cost {price * hours:,.2f}"
     shown.add_row("all", f"{hours:,.2f} worker-hours{cost}", duration(hours * 3600), "", duration(elapsed))
     shown.caption = (
-        f"a scoring worker holds {found.checkpoints} checkpoints of {size(found.checkpoint_bytes)}, "
-        f"{size(found.actor_bytes)} in all at most; score table {size(found.table_bytes)}; "
+        f"a scoring worker holds {found.checkpoints} checkpoints of {format_size(found.checkpoint_bytes)}, "
+        f"{format_size(found.actor_bytes)} in all at most; score table {format_size(found.table_bytes)}; "
         f"measured on this machine in {duration(found.measured)}, starting workers and reading texts not counted"
     )
     return shown
@@ -140,7 +140,7 @@ def contents_table(found: Contents) -> Table:
     return shown
 
 
-def size(count: float) -> str:
+def format_size(count: float) -> str:
     """Write a number of bytes as a reader says it."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:

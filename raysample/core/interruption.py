@@ -22,7 +22,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def watched() -> Iterator[None]:
+def watch_signals() -> Iterator[None]:
     """Make exceptions of SIGINT and SIGTERM meanwhile. A SIGINT that is ignored, as in a shell's `&`, stays so.
 
     In other threads than the main one nothing is changed: Python handles signals there alone.

@@ -99,7 +99,7 @@ def damaged(uri: str) -> Iterator[None]:
         raise StorageError(f"{uri!r} does not hold what was written ({told})", ADVICE) from error
 
 
-def whole(found: Mapping[str, Any], name: str, uri: str) -> int:
+def whole_number(found: Mapping[str, Any], name: str, uri: str) -> int:
     """Return a count of a mapping; raises StorageError for anything but a whole number from 0 on."""
     value = found.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:

@@ -13,7 +13,7 @@ R = TypeVar("R")
 THREADS = min(8, os.cpu_count() or 1)
 
 
-class Spread(Protocol):
+class MapFn(Protocol):
     """Maps a picklable, pure function over items; yields the results in the order of the items."""
 
     def __call__(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:

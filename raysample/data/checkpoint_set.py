@@ -97,14 +97,14 @@ class CheckpointSet:
         return made
 
 
-def seal(folder: Path) -> None:
+def seal_checkpoint(folder: Path) -> None:
     """Write COMPLETE.json with the sha256 of every file of a local checkpoint folder; the last act of saving it."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != COMPLETE)
     hashes = {p.relative_to(folder).as_posix(): storage.file_sha256(p) for p in files}
     storage.write_json(str(folder / COMPLETE), {"sha256": hashes})
 
 
-def verify(uri: str, files: Mapping[str, str] | None = None, *, sealed: bool = False) -> None:
+def verify_checkpoint(uri: str, files: Mapping[str, str] | None = None, *, sealed: bool = False) -> None:
     """Raise CheckpointError, naming the file, if a folder no longer holds what it was sealed with, or adopted as.
 
     `files`: sha256 by name, as the adoption recorded it; without them the folder's own seal counts. A folder with

@@ -11,8 +11,7 @@ import pyarrow as pa
 
 from raysample.core import manifests, storage
 from raysample.core.errors import ScoreError, StorageError
-from raysample.core.statistics import Statistics
-from raysample.core.statistics import read as read_statistics
+from raysample.core.statistics import Statistics, read_statistics
 
 MANIFEST = "scores.json"
 STATISTICS = "statistics.parquet"
@@ -22,7 +21,7 @@ GROUP_CODE = "group_code"
 COUNT = "count"
 
 
-def schema(columns: tuple[str, ...], grouped: bool = False, counted: bool = False) -> pa.Schema:
+def table_schema(columns: tuple[str, ...], grouped: bool = False, counted: bool = False) -> pa.Schema:
     """Return the one Arrow schema of a score table: `row_id` string, `label` int32, `tokens` int32, float32 scores.
 
     Where the corpus has groups, `group` (string, may be null) and `group_code` (int64, what selections use) come before
@@ -126,7 +125,7 @@ class ScoreTable:
                 f"add {missing[0]!r} to score.scores and score again, or choose one of those",
             )
         names = [*(self.base if base is None else base), *wanted]
-        whole = schema(tuple(wanted), self.grouped, self.counted)
+        whole = table_schema(tuple(wanted), self.grouped, self.counted)
         expected = pa.schema([whole.field(name) for name in names])
         for part in self.parts if parts is None else parts:
             table = storage.read_parquet(storage.join(self.uri, part), names)

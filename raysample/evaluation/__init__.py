@@ -14,7 +14,7 @@ from raysample.evaluation.predictions import Predictions
 from raysample.evaluation.rarity import TAILS, rare_classes, rare_contents
 from raysample.evaluation.result import Bounds, Evaluation, GroupRecall, tracked
 from raysample.evaluation.sanity import doubts, model_doubts
-from raysample.evaluation.verdicts import TOLERANCE, Judgement, judged
+from raysample.evaluation.verdicts import TOLERANCE, Verdict, judge_arms
 
 __all__ = [
     "BASELINES",
@@ -31,16 +31,16 @@ __all__ = [
     "Estimates",
     "Evaluation",
     "GroupRecall",
-    "Judgement",
     "Objective",
     "Predictions",
+    "Verdict",
     "calibration_error",
     "difference",
     "doubts",
     "estimates",
     "evaluate",
     "holm",
-    "judged",
+    "judge_arms",
     "model_doubts",
     "rare_classes",
     "rare_contents",

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raysample.core import manifests
-from raysample.evaluation import FULL, RANDOM, STRATIFIED, TOLERANCE, Cell, Judgement, Predictions, judged, sentences
+from raysample.evaluation import FULL, RANDOM, STRATIFIED, TOLERANCE, Cell, Predictions, Verdict, judge_arms, sentences
 from raysample.evaluation.class_balance import class_shift, class_warnings
 from raysample.evaluation.findings import NO_ARM, NO_PREDICTIONS, verdict
 
@@ -118,7 +118,7 @@ class Comparison:
     regime: str
     warnings: tuple[str, ...] = field(default=())
     levels: tuple[str, ...] = ()
-    judgements: tuple[Judgement, ...] = ()
+    judgements: tuple[Verdict, ...] = ()
     objective: str = "accuracy"
     tolerance: float = TOLERANCE
     doubts: tuple[str, ...] = ()
@@ -141,7 +141,7 @@ class Comparison:
             ],
         )
         kept = {(row["arm"], row["fraction"]): tuple(row["kept"]) for row in data["kept_counts"]}
-        judgements = tuple(Judgement.of(one) for one in data.get("judgements", ()))
+        judgements = tuple(Verdict.of(one) for one in data.get("judgements", ()))
         objective = data.get("objective", "accuracy")
         return Comparison(
             tuple(data["labels"]),
@@ -169,7 +169,7 @@ class Comparison:
 
     def judged(self, predictions: Mapping[Cell, Predictions], objective: str, tolerance: float) -> dict[str, Any]:
         """Return what predictions add to a comparison: the fields that depend on them."""
-        found = judged(predictions, tolerance, self.confidence)
+        found = judge_arms(predictions, tolerance, self.confidence)
         made = {"judgements": found, "objective": objective, "tolerance": tolerance}
         return {**made, "summaries": summarise(self.runs, found, objective)}
 
@@ -200,7 +200,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def summarise(
-    runs: Iterable[RunResult], judgements: Iterable[Judgement] = (), objective: str = "accuracy"
+    runs: Iterable[RunResult], judgements: Iterable[Verdict] = (), objective: str = "accuracy"
 ) -> tuple[ArmSummary, ...]:
     """Summarise runs by (arm, fraction): `full` first, then by falling fraction in the order the arms came.
 
@@ -219,7 +219,7 @@ class _Judged:
     """Runs by arm and fraction, with what predictions say of them, by objective, arm, fraction and baseline."""
 
     cells: dict[tuple[str, float], list[RunResult]]
-    judgements: Mapping[tuple[str, str, float, str], Judgement]
+    judgements: Mapping[tuple[str, str, float, str], Verdict]
     objective: str
 
     def summary(self, cell: tuple[str, float]) -> ArmSummary:

@@ -11,7 +11,7 @@ from statistics import median
 
 from raysample.evaluation.arms import BASELINES, FULL, RANDOM, STRATIFIED
 from raysample.evaluation.objectives import NAMES, OBJECTIVES
-from raysample.evaluation.verdicts import Judgement
+from raysample.evaluation.verdicts import Verdict
 
 NO_PREDICTIONS = "no predictions stored: means without verdict"
 NO_ARM = "There is no arm to compare with random sampling at the same fraction: no verdict."
@@ -25,7 +25,7 @@ _AGAINST = {
 }
 
 
-def verdict(found: Sequence[Judgement]) -> str:
+def verdict(found: Sequence[Verdict]) -> str:
     """Say in a few words what one objective says of one arm against its baselines."""
     if not found:
         return NO_PREDICTIONS
@@ -39,11 +39,11 @@ def verdict(found: Sequence[Judgement]) -> str:
     return f"weak evidence: {said}" if any(one.weak for one in found) and _decided(found) else said
 
 
-def _decided(found: Iterable[Judgement]) -> bool:
+def _decided(found: Iterable[Verdict]) -> bool:
     return any(one.kind != "undecided" for one in found)
 
 
-def sentences(found: Sequence[Judgement], objective: str, tolerance: float, confidence: float) -> list[str]:
+def sentences(found: Sequence[Verdict], objective: str, tolerance: float, confidence: float) -> list[str]:
     """Say what a comparison found, the verdict of the objective first, the others beside it, and what could be seen."""
     if not found:
         return [f"{NO_PREDICTIONS.capitalize()}."]
@@ -55,12 +55,12 @@ def sentences(found: Sequence[Judgement], objective: str, tolerance: float, conf
     return [sentence for sentence in [*said, _power(mine), _few_seeds(mine)] if sentence]
 
 
-def name_of(one: Judgement) -> str:
+def arm_title(one: Verdict) -> str:
     """Name an arm with what it keeps."""
     return f"{one.arm} at {100 * one.fraction:.3g} % of the data"
 
 
-def points(one: Judgement, confidence: float) -> str:
+def points(one: Verdict, confidence: float) -> str:
     """Write a difference in points with its interval, seeds and test rows."""
     interval = f"{100 * confidence:.3g} % interval {_signed(one.low)} to {_signed(one.high)}"
     return (
@@ -68,9 +68,9 @@ def points(one: Judgement, confidence: float) -> str:
     )
 
 
-def better_than_random(found: Iterable[Judgement], objective: str) -> list[Judgement]:
+def better_than_random(found: Iterable[Verdict], objective: str) -> list[Verdict]:
     """Return the judgements against random of the arms that are better than it and than stratified random."""
-    by_arm: dict[tuple[str, float], list[Judgement]] = {}
+    by_arm: dict[tuple[str, float], list[Verdict]] = {}
     for one in found:
         if one.objective == objective and one.baseline in BASELINES:
             by_arm.setdefault((one.arm, one.fraction), []).append(one)
@@ -78,7 +78,7 @@ def better_than_random(found: Iterable[Judgement], objective: str) -> list[Judge
     return [max(each, key=lambda one: one.baseline == RANDOM) for each in won]
 
 
-def as_good_as_all(found: Iterable[Judgement], objective: str) -> list[Judgement]:
+def as_good_as_all(found: Iterable[Verdict], objective: str) -> list[Verdict]:
     """Return the judgements against all data of the arms that are as good, within the tolerance."""
     return [one for one in found if one.objective == objective and one.baseline == FULL and one.as_good]
 
@@ -87,15 +87,15 @@ def _signed(value: float) -> str:
     return f"{100 * value:+.2f}".replace("-", "−")
 
 
-def _one_seed(mine: Sequence[Judgement]) -> str:
+def _one_seed(mine: Sequence[Verdict]) -> str:
     best = max((one for one in mine if one.baseline == RANDOM), key=lambda one: one.mean, default=None)
     if best is None:
         return "One seed per arm: no verdict."
-    seen = f"the largest difference from random sampling is that of {name_of(best)}: {_signed(best.mean)} points of"
+    seen = f"the largest difference from random sampling is that of {arm_title(best)}: {_signed(best.mean)} points of"
     return f"One seed per arm: no verdict; {seen} {NAMES[best.objective]}."
 
 
-def _better(mine: Sequence[Judgement], confidence: float) -> str:
+def _better(mine: Sequence[Verdict], confidence: float) -> str:
     against = [one for one in mine if one.baseline in BASELINES and one.kind != "none"]
     if not against:
         return NO_ARM
@@ -104,10 +104,10 @@ def _better(mine: Sequence[Judgement], confidence: float) -> str:
         best = max(won, key=lambda one: (not one.weak, one.mean))
         more = f"; so are {len(won) - 1} more" if len(won) > 1 else ""
         than = "random and stratified random sampling" if _both(against, best) else f"{TITLES[best.baseline]} sampling"
-        return f"{_weak([best])}{name_of(best)} is better than {than} ({points(best, confidence)}){more}."
+        return f"{_weak([best])}{arm_title(best)} is better than {than} ({points(best, confidence)}){more}."
     to_random = [one for one in against if one.baseline == RANDOM] or against
     best = max(to_random, key=lambda one: one.mean)
-    numbers = f"{name_of(best)} ({points(best, confidence)}; {verdict([one for one in against if _same(one, best)])})"
+    numbers = f"{arm_title(best)} ({points(best, confidence)}; {verdict([one for one in against if _same(one, best)])})"
     if all(one.kind == "worse" for one in to_random):
         return f"{_weak(to_random)}Every arm is worse than random sampling; the least bad is {numbers}."
     worse, same = (sum(one.kind == kind for one in to_random) for kind in ("worse", "equivalent"))
@@ -116,19 +116,19 @@ def _better(mine: Sequence[Judgement], confidence: float) -> str:
     return f"{start} ({counted}); the largest difference is that of {numbers}."
 
 
-def _weak(shown: Iterable[Judgement]) -> str:
+def _weak(shown: Iterable[Verdict]) -> str:
     return "Weak evidence: " if any(one.weak for one in shown) else ""
 
 
-def _same(one: Judgement, other: Judgement) -> bool:
+def _same(one: Verdict, other: Verdict) -> bool:
     return (one.arm, one.fraction) == (other.arm, other.fraction)
 
 
-def _both(against: Sequence[Judgement], best: Judgement) -> bool:
+def _both(against: Sequence[Verdict], best: Verdict) -> bool:
     return len({one.baseline for one in against if _same(one, best)}) > 1
 
 
-def _as_good(mine: Sequence[Judgement], tolerance: float, confidence: float) -> str:
+def _as_good(mine: Sequence[Verdict], tolerance: float, confidence: float) -> str:
     against = [one for one in mine if one.baseline == FULL and one.kind != "none"]
     if not against:
         return ""
@@ -137,15 +137,15 @@ def _as_good(mine: Sequence[Judgement], tolerance: float, confidence: float) -> 
     if good:
         best = max(good, key=lambda one: (not one.weak, -one.fraction, one.mean))
         more = f"; so are {len(good) - 1} more" if len(good) > 1 else ""
-        return f"{_weak([best])}{name_of(best)} is as good as all data, {limit} ({points(best, confidence)}){more}."
+        return f"{_weak([best])}{arm_title(best)} is as good as all data, {limit} ({points(best, confidence)}){more}."
     best = max(against, key=lambda one: one.mean)
     worse = sum(one.kind == "worse" for one in against)
     shown = f"{worse} of {len(against)} are worse" if worse else "none is shown to be worse either"
-    nearest = f"the nearest is {name_of(best)} ({points(best, confidence)})"
+    nearest = f"the nearest is {arm_title(best)} ({points(best, confidence)})"
     return f"No arm is shown to be as good as all data, {limit}: {shown}; {nearest}."
 
 
-def _beside(found: Sequence[Judgement], objective: str) -> str:
+def _beside(found: Sequence[Verdict], objective: str) -> str:
     """Say in a sentence what another objective says."""
     mine = [one for one in found if one.objective == objective and one.kind != "none"]
     against = [one for one in mine if one.baseline == RANDOM]
@@ -162,12 +162,12 @@ def _beside(found: Sequence[Judgement], objective: str) -> str:
     return f"{title}, by the same rules: {'; '.join(told) if told else 'nothing is decided'}."
 
 
-def _listed(ones: Sequence[Judgement]) -> str:
+def _listed(ones: Sequence[Verdict]) -> str:
     shown = [f"{one.arm} at {100 * one.fraction:.3g} % ({_signed(one.mean)})" for one in ones[:3]]
     return ", ".join(shown) + (f" and {len(ones) - 3} more" if len(ones) > 3 else "")
 
 
-def _power(mine: Sequence[Judgement]) -> str:
+def _power(mine: Sequence[Verdict]) -> str:
     against = [one for one in mine if one.baseline in BASELINES and not math.isnan(one.detectable)]
     if not against:
         return ""
@@ -184,7 +184,7 @@ def _power(mine: Sequence[Judgement]) -> str:
     )
 
 
-def _few_seeds(mine: Sequence[Judgement]) -> str:
+def _few_seeds(mine: Sequence[Verdict]) -> str:
     if not any(one.weak and one.kind != "none" for one in mine):
         return ""
     return "Two seeds say little of how much trainings differ: take three or more for a verdict."

@@ -8,7 +8,7 @@ import numpy as np
 
 from raysample.evaluation.resampling import percentile, reflected, wilson
 from raysample.evaluation.result import NAN, Bounds
-from raysample.evaluation.totals import FloatArray, IntArray, Mask, Measured, Tested
+from raysample.evaluation.totals import FloatArray, IntArray, Mask, Measured, TestRows
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Intervals:
     `units` are the clusters that were drawn, None for rows.
     """
 
-    tested: Tested
+    tested: TestRows
     measured: Measured
     drawn: Measured | None
     units: IntArray | None

@@ -28,7 +28,7 @@ INNER = (5.0, 95.0)
 
 
 @dataclass(frozen=True)
-class Curve:
+class KeepCurve:
     """accuracy(f) = plateau − drop · exp(−rate · f)."""
 
     plateau: float
@@ -57,11 +57,11 @@ class Recommendation:
     low: float
     high: float
     loss: float
-    curve: Curve
+    curve: KeepCurve
     measured: tuple[tuple[float, float], ...]
 
 
-def fit(fraction: Floats, accuracy: Floats) -> Curve:
+def fit_keep_curve(fraction: Floats, accuracy: Floats) -> KeepCurve:
     """Fit the curve to points, [n] each."""
     shape = np.exp(-RATES[:, None] * fraction)
     centred = shape - shape.mean(1, keepdims=True)
@@ -70,7 +70,7 @@ def fit(fraction: Floats, accuracy: Floats) -> Curve:
     plateau = accuracy.mean() + drop * shape.mean(1)
     wrong = ((plateau[:, None] - drop[:, None] * shape - accuracy) ** 2).sum(1)
     best = int(np.argmin(wrong))
-    return Curve(float(plateau[best]), float(drop[best]), float(RATES[best]))
+    return KeepCurve(float(plateau[best]), float(drop[best]), float(RATES[best]))
 
 
 def recommend(runs: Iterable[RunResult], tolerance: float, seed: int = 0) -> tuple[Recommendation, ...]:
@@ -106,7 +106,7 @@ def _of_arm(
     fraction = np.array([run.fraction for run in points])
     accuracy = np.array([run.metrics["accuracy"] for run in points])
     seeds = np.array([run.seed for run in points])
-    curve, least = fit(fraction, accuracy), min(run.fraction for run in runs)
+    curve, least = fit_keep_curve(fraction, accuracy), min(run.fraction for run in runs)
     share = _smallest(curve, tolerance, least)
     low, high = _interval(fraction, accuracy, seeds, tolerance, least, seed)
     loss = float(curve(np.ones(1))[0] - curve(np.array([share]))[0])
@@ -114,7 +114,7 @@ def _of_arm(
     return Recommendation(arm, share, low, high, loss, curve, means)
 
 
-def _smallest(curve: Curve, tolerance: float, least: float) -> float:
+def _smallest(curve: KeepCurve, tolerance: float, least: float) -> float:
     loss = curve(np.ones(1)) - curve(GRID)
     return max(least, float(GRID[int(np.argmax(loss <= tolerance + 1e-12))]))
 
@@ -129,6 +129,6 @@ def _interval(
     rng, found = np.random.default_rng(seed), []
     for _ in range(RESAMPLES):
         at = np.concatenate([np.flatnonzero(seeds == name) for name in rng.choice(names, len(names))])
-        found.append(_smallest(fit(fraction[at], accuracy[at]), tolerance, least))
+        found.append(_smallest(fit_keep_curve(fraction[at], accuracy[at]), tolerance, least))
     low, high = np.percentile(found, INNER)
     return float(low), float(high)

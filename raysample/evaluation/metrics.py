@@ -16,7 +16,7 @@ from raysample.evaluation.predictions import Predictions
 from raysample.evaluation.rarity import CLASSES, CONTENTS, REPEATED, Counts, rare_classes, rare_contents
 from raysample.evaluation.resampling import replicated
 from raysample.evaluation.result import Evaluation, GroupRecall
-from raysample.evaluation.totals import FloatArray, IntArray, Mask, Tested, bins, cells, measured
+from raysample.evaluation.totals import FloatArray, IntArray, Mask, TestRows, bins, cells, measured
 
 REPLICATES = 1_000
 
@@ -100,7 +100,7 @@ def _check(logits: FloatArray) -> None:
 
 def _tested(
     logits: FloatArray, labels: IntArray, groups: Any, counts: Counts | None, train_counts: Any
-) -> tuple[Tested, list[str], dict[str, int]]:
+) -> tuple[TestRows, list[str], dict[str, int]]:
     """Return what the metrics need of the rows, the groups' names, and what there is of everything."""
     rows, classes = logits.shape
     shifted = logits - logits.max(axis=1, keepdims=True)
@@ -110,7 +110,7 @@ def _tested(
     masks: dict[str, Mask] = {CLASSES: rare[labels]} if rare[labels].any() else {}
     masks |= {} if once is None else {CONTENTS: once, REPEATED: ~once}
     group, names, many = _grouped(groups, rows)
-    tested = Tested(
+    tested = TestRows(
         classes=classes,
         gold=np.asarray(labels, np.int64),
         predicted=logits.argmax(axis=1).astype(np.int64),

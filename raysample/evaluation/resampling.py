@@ -15,13 +15,13 @@ import numpy as np
 from scipy import stats
 
 from raysample.evaluation.result import Bounds
-from raysample.evaluation.totals import Cells, FloatArray, IntArray, Measured, Tested, measured
+from raysample.evaluation.totals import FloatArray, IntArray, Measured, MetricCells, TestRows, measured
 
 WEIGHTS = 1 << 21
 """Weights that are in memory at a time: 16 MB."""
 
 
-def replicated(layout: Cells, tested: Tested, units: IntArray | None, replicates: int, seed: int) -> Measured:
+def replicated(layout: MetricCells, tested: TestRows, units: IntArray | None, replicates: int, seed: int) -> Measured:
     """Return the metrics of `replicates` resamples.
 
     Args:
@@ -30,7 +30,10 @@ def replicated(layout: Cells, tested: Tested, units: IntArray | None, replicates
         replicates: how many resamples.
         seed: of the Philox generator that draws them.
     """
-    found = [measured(layout.of(block), tested) for block in drawn(len(tested.gold), units, replicates, seed, WEIGHTS)]
+    found = [
+        measured(layout.of(block), tested)
+        for block in resample_counts(len(tested.gold), units, replicates, seed, WEIGHTS)
+    ]
     return Measured(
         {name: np.concatenate([one.metrics[name] for one in found]) for name in found[0].metrics},
         np.concatenate([one.recall for one in found], axis=1),
@@ -38,7 +41,7 @@ def replicated(layout: Cells, tested: Tested, units: IntArray | None, replicates
     )
 
 
-def drawn(rows: int, units: IntArray | None, replicates: int, seed: int, most: int) -> Iterator[FloatArray]:
+def resample_counts(rows: int, units: IntArray | None, replicates: int, seed: int, most: int) -> Iterator[FloatArray]:
     """Yield how often each row was drawn, [rows, some resamples] float64, at most `most` numbers at a time.
 
     The draws do not depend on `most`.

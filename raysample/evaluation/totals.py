@@ -24,7 +24,7 @@ BINS = 15
 
 
 @dataclass(frozen=True)
-class Tested:
+class TestRows:
     """What the metrics need of N test rows.
 
     Attributes:
@@ -47,7 +47,7 @@ class Tested:
 
 
 @dataclass(frozen=True)
-class Cells:
+class MetricCells:
     """The matrix cells x rows, and which cells belong to which quantity."""
 
     matrix: Any
@@ -68,7 +68,7 @@ class Measured:
     group_recall: FloatArray
 
 
-def cells(tested: Tested) -> Cells:
+def cells(tested: TestRows) -> MetricCells:
     """Lay out what every row adds to which cell."""
     rows = len(tested.gold)
     here, one = np.zeros(rows, np.int64), np.ones(rows)
@@ -95,7 +95,7 @@ def cells(tested: Tested) -> Cells:
     kept = values != 0
     at = np.tile(np.arange(rows), len(filled))
     matrix = sparse.csr_array((values[kept], (places[kept], at[kept])), shape=(int(ends[-1]), rows))
-    return Cells(matrix, slices)
+    return MetricCells(matrix, slices)
 
 
 def bins(confidence: FloatArray) -> IntArray:
@@ -103,7 +103,7 @@ def bins(confidence: FloatArray) -> IntArray:
     return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
 
 
-def measured(totals: Mapping[str, FloatArray], tested: Tested) -> Measured:
+def measured(totals: Mapping[str, FloatArray], tested: TestRows) -> Measured:
     """Return the metrics that totals come to; `evaluate` gives the definitions."""
     rows = totals["rows"][0]
     recall = _ratio(totals["true"], totals["gold"])

@@ -30,7 +30,7 @@ FEW_SEEDS = 2
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Verdict:
     """What one objective says of one arm at one fraction against one baseline.
 
     Attributes:
@@ -71,15 +71,15 @@ class Judgement:
         return self.kind == "better" or self.p_not_worse < self.level
 
     @staticmethod
-    def of(data: Mapping[str, Any]) -> Judgement:
+    def of(data: Mapping[str, Any]) -> Verdict:
         """Read back from JSON-able data, in which NaN is None."""
         numbers = ("low", "high", "p", "p_equivalent", "p_not_worse", "detectable")
-        return Judgement(**{**data, **{name: math.nan for name in numbers if data[name] is None}})
+        return Verdict(**{**data, **{name: math.nan for name in numbers if data[name] is None}})
 
 
-def judged(
+def judge_arms(
     cells: Mapping[Cell, Predictions], tolerance: float = TOLERANCE, confidence: float = 0.95
-) -> tuple[Judgement, ...]:
+) -> tuple[Verdict, ...]:
     """Judge every arm that has predictions, by every objective, and by the accuracy on rare rows where there are any.
 
     Args:
@@ -101,7 +101,7 @@ def judged(
     ]
     full = next(((arm, fraction) for arm, fraction in arms if arm == FULL), None)
     to_full = [(*each, *full) for each in arms if each[0] != FULL] if full is not None else []
-    found = list[Judgement]()
+    found = list[Verdict]()
     masks = sorted({name for run in cells.values() for name in run.masks} - {REPEATED})
     for objective in (*OBJECTIVES, *masks):
         for family in (to_baselines, to_full):
@@ -124,7 +124,7 @@ _Pair = tuple[str, float, str, float]
 
 def _family(
     objective: str, pairs: Sequence[_Pair], cells: Mapping[Cell, Predictions], tolerance: float, confidence: float
-) -> Iterable[Judgement]:
+) -> Iterable[Verdict]:
     """Judge pairs of arms by one objective, corrected for each other."""
     compared = [(pair, *_compared(objective, pair, cells)) for pair in pairs]
     compared = [each for each in compared if each[2]]
@@ -138,7 +138,7 @@ def _family(
     for i, (pair, _, count, rows) in enumerate(compared):
         p, equivalent, not_worse = p_values[:, i].tolist()
         kind = _kind(float(found.mean[i]), p, equivalent, level)
-        yield Judgement(
+        yield Verdict(
             objective,
             *pair[:3],
             mean=float(found.mean[i]),

@@ -30,7 +30,7 @@ class Demand:
     kind: Literal["training", "scoring"] = "training"
 
 
-class Engine(AbstractContextManager["Engine"], Protocol):
+class Executor(AbstractContextManager["Executor"], Protocol):
     """Runs one large fine-tuning, many small ones, a scoring, or any pure function over parts of a table."""
 
     def fine_tune(self, job: Job, workers: tuple[int, int], reporter: Reporter) -> Outcome:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from raysample.core.config import EngineConfig
-from raysample.execution.base import Engine
-from raysample.execution.local import LocalEngine
+from raysample.execution.base import Executor
+from raysample.execution.local import LocalExecutor
 
 
-def engine_of(config: EngineConfig | None) -> Engine:
+def create_executor(config: EngineConfig | None) -> Executor:
     """Return the engine that a configuration names; Ray is imported only if it is asked for."""
     if config is None or config.kind == "local":
-        return LocalEngine()
-    from raysample.execution.ray.executor import RayEngine
+        return LocalExecutor()
+    from raysample.execution.ray.executor import RayExecutor
 
-    return RayEngine(config)
+    return RayExecutor(config)

@@ -12,14 +12,14 @@ from raysample.core.numerics import memory
 from raysample.core.numerics.precision import device
 from raysample.core.progress import Reporter
 from raysample.execution.base import Demand
-from raysample.influence.shards import ScoreJob, ShardOutcome, ShardScorer, prepare
-from raysample.training import Place
+from raysample.influence.shards import ScoreJob, ShardOutcome, ShardScorer, prepare_scoring
+from raysample.training import DistributedContext
 from raysample.training.fine_tuning import Job, Outcome, execute, steps
 
 T = TypeVar("T")
 
 
-class LocalEngine:
+class LocalExecutor:
     """Everything in this process, one thing after the other; needs no Ray."""
 
     def __enter__(self) -> Self:
@@ -32,7 +32,11 @@ class LocalEngine:
         """Run one fine-tuning with one worker, whatever `workers` says: the global batches are the same."""
         del workers
         with reporter.bar("fine-tune", steps(job), "steps") as bar:
-            return execute(job, Place(device=device()), progress=lambda step, _, loss: bar.to(step, f"loss {loss:.3f}"))
+            return execute(
+                job,
+                DistributedContext(device=device()),
+                progress=lambda step, _, loss: bar.to(step, f"loss {loss:.3f}"),
+            )
 
     def fine_tune_many(
         self, jobs: Sequence[Job], workers: int | None, reporter: Reporter
@@ -41,12 +45,12 @@ class LocalEngine:
         del workers
         with reporter.bar("retrain", len(jobs), "runs") as bar:
             for done, job in enumerate(jobs):
-                yield job, execute(job, Place(device=device()))
+                yield job, execute(job, DistributedContext(device=device()))
                 bar.to(done + 1)
 
     def prepare(self, job: ScoreJob, reporter: Reporter) -> None:
         """Prepare it here."""
-        prepare(job, reporter.say)
+        prepare_scoring(job, reporter.say)
 
     def score(
         self, job: ScoreJob, shards: Sequence[int], workers: int | None, reporter: Reporter

@@ -37,7 +37,7 @@ def origins(config: CorpusConfig) -> tuple[str, str]:
     return config.train.labels.origin, test.labels.origin
 
 
-def told(corpus: Corpus) -> dict[str, Any]:
+def label_origin(corpus: Corpus) -> dict[str, Any]:
     """Return what a corpus tells of its labels: their rule as configured, and what was found (`Corpus.annotations`)."""
     rule = corpus.source.labels
     return {**corpus.annotations, "origin": rule.origin, "least_confidence": rule.least_confidence}
@@ -63,7 +63,7 @@ def meaning(definitions: Mapping[str, Mapping[str, Any]]) -> str:
     return ", ".join(said)
 
 
-def words(origin: str, definitions: Mapping[str, Mapping[str, Any]]) -> str:
+def describe_label_origin(origin: str, definitions: Mapping[str, Mapping[str, Any]]) -> str:
     """Say what scores mean under labels of this origin; nothing for gold ones."""
     return "" if origin == "gold" else f"labels are {ORIGINS[origin]}: {meaning(definitions)}"
 

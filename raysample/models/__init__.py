@@ -4,27 +4,27 @@ Only this package and `testing.py` import transformers. A base is a folder (or h
 is built alike; a checkpoint is a folder that `save` wrote, or that a Hugging Face Trainer did.
 """
 
-from raysample.models.building import build, load, prepare, save, tokenizer
+from raysample.models.building import build_model, load_model, prepare_base, save_model, tokenizer
 from raysample.models.compatibility import check_vocabulary
 from raysample.models.encoding import Encoded, encode
 from raysample.models.padding import pad
 from raysample.models.record import initialisation
-from raysample.models.sizes import Size, size
+from raysample.models.sizes import ModelSize, model_size
 from raysample.models.truncation_statistics import Truncation, truncation
 
 __all__ = [
     "Encoded",
-    "Size",
+    "ModelSize",
     "Truncation",
-    "build",
+    "build_model",
     "check_vocabulary",
     "encode",
     "initialisation",
-    "load",
+    "load_model",
+    "model_size",
     "pad",
-    "prepare",
-    "save",
-    "size",
+    "prepare_base",
+    "save_model",
     "tokenizer",
     "truncation",
 ]

@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification
 
 from raysample.core import storage
 from raysample.core.errors import ModelError
-from raysample.models.completeness import drawn, refuse
+from raysample.models.completeness import randomly_initialized, refuse
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -58,8 +58,8 @@ def load_adapters(place: str, name: str, trust_remote_code: bool) -> nn.Module:
         trust_remote_code=trust_remote_code,
         output_loading_info=True,
     )
-    there = stored(place)
-    base_lost = drawn(base, report)
+    there = adapter_tensors(place)
+    base_lost = randomly_initialized(base, report)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for things by their old names
         warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # it is an error, below
@@ -76,7 +76,7 @@ def load_adapters(place: str, name: str, trust_remote_code: bool) -> nn.Module:
     return model.float()
 
 
-def stored(place: str) -> dict[str, tuple[int, ...]]:
+def adapter_tensors(place: str) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of the tensors in a folder's file of adapters; nothing where it is not there."""
     weights = Path(place) / WEIGHTS
     if not weights.exists():
@@ -92,7 +92,7 @@ def _shared(key: str) -> bool:
 
 def classes(place: str, name: str) -> int:
     """Return how many classes the classifier beside the adapters tells apart."""
-    shapes = stored(place)
+    shapes = adapter_tensors(place)
     heads = [key for key in shapes if key.endswith("weight") and any(f".{head}" in key for head in _HEADS)]
     if heads:
         return int(shapes[max(heads, key=lambda key: ("out_proj" in key, key))][0])

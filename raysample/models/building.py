@@ -24,8 +24,8 @@ from raysample.data.labels.levels import Levels
 from raysample.models import heads
 from raysample.models.adapters import base_of, is_adapter, load_adapters
 from raysample.models.compatibility import check_vocabulary
-from raysample.models.completeness import check_finite, drawn, refuse
-from raysample.models.folders import at_hand, check_files, has_tokenizer, locate, quiet, written_to
+from raysample.models.completeness import check_finite, randomly_initialized, refuse
+from raysample.models.folders import at_hand, check_files, has_tokenizer, locate, silence_transformers, written_to
 from raysample.models.heads import Head
 from raysample.models.layers import check_padding, check_positions, keep_layers
 from raysample.models.padding import count_positions
@@ -39,7 +39,7 @@ TINY = "tiny"
 T = TypeVar("T")
 
 
-def prepare(config: ModelConfig, corpus: Corpus, folder: str) -> str:
+def prepare_base(config: ModelConfig, corpus: Corpus, folder: str) -> str:
     """Return the base that `build` starts from; whatever is wrong with the model is found here, before any training.
 
     `tiny`: trains the tokenizer on `corpus` and writes it, with the configuration, into `folder`, whose absolute URI
@@ -51,7 +51,7 @@ def prepare(config: ModelConfig, corpus: Corpus, folder: str) -> str:
     """
     if config.path == TINY:
         words = train_tokenizer(config, corpus)
-        with written_to(folder) as place, quiet():
+        with written_to(folder) as place, silence_transformers():
             words.save_pretrained(place)
             tiny_config(config, len(words)).save_pretrained(place)
         return storage.absolute(folder)
@@ -61,14 +61,16 @@ def prepare(config: ModelConfig, corpus: Corpus, folder: str) -> str:
         raise ModelError(
             f"the tokenizer of {config.path!r} has no padding token", "choose an encoder, or set pad_token and save it"
         )
-    model = build(base, config, ("one", "other"), seed=0)
+    model = build_model(base, config, ("one", "other"), seed=0)
     check_positions(model, config)
     check_padding(model, words.pad_token_id, config)
     check_vocabulary(model, words, config.path)
     return base
 
 
-def build(base: str, config: ModelConfig, labels: Sequence[str], seed: int, levels: Levels | None = None) -> nn.Module:
+def build_model(
+    base: str, config: ModelConfig, labels: Sequence[str], seed: int, levels: Levels | None = None
+) -> nn.Module:
     """Return a `*ForSequenceClassification` in eval mode, its head drawn from `seed`: same arguments, same weights.
 
     Of `tiny` all weights are drawn. Of a pretrained encoder only those outside the encoder proper are, even where the
@@ -87,7 +89,7 @@ def build(base: str, config: ModelConfig, labels: Sequence[str], seed: int, leve
         "id2label": names,
         "label2id": {name: i for i, name in names.items()},
     }
-    with at_hand(base) as place, quiet(), torch.random.fork_rng(devices=[]):
+    with at_hand(base) as place, silence_transformers(), torch.random.fork_rng(devices=[]):
         options |= _dropout(place, base, config)
         # The CPU's generator alone: torch.manual_seed would also reseed accelerators, which fork_rng leaves out here.
         torch.default_generator.manual_seed(seed)
@@ -107,7 +109,7 @@ def _side_by_side(levels: Levels) -> list[str]:
     return [f"{level}: {name}" for level, known in zip(levels.names, levels.classes, strict=True) for name in known]
 
 
-def load(
+def load_model(
     checkpoint_uri: str, *, trust_remote_code: bool = False, freeze: Sequence[str] = (), levels: bool = False
 ) -> nn.Module:
     """Return a saved checkpoint in float32 and eval mode, its head included; or adapters on the base they name.
@@ -120,17 +122,17 @@ def load(
         ModelError: the folder cannot be loaded, lacks some of the model's weights or holds some that are not finite,
             has no levels where they are asked for, or `freeze` does not fit it.
     """
-    with at_hand(checkpoint_uri) as place, quiet():
+    with at_hand(checkpoint_uri) as place, silence_transformers():
         if is_adapter(place):
             adapted = _explained(checkpoint_uri, lambda: load_adapters(place, checkpoint_uri, trust_remote_code))
             return _ready(adapted, freeze, checkpoint_uri)
-        head = heads.stored(place)
+        head = heads.stored_head(place)
         if levels and head.levels is None:
             raise ModelError(f"{checkpoint_uri!r} has one head and no levels", "leave levels out")
         model, found = _load(place, checkpoint_uri, trust_remote_code, {}, mismatched=bool(head.hidden))
-        root, lost = heads.last_linear(model)[0], drawn(model, found, stored_names(place))
+        root, lost = heads.last_linear(model)[0], randomly_initialized(model, found, stored_names(place))
         if head.hidden or levels:
-            heads.load(model, head, place, checkpoint_uri, levels)
+            heads.load_heads(model, head, place, checkpoint_uri, levels)
         else:
             heads.note(model, Head())
     # A perceptron has weights in a file of its own.
@@ -140,13 +142,13 @@ def load(
 
 def tokenizer(uri: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Return the tokenizer that a base or checkpoint folder holds; raises ModelError if it has none."""
-    with at_hand(uri) as place, quiet():
+    with at_hand(uri) as place, silence_transformers():
         if is_adapter(place) and not has_tokenizer([path.name for path in Path(place).iterdir()]):
             return _explained(uri, lambda: AutoTokenizer.from_pretrained(base_of(place)))
         return _explained(uri, lambda: AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code))
 
 
-def save(
+def save_model(
     model: nn.Module, words: PreTrainedTokenizerBase, folder: str | Path, weights: dict[str, torch.Tensor] | None = None
 ) -> None:
     """Write model (safetensors) and tokenizer into a local folder, as `save_pretrained` does.
@@ -155,12 +157,12 @@ def save(
     the classifier of the scored one, and all heads lie beside it (`heads`).
     """
     assert isinstance(model, PreTrainedModel), "every model of this room is one"
-    head = heads.of(model)
-    with quiet():
+    head = heads.head_of(model)
+    with silence_transformers():
         if head.plain:
             model.save_pretrained(folder, state_dict=weights)
         else:
-            heads.save(model, head, Path(folder), model.state_dict() if weights is None else weights)
+            heads.save_heads(model, head, Path(folder), model.state_dict() if weights is None else weights)
         words.save_pretrained(folder)
 
 
@@ -218,7 +220,9 @@ def _pretrained(place: str, name: str, trust: bool, options: dict[str, Any]) -> 
     model, found = _load(place, name, trust, options)
     prefix = model.base_model_prefix + "."
     # Masked-language-model checkpoints come without a pooler: it is drawn, as the head is.
-    refuse(name, drawn(model, found), allowed=lambda key: not key.startswith(prefix) or ".pooler." in key)
+    refuse(
+        name, randomly_initialized(model, found), allowed=lambda key: not key.startswith(prefix) or ".pooler." in key
+    )
     return model
 
 

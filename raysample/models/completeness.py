@@ -14,7 +14,7 @@ from torch import nn
 from raysample.core.errors import ModelError
 
 
-def drawn(model: nn.Module, report: Mapping[str, Any], stored: Collection[str] = ()) -> set[str]:
+def randomly_initialized(model: nn.Module, report: Mapping[str, Any], stored: Collection[str] = ()) -> set[str]:
     """Return the weights of a model that transformers drew when it loaded a folder.
 
     Args:

@@ -25,7 +25,7 @@ SIZES = {
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_transformers() -> Iterator[None]:
     """Hold transformers' load reports and progress bars back; its errors still come, its settings come back."""
     level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
     chatter.set_verbosity_error()

@@ -62,13 +62,13 @@ class Head:
         return {"hidden": list(self.hidden), "dropout": self.dropout, "levels": told}
 
 
-def of(model: nn.Module) -> Head:
+def head_of(model: nn.Module) -> Head:
     """Return the head that a model was given."""
     told = getattr(model.config, ENTRY, None)
     return Head() if told is None else _read(told)
 
 
-def stored(place: str) -> Head:
+def stored_head(place: str) -> Head:
     """Return the head that the `config.json` of a local folder describes; a folder without one has a plain head."""
     file = Path(place) / "config.json"
     if not file.exists():
@@ -124,7 +124,7 @@ def replace_at(model: nn.Module, name: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), leaf, module)
 
 
-def save(model: PreTrainedModel, head: Head, folder: Path, state: Mapping[str, Tensor]) -> None:
+def save_heads(model: PreTrainedModel, head: Head, folder: Path, state: Mapping[str, Tensor]) -> None:
     """Write a model whose head is not plain: the classifier of the scored level, and beside it all heads.
 
     Args:
@@ -171,7 +171,7 @@ def _describe(config: Path, head: Head) -> None:
     config.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def load(model: PreTrainedModel, head: Head, place: str, name: str, every: bool) -> None:
+def load_heads(model: PreTrainedModel, head: Head, place: str, name: str, every: bool) -> None:
     """Put the heads of a folder on a model that transformers loaded from it.
 
     Args:

@@ -21,7 +21,7 @@ _DEPTH = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 
 
 @dataclass(frozen=True)
-class Size:
+class ModelSize:
     """Parameters of a saved model, and width and depth of its encoder; 0 where its configuration does not tell."""
 
     parameters: int
@@ -34,7 +34,7 @@ class Size:
         return FLOAT * self.parameters
 
 
-def size(uri: str) -> Size:
+def model_size(uri: str) -> ModelSize:
     """Return the size of a checkpoint folder; of adapters that of their base, where it is a folder, with them."""
     files = storage.list_files(uri)
     named = {PurePosixPath(file).name: file for file in files}
@@ -46,12 +46,12 @@ def size(uri: str) -> Size:
     parameters = sum(_parameters(file) for file in [*found, *(named[n] for n in (heads.FILE,) if n in named)])
     if adapters.CONFIG in named and "config.json" not in named:
         base = manifests.mapping(named[adapters.CONFIG], foreign=True).get("base_model_name_or_path") or ""
-        under = size(base) if base and storage.exists(base) else Size(0, 0, 0)
-        return Size(parameters + under.parameters, under.hidden, under.layers)
+        under = model_size(base) if base and storage.exists(base) else ModelSize(0, 0, 0)
+        return ModelSize(parameters + under.parameters, under.hidden, under.layers)
     told = manifests.mapping(named["config.json"], foreign=True) if "config.json" in named else {}
     with manifests.damaged(named.get("config.json", uri)):
         hidden, layers = (next((int(told[key]) for key in keys if told.get(key)), 0) for keys in (_WIDTH, _DEPTH))
-    return Size(parameters, hidden, layers)
+    return ModelSize(parameters, hidden, layers)
 
 
 def _parameters(uri: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raysample.report.page import render, write
-from raysample.report.table_sample import Looked, look
+from raysample.report.page import render_report, write_report
+from raysample.report.table_sample import TableSample, collect_table_sample
 
-__all__ = ["Looked", "look", "render", "write"]
+__all__ = ["TableSample", "collect_table_sample", "render_report", "write_report"]

@@ -11,7 +11,7 @@ import numpy as np
 from raysample.evaluation import Bounds, Evaluation
 from raysample.evaluation.comparison import TAILS, ArmSummary, Comparison, Gap
 from raysample.models import Truncation
-from raysample.report.formatting import NOTHING, bounds, clean, percent, share, signed, spread
+from raysample.report.formatting import NOTHING, clean, format_interval, format_mean_std, percent, share, signed
 
 SHOWN = 12
 _METRICS = {
@@ -39,14 +39,14 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Tested:
+class EvaluationSection:
     """What the page says about the test of one model."""
 
     sentences: tuple[str, ...]
     tables: tuple[Figures, ...]
 
 
-def section_of_test(provenance: Mapping[str, Any], labels: Sequence[str]) -> Tested | None:
+def section_of_test(provenance: Mapping[str, Any], labels: Sequence[str]) -> EvaluationSection | None:
     """Return the section; None where the provenance has neither `evaluation` nor `tokens`.
 
     Args:
@@ -65,7 +65,7 @@ def section_of_test(provenance: Mapping[str, Any], labels: Sequence[str]) -> Tes
         tables += [_metrics(found), *_classes(found, labels), *_groups(found)]
     if cuts:
         tables += [_lengths(cuts), *_cut_classes(cuts, labels)]
-    return Tested(tuple(sentences), tuple(tables))
+    return EvaluationSection(tuple(sentences), tuple(tables))
 
 
 def _sentences(found: Evaluation, given: Mapping[str, Any]) -> list[str]:
@@ -178,9 +178,9 @@ def _tails(summary: ArmSummary, names: Sequence[str]) -> tuple[str, ...]:
     cells = [clean(summary.arm), share(summary.fraction)]
     for name in names:
         tail = summary.tails.get(name)
-        cells += [NOTHING, NOTHING] if tail is None else [spread(tail.mean), _gap(tail.gap_to_random)]
+        cells += [NOTHING, NOTHING] if tail is None else [format_mean_std(tail.mean), _gap(tail.gap_to_random)]
     return tuple(cells)
 
 
 def _gap(gap: Gap | None) -> str:
-    return NOTHING if gap is None else f"{signed(gap.mean)} ({bounds(gap)})"
+    return NOTHING if gap is None else f"{signed(gap.mean)} ({format_interval(gap)})"

@@ -17,7 +17,7 @@ SUSPECT_SCORES = ("loss", "confidence", "el2n")
 
 
 @dataclass(frozen=True)
-class Rule:
+class ExampleRule:
     """How one group of examples is chosen: by the `highest` or lowest values of one column."""
 
     title: str
@@ -56,7 +56,7 @@ def is_harder_up(table: ScoreTable, column: str) -> bool:
     return bool(table.scores[column].get("higher_is", "harder") == "harder")
 
 
-def rules(table: ScoreTable) -> tuple[Rule, ...]:
+def rules(table: ScoreTable) -> tuple[ExampleRule, ...]:
     """Return the rules for hardest, easiest and suspected rows.
 
     Suspects come from the mean loss, else the confidence, else the margin, else EL2N, whichever the table has first
@@ -72,13 +72,13 @@ def rules(table: ScoreTable) -> tuple[Rule, ...]:
     up = is_harder_up(table, main)
     doubt = "The model doubts these labels most: worth a look before training again, no proof that they are wrong."
     return (
-        Rule("Hardest", main, up, "Rows this score finds most difficult."),
-        Rule("Easiest", main, not up, "Rows this score finds least informative."),
-        Rule("Suspected mislabelled", suspect, is_harder_up(table, suspect), doubt),
+        ExampleRule("Hardest", main, up, "Rows this score finds most difficult."),
+        ExampleRule("Easiest", main, not up, "Rows this score finds least informative."),
+        ExampleRule("Suspected mislabelled", suspect, is_harder_up(table, suspect), doubt),
     )
 
 
-def chosen(data: pa.Table, rule: Rule, examples: int) -> pa.Table:
+def choose_examples(data: pa.Table, rule: ExampleRule, examples: int) -> pa.Table:
     """Return the rows a rule chooses, first first; ties are broken by row id, values that are not finite left out."""
     usable = data.filter(pc.is_finite(data[rule.column]))
     keys = [(rule.column, "descending" if rule.highest else "ascending"), ("row_id", "ascending")]

@@ -32,13 +32,13 @@ def signed(value: float, digits: int = 2) -> str:
     return NOTHING if math.isnan(value) else f"{100 * value:+.{digits}f}".replace("-", "−")
 
 
-def spread(values: tuple[float, float]) -> str:
+def format_mean_std(values: tuple[float, float]) -> str:
     """Write mean ± sample standard deviation in per cent; the mean alone for one seed."""
     mean, deviation = values
     return percent(mean) if math.isnan(deviation) else f"{percent(mean)} ± {percent(deviation)}"
 
 
-def bounds(gap: Gap) -> str:
+def format_interval(gap: Gap) -> str:
     """Write the interval of a gap, or say that there is none: with one seed, and without predictions."""
     if math.isnan(gap.low):
         return "one seed: no interval" if gap.pairs < 2 else "no predictions: no interval"

@@ -24,14 +24,14 @@ from raysample.report.formatting import clean, duration, share
 from raysample.report.headline import headline
 from raysample.report.label_sections import label_sections
 from raysample.report.summaries import scoring_words, summary_tables
-from raysample.report.table_sample import Looked, look
+from raysample.report.table_sample import TableSample, collect_table_sample
 from raysample.selection.lengths import MOSTLY
 
 _TEMPLATE = "page.html.j2"
 _SHOWN_ELSEWHERE = ("config", "simulated", "labels", "evaluation", "tokens")
 
 
-def write(
+def write_report(
     path: str,
     *,
     title: str,
@@ -40,7 +40,7 @@ def write(
     texts: Mapping[str, str] | None,
     provenance: Mapping[str, Any],
     examples: int = 8,
-    looked: Looked | None = None,
+    looked: TableSample | None = None,
 ) -> str:
     """Render the report and write it to `path` whole or not at all; return `path`.
 
@@ -48,7 +48,7 @@ def write(
         StorageError: the place cannot be written.
         ScoreError: the table's statistics are missing or those of another table.
     """
-    page = render(
+    page = render_report(
         title=title,
         comparison=comparison,
         table=table,
@@ -61,7 +61,7 @@ def write(
     return path
 
 
-def render(
+def render_report(
     *,
     title: str,
     comparison: Comparison,
@@ -69,7 +69,7 @@ def render(
     texts: Mapping[str, str] | None,
     provenance: Mapping[str, Any],
     examples: int = 8,
-    looked: Looked | None = None,
+    looked: TableSample | None = None,
 ) -> str:
     """Return the report as one HTML page without scripts or outside parts; equal input gives equal bytes.
 
@@ -86,7 +86,7 @@ def render(
         examples: rows per list of examples.
         looked: what `look` saw of the table with as many examples, if it was looked at already.
     """
-    looked = look(table, examples) if looked is None else looked
+    looked = collect_table_sample(table, examples) if looked is None else looked
     context = {
         "title": clean(title),
         "simulated": bool(provenance.get("simulated", False)),
@@ -118,7 +118,7 @@ def render(
     return _template().render(context)
 
 
-def _scores(table: ScoreTable, looked: Looked | None, texts: Mapping[str, str] | None) -> dict[str, Any]:
+def _scores(table: ScoreTable, looked: TableSample | None, texts: Mapping[str, str] | None) -> dict[str, Any]:
     """Return what the page says of the scores and of single rows."""
     if looked is None:
         return {"rows": 0, "scoring": [], "ridges": [], "summaries": [], "correlations": None, "groups": ()}
@@ -153,13 +153,13 @@ def _curves(comparison: Comparison) -> list[Any]:
     return [figures.curves(comparison, metric) for metric in figures.TITLES]
 
 
-def _correlations(table: ScoreTable, looked: Looked) -> dict[str, Any]:
+def _correlations(table: ScoreTable, looked: TableSample) -> dict[str, Any]:
     """Rank correlations between the scores and with the token count, and the scores that mostly measure length."""
     data = looked.sample
     if data.num_rows < 3 or not table.columns:
         return {"correlations": None}
     names = [*table.columns, "tokens"]
-    rho = tables.spearman([data[name].to_numpy().astype(np.float64) for name in names])
+    rho = tables.spearman_matrix([data[name].to_numpy().astype(np.float64) for name in names])
     lengthy = [clean(n) for n, r in zip(table.columns, rho[-1], strict=False) if abs(r) >= MOSTLY]
     sampled = data.num_rows if data.num_rows < looked.statistics.rows else None
     return {"correlations": tables.correlation_table(names, rho), "lengthy": lengthy, "sampled": sampled}

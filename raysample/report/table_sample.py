@@ -14,12 +14,12 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from raysample.core.map_fn import Spread, threads
+from raysample.core.map_fn import MapFn, threads
 from raysample.core.numerics.radix import seeded
 from raysample.core.statistics import Statistics
 from raysample.data.identity import hash_row_ids
 from raysample.data.score_table import ScoreTable
-from raysample.report.examples import Rule, chosen, rules
+from raysample.report.examples import ExampleRule, choose_examples, rules
 from raysample.selection.table_blocks import block_names
 
 SAMPLE_ROWS = 100_000
@@ -29,7 +29,7 @@ _HASH = "hash"
 
 
 @dataclass(frozen=True)
-class Looked:
+class TableSample:
     """What the page shows of a score table.
 
     Attributes:
@@ -52,7 +52,9 @@ class Looked:
         return found
 
 
-def look(table: ScoreTable, examples: int, spread: Spread = threads, sample: int = SAMPLE_ROWS) -> Looked | None:
+def collect_table_sample(
+    table: ScoreTable, examples: int, spread: MapFn = threads, sample: int = SAMPLE_ROWS
+) -> TableSample | None:
     """Look at a table; None where it has no rows. `spread` maps over blocks of parts (`Engine.map`).
 
     Raises:
@@ -70,7 +72,7 @@ def look(table: ScoreTable, examples: int, spread: Spread = threads, sample: int
     assert best is not None, "a table with parts has blocks"
     drawn = pa.concat_tables(sampled)
     drawn = drawn.take(pa.array(np.argsort(drawn[_HASH].to_numpy(), kind="stable")[:sample])).drop_columns([_HASH])
-    return Looked(table.statistics(), tuple(best), drawn)
+    return TableSample(table.statistics(), tuple(best), drawn)
 
 
 def bound(sample: int, rows: int) -> int:
@@ -80,7 +82,7 @@ def bound(sample: int, rows: int) -> int:
 
 
 def _see(
-    table: ScoreTable, shown: Sequence[Rule], examples: int, below: int, names: Sequence[str]
+    table: ScoreTable, shown: Sequence[ExampleRule], examples: int, below: int, names: Sequence[str]
 ) -> tuple[list[pa.Table], pa.Table]:
     """Look at some parts, one after the other; each is forgotten before the next one is read."""
     best: list[pa.Table] | None = None
@@ -94,10 +96,10 @@ def _see(
 
 
 def _see_part(
-    table: ScoreTable, shown: Sequence[Rule], examples: int, below: int, name: str
+    table: ScoreTable, shown: Sequence[ExampleRule], examples: int, below: int, name: str
 ) -> tuple[list[pa.Table], pa.Table]:
     part = next(table.read(base=("row_id", "label", "tokens"), parts=(name,)))
-    rows = [_named(chosen(part, rule, examples), name) for rule in shown]
+    rows = [_named(choose_examples(part, rule, examples), name) for rule in shown]
     hashed = seeded(hash_row_ids(part["row_id"].combine_chunks()), _SEED)
     drawn = part.select(["tokens", *table.columns]).append_column(_HASH, pa.array(hashed))
     return rows, drawn.filter(pa.array(hashed <= np.uint64(below)))
@@ -107,6 +109,8 @@ def _named(rows: pa.Table, name: str) -> pa.Table:
     return rows.append_column(PART, pa.array([name] * len(rows), pa.string()))
 
 
-def _better(one: Sequence[pa.Table], other: Sequence[pa.Table], shown: Sequence[Rule], examples: int) -> list[pa.Table]:
+def _better(
+    one: Sequence[pa.Table], other: Sequence[pa.Table], shown: Sequence[ExampleRule], examples: int
+) -> list[pa.Table]:
     both = zip(one, other, shown, strict=True)
-    return [chosen(pa.concat_tables([a, b]), rule, examples).combine_chunks() for a, b, rule in both]
+    return [choose_examples(pa.concat_tables([a, b]), rule, examples).combine_chunks() for a, b, rule in both]

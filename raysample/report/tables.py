@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from raysample.evaluation.comparison import FULL, ArmSummary, Comparison
-from raysample.report.formatting import NOTHING, bounds, clean, percent, share, signed, spread
+from raysample.report.formatting import NOTHING, clean, format_interval, format_mean_std, percent, share, signed
 from raysample.report.headline import tone
 
 Floats = npt.NDArray[np.float64]
@@ -90,15 +90,15 @@ def seeds(comparison: Comparison) -> str:
 def _result(summary: ArmSummary, starts_group: bool) -> ResultRow:
     word = tone(summary.verdict)
     full, random, stratified = (
-        None if gap is None else (signed(gap.mean), bounds(gap))
+        None if gap is None else (signed(gap.mean), format_interval(gap))
         for gap in (summary.gap_to_full, summary.gap_to_random, summary.gap_to_stratified)
     )
     return ResultRow(
         arm=clean(summary.arm),
         fraction=share(summary.fraction),
         kept=f"{summary.kept:,}",
-        accuracy=spread(summary.accuracy),
-        macro_f1=spread(summary.macro_f1),
+        accuracy=format_mean_std(summary.accuracy),
+        macro_f1=format_mean_std(summary.macro_f1),
         worst=percent(summary.worst_class_recall, 1),
         to_full=full,
         to_random=random,
@@ -117,7 +117,7 @@ def level_table(comparison: Comparison) -> Heat | None:
         return None
     heads = tuple(clean(name.replace("_", " ").replace("macro f1", "macro-F1")) for name, _ in found[0][1])
     rows = tuple(
-        (clean(row.arm), (share(row.fraction),), tuple(Cell(spread(value)) for _, value in figures))
+        (clean(row.arm), (share(row.fraction),), tuple(Cell(format_mean_std(value)) for _, value in figures))
         for row, figures in found
     )
     return Heat("Every level", ("kept",), heads, rows)
@@ -228,7 +228,7 @@ def untested_classes(comparison: Comparison) -> int:
     return int(np.isnan(recalls).all(axis=0).sum())
 
 
-def spearman(columns: Sequence[Floats]) -> Floats:
+def spearman_matrix(columns: Sequence[Floats]) -> Floats:
     """Return the matrix of Spearman's ρ, ties ranked by their mean; NaN for a constant column and where values lack."""
     ranks = np.stack([stats.rankdata(column, nan_policy="propagate") for column in columns])
     centred = ranks - ranks.mean(axis=1, keepdims=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from raysample.core.errors import SelectionError
-from raysample.selection.engine import Plan, RoomError
+from raysample.selection.engine import RoomError, SelectionPlan
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,9 @@ class Tokens:
     count: int
 
 
-def fitted(settle: Callable[[int], Plan], weigh: Callable[[Plan], int], budget: int, rows: int, total: int) -> Plan:
+def fit_token_budget(
+    settle: Callable[[int], SelectionPlan], weigh: Callable[[SelectionPlan], int], budget: int, rows: int, total: int
+) -> SelectionPlan:
     """Return the plan of the row count whose kept rows fit into a token budget, while those of one more do not.
 
     Any policy can be asked, since only its row counts are tried: by the secant between a count that fits and one that
@@ -36,7 +38,7 @@ def fitted(settle: Callable[[int], Plan], weigh: Callable[[Plan], int], budget: 
         return settle(rows)
     # Counts of kept rows with their tokens: the first is known to fit, the second not to, or limits forbid it.
     low, below, high, above = 0, 0, rows, total
-    found: Plan | None = None
+    found: SelectionPlan | None = None
     under: RoomError | None = None
     over: RoomError | None = None
     turn = 0

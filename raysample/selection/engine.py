@@ -16,10 +16,10 @@ import numpy.typing as npt
 from raysample.core.errors import SelectionError
 from raysample.core.map_fn import threads
 from raysample.core.numerics import radix, ranks
-from raysample.selection.group_caps import Scan, capped, few_per_group, not_dropped, sieve
-from raysample.selection.policies.base import Facts, FloatArray, IntArray, Policy, Rows, lottery
-from raysample.selection.policies.steps import Chain, Counts, Step, columns_of, grouped, steps_of
-from raysample.selection.stages import KEPT, OPEN, Judgement, Stage, Threshold, changed, keys, walk
+from raysample.selection.group_caps import Scan, cap_sketch, capped, few_per_group, not_dropped
+from raysample.selection.policies.base import FloatArray, GlobalStatistics, IntArray, Policy, Rows, row_hash
+from raysample.selection.policies.steps import Chain, Counts, Step, grouped, policy_columns, steps_of
+from raysample.selection.stages import KEPT, OPEN, Stage, StageDecision, Threshold, changed, keys, walk
 from raysample.selection.survey import Census, Gathered, census, facts, gather, merge_censuses, merge_gathered, wishes
 
 Parts = Callable[[], Iterable[Rows]]
@@ -35,7 +35,7 @@ class RoomError(SelectionError):
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class SelectionPlan:
     """A settled selection: a pure function of a row, picklable, the same for every layout of the data.
 
     Attributes:
@@ -57,7 +57,7 @@ class Plan:
         """Rows in all."""
         return sum(self.class_counts)
 
-    def judge(self, rows: Rows) -> Judgement:
+    def judge(self, rows: Rows) -> StageDecision:
         """Judge some rows. Raises SelectionError for a row of a stratum that was not there when counting."""
         return walk(self.stages, rows, with_chances=True)
 
@@ -89,7 +89,7 @@ def budget_of(rows: int, budget: float) -> int:
     return count
 
 
-def plan_with(scan: Scan, policy: Policy | Chain, budget: float, seed: int) -> Plan:
+def plan_with(scan: Scan, policy: Policy | Chain, budget: float, seed: int) -> SelectionPlan:
     """Settle a selection with any map over the parts.
 
     Args:
@@ -101,7 +101,7 @@ def plan_with(scan: Scan, policy: Policy | Chain, budget: float, seed: int) -> P
     Raises:
         SelectionError: the budget cannot be met, scores are not finite, row ids repeat, or the rows change on the way.
     """
-    steps, columns = steps_of(policy), columns_of(policy)
+    steps, columns = steps_of(policy), policy_columns(policy)
     seen, gathered = _first_look(scan, steps[0].policy, columns)
     keep = budget_of(seen.rows, budget)
     stages: Stages = ()
@@ -110,10 +110,10 @@ def plan_with(scan: Scan, policy: Policy | Chain, budget: float, seed: int) -> P
             gathered = _look_again(scan, step.policy, stages)
         exactly = _crowded(scan, step.policy, stages, gathered)
         known = facts(gathered, exactly, seed=seed, total=seen.rows, budget=keep)
-        known = replace(known, sieve=sieve(scan, step, stages, seen.rows))
+        known = replace(known, sieve=cap_sketch(scan, step, stages, seen.rows))
         stages = (*stages, _settle(scan, step, known, stages))
     reweights = isinstance(policy, Chain) and policy.reweights
-    return Plan(stages, columns, seed, keep, tuple(seen.classes.tolist()), reweights, grouped(policy))
+    return SelectionPlan(stages, columns, seed, keep, tuple(seen.classes.tolist()), reweights, grouped(policy))
 
 
 def _first_look(scan: Scan, policy: Policy, columns: tuple[str, ...]) -> tuple[Census, Gathered]:
@@ -153,9 +153,9 @@ def _look_at_rest(rows: Rows, policy: Policy, stages: Stages) -> Gathered:
 def _crowded(scan: Scan, policy: Policy, stages: Stages, seen: Gathered) -> dict[str, ranks.Counts]:
     """Count the crowded cells of the ranked columns by all bits."""
     cells = {name: ranks.crowded(counts) for name, counts in seen.coarse.items()}
-    found: dict[str, ranks.Counts] = {name: ranks.merged([]) for name in cells}
+    found: dict[str, ranks.Counts] = {name: ranks.merge_ranks([]) for name in cells}
     for part in scan(partial(_look_closer, cells=cells, stages=stages)) if policy.ranked else ():
-        found = {name: ranks.merged([found[name], counts]) for name, counts in part.items()}
+        found = {name: ranks.merge_ranks([found[name], counts]) for name, counts in part.items()}
     return found
 
 
@@ -165,7 +165,7 @@ def _look_closer(rows: Rows, cells: dict[str, IntArray], stages: Stages) -> dict
 
 
 def histogram(
-    rows: Rows, policy: Policy, known: Facts, stages: Stages, cut: radix.Cut | None
+    rows: Rows, policy: Policy, known: GlobalStatistics, stages: Stages, cut: radix.Cut | None
 ) -> tuple[radix.Histogram, radix.Histogram]:
     """Count one part's open rows for the next round; `cut` is None in the first, which counts every open row.
 
@@ -180,13 +180,15 @@ def histogram(
     if cut is not None:
         if cut.rounds >= radix.KEY_ROUNDS:  # reading and hashing ids is most of the work, so only where they decide
             level = np.flatnonzero(radix.level(cut, stratum, key))
-            stratum, key, tie = stratum[level], key[level], lottery(rows.take(level), known)
-        return radix.tally(*radix.candidates(cut, stratum, key, tie)), radix.merge(())
+            stratum, key, tie = stratum[level], key[level], row_hash(rows.take(level), known)
+        return radix.count_digits(*radix.next_round_digits(cut, stratum, key, tie)), radix.merge_histograms(())
     beside = policy.strata(standing, known)
-    return radix.tally(stratum, radix.digit_of(key, tie, 0)), radix.tally(beside, np.zeros(len(beside), np.int64))
+    return radix.count_digits(stratum, radix.digit_of(key, tie, 0)), radix.count_digits(
+        beside, np.zeros(len(beside), np.int64)
+    )
 
 
-def _settle(scan: Scan, step: Step, known: Facts, stages: Stages) -> Stage:
+def _settle(scan: Scan, step: Step, known: GlobalStatistics, stages: Stages) -> Stage:
     if few_per_group(step, stages):
         stage = capped(scan, step, known, stages)
         open_rows, left = int(stage.cut.rows.sum()), known.budget
@@ -200,14 +202,14 @@ def _settle(scan: Scan, step: Step, known: Facts, stages: Stages) -> Stage:
             beside.append(kept)
             yield own
 
-    counted = radix.merge(first_round())
-    standing = radix.merge(beside)
+    counted = radix.merge_histograms(first_round())
+    standing = radix.merge_histograms(beside)
     strata, rows = radix.totals(counted)
     taken, dropped = _decided(stages)
     if int(rows.sum()) != known.total - taken - dropped:
         raise changed()
     counts = Counts(known.total, int(rows.sum()), known.budget, known.budget - taken)
-    cut = radix.start(strata, rows, _quotas(step, strata, rows, standing, counts))
+    cut = radix.initial_cut(strata, rows, _quotas(step, strata, rows, standing, counts))
     while not cut.settled:
         if cut.rounds == radix.ROUNDS:
             raise SelectionError(
@@ -220,7 +222,7 @@ def _settle(scan: Scan, step: Step, known: Facts, stages: Stages) -> Stage:
             raise changed() from error
         if not cut.settled and cut.rounds < radix.ROUNDS:
             again = scan(partial(histogram, policy=policy, known=known, stages=stages, cut=cut))
-            counted = radix.merge(one for one, _ in again)
+            counted = radix.merge_histograms(one for one, _ in again)
     stage = Stage(step, known, cut)
     return replace(stage, below=_highest_left(scan, stage, stages)) if policy.chance == "weight" else stage
 
@@ -287,12 +289,14 @@ def _left_keys(rows: Rows, stage: Stage, stages: Stages) -> FloatArray:
     return found
 
 
-def select(parts: Parts, policy: Policy | Chain, budget: float, seed: int = 0) -> Plan:
+def select(parts: Parts, policy: Policy | Chain, budget: float, seed: int = 0) -> SelectionPlan:
     """Settle a selection in this process; `parts()` is called once per pass. Raises SelectionError as `plan_with`."""
     return plan_with(lambda visit: threads(visit, parts()), policy, budget, seed)
 
 
-def choose(parts: Sequence[Rows], policy: Policy | Chain, budget: float, seed: int = 0) -> list[npt.NDArray[np.bool_]]:
+def choose_rows(
+    parts: Sequence[Rows], policy: Policy | Chain, budget: float, seed: int = 0
+) -> list[npt.NDArray[np.bool_]]:
     """Return for each part in memory which rows are kept; raises SelectionError as `plan_with`."""
     plan = select(lambda: parts, policy, budget, seed)
     return [plan.keep(rows) for rows in parts]

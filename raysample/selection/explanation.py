@@ -13,7 +13,7 @@ from raysample.core.errors import SelectionError
 from raysample.selection.result import KEPT, Selection
 
 
-def explain(selection: Selection, row_id: str) -> str:
+def explain_row(selection: Selection, row_id: str) -> str:
     """Tell what became of a row: decision, reason, its place among the rows that it competed with, chance and weight.
 
     Raises:

@@ -15,7 +15,7 @@ from raysample.core.errors import SelectionError
 from raysample.core.numerics import count_sketch as sieves
 from raysample.core.numerics import radix, top_k
 from raysample.data.identity import NO_GROUP
-from raysample.selection.policies.base import Facts, Rows, lottery
+from raysample.selection.policies.base import GlobalStatistics, Rows, row_hash
 from raysample.selection.policies.steps import InGroups, Step
 from raysample.selection.stages import OPEN, PRUNED, Stage, changed, keys, walk
 
@@ -36,22 +36,22 @@ def few_per_group(step: Step, stages: Sequence[Stage]) -> bool:
     return few and isinstance(step.policy, InGroups) and all(stage.step.role == "drop" for stage in stages)
 
 
-def sieve(scan: Scan, step: Step, stages: Sequence[Stage], rows: int) -> sieves.Sieve | None:
+def cap_sketch(scan: Scan, step: Step, stages: Sequence[Stage], rows: int) -> sieves.CountSketch | None:
     """Return what tells the groups that a step may cut; None for steps that need no such thing."""
     if not few_per_group(step, stages):
         return None
     assert step.limit is not None
     assert step.limit.most is not None
     size = sieves.buckets(rows)
-    return sieves.sieve(scan(partial(_codes, stages=stages, size=size)), size, step.limit.most)
+    return sieves.build_sketch(scan(partial(_codes, stages=stages, size=size)), size, step.limit.most)
 
 
 def _codes(rows: Rows, stages: Sequence[Stage], size: int) -> sieves.Counts:
     codes = not_dropped(rows, stages).groups
-    return sieves.counted(codes[codes != NO_GROUP], size)
+    return sieves.count_codes(codes[codes != NO_GROUP], size)
 
 
-def capped(scan: Scan, step: Step, known: Facts, stages: Sequence[Stage]) -> Stage:
+def capped(scan: Scan, step: Step, known: GlobalStatistics, stages: Sequence[Stage]) -> Stage:
     """Settle a cap: each group keeps its first rows.
 
     Raises:
@@ -61,7 +61,9 @@ def capped(scan: Scan, step: Step, known: Facts, stages: Sequence[Stage]) -> Sta
     assert step.limit.most is not None
     most = step.limit.most
     try:
-        found = top_k.merge(scan(partial(_tops, step=step, known=known, stages=stages, most=most)), most, HELD_ROWS)
+        found = top_k.merge_top_k(
+            scan(partial(_tops, step=step, known=known, stages=stages, most=most)), most, HELD_ROWS
+        )
     except ValueError as error:
         raise SelectionError(
             f"{step.name!r} must hold {error} that have more rows than that, {HELD_ROWS:,} fit",
@@ -74,11 +76,11 @@ def capped(scan: Scan, step: Step, known: Facts, stages: Sequence[Stage]) -> Sta
     return Stage(step, known, cut)
 
 
-def _tops(rows: Rows, step: Step, known: Facts, stages: Sequence[Stage], most: int) -> top_k.Tops:
+def _tops(rows: Rows, step: Step, known: GlobalStatistics, stages: Sequence[Stage], most: int) -> top_k.Tops:
     rows = rows.take(np.flatnonzero(walk(stages, rows).fate == OPEN)) if stages else rows
     group, key = step.policy.strata(rows, known), radix.ordered(keys(rows, step.policy, known))
     among = np.flatnonzero(group != NO_GROUP)
     # Those in no danger are counted, not held; only the others' ids must be hashed.
-    best = top_k.tops(group[among], key[among], lottery(rows.take(among), known), most)
+    best = top_k.tops(group[among], key[among], row_hash(rows.take(among), known), most)
     free = len(group) - len(among)
     return best if not free else top_k.with_free(best, NO_GROUP, free)

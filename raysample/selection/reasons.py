@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysample.data.identity import NO_GROUP
-from raysample.selection.stages import Judgement, Threshold
+from raysample.selection.stages import StageDecision, Threshold
 
 
-def reasons(judged: Judgement, thresholds: Sequence[Threshold], name: str) -> pa.Array:
+def reasons(judged: StageDecision, thresholds: Sequence[Threshold], name: str) -> pa.Array:
     """Build `hard(vog): key 1.73 >= threshold 0.42 in stratum 'all'` for every row, column-wise.
 
     Where an arm has several steps, the one that decided is named: `window(vog): the hardest 0.1: key ...`.

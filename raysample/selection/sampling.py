@@ -14,19 +14,19 @@ import pyarrow.compute as pc
 from raysample.core import storage
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
-from raysample.core.map_fn import Spread, threads
+from raysample.core.map_fn import MapFn, threads
 from raysample.core.numerics.radix import splitmix64
 from raysample.data.score_table import COUNT, GROUP_CODE, ScoreTable
 from raysample.evaluation.class_balance import class_losses
-from raysample.selection.budgets import Tokens, asked_budget, fitted, share_of
-from raysample.selection.engine import Plan, plan_with
+from raysample.selection.budgets import Tokens, asked_budget, fit_token_budget, share_of
+from raysample.selection.engine import SelectionPlan, plan_with
 from raysample.selection.lengths import length_warnings
-from raysample.selection.policies import create
+from raysample.selection.policies import create_policy
 from raysample.selection.policies.base import Rows
-from raysample.selection.policies.steps import columns_of
+from raysample.selection.policies.steps import policy_columns
 from raysample.selection.reasons import reasons
 from raysample.selection.result import FOLDER, KEPT, KEPT_FOLDER, KEPT_SCHEMA, MANIFEST, PRUNED, SCHEMA, Selection
-from raysample.selection.stages import Judgement, Threshold
+from raysample.selection.stages import StageDecision, Threshold
 from raysample.selection.table_blocks import IN_MEMORY_ROWS, Blocks, block_names, needs_groups
 
 PIECE_ROWS = 1 << 16  # judged and written at a time: a decision with its reason takes a hundred times its score's bytes
@@ -41,7 +41,7 @@ class Written:
     digest: int
 
 
-def sample(
+def write_selection(
     table: ScoreTable,
     arm: ArmConfig,
     uri: str,
@@ -50,7 +50,7 @@ def sample(
     count: int | None = None,
     tokens: int | None = None,
     seed: int = 0,
-    spread: Spread = threads,
+    spread: MapFn = threads,
 ) -> Selection:
     """Choose rows of a score table and write the choice into folder `uri`.
 
@@ -72,11 +72,11 @@ def sample(
     _check_copies(table, arm)
     if arm.score is not None:
         next(table.read((arm.score,)), None)  # names the missing column before anything is counted
-    plan = settle(table, arm, budget, seed, spread)
+    plan = plan_arm(table, arm, budget, seed, spread)
     begin(uri)
     write = partial(write_part, table=table, plan=plan, arm=arm, uri=uri)
     written = list(spread(write, list(enumerate(table.parts))))
-    return finish(table, arm, plan, uri, written, fraction, tokens)
+    return write_manifest(table, arm, plan, uri, written, fraction, tokens)
 
 
 def _check_copies(table: ScoreTable, arm: ArmConfig) -> None:
@@ -87,21 +87,25 @@ def _check_copies(table: ScoreTable, arm: ArmConfig) -> None:
         )
 
 
-def settle(table: ScoreTable, arm: ArmConfig, budget: float | Tokens, seed: int = 0, spread: Spread = threads) -> Plan:
+def plan_arm(
+    table: ScoreTable, arm: ArmConfig, budget: float | Tokens, seed: int = 0, spread: MapFn = threads
+) -> SelectionPlan:
     """Return the plan of an arm for a score table: all counting passes, nothing written. Raises as `sample`."""
     rows, blocks = table.counts["scored"], block_names(table)
     total = sum(spread(partial(_count_tokens, table), blocks)) if isinstance(budget, Tokens) else 0
-    policy = create(arm, table.higher_is, share_of(budget, rows, total))
+    policy = create_policy(arm, table.higher_is, share_of(budget, rows, total))
     more = (GROUP_CODE,) if needs_groups(table, policy) else ()
-    read = Blocks(table, columns_of(policy), more, hold=rows <= IN_MEMORY_ROWS)
+    read = Blocks(table, policy_columns(policy), more, hold=rows <= IN_MEMORY_ROWS)
 
-    def settled(size: float) -> Plan:
+    def settled(size: float) -> SelectionPlan:
         return plan_with(lambda visit: spread(partial(read.visit, visit), blocks), policy, size, seed)
 
-    def weigh(plan: Plan) -> int:
+    def weigh(plan: SelectionPlan) -> int:
         return sum(spread(partial(_kept_tokens, read, plan), blocks))
 
-    plan = fitted(settled, weigh, budget.count, rows, total) if isinstance(budget, Tokens) else settled(budget)
+    plan = (
+        fit_token_budget(settled, weigh, budget.count, rows, total) if isinstance(budget, Tokens) else settled(budget)
+    )
     check_whole(plan, table)
     return plan
 
@@ -110,12 +114,12 @@ def _count_tokens(table: ScoreTable, names: Sequence[str]) -> int:
     return sum(pc.sum(part["tokens"]).as_py() or 0 for part in table.read((), ("tokens",), names))
 
 
-def _kept_tokens(read: Blocks, plan: Plan, names: tuple[str, ...]) -> int:
+def _kept_tokens(read: Blocks, plan: SelectionPlan, names: tuple[str, ...]) -> int:
     tokens = [part["tokens"].to_numpy() for part in read.table.read((), ("tokens",), names)]
     return int(np.concatenate(tokens)[plan.keep(read(names))].sum(dtype=np.int64))
 
 
-def check_whole(plan: Plan, table: ScoreTable) -> None:
+def check_whole(plan: SelectionPlan, table: ScoreTable) -> None:
     """Raise SelectionError unless the plan saw the rows and classes that the table's manifest promises."""
     if plan.rows != table.counts["scored"]:
         raise SelectionError(
@@ -136,12 +140,12 @@ def begin(uri: str) -> None:
         storage.remove(storage.join(uri, folder))
 
 
-def part_uri(uri: str, number: int, folder: str = FOLDER) -> str:
+def selection_part_uri(uri: str, number: int, folder: str = FOLDER) -> str:
     """Return where part `number` lies, as the score table's part of that number."""
     return storage.join(uri, folder, f"part-{number:05d}.parquet")
 
 
-def write_part(numbered: tuple[int, str], table: ScoreTable, plan: Plan, arm: ArmConfig, uri: str) -> Written:
+def write_part(numbered: tuple[int, str], table: ScoreTable, plan: SelectionPlan, arm: ArmConfig, uri: str) -> Written:
     """Judge one part of a score table and write its decisions; a pure function of its arguments, may be repeated."""
     number, name = numbered
     base = ("row_id", "label", *((GROUP_CODE,) if plan.grouped else ()), *((COUNT,) if arm.copies is not None else ()))
@@ -161,8 +165,8 @@ def write_part(numbered: tuple[int, str], table: ScoreTable, plan: Plan, arm: Ar
             digest = int(splitmix64(rows.identity[judged.kept]).sum(dtype=np.uint64))
             told.append(Written(len(rows), tuple(kept.tolist()), digest))
 
-    storage.write_parquet_pieces(part_uri(uri, number), SCHEMA, pieces())
-    storage.write_parquet_pieces(part_uri(uri, number, KEPT_FOLDER), KEPT_SCHEMA, kept_rows)
+    storage.write_parquet_pieces(selection_part_uri(uri, number), SCHEMA, pieces())
+    storage.write_parquet_pieces(selection_part_uri(uri, number, KEPT_FOLDER), KEPT_SCHEMA, kept_rows)
     kept = _column_sums([piece.kept for piece in told], len(table.labels))
     return Written(sum(piece.rows for piece in told), kept, sum(piece.digest for piece in told))
 
@@ -175,7 +179,7 @@ def _weighed(decided: pa.Table, count: pa.ChunkedArray, most: int | str) -> pa.T
 
 
 def decisions(
-    rows: Rows, judged: Judgement, thresholds: Sequence[Threshold], name: str, reweights: bool = False
+    rows: Rows, judged: StageDecision, thresholds: Sequence[Threshold], name: str, reweights: bool = False
 ) -> pa.Table:
     """Return the decisions of some rows in the schema of a Selection.
 
@@ -197,10 +201,10 @@ def decisions(
     return pa.table({field.name: pa.array(columns[field.name], field.type) for field in SCHEMA}, schema=SCHEMA)
 
 
-def finish(
+def write_manifest(
     table: ScoreTable,
     arm: ArmConfig,
-    plan: Plan,
+    plan: SelectionPlan,
     uri: str,
     written: Sequence[Written],
     fraction: float | None,
@@ -237,7 +241,7 @@ def finish(
     ).save()
 
 
-def _warnings(table: ScoreTable, plan: Plan, kept: Sequence[int]) -> tuple[str, ...]:
+def _warnings(table: ScoreTable, plan: SelectionPlan, kept: Sequence[int]) -> tuple[str, ...]:
     before = _column_sums([plan.class_counts], len(table.labels))
     losses = class_losses(table.labels, before, kept, plan.budget / max(plan.rows, 1))
     return (*(f"it {loss}" for loss in losses), *length_warnings(table, plan.columns))

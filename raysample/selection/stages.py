@@ -11,7 +11,7 @@ import numpy.typing as npt
 from raysample.core.errors import SelectionError
 from raysample.core.numerics import radix
 from raysample.data.identity import NO_GROUP
-from raysample.selection.policies.base import Facts, FloatArray, IntArray, Policy, Rows, lottery
+from raysample.selection.policies.base import FloatArray, GlobalStatistics, IntArray, Policy, Rows, row_hash
 from raysample.selection.policies.steps import InGroups, Step
 
 OPEN, KEPT, PRUNED = 0, 1, 2
@@ -41,7 +41,7 @@ class Stage:
     """A settled step: its facts, its cut, and for draws by weight each stratum's highest key that it left."""
 
     step: Step
-    facts: Facts
+    facts: GlobalStatistics
     cut: radix.Cut
     below: FloatArray | None = None
 
@@ -62,7 +62,7 @@ class Stage:
 
     def takes(self, rows: Rows, places: IntArray, key: FloatArray) -> Bools:
         """Tell which rows stand at or above their stratum's threshold; those that share its key draw lots."""
-        return radix.kept(self.cut, places, radix.ordered(key), lambda at: lottery(rows.take(at), self.facts))
+        return radix.kept(self.cut, places, radix.ordered(key), lambda at: row_hash(rows.take(at), self.facts))
 
     def fates(self, taken: Bools) -> npt.NDArray[np.int8]:
         """Return what becomes of rows that the step takes, or does not."""
@@ -128,7 +128,7 @@ def _searched(known: IntArray, asked: IntArray) -> IntArray:
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class StageDecision:
     """What a plan says of some rows, [n] each.
 
     Attributes:
@@ -150,13 +150,13 @@ class Judgement:
         return kept
 
 
-def walk(stages: Sequence[Stage], rows: Rows, with_chances: bool = False) -> Judgement:
+def walk(stages: Sequence[Stage], rows: Rows, with_chances: bool = False) -> StageDecision:
     """Lead some rows through settled stages; without any, all rows are open.
 
     Chances are told if only the last stage draws: what it draws from is certain then.
     """
     n, offset = len(rows), 0
-    seen = Judgement(
+    seen = StageDecision(
         np.full(n, -1, np.int8),
         np.full(n, OPEN, np.int8),
         np.full(n, -1, np.int64),
@@ -177,7 +177,7 @@ def walk(stages: Sequence[Stage], rows: Rows, with_chances: bool = False) -> Jud
     return seen
 
 
-def keys(rows: Rows, policy: Policy, known: Facts) -> FloatArray:
+def keys(rows: Rows, policy: Policy, known: GlobalStatistics) -> FloatArray:
     """Return the rows' keys; raises SelectionError if one is not a number."""
     key = policy.key(rows, known)
     if np.isnan(key).any():

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from raysample.core.errors import SelectionError
 from raysample.core.numerics import radix, ranks
 from raysample.core.numerics.exact_moments import ExactSums, exact_sums, merge_sums, moments
-from raysample.selection.policies.base import Anchor, Facts, FloatArray, IntArray, Policy, Rows, WordArray
+from raysample.selection.policies.base import Anchor, FloatArray, GlobalStatistics, IntArray, Policy, Rows, WordArray
 
 T = TypeVar("T")
 Numbers = npt.NDArray[Any]
@@ -122,7 +122,9 @@ def gather(rows: Rows, policy: Policy) -> Gathered:
 
 def _pairs(rows: Rows) -> radix.Histogram:
     """Count the rows of each class and group: `digit` is the group's code."""
-    return radix.merge([radix.Histogram(rows.label.astype(np.int64), rows.groups, np.ones(len(rows), np.int64))])
+    return radix.merge_histograms(
+        [radix.Histogram(rows.label.astype(np.int64), rows.groups, np.ones(len(rows), np.int64))]
+    )
 
 
 def _extremes(values: FloatArray, group: npt.NDArray[np.integer], groups: int) -> Extremes:
@@ -139,12 +141,14 @@ def merge_gathered(parts: Iterable[Gathered], policy: Policy) -> Gathered:
         total = Gathered(
             {name: merge_sums([*_known(total.sums, name), part.sums[name]]) for name in part.sums},
             {name: _wider(total.extremes.get(name), ends) for name, ends in part.extremes.items()},
-            {name: ranks.merged([*_known(total.coarse, name), counts]) for name, counts in part.coarse.items()},
+            {name: ranks.merge_ranks([*_known(total.coarse, name), counts]) for name, counts in part.coarse.items()},
             {
                 anchor.of: Top.merged([*_known(total.tops, anchor.of), part.tops[anchor.of]], anchor)
                 for anchor in policy.anchored
             },
-            None if part.pairs is None else radix.merge([part.pairs, *([total.pairs] if total.pairs else [])]),
+            None
+            if part.pairs is None
+            else radix.merge_histograms([part.pairs, *([total.pairs] if total.pairs else [])]),
         )
     return total
 
@@ -159,9 +163,11 @@ def _wider(a: Extremes | None, b: Extremes) -> Extremes:
     return _longer(a[0], b[0], np.minimum, np.inf), _longer(a[1], b[1], np.maximum, -np.inf)
 
 
-def facts(seen: Gathered, exactly: Mapping[str, ranks.Counts], *, seed: int, total: int, budget: int) -> Facts:
+def facts(
+    seen: Gathered, exactly: Mapping[str, ranks.Counts], *, seed: int, total: int, budget: int
+) -> GlobalStatistics:
     """Return what a policy may know; `exactly` has the counts of crowded cells of the ranked columns."""
-    return Facts(
+    return GlobalStatistics(
         seed,
         {name: moments(sums) for name, sums in seen.sums.items()},
         dict(seen.extremes),

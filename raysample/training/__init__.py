@@ -6,27 +6,27 @@ global batch, so the gradient is the same whichever worker holds which row.
 """
 
 from raysample.training.batch_order import batches
-from raysample.training.curve import Curve
+from raysample.training.curve import TrainingCurve
 from raysample.training.examples import Examples, batch
 from raysample.training.loop import train
 from raysample.training.optimizer import learning_rate
 from raysample.training.prediction import assess, examine, predict
-from raysample.training.schedule import Place, Plan, plan
-from raysample.training.tokenized import Tokenised, tokenised
+from raysample.training.schedule import DistributedContext, TrainingSchedule, schedule_training
+from raysample.training.tokenized import TokenizedCorpus, load_tokenized
 
 __all__ = [
-    "Curve",
+    "DistributedContext",
     "Examples",
-    "Place",
-    "Plan",
-    "Tokenised",
+    "TokenizedCorpus",
+    "TrainingCurve",
+    "TrainingSchedule",
     "assess",
     "batch",
     "batches",
     "examine",
     "learning_rate",
-    "plan",
+    "load_tokenized",
     "predict",
-    "tokenised",
+    "schedule_training",
     "train",
 ]

@@ -20,7 +20,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass
-class Curve:
+class TrainingCurve:
     """The steps of a run, one entry each.
 
     `step` counts from 1, `epoch` is fractional, `loss` is the mean over the global batch, `learning_rate` the
@@ -52,10 +52,10 @@ class Curve:
         return pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
 
     @staticmethod
-    def of(table: pa.Table) -> Curve:
+    def of(table: pa.Table) -> TrainingCurve:
         """Read back what `table` made."""
         columns = [table[name].to_pylist() for name in SCHEMA.names]
-        return Curve(list(zip(*columns, strict=True)))
+        return TrainingCurve(list(zip(*columns, strict=True)))
 
     def means(self, points: int) -> list[tuple[int, float, float]]:
         """Return (last step, mean loss, last learning rate) of `points` stretches of about equal length, or fewer."""

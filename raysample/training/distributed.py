@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from raysample.training.schedule import Place
+from raysample.training.schedule import DistributedContext
 
 LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.\d+$")
 
 
-def spread(core: nn.Module, place: Place, sharded: bool) -> nn.Module:
+def wrap_model(core: nn.Module, place: DistributedContext, sharded: bool) -> nn.Module:
     """Return the module that is trained: the plain one for one worker, else replicas, or shards of every layer."""
-    if sharded and together(place):
+    if sharded and is_distributed(place):
         return _sharded(core, place)
     core.to(place.device)
-    if not together(place):
+    if not is_distributed(place):
         return core
     devices = [torch.device(place.device)] if place.device.startswith("cuda") else None
     # Buffers are the same everywhere (positions), or it is rank 0's that are saved: to send them before every forward
@@ -28,7 +28,7 @@ def spread(core: nn.Module, place: Place, sharded: bool) -> nn.Module:
     return DistributedDataParallel(core, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
-def _sharded(core: nn.Module, place: Place) -> nn.Module:
+def _sharded(core: nn.Module, place: DistributedContext) -> nn.Module:
     from torch.distributed.fsdp import fully_shard
 
     mesh = distributed.device_mesh.init_device_mesh(place.device.partition(":")[0], (place.world,))
@@ -39,7 +39,7 @@ def _sharded(core: nn.Module, place: Place) -> nn.Module:
     return core
 
 
-def together(place: Place) -> bool:
+def is_distributed(place: DistributedContext) -> bool:
     """Tell whether there are other workers to agree with."""
     return place.world > 1 and distributed.is_initialized()
 
@@ -52,13 +52,13 @@ def synchronise(model: nn.Module, wanted: bool) -> None:
         model.set_requires_gradient_sync(wanted)  # type: ignore[operator]  # FSDP2's
 
 
-def summing(values: Tensor, place: Place) -> Callable[[], Tensor]:
+def summing(values: Tensor, place: DistributedContext) -> Callable[[], Tensor]:
     """Begin to add up some values over all workers; returns what waits for their sums and returns them.
 
     Right after a backward, which ends with all workers at one point, the sums are there before a step of the optimiser
     is over: nobody waits for anybody a second time.
     """
-    if not together(place):
+    if not is_distributed(place):
         return lambda: values
     work = distributed.all_reduce(values, async_op=True)
 
@@ -69,23 +69,23 @@ def summing(values: Tensor, place: Place) -> Callable[[], Tensor]:
     return sums
 
 
-def told(value: Any, place: Place) -> Any:
+def broadcast(value: Any, place: DistributedContext) -> Any:
     """Return what rank 0 has, on every worker."""
-    if not together(place):
+    if not is_distributed(place):
         return value
     box = [value]
     distributed.broadcast_object_list(box, src=0)
     return box[0]
 
 
-def whole(value: Tensor) -> Tensor:
+def gather_full(value: Tensor) -> Tensor:
     """Return a copy of a tensor on the CPU, gathered from all workers where it is sharded (then all must call it)."""
     gather = getattr(value, "full_tensor", None)  # of a DTensor, whose module is not loaded for nothing
     found: Tensor = value.detach() if gather is None else gather().detach()
     return found.to("cpu", copy=True)
 
 
-def like(value: Tensor, pattern: Tensor) -> Tensor:
+def shard_like(value: Tensor, pattern: Tensor) -> Tensor:
     """Return a whole tensor on the device, and in the shards, of another one."""
     value = value.to(pattern.device)
     if not hasattr(pattern, "placements"):

@@ -15,7 +15,7 @@ from raysample.core.errors import TrainingError
 from raysample.training.examples import Examples
 
 
-def split(data: Examples, config: EarlyStoppingConfig, seed: int) -> tuple[Examples, Examples]:
+def split_held_out(data: Examples, config: EarlyStoppingConfig, seed: int) -> tuple[Examples, Examples]:
     """Return the rows that are trained on, and those that are looked at after every epoch.
 
     A row is held out where a hash of its id and the seed says so: whichever rows are beside it, and in any order.

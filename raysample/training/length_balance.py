@@ -16,7 +16,9 @@ IntArray = NDArray[np.int64]
 Lengths = NDArray[np.integer[Any]]
 
 
-def pieces(rows: IntArray, lengths: Lengths, rank: int, world: int, most: int | None = None) -> list[IntArray]:
+def length_balanced_split(
+    rows: IntArray, lengths: Lengths, rank: int, world: int, most: int | None = None
+) -> list[IntArray]:
     """Return what a worker takes of a global batch, one array per forward, each in the order of the batch.
 
     Cuts the rows, sorted by length, into k = world x ⌈B / (world x most)⌉ groups of at most `most` rows, so that the

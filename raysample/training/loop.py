@@ -16,12 +16,12 @@ from raysample.core.config import FineTuneConfig
 from raysample.core.errors import TrainingError
 from raysample.training import distributed, snapshot
 from raysample.training.batch_order import batches
-from raysample.training.curve import Curve
+from raysample.training.curve import TrainingCurve
 from raysample.training.early_stopping import Patience
 from raysample.training.examples import Examples
 from raysample.training.optimizer import adamw, learning_rate, set_rate
 from raysample.training.prediction import assess
-from raysample.training.schedule import Place, Plan
+from raysample.training.schedule import DistributedContext, TrainingSchedule
 from raysample.training.snapshot import Snapshot
 from raysample.training.step import Seen, Stepper
 
@@ -44,8 +44,8 @@ def train(
     model: nn.Module,
     data: Examples,
     config: FineTuneConfig,
-    layout: Plan,
-    place: Place = Place(),
+    layout: TrainingSchedule,
+    place: DistributedContext = DistributedContext(),
     *,
     save: Callable[[int, float], None] | None = None,
     progress: Callable[[int, float], None] | None = None,
@@ -54,7 +54,7 @@ def train(
     states: States | None = None,
     urgent: Callable[[], bool] | None = None,
     held_out: Examples | None = None,
-) -> Curve:
+) -> TrainingCurve:
     """Fine-tune `model` in place and return what happened at each step, those before `resume` included.
 
     Args:
@@ -103,11 +103,18 @@ def train(
 class _Run:
     """What changes from step to step."""
 
-    def __init__(self, model: nn.Module, data: Examples, config: FineTuneConfig, layout: Plan, place: Place) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Examples,
+        config: FineTuneConfig,
+        layout: TrainingSchedule,
+        place: DistributedContext,
+    ) -> None:
         self.model, self.core, self.layout, self.place = model, getattr(model, "module", model), layout, place
         self.optimiser = adamw(model, config)
         self.stepper = Stepper(model, self.optimiser, data, config, place)
-        self.curve, self.patience = Curve(), Patience(config.early_stopping) if config.early_stopping else None
+        self.curve, self.patience = TrainingCurve(), Patience(config.early_stopping) if config.early_stopping else None
         self.held_out: Examples | None = None
         self.unsettled = False
         model.train()
@@ -147,20 +154,22 @@ class _Run:
             return
         found = assess(self.core, self.held_out, self.place.device, self.stepper.dtype)
         self.model.train()
-        self.over = self.patience.exhausted(distributed.told(found.metrics, self.place))
+        self.over = self.patience.exhausted(distributed.broadcast(found.metrics, self.place))
 
     def state(self) -> Snapshot:
         """Return all that the next step depends on."""
         history = [] if self.patience is None else list(self.patience.history)
         held = snapshot.tensors(self.core, self.optimiser)
-        return Snapshot(self.curve.last, held, self.stepper.scaler.state_dict(), Curve(list(self.curve.rows)), history)
+        return Snapshot(
+            self.curve.last, held, self.stepper.scaler.state_dict(), TrainingCurve(list(self.curve.rows)), history
+        )
 
     def restore(self, state: Snapshot) -> None:
         """Become what `state` was."""
         snapshot.restore(self.core, self.optimiser, state.tensors)
         if state.scaler:
             self.stepper.scaler.load_state_dict(state.scaler)
-        self.curve, self.unsettled = Curve(list(state.curve.rows)), self.place.world > 1
+        self.curve, self.unsettled = TrainingCurve(list(state.curve.rows)), self.place.world > 1
         if self.patience is not None:
             self.patience.history[:] = state.history
 
@@ -168,7 +177,7 @@ class _Run:
 class _Wishes:
     """When rank 0 wants a state kept, and when it wants to know whether there is a hurry."""
 
-    def __init__(self, states: States | None, urgent: Callable[[], bool] | None, place: Place) -> None:
+    def __init__(self, states: States | None, urgent: Callable[[], bool] | None, place: DistributedContext) -> None:
         self.states, self.urgent, self.first = states, urgent, place.rank == 0
         self.asked = time.monotonic()
 

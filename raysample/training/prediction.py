@@ -15,7 +15,7 @@ from raysample.core.numerics.precision import autocast
 from raysample.evaluation import Evaluation, evaluate
 from raysample.training.examples import Examples, batch
 from raysample.training.levels import level_metrics
-from raysample.training.tokenized import Tokenised
+from raysample.training.tokenized import TokenizedCorpus
 
 
 def assess(
@@ -30,7 +30,11 @@ def assess(
 
 
 def examine(
-    model: nn.Module, test: Tokenised, train: Tokenised, device: str = "cpu", dtype: torch.dtype | None = None
+    model: nn.Module,
+    test: TokenizedCorpus,
+    train: TokenizedCorpus,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
 ) -> Evaluation:
     """Evaluate a model on a test corpus as `assess` does, with groups, tails and intervals.
 

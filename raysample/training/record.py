@@ -9,11 +9,11 @@ from torch import nn
 
 from raysample import models
 from raysample.core.config import ModelConfig
-from raysample.training.tokenized import Tokenised
+from raysample.training.tokenized import TokenizedCorpus
 
 
 def recorded(
-    core: nn.Module, base: str, spec: ModelConfig, seed: int, corpora: Mapping[str, Tokenised]
+    core: nn.Module, base: str, spec: ModelConfig, seed: int, corpora: Mapping[str, TokenizedCorpus]
 ) -> dict[str, Any]:
     """Return `model`, as `model.initialisation` tells it, and `tokens`: corpus -> `Truncation.plain`."""
     words = models.tokenizer(base, trust_remote_code=spec.trust_remote_code)

@@ -9,7 +9,7 @@ from raysample.core.config import FineTuneConfig
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingSchedule:
     """The steps of a run and those after which a checkpoint is saved (1-based)."""
 
     steps_per_epoch: int
@@ -22,7 +22,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Place:
+class DistributedContext:
     """Where a worker stands: its rank, the number of workers, and its device."""
 
     rank: int = 0
@@ -30,7 +30,7 @@ class Place:
     device: str = "cpu"
 
 
-def plan(rows: int, config: FineTuneConfig, steps: int | None = None) -> Plan:
+def schedule_training(rows: int, config: FineTuneConfig, steps: int | None = None) -> TrainingSchedule:
     """Lay out a run: ⌈rows / batch⌉ steps an epoch; checkpoints at the configured cadence, ten over the run by default.
 
     To these come n `early_checkpoints` within the first epoch of E steps, after round(E^(i/n)) steps for i = 1 to n.
@@ -50,7 +50,7 @@ def plan(rows: int, config: FineTuneConfig, steps: int | None = None) -> Plan:
             count = config.checkpoints_per_epoch * math.ceil(total / per_epoch)
         save = {max(1, round(total * (i + 1) / count)) for i in range(count)}
     save |= _early(min(per_epoch, total), config.early_checkpoints or 0)
-    return Plan(per_epoch, total, tuple(sorted(save)))
+    return TrainingSchedule(per_epoch, total, tuple(sorted(save)))
 
 
 def _early(last: int, count: int) -> set[int]:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raysample.training.curve import Curve
-from raysample.training.distributed import like, whole
+from raysample.training.curve import TrainingCurve
+from raysample.training.distributed import gather_full, shard_like
 
 WEIGHTS, MOMENTS = "weights/", "optimiser/"
 
@@ -29,16 +29,16 @@ class Snapshot:
     step: int
     tensors: dict[str, Tensor]
     scaler: dict[str, Any]
-    curve: Curve
+    curve: TrainingCurve
     history: list[float] = field(default_factory=list)
 
 
 def tensors(core: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return weights and optimiser state by name; every worker must call it where the model is sharded."""
-    found = {WEIGHTS + name: whole(value) for name, value in core.state_dict().items()}
+    found = {WEIGHTS + name: gather_full(value) for name, value in core.state_dict().items()}
     for name, parameter in core.named_parameters():
         for what, value in optimiser.state.get(parameter, {}).items():
-            found[f"{MOMENTS}{name}/{what}"] = whole(value)
+            found[f"{MOMENTS}{name}/{what}"] = gather_full(value)
     return found
 
 
@@ -50,13 +50,13 @@ def restore(core: nn.Module, optimiser: torch.optim.Optimizer, found: dict[str, 
     """
     with torch.no_grad():
         for name, value in core.state_dict().items():
-            value.copy_(like(found[WEIGHTS + name], value))
+            value.copy_(shard_like(found[WEIGHTS + name], value))
     for name, parameter in core.named_parameters():
         start = f"{MOMENTS}{name}/"
         held = {key.removeprefix(start): found[key] for key in sorted(found) if key.startswith(start)}
         if held:
             # The count of steps is one number; the moments have the shape, and the shards, of their parameter.
             optimiser.state[parameter] = {
-                what: like(value, parameter) if value.shape == parameter.shape else value.to(parameter.device)
+                what: shard_like(value, parameter) if value.shape == parameter.shape else value.to(parameter.device)
                 for what, value in held.items()
             }

@@ -19,7 +19,7 @@ from raysample.core import manifests, storage
 from raysample.core.config import ResumeConfig
 from raysample.core.errors import RaysampleError, StorageError, TrainingError
 from raysample.data import checkpoint_set
-from raysample.training.curve import Curve
+from raysample.training.curve import TrainingCurve
 from raysample.training.snapshot import Snapshot
 
 FOLDER = "resume"
@@ -74,7 +74,7 @@ class StoredStates:
         """Write a state, and delete those that are older than the newest `config.keep`."""
         with storage.whole_folder(self._folder(state.step), checkpoint_set.COMPLETE) as draft:
             _write(draft, state, self.key)
-            checkpoint_set.seal(draft)
+            checkpoint_set.seal_checkpoint(draft)
         for name in self._names()[: -self.config.keep]:
             storage.remove(storage.join(self.uri, name))
         self.kept_at = time.monotonic()
@@ -101,7 +101,7 @@ class StoredStates:
         for name in reversed(self._names()):
             uri = storage.join(self.uri, name)
             try:
-                checkpoint_set.verify(uri, sealed=True)
+                checkpoint_set.verify_checkpoint(uri, sealed=True)
                 state, key = _read(Path(storage.localise(uri)))
                 if key == self.key:
                     self.holds(state.step)
@@ -171,7 +171,7 @@ def _read(folder: Path) -> tuple[Snapshot, str]:
             manifests.checked(int, plain["step"]),
             load_file(folder / TENSORS),
             plain["scaler"],
-            Curve.of(table),
+            TrainingCurve.of(table),
             plain["history"],
         )
     return state, str(plain["key"])

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from raysample.core.config import FineTuneConfig
 from raysample.core.errors import TrainingError
 from raysample.core.numerics.precision import autocast, resolve
-from raysample.training.distributed import summing, synchronise, whole
+from raysample.training.distributed import gather_full, summing, synchronise
 from raysample.training.examples import Examples, batch
-from raysample.training.length_balance import pieces
+from raysample.training.length_balance import length_balanced_split
 from raysample.training.levels import over_levels
 from raysample.training.losses import summed
-from raysample.training.schedule import Place
+from raysample.training.schedule import DistributedContext
 
 IntArray = NDArray[np.int64]
 
@@ -49,7 +49,7 @@ class Stepper:
         optimiser: torch.optim.Optimizer,
         data: Examples,
         config: FineTuneConfig,
-        place: Place = Place(),
+        place: DistributedContext = DistributedContext(),
     ) -> None:
         self.model, self.optimiser, self.data, self.config, self.place = model, optimiser, data, config, place
         self.dtype = resolve(config.precision, model, place.device)
@@ -72,14 +72,16 @@ class Stepper:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
         self.scaler.step(self.optimiser)
         self.scaler.update()
-        found = float(whole(norm))
+        found = float(gather_full(norm))
         self._check(found)
         total, notes = sums().tolist()
         return (total, notes), found, seen
 
     def backward(self, rows: IntArray) -> tuple[Tensor, Seen]:
         """Add the gradient of the mean loss over the global batch to the parameters; returns summed loss and rows."""
-        mine = pieces(rows, self.data.encoded.lengths, self.place.rank, self.place.world, self.config.micro_batch_size)
+        mine = length_balanced_split(
+            rows, self.data.encoded.lengths, self.place.rank, self.place.world, self.config.micro_batch_size
+        )
         loss = torch.zeros((), device=self.place.device)
         logits: list[Tensor] = []
         for turn, taken in enumerate(mine, start=1):

@@ -18,7 +18,7 @@ from raysample.training.levels import LevelLabels
 
 
 @dataclass(frozen=True)
-class Tokenised:
+class TokenizedCorpus:
     """A corpus in memory.
 
     Attributes:
@@ -35,7 +35,7 @@ class Tokenised:
     contents: NDArray[np.uint64]
     class_counts: tuple[int, ...]
 
-    def seen(self, other: Tokenised) -> NDArray[np.int64]:
+    def seen(self, other: TokenizedCorpus) -> NDArray[np.int64]:
         """Return how often the content of each row occurs in these rows and in `other` together, [N]."""
         both = np.concatenate([self.contents, other.contents])
         _, place, counts = np.unique(both, return_inverse=True, return_counts=True)
@@ -43,14 +43,14 @@ class Tokenised:
         return found
 
 
-def tokenised(uri: str, fingerprint: str, base: str, spec: ModelConfig) -> Tokenised:
+def load_tokenized(uri: str, fingerprint: str, base: str, spec: ModelConfig) -> TokenizedCorpus:
     """Read and tokenise a corpus; kept in memory, since a worker trains many arms on the same rows."""
     told = {"max_length": spec.max_length, "trust_remote_code": spec.trust_remote_code, **spec.tokenising}
     return _tokenised(uri, fingerprint, base, ModelConfig(**told).model_dump_json())
 
 
 @lru_cache(maxsize=4)
-def _tokenised(uri: str, fingerprint: str, base: str, settings: str) -> Tokenised:
+def _tokenised(uri: str, fingerprint: str, base: str, settings: str) -> TokenizedCorpus:
     del fingerprint  # part of the cache's key: a corpus described anew is read anew
     spec, corpus = ModelConfig.model_validate_json(settings), Corpus.load(uri)
     words = models.tokenizer(base, trust_remote_code=spec.trust_remote_code)
@@ -59,7 +59,7 @@ def _tokenised(uri: str, fingerprint: str, base: str, settings: str) -> Tokenise
     ids = table["row_id"].to_numpy(zero_copy_only=False)
     encoded = models.encode(words, table, spec)
     levels = None if corpus.levels is None else LevelLabels.read(table, corpus.levels)
-    return Tokenised(
+    return TokenizedCorpus(
         examples=Examples(encoded, labels, int(words.pad_token_id), ids, levels=levels),
         truncation=models.truncation(words, table, encoded, spec, len(corpus.labels)),
         groups=table["group"] if corpus.grouped else None,

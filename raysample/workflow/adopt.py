@@ -7,7 +7,7 @@ from raysample.core.config import AdoptConfig, ScoreConfig
 from raysample.core.progress import Reporter
 from raysample.data.checkpoint_set import MANIFEST, CheckpointSet
 from raysample.data.corpus import Corpus
-from raysample.influence.scores import create_all
+from raysample.influence.scores import create_scores
 from raysample.training import importing
 
 
@@ -16,12 +16,12 @@ def adopted(wanted: AdoptConfig, folder: str, keep: bool) -> CheckpointSet:
     if keep and storage.exists(storage.join(folder, MANIFEST)):
         return CheckpointSet.load(folder)
     storage.remove(folder)
-    return importing.adopt(wanted.paths, folder, labels=wanted.labels, learning_rates=wanted.learning_rates)
+    return importing.adopt_paths(wanted.paths, folder, labels=wanted.labels, learning_rates=wanted.learning_rates)
 
 
-def check(trace: CheckpointSet, train: Corpus, config: ScoreConfig, reporter: Reporter) -> None:
+def check_adopted(trace: CheckpointSet, train: Corpus, config: ScoreConfig, reporter: Reporter) -> None:
     """Raise CheckpointError for a score that the checkpoints do not suit; tell of classes that no row has."""
-    for score in create_all(config.scores).values():
+    for score in create_scores(config.scores).values():
         score.select(trace.checkpoints)
     lacking = [name for name, rows in zip(train.labels, train.class_counts, strict=True) if not rows]
     if lacking:

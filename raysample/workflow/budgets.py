@@ -9,14 +9,14 @@ from typing import Any
 from raysample.core.config import ArmConfig, SampleConfig, TokensConfig
 from raysample.evaluation.comparison import Comparison
 from raysample.evaluation.keep_curve import recommend
-from raysample.execution.base import Engine
-from raysample.selection import Selection, sample
+from raysample.execution.base import Executor
+from raysample.selection import Selection, write_selection
 from raysample.workflow.compare import Retraining, spread_over
 from raysample.workflow.layout import Workspace
 
 
 @dataclass(frozen=True)
-class Asked:
+class ArmBudget:
     """A budget of one arm: what `sample` takes, a short name for folders, and where it comes from in words."""
 
     arm: ArmConfig
@@ -25,7 +25,7 @@ class Asked:
     why: str = ""
 
 
-def asked(config: SampleConfig, arms: list[ArmConfig], space: Workspace) -> Iterator[Asked]:
+def arm_budgets(config: SampleConfig, arms: list[ArmConfig], space: Workspace) -> Iterator[ArmBudget]:
     """Yield the budget of every arm; with `auto`, of those that the comparison has a curve for.
 
     Raises:
@@ -39,23 +39,23 @@ def asked(config: SampleConfig, arms: list[ArmConfig], space: Workspace) -> Iter
             if arm.name in found:
                 one = found[arm.name]
                 why = f"expected to cost {one.loss:.2%} of accuracy, {config.tolerance:.2%} are allowed"
-                yield Asked(arm, {"fraction": one.fraction}, "auto", why)
+                yield ArmBudget(arm, {"fraction": one.fraction}, "auto", why)
         return
     for arm in arms:
         if isinstance(budget, TokensConfig):
-            yield Asked(arm, {"tokens": budget.tokens}, f"{budget.tokens}-tokens")
+            yield ArmBudget(arm, {"tokens": budget.tokens}, f"{budget.tokens}-tokens")
         elif isinstance(budget, int):
-            yield Asked(arm, {"count": budget}, f"{budget}-rows")
+            yield ArmBudget(arm, {"count": budget}, f"{budget}-rows")
         else:
-            yield Asked(arm, {"fraction": budget}, f"{budget:g}")
+            yield ArmBudget(arm, {"fraction": budget}, f"{budget:g}")
 
 
-def chosen(
-    config: SampleConfig, retraining: Retraining, engine: Engine, compared: Workspace
-) -> Iterator[tuple[Asked, Selection]]:
+def select_at_budget(
+    config: SampleConfig, retraining: Retraining, engine: Executor, compared: Workspace
+) -> Iterator[tuple[ArmBudget, Selection]]:
     """Write the selection of every arm at the budget, with the first seed; `compared`: where the comparison lies."""
     compare, table, space = retraining.config, retraining.table, retraining.workspace
     seed, spread = compare.seeds[0], spread_over(table, engine)
-    for one in asked(config, compare.arms, compared):
+    for one in arm_budgets(config, compare.arms, compared):
         uri = space.pruned(one.arm, one.name, seed)
-        yield one, sample(table, one.arm, uri, **one.budget, seed=seed, spread=spread)
+        yield one, write_selection(table, one.arm, uri, **one.budget, seed=seed, spread=spread)

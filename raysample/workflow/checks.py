@@ -11,13 +11,13 @@ from raysample.core.config import LandmarksConfig, RunConfig, ScoreConfig
 from raysample.core.errors import ConfigError, ScoreError
 from raysample.data.checkpoint_set import Checkpoint
 from raysample.data.corpus import Corpus
-from raysample.data.sources.inventory import remarks
-from raysample.influence.capture import check as check_capture
+from raysample.data.sources.inventory import inventory_remarks
+from raysample.influence.capture import check_captured_scores as check_capture
 from raysample.influence.label_origin import ORIGINS
-from raysample.influence.scores import Score, create_all
-from raysample.selection.policies import create as create_policy
+from raysample.influence.scores import Score, create_scores
+from raysample.selection.policies import create_policy
 from raysample.selection.policies.steps import grouped
-from raysample.training import learning_rate, plan
+from raysample.training import learning_rate, schedule_training
 from raysample.training.capture import passes
 from raysample.version import __version__
 from raysample.workflow import economy
@@ -48,7 +48,7 @@ def check_plans(config: RunConfig) -> None:
 
 def check_scores(config: ScoreConfig) -> dict[str, Score[Any]]:
     """Return the scores by column; raises ScoreError where the section's parts do not fit each other."""
-    scores = create_all(config.scores)
+    scores = create_scores(config.scores)
     for column, score in scores.items():
         for target in (reference.given.get("target") for reference in score.references):
             if target is not None and target not in config.targets:
@@ -58,7 +58,7 @@ def check_scores(config: ScoreConfig) -> dict[str, Score[Any]]:
                     f"describe it: score.targets: {{{target}: {{path: ...}}}}",
                 )
     if config.economy is not None:
-        economy.check(config)
+        economy.check_economy(config)
     if config.source == "capture":
         check_capture(scores)
     if config.landmarks is not None:
@@ -84,7 +84,7 @@ def check_windows(config: RunConfig, rows: int) -> tuple[int, ...] | None:
         CheckpointError: the planned checkpoints will not suit a score; told before the fine-tuning.
         ConfigError: with `fine_tune.retain: scored` a score would look at other checkpoints than without.
     """
-    layout, recipe = plan(rows, config.fine_tune), config.fine_tune
+    layout, recipe = schedule_training(rows, config.fine_tune), config.fine_tune
     captured = config.score.source == "capture"
     planned: Sequence[Checkpoint]
     if captured:
@@ -94,7 +94,7 @@ def check_windows(config: RunConfig, rows: int) -> tuple[int, ...] | None:
             Checkpoint("", step, layout.epoch(step), learning_rate(step - 1, layout.steps, recipe))
             for step in layout.save_at
         ]
-    scores = create_all(config.score.scores)
+    scores = create_scores(config.score.scores)
     seen = {name: score.select(planned) for name, score in scores.items()}
     if recipe.retain == "all" or captured:
         return None
@@ -140,7 +140,7 @@ def corpus_line(corpus: Corpus) -> str:
 
 def corpus_remarks(corpus: Corpus) -> list[str]:
     """Say which files of a corpus were left out and why, and what else a reader should know, a line each."""
-    return [*remarks(corpus.inventory), *corpus.warnings]
+    return [*inventory_remarks(corpus.inventory), *corpus.warnings]
 
 
 def versions() -> dict[str, str]:

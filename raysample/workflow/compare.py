@@ -9,18 +9,18 @@ from typing import Any
 
 from raysample.core import manifests, storage
 from raysample.core.config import ArmConfig, CompareConfig
-from raysample.core.map_fn import Spread, threads
+from raysample.core.map_fn import MapFn, threads
 from raysample.core.progress import Reporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation import Cell, doubts
 from raysample.evaluation.comparison import FULL, Comparison, RunResult, class_shift, class_warnings, summarise
-from raysample.execution.base import Engine
-from raysample.selection import Selection, sample
+from raysample.execution.base import Executor
+from raysample.selection import Selection, write_selection
 from raysample.selection.lengths import length_warnings
-from raysample.selection.policies import create
-from raysample.selection.policies.steps import columns_of
+from raysample.selection.policies import create_policy
+from raysample.selection.policies.steps import policy_columns
 from raysample.selection.result import KEPT, KEPT_FOLDER, MANIFEST
 from raysample.selection.table_blocks import IN_MEMORY_ROWS
 from raysample.tracking import Tracker, Value
@@ -67,7 +67,7 @@ class Retraining:
                 for seed in self.config.seeds:
                     yield arm, fraction, seed
 
-    def select(self, engine: Engine) -> None:
+    def select(self, engine: Executor) -> None:
         """Write all selections (finished ones are kept) and say what they do to the classes, before any retraining."""
         params = self.params("sample", n_train=self.table.counts["scored"])
         with self.tracker.run("sample", params) as run:
@@ -101,7 +101,7 @@ class Retraining:
         for warning in (*self.class_warnings(), *self.length_warnings()):
             self.reporter.say(f"  warning: {warning}")
 
-    def _selection(self, arm: ArmConfig, fraction: float, seed: int, engine: Engine) -> Selection:
+    def _selection(self, arm: ArmConfig, fraction: float, seed: int, engine: Executor) -> Selection:
         uri = self.workspace.selection(arm, fraction, seed)
         table = self.own.get(seed, self.table) if self._columns(arm, fraction) else self.table
         if storage.exists(storage.join(uri, "selection.json")):
@@ -113,7 +113,7 @@ class Retraining:
             )
             if same_scores and found.corpus == table.corpus and found.arm == arm.plain():
                 return found
-        return sample(table, arm, uri, fraction=fraction, seed=seed, spread=spread_over(table, engine))
+        return write_selection(table, arm, uri, fraction=fraction, seed=seed, spread=spread_over(table, engine))
 
     def kept_counts(self) -> dict[tuple[str, float], tuple[int, ...]]:
         """Return the rows per class that each arm keeps at each fraction (first seed)."""
@@ -136,7 +136,7 @@ class Retraining:
 
     def _columns(self, arm: ArmConfig, fraction: float) -> tuple[str, ...]:
         """Return the score columns that an arm goes by."""
-        return columns_of(create(arm, self.table.higher_is, fraction))
+        return policy_columns(create_policy(arm, self.table.higher_is, fraction))
 
     def scored_arms(self) -> list[str]:
         """Return the names of the arms that go by a score."""
@@ -147,7 +147,7 @@ class Retraining:
         """Return what the selections do to the classes, in words."""
         return class_warnings(self.train.labels, self.train.class_counts, self.kept_counts())
 
-    def retrain(self, engine: Engine) -> Comparison:
+    def retrain(self, engine: Executor) -> Comparison:
         """Train every cell that is not finished, the full data set with every seed included, and summarise."""
         jobs = {cell: self._job(*cell) for cell in self._all_cells()}
         results: dict[Cell, Outcome] = {}
@@ -258,7 +258,7 @@ class Retraining:
         return (OWN.format(", ".join(scored)) if runs == seeds else SHARED.format(", ".join(scored), seeds, runs),)
 
 
-def spread_over(table: ScoreTable, engine: Engine) -> Spread:
+def spread_over(table: ScoreTable, engine: Executor) -> MapFn:
     """Return what maps the work of a selection: threads for small tables, which they hold in memory, else the engine.
 
     Starting tasks costs more than counting a few million rows.

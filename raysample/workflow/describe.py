@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from raysample.core import storage
 from raysample.core.config import CorpusConfig
-from raysample.data.corpus import describe
+from raysample.data.corpus import describe_source
 from raysample.data.simulated import simulated_sources, write_traffic
 from raysample.workflow.layout import Workspace
 
@@ -26,10 +26,10 @@ def describe_both(wanted: CorpusConfig, space: Workspace, known: Sequence[str] |
         train, test = simulated_sources(space.at("traffic"))
     assert train is not None
     if test is not None:
-        corpus = describe(train, space.train, labels=known, shard_rows=rows)
-        describe(test, space.test, labels=corpus.labels, levels=corpus.levels, shard_rows=rows)
+        corpus = describe_source(train, space.train, labels=known, shard_rows=rows)
+        describe_source(test, space.test, labels=corpus.labels, levels=corpus.levels, shard_rows=rows)
         return
     share = wanted.holdout
-    corpus = describe(train, space.train, labels=known, part="train", holdout=share, shard_rows=rows)
+    corpus = describe_source(train, space.train, labels=known, part="train", holdout=share, shard_rows=rows)
     classes, levels = corpus.labels, corpus.levels
-    describe(train, space.test, labels=classes, levels=levels, part="holdout", holdout=share, shard_rows=rows)
+    describe_source(train, space.test, labels=classes, levels=levels, part="holdout", holdout=share, shard_rows=rows)

@@ -18,7 +18,7 @@ from raysample.core.errors import ScoreError
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.influence import landmarks
-from raysample.influence.scores import create, create_all
+from raysample.influence.scores import create_score, create_scores
 
 PLACE = "economy"
 CHOICE = "economy.json"
@@ -27,7 +27,7 @@ Choice = Mapping[str, Mapping[str, Any]]
 """Column -> `checkpoints` (the window) and `spearman` (its rank correlation with all checkpoints on the sample)."""
 
 
-def identity(config: ScoreConfig, traces: Sequence[CheckpointSet], corpus: Corpus) -> str:
+def choice_fingerprint(config: ScoreConfig, traces: Sequence[CheckpointSet], corpus: Corpus) -> str:
     """Return what a choice depends on."""
     told = config.model_copy(update={"workers": None}).plain()
     return storage.fingerprint([told, [trace.fingerprint for trace in traces], corpus.fingerprint])
@@ -38,13 +38,13 @@ def open_columns(config: ScoreConfig) -> dict[str, dict[str, Any]]:
     found = {}
     for given in config.scores:
         spec = {"name": given} if isinstance(given, str) else dict(given)
-        column, score = create(spec)
+        column, score = create_score(spec)
         if "checkpoints" not in spec and score.checkpoints.kind == "all":
             found[column] = {**spec, "as": column}
     return found
 
 
-def candidates(checkpoints: int, fewest: int) -> list[dict[str, int]]:
+def window_candidates(checkpoints: int, fewest: int) -> list[dict[str, int]]:
     """Return the windows that are tried, by rising number of visits."""
     return [{kind: n} for n in range(max(1, fewest), checkpoints) for kind in KINDS]
 
@@ -57,13 +57,13 @@ def alias(column: str, window: Mapping[str, int]) -> str:
 
 def trial(config: ScoreConfig, checkpoints: int) -> ScoreConfig:
     """Return how the sample is scored: every open column at all checkpoints and at every window that is tried."""
-    fewest = {column: score.fewest for column, score in create_all(config.scores).items()}
+    fewest = {column: score.fewest for column, score in create_scores(config.scores).items()}
     scores: list[str | dict[str, Any]] = []
     for column, spec in open_columns(config).items():
         scores.append(spec)
         scores += [
             {**spec, "as": alias(column, window), "checkpoints": window}
-            for window in candidates(checkpoints, fewest[column])
+            for window in window_candidates(checkpoints, fewest[column])
         ]
     return ScoreConfig(
         scores=scores,
@@ -76,17 +76,17 @@ def trial(config: ScoreConfig, checkpoints: int) -> ScoreConfig:
     )
 
 
-def choose(config: ScoreConfig, frame: pd.DataFrame, checkpoints: int, least: float) -> Choice:
+def choose_windows(config: ScoreConfig, frame: pd.DataFrame, checkpoints: int, least: float) -> Choice:
     """Return each open column's cheapest window whose ranks correlate with those of all checkpoints by `least`.
 
     Of windows with as many visits the best one is taken; all checkpoints where no window is good enough.
     """
-    fewest = {column: score.fewest for column, score in create_all(config.scores).items()}
+    fewest = {column: score.fewest for column, score in create_scores(config.scores).items()}
     found: dict[str, dict[str, Any]] = {}
     for column in open_columns(config):
         ranks = [
             (window, frame[alias(column, window)].corr(frame[column], method="spearman"))
-            for window in candidates(checkpoints, fewest[column])
+            for window in window_candidates(checkpoints, fewest[column])
         ]
         good = [(window, rank) for window, rank in ranks if rank >= least]
         if not good:
@@ -102,12 +102,12 @@ def _visits(window: Mapping[str, int]) -> int:
     return next(iter(window.values()))
 
 
-def settled(config: ScoreConfig, choice: Choice) -> ScoreConfig:
+def economy_config(config: ScoreConfig, choice: Choice) -> ScoreConfig:
     """Return the configuration that the preset and a choice of windows come to; what the user set stays."""
     specs = open_columns(config)
     scores: list[str | dict[str, Any]] = []
     for given in config.scores:
-        column, _ = create(given)
+        column, _ = create_score(given)
         told = choice.get(column)
         scores.append(given if told is None else {**specs[column], "checkpoints": told["checkpoints"]})
     return config.model_copy(update={"scores": scores, "precision": precision(config)})
@@ -122,7 +122,7 @@ def precision(config: ScoreConfig) -> Literal["float32", "bfloat16"]:
 def sampled(corpus: Corpus, count: int, uri: str) -> Corpus:
     """Describe the rows with the smallest seeded hashes of their ids as a corpus; all rows where there are no more."""
     ids = [corpus.read(shard.index)["row_id"].to_pylist() for shard in corpus.shards]
-    chosen = np.sort(landmarks.sample([row for part in ids for row in part], count, seed=1))
+    chosen = np.sort(landmarks.draw_landmarks([row for part in ids for row in part], count, seed=1))
     starts = np.cumsum([0, *(len(part) for part in ids)])
     return corpus.restricted(
         {
@@ -133,29 +133,31 @@ def sampled(corpus: Corpus, count: int, uri: str) -> Corpus:
     )
 
 
-def stored(config: ScoreConfig, traces: Sequence[CheckpointSet], corpus: Corpus, folder: str) -> Choice | None:
+def stored_choice(config: ScoreConfig, traces: Sequence[CheckpointSet], corpus: Corpus, folder: str) -> Choice | None:
     """Return the choice that was made for this configuration, or None."""
     place = storage.join(folder, CHOICE)
     if not storage.exists(place):
         return None
     found = manifests.mapping(place, "columns", "identity")
     choice: Choice = found["columns"]
-    return choice if found["identity"] == identity(config, traces, corpus) else None
+    return choice if found["identity"] == choice_fingerprint(config, traces, corpus) else None
 
 
-def store(choice: Choice, config: ScoreConfig, traces: Sequence[CheckpointSet], corpus: Corpus, folder: str) -> None:
+def store_choice(
+    choice: Choice, config: ScoreConfig, traces: Sequence[CheckpointSet], corpus: Corpus, folder: str
+) -> None:
     """Keep a choice beside the table."""
-    told = {"identity": identity(config, traces, corpus), "columns": choice}
+    told = {"identity": choice_fingerprint(config, traces, corpus), "columns": choice}
     storage.write_json(storage.join(folder, CHOICE), told)
 
 
-def check(config: ScoreConfig) -> None:
+def check_economy(config: ScoreConfig) -> None:
     """Raise ScoreError where the preset means nothing."""
     if config.source == "capture":
         raise ScoreError("score.economy chooses among checkpoints, and captured logits visit none", "leave it out")
 
 
-def words(choice: Choice, rows: int) -> str:
+def describe_choice(choice: Choice, rows: int) -> str:
     """Say what was chosen."""
     told = [
         f"{column} at {_spelled(one['checkpoints'])} (rank correlation {one['spearman']:.3f})"

@@ -11,9 +11,9 @@ from raysample.data import log as logs
 from raysample.data.corpus import Corpus
 from raysample.data.log import Contents
 from raysample.data.score_table import MANIFEST, ScoreTable
-from raysample.influence.label_origin import words
-from raysample.selection import Selection, sample
-from raysample.workflow.budgets import asked
+from raysample.influence.label_origin import describe_label_origin
+from raysample.selection import Selection, write_selection
+from raysample.workflow.budgets import arm_budgets
 from raysample.workflow.compare import spread_over
 from raysample.workflow.run import Pipeline
 from raysample.workflow.score_contents import check_alone, score_contents
@@ -25,7 +25,7 @@ def compacted(pipeline: Pipeline) -> Contents:
     pipeline.reporter.say("compact")
     params = pipeline.params("compact", window=config.window, label_origin=config.source.labels.origin)
     with pipeline.tracker.run("compact", params) as run:
-        found = logs.compact(
+        found = logs.compact_log(
             config.source, pipeline.workspace.contents, window=config.window, spread=pipeline.engine.map
         )
         run.dataset("log", found.uri, found.fingerprint, "scoring")
@@ -60,14 +60,14 @@ def scored(pipeline: Pipeline, *, retry: bool = False) -> ScoreTable:
         run.metrics({f"cost_{name}": value for name, value in table.cost.items()})
         run.artifact(storage.join(table.uri, MANIFEST))
     if origin != "gold":
-        pipeline.reporter.say(f"  {words(origin, table.scores)}")
+        pipeline.reporter.say(f"  {describe_label_origin(origin, table.scores)}")
     return table
 
 
 def expanded(pipeline: Pipeline) -> ScoreTable:
     """Put the scores of the log's contents on every row of the log."""
     table, found = _table(pipeline), Contents.load(pipeline.workspace.contents)
-    return logs.expand(table, found, pipeline.workspace.log_rows, spread=pipeline.engine.map)
+    return logs.expand_log(table, found, pipeline.workspace.log_rows, spread=pipeline.engine.map)
 
 
 def selections(pipeline: Pipeline) -> Iterator[tuple[str, Selection, ScoreTable]]:
@@ -79,9 +79,11 @@ def selections(pipeline: Pipeline) -> Iterator[tuple[str, Selection, ScoreTable]
             "set sample.budget to a share (0.3), a count of contents, or {tokens: N}",
         )
     table, seed = _table(pipeline), config.compare.seeds[0]
-    for one in asked(config.sample, config.compare.arms, space):
+    for one in arm_budgets(config.sample, config.compare.arms, space):
         uri = space.log.pruned(one.arm, one.name, seed)
-        chosen = sample(table, one.arm, uri, **one.budget, seed=seed, spread=spread_over(table, pipeline.engine))
+        chosen = write_selection(
+            table, one.arm, uri, **one.budget, seed=seed, spread=spread_over(table, pipeline.engine)
+        )
         kept, rows = chosen.counts["kept"], table.counts["scored"]
         yield f"{chosen.name}: {kept:,} of {rows:,} contents ({kept / rows:.1%})", chosen, table
 

@@ -10,7 +10,7 @@ from raysample.core.config import ScoreConfig
 from raysample.core.errors import ScoreError
 from raysample.core.progress import Bar, Pace, Reporter
 from raysample.data.corpus import Corpus
-from raysample.execution.base import Engine
+from raysample.execution.base import Executor
 from raysample.influence.shards import ScoreJob, ShardOutcome, finished, needs_preparing
 from raysample.influence.shards.memory_plan import memory_plan
 from raysample.tracking import Tracker
@@ -19,7 +19,7 @@ METRICS_EVERY_SECONDS = 10.0
 
 
 @dataclass
-class Advance:
+class ScoringProgress:
     """Counts what becomes of the shards as they end, and tells it.
 
     The bar is over the rows that were missing; the metrics count those that were scored before, too. Their step is the
@@ -64,8 +64,8 @@ class Advance:
         self.tracker.metrics({**values, **rate}, step=self.scored + self.quarantined)
 
 
-def settle(
-    job: ScoreJob, corpus: Corpus, engine: Engine, reporter: Reporter, tracker: Tracker
+def score_missing_shards(
+    job: ScoreJob, corpus: Corpus, engine: Executor, reporter: Reporter, tracker: Tracker
 ) -> tuple[list[ShardOutcome], dict[str, float]]:
     """Score the shards that are not done; return what became of every one, and what it cost beside their seconds.
 
@@ -91,7 +91,7 @@ def settle(
         engine.prepare(job, reporter)
     cost["prepare_seconds"] = round(time.perf_counter() - began, 3)
     with reporter.bar("score", sum(shard.rows for shard in missing), "rows") as bar:
-        advance = Advance(bar, tracker, tuple(outcomes))
+        advance = ScoringProgress(bar, tracker, tuple(outcomes))
         try:
             for outcome in engine.score(job, [shard.index for shard in missing], job.config.workers, reporter):
                 outcomes.append(outcome)

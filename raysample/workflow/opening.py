@@ -13,7 +13,7 @@ from raysample.core.config import RunConfig
 from raysample.core.errors import ConfigError
 from raysample.core.locking import Lock, held
 from raysample.core.progress import Reporter
-from raysample.execution.create import engine_of
+from raysample.execution.create import create_executor
 from raysample.tracking import NullTracker, Tracker
 from raysample.workflow import Pipeline, Workspace, preflight
 
@@ -21,20 +21,20 @@ TRACKING_URI = "MLFLOW_TRACKING_URI"
 
 
 @contextmanager
-def opened(config: RunConfig, reporter: Reporter, *steps: str) -> Iterator[Pipeline]:
+def open_run(config: RunConfig, reporter: Reporter, *steps: str) -> Iterator[Pipeline]:
     """As the only writer of the folder, check what can be checked before anything expensive; then open tracking.
 
     `steps` names what will be done, as in `pipeline.preflight`.
     """
-    with writing(config, reporter) as (space, lock), engine_of(config.engine) as engine:
-        preflight.check(config, space, engine, steps, _given(config))
+    with hold_run_folder(config, reporter) as (space, lock), create_executor(config.engine) as engine:
+        preflight.check_preflight(config, space, engine, steps, _given(config))
         yield Pipeline(config, engine, _tracker(config, space, lock), reporter)
 
 
 @contextmanager
-def writing(config: RunConfig, reporter: Reporter) -> Iterator[tuple[Workspace, Lock]]:
+def hold_run_folder(config: RunConfig, reporter: Reporter) -> Iterator[tuple[Workspace, Lock]]:
     """Be the only writer of the run's folder, which belongs to this configuration."""
-    quiet()
+    silence_libraries()
     space = Workspace.of(config)
     space.check(config)
     with held(space.root, config.lock_timeout, reporter.say) as lock:
@@ -68,7 +68,7 @@ def _tracker(config: RunConfig, space: Workspace, lock: Lock) -> Tracker:
     )
 
 
-def quiet() -> None:
+def silence_libraries() -> None:
     """Keep libraries' chatter off the terminal; their warnings stay in their logs."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in ("transformers", "datasets", "httpx"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from raysample.core import storage
 from raysample.core.config import RunConfig
 from raysample.data.score_table import ScoreTable
-from raysample.execution.base import Engine
+from raysample.execution.base import Executor
 from raysample.workflow.compare import Retraining
 from raysample.workflow.score import score_corpus
 
@@ -19,7 +19,7 @@ def blocks(runs: int, seeds: int) -> list[list[int]]:
     return [list(range(block, runs, count)) for block in range(count)]
 
 
-def own_scores(config: RunConfig, retraining: Retraining, engine: Engine) -> dict[int, ScoreTable]:
+def own_scores(config: RunConfig, retraining: Retraining, engine: Executor) -> dict[int, ScoreTable]:
     """Score the corpus once for every block of runs and return each seed's table; nothing where scores are fixed.
 
     They are fixed with `compare.own_scores: false`, with a single run or seed, and where no arm goes by a score.

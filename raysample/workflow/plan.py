@@ -20,9 +20,9 @@ from raysample.core.progress import SilentReporter
 from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
-from raysample.execution.local import LocalEngine
-from raysample.training import plan as layout
-from raysample.training.fine_tuning import Job, execute, finish
+from raysample.execution.local import LocalExecutor
+from raysample.training import schedule_training as layout
+from raysample.training.fine_tuning import Job, execute, finish_job
 from raysample.workflow.score import score_corpus
 
 
@@ -89,12 +89,12 @@ def outlook(
     recipe, whole = config.fine_tune, layout(train.rows, config.fine_tune)
     held = len(whole.save_at) * config.score.runs if adopted is None else len(adopted.checkpoints)
     small = in_small(recipe, some.rows, len(whole.save_at) if adopted is None else 1)
-    base = models.prepare(config.model, train, storage.join(folder, "model"))
+    base = models.prepare_base(config.model, train, storage.join(folder, "model"))
     trained, per_step = _fine_tuned(some, tests, base, config, small, storage.join(folder, "checkpoints"))
     trace = adopted or trained
     scores = config.score.model_copy(update={"landmarks": None, "economy": None, "runs": 1})
     place = storage.join(folder, "scores")
-    table = score_corpus([trace], some, scores, config.model, place, LocalEngine(), SilentReporter())
+    table = score_corpus([trace], some, scores, config.model, place, LocalExecutor(), SilentReporter())
     size, miniature = _model_bytes(trace.checkpoints[-1]), len(trace.checkpoints)
     return Outlook(
         rows=train.rows,
@@ -147,7 +147,7 @@ def _fine_tuned(
     outcome = execute(job, progress=note)
     # The first steps are slower than the others, and a few save; the median looks past both.
     step = statistics.median([after - before for before, after in itertools.pairwise(times)] or [outcome.seconds])
-    return finish(job, outcome), step * config.fine_tune.batch_size / recipe.batch_size
+    return finish_job(job, outcome), step * config.fine_tune.batch_size / recipe.batch_size
 
 
 def _training(config: RunConfig, steps: int, per_step: float, slots: int) -> Estimate:

@@ -13,10 +13,10 @@ from raysample.core.errors import ConfigError, RaysampleError, StorageError
 from raysample.data.checkpoint_set import MANIFEST as CHECKPOINTS
 from raysample.data.score_table import MANIFEST as SCORES
 from raysample.data.sources.resolve import lacking, open_source
-from raysample.execution.base import Demand, Engine
+from raysample.execution.base import Demand, Executor
 from raysample.models.building import TINY
 from raysample.models.folders import locate
-from raysample.models.sizes import FLOAT, size
+from raysample.models.sizes import FLOAT, model_size
 from raysample.tracking.mlflow import values
 from raysample.training.importing.find import find
 from raysample.workflow.checks import check_plans
@@ -29,8 +29,8 @@ LOOKED_AT = 8
 """Files of a source whose columns are looked at; all others are when the corpus is described."""
 
 
-def check(
-    config: RunConfig, space: Workspace, engine: Engine, steps: Collection[str], tracking_uri: str | None = None
+def check_preflight(
+    config: RunConfig, space: Workspace, engine: Executor, steps: Collection[str], tracking_uri: str | None = None
 ) -> None:
     """Raise what stands in the way of these steps: the error itself where it is one, else one that lists all.
 
@@ -148,7 +148,7 @@ def model_bytes(config: ModelConfig) -> int:
         width, layers = config.hidden_size, config.layers or 1
         return FLOAT * 12 * layers * width * width
     try:
-        found = size(locate(config.path))
+        found = model_size(locate(config.path))
     except (RaysampleError, OSError, ValueError, KeyError):
         return 0
     if config.layers is None or not found.layers:

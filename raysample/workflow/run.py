@@ -19,11 +19,11 @@ from raysample.data.corpus import overlap as overlaps
 from raysample.data.score_table import MANIFEST as SCORES_MANIFEST
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation.comparison import Comparison
-from raysample.execution.base import Engine
+from raysample.execution.base import Executor
 from raysample.influence import label_origin
 from raysample.influence.shards.crash_counter import reopen
 from raysample.tracking import Tracker, Value
-from raysample.training.fine_tuning import CURVE, EVALUATION, Job, clear, finish
+from raysample.training.fine_tuning import CURVE, EVALUATION, Job, clear, finish_job
 from raysample.workflow import adopt, economy, tracker_params, training_results
 from raysample.workflow.checks import check_windows, corpus_line, corpus_remarks
 from raysample.workflow.compare import Retraining
@@ -31,7 +31,7 @@ from raysample.workflow.describe import describe_both
 from raysample.workflow.layout import Workspace
 from raysample.workflow.per_run_scores import own_scores
 from raysample.workflow.score import described_targets, score_corpus
-from raysample.workflow.score_identity import Plan
+from raysample.workflow.score_identity import ScoringPlan
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Pipeline:
     """One run's steps in order: corpora, checkpoints, scores, selections, comparison."""
 
     config: RunConfig
-    engine: Engine
+    engine: Executor
     tracker: Tracker
     reporter: Reporter
     durations: dict[str, float] = field(default_factory=dict)
@@ -61,12 +61,12 @@ class Pipeline:
                 self.reporter.say(f"    {remark}")
         found = self.overlap(train, test)
         if found.test_rows:
-            self.reporter.say(f"  {overlaps.words(found, test.rows)}")
+            self.reporter.say(f"  {overlaps.describe_overlap(found, test.rows)}")
         return train, test
 
     def overlap(self, train: Corpus, test: Corpus) -> overlaps.Overlap:
         """Find the texts that lie in both corpora, once."""
-        found = overlaps.stored(self.workspace.overlap, train, test)
+        found = overlaps.stored_overlap(self.workspace.overlap, train, test)
         if found is None:
             found = overlaps.overlap(train, test, self.engine.map)
             storage.write_json(self.workspace.overlap, found.plain())
@@ -79,7 +79,7 @@ class Pipeline:
 
     def base(self, train: Corpus) -> str:
         """Make or check the model folder to start from."""
-        return models.prepare(self.config.model, train, self.workspace.at("model"))
+        return models.prepare_base(self.config.model, train, self.workspace.at("model"))
 
     def checkpoints(self) -> list[CheckpointSet]:
         """Fine-tune on all rows, once per run of `score.runs`, keeping the checkpoints; finished runs are reused.
@@ -110,7 +110,7 @@ class Pipeline:
     def adopted(self, train: Corpus) -> CheckpointSet:
         """Return the checkpoints that are adopted, once they suit the scores and the classes of the rows."""
         trace = self._adopted()
-        adopt.check(trace, train, self.config.score, self.reporter)
+        adopt.check_adopted(trace, train, self.config.score, self.reporter)
         return trace
 
     def _adopted(self) -> CheckpointSet:
@@ -135,10 +135,10 @@ class Pipeline:
                 training_results.tell_curve(run, storage.join(folder, CURVE))
             else:
                 self.reporter.say("  finished before, taken as it is")
-            outcome = training_results.stored(trace)
+            outcome = training_results.load_outcome(trace)
             run.metrics({**training_results.figures(outcome), "kept_rows": train.rows})
-        self.reporter.say(f"  {len(trace.checkpoints)} checkpoints, {training_results.headline(outcome)}")
-        for line in (*training_results.remarks(outcome), *(f"warning: {doubt}" for doubt in trace.warnings)):
+        self.reporter.say(f"  {len(trace.checkpoints)} checkpoints, {training_results.training_headline(outcome)}")
+        for line in (*training_results.training_remarks(outcome), *(f"warning: {doubt}" for doubt in trace.warnings)):
             self.reporter.say(f"  {line}")
         return trace
 
@@ -149,7 +149,7 @@ class Pipeline:
         outcome = self._timed("fine-tune", lambda: self.engine.fine_tune(job, workers, self.reporter))
         for note in filter(None, (*outcome.notes, outcome.resumed)):
             self.reporter.say(f"  {note}")
-        trace: CheckpointSet = finish(job, outcome)
+        trace: CheckpointSet = finish_job(job, outcome)
         return trace
 
     def scores(self) -> ScoreTable:
@@ -190,7 +190,7 @@ class Pipeline:
         paid = "" if share is None else f", at {share:.2f} of one fine-tuning"
         self.reporter.say(f"  {table.counts['scored']:,} rows x {len(table.columns)} scores{paid} in {table.uri}")
         if train.origin != "gold":
-            self.reporter.say(f"  {label_origin.words(train.origin, table.scores)}")
+            self.reporter.say(f"  {label_origin.describe_label_origin(train.origin, table.scores)}")
         return table
 
     def replay(self) -> ScoreTable:
@@ -203,10 +203,10 @@ class Pipeline:
         self.reporter.say(f"  {rows - table.counts['quarantined']:,} of them have scores now")
         return table
 
-    def _plan(self, train: Corpus) -> Plan:
+    def _plan(self, train: Corpus) -> ScoringPlan:
         targets = described_targets(self.config.score, self.workspace.scores)
         config = self.score_config(train)
-        return Plan.of(self.traces(), train.fingerprint, config, self.config.model, targets, train.grouped)
+        return ScoringPlan.of(self.traces(), train.fingerprint, config, self.config.model, targets, train.grouped)
 
     def traces(self) -> list[CheckpointSet]:
         """Load the checkpoints that `fine-tune` wrote, one set per run; or those that were adopted."""
@@ -232,8 +232,8 @@ class Pipeline:
         config = self.config.score
         choice = None
         if config.economy is not None:
-            choice = economy.stored(config, self.traces(), train, self.workspace.scores)
-        return config if choice is None else economy.settled(config, choice)
+            choice = economy.stored_choice(config, self.traces(), train, self.workspace.scores)
+        return config if choice is None else economy.economy_config(config, choice)
 
     def retraining(self) -> Retraining:
         """Return the comparison's steps on the table that is there."""
@@ -259,8 +259,8 @@ class Pipeline:
 
     def _notes(self, train: Corpus, test: Corpus) -> tuple[str, ...]:
         """Return what a reader of the comparison must know of the corpora."""
-        found = overlaps.stored(self.workspace.overlap, train, test)
-        repeats = (overlaps.words(found, test.rows),) if found is not None and found.test_rows else ()
+        found = overlaps.stored_overlap(self.workspace.overlap, train, test)
+        repeats = (overlaps.describe_overlap(found, test.rows),) if found is not None and found.test_rows else ()
         return (*label_origin.test_warnings(test), *repeats)
 
     def sample(self) -> Retraining:

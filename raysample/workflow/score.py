@@ -11,19 +11,19 @@ from raysample.core.errors import ProvenanceError, ScoreError
 from raysample.core.progress import Reporter, SilentReporter
 from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import CheckpointSet
-from raysample.data.corpus import Corpus, describe
+from raysample.data.corpus import Corpus, describe_source
 from raysample.data.score_table import ScoreTable
-from raysample.execution.base import Engine
+from raysample.execution.base import Executor
 from raysample.influence.landmarks import Fitted
-from raysample.influence.shards import ScoreJob, ShardOutcome, ensure_statistics, fitted, part_name
+from raysample.influence.shards import ScoreJob, ShardOutcome, ensure_statistics, landmarks_folder, part_name
 from raysample.tracking import NullTracker, Tracker
 from raysample.training import capture
 from raysample.training.fine_tuning import EVALUATION
 from raysample.version import __version__
 from raysample.workflow import economy
 from raysample.workflow.checks import check_scores
-from raysample.workflow.missing_shards import settle
-from raysample.workflow.score_identity import NUMERICS, Plan, checkpoints_fingerprint, tell_changes
+from raysample.workflow.missing_shards import score_missing_shards
+from raysample.workflow.score_identity import NUMERICS, ScoringPlan, checkpoints_fingerprint, tell_changes
 from raysample.workflow.spot_check import verified
 
 _INDIFFERENT = {"workers": None, "max_quarantined": 1.0, "memory": "auto", "verify_rows": 16}
@@ -32,7 +32,7 @@ _INDIFFERENT = {"workers": None, "max_quarantined": 1.0, "memory": "auto", "veri
 def describe_targets(config: ScoreConfig, labels: Sequence[str], folder: str) -> dict[str, Corpus]:
     """Describe the corpora that target-aware scores point to, with the labels of the checkpoints, below `folder`."""
     return {
-        name: describe(source.label_alone, target_folder(folder, name), labels=labels)
+        name: describe_source(source.label_alone, target_folder(folder, name), labels=labels)
         for name, source in config.targets.items()
     }
 
@@ -48,7 +48,7 @@ def score_corpus(
     config: ScoreConfig,
     model: ModelConfig,
     folder: str,
-    engine: Engine,
+    engine: Executor,
     reporter: Reporter,
     tracker: Tracker | None = None,
 ) -> ScoreTable:
@@ -69,10 +69,10 @@ def score_corpus(
         for trace in traces:
             capture.Capture.load(trace.uri).verify()
     targets = describe_targets(config, corpus.labels, folder)
-    plan = Plan.of(traces, corpus.fingerprint, config, model, targets, corpus.grouped)
+    plan = ScoringPlan.of(traces, corpus.fingerprint, config, model, targets, corpus.grouped)
     tell_changes(plan, folder, reporter)
     job = job_of(traces, corpus, config, model, folder, plan.parts)
-    outcomes, cost = settle(job, corpus, engine, reporter, tracker or NullTracker())
+    outcomes, cost = score_missing_shards(job, corpus, engine, reporter, tracker or NullTracker())
     counts = {
         "in": corpus.rows,
         "scored": sum(outcome.scored for outcome in outcomes),
@@ -118,28 +118,28 @@ def economised(
     config: ScoreConfig,
     model: ModelConfig,
     folder: str,
-    engine: Engine,
+    engine: Executor,
     reporter: Reporter,
 ) -> ScoreConfig:
     """Return the configuration that `score.economy` comes to; a sample of rows is scored if nothing was chosen yet."""
     if config.economy is None:
         return config
-    choice = economy.stored(config, traces, corpus, folder)
+    choice = economy.stored_choice(config, traces, corpus, folder)
     if choice is None and not economy.open_columns(config):
         choice = {}  # every score looks at checkpoints of its own: there is nothing to choose
-        economy.store(choice, config, traces, corpus, folder)
+        economy.store_choice(choice, config, traces, corpus, folder)
     if choice is None:
         visits = min(len(trace.checkpoints) for trace in traces)
         place = storage.join(folder, economy.PLACE)
         rows = economy.sampled(corpus, config.economy.rows, storage.join(place, "rows"))
         sample = score_corpus(traces[:1], rows, economy.trial(config, visits), model, place, engine, SilentReporter())
-        choice = economy.choose(config, sample.to_pandas(), visits, config.economy.least)
-        economy.store(choice, config, traces, corpus, folder)
-    reporter.say(economy.words(choice, min(config.economy.rows, corpus.rows)))
-    return economy.settled(config, choice)
+        choice = economy.choose_windows(config, sample.to_pandas(), visits, config.economy.least)
+        economy.store_choice(choice, config, traces, corpus, folder)
+    reporter.say(economy.describe_choice(choice, min(config.economy.rows, corpus.rows)))
+    return economy.economy_config(config, choice)
 
 
-def made_by(plan: Plan, config: ScoreConfig, model: ModelConfig, runs: int) -> dict[str, Any]:
+def made_by(plan: ScoringPlan, config: ScoreConfig, model: ModelConfig, runs: int) -> dict[str, Any]:
     """Return how a table came about: enough to compute it again."""
     return {
         "key": plan.key,
@@ -161,7 +161,7 @@ def _fitted_by(job: ScoreJob, config: ScoreConfig, folder: str) -> dict[str, Any
     if config.economy is not None:
         found["economy"] = manifests.mapping(storage.join(folder, economy.CHOICE), "columns")["columns"]
     if config.landmarks is not None:
-        found["landmarks"] = Fitted.load(fitted(job)).quality
+        found["landmarks"] = Fitted.load(landmarks_folder(job)).quality
     return found
 
 
@@ -197,9 +197,9 @@ def _check(traces: Sequence[CheckpointSet], corpus: Corpus) -> None:
         # Told here in plain words; an actor that dies of it while it starts could not say as much.
         for checkpoint in trace.checkpoints:
             if storage.is_local(checkpoint.uri):
-                checkpoint_set.verify(checkpoint.uri, checkpoint.files)
+                checkpoint_set.verify_checkpoint(checkpoint.uri, checkpoint.files)
         if trace.tokenizer != trace.checkpoints[0].uri and storage.is_local(trace.tokenizer):
-            checkpoint_set.verify(trace.tokenizer)
+            checkpoint_set.verify_checkpoint(trace.tokenizer)
 
 
 def _named(labels: Sequence[str]) -> str:

@@ -11,17 +11,17 @@ from raysample.core.config import ModelConfig, ScoreConfig, SourceConfig
 from raysample.core.errors import ScoreError
 from raysample.core.progress import Reporter
 from raysample.data.checkpoint_set import CheckpointSet
-from raysample.data.corpus import Corpus, describe
+from raysample.data.corpus import Corpus, describe_source
 from raysample.data.log import Contents
 from raysample.data.log.join import Join, Known, span
 from raysample.data.score_table import MANIFEST, ScoreTable
-from raysample.execution.base import Engine
-from raysample.influence.scores import create_all
+from raysample.execution.base import Executor
+from raysample.influence.scores import create_scores
 from raysample.influence.shards import ensure_statistics
 from raysample.tracking import Tracker
 from raysample.workflow.missing_shards import check_losses
 from raysample.workflow.score import describe_targets, made_by, score_corpus
-from raysample.workflow.score_identity import Plan, checkpoints_fingerprint, tell_changes
+from raysample.workflow.score_identity import ScoringPlan, checkpoints_fingerprint, tell_changes
 
 BACKLOG = "backlog"
 SHARD_ROWS = 2_048
@@ -33,7 +33,7 @@ def score_contents(
     config: ScoreConfig,
     model: ModelConfig,
     folder: str,
-    engine: Engine,
+    engine: Executor,
     reporter: Reporter,
     tracker: Tracker | None = None,
     *,
@@ -55,14 +55,14 @@ def score_contents(
     """
     check_alone(config)
     labels = traces[0].labels
-    plan = Plan.of(traces, contents.fingerprint, config, model, describe_targets(config, labels, folder))
+    plan = ScoringPlan.of(traces, contents.fingerprint, config, model, describe_targets(config, labels, folder))
     tell_changes(plan, folder, reporter)
     of = len(contents.parts)
     join = Join(contents, labels, _known(plan, folder, of, engine), tuple(plan.definitions))
     backlog = _backlog(join, folder, engine, retry)
     new, cost = 0, dict[str, float]()
     if backlog is not None:
-        corpus = describe(backlog, storage.join(folder, BACKLOG, "corpus"), labels=labels, shard_rows=SHARD_ROWS)
+        corpus = describe_source(backlog, storage.join(folder, BACKLOG, "corpus"), labels=labels, shard_rows=SHARD_ROWS)
         new = corpus.rows
         reporter.say(f"  {new:,} of {contents.counts['contents']:,} contents are new")
         fresh = _scored(traces, corpus, config, model, folder, engine, reporter, tracker)
@@ -77,7 +77,7 @@ def score_contents(
 
 def check_alone(config: ScoreConfig) -> None:
     """Raise ScoreError for what needs a whole corpus: a log's contents are scored day by day."""
-    for column, score in create_all(config.scores).items():
+    for column, score in create_scores(config.scores).items():
         if any(reference.of_corpus for reference in score.references):
             raise ScoreError(
                 f"the score {column!r} compares a row with others of its corpus, and a log's contents are scored as "
@@ -97,7 +97,7 @@ def _scored(
     config: ScoreConfig,
     model: ModelConfig,
     folder: str,
-    engine: Engine,
+    engine: Executor,
     reporter: Reporter,
     tracker: Tracker | None,
 ) -> ScoreTable:
@@ -107,7 +107,7 @@ def _scored(
     return score_corpus(traces, corpus, lenient, model, place, engine, reporter, tracker)
 
 
-def _known(plan: Plan, folder: str, of: int, engine: Engine) -> Known:
+def _known(plan: ScoringPlan, folder: str, of: int, engine: Executor) -> Known:
     """Return what is known under a plan, from the table that is there and from an update that was interrupted."""
     found = _spare(plan, folder, of, engine)
     if not storage.exists(storage.join(folder, MANIFEST)):
@@ -120,14 +120,14 @@ def _known(plan: Plan, folder: str, of: int, engine: Engine) -> Known:
     return Known.of_table(table, of).and_(found)
 
 
-def _spare(plan: Plan, folder: str, of: int, engine: Engine) -> Known:
+def _spare(plan: ScoringPlan, folder: str, of: int, engine: Executor) -> Known:
     """Return the parts of a backlog that were finished. Their names come from what is in them, so all of them hold."""
     place = storage.join(folder, BACKLOG, "scores", plan.parts)
     files = storage.list_files(place, ".parquet") if storage.exists(place) else []
     return Known.of_files((found for found in engine.map(span, files) if found is not None), of)
 
 
-def _backlog(join: Join, folder: str, engine: Engine, retry: bool) -> SourceConfig | None:
+def _backlog(join: Join, folder: str, engine: Executor, retry: bool) -> SourceConfig | None:
     """Write the texts of contents without scores; return them as a source, None where there are none."""
     place = storage.join(folder, BACKLOG, "texts")
     storage.remove(place)
@@ -141,12 +141,12 @@ def _backlog(join: Join, folder: str, engine: Engine, retry: bool) -> SourceConf
 
 def _table(
     join: Join,
-    plan: Plan,
+    plan: ScoringPlan,
     traces: Sequence[CheckpointSet],
     config: ScoreConfig,
     model: ModelConfig,
     folder: str,
-    engine: Engine,
+    engine: Executor,
     cost: Mapping[str, float],
 ) -> ScoreTable:
     contents = join.contents

@@ -12,7 +12,7 @@ from raysample.core.progress import Reporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import MANIFEST, ScoreTable
-from raysample.influence.scores import create_all
+from raysample.influence.scores import create_scores
 from raysample.training import capture
 
 # Raised when a change of the numerics makes earlier parts wrong: they are then scored again.
@@ -20,7 +20,7 @@ NUMERICS = 4
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScoringPlan:
     """What a table will hold, and what its numbers depend on.
 
     Attributes:
@@ -55,7 +55,7 @@ class Plan:
         model: ModelConfig,
         targets: Mapping[str, Corpus],
         grouped: bool = False,
-    ) -> Plan:
+    ) -> ScoringPlan:
         """Resolve the scores at these checkpoints for the corpus with this fingerprint, whose rows may have groups.
 
         Raises ScoreError or CheckpointError where the scores cannot be had.
@@ -64,7 +64,7 @@ class Plan:
         seen = capture.checkpoints(traces[0].uri) if captured else traces[0].checkpoints
         definitions = {
             column: {"score": score.name, "higher_is": score.higher_is, **score.options(seen)}
-            for column, score in create_all(config.scores).items()
+            for column, score in create_scores(config.scores).items()
         }
         found = {
             "checkpoints": checkpoints_fingerprint(traces),
@@ -87,12 +87,12 @@ class Plan:
             "numerics": NUMERICS,
         }
         sources = {name: storage.fingerprint(value) for name, value in found.items()}
-        return Plan(definitions, sources, corpus)
+        return ScoringPlan(definitions, sources, corpus)
 
 
 def _compares(config: ScoreConfig) -> bool:
     """Tell whether a row's score depends on rows of other shards: by a reference that is made from the corpus."""
-    references = (reference for score in create_all(config.scores).values() for reference in score.references)
+    references = (reference for score in create_scores(config.scores).values() for reference in score.references)
     return config.landmarks is not None or any(reference.of_corpus for reference in references)
 
 
@@ -111,7 +111,7 @@ def checkpoints_fingerprint(traces: Sequence[CheckpointSet]) -> str:
     return found[0] if len(found) == 1 else storage.fingerprint(found)
 
 
-def tell_changes(plan: Plan, folder: str, reporter: Reporter) -> None:
+def tell_changes(plan: ScoringPlan, folder: str, reporter: Reporter) -> None:
     """Say why rows that were scored before are scored again."""
     if storage.exists(storage.join(folder, MANIFEST)):
         changed = plan.changes(ScoreTable.load(folder).made_by.get("sources", {}))

@@ -8,12 +8,12 @@ from functools import partial
 from raysample.core import storage
 from raysample.core.progress import Reporter
 from raysample.data.score_table import MANIFEST, ScoreTable
-from raysample.execution.base import Engine
+from raysample.execution.base import Executor
 from raysample.influence.shards import ScoreJob
-from raysample.influence.verification.spot import affordable, check, spot_check, verifiable
+from raysample.influence.verification.spot import affordable, check_spot, spot_check, verifiable
 
 
-def verified(table: ScoreTable, job: ScoreJob, engine: Engine, reporter: Reporter) -> ScoreTable:
+def verified(table: ScoreTable, job: ScoreJob, engine: Executor, reporter: Reporter) -> ScoreTable:
     """Return a table with what a few of its rows came to when they were scored again; what was told before is kept.
 
     Raises:
@@ -26,12 +26,12 @@ def verified(table: ScoreTable, job: ScoreJob, engine: Engine, reporter: Reporte
     if known is not None:
         return replace(table, verified=known)
     found = engine.once(partial(spot_check, table, job, rows))
-    check(found, table)
-    reporter.say(f"  {words(found.plain())}")
+    check_spot(found, table)
+    reporter.say(f"  {describe_spot_check(found.plain())}")
     return replace(table, verified=found.plain(), cost={**table.cost, "verify_seconds": found.seconds})
 
 
-def words(verified: dict[str, object]) -> str:
+def describe_spot_check(verified: dict[str, object]) -> str:
     """Say what a table tells of its verification."""
     differences = verified["differences"]
     assert isinstance(differences, dict)

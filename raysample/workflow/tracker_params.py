@@ -58,9 +58,9 @@ def provenance(
             for name, corpus in (("train", train), ("test", test))
         },
         "files": {name: told for name, corpus in (("train", train), ("test", test)) if (told := _files(corpus))},
-        "labels": {name: labelling.told(corpus) for name, corpus in (("train", train), ("test", test))},
+        "labels": {name: labelling.label_origin(corpus) for name, corpus in (("train", train), ("test", test))},
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
-        **training_results.told(trace),
+        **training_results.report_training(trace),
         "config": config.plain(),
     }
 

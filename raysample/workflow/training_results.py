@@ -9,7 +9,7 @@ from raysample.data.checkpoint_set import CheckpointSet
 from raysample.evaluation import tracked
 from raysample.models import Truncation
 from raysample.tracking import Tracker
-from raysample.training import Curve
+from raysample.training import TrainingCurve
 from raysample.training.fine_tuning import EVALUATION, Outcome, outcome_of
 
 # Points of a curve: a tracker takes about ten milliseconds for each.
@@ -18,7 +18,7 @@ NOTABLE = 0.05
 """Share of the rows that must be cut for it to be worth a line."""
 
 
-def stored(trace: CheckpointSet) -> Outcome:
+def load_outcome(trace: CheckpointSet) -> Outcome:
     """Read the outcome that lies beside the checkpoints; raises StorageError where there is none."""
     return outcome_of(trace.uri)
 
@@ -32,13 +32,13 @@ def figures(outcome: Outcome) -> dict[str, float]:
     return found | {name: float(made[name]) for name in ("parameters", "trainable_parameters") if name in made}
 
 
-def headline(outcome: Outcome) -> str:
+def training_headline(outcome: Outcome) -> str:
     """Say how good the model is."""
     found = outcome.evaluation
     return f"test accuracy {found.words('accuracy')}, macro-F1 {found.words('macro_f1')}"
 
 
-def remarks(outcome: Outcome) -> list[str]:
+def training_remarks(outcome: Outcome) -> list[str]:
     """Say how good the model is on what is rare, and what was cut off of the texts, where there is something to say."""
     found, said = outcome.evaluation, list[str]()
     if "rare_class_accuracy" in found.metrics:
@@ -52,11 +52,11 @@ def remarks(outcome: Outcome) -> list[str]:
     return said + [cut.words(names[at]) for at, cut in _truncations(outcome).items() if cut.share > NOTABLE]
 
 
-def told(trace: CheckpointSet) -> dict[str, Any]:
+def report_training(trace: CheckpointSet) -> dict[str, Any]:
     """Return what the report says of a run: its `evaluation`, its `tokens`, its `model`; nothing of adopted runs."""
     if not storage.exists(storage.join(trace.uri, EVALUATION)):
         return {}
-    outcome = stored(trace)
+    outcome = load_outcome(trace)
     seed = {"seed": trace.seed, "rows": outcome.rows}
     return {"evaluation": {**outcome.evaluation.plain(), **seed}, **outcome.record}
 
@@ -67,5 +67,5 @@ def _truncations(outcome: Outcome) -> dict[str, Truncation]:
 
 def tell_curve(run: Tracker, uri: str) -> None:
     """Tell the mean loss and the learning rate of up to 100 stretches of a run."""
-    for step, loss, rate in Curve.of(storage.read_parquet(uri)).means(POINTS):
+    for step, loss, rate in TrainingCurve.of(storage.read_parquet(uri)).means(POINTS):
         run.metrics({"train_loss": loss, "learning_rate": rate}, step=step)

@@ -85,7 +85,7 @@ def test_pickled_weights_count_where_they_are_nothing_else(ours: CheckpointSet, 
     known = raysample.score(ours, corpus, ["vog"], max_length=32).to_pandas()
     for place in folder.glob("checkpoint-*"):
         saved = shapes(str(place))
-        torch.save(models.load(str(place)).state_dict(), place / "pytorch_model.bin")
+        torch.save(models.load_model(str(place)).state_dict(), place / "pytorch_model.bin")
         (place / "model.safetensors").unlink()
         assert shapes(str(place)) == saved
     trace = raysample.adopt(str(folder), labels=LABELS)
@@ -155,8 +155,8 @@ def test_the_base_of_adapters_is_watched_with_them(ours: CheckpointSet, tmp_path
         raysample.adopt(places, labels=LABELS[:2])
     trace = raysample.adopt(places, labels=LABELS)
     assert [c.step for c in trace.checkpoints] == [1, 2]
-    checkpoint_set.verify(places[0], trace.checkpoints[0].files)
+    checkpoint_set.verify_checkpoint(places[0], trace.checkpoints[0].files)
     weights = base / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     with pytest.raises(CheckpointError, match=r"base/model.safetensors' is missing or damaged"):
-        checkpoint_set.verify(places[0], trace.checkpoints[0].files)
+        checkpoint_set.verify_checkpoint(places[0], trace.checkpoints[0].files)

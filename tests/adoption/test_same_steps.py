@@ -44,7 +44,13 @@ def test_our_loop_makes_the_steps_of_the_trainer(tmp_path: Path) -> None:
     theirs, losses = copy.deepcopy(ours), list[float]()
     config = FineTuneConfig(epochs=EPOCHS, batch_size=8, learning_rate=RATE, warmup=0, precision="float32", seed=3)
     data = training.Examples(encoded, labels, 0, ids)
-    training.train(ours, data, config, training.plan(ROWS, config), progress=lambda _, loss: losses.append(float(loss)))
+    training.train(
+        ours,
+        data,
+        config,
+        training.schedule_training(ROWS, config),
+        progress=lambda _, loss: losses.append(float(loss)),
+    )
     given = TrainingArguments(
         str(tmp_path),
         num_train_epochs=EPOCHS,

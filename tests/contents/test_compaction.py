@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from made_logs import Row, day, expected, source, write
 
 from raysample.core.errors import CorpusError
-from raysample.data.log import Contents, compact, compaction, ranges
+from raysample.data.log import Contents, compact_log, compaction, ranges
 
 DAYS = (1, 2, 3)
 
@@ -43,7 +43,7 @@ def same(contents: Contents, given: list[Row]) -> None:
 
 
 def test_contents_are_those_of_pandas(log: Path, tmp_path: Path) -> None:
-    found = compact(source(log), str(tmp_path / "contents"))
+    found = compact_log(source(log), str(tmp_path / "contents"))
     same(found, rows())
     assert found.counts == {
         "in": 3 * 62,
@@ -61,7 +61,7 @@ def test_contents_are_those_of_pandas(log: Path, tmp_path: Path) -> None:
 
 
 def test_broken_rows_lie_in_quarantine_with_file_and_place(log: Path, tmp_path: Path) -> None:
-    found = compact(source(log), str(tmp_path / "contents"))
+    found = compact_log(source(log), str(tmp_path / "contents"))
     files = sorted((tmp_path / "contents").rglob("quarantine/*.parquet"))
     lost = pa.concat_tables(map(pq.read_table, files)).to_pylist()
     assert sorted((row["file"], row["row"], row["reason"]) for row in lost) == [
@@ -75,11 +75,11 @@ def test_broken_rows_lie_in_quarantine_with_file_and_place(log: Path, tmp_path: 
 def test_neither_order_nor_cut_of_the_log_nor_ranges_matter(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = compact(source(log), str(tmp_path / "one"))
+    one = compact_log(source(log), str(tmp_path / "one"))
     for number in DAYS:
         write(tmp_path / "other", number, day(number)[::-1], cut=3)
     monkeypatch.setattr(ranges, "ROWS", 20)
-    many = compact(source(tmp_path / "other"), str(tmp_path / "many"))
+    many = compact_log(source(tmp_path / "other"), str(tmp_path / "many"))
     assert len(one.parts) == 1
     assert len(many.parts) == -(-sum(file.tallied for file in many.files) // 20) > 4
     assert many.fingerprint == one.fingerprint
@@ -90,30 +90,30 @@ def test_a_log_looked_at_every_day_comes_to_the_same_as_one_looked_at_once(tmp_p
     log, seen = tmp_path / "log", list[dict[str, int]]()
     for number in DAYS:
         write(log, number, day(number))
-        found = compact(source(log), str(tmp_path / "daily"))
+        found = compact_log(source(log), str(tmp_path / "daily"))
         seen.append(found.update)
     assert seen == [{"new": 1, "kept": kept, "gone": 0} for kept in range(3)]
-    once = compact(source(log), str(tmp_path / "once"))
+    once = compact_log(source(log), str(tmp_path / "once"))
     assert found.fingerprint == once.fingerprint
     assert frame(found).equals(frame(once))
     assert [file.key for file in found.files] == [file.key for file in once.files]
 
 
 def test_only_new_files_are_read(log: Path, tmp_path: Path) -> None:
-    compact(source(log), str(tmp_path / "contents"))
+    compact_log(source(log), str(tmp_path / "contents"))
     tallies = {path: path.stat().st_mtime_ns for path in (tmp_path / "contents/files").rglob("*.*")}
     write(log, 4, day(4))
-    compact(source(log), str(tmp_path / "contents"))
+    compact_log(source(log), str(tmp_path / "contents"))
     assert all(path.stat().st_mtime_ns == time for path, time in tallies.items())
 
 
 def test_late_changed_and_vanished_files_need_no_care(log: Path, tmp_path: Path) -> None:
-    compact(source(log), str(tmp_path / "contents"))
+    compact_log(source(log), str(tmp_path / "contents"))
     late = [{**row, "id": f"late-{row['id']}"} for row in day(9)]
     (log / "date=2026-01-01/late.jsonl").write_text(pd.DataFrame(late).to_json(orient="records", lines=True))
     write(log, 2, day(2)[:30])
     (log / "date=2026-01-03/part-0.jsonl").unlink()
-    found = compact(source(log), str(tmp_path / "contents"))
+    found = compact_log(source(log), str(tmp_path / "contents"))
     same(found, [*day(1), *late, *day(2)[:30]])
     assert found.update == {"new": 2, "kept": 1, "gone": 2}
     assert len(list((tmp_path / "contents/files").iterdir())) == 3
@@ -121,9 +121,9 @@ def test_late_changed_and_vanished_files_need_no_care(log: Path, tmp_path: Path)
 
 def test_a_window_slides_and_what_leaves_it_is_deleted(log: Path, tmp_path: Path) -> None:
     for number in (4, 5):
-        found = compact(source(log), str(tmp_path / "contents"), window=2)
+        found = compact_log(source(log), str(tmp_path / "contents"), window=2)
         write(log, number, day(number))
-    found = compact(source(log), str(tmp_path / "contents"), window=2)
+    found = compact_log(source(log), str(tmp_path / "contents"), window=2)
     same(found, rows((4, 5)))
     assert [file.name.split("/")[0] for file in found.files] == ["date=2026-01-04", "date=2026-01-05"]
     assert len(list((tmp_path / "contents/files").iterdir())) == 2
@@ -133,13 +133,13 @@ def test_a_window_slides_and_what_leaves_it_is_deleted(log: Path, tmp_path: Path
 def test_rows_with_the_same_id_in_one_file_count_once(tmp_path: Path) -> None:
     again = [*day(1), *day(1)[:5]]
     write(tmp_path / "log", 1, again, broken=False)
-    found = compact(source(tmp_path / "log"), str(tmp_path / "contents"))
+    found = compact_log(source(tmp_path / "log"), str(tmp_path / "contents"))
     same(found, day(1))
     assert found.reasons == {"duplicate id": 5}
 
 
 def test_filtered_rows_are_counted(log: Path, tmp_path: Path) -> None:
-    found = compact(source(log, where={"device": "d1"}), str(tmp_path / "contents"))
+    found = compact_log(source(log, where={"device": "d1"}), str(tmp_path / "contents"))
     wanted = [row for row in rows() if row["device"] == "d1"]
     same(found, wanted)
     assert found.counts["usable"] == len(wanted)
@@ -161,7 +161,7 @@ def test_bad_logs_are_refused(
     change: dict[str, object], window: int | None, words: str, log: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(CorpusError, match=words):
-        compact(source(log, **change), str(tmp_path / "contents"), window=window)
+        compact_log(source(log, **change), str(tmp_path / "contents"), window=window)
 
 
 def test_files_beside_each_other_are_partitions_of_their_own(tmp_path: Path) -> None:
@@ -170,12 +170,12 @@ def test_files_beside_each_other_are_partitions_of_their_own(tmp_path: Path) -> 
         flat = tmp_path / "flat" / f"{number}.jsonl"
         flat.parent.mkdir(exist_ok=True)
         (tmp_path / f"days/date=2026-01-0{number}/part-0.jsonl").rename(flat)
-    found = compact(source(tmp_path / "flat"), str(tmp_path / "contents"), window=1)
+    found = compact_log(source(tmp_path / "flat"), str(tmp_path / "contents"), window=1)
     same(found, day(3))
 
 
 def test_stale_files_are_named(log: Path, tmp_path: Path) -> None:
-    found = compact(source(log), str(tmp_path / "contents"))
+    found = compact_log(source(log), str(tmp_path / "contents"))
     assert compaction.stale(found) == []
     write(log, 2, day(2)[:30])
     (log / "date=2026-01-03/part-0.jsonl").unlink()
@@ -186,9 +186,9 @@ def test_stale_files_are_named(log: Path, tmp_path: Path) -> None:
 def test_ranges_cover_every_id_once(of: int, others: int, prefix: int) -> None:
     row_id = f"{prefix:04x}" + "0" * 32
     at = ranges.place(row_id, of)
-    low, high = ranges.bounds(at, of)
+    low, high = ranges.range_bounds(at, of)
     assert low <= row_id < high
-    assert sum(a <= row_id < b for a, b in (ranges.bounds(i, of) for i in range(of))) == 1
+    assert sum(a <= row_id < b for a, b in (ranges.range_bounds(i, of) for i in range(of))) == 1
     assert ranges.place(row_id, others) in ranges.overlapping(at, of, others)
 
 
@@ -198,7 +198,7 @@ def test_hypotheses_that_are_too_unsure_are_left_out(log: Path, tmp_path: Path) 
     given = [{**row, "sure": 0.2 if i % 3 else 0.9} for i, row in enumerate(day(1))]
     place.write_text(pd.DataFrame(given).to_json(orient="records", lines=True))
     labels = {"origin": "hypothesis", "confidence": "sure", "least_confidence": 0.5}
-    found = compact(source(tmp_path / "sure", labels=labels), str(tmp_path / "contents"))
+    found = compact_log(source(tmp_path / "sure", labels=labels), str(tmp_path / "contents"))
     same(found, day(1)[::3])
     assert found.left_out == {"confidence below least_confidence": 40}
     assert found.as_source().labels.origin == "hypothesis"

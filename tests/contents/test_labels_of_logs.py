@@ -14,8 +14,8 @@ from raysample.cli.tables import contents_table
 from raysample.core import storage
 from raysample.core.config import SourceConfig
 from raysample.core.errors import CorpusError
-from raysample.data.corpus import describe
-from raysample.data.log import Contents, compact
+from raysample.data.corpus import describe_source
+from raysample.data.log import Contents, compact_log
 
 RULE: dict[str, Any] = {
     "origin": "feedback",
@@ -48,7 +48,7 @@ def source(tmp_path: Path) -> SourceConfig:
 
 
 def test_a_log_has_the_labels_that_a_corpus_of_the_same_rows_has(source: SourceConfig, tmp_path: Path) -> None:
-    found, corpus = compact(source, str(tmp_path / "contents")), describe(source, str(tmp_path / "corpus"))
+    found, corpus = compact_log(source, str(tmp_path / "contents")), describe_source(source, str(tmp_path / "corpus"))
     assert {name: found.counts[name] for name in corpus.counts} == corpus.counts
     assert found.counts["in"] == 120
     assert found.left_out == corpus.filtered
@@ -62,15 +62,15 @@ def test_a_log_has_the_labels_that_a_corpus_of_the_same_rows_has(source: SourceC
 
 
 def test_contents_of_a_log_without_annotation_are_no_gold(source: SourceConfig, tmp_path: Path) -> None:
-    found = compact(source, str(tmp_path / "contents"))
+    found = compact_log(source, str(tmp_path / "contents"))
     assert found.as_source().labels.origin == "hypothesis"
     notes = [str(note) for note in contents_table(found).columns[2].cells]
     assert any("no feedback 36" in note for note in notes)
 
 
 def test_another_rule_tallies_the_files_anew(source: SourceConfig, tmp_path: Path) -> None:
-    first = compact(source, str(tmp_path / "contents"))
-    gold = compact(source.model_copy(update={"labels": type(source.labels)()}), first.uri)
+    first = compact_log(source, str(tmp_path / "contents"))
+    gold = compact_log(source.model_copy(update={"labels": type(source.labels)()}), first.uri)
     assert gold.update == {"new": 2, "kept": 0, "gone": 2}
     assert gold.counts["usable"] == 120
     assert gold.left_out == {}
@@ -83,5 +83,5 @@ def test_feedback_that_never_comes_says_what_was_left_out(source: SourceConfig, 
     with pytest.raises(
         CorpusError, match=r"no usable row in the window \(left out: feedback that gives no label: "
     ) as caught:
-        compact(silent, str(tmp_path / "contents"))
+        compact_log(silent, str(tmp_path / "contents"))
     assert "labels" in caught.value.advice

@@ -20,7 +20,7 @@ from raysample.core.progress import SilentReporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.log import Contents
 from raysample.data.score_table import ScoreTable
-from raysample.execution.local import LocalEngine
+from raysample.execution.local import LocalExecutor
 from raysample.influence.shards import run_visits
 from raysample.selection.pruned_contents import apply_to_contents
 from raysample.testing import LABELS
@@ -140,7 +140,7 @@ def test_contents_that_cannot_be_scored_are_tried_again_when_asked(
     config, space = ScoreConfig(scores=list(SCORES)), str(tmp_path / "scores")
     how = ModelConfig.model_validate({"max_length": 16})
     known = contents(tmp_path)
-    engine, silent = LocalEngine(), SilentReporter()
+    engine, silent = LocalExecutor(), SilentReporter()
     mended = logs.score_contents([trace], known, config, how, space, engine, silent, retry=True)
     assert visited[before:] == [len(lost)]
     assert losses(mended) == {}

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from raysample.core import storage
 from raysample.core.config import SourceConfig
-from raysample.data.corpus import Corpus, describe
+from raysample.data.corpus import Corpus, describe_source
 
 Row = dict[str, Any]
 
@@ -83,7 +83,7 @@ def source(path: Path | str, columns: dict[str, str] | None = None, **options: A
 def described(folder: Path, path: Path | str, columns: dict[str, str] | None = None, **options: Any) -> Corpus:
     """Describe a source into `folder/corpus`."""
     mine = {key: options.pop(key) for key in ("labels", "shard_rows", "part", "holdout") if key in options}
-    return describe(source(path, columns, **options), str(folder / "corpus"), **mine)
+    return describe_source(source(path, columns, **options), str(folder / "corpus"), **mine)
 
 
 def quarantined(corpus: Corpus) -> list[Row]:

@@ -11,7 +11,7 @@ import pytest
 
 from raysample.core.config import SourceConfig
 from raysample.core.errors import CorpusError
-from raysample.data.corpus import Corpus, describe
+from raysample.data.corpus import Corpus, describe_source
 
 Row = dict[str, str]
 
@@ -38,7 +38,7 @@ def read(folder: Path, name: str, content: bytes, **options: Any) -> Corpus:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     options = {"columns": {"id": "id"}, "max_quarantined": 1, **options}
-    corpus = describe(SourceConfig(path=str(path), **options), str(folder / "corpus"), shard_rows=7)
+    corpus = describe_source(SourceConfig(path=str(path), **options), str(folder / "corpus"), shard_rows=7)
     assert corpus.counts["usable"] + corpus.counts["quarantined"] == corpus.counts["in"]
     return corpus
 

@@ -10,7 +10,7 @@ import pytest
 
 from raysample.core.config import Columns, SourceConfig
 from raysample.core.errors import CorpusError
-from raysample.data.corpus import describe
+from raysample.data.corpus import describe_source
 from raysample.data.simulated import write_broken_log
 from raysample.data.simulated.broken import UNSCORABLE
 from raysample.testing import tiny_corpus_files
@@ -26,7 +26,7 @@ def whole(tmp_path: Path) -> Path:
 def test_every_kind_is_found_where_it_was_put(whole: Path, tmp_path: Path) -> None:
     truth = write_broken_log(str(whole), str(tmp_path / "log"), columns=COLUMNS, share=0.03, seed=5)
     source = SourceConfig(path=str(tmp_path / "log"), columns=COLUMNS)
-    corpus = describe(source, str(tmp_path / "corpus"), shard_rows=300)
+    corpus = describe_source(source, str(tmp_path / "corpus"), shard_rows=300)
     keys = ["file", "row", "stage", "reason"]
     found = pq.read_table(tmp_path / "corpus" / "quarantine").select(keys)
     assert found.sort_by([("file", "ascending"), ("row", "ascending")]).equals(truth)
@@ -42,7 +42,7 @@ def test_the_rest_is_as_it_was_and_the_same_arguments_break_the_same_rows(whole:
         name: [path.read_bytes() for path in sorted((tmp_path / name).iterdir())] for name in ("one", "again", "other")
     }
     assert logs["one"] == logs["again"] != logs["other"]
-    corpus = describe(SourceConfig(path=str(tmp_path / "one"), columns=COLUMNS), str(tmp_path / "corpus"))
+    corpus = describe_source(SourceConfig(path=str(tmp_path / "one"), columns=COLUMNS), str(tmp_path / "corpus"))
     before = pa.concat_tables(pq.read_table(path) for path in sorted(whole.iterdir()))
     texts = dict(zip(before["id"].to_pylist(), before["text"].to_pylist(), strict=True))
     rows = corpus.table()

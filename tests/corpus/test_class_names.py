@@ -18,7 +18,7 @@ from raysample.core.errors import ConfigError, CorpusError
 from raysample.data.corpus import Corpus, ledger
 from raysample.data.corpus.ledger import reconcile
 from raysample.data.labels.class_names import Declared, canonical, distinct
-from raysample.data.log import compact
+from raysample.data.log import compact_log
 
 RULE = LabelsConfig()
 APART = LabelsConfig(numeric_strings=False)
@@ -91,7 +91,7 @@ def test_a_number_is_one_class_in_every_type_and_file_of_a_corpus_and_a_log(tmp_
     (told,) = corpus.warnings
     assert told.startswith("several spellings are taken for one class: '3' ('3', '3.0', 3); '4' (")
     assert Corpus.load(corpus.uri).warnings == corpus.warnings
-    log = compact(source(tmp_path / "in", {}), str(tmp_path / "contents"))
+    log = compact_log(source(tmp_path / "in", {}), str(tmp_path / "contents"))
     assert (log.labels, log.warnings) == ({"3": 40, "4": 40}, corpus.warnings)
 
 
@@ -150,7 +150,7 @@ def test_class_labels_in_some_files_only_name_the_files_in_corpora_and_logs(tmp_
         parquet(tmp_path / case / "b.parquet", pa.array([0, 1] * 4), second)
         for call in (
             lambda case=case: described(tmp_path, tmp_path / case, {}),
-            lambda case=case: compact(source(tmp_path / case, {}), str(tmp_path / f"log-{case}")),
+            lambda case=case: compact_log(source(tmp_path / case, {}), str(tmp_path / f"log-{case}")),
         ):
             with pytest.raises(CorpusError, match=r"datasets\.ClassLabel") as caught:
                 call()
@@ -206,16 +206,16 @@ def test_minus_one_is_one_class_in_every_type(array: pa.Array, tmp_path: Path) -
     corpus = described(tmp_path, path, {}, rule={"missing": []})
     assert (corpus.labels, corpus.class_counts) == (("-1", "0", "1"), (5, 5, 5))
     assert described(tmp_path, path, {}, max_quarantined=1).labels == ("0", "1")
-    log = compact(source(path, {}, rule={"missing": []}), str(tmp_path / "log"))
+    log = compact_log(source(path, {}, rule={"missing": []}), str(tmp_path / "log"))
     assert log.labels == {"-1": 5, "0": 5, "1": 5}
 
 
 def test_a_log_s_contents_keep_minus_one_as_a_class(tmp_path: Path) -> None:
-    log = compact(source(lines(tmp_path / "a.jsonl", SENTIMENT), {}, rule={"missing": []}), str(tmp_path / "log"))
+    log = compact_log(source(lines(tmp_path / "a.jsonl", SENTIMENT), {}, rule={"missing": []}), str(tmp_path / "log"))
     corpus = raysample.describe(log.as_source(), str(tmp_path / "corpus"))
     assert (corpus.labels, corpus.class_counts) == (("-1", "0", "1"), (20, 20, 20))
     with pytest.raises(CorpusError, match=r"labels\.missing to \['-'\]"):
-        compact(source(tmp_path / "a.jsonl", {}), str(tmp_path / "other"))
+        compact_log(source(tmp_path / "a.jsonl", {}), str(tmp_path / "other"))
 
 
 def test_other_values_may_be_missing_and_a_small_share_is_told(tmp_path: Path) -> None:

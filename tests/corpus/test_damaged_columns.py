@@ -18,7 +18,7 @@ from labelled_files import described, quarantined, rows_of, write_datasets, writ
 from raysample.core.errors import CorpusError, ProvenanceError, RaysampleError
 from raysample.data.readers.arrow_validity import check_arrays
 from raysample.data.readers.class_label_metadata import class_labels
-from raysample.data.readers.dataset_folders import check_regular
+from raysample.data.readers.dataset_folders import check_dataset_folder
 
 TEXTS = [f"text {i}" for i in range(40)]
 LABELS = ["ab"[i % 2] for i in range(40)]
@@ -324,7 +324,7 @@ def test_a_split_is_looked_into_through_a_link(tmp_path: Path) -> None:
     datasets.DatasetDict({"train": data}).save_to_disk(str(tmp_path / "disk"))
     (tmp_path / "disk" / "train").rename(tmp_path / "elsewhere")
     (tmp_path / "disk" / "train").symlink_to(tmp_path / "elsewhere")
-    check_regular(str(tmp_path / "disk"))
+    check_dataset_folder(str(tmp_path / "disk"))
     replaced_by_a_pipe(arrow_file(tmp_path / "elsewhere"))
     with pytest.raises(ValueError, match="pipe"):
-        check_regular(str(tmp_path / "disk"))
+        check_dataset_folder(str(tmp_path / "disk"))

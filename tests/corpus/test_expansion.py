@@ -15,7 +15,7 @@ from labelled_files import described, quarantined, source
 
 from raysample.core.config import LimitsConfig
 from raysample.core.errors import CorpusError
-from raysample.data.log import compact
+from raysample.data.log import compact_log
 from raysample.data.readers import expansion
 from raysample.data.readers.arrow_files import unpacked_size
 from raysample.data.readers.arrow_validity import longer_than
@@ -52,7 +52,7 @@ def test_a_dictionary_that_unpacks_to_gibibytes_is_refused_by_name(made: Any, co
     path = tmp_path / "bomb.parquet"
     pq.write_table(pa.table(made()), path, compression=compression)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for call in (lambda: described(tmp_path, path, {}), lambda: compact(source(path, {}), str(tmp_path / "log"))):
+    for call in (lambda: described(tmp_path, path, {}), lambda: compact_log(source(path, {}), str(tmp_path / "log"))):
         with pytest.raises(CorpusError, match=r"raise limits\.(row_group|expansion)") as caught:
             call()
         assert "bomb.parquet" in caught.value.problem
@@ -73,7 +73,7 @@ def test_a_run_of_numbers_is_refused_by_name(tmp_path: Path) -> None:
 def test_repeated_texts_of_a_log_are_no_bomb(tmp_path: Path) -> None:
     texts = [f"turn the light of room {i} on" for i in range(40)]
     pq.write_table(pa.table({"text": repeated(texts), "label": LABELS}), tmp_path / "a.parquet")
-    assert compact(source(tmp_path / "a.parquet", {}), str(tmp_path / "log")).counts["usable"] == ROWS
+    assert compact_log(source(tmp_path / "a.parquet", {}), str(tmp_path / "log")).counts["usable"] == ROWS
 
 
 def checked(table: pa.Table, limits: LimitsConfig, **options: Any) -> None:

@@ -25,7 +25,7 @@ from labelled_files import (
 from raysample.cli.tables import contents_table
 from raysample.core.errors import CorpusError
 from raysample.data.corpus import Corpus
-from raysample.data.log import Contents, compact
+from raysample.data.log import Contents, compact_log
 from raysample.data.sources import inventory
 from raysample.data.sources.inventory import Inventory
 from raysample.data.sources.resolve import open_source
@@ -98,7 +98,7 @@ def test_whatever_is_not_read_is_listed_with_its_reason_in_corpora_and_logs(form
     assert names(corpus) == expected
     assert corpus.inventory["files"] == {"in": 16, "read": 2, "left_out": 14}
     assert Corpus.load(corpus.uri).inventory == corpus.inventory
-    log = compact(source(root), str(tmp_path / "contents"))
+    log = compact_log(source(root), str(tmp_path / "contents"))
     assert log.inventory == corpus.inventory
     assert Contents.load(log.uri).inventory == log.inventory
 
@@ -142,7 +142,7 @@ def test_what_would_be_read_and_cannot_be_is_refused_by_name(suffix: str, tmp_pa
         (lambda: socket_at(bad), "pipe, socket or device"),
     ):
         make()
-        for call in (lambda: described(tmp_path, root), lambda: compact(source(root), str(tmp_path / "contents"))):
+        for call in (lambda: described(tmp_path, root), lambda: compact_log(source(root), str(tmp_path / "contents"))):
             with pytest.raises(CorpusError, match="leave it out of the folder") as caught:
                 call()
             assert bad.name in caught.value.problem
@@ -198,7 +198,7 @@ def test_files_outside_the_window_are_left_out(tmp_path: Path) -> None:
         (tmp_path / "log" / f"day={day}").mkdir(parents=True)
         write_jsonl(tmp_path / "log" / f"day={day}" / "a.jsonl", ROWS)
     (tmp_path / "log" / "day=3" / "notes.txt").write_text("x")
-    log = compact(source(tmp_path / "log"), str(tmp_path / "contents"), window=1)
+    log = compact_log(source(tmp_path / "log"), str(tmp_path / "contents"), window=1)
     assert log.inventory["files"] == {"in": 4, "read": 1, "left_out": 3}
     assert names(log)[inventory.OUTSIDE] == ["day=1/a.jsonl", "day=2/a.jsonl"]
 
@@ -239,6 +239,6 @@ def test_terminal_and_report_say_what_was_left_out(tmp_path: Path) -> None:
     assert told["left out because"]["unknown suffix (.md)"] == ["1 files", "notes.md"]
     assert told["warnings"] == ["two spellings"]
     assert told_to_report(replace(corpus, inventory={})) == {}
-    log = compact(source(root, COLUMNS), str(tmp_path / "contents"))
+    log = compact_log(source(root, COLUMNS), str(tmp_path / "contents"))
     cells = [list(column.cells) for column in contents_table(log).columns]
     assert ("files left out", "4") in list(zip(cells[0], cells[1], strict=True))

@@ -13,7 +13,7 @@ from line_files import jsonl, read, refused, rows_of, texts_of
 
 from raysample.core.config import LimitsConfig, SourceConfig
 from raysample.core.errors import CorpusError
-from raysample.data.corpus import describe
+from raysample.data.corpus import describe_source
 from raysample.data.readers import json_arrays
 from raysample.data.readers.streams import Unpacked
 from raysample.data.schema import Part
@@ -37,7 +37,7 @@ def test_an_array_beside_lines_gives_all_rows(tmp_path: Path) -> None:
     (tmp_path / "in" / "a.jsonl").write_bytes(jsonl(ROWS[:20]))
     (tmp_path / "in" / "b.jsonl").write_text(json.dumps(ROWS[20:], indent=1))
     (tmp_path / "in" / "info.json").write_text('{"name": "a data set"}')
-    corpus = describe(SourceConfig(path=str(tmp_path / "in"), columns={"id": "id"}), str(tmp_path / "corpus"))
+    corpus = describe_source(SourceConfig(path=str(tmp_path / "in"), columns={"id": "id"}), str(tmp_path / "corpus"))
     assert texts_of(corpus) == TEXTS
 
 
@@ -45,7 +45,7 @@ def test_json_alone_in_a_folder_is_read(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for half in (0, 1):
         (tmp_path / "in" / f"{half}.json").write_text(json.dumps(ROWS[half::2]))
-    corpus = describe(SourceConfig(path=str(tmp_path / "in"), columns={"id": "id"}), str(tmp_path / "corpus"))
+    corpus = describe_source(SourceConfig(path=str(tmp_path / "in"), columns={"id": "id"}), str(tmp_path / "corpus"))
     assert texts_of(corpus) == TEXTS
 
 
@@ -127,8 +127,8 @@ def test_lists_per_line_are_lines_and_no_rows(line: str, tmp_path: Path) -> None
     (tmp_path / "in" / "b.jsonl").write_text(f"{line}\n" * 30)
     source = SourceConfig(path=str(tmp_path / "in"), columns={"id": "id"})
     with pytest.raises(CorpusError, match=r"30 of 70 rows .*line 1 of 'b.jsonl'"):
-        describe(source, str(tmp_path / "corpus"))
-    corpus = describe(source.model_copy(update={"max_quarantined": 1.0}), str(tmp_path / "corpus"))
+        describe_source(source, str(tmp_path / "corpus"))
+    corpus = describe_source(source.model_copy(update={"max_quarantined": 1.0}), str(tmp_path / "corpus"))
     assert corpus.counts == {"in": 70, "usable": 40, "quarantined": 30, "filtered": 0}
 
 

@@ -22,7 +22,7 @@ from labelled_files import (
 )
 
 from raysample.core.errors import CorpusError
-from raysample.data.corpus import describe
+from raysample.data.corpus import describe_source
 
 NAMES = ["entailment", "neutral", "contradiction"]
 
@@ -185,7 +185,7 @@ def test_train_and_holdout_part_the_rows_and_repeats_stay_together(tmp_path: Pat
     path, found = write_jsonl(tmp_path / "rows.jsonl", rows), {}
     for part in ("all", "train", "holdout"):
         config = source(path, {"id": "id"})
-        found[part] = describe(config, str(tmp_path / part), part=part, holdout=0.2, shard_rows=64)  # type: ignore[arg-type]
+        found[part] = describe_source(config, str(tmp_path / part), part=part, holdout=0.2, shard_rows=64)  # type: ignore[arg-type]
     texts = {part: set(corpus.table()["text"].to_pylist()) for part, corpus in found.items()}
     assert not texts["train"] & texts["holdout"]
     assert texts["train"] | texts["holdout"] == texts["all"]

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from raysample.core.config import Columns, SourceConfig, parse
 from raysample.core.errors import CorpusError
-from raysample.data.corpus import Corpus, describe
+from raysample.data.corpus import Corpus, describe_source
 from raysample.data.simulated import simulated_sources, write_traffic
 
 INTENTS = (("music", "play"), ("music", "stop"), ("home", "on"), ("home", "off"), ("clock", "stop"))
@@ -32,7 +32,7 @@ def corpus_of(
     path = write_parquet(folder / "rows.parquet", given)
     source = SourceConfig(path=str(path), columns=Columns(**columns), **options)
     known = {} if like is None else {"labels": like.labels, "levels": like.levels}
-    return describe(source, str(folder / "corpus"), **known)
+    return describe_source(source, str(folder / "corpus"), **known)
 
 
 def test_the_table_has_the_label_of_every_level(tmp_path: Path) -> None:
@@ -111,10 +111,10 @@ def test_classes_of_other_levels_are_refused(tmp_path: Path) -> None:
     train = corpus_of(tmp_path / "train", rows(), BOTH)
     source = SourceConfig(path=str(tmp_path / "train" / "rows.parquet"), columns=Columns(**BOTH))
     with pytest.raises(CorpusError, match="give labels and levels of one training corpus"):
-        describe(source, str(tmp_path / "x"), labels=train.labels)
+        describe_source(source, str(tmp_path / "x"), labels=train.labels)
     other = source.model_copy(update={"columns": Columns(**{**BOTH, "label": "intent"})})
     with pytest.raises(CorpusError, match="with the label 'intent'"):
-        describe(other, str(tmp_path / "x"), labels=train.labels, levels=train.levels)
+        describe_source(other, str(tmp_path / "x"), labels=train.labels, levels=train.levels)
 
 
 def test_a_level_of_one_class_and_a_missing_column_are_errors(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_level_of_one_class_and_a_missing_column_are_errors(tmp_path: Path) ->
 
 def test_lines_have_levels_too_and_a_changed_level_is_noticed(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "rows.jsonl", rows())
-    corpus = describe(SourceConfig(path=str(path), columns=Columns(**BOTH)), str(tmp_path / "corpus"))
+    corpus = describe_source(SourceConfig(path=str(path), columns=Columns(**BOTH)), str(tmp_path / "corpus"))
     assert corpus.levels is not None
     assert corpus.levels.sizes == (3, 4)
     parquet = corpus_of(tmp_path / "parquet", rows(), BOTH)
@@ -166,7 +166,7 @@ def test_simulated_traffic_has_domains_and_intents(level: str, group: str, tmp_p
     write_traffic(config.corpus.simulated, str(tmp_path))
     train, _ = simulated_sources(str(tmp_path))
     assert (train.columns.label, train.columns.group) == (level, group)
-    corpus = describe(train, str(tmp_path / "corpus"))
+    corpus = describe_source(train, str(tmp_path / "corpus"))
     assert corpus.levels is not None
     assert corpus.levels.names == ("domain", "intent")
     assert corpus.levels.sizes[0] < corpus.levels.sizes[1]

@@ -17,7 +17,7 @@ from line_files import jsonl, read, refused, rows_of, separated, texts_of
 
 from raysample.core.config import LimitsConfig, SourceConfig
 from raysample.core.errors import CorpusError
-from raysample.data.log import compact
+from raysample.data.log import compact_log
 from raysample.data.readers.csv import Separated
 from raysample.data.readers.json import JsonLines
 from raysample.data.readers.lines import PhysicalLines
@@ -166,9 +166,9 @@ class TestLogs:
         source = SourceConfig(path=str(tmp_path / "log"), columns={"id": "id"}, max_quarantined=1.0)
         if name != "b.jsonl":
             with pytest.raises(CorpusError, match=rf"{name}' is named as"):
-                compact(source, str(tmp_path / "contents"))
+                compact_log(source, str(tmp_path / "contents"))
             return
-        counts = compact(source, str(tmp_path / "contents")).counts
+        counts = compact_log(source, str(tmp_path / "contents")).counts
         assert (counts["in"], counts["usable"], counts["quarantined"]) == (50, 40, 10)
 
     def test_stray_quotes_and_arrays(self, tmp_path: Path) -> None:
@@ -176,11 +176,11 @@ class TestLogs:
         (tmp_path / "log" / "a.csv").write_bytes(separated(ROWS, {7: '"text', 9: '"text'}))
         source = SourceConfig(path=str(tmp_path / "log"), columns={"id": "id"}, max_quarantined=0.05)
         with pytest.raises(CorpusError, match="3 of 40 rows") as caught:
-            compact(source, str(tmp_path / "contents"))
+            compact_log(source, str(tmp_path / "contents"))
         assert "set quoting: none" in caught.value.advice
         (tmp_path / "log" / "a.csv").unlink()
         (tmp_path / "log" / "b.jsonl").write_text(json.dumps(ROWS, indent=1))
-        assert compact(source, str(tmp_path / "contents")).counts["usable"] == 40
+        assert compact_log(source, str(tmp_path / "contents")).counts["usable"] == 40
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 
 from raysample.core.config import SourceConfig
 from raysample.core.map_fn import threads
-from raysample.data.corpus import Corpus, describe
+from raysample.data.corpus import Corpus, describe_source
 from raysample.data.corpus import overlap as overlaps
 
 
@@ -19,7 +19,7 @@ def described(folder: Path, texts: list[str], pairs: list[str] | None = None, la
     pq.write_table(pa.table(columns), folder / "rows.parquet")
     names = {"text_pair": "text_pair"} if pairs is not None else {}
     source = SourceConfig.model_validate({"path": str(folder / "rows.parquet"), "columns": names})
-    return describe(source, str(folder / "corpus"), shard_rows=3)
+    return describe_source(source, str(folder / "corpus"), shard_rows=3)
 
 
 def test_texts_in_both_are_counted_on_either_side(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_texts_in_both_are_counted_on_either_side(tmp_path: Path) -> None:
     test = described(tmp_path / "test", ["two", "five", "five", "six", "eight"], labels="ba")
     found = overlaps.overlap(train, test, threads)
     assert (found.train_rows, found.test_rows) == (3, 3)
-    assert "3 of 5 test rows (60.0%)" in overlaps.words(found, test.rows)
+    assert "3 of 5 test rows (60.0%)" in overlaps.describe_overlap(found, test.rows)
 
 
 def test_pairs_are_compared_as_pairs(tmp_path: Path) -> None:
@@ -41,4 +41,4 @@ def test_nothing_in_common(tmp_path: Path) -> None:
     train = described(tmp_path / "train", ["one", "two", "three"])
     test = described(tmp_path / "test", ["four", "five"])
     assert overlaps.overlap(train, test, threads).test_rows == 0
-    assert overlaps.stored(str(tmp_path / "none.json"), train, test) is None
+    assert overlaps.stored_overlap(str(tmp_path / "none.json"), train, test) is None

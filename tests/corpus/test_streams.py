@@ -16,7 +16,7 @@ from line_files import jsonl, read, refused, rows_of, separated, texts_of
 
 from raysample.core.config import SourceConfig
 from raysample.core.errors import CorpusError
-from raysample.data.corpus import describe
+from raysample.data.corpus import describe_source
 from raysample.data.readers import streams
 
 ROWS = rows_of(40)
@@ -81,7 +81,7 @@ def test_a_cut_file_among_whole_ones_is_named(tmp_path: Path) -> None:
     (tmp_path / "in" / "a.jsonl").write_bytes(jsonl(ROWS))
     (tmp_path / "in" / "b.jsonl.gz").write_bytes(gzip.compress(noisy(200))[:-9])
     with pytest.raises(CorpusError, match=r"b\.jsonl\.gz' is not a whole gzip stream"):
-        describe(SourceConfig(path=str(tmp_path / "in")), str(tmp_path / "corpus"))
+        describe_source(SourceConfig(path=str(tmp_path / "in")), str(tmp_path / "corpus"))
 
 
 @pytest.mark.parametrize("suffix", PACKERS)

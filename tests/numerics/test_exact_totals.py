@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from raysample.core.numerics.exact_totals import (
     UNIT,
     exact_totals,
-    packed,
+    pack_total,
     rounded_correlation,
     rounded_deviation,
     rounded_mean,
-    unpacked,
+    unpack_total,
 )
 
 floats = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -75,5 +75,5 @@ def test_the_smallest_product_of_two_floats_counts() -> None:
 @given(st.integers(-(2**700), 2**700), st.integers(0, 400))
 def test_packed_sums_come_back(odd: int, zeros: int) -> None:
     total = odd << zeros
-    assert unpacked(packed(total)) == total
-    assert len(packed(total)) <= 4 + odd.bit_length() // 8
+    assert unpack_total(pack_total(total)) == total
+    assert len(pack_total(total)) <= 4 + odd.bit_length() // 8

@@ -14,8 +14,8 @@ codes = st.lists(st.integers(0, 2**63 - 1) | st.integers(0, 5), max_size=60)
 @given(codes, st.integers(0, 60), st.integers(1, 4))
 def test_groups_of_more_than_k_rows_pass_the_sieve(code: list[int], at: int, most: int) -> None:
     whole = np.array(code, np.int64)
-    parts = [count_sketch.counted(part, 16) for part in (whole[:at], whole[at:])]
-    passed = count_sketch.sieve(parts, 16, most)(whole)
+    parts = [count_sketch.count_codes(part, 16) for part in (whole[:at], whole[at:])]
+    passed = count_sketch.build_sketch(parts, 16, most)(whole)
     for name, count in zip(*np.unique(whole, return_counts=True), strict=True):
         assert passed[whole == name].all() or count <= most
     buckets = np.bincount(whole & 15, minlength=16)
@@ -23,9 +23,9 @@ def test_groups_of_more_than_k_rows_pass_the_sieve(code: list[int], at: int, mos
 
 
 def test_counts_stop_before_they_run_over() -> None:
-    part = count_sketch.counted(np.zeros(1000, np.int64), 16)
-    assert count_sketch.sieve([part] * 3, 16, 200)(np.zeros(1, np.int64)).all()
-    assert not count_sketch.sieve([part], 16, 200)(np.ones(1, np.int64)).any()
+    part = count_sketch.count_codes(np.zeros(1000, np.int64), 16)
+    assert count_sketch.build_sketch([part] * 3, 16, 200)(np.zeros(1, np.int64)).all()
+    assert not count_sketch.build_sketch([part], 16, 200)(np.ones(1, np.int64)).any()
 
 
 @pytest.mark.parametrize(("rows", "size"), [(0, 1 << 10), (1, 1 << 10), (1 << 20, 1 << 21), (10**9, 1 << 27)])
@@ -42,7 +42,7 @@ def test_best_rows_are_those_of_one_sort(lines: list[tuple[int, int, int]], at: 
     for part in (lines[:at], lines[at:]):
         kinds = (np.int64, np.uint32, np.uint64)
         parts.append(top_k.tops(*(np.array([line[i] for line in part], kind) for i, kind in enumerate(kinds)), most))
-    found = top_k.merge(parts, most, limit=1000)
+    found = top_k.merge_top_k(parts, most, limit=1000)
     expected = []
     for name in sorted({line[0] for line in lines}):
         expected += sorted((line for line in lines if line[0] == name), key=lambda line: (-line[1], -line[2]))[:most]
@@ -61,7 +61,7 @@ def test_too_many_held_rows_are_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
     group = np.arange(30, dtype=np.int64)
     part = top_k.tops(group, group.astype(np.uint32), group.astype(np.uint64), 2)
     with pytest.raises(ValueError, match="30 rows of 30 groups"):
-        top_k.merge([part], 2, limit=20)
+        top_k.merge_top_k([part], 2, limit=20)
 
 
 def test_codes_of_groups_are_the_same_in_every_part() -> None:

@@ -11,7 +11,15 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from raysample.core.errors import ScoreError
-from raysample.core.numerics.hessian import conjugate_gradient, flat, gauss_newton, hvp, lissa, relative_residual, split
+from raysample.core.numerics.hessian import (
+    conjugate_gradient,
+    flatten,
+    gauss_newton,
+    hvp,
+    lissa,
+    relative_residual,
+    unflatten,
+)
 
 
 def spectrum(*values: float) -> Tensor:
@@ -71,7 +79,7 @@ def test_gauss_newton_of_a_network_is_its_dense_form_and_never_negative() -> Non
         return (x @ weights[0].T).tanh() @ weights[1].T
 
     z = logits()
-    rows = [flat(torch.autograd.grad(value, weights, retain_graph=True)) for value in z.flatten()]
+    rows = [flatten(torch.autograd.grad(value, weights, retain_graph=True)) for value in z.flatten()]
     jacobian = torch.stack(rows).view(7, 4, 35)
     p = z.detach().softmax(1)
     middle = torch.diag_embed(p) - p[:, :, None] * p[:, None, :]
@@ -98,7 +106,7 @@ def test_hvp_of_what_is_linear_or_unused_is_zero() -> None:
 
 def test_flat_and_split_are_inverse() -> None:
     tensors = [torch.randn(2, 3), torch.randn(4), torch.randn(1, 1, 2)]
-    for back, tensor in zip(split(flat(tensors), tensors), tensors, strict=True):
+    for back, tensor in zip(unflatten(flatten(tensors), tensors), tensors, strict=True):
         torch.testing.assert_close(back, tensor, rtol=0, atol=0)
 
 

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import torch
 
-from raysample.core.numerics.moments import Moments
+from raysample.core.numerics.moments import RunningMoments
 
 
-def folded(values: torch.Tensor) -> Moments:
-    moments = Moments()
+def folded(values: torch.Tensor) -> RunningMoments:
+    moments = RunningMoments()
     for value in values:
         moments = moments.add(value)
     return moments
@@ -37,4 +37,4 @@ def test_large_offsets_do_not_cancel() -> None:
 
 
 def test_no_value_has_no_variance() -> None:
-    assert math.isnan(float(Moments().variance()))
+    assert math.isnan(float(RunningMoments().variance()))

@@ -35,12 +35,12 @@ def check(module: nn.Module, A: Tensor) -> None:
     slow = by_autograd(module, A, G)
     X, G = rule.rows(module, A, G)
     assert X.shape[:2] == G.shape[:2]
-    square = rule.square(module, X, G) * ("weight" in names) + gradient_norms.bias(G) * ("bias" in names)
+    square = rule.square(module, X, G) * ("weight" in names) + gradient_norms.bias_norms(G) * ("bias" in names)
     expected = torch.stack([sum(g.square().sum() for g in one.values()) for one in slow])
     torch.testing.assert_close(square, expected, rtol=1e-11, atol=1e-11)
     for name in names:
         W = torch.randn(3, *getattr(module, name).shape, dtype=torch.float64)
-        found = rule.dot(X, G, W) if name == "weight" else gradient_dots.bias(G, W.flatten(1))
+        found = rule.dot(X, G, W) if name == "weight" else gradient_dots.bias_dots(G, W.flatten(1))
         torch.testing.assert_close(found, torch.stack([(W * one[name]).flatten(1).sum(1) for one in slow]))
 
 
@@ -62,9 +62,12 @@ def test_a_matrix_that_multiplied_in_bfloat16_is_measured_in_it(tokens: int, out
     exact = X.double(), low.double()  # bfloat16 rounds to 8 bits; the products are added up in float32
     for found, expected in (
         (rule.square(module, X, low), rule.square(module, *exact)),
-        (gradient_norms.bias(low), gradient_norms.bias(exact[1])),
+        (gradient_norms.bias_norms(low), gradient_norms.bias_norms(exact[1])),
         (rule.dot(X, low, W.bfloat16()), rule.dot(*exact, W.bfloat16().double())),
-        (gradient_dots.bias(low, W[..., 0].bfloat16()), gradient_dots.bias(exact[1], W[..., 0].bfloat16().double())),
+        (
+            gradient_dots.bias_dots(low, W[..., 0].bfloat16()),
+            gradient_dots.bias_dots(exact[1], W[..., 0].bfloat16().double()),
+        ),
     ):
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, expected.float(), rtol=2**-6, atol=2**-6 * float(expected.abs().max()))

@@ -59,25 +59,25 @@ cells = st.lists(st.tuples(st.sampled_from([-5, 0, 3, 10**12]), st.integers(0, r
 @given(cells, st.integers(0, 40))
 def test_tally_and_merge_count_like_a_dictionary(pairs: list[Any], at: int) -> None:
     def tally(some: list[Any]) -> radix.Histogram:
-        return radix.tally(np.array([g for g, _ in some], np.int64), np.array([d for _, d in some], np.int64))
+        return radix.count_digits(np.array([g for g, _ in some], np.int64), np.array([d for _, d in some], np.int64))
 
     expected = counted([g for g, _ in pairs], [d for _, d in pairs])
     assert listed(tally(pairs)) == expected
-    assert listed(radix.merge([tally(pairs[:at]), tally(pairs[at:]), tally([])])) == expected
+    assert listed(radix.merge_histograms([tally(pairs[:at]), tally(pairs[at:]), tally([])])) == expected
 
 
 def test_many_groups_are_tallied_sparsely_and_merged_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     group, digit = rng.integers(0, 500, 5_000), rng.integers(0, radix.BINS, 5_000)
     monkeypatch.setattr(radix, "PENDING_CELLS", 100)
-    merged = radix.merge(radix.tally(group[i::7], digit[i::7]) for i in range(7))
+    merged = radix.merge_histograms(radix.count_digits(group[i::7], digit[i::7]) for i in range(7))
     assert listed(merged) == counted(group.tolist(), digit.tolist())
 
 
 def test_advance_refuses_counts_of_other_rows() -> None:
-    cut = radix.start(np.array([0]), np.array([3]), np.array([1]))
+    cut = radix.initial_cut(np.array([0]), np.array([3]), np.array([1]))
     with pytest.raises(ValueError, match="two rounds differ"):
-        radix.advance(cut, radix.tally(np.zeros(2, np.int64), np.array([1, 2])))
+        radix.advance(cut, radix.count_digits(np.zeros(2, np.int64), np.array([1, 2])))
 
 
 def test_the_kth_key_equals_partition_bit_for_bit() -> None:
@@ -85,9 +85,9 @@ def test_the_kth_key_equals_partition_bit_for_bit() -> None:
     key = rng.normal(size=10_000).astype(np.float32)
     word, group, tie = radix.ordered(key), np.zeros(10_000, np.int64), np.arange(10_000, dtype=np.uint64)
     for k in (1, 17, 5_000, 9_999):
-        cut = radix.start(np.array([0]), np.array([10_000]), np.array([k]))
+        cut = radix.initial_cut(np.array([0]), np.array([10_000]), np.array([k]))
         while not cut.settled:
-            cut = radix.advance(cut, radix.tally(*radix.candidates(cut, group, word, tie)))
+            cut = radix.advance(cut, radix.count_digits(*radix.next_round_digits(cut, group, word, tie)))
         assert cut.rounds == 2
         assert radix.restored(cut.key)[0] == np.partition(key, 10_000 - k)[10_000 - k]
         assert radix.kept(cut, np.searchsorted(cut.groups, group), word, lambda at: tie[at]).sum() == k

@@ -21,10 +21,10 @@ from raysample.core.errors import CheckpointError, ClusterError, StorageError, T
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
-from raysample.execution.create import engine_of
+from raysample.execution.create import create_executor
 from raysample.influence.capture import score_capture
 from raysample.influence.scores import SCORES as REGISTRY
-from raysample.influence.scores import create_all
+from raysample.influence.scores import create_scores
 from raysample.influence.shards import ScoreJob
 from raysample.models import tokenizer
 from raysample.training.capture import Capture
@@ -43,11 +43,11 @@ RECIPE = FineTuneConfig(epochs=3, batch_size=16, learning_rate=3e-3, checkpoints
 def corpora(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, Corpus]:
     folder = tmp_path_factory.mktemp("corpora")
     source = SourceConfig.model_validate({"path": str(small_run / "train.parquet"), "columns": {"id": "id"}})
-    from raysample.data.corpus import describe
+    from raysample.data.corpus import describe_source
 
-    train = describe(source, str(folder / "train"), shard_rows=60)
+    train = describe_source(source, str(folder / "train"), shard_rows=60)
     held_out = SourceConfig.model_validate({"path": str(small_run / "test.parquet"), "columns": {"id": "id"}})
-    return train, describe(held_out, str(folder / "test"), labels=train.labels)
+    return train, describe_source(held_out, str(folder / "test"), labels=train.labels)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_two_workers_capture_every_row_once_per_epoch(
 ) -> None:
     captured = Capture.load(on_ray.uri)
     assert (captured.epochs, captured.rows, len(captured.files(1))) == (3, corpora[0].rows, 2)
-    scores = create_all(["confidence", "forgetting"])
+    scores = create_scores(["confidence", "forgetting"])
     here, there = (score_capture(trace.uri, corpora[0], scores) for trace in (local, on_ray))
     # Without dropout only the order of sums differs.
     np.testing.assert_allclose(there["confidence"], here["confidence"], atol=5e-3)
@@ -153,7 +153,7 @@ def test_selected_rows_can_be_trained_on_in_tasks(
     tables: tuple[ScoreTable, ScoreTable], corpora: tuple[Corpus, Corpus], local: CheckpointSet, tmp_path: Path
 ) -> None:
     from raysample.core.progress import SilentReporter
-    from raysample.execution.create import engine_of
+    from raysample.execution.create import create_executor
     from raysample.training.fine_tuning import Job, execute
 
     half = raysample.sample(tables[0], "hard", "el2n", fraction=0.5, output=str(tmp_path / "half"))
@@ -162,7 +162,7 @@ def test_selected_rows_can_be_trained_on_in_tasks(
         Job(corpora[0].uri, corpora[1].uri, base, MODEL, RECIPE, selection=uri, key=str(uri))
         for uri in (None, half.uri)
     ]
-    with engine_of(ON_RAY) as engine:
+    with create_executor(ON_RAY) as engine:
         outcomes = {job.key: outcome for job, outcome in engine.fine_tune_many(jobs, 2, SilentReporter())}
     assert outcomes[half.uri].rows == corpora[0].rows // 2
     for job in jobs:
@@ -208,9 +208,9 @@ def test_a_shard_that_kills_its_workers_is_set_aside_and_the_others_are_scored(
     at = rows.schema.get_field_index("text")
     pq.write_table(rows.set_column(at, "text", pa.array(texts)), tmp_path / "train.parquet")
     source = SourceConfig.model_validate({"path": str(tmp_path / "train.parquet"), "columns": {"id": "id"}})
-    from raysample.data.corpus import describe
+    from raysample.data.corpus import describe_source
 
-    corpus = describe(source, str(tmp_path / "corpus"), shard_rows=60)
+    corpus = describe_source(source, str(tmp_path / "corpus"), shard_rows=60)
     shutil.copytree(local.checkpoints[-1].uri, tmp_path / "run" / "deadly")
     made = replace(local, checkpoints=(replace(local.checkpoints[-1], uri=str(tmp_path / "run" / "deadly")),))
     make_deadly(made, tokenizer(local.checkpoints[-1].uri).unk_token_id)
@@ -224,8 +224,8 @@ def test_a_shard_that_kills_its_workers_is_set_aside_and_the_others_are_scored(
         str(tmp_path / "references"),
     )
     shards = [shard.index for shard in corpus.shards]
-    with engine_of(ON_RAY):
-        outcomes = list(scoring.score(job, shards, 1, 0, SilentReporter()))
+    with create_executor(ON_RAY):
+        outcomes = list(scoring.score_on_ray(job, shards, 1, 0, SilentReporter()))
     assert sorted(outcome.shard for outcome in outcomes) == shards
     assert {outcome.shard: outcome.quarantined for outcome in outcomes if outcome.quarantined} == {1: 60}
     lost = pq.read_table(tmp_path / "parts" / f"quarantine-{corpus.shards[1].name}.parquet")
@@ -253,7 +253,7 @@ def test_statistics_merged_by_tasks_are_those_merged_here(tmp_path: Path, monkey
     import pyarrow as pa
 
     from raysample.core import storage
-    from raysample.data.score_table import STATISTICS, schema
+    from raysample.data.score_table import STATISTICS, table_schema
     from raysample.influence.shards import part_statistics, write_statistics
 
     rng = np.random.default_rng(0)
@@ -261,7 +261,7 @@ def test_statistics_merged_by_tasks_are_those_merged_here(tmp_path: Path, monkey
     for i, name in enumerate(names):
         label, tokens = rng.integers(0, 3, 50), rng.integers(1, 9, 50)
         ids, vog = [f"{i}-{row}" for row in range(50)], rng.lognormal(size=50)
-        part = pa.table({"row_id": ids, "label": label, "tokens": tokens, "vog": vog}).cast(schema(("vog",)))
+        part = pa.table({"row_id": ids, "label": label, "tokens": tokens, "vog": vog}).cast(table_schema(("vog",)))
         storage.write_parquet(storage.join(str(tmp_path), name), part)
     counts = {"in": 200, "scored": 200, "quarantined": 0}
     scores: dict[str, Any] = {"vog": {"score": "vog", "higher_is": "harder"}}
@@ -269,6 +269,6 @@ def test_statistics_merged_by_tasks_are_those_merged_here(tmp_path: Path, monkey
     write_statistics(table)
     here = (tmp_path / STATISTICS).read_bytes()
     monkeypatch.setattr(part_statistics, "BATCH", 2)
-    with engine_of(ON_RAY) as engine:
+    with create_executor(ON_RAY) as engine:
         write_statistics(table, engine.map)
     assert (tmp_path / STATISTICS).read_bytes() == here

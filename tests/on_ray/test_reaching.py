@@ -13,7 +13,7 @@ import pytest
 from raysample.core.config import EngineConfig
 from raysample.core.errors import ClusterError
 from raysample.execution.ray import reachability
-from raysample.execution.ray.reachability import Head, head, reach
+from raysample.execution.ray.reachability import ClusterHead, head, reach
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -52,9 +52,9 @@ def silent() -> Iterator[int]:
     ],
 )
 def test_addresses_of_heads(address: str, host: str, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert head(EngineConfig(address=address)) == Head(address, "engine.address", host, port)
+    assert head(EngineConfig(address=address)) == ClusterHead(address, "engine.address", host, port)
     monkeypatch.setenv("RAY_ADDRESS", address)
-    assert head(EngineConfig()) == head(EngineConfig(address="auto")) == Head(address, "RAY_ADDRESS", host, port)
+    assert head(EngineConfig()) == head(EngineConfig(address="auto")) == ClusterHead(address, "RAY_ADDRESS", host, port)
     assert head(EngineConfig(address="local")) is None
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from raysample.core.config import EngineConfig
 from raysample.core.progress import SilentReporter
 from raysample.execution.ray import fine_tuning
-from raysample.execution.ray.executor import RayEngine
-from raysample.training.fine_tuning import finish
+from raysample.execution.ray.executor import RayExecutor
+from raysample.training.fine_tuning import finish_job
 
 if __name__ == "__main__":
     # A minute between looks at the nodes would make the test take minutes.
     fine_tuning.RESIZE_SECONDS = 3.0
     job = pickle.loads(Path(sys.argv[1]).read_bytes())
-    with RayEngine(EngineConfig(address=sys.argv[2])) as engine:
+    with RayExecutor(EngineConfig(address=sys.argv[2])) as engine:
         outcome = engine.fine_tune(job, job.config.workers_range, SilentReporter())
-    finish(job, outcome)
+    finish_job(job, outcome)

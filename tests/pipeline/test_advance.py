@@ -14,8 +14,8 @@ from rich.console import Console
 from raysample.core import progress
 from raysample.core.config import ModelConfig, ScoreConfig, SourceConfig
 from raysample.core.progress import Reporter
-from raysample.data.corpus import Corpus, describe
-from raysample.execution.local import LocalEngine
+from raysample.data.corpus import Corpus, describe_source
+from raysample.execution.local import LocalExecutor
 from raysample.influence.shards import ShardOutcome
 from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
 from raysample.tracking import MemoryTracker
@@ -41,7 +41,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def corpus_in(folder: Path, rows: int) -> Corpus:
     files = tiny_corpus_files(folder / "files", rows)
-    return describe(SourceConfig(path=files), str(folder / "corpus"), labels=LABELS, shard_rows=20)
+    return describe_source(SourceConfig(path=files), str(folder / "corpus"), labels=LABELS, shard_rows=20)
 
 
 @pytest.mark.usefixtures("often")
@@ -50,7 +50,7 @@ def test_metrics_and_lines_come_while_shards_end(tmp_path: Path) -> None:
     trace, corpus = tiny_checkpoints(tmp_path / "run", 2), corpus_in(tmp_path, 50)
     told = Reporter(Console(file=out, width=200))
     config, model = ScoreConfig(scores=["el2n"]), ModelConfig(max_length=16)
-    score_corpus([trace], corpus, config, model, str(tmp_path / "scores"), LocalEngine(), told, tracker)
+    score_corpus([trace], corpus, config, model, str(tmp_path / "scores"), LocalExecutor(), told, tracker)
     steps = [step for step, _ in tracker.steps]
     assert steps == [shard.rows + sum(s.rows for s in corpus.shards[:i]) for i, shard in enumerate(corpus.shards)] + [
         50
@@ -66,7 +66,7 @@ def test_metrics_and_lines_come_while_shards_end(tmp_path: Path) -> None:
     rows = next(s.rows for s in corpus.shards if s.name in part.name)
     part.unlink()
     tracker.steps.clear()
-    score_corpus([trace], corpus, config, model, str(tmp_path / "scores"), LocalEngine(), told, tracker)
+    score_corpus([trace], corpus, config, model, str(tmp_path / "scores"), LocalExecutor(), told, tracker)
     assert [(step, values["scored_rows"]) for step, values in tracker.steps] == [(50, 50), (50, 50)]
     assert f"score: done, {rows} rows in" in out.getvalue().splitlines()[-1]
 
@@ -85,7 +85,7 @@ def test_what_goes_wrong_is_counted_and_said(monkeypatch: pytest.MonkeyPatch) ->
     now, bar, tracker = [0.0], Shown(), Steps()
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     before = [ShardOutcome(0, 100, 98, 2, 1.0)]
-    counting = missing_shards.Advance(bar, tracker, before)
+    counting = missing_shards.ScoringProgress(bar, tracker, before)
     for at, outcome in (
         (4.0, ShardOutcome(1, 50, 50, 0, 1.0)),
         (6.0, ShardOutcome(2, 50, 49, 1, 1.0, crashes=2)),

@@ -16,7 +16,7 @@ import raysample
 from raysample.core.config import Columns, ModelConfig, ScoreConfig, SourceConfig
 from raysample.core.errors import ScoreError
 from raysample.data.checkpoint_set import CheckpointSet
-from raysample.data.corpus import Corpus, describe
+from raysample.data.corpus import Corpus, describe_source
 from raysample.influence.shards import ScoreJob, ShardScorer, crash_counter, isolated, part_name
 from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
 
@@ -31,7 +31,7 @@ def corpus(tmp_path: Path) -> Corpus:
     source = SourceConfig(
         path=tiny_corpus_files(tmp_path / "rows", 120, files=1), columns=Columns(text="text", label="label", id="id")
     )
-    return describe(source, str(tmp_path / "corpus"), labels=LABELS, shard_rows=40)
+    return describe_source(source, str(tmp_path / "corpus"), labels=LABELS, shard_rows=40)
 
 
 def job_of(trace: CheckpointSet, corpus: Corpus, folder: Path) -> ScoreJob:
@@ -108,22 +108,22 @@ def test_a_process_of_its_own_counts_a_death_when_it_comes_to_the_rows(
     trace: CheckpointSet, corpus: Corpus, tmp_path: Path
 ) -> None:
     job, shard = job_of(trace, corpus, tmp_path / "scores"), corpus.shards[0]
-    counts = list[crash_counter.Deaths]()
+    counts = list[crash_counter.CrashCount]()
     for died in range(3):
         with crash_counter.attempt(job.folder, shard) as before:
-            assert before == crash_counter.Deaths(died, died)
+            assert before == crash_counter.CrashCount(died, died)
             counts.append(crash_counter.deaths(job.folder, shard))
         mark(job, corpus, 0, died + 1)  # what a worker leaves that dies
-    assert counts == [crash_counter.Deaths(n, n) for n in (1, 2, 3)]
+    assert counts == [crash_counter.CrashCount(n, n) for n in (1, 2, 3)]
     with crash_counter.attempt(job.folder, shard) as before:
         assert before.apart
-        assert crash_counter.deaths(job.folder, shard) == crash_counter.Deaths(4, 3)  # the process starts
+        assert crash_counter.deaths(job.folder, shard) == crash_counter.CrashCount(4, 3)  # the process starts
         for _ in range(isolated.TRIALS):
-            crash_counter.touched(job.folder, shard, before)
-            assert crash_counter.deaths(job.folder, shard) == crash_counter.Deaths(4, 4)
+            crash_counter.mark_started(job.folder, shard, before)
+            assert crash_counter.deaths(job.folder, shard) == crash_counter.CrashCount(4, 4)
         left = json.loads(next(Path(job.folder, "attempts").iterdir()).read_text())
         assert left["pid"] == os.getpid()  # the worker's, by which it is found
-    assert crash_counter.deaths(job.folder, shard) == crash_counter.Deaths()
+    assert crash_counter.deaths(job.folder, shard) == crash_counter.CrashCount()
 
 
 def test_a_process_that_dies_over_the_rows_has_told_that_it_came_to_them(
@@ -134,7 +134,7 @@ def test_a_process_that_dies_over_the_rows_has_told_that_it_came_to_them(
     mark(job, corpus, 0, crash_counter.MOST)
     with crash_counter.attempt(job.folder, shard) as before:
         assert not isolated.survived(job, 0, before)
-        assert crash_counter.deaths(job.folder, shard) == crash_counter.Deaths(
+        assert crash_counter.deaths(job.folder, shard) == crash_counter.CrashCount(
             crash_counter.MOST + 1, crash_counter.MOST + 1
         )
 
@@ -165,7 +165,7 @@ def test_a_process_that_cannot_begin_is_no_crash_of_the_shard(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(ScoreError, match=r"ended with code 1 before it began"):
-        isolated.survived(job_of(trace, corpus, tmp_path / "scores"), 0, crash_counter.Deaths(3, 3))
+        isolated.survived(job_of(trace, corpus, tmp_path / "scores"), 0, crash_counter.CrashCount(3, 3))
 
 
 def test_a_process_ends_with_its_worker(tmp_path: Path) -> None:

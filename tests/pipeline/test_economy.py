@@ -46,11 +46,11 @@ def test_the_cheapest_good_window_is_taken_and_of_equals_the_best() -> None:
     exact = rng.normal(size=500)
     near = {name: exact + noise * rng.normal(size=500) for name, noise in (("good", 0.2), ("better", 0.1), ("bad", 2))}
     frame = pd.DataFrame({"vog": exact, "margin_mean": exact})
-    for window in economy.candidates(5, 1):
+    for window in economy.window_candidates(5, 1):
         (kind, n) = next(iter(window.items()))
         name = "bad" if n < 3 else {"spread": "good", "first": "better", "last": "bad"}[kind]
         frame[f"vog.{kind}.{n}"], frame[f"margin_mean.{kind}.{n}"] = near[name], near["bad"]
-    choice = economy.choose(CONFIG, frame, 5, 0.9)
+    choice = economy.choose_windows(CONFIG, frame, 5, 0.9)
     assert choice["vog"]["checkpoints"] == {"first": 3}
     assert choice["vog"]["spearman"] == pytest.approx(
         frame["vog.first.3"].corr(frame["vog"], method="spearman"), abs=1e-4
@@ -60,7 +60,7 @@ def test_the_cheapest_good_window_is_taken_and_of_equals_the_best() -> None:
 
 def test_what_the_user_set_stays() -> None:
     choice = {"vog": {"checkpoints": {"first": 3}, "spearman": 0.95}}
-    settled = economy.settled(CONFIG, choice)
+    settled = economy.economy_config(CONFIG, choice)
     assert settled.scores == [
         {"name": "vog", "as": "vog", "checkpoints": {"first": 3}},
         {"name": "el2n", "checkpoints": "all"},
@@ -69,7 +69,7 @@ def test_what_the_user_set_stays() -> None:
     ]
     assert settled.precision == "bfloat16"
     exact = ScoreConfig(scores=["vog"], precision="float32", economy=EconomyConfig())
-    assert economy.settled(exact, {}).precision == "float32"
+    assert economy.economy_config(exact, {}).precision == "float32"
     assert economy.precision(ScoreConfig(scores=["vog"])) == "float32"
 
 

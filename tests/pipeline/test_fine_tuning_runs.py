@@ -16,7 +16,7 @@ from test_whole_run import write_config
 from raysample.core.config import RunConfig
 from raysample.core.errors import ConfigError
 from raysample.core.progress import SilentReporter
-from raysample.execution.local import LocalEngine
+from raysample.execution.local import LocalExecutor
 from raysample.tracking import MemoryTracker, NullTracker, Tracker
 from raysample.workflow.run import Pipeline
 
@@ -58,7 +58,7 @@ def pipeline(
     folder.mkdir(exist_ok=True)
     path = write_config(folder, small_run, fine_tune={**RECIPE, **recipe})
     config = RunConfig.model_validate(yaml.safe_load(path.read_text()))
-    return Pipeline(config, LocalEngine(), tracker or NullTracker(), reporter)
+    return Pipeline(config, LocalExecutor(), tracker or NullTracker(), reporter)
 
 
 def test_the_same_command_goes_on_with_a_run_that_was_ended(small_run: Path, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_only_checkpoints_that_scores_look_at_are_retained(small_run: Path, tmp_
         recipe = {**RECIPE, "checkpoints": 7, "retain": retain}
         path = write_config(tmp_path / retain, small_run, fine_tune=recipe, score=scores)
         config = RunConfig.model_validate(yaml.safe_load(path.read_text()))
-        run = Pipeline(config, LocalEngine(), NullTracker(), SilentReporter())
+        run = Pipeline(config, LocalExecutor(), NullTracker(), SilentReporter())
         trace = run.checkpoints()[0]
         steps = [checkpoint.step for checkpoint in trace.checkpoints]
         assert steps == ([2, 4, 6, 8, 10, 12, 14] if retain == "all" else [2, 4, 8, 14])
@@ -109,7 +109,7 @@ def test_what_economy_chooses_from_is_retained(small_run: Path, tmp_path: Path) 
     )
     config = RunConfig.model_validate(yaml.safe_load(path.read_text()))
     with pytest.raises(ConfigError, match=r"saves a part of them(.|\n)*retain: all"):
-        Pipeline(config, LocalEngine(), NullTracker(), SilentReporter()).checkpoints()
+        Pipeline(config, LocalExecutor(), NullTracker(), SilentReporter()).checkpoints()
 
 
 def test_comparisons_are_not_stopped_early(small_run: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import raysample
 from raysample.core.config import Columns, SourceConfig
 from raysample.core.errors import StorageError
-from raysample.data.corpus import Corpus, describe
+from raysample.data.corpus import Corpus, describe_source
 from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
 
 
@@ -22,7 +22,9 @@ from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
 def corpus(tmp_path: Path) -> Corpus:
     source = tiny_corpus_files(tmp_path / "rows", 2_000, files=1)
     columns = Columns(text="text", label="label", id="id")
-    return describe(SourceConfig(path=source, columns=columns), str(tmp_path / "corpus"), labels=LABELS, shard_rows=500)
+    return describe_source(
+        SourceConfig(path=source, columns=columns), str(tmp_path / "corpus"), labels=LABELS, shard_rows=500
+    )
 
 
 @contextmanager

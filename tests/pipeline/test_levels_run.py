@@ -20,7 +20,7 @@ from raysample.core.progress import SilentReporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
-from raysample.execution.local import LocalEngine
+from raysample.execution.local import LocalExecutor
 from raysample.influence.visits.artifacts import Need, collect
 from raysample.testing import tiny_texts
 from raysample.tracking import NullTracker
@@ -80,7 +80,7 @@ def test_a_hold_out_has_the_levels_of_training(tmp_path: Path) -> None:
     columns = {"label": "still", "levels": ["still", "kind"]}
     corpus = {"train": {"path": str(tmp_path / "rows.parquet"), "columns": columns}, "holdout": 0.3}
     config = parse({"corpus": corpus, "output": str(tmp_path)})
-    train, test = Pipeline(config, LocalEngine(), NullTracker(), SilentReporter()).corpora()
+    train, test = Pipeline(config, LocalExecutor(), NullTracker(), SilentReporter()).corpora()
     assert train.rows + test.rows == 80
     assert test.levels == train.levels
     assert test.levels is not None
@@ -98,15 +98,15 @@ def test_scores_are_those_of_the_domains_classifier(finished: Path) -> None:
     labels = torch.from_numpy(rows["label"].to_numpy().astype(np.int64))
     used = set(table.scores["grand"]["steps"])
     norms = [
-        collect(models.load(found.uri), inputs, labels, Need.GRAD_NORMS).grad_norms
+        collect(models.load_model(found.uri), inputs, labels, Need.GRAD_NORMS).grad_norms
         for found in trace.checkpoints
         if found.step in used
     ]
     mean = torch.stack([norm for norm in norms if norm is not None]).mean(0).numpy()
     stored = table.to_pandas().set_index("row_id")["grand"]
     np.testing.assert_allclose(stored.loc[rows["row_id"].to_pylist()].to_numpy(), mean, rtol=1e-4)
-    every: Any = models.load(trace.checkpoints[-1].uri, levels=True)
+    every: Any = models.load_model(trace.checkpoints[-1].uri, levels=True)
     with torch.no_grad():
-        wide, plain = every(**inputs).logits, models.load(trace.checkpoints[-1].uri)(**inputs).logits
+        wide, plain = every(**inputs).logits, models.load_model(trace.checkpoints[-1].uri)(**inputs).logits
     assert corpus.levels is not None
     torch.testing.assert_close(wide[:, corpus.levels.spans[0]], plain, rtol=1e-6, atol=1e-6)

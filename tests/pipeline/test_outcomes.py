@@ -15,9 +15,9 @@ from raysample import models
 from raysample.core import storage
 from raysample.core.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
 from raysample.data.checkpoint_set import CheckpointSet
-from raysample.data.corpus import Corpus, describe
-from raysample.training import tokenised
-from raysample.training.fine_tuning import EVALUATION, Job, Outcome, execute, finish
+from raysample.data.corpus import Corpus, describe_source
+from raysample.training import load_tokenized
+from raysample.training.fine_tuning import EVALUATION, Job, Outcome, execute, finish_job
 from raysample.workflow import training_results
 
 WORDS = ("lamp", "song", "rain")
@@ -32,7 +32,9 @@ def corpus(folder: Path, name: str, rows: list[tuple[str, str, str | None]], lab
     path = folder / f"{name}.parquet"
     columns = list(zip(*rows, strict=True))
     pq.write_table(pa.table(dict(zip(("text", "label", "room"), columns, strict=True))), path)
-    return describe(SourceConfig(path=str(path), columns=Columns(group="room")), str(folder / name), labels=labels)
+    return describe_source(
+        SourceConfig(path=str(path), columns=Columns(group="room")), str(folder / name), labels=labels
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +48,14 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     one = corpus(folder, "train", train)
     other = corpus(folder, "test", test, one.labels)
     spec = ModelConfig(hidden_size=8, vocabulary_size=200, max_length=8, layers=1)
-    base = models.prepare(spec, one, str(folder / "base"))
+    base = models.prepare_base(spec, one, str(folder / "base"))
     recipe = FineTuneConfig(epochs=1, checkpoints=1, learning_rate=1e-2, seed=4)
     return Job(one.uri, other.uri, base, spec, recipe, folder=str(folder / "run"))
 
 
 @pytest.fixture(scope="module")
 def outcome(job: Job) -> Outcome:
-    return training_results.stored(finish(job, execute(job)))
+    return training_results.load_outcome(finish_job(job, execute(job)))
 
 
 def test_what_is_rare_is_told_by_the_training_rows_and_by_both_corpora(job: Job, outcome: Outcome) -> None:
@@ -64,7 +66,9 @@ def test_what_is_rare_is_told_by_the_training_rows_and_by_both_corpora(job: Job,
     assert found.counts == expected
     assert [(group.name, group.rows) for group in found.groups] == [("den", 4), ("hall", 6)]
     assert sum(found.class_rows) == 14
-    train, test = (tokenised(uri, Corpus.load(uri).fingerprint, job.base, job.model) for uri in (job.train, job.test))
+    train, test = (
+        load_tokenized(uri, Corpus.load(uri).fingerprint, job.base, job.model) for uri in (job.train, job.test)
+    )
     assert sorted(test.seen(train).tolist()) == [1] * 6 + [2] * 8
 
 
@@ -90,9 +94,9 @@ def test_the_tracker_gets_every_figure_under_a_name_of_its_own(outcome: Outcome)
 
 
 def test_the_terminal_is_told_what_deserves_a_line(outcome: Outcome) -> None:
-    assert training_results.headline(outcome).startswith("test accuracy 0.")
-    assert "], macro-F1 0." in training_results.headline(outcome)
-    rare, once, train, test = training_results.remarks(outcome)
+    assert training_results.training_headline(outcome).startswith("test accuracy 0.")
+    assert "], macro-F1 0." in training_results.training_headline(outcome)
+    rare, once, train, test = training_results.training_remarks(outcome)
     assert rare.startswith("1 rare class (4 test rows): accuracy ")
     assert once.startswith("texts seen once (6 test rows): accuracy ")
     assert train.startswith("34.0% of the training rows are longer than model.max_length 8 and lose ")
@@ -107,14 +111,14 @@ def test_an_outcome_survives_storage_and_earlier_ones_can_be_read(outcome: Outco
     early = Outcome.of(data)
     assert (early.evaluation.metrics["accuracy"], early.record) == (0.5, {})
     assert training_results.figures(early) == {"test_acc": 0.5, "test_macro_f1": 0.5}
-    assert training_results.headline(early) == "test accuracy 0.5000, macro-F1 0.5000"
-    assert training_results.remarks(early) == []
+    assert training_results.training_headline(early) == "test accuracy 0.5000, macro-F1 0.5000"
+    assert training_results.training_remarks(early) == []
 
 
 def test_the_report_is_told_of_runs_that_were_tested_and_of_no_others(job: Job, tmp_path: Path) -> None:
     assert isinstance(job.folder, str)
     trace = CheckpointSet.load(job.folder)
-    told = training_results.told(trace)
+    told = training_results.report_training(trace)
     assert set(told) == {"evaluation", "tokens", "model"}
     assert (told["evaluation"]["seed"], told["evaluation"]["rows"]) == (4, 100)
-    assert training_results.told(replace(trace, uri=str(tmp_path))) == {}
+    assert training_results.report_training(replace(trace, uri=str(tmp_path))) == {}

@@ -6,12 +6,12 @@ import pytest
 from test_whole_run import write_config
 
 from raysample.cli import main
-from raysample.core.config import FineTuneConfig, load
+from raysample.core.config import FineTuneConfig, loading
 from raysample.core.progress import SilentReporter
 from raysample.data.corpus import Corpus
-from raysample.execution.local import LocalEngine
+from raysample.execution.local import LocalExecutor
 from raysample.tracking import NullTracker
-from raysample.training import plan
+from raysample.training import schedule_training
 from raysample.workflow import Pipeline
 from raysample.workflow.plan import few, in_small, outlook
 
@@ -36,14 +36,14 @@ def test_the_command_tells_time_memory_and_cost(config: Path, capsys: pytest.Cap
 
 
 def test_estimates_grow_with_the_work_and_shrink_with_the_workers(config: Path, tmp_path: Path) -> None:
-    given = load(str(config), [])
-    train, test = Pipeline(given, LocalEngine(), NullTracker(), SilentReporter()).corpora()
+    given = loading(str(config), [])
+    train, test = Pipeline(given, LocalExecutor(), NullTracker(), SilentReporter()).corpora()
     found = outlook(given, train, test, 4, str(tmp_path), rows=100)
     fine_tune, score, compare = found.steps
     assert [step.workers for step in found.steps] == [1, 4, 4]
     assert score.elapsed == score.seconds / 4
     # Three arms and the full data of the second seed; half of the rows take half of the steps.
-    whole, half = plan(200, given.fine_tune).steps, plan(100, given.fine_tune).steps
+    whole, half = schedule_training(200, given.fine_tune).steps, schedule_training(100, given.fine_tune).steps
     assert compare.seconds / fine_tune.seconds == pytest.approx((whole + 3 * 2 * half) / whole)
     assert 0 < score.seconds < 60
     assert found.checkpoints == 3
@@ -54,9 +54,9 @@ def test_estimates_grow_with_the_work_and_shrink_with_the_workers(config: Path, 
 def test_a_miniature_keeps_epochs_and_checkpoints(config: Path) -> None:
     recipe = in_small(FineTuneConfig(epochs=3, batch_size=64, checkpoint_every=500), rows=200, checkpoints=10)
     assert (recipe.epochs, recipe.checkpoints, recipe.checkpoint_every, recipe.batch_size) == (3, 10, None, 50)
-    assert len(plan(200, recipe).save_at) == 10
+    assert len(schedule_training(200, recipe).save_at) == 10
     few_steps = in_small(FineTuneConfig(epochs=1, batch_size=64), rows=100, checkpoints=10)
-    assert len(plan(100, few_steps).save_at) == few_steps.checkpoints == 4
+    assert len(schedule_training(100, few_steps).save_at) == few_steps.checkpoints == 4
 
 
 def test_few_rows_are_of_the_corpus_and_as_many_as_asked_for(config: Path, tmp_path: Path) -> None:

@@ -24,13 +24,13 @@ from raysample.core.errors import (
     StorageError,
 )
 from raysample.execution.base import Demand
-from raysample.execution.local import LocalEngine
+from raysample.execution.local import LocalExecutor
 from raysample.workflow import Workspace, preflight
 
 ALL = ("fine-tune", "score", "compare")
 
 
-class Cluster(LocalEngine):
+class Cluster(LocalExecutor):
     """Has a number of CPUs, and refuses what needs more."""
 
     def __init__(self, cpus: int) -> None:
@@ -61,7 +61,7 @@ def changed(data: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 def check(data: dict[str, Any], steps: Sequence[str] = ALL, cpus: int = 4, uri: str | None = None) -> None:
     config = parse(data)
-    preflight.check(config, Workspace.of(config), Cluster(cpus), steps, uri)
+    preflight.check_preflight(config, Workspace.of(config), Cluster(cpus), steps, uri)
 
 
 WRONG: list[tuple[str, Any, type[RaysampleError], str]] = [
@@ -188,4 +188,4 @@ def test_the_command_line_reads_no_corpus_before_all_is_feasible(
 
 def test_a_whole_configuration_by_default_is_feasible(tmp_path: Path) -> None:
     config = RunConfig(output=str(tmp_path))
-    preflight.check(config, Workspace.of(config), Cluster(1), ALL)
+    preflight.check_preflight(config, Workspace.of(config), Cluster(1), ALL)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import raysample
 from raysample import testing
 from raysample.core.config import SourceConfig
-from raysample.data.corpus import Corpus, describe
+from raysample.data.corpus import Corpus, describe_source
 from raysample.testing import LABELS
 
 TEXTS = [f"{words}" for words in ("the pond", "a moon", "the old moss", "a pond the moon", "old old", "the moon")]
@@ -20,7 +20,7 @@ def corpus(folder: Path, rows: list[tuple[str, str]]) -> Corpus:
     texts, labels = zip(*rows, strict=True)
     pq.write_table(pa.table({"text": texts, "label": labels}), folder / "rows.parquet")
     source = SourceConfig(path=str(folder / "rows.parquet"))
-    return describe(source, str(folder / "corpus"), labels=LABELS, shard_rows=1000)
+    return describe_source(source, str(folder / "corpus"), labels=LABELS, shard_rows=1000)
 
 
 def test_repeats_are_visited_once(tmp_path: Path, visited: list[int]) -> None:

@@ -16,7 +16,7 @@ from raysample.core.errors import ConfigError, ScoreError
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
-from raysample.influence.scores import SCORES, create_all, from_logits
+from raysample.influence.scores import SCORES, create_scores, from_logits
 from raysample.testing import tiny_corpus_files
 
 MODEL = ModelConfig(hidden_size=16, vocabulary_size=200, max_length=16, dropout=0)
@@ -106,7 +106,7 @@ def test_the_scores_of_several_runs_are_averaged(
 def test_captured_logits_are_scored_without_a_visit(
     corpora: tuple[Corpus, Corpus, SourceConfig], runs: tuple[CheckpointSet, CheckpointSet], tmp_path: Path
 ) -> None:
-    names = [name for name, score in create_all(SCORES_WITHOUT_TARGET).items() if from_logits(score)]
+    names = [name for name, score in create_scores(SCORES_WITHOUT_TARGET).items() if from_logits(score)]
     assert {"forgetting", "aum", "confidence", "variability", "correctness", "el2n"} <= set(names)
     table = raysample.score(runs[0], corpora[0], names, str(tmp_path), source="capture")
     frame = table.to_pandas()

@@ -16,7 +16,7 @@ from raysample.core.config import ModelConfig
 from raysample.data.corpus import Corpus, Shard
 from raysample.data.score_table import ScoreTable
 from raysample.influence.shards import crash_counter, part_name
-from raysample.influence.shards.isolation import Scored, carefully
+from raysample.influence.shards.isolation import Scored, score_with_isolation
 
 POISON = "the poisoned row"
 POISONED = (3, 77, 78, 150)
@@ -125,7 +125,7 @@ def test_a_shard_over_which_too_many_workers_died_is_set_aside_and_comes_back(
     shard = shards(poisoned)[1]
     Path(folder, part_name(shard)).unlink()
     Path(folder, "attempts").mkdir(exist_ok=True)
-    assert crash_counter.deaths(folder, shard) == crash_counter.Deaths()
+    assert crash_counter.deaths(folder, shard) == crash_counter.CrashCount()
     Path(folder, "attempts", f"{shard.name}.json").write_text('{"attempts": 10}')
     assert crash_counter.deaths(folder, shard).enough
     assert main.main(["score", str(poisoned), "score.max_quarantined=0.3"]) == 0
@@ -148,13 +148,13 @@ def test_halving_finds_exactly_the_bad_rows() -> None:
             raise KeyError
         return np.ones(len(values), np.int32), {"s": values.astype(np.float32)}
 
-    found = carefully(work, rows)
+    found = score_with_isolation(work, rows)
     assert sorted(found.reasons) == [0, 41, 99]
     good = np.setdiff1d(np.arange(100), [0, 41, 99])
     assert np.array_equal(found.column("s")[good], good)
     assert np.isnan(found.column("s")[[0, 41, 99]]).all()
     assert len(calls) < 60
-    few = carefully(work, rows.slice(41, 1))
+    few = score_with_isolation(work, rows.slice(41, 1))
     assert few.reasons == {0: "KeyError while it was scored"}
     assert np.isnan(few.column("s")).all()
     assert Scored.nothing(2, "why").then(few).reasons == {0: "why", 1: "why", 2: "KeyError while it was scored"}

@@ -11,7 +11,7 @@ from test_whole_run import write_config
 
 from raysample.cli import main
 from raysample.core import storage
-from raysample.core.statistics import counted, read
+from raysample.core.statistics import count_part, read_statistics
 from raysample.data.score_table import STATISTICS, ScoreTable
 from raysample.influence.shards import part_statistics, write_statistics
 from raysample.influence.shards.job import statistics_of
@@ -47,11 +47,11 @@ def test_statistics_are_written_beside_the_parts_that_have_rows_enough(table: Sc
     assert [storage.exists(uri) for uri in beside] == [True, True, False]
     for uri, part in zip(beside, table.read(), strict=False):
         if storage.exists(uri):
-            assert read(uri)[0].to_pandas("group").equals(counted(part, table.columns).to_pandas("group"))
+            assert read_statistics(uri)[0].to_pandas("group").equals(count_part(part, table.columns).to_pandas("group"))
 
 
 def test_the_merged_ones_are_those_of_the_whole_table(table: ScoreTable) -> None:
-    found, whole = table.statistics(), counted(table.to_arrow(), table.columns)
+    found, whole = table.statistics(), count_part(table.to_arrow(), table.columns)
     assert found.labels == table.labels
     assert found.to_pandas("group").equals(whole.to_pandas("group"))
     assert found.correlation("vog", "el2n") == whole.correlation("vog", "el2n")
@@ -83,8 +83,8 @@ def test_a_part_with_few_rows_leaves_no_stale_statistics(table: ScoreTable, tmp_
 
     shard = Shard(0, "a", 0, 1, 1, "f" * 40)
     rows = table.to_arrow()
-    part_statistics.keep(str(tmp_path), shard, counted(rows, table.columns))
+    part_statistics.keep(str(tmp_path), shard, count_part(rows, table.columns))
     kept = tmp_path / "_statistics" / f"part-{shard.name}.parquet"
     assert kept.exists()
-    part_statistics.keep(str(tmp_path), shard, counted(rows.slice(0, 5), table.columns))
+    part_statistics.keep(str(tmp_path), shard, count_part(rows.slice(0, 5), table.columns))
     assert not kept.exists()

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from raysample.cli import main
-from raysample.core.config import load, parse
+from raysample.core.config import loading, parse
 from raysample.core.progress import SilentReporter
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
-from raysample.execution.local import LocalEngine
-from raysample.influence.label_origin import origins, relative, words
-from raysample.influence.scores import create_all
+from raysample.execution.local import LocalExecutor
+from raysample.influence.label_origin import describe_label_origin, origins, relative
+from raysample.influence.scores import create_scores
 from raysample.tracking import MemoryTracker
 from raysample.workflow import Pipeline
 
@@ -78,8 +78,8 @@ def test_the_terminal_says_where_labels_come_from(finished: Path, capsys: pytest
 
 def test_every_tracked_run_has_the_origins(finished: Path) -> None:
     tracker = MemoryTracker()
-    config = load(str(EXAMPLE), [*SMALL, f"output={finished.parent}"])
-    pipeline = Pipeline(config, LocalEngine(), tracker, SilentReporter())
+    config = loading(str(EXAMPLE), [*SMALL, f"output={finished.parent}"])
+    pipeline = Pipeline(config, LocalExecutor(), tracker, SilentReporter())
     pipeline.checkpoints()
     pipeline.compare()
     found = {(run.params["label_origin"], run.params["test_label_origin"]) for run in tracker.children}
@@ -108,7 +108,7 @@ def test_a_test_against_hypotheses_is_warned_of(finished: Path, tmp_path: Path) 
             "compare": {"seeds": [0], "arms": [{"policy": "easy", "score": "entropy"}]},
         }
     )
-    pipeline = Pipeline(config, LocalEngine(), MemoryTracker(), SilentReporter())
+    pipeline = Pipeline(config, LocalExecutor(), MemoryTracker(), SilentReporter())
     pipeline.checkpoints()
     pipeline.scores()
     found = pipeline.compare()
@@ -131,11 +131,15 @@ def test_the_origins_of_a_configuration() -> None:
 
 def test_words_for_any_mixture_of_scores() -> None:
     specs = ["vog", {"name": "entropy", "as": "doubt"}, "prototype", "el2n"]
-    definitions = {column: {"score": score.name} for column, score in create_all(specs).items()}
+    definitions = {column: {"score": score.name} for column, score in create_scores(specs).items()}
     assert relative(definitions) == (["vog", "el2n"], ["doubt", "prototype"])
-    assert words("gold", definitions) == ""
-    assert words("hypothesis", definitions).endswith(
+    assert describe_label_origin("gold", definitions) == ""
+    assert describe_label_origin("hypothesis", definitions).endswith(
         "vog and el2n are relative to them, doubt and prototype do not look at labels"
     )
-    assert words("hypothesis", {"doubt": {"score": "entropy"}}).endswith("hypotheses: doubt does not look at labels")
-    assert words("hypothesis", {"vog": {"score": "vog"}}).endswith("hypotheses: vog is relative to them")
+    assert describe_label_origin("hypothesis", {"doubt": {"score": "entropy"}}).endswith(
+        "hypotheses: doubt does not look at labels"
+    )
+    assert describe_label_origin("hypothesis", {"vog": {"score": "vog"}}).endswith(
+        "hypotheses: vog is relative to them"
+    )

@@ -17,10 +17,10 @@ from raysample.cli import main
 from raysample.core import storage
 from raysample.core.config import SourceConfig
 from raysample.core.errors import ProvenanceError, SelectionError
-from raysample.data.corpus import Corpus, describe
+from raysample.data.corpus import Corpus, describe_source
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation.comparison import FULL, Comparison, RunResult, summarise
-from raysample.selection import Selection, apply, explain, sample
+from raysample.selection import Selection, apply, explain_row, write_selection
 
 ARMS = [
     {"policy": "hard", "score": "vog", "normalise": "class"},
@@ -127,7 +127,7 @@ def test_explain_tells_why(sampled: Path, capsys: pytest.CaptureFixture[str]) ->
     assert f"row {first['row_id']!r} of class {first['class']!r} was kept by hard(vog|class), seed 0" in told
     assert "place: 1 of the 200 rows" in told
     assert "chance to be kept, over seeds: 1; weight in training: 1" in told
-    last = explain(hard, frame.iloc[-1]["row_id"])
+    last = explain_row(hard, frame.iloc[-1]["row_id"])
     assert "was pruned" in last
     assert "< threshold" in last
     assert "weight in training: 0" in last
@@ -138,9 +138,9 @@ def test_explain_names_the_step_that_decided(sampled: Path) -> None:
     frame = window.to_pandas()
     dropped = frame[frame["reason"].str.contains("the hardest 0.2")]
     assert len(dropped) == 40
-    assert "why: the hardest 0.2: key" in explain(window, dropped["row_id"].iloc[0])
+    assert "why: the hardest 0.2: key" in explain_row(window, dropped["row_id"].iloc[0])
     drawn = selections(sampled)["explore"].to_pandas().query("decision == 'kept' and keep_probability < 1").iloc[0]
-    assert "chance to be kept, over seeds: 0.375" in explain(selections(sampled)["explore"], drawn["row_id"])
+    assert "chance to be kept, over seeds: 0.375" in explain_row(selections(sampled)["explore"], drawn["row_id"])
 
 
 def test_a_cap_keeps_a_few_rows_of_every_group(sampled: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_cap_keeps_a_few_rows_of_every_group(sampled: Path) -> None:
     assert pruned.sum() == 4 * 20
     assert (pruned & mine).sum() == 20
     assert scores["vog"][pruned & mine].min() >= scores["vog"][~pruned & mine].max()
-    assert "at most 20 of a group" in explain(easy, frame["row_id"][pruned].iloc[0])
+    assert "at most 20 of a group" in explain_row(easy, frame["row_id"][pruned].iloc[0])
 
 
 def test_groups_are_asked_for_before_anything_is_computed(sampled: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,7 +200,7 @@ def test_apply_takes_a_copy_and_refuses_other_rows(sampled: Path, tmp_path: Path
     shutil.copytree(sampled / "source", copy)
     made = apply(hard, corpus.at(str(copy)), str(tmp_path / "one"))
     assert made.rows == 100
-    again = describe(SourceConfig(path=str(copy), columns=corpus.source.columns), str(tmp_path / "described"))
+    again = describe_source(SourceConfig(path=str(copy), columns=corpus.source.columns), str(tmp_path / "described"))
     assert apply(hard, again, str(tmp_path / "two")).rows == 100
     file = copy / "date=2026-01-02/log.parquet"
     rows = pq.ParquetFile(file).read()
@@ -226,7 +226,7 @@ def test_the_manifest_and_the_kept_rows_are_all_that_travels(sampled: Path, tmp_
 
 
 def test_apply_refuses_another_corpus(sampled: Path, small_run: Path, tmp_path: Path) -> None:
-    other = describe(SourceConfig(path=str(small_run / "test.parquet")), str(tmp_path / "other"))
+    other = describe_source(SourceConfig(path=str(small_run / "test.parquet")), str(tmp_path / "other"))
     with pytest.raises(ProvenanceError, match="another corpus"):
         apply(selections(sampled)["hard"], other, str(tmp_path / "out"))
 
@@ -239,6 +239,8 @@ def test_the_verb_takes_options_and_limits(sampled: Path, tmp_path: Path) -> Non
     assert made.name == "softmax(vog, temperature=0.5, min_per_class=9)"
     assert min(made.kept_class_counts) >= 9
     assert (
-        sample(table, raysample.core.config.ArmConfig(**made.arm), str(tmp_path / "o"), fraction=0.25, seed=3).digest
+        write_selection(
+            table, raysample.core.config.ArmConfig(**made.arm), str(tmp_path / "o"), fraction=0.25, seed=3
+        ).digest
         == made.digest
     )

@@ -12,13 +12,13 @@ import yaml
 
 import raysample
 from raysample.cli import main
-from raysample.core.config import load, parse
+from raysample.core.config import loading, parse
 from raysample.core.errors import ResultWarning
 from raysample.core.progress import SilentReporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
-from raysample.execution.local import LocalEngine
+from raysample.execution.local import LocalExecutor
 from raysample.tracking import MemoryTracker
 from raysample.workflow import Pipeline
 
@@ -134,8 +134,8 @@ def test_scores_that_are_mostly_length_are_named_after_the_scoring(
 
 
 def test_the_pruned_rows_of_every_arm_are_stored_with_the_run(finished: Path) -> None:
-    config, tracker = load(str(finished / "config.yaml"), []), MemoryTracker()
-    Pipeline(config, LocalEngine(), tracker, SilentReporter()).sample()
+    config, tracker = loading(str(finished / "config.yaml"), []), MemoryTracker()
+    Pipeline(config, LocalExecutor(), tracker, SilentReporter()).sample()
     stored = tracker.children[0].artifacts
     for arm in ("random", "stratified_random", "hard-vog~class"):
         folder = finished / f"runs/small/selections/{arm}-0.5-seed-0"
@@ -248,19 +248,19 @@ def test_an_unreachable_tracking_server_is_told_early(
 def test_an_interrupt_keeps_what_is_finished(
     small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from raysample.execution.local import LocalEngine
+    from raysample.execution.local import LocalExecutor
 
     config = str(write_config(tmp_path, small_run))
-    real = LocalEngine.fine_tune_many
+    real = LocalExecutor.fine_tune_many
 
-    def interrupted(self: LocalEngine, *args: object) -> object:
+    def interrupted(self: LocalExecutor, *args: object) -> object:
         for done, pair in enumerate(real(self, *args)):  # type: ignore[arg-type]
             if done == 2:
                 raise KeyboardInterrupt
             yield pair
 
     with monkeypatch.context() as patch:
-        patch.setattr(LocalEngine, "fine_tune_many", interrupted)
+        patch.setattr(LocalExecutor, "fine_tune_many", interrupted)
         assert main.main(["run", config]) == 130
     assert "run the same command to go on" in capsys.readouterr().err
     assert main.main(["run", config]) == 0

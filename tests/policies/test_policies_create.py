@@ -13,7 +13,7 @@ from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
 from raysample.core.numerics.exact_moments import exact_sums, moments
 from raysample.data.identity import hash_row_ids
-from raysample.selection.policies import POLICIES, Facts, Rows, create
+from raysample.selection.policies import POLICIES, GlobalStatistics, Rows, create_policy
 
 HIGHER = {"vog": "harder", "aum": "easier"}
 
@@ -26,43 +26,46 @@ def rows() -> Rows:
     ("policy", "score", "sign"), [("hard", "vog", 1), ("hard", "aum", -1), ("easy", "vog", -1), ("easy", "aum", 1)]
 )
 def test_hard_and_easy_know_which_end_is_which(policy: str, score: str, sign: int) -> None:
-    made = create(ArmConfig(policy=policy, score=score), HIGHER)
-    assert made.key(rows(), Facts(0)).tolist() == (sign * rows().scores[score]).tolist()
+    made = create_policy(ArmConfig(policy=policy, score=score), HIGHER)
+    assert made.key(rows(), GlobalStatistics(0)).tolist() == (sign * rows().scores[score]).tolist()
 
 
 def test_class_normalised_key_is_the_z_score_within_the_class() -> None:
-    made = create(ArmConfig(policy="hard", score="vog", normalise="class"), HIGHER)
+    made = create_policy(ArmConfig(policy="hard", score="vog", normalise="class"), HIGHER)
     assert made.moments_over == "class"
     of = moments(exact_sums(rows().scores["vog"], rows().label, 2))
-    assert made.key(rows(), Facts(0, {"vog": of})).tolist() == [-1, 1, -1, 1]
+    assert made.key(rows(), GlobalStatistics(0, {"vog": of})).tolist() == [-1, 1, -1, 1]
 
 
 @pytest.mark.parametrize("arm", [{"normalise": "corpus"}, {"normalise": "class", "quota": "balanced"}])
 def test_z_scores_that_cannot_change_the_ranking_leave_the_raw_key(arm: dict[str, Any]) -> None:
-    made = create(ArmConfig(policy="hard", score="vog", **arm), HIGHER)
+    made = create_policy(ArmConfig(policy="hard", score="vog", **arm), HIGHER)
     assert made.moments_over == "none"
-    assert made.key(rows(), Facts(0)).tolist() == [1, 3, 10, 30]
+    assert made.key(rows(), GlobalStatistics(0)).tolist() == [1, 3, 10, 30]
 
 
 def test_random_keys_are_uniform_and_seeded() -> None:
     many = Rows.of([f"r{i}" for i in range(20_000)], np.zeros(20_000))
-    key = create(ArmConfig(policy="random"), {}).key(many, Facts(3))
+    key = create_policy(ArmConfig(policy="random"), {}).key(many, GlobalStatistics(3))
     assert key.min() >= 0
     assert key.max() < 1
     assert abs(key.mean() - 0.5) < 5 * (1 / 12 / 20_000) ** 0.5
-    assert abs(np.corrcoef(key, create(ArmConfig(policy="random"), {}).key(many, Facts(4)))[0, 1]) < 5 / 20_000**0.5
+    assert (
+        abs(np.corrcoef(key, create_policy(ArmConfig(policy="random"), {}).key(many, GlobalStatistics(4)))[0, 1])
+        < 5 / 20_000**0.5
+    )
 
 
 def test_stratified_random_is_random_with_proportional_quotas() -> None:
-    assert create(ArmConfig(policy="stratified_random"), {}).quota == "proportional"
-    assert create(ArmConfig(policy="stratified_random", quota="balanced"), {}).quota == "balanced"
+    assert create_policy(ArmConfig(policy="stratified_random"), {}).quota == "proportional"
+    assert create_policy(ArmConfig(policy="stratified_random", quota="balanced"), {}).quota == "balanced"
 
 
 def test_unknown_policy_gets_a_suggestion_and_the_list() -> None:
     with pytest.raises(SelectionError, match=r"did you mean 'hard'.*known: auto, random, stratified_random, hard"):
-        create(ArmConfig(policy="hrad"), HIGHER)
+        create_policy(ArmConfig(policy="hrad"), HIGHER)
     with pytest.raises(SelectionError, match="-> known: auto, random"):
-        create(ArmConfig(policy="xyz"), HIGHER)
+        create_policy(ArmConfig(policy="xyz"), HIGHER)
 
 
 @pytest.mark.parametrize(
@@ -78,12 +81,12 @@ def test_unknown_policy_gets_a_suggestion_and_the_list() -> None:
 )
 def test_settings_that_a_policy_cannot_follow_are_refused(arm: dict[str, Any], message: str) -> None:
     with pytest.raises(SelectionError, match=message):
-        create(ArmConfig(**arm), HIGHER)
+        create_policy(ArmConfig(**arm), HIGHER)
 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_policies_pickle_and_compare_equal(name: str) -> None:
-    made = create(ARMS[name], HIGHER_IS)
+    made = create_policy(ARMS[name], HIGHER_IS)
     assert pickle.loads(pickle.dumps(made)) == made
     assert isinstance(made, POLICIES[name])
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from raysample import models
 from raysample.core.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
 from raysample.data.checkpoint_set import CheckpointSet
-from raysample.data.corpus import Corpus, describe
+from raysample.data.corpus import Corpus, describe_source
 from raysample.influence.references import Request
 from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
-from raysample.training.fine_tuning import Job, execute, finish
+from raysample.training.fine_tuning import Job, execute, finish_job
 
 SPEC = ModelConfig(path="tiny", max_length=16, hidden_size=16, vocabulary_size=120, dropout=0.0)
 RECIPE = FineTuneConfig(epochs=2, batch_size=16, learning_rate=2e-3, head_learning_rate=5e-3, checkpoints=3, seed=5)
@@ -25,7 +25,7 @@ def described(folder: Path, rows: int, seed: int = 0, **options: Any) -> Corpus:
     """Write and describe a small corpus with the labels of the tiny models."""
     files = tiny_corpus_files(folder / "files", rows, seed, files=options.pop("files", 2))
     source = SourceConfig(path=files, columns=Columns(id="id"), **options)
-    return describe(source, str(folder / "corpus"), labels=LABELS, shard_rows=32)
+    return describe_source(source, str(folder / "corpus"), labels=LABELS, shard_rows=32)
 
 
 def made_up(folder: Path, rows: int = 60, checkpoints: int = 2) -> Request:
@@ -46,9 +46,9 @@ def made_up(folder: Path, rows: int = 60, checkpoints: int = 2) -> Request:
 def trained(folder: Path, recipe: FineTuneConfig = RECIPE, rows: int = 60, **more: Any) -> Request:
     """Fine-tune a tiny model from scratch and return a request on its run."""
     corpus, test = described(folder / "train", rows), described(folder / "test", 12, seed=7)
-    base = models.prepare(SPEC, corpus, str(folder / "base"))
+    base = models.prepare_base(SPEC, corpus, str(folder / "base"))
     job = Job(corpus.uri, test.uri, base, SPEC, recipe, folder=str(folder / "run"), **more)
-    trace = finish(job, execute(job))
+    trace = finish_job(job, execute(job))
     return Request(corpus.uri, trace.uri, {"test": test.uri}, SPEC, 64, "float32", str(folder / "references"))
 
 

@@ -20,12 +20,12 @@ from raysample import models
 from raysample.core.config import ModelConfig
 from raysample.core.errors import ProvenanceError, ScoreError
 from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
-from raysample.data.corpus import Corpus, describe
-from raysample.influence.references import Request, load, prepare
+from raysample.data.corpus import Corpus, describe_source
+from raysample.influence.references import Request, load_reference, prepare_references
 from raysample.influence.references.folder import MANIFEST, located
 from raysample.influence.references.gradients import mean_gradient, trainable
-from raysample.influence.references.inverse_hessian import product_with, settled, solve
-from raysample.influence.references.rows import examples, in_order
+from raysample.influence.references.inverse_hessian import product_with, solve, solver_options
+from raysample.influence.references.rows import sort_by_row_hash, tokenize_rows
 from raysample.influence.scores.reference import Reference
 from raysample.testing import FAMILIES, Family, tiny_model, tiny_rows, tiny_tokenizer
 from raysample.training import Examples, batch
@@ -36,7 +36,7 @@ HEAD_ONLY = r"^(?!classifier\.).*"
 
 
 def data_of(family: Family, rows: int = 14) -> Examples:
-    return examples(in_order(tiny_rows(rows)), tiny_tokenizer(family), ModelConfig(max_length=16))
+    return tokenize_rows(sort_by_row_hash(tiny_rows(rows)), tiny_tokenizer(family), ModelConfig(max_length=16))
 
 
 def together(data: Examples) -> tuple[dict[str, Tensor], Tensor]:
@@ -97,7 +97,7 @@ def test_the_solvers_come_to_the_dense_solution(solver: str) -> None:
     network, data = head_only(tiny_model("bert").double()), data_of("bert")
     goal = mean_gradient(network, data, np.arange(5), 64)
     wanted = Reference.of("inverse_hessian", target="x", solver=solver, damping=1.0, tolerance=1e-10, **given)
-    found = solve(network, data, goal, 10_000, settled(wanted))
+    found = solve(network, data, goal, 10_000, solver_options(wanted))
     dense = model_hessian(network, *together(data))
     expected = torch.linalg.solve(dense + torch.eye(len(dense), dtype=torch.float64), goal)
     torch.testing.assert_close(found.x, expected, rtol=1e-5, atol=1e-8)
@@ -106,11 +106,11 @@ def test_the_solvers_come_to_the_dense_solution(solver: str) -> None:
 
 def test_what_is_prepared_are_the_gradients_at_each_checkpoint(tmp_path: Path) -> None:
     request = made_up(tmp_path)
-    prepare(request, [TARGET])
+    prepare_references(request, [TARGET])
     inputs, labels = batch_of(request, request.targets["held_out"])
     for checkpoint in checkpoints(request):
-        network = models.load(checkpoint.uri)
-        loaded = load(request, [TARGET], checkpoint, "cpu")
+        network = models.load_model(checkpoint.uri)
+        loaded = load_reference(request, [TARGET], checkpoint, "cpu")
         found = loaded.directions[TARGET.key]
         assert {name: tuple(value.shape) for name, value in found.items()} == {
             name: (1, *weight.shape) for name, weight in network.named_parameters()
@@ -126,9 +126,9 @@ def test_by_class_there_is_one_direction_per_class_present(tmp_path: Path) -> No
     both = Reference.of("target_gradient", target="held_out", by="class")
     one = Reference.of("target_gradient", target="two", by="class")
     request = replace(request, targets={**request.targets, "two": only.uri})
-    prepare(request, [TARGET, both, one])
+    prepare_references(request, [TARGET, both, one])
     last = checkpoints(request)[-1]
-    found = load(request, [TARGET, both, one], last, "cpu").directions
+    found = load_reference(request, [TARGET, both, one], last, "cpu").directions
     told = json.loads((Path(located(request, both)) / MANIFEST).read_text())["notes"]
     counts = torch.tensor(Corpus.load(request.targets["held_out"]).class_counts, dtype=torch.float32)
     assert told["classes"] == ["calm", "quick", "round"]
@@ -142,9 +142,9 @@ def test_by_class_there_is_one_direction_per_class_present(tmp_path: Path) -> No
 def test_frozen_parameters_have_no_direction(tmp_path: Path) -> None:
     request = made_up(tmp_path, checkpoints=1)
     frozen = replace(request, model=request.model.model_copy(update={"freeze": [HEAD_ONLY]}))
-    prepare(frozen, [TARGET])
+    prepare_references(frozen, [TARGET])
     (last,) = checkpoints(request)
-    found = load(frozen, [TARGET], last, "cpu").directions[TARGET.key]
+    found = load_reference(frozen, [TARGET], last, "cpu").directions[TARGET.key]
     assert set(found) == {"classifier.weight", "classifier.bias"}
 
 
@@ -158,20 +158,20 @@ def test_the_inverse_hessian_is_prepared_for_the_last_checkpoint(tmp_path: Path)
     request = made_up(tmp_path)
     request = replace(request, model=request.model.model_copy(update={"freeze": [HEAD_ONLY]}))
     said: list[str] = []
-    prepare(request, [INVERSE], say=said.append)
+    prepare_references(request, [INVERSE], say=said.append)
     first, last = checkpoints(request)
-    network = head_only(models.load(last.uri)).double()
+    network = head_only(models.load_model(last.uri)).double()
     goal = slow_mean_gradient(network, *batch_of(request, request.targets["held_out"]))
     dense = model_hessian(network, *batch_of(request, request.corpus))
     expected = torch.linalg.solve(dense + 0.1 * torch.eye(len(dense), dtype=torch.float64), goal).float()
-    found = flattened(load(request, [INVERSE], last, "cpu").directions[INVERSE.key], network)
+    found = flattened(load_reference(request, [INVERSE], last, "cpu").directions[INVERSE.key], network)
     assert float((found - expected).norm() / expected.norm()) < 0.05
     assert any("relative residual" in line for line in said)
     notes = json.loads((Path(located(request, INVERSE)) / MANIFEST).read_text())["notes"]
     assert notes["residual"] <= 0.01
     assert notes["hessian_rows"] == 60
     with pytest.raises(ScoreError, match=r"not for step 10(.|\n)*checkpoints: last"):
-        load(request, [INVERSE], first, "cpu")
+        load_reference(request, [INVERSE], first, "cpu")
 
 
 def test_a_residual_above_the_tolerance_is_told(tmp_path: Path) -> None:
@@ -179,13 +179,13 @@ def test_a_residual_above_the_tolerance_is_told(tmp_path: Path) -> None:
     request = replace(request, model=request.model.model_copy(update={"freeze": [HEAD_ONLY]}))
     once = Reference.of("inverse_hessian", target="held_out", damping=1e-3, iterations=1)
     with pytest.raises(ScoreError, match=r"relative residual of(.|\n)*raise damping or iterations"):
-        prepare(request, [once])
+        prepare_references(request, [once])
 
 
 def test_a_bent_loss_is_told(tmp_path: Path) -> None:
     plain = made_up(tmp_path, checkpoints=1)
     with pytest.raises(ScoreError, match=r"not positive definite(.|\n)*raise damping above"):
-        prepare(plain, [Reference.of("inverse_hessian", target="held_out", damping=0.0, tolerance=1e-6)])
+        prepare_references(plain, [Reference.of("inverse_hessian", target="held_out", damping=0.0, tolerance=1e-6)])
 
 
 @pytest.mark.parametrize(
@@ -199,18 +199,18 @@ def test_a_bent_loss_is_told(tmp_path: Path) -> None:
 )
 def test_wrong_options_are_told(tmp_path: Path, reference: Reference, words: str) -> None:
     with pytest.raises(ScoreError, match=words):
-        prepare(made_up(tmp_path, checkpoints=1), [reference])
+        prepare_references(made_up(tmp_path, checkpoints=1), [reference])
 
 
 def test_classes_must_be_those_of_the_checkpoints(tmp_path: Path) -> None:
     request = made_up(tmp_path, checkpoints=1)
     source = Corpus.load(request.targets["held_out"]).source
-    other = describe(source, str(tmp_path / "other"), labels=("round", "quick", "calm"))
+    other = describe_source(source, str(tmp_path / "other"), labels=("round", "quick", "calm"))
     with pytest.raises(ProvenanceError, match=r"the target 'held_out' has the classes round, quick, calm"):
-        prepare(replace(request, targets={"held_out": other.uri}), [TARGET])
+        prepare_references(replace(request, targets={"held_out": other.uri}), [TARGET])
     changed(request, labels=("a", "b", "c"))
     with pytest.raises(ProvenanceError, match="the scored corpus has the classes"):
-        prepare(request, [TARGET])
+        prepare_references(request, [TARGET])
 
 
 def test_a_target_without_rows_is_told(tmp_path: Path) -> None:
@@ -220,4 +220,4 @@ def test_a_target_without_rows_is_told(tmp_path: Path) -> None:
     empty = {"counts": {**data["counts"], "usable": 0}, "shards": [], "class_counts": [0] * len(data["class_counts"])}
     manifest.write_text(json.dumps({**data, **empty}))
     with pytest.raises(ScoreError, match=r"'held_out' has no row"):
-        prepare(request, [TARGET])
+        prepare_references(request, [TARGET])

@@ -18,10 +18,10 @@ from raysample.core.numerics.radix import seeded
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.identity import hash_row_ids
-from raysample.influence.references import Request, load, prepare, row_keys
+from raysample.influence.references import Request, load_reference, prepare_references, row_keys
 from raysample.influence.references.clusters import spherical_kmeans
 from raysample.influence.references.features import class_medians
-from raysample.influence.references.rows import sample
+from raysample.influence.references.rows import sample_corpus
 from raysample.influence.scores.reference import Reference
 from raysample.influence.visits.artifacts import classifier
 from raysample.testing import LABELS
@@ -30,16 +30,16 @@ SMALL = Reference.of("features", rows=40, clusters=4, seed=1)
 
 
 def prepared(request: Request, reference: Reference) -> dict[str, Tensor]:
-    prepare(request, [reference])
+    prepare_references(request, [reference])
     last = CheckpointSet.load(request.checkpoints).checkpoints[-1]
-    return load(request, [reference], last, "cpu").tensors[reference.key]
+    return load_reference(request, [reference], last, "cpu").tensors[reference.key]
 
 
 def test_features_are_what_the_classifier_gets(tmp_path: Path) -> None:
     request = made_up(tmp_path)
     found = prepared(request, SMALL)
     inputs, labels = batch_of(request, request.corpus)
-    network, seen = models.load(CheckpointSet.load(request.checkpoints).checkpoints[-1].uri), list[Tensor]()
+    network, seen = models.load_model(CheckpointSet.load(request.checkpoints).checkpoints[-1].uri), list[Tensor]()
     classifier(network).register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
     with torch.no_grad():
         network(**inputs)
@@ -55,12 +55,12 @@ def test_features_are_what_the_classifier_gets(tmp_path: Path) -> None:
 
 def test_a_sample_depends_on_ids_and_seed_alone(tmp_path: Path) -> None:
     one, many = described(tmp_path / "one", 100, files=1), described(tmp_path / "many", 100, files=7)
-    first, again = (sample(corpus, 30, 0)["row_id"].to_pylist() for corpus in (one, many))
+    first, again = (sample_corpus(corpus, 30, 0)["row_id"].to_pylist() for corpus in (one, many))
     assert first == again
     words = seeded(hash_row_ids(np.array(one.table()["row_id"].to_pylist(), object)), 0)
     assert first == one.table()["row_id"].take(pa.array(np.argsort(words)[:30])).to_pylist()
-    assert set(first) != set(sample(one, 30, 1)["row_id"].to_pylist())
-    assert sample(one, 1_000, 0).num_rows == 100
+    assert set(first) != set(sample_corpus(one, 30, 1)["row_id"].to_pylist())
+    assert sample_corpus(one, 1_000, 0).num_rows == 100
 
 
 def test_row_keys_are_the_bits_of_the_identity() -> None:
@@ -76,12 +76,12 @@ def test_row_keys_are_the_bits_of_the_identity() -> None:
 def test_all_checkpoints_or_the_last(tmp_path: Path) -> None:
     request = made_up(tmp_path)
     every = Reference.of("features", rows=10, at="all")
-    prepare(request, [SMALL, every])
+    prepare_references(request, [SMALL, every])
     first, last = CheckpointSet.load(request.checkpoints).checkpoints
-    early, late = (load(request, [every], c, "cpu").tensors[every.key]["features"] for c in (first, last))
+    early, late = (load_reference(request, [every], c, "cpu").tensors[every.key]["features"] for c in (first, last))
     assert not torch.equal(early, late)
     with pytest.raises(ScoreError, match=r"prepared for step 20, not for step 10(.|\n)*checkpoints: last"):
-        load(request, [SMALL], first, "cpu")
+        load_reference(request, [SMALL], first, "cpu")
 
 
 def test_by_default_one_centre_per_class_and_never_more_than_rows(tmp_path: Path) -> None:
@@ -93,13 +93,13 @@ def test_by_default_one_centre_per_class_and_never_more_than_rows(tmp_path: Path
 def test_features_that_are_not_finite_are_told(tmp_path: Path) -> None:
     request = made_up(tmp_path, checkpoints=1)
     place = CheckpointSet.load(request.checkpoints).checkpoints[0].uri
-    network, words = models.load(place), models.tokenizer(place)
+    network, words = models.load_model(place), models.tokenizer(place)
     # A whole weight would be refused when the model is opened; a row of the embeddings is one token's: every text's.
     torch.nn.init.constant_(network.bert.embeddings.word_embeddings.weight[words.cls_token_id], torch.nan)
-    models.save(network, words, place)
+    models.save_model(network, words, place)
     (Path(place) / "COMPLETE.json").write_text('{"sha256": {}}')
     with pytest.raises(ScoreError, match="features at step 10 are not finite"):
-        prepare(request, [SMALL])
+        prepare_references(request, [SMALL])
 
 
 def test_the_batch_budget_changes_rounding_only(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from raysample.core.errors import ProvenanceError, ScoreError
 from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
-from raysample.influence.references import Request, load, prepare
+from raysample.influence.references import Request, load_reference, prepare_references
 from raysample.influence.scores.predictions.pvi import pvi
 from raysample.influence.scores.reference import Reference
 
@@ -31,20 +31,23 @@ ADVICE = "null: prior"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Request:
     request = trained(tmp_path_factory.mktemp("null"))
-    prepare(request, [NULL, PRIORS])
+    prepare_references(request, [NULL, PRIORS])
     return request
 
 
 def log_p(request: Request, reference: Reference) -> dict[int, Tensor]:
     trace = CheckpointSet.load(request.checkpoints)
-    return {c.step: load(request, [reference], c, "cpu").tensors[reference.key]["log_p"] for c in trace.checkpoints}
+    return {
+        c.step: load_reference(request, [reference], c, "cpu").tensors[reference.key]["log_p"]
+        for c in trace.checkpoints
+    }
 
 
 def by_hand(request: Request) -> dict[int, Tensor]:
     """Train on `[CLS] [SEP]` alone, no dropout, and return ln p at the steps of the run's checkpoints."""
     corpus, trace = Corpus.load(request.corpus), CheckpointSet.load(request.checkpoints)
     labels = torch.tensor(corpus.table()["label"].to_pylist())
-    network = models.build(trace.config["base"], SPEC, trace.labels, RECIPE.seed)
+    network = models.build_model(trace.config["base"], SPEC, trace.labels, RECIPE.seed)
     words = models.tokenizer(trace.config["base"])
     row = torch.tensor([[words.cls_token_id, words.sep_token_id]])
     heads = [w for name, w in network.named_parameters() if name.startswith("classifier")]
@@ -85,7 +88,7 @@ def test_priors_are_the_class_shares(run: Request) -> None:
 def test_a_null_model_of_many_steps_comes_to_the_class_shares(tmp_path: Path) -> None:
     recipe = FineTuneConfig(epochs=25, batch_size=60, learning_rate=3e-3, checkpoints=1, weight_decay=0.0)
     request = trained(tmp_path, recipe)
-    prepare(request, [NULL, PRIORS])
+    prepare_references(request, [NULL, PRIORS])
     (null,), (prior,) = log_p(request, NULL).values(), log_p(request, PRIORS).values()
     torch.testing.assert_close(null.exp(), prior.exp(), rtol=0, atol=0.01)
 
@@ -96,9 +99,9 @@ def test_the_mean_pvi_is_the_null_entropy_less_the_cross_entropy(run: Request, r
     shares = torch.tensor(corpus.class_counts) / corpus.rows
     inputs, labels = batch_of(run, run.corpus)
     for checkpoint in trace.checkpoints:
-        null = load(run, [reference], checkpoint, "cpu").tensors[reference.key]["log_p"]
+        null = load_reference(run, [reference], checkpoint, "cpu").tensors[reference.key]["log_p"]
         with torch.no_grad():
-            logits = models.load(checkpoint.uri)(**inputs).logits
+            logits = models.load_model(checkpoint.uri)(**inputs).logits
         known = -(shares * null).sum() / math.log(2)
         left = nn.functional.cross_entropy(logits, labels) / math.log(2)
         torch.testing.assert_close(pvi(logits, labels, null).mean(), known - left)
@@ -108,22 +111,22 @@ def test_dropout_and_fixed_step_counts_are_those_of_the_run(tmp_path: Path) -> N
     spec = SPEC.model_copy(update={"dropout": 0.1})
     request = trained(tmp_path, RECIPE, steps=9)
     changed(request, config={**CheckpointSet.load(request.checkpoints).config, "model": spec.plain()})
-    prepare(request, [NULL])
+    prepare_references(request, [NULL])
     first = log_p(request, NULL)
     assert list(first)[-1] == 9
     again = replace(request, folder=str(tmp_path / "again"))
-    prepare(again, [NULL])
+    prepare_references(again, [NULL])
     assert all(torch.equal(first[step], values) for step, values in log_p(again, NULL).items())
 
 
 def test_a_run_without_a_recipe_is_told(tmp_path: Path) -> None:
     with pytest.raises(ScoreError, match=rf"does not know its base, model, fine_tune(.|\n)*{ADVICE}"):
-        prepare(made_up(tmp_path), [NULL])
+        prepare_references(made_up(tmp_path), [NULL])
 
 
 def test_another_corpus_than_the_training_one_is_told(run: Request, tmp_path: Path) -> None:
     with pytest.raises(ProvenanceError, match=rf"another corpus(.|\n)*{ADVICE}"):
-        prepare(replace(run, corpus=run.targets["test"]), [NULL])
+        prepare_references(replace(run, corpus=run.targets["test"]), [NULL])
 
 
 def copied(run: Request, folder: Path) -> Request:
@@ -137,7 +140,7 @@ def test_a_run_on_a_selection_is_told(run: Request, tmp_path: Path) -> None:
     # A selection of half of the rows: half as many steps an epoch, so each checkpoint's epoch is twice as far.
     changed(request, checkpoints=tuple(replace(c, epoch=2 * c.epoch) for c in trace.checkpoints))
     with pytest.raises(ProvenanceError, match=rf"trained on a selection(.|\n)*{ADVICE}"):
-        prepare(request, [NULL])
+        prepare_references(request, [NULL])
 
 
 def test_a_recipe_that_cannot_be_read_is_told(run: Request, tmp_path: Path) -> None:
@@ -145,7 +148,7 @@ def test_a_recipe_that_cannot_be_read_is_told(run: Request, tmp_path: Path) -> N
     config = CheckpointSet.load(request.checkpoints).config
     changed(request, config={**config, "fine_tune": {"epochs": -1}})
     with pytest.raises(ScoreError, match=rf"recipe(.|\n)*cannot be read(.|\n)*{ADVICE}"):
-        prepare(request, [NULL])
+        prepare_references(request, [NULL])
 
 
 def test_a_tokenizer_that_makes_nothing_of_the_null_input_is_told(run: Request, tmp_path: Path) -> None:
@@ -155,6 +158,6 @@ def test_a_tokenizer_that_makes_nothing_of_the_null_input_is_told(run: Request, 
         words = models.tokenizer(str(place))
         words.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B")
         words.save_pretrained(place)
-        checkpoint_set.seal(place)
+        checkpoint_set.seal_checkpoint(place)
     with pytest.raises(ScoreError, match=rf"no token of the null input(.|\n)*{ADVICE}"):
-        prepare(request, [NULL])
+        prepare_references(request, [NULL])

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 
 from raysample.core import storage
-from raysample.data.score_table import ScoreTable, schema
+from raysample.data.score_table import ScoreTable, table_schema
 from raysample.evaluation import Predictions, estimates
 from raysample.evaluation.comparison import Comparison, RunResult, class_warnings, summarise
 from raysample.influence.shards import write_statistics
-from raysample.report import look
+from raysample.report import collect_table_sample
 
 SCORES = {
     "vog": {"score": "vog", "higher_is": "harder", "checkpoints": [100, 200, 300]},
@@ -66,7 +66,7 @@ def fake_table(
         names = np.array(["kitchen", "<b>den</b>", "hall"])[rng.integers(0, 3, rows)]
         data |= {"group": names, "group_code": np.zeros(rows, np.int64)}
     whole = pa.table({**data, **{name: values[str(scores[name]["score"])] for name in scores}}).cast(
-        schema(tuple(scores), grouped)
+        table_schema(tuple(scores), grouped)
     )
     names = tuple(f"part-{i:05d}.parquet" for i in range(parts))
     for i, name in enumerate(names):
@@ -93,7 +93,7 @@ def fake_table(
 
 def example_ids(table: ScoreTable, examples: int) -> list[str]:
     """Return the ids of the rows that the page shows, each once."""
-    looked = look(table, examples)
+    looked = collect_table_sample(table, examples)
     assert looked is not None
     return list(dict.fromkeys(row for rows in looked.examples for row in rows["row_id"].to_pylist()))
 

@@ -8,7 +8,7 @@ import sys
 import tracemalloc
 
 from raysample.data.score_table import ScoreTable
-from raysample.report import look
+from raysample.report import collect_table_sample
 
 
 def main(tables: list[str]) -> None:
@@ -17,13 +17,13 @@ def main(tables: list[str]) -> None:
     Python before 3.12.9 may crash where tracing stops beside Arrow's threads (gh-128679), hence a process of its own.
     """
     first, *others = [ScoreTable.load(table) for table in tables]
-    look(first, 8)
+    collect_table_sample(first, 8)
     tracemalloc.start()
     peaks = list[int]()
     for table in others:
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
-        look(table, 8, sample=1_000)
+        collect_table_sample(table, 8, sample=1_000)
         peaks.append(tracemalloc.get_traced_memory()[1] - before)
     sys.stdout.write(json.dumps(peaks))
     sys.stdout.flush()

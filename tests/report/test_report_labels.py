@@ -8,7 +8,7 @@ from conftest import PROVENANCE
 
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation.comparison import Comparison
-from raysample.report import render
+from raysample.report import render_report
 from raysample.report.label_sections import label_sections
 
 EVIL = "<script>alert(1)</script>"
@@ -45,8 +45,8 @@ def test_what_is_said_of_each_corpus(slim: ScoreTable) -> None:
 
 def test_the_page_has_the_section_only_where_something_is_told(comparison: Comparison, slim: ScoreTable) -> None:
     common: dict[str, Any] = {"title": "t", "comparison": comparison, "table": slim, "texts": None}
-    without = render(provenance=PROVENANCE, **common)
-    page = render(provenance={**PROVENANCE, "labels": TOLD}, **common)
+    without = render_report(provenance=PROVENANCE, **common)
+    page = render_report(provenance={**PROVENANCE, "labels": TOLD}, **common)
     assert "<h2>Labels</h2>" not in without
     section = page.partition("<h2>Labels</h2>")[2].partition("</section>")[0]
     assert section.count("<table>") == 2

@@ -18,7 +18,7 @@ from raysample.core import storage
 from raysample.core.errors import ScoreError
 from raysample.data.score_table import STATISTICS, ScoreTable
 from raysample.influence.shards import write_statistics
-from raysample.report import look, render
+from raysample.report import collect_table_sample, render_report
 from raysample.report.figures import ridges
 from raysample.report.summaries import figure, scoring_words, summary_tables
 from raysample.report.table_sample import bound
@@ -38,9 +38,9 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> ScoreTable:
 
 
 def test_neither_blocks_nor_their_order_change_what_is_seen(parts: ScoreTable, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = look(parts, 6, sample=500)
+    whole = collect_table_sample(parts, 6, sample=500)
     monkeypatch.setattr(table_blocks, "BLOCK_ROWS", 500)
-    cut = look(parts, 6, backwards, sample=500)
+    cut = collect_table_sample(parts, 6, backwards, sample=500)
     assert whole is not None
     assert cut is not None
     assert cut.examples == whole.examples
@@ -54,7 +54,7 @@ def test_neither_blocks_nor_their_order_change_what_is_seen(parts: ScoreTable, m
 
 
 def test_the_sample_is_the_table_where_that_is_small(parts: ScoreTable) -> None:
-    looked = look(parts, 3)
+    looked = collect_table_sample(parts, 3)
     assert looked is not None
     assert sorted(looked.sample["vog"].to_pylist()) == sorted(parts.to_arrow()["vog"].to_pylist())
 
@@ -74,7 +74,7 @@ def test_a_part_is_forgotten_before_the_next_is_read(tmp_path: Path, monkeypatch
 
     part = real(storage.join(table.uri, table.parts[0])).nbytes
     monkeypatch.setattr(storage, "read_parquet", read)
-    looked = look(table, 8, sample=1_000)
+    looked = collect_table_sample(table, 8, sample=1_000)
     assert looked is not None
     assert len(held) == 12 + 1  # the parts and the statistics
     assert max(held) - held[0] < part / 2
@@ -107,7 +107,7 @@ def test_the_tables_have_the_hardest_first_and_tell_what_is_left(tmp_path: Path)
     means = table.to_pandas().groupby("class")["vog"].mean().sort_values(ascending=False)
     assert [line.name for line in found.lines] == [" ".join(name.split()) for name in means.index[:20]]
     assert found.left == means.size - 20
-    page = render(
+    page = render_report(
         title="A run", comparison=fake_comparison(labels, {}), table=table, texts=None, provenance={}, examples=3
     )
     assert f"… and {means.size - 20} more." in page
@@ -126,7 +126,7 @@ def test_scores_that_fall_with_difficulty_are_turned(tmp_path: Path) -> None:
 
 
 def test_groups_have_a_table_and_the_page_says_what_the_scoring_took(parts: ScoreTable) -> None:
-    page = render(
+    page = render_report(
         title="A run", comparison=fake_comparison(LABELS, {}), table=parts, texts=None, provenance={}, examples=3
     )
     assert "<h3>By group</h3>" in page
@@ -145,8 +145,8 @@ def test_a_page_says_that_correlations_are_those_of_a_sample(parts: ScoreTable) 
         "texts": None,
         "provenance": {},
     }
-    assert "By a sample of 500 rows" in render(**arguments, looked=look(parts, 3, sample=500))
-    assert "By a sample" not in render(**arguments)
+    assert "By a sample of 500 rows" in render_report(**arguments, looked=collect_table_sample(parts, 3, sample=500))
+    assert "By a sample" not in render_report(**arguments)
 
 
 def test_statistics_of_another_table_or_none_are_refused(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_statistics_of_another_table_or_none_are_refused(tmp_path: Path) -> None
         other.statistics()
     storage.remove(storage.join(table.uri, STATISTICS))
     with pytest.raises(ScoreError, match=r"has no statistics\n.*write_statistics"):
-        look(table, 3)
+        collect_table_sample(table, 3)
 
 
 def test_rows_set_aside_without_a_reason_are_told(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from conftest import ARMS, PROVENANCE, SCORES, example_ids, fake_comparison, fak
 from raysample.core.errors import StorageError
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation.comparison import Comparison
-from raysample.report import render, write
+from raysample.report import render_report, write_report
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 VOID = {"meta", "br", "img", "link", "input", "hr", "wbr"}
@@ -54,7 +54,7 @@ class Reader(HTMLParser):
 
 def page_of(comparison: Comparison, table: ScoreTable, **changes: Any) -> str:
     arguments: dict[str, Any] = {"title": "A run", "texts": None, "provenance": PROVENANCE, "examples": 4}
-    return render(comparison=comparison, table=table, **{**arguments, **changes})
+    return render_report(comparison=comparison, table=table, **{**arguments, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -199,14 +199,14 @@ def test_comparison_without_arms_and_table_without_rows_still_make_a_page(tmp_pa
 def test_write_puts_the_page_at_the_uri(tmp_path: Path, comparison: Comparison, slim: ScoreTable) -> None:
     path = str(tmp_path / "out" / "report.html")
     arguments: dict[str, Any] = {"title": "A run", "texts": None, "provenance": PROVENANCE}
-    assert write(path, comparison=comparison, table=slim, **arguments) == path
-    assert Path(path).read_text("utf-8") == render(comparison=comparison, table=slim, **arguments)
+    assert write_report(path, comparison=comparison, table=slim, **arguments) == path
+    assert Path(path).read_text("utf-8") == render_report(comparison=comparison, table=slim, **arguments)
 
 
 def test_place_that_cannot_be_written_is_an_error(tmp_path: Path, comparison: Comparison, slim: ScoreTable) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="writable"):
-        write(
+        write_report(
             str(tmp_path / "file" / "report.html"),
             title="A run",
             comparison=comparison,

@@ -13,7 +13,7 @@ import pytest
 from conftest import ARMS, SCORES, example_ids, fake_comparison, fake_labels, fake_table
 from scipy import stats
 
-from raysample.core.statistics import counted
+from raysample.core.statistics import count_part
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation.comparison import Comparison
 from raysample.report.examples import rules
@@ -29,7 +29,7 @@ from raysample.report.tables import (
     shade,
     share_classes,
     share_tables,
-    spearman,
+    spearman_matrix,
 )
 
 LABELS = ("a", "b", "c")
@@ -178,7 +178,7 @@ def test_spearman_equals_scipy_and_a_constant_has_none() -> None:
     rng = np.random.default_rng(0)
     a = rng.normal(size=200)
     b = np.round(a + rng.normal(size=200))
-    rho = spearman([a, b, np.ones(200)])
+    rho = spearman_matrix([a, b, np.ones(200)])
     assert rho[0, 1] == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-12)
     assert np.isnan(rho[2]).all()
     assert correlation_table(["a", "b", "c"], rho).rows[2][2][0].text == "–"
@@ -247,7 +247,7 @@ def test_ridge_edges_put_counts_in_the_middle_of_bins() -> None:
     def edges(values: list[float]) -> list[float]:
         columns = {"label": np.zeros(len(values), np.int32), "tokens": np.ones(len(values), np.int32)}
         rows = pa.table({**columns, "x": np.array(values, np.float32)})
-        return list(ridge_edges(counted(rows, ("x",)).overall("x")))
+        return list(ridge_edges(count_part(rows, ("x",)).overall("x")))
 
     assert edges([0.0, 1.0, 2.0]) == [-0.5, 0.5, 1.5, 2.5]
     assert len(edges([0.0, 0.3, 2.0])) == 49

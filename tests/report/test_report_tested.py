@@ -13,7 +13,7 @@ from raysample.data.score_table import ScoreTable
 from raysample.evaluation import evaluate
 from raysample.evaluation.comparison import Comparison, summarise
 from raysample.models import Truncation
-from raysample.report import render
+from raysample.report import render_report
 from raysample.report.evaluation_section import section_of_test, tail_figures
 
 LABELS = ("weather", "music", "<b>alarm</b>")
@@ -68,9 +68,9 @@ def test_an_evaluation_of_an_earlier_version_is_shown_without_intervals() -> Non
 
 def test_the_page_has_the_section_and_nothing_of_it_runs(comparison: Comparison, slim: ScoreTable) -> None:
     common: dict[str, Any] = {"title": "A run", "comparison": comparison, "table": slim, "texts": None}
-    without = render(provenance=PROVENANCE, **common)
+    without = render_report(provenance=PROVENANCE, **common)
     assert "Test of the scored model" not in without
-    page = render(provenance={**PROVENANCE, **told(model={"layers": 2, "parameters": 12_345})}, **common)
+    page = render_report(provenance={**PROVENANCE, **told(model={"layers": 2, "parameters": 12_345})}, **common)
     section = page.partition("<h2>Test of the scored model</h2>")[2].partition("</section>")[0]
     assert section.count("<table>") == 5
     assert "<i>" not in section

@@ -13,7 +13,7 @@ from made_artifacts import NEEDS_TARGET, made
 
 from raysample.core.errors import CheckpointError, ScoreError
 from raysample.data.checkpoint_set import Checkpoint
-from raysample.influence.scores import SCORES, Window, create, create_all
+from raysample.influence.scores import SCORES, CheckpointWindow, create_score, create_scores
 from raysample.influence.scores.gradients.grand import Grand
 from raysample.influence.scores.gradients.vog import Vog
 from raysample.influence.scores.window import EARLY, LAST
@@ -25,22 +25,24 @@ def run(*epochs: float, steps_per_epoch: int = 7) -> list[Checkpoint]:
 
 
 def test_a_name_is_a_score_at_its_defaults() -> None:
-    assert create("vog") == ("vog", Vog())
-    assert create({"name": "vog"}) == ("vog", Vog())
+    assert create_score("vog") == ("vog", Vog())
+    assert create_score({"name": "vog"}) == ("vog", Vog())
 
 
 def test_options_and_a_column_name() -> None:
-    column, score = create({"name": "vog", "objective": "loss", "checkpoints": {"epochs": [0, 2]}, "as": "vog_loss"})
+    column, score = create_score(
+        {"name": "vog", "objective": "loss", "checkpoints": {"epochs": [0, 2]}, "as": "vog_loss"}
+    )
     assert column == "vog_loss"
-    assert score == Vog(objective="loss", checkpoints=Window("epochs", (0.0, 2.0)))
+    assert score == Vog(objective="loss", checkpoints=CheckpointWindow("epochs", (0.0, 2.0)))
     assert score.needs == Need.EMBEDDING_GRADS
 
 
 def test_several_columns_of_one_score() -> None:
-    found = create_all(["vog", {"name": "vog", "objective": "loss", "as": "vog_loss"}, "el2n"])
+    found = create_scores(["vog", {"name": "vog", "objective": "loss", "as": "vog_loss"}, "el2n"])
     assert list(found) == ["vog", "vog_loss", "el2n"]
     with pytest.raises(ScoreError, match=r"column 'vog'[^$]*as: vog_2"):
-        create_all(["vog", {"name": "vog", "objective": "loss"}])
+        create_scores(["vog", {"name": "vog", "objective": "loss"}])
 
 
 AT_THE_END = {"loss", "entropy", "margin", "influence", "prototype", "moderate", "knn_label_disagreement"}
@@ -49,7 +51,7 @@ AT_THE_END = {"loss", "entropy", "margin", "influence", "prototype", "moderate",
 @pytest.mark.parametrize("name", SCORES)
 def test_options_are_recorded_in_full_and_create_the_same_score(name: str) -> None:
     score = made(name)
-    assert create({"name": name, **score.options()}) == (name, score)
+    assert create_score({"name": name, **score.options()}) == (name, score)
     recorded = score.options(run(1, 2, 3))
     assert recorded == {**score.options(), "steps": [21] if name in AT_THE_END else [7, 14, 21]}
 
@@ -58,7 +60,7 @@ def test_options_are_recorded_in_full_and_create_the_same_score(name: str) -> No
 def test_a_score_that_points_somewhere_must_be_told_where(name: str) -> None:
     for spec in (name, {"name": name, "target": ""}, {"name": name, "target": 3}):
         with pytest.raises(ScoreError, match=rf"{name!r} needs the option 'target'[^$]*score\.targets"):
-            create(spec)
+            create_score(spec)
     with pytest.raises(ScoreError, match="needs the option 'target'"):
         _ = SCORES[name]().references
 
@@ -107,7 +109,7 @@ def test_vog_records_what_its_papers_leave_open() -> None:
 )
 def test_what_is_unknown_is_refused_with_what_is_known(spec: Any, match: str) -> None:
     with pytest.raises(ScoreError, match=match):
-        create(spec)
+        create_score(spec)
 
 
 def test_options_are_checked_from_python_too() -> None:
@@ -119,11 +121,11 @@ def test_options_are_checked_from_python_too() -> None:
 
 def test_windows_select_positions() -> None:
     trace = run(0.5, 1, 2, 3, 4)
-    assert Window().select(trace) == (0, 1, 2, 3, 4)
+    assert CheckpointWindow().select(trace) == (0, 1, 2, 3, 4)
     assert LAST.select(trace) == (4,)
     assert LAST.select([]) == ()
     assert EARLY.select(trace) == (1, 2, 3)
-    assert Window.parse(EARLY) is EARLY
+    assert CheckpointWindow.parse(EARLY) is EARLY
 
 
 @pytest.mark.parametrize(
@@ -139,32 +141,36 @@ def test_windows_select_positions() -> None:
     ],
 )
 def test_windows_of_a_number_of_checkpoints(asked: dict[str, int], places: tuple[int, ...]) -> None:
-    window = Window.parse(asked)
+    window = CheckpointWindow.parse(asked)
     assert window.select(run(*range(1, 11))) == places
-    assert Window.parse(window.plain()) == window
-    assert create({"name": "el2n", "checkpoints": asked})[1].options(run(*range(1, 11)))["steps"] == [
+    assert CheckpointWindow.parse(window.plain()) == window
+    assert create_score({"name": "el2n", "checkpoints": asked})[1].options(run(*range(1, 11)))["steps"] == [
         7 * (place + 1) for place in places
     ]
 
 
 def test_a_number_of_checkpoints_has_one_way_to_be_written_down() -> None:
-    assert Window.parse({"last": 1}) == LAST
-    assert (LAST.plain(), Window().plain()) == ("last", "all")
-    assert Window.parse({"first": 1}).plain() == {"first": 1}
-    assert [str(Window.parse({kind: 2})) for kind in ("spread", "first", "last")] == ["spread 2", "first 2", "last 2"]
+    assert CheckpointWindow.parse({"last": 1}) == LAST
+    assert (LAST.plain(), CheckpointWindow().plain()) == ("last", "all")
+    assert CheckpointWindow.parse({"first": 1}).plain() == {"first": 1}
+    assert [str(CheckpointWindow.parse({kind: 2})) for kind in ("spread", "first", "last")] == [
+        "spread 2",
+        "first 2",
+        "last 2",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["spread", "first", "last"])
 def test_more_checkpoints_than_there_are_is_an_error(kind: str) -> None:
     with pytest.raises(CheckpointError, match=rf"window {kind} 4 asks for 4 checkpoints, [^$]*run has 3[^$]*ask for"):
-        Window.parse({kind: 4}).select(run(1, 2, 3))
+        CheckpointWindow.parse({kind: 4}).select(run(1, 2, 3))
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 60), st.data())
 def test_spread_checkpoints_are_distinct_evenly_apart_and_end_at_the_last(there: int, data: st.DataObject) -> None:
     n = data.draw(st.integers(1, there))
-    places = Window("spread", count=n).select(run(*range(1, there + 1)))
+    places = CheckpointWindow("spread", count=n).select(run(*range(1, there + 1)))
     assert len(set(places)) == n
     assert places[-1] == there - 1
     gaps = np.diff([-1, *places])
@@ -174,7 +180,7 @@ def test_spread_checkpoints_are_distinct_evenly_apart_and_end_at_the_last(there:
 @pytest.mark.parametrize("name", ["influence", "prototype", "moderate", "knn_label_disagreement"])
 def test_what_is_prepared_for_the_last_checkpoint_is_not_read_at_another(name: str) -> None:
     with pytest.raises(CheckpointError, match=rf"{name!r} is made for the last checkpoint alone[^$]*leave the option"):
-        made(name, checkpoints=Window()).select(run(1, 2))
+        made(name, checkpoints=CheckpointWindow()).select(run(1, 2))
 
 
 @pytest.mark.parametrize("name", ["tracin_self", "tracin_target"])
@@ -189,7 +195,7 @@ def test_an_epoch_counts_as_reached_within_half_a_step() -> None:
     # 7 steps an epoch: half a step is 0.0714 epochs.
     near = [Checkpoint("a", 7, 0.97, 0.0), Checkpoint("b", 7, 0.92, 0.0), Checkpoint("c", 21, 3.05, 0.0)]
     assert EARLY.select(near) == (0, 2)
-    assert Window("epochs", (0.0, 0.0)).select([Checkpoint("start", 0, 0.0, 0.0)]) == (0,)
+    assert CheckpointWindow("epochs", (0.0, 0.0)).select([Checkpoint("start", 0, 0.0, 0.0)]) == (0,)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import torch
 from made_artifacts import CLASSES, TARGET, folded, made, padded, rows_of, run, trace
 from torch import Tensor
 
-from raysample.influence.scores import SCORES, Score, create, from_logits
+from raysample.influence.scores import SCORES, Score, create_score, from_logits
 from raysample.influence.visits.artifacts import Artifacts, Need
 
 ROWS = 9
@@ -120,7 +120,7 @@ def test_no_example_knows_its_mini_batch(variant: str) -> None:
 def test_score_and_state_pickle_and_options_make_the_same_score(variant: str) -> None:
     score = VARIANTS[variant]
     assert pickle.loads(pickle.dumps(score)) == score
-    assert create({"name": score.name, **score.options()}) == (score.name, score)
+    assert create_score({"name": score.name, **score.options()}) == (score.name, score)
     state, seen = score.init(), seen_by(score)
     for artifacts, at in zip(seen, run(len(seen)), strict=True):
         stream = io.BytesIO()

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raysample.data.checkpoint_set import Checkpoint
-from raysample.influence.scores import SCORES, create_all
+from raysample.influence.scores import SCORES, create_scores
 from raysample.influence.visits.sweep import score_block
 from raysample.models import Encoded, pad
 from raysample.testing import tiny_model
@@ -41,7 +41,7 @@ EVERY_SPEC: list[Any] = [
     {"name": "dual", "window": 3, "as": "dual_3"},
     {"name": "tdds", "window": 3, "as": "tdds_3"},
 ]
-COLUMNS = tuple(create_all(EVERY_SPEC))
+COLUMNS = tuple(create_scores(EVERY_SPEC))
 
 
 @cache
@@ -80,7 +80,7 @@ def scored(
         return {k: nn.functional.pad(v, (0, wider)) for k, v in pad(encoded, batch, 0).items()}
 
     trace: Any = models().__getitem__ if fetched else models()
-    return score_block(trace, CHECKPOINTS, encoded, labels, create_all(specs), pad=padded, batch_tokens=batch_tokens)
+    return score_block(trace, CHECKPOINTS, encoded, labels, create_scores(specs), pad=padded, batch_tokens=batch_tokens)
 
 
 @cache

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from raysample.core.config import Columns, ModelConfig, ScoreConfig, SourceConfig
 from raysample.data.checkpoint_set import CheckpointSet
-from raysample.data.corpus import Corpus, describe
-from raysample.influence.shards import ScoreJob, ShardOutcome, ShardScorer, prepare
+from raysample.data.corpus import Corpus, describe_source
+from raysample.influence.shards import ScoreJob, ShardOutcome, ShardScorer, prepare_scoring
 from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
 from raysample.workflow.score import describe_targets, job_of
 
@@ -23,7 +23,7 @@ def corpus_in(folder: Path, rows: int, seed: int = 0) -> Corpus:
     """Write and describe a small corpus in shards of 16 rows."""
     files = tiny_corpus_files(folder / "files", rows, seed)
     source = SourceConfig(path=files, columns=Columns(id="id"))
-    return describe(source, str(folder / "corpus"), labels=LABELS, shard_rows=16)
+    return describe_source(source, str(folder / "corpus"), labels=LABELS, shard_rows=16)
 
 
 def every_job(folder: Path, rows: int = 60, runs: int = 2) -> ScoreJob:
@@ -35,7 +35,7 @@ def every_job(folder: Path, rows: int = 60, runs: int = 2) -> ScoreJob:
     config = ScoreConfig(scores=specs, targets={every_score.TARGET: target.source}, batch_tokens=64)
     describe_targets(config, LABELS, str(folder))
     job = job_of(traces, corpus, config, MODEL, str(folder), "parts")
-    prepare(job, lambda _: None)
+    prepare_scoring(job, lambda _: None)
     return job
 
 

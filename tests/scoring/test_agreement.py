@@ -21,7 +21,7 @@ from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.influence.shards import probe_rows, proofs
-from raysample.influence.shards.columns import Columns as Loaded
+from raysample.influence.shards.columns import ColumnScorer as Loaded
 from raysample.testing import LABELS, tiny_tokenizer
 
 LENGTH = 32
@@ -66,8 +66,8 @@ def run(folder: Path, family: str, side: str = "right", count: int = 2) -> Check
     words.init_kwargs["padding_side"] = words.padding_side = side  # transformers saves what came with its making
     for place in range(count):
         step = folder / f"step-{place + 1:08d}"
-        models.save(network(family, place), words, step)
-        kept.append(Checkpoint(str(step), place + 1, place + 1.0, 0.1, checkpoint_set.seal(step)))
+        models.save_model(network(family, place), words, step)
+        kept.append(Checkpoint(str(step), place + 1, place + 1.0, 0.1, checkpoint_set.seal_checkpoint(step)))
     return CheckpointSet(tuple(kept), LABELS, 0).save(str(folder))
 
 

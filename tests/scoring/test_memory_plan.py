@@ -17,7 +17,7 @@ from raysample.core.config import LandmarksConfig, ModelConfig, ScoreConfig
 from raysample.core.numerics import memory
 from raysample.core.progress import Reporter
 from raysample.data.corpus import Corpus
-from raysample.execution.local import LocalEngine
+from raysample.execution.local import LocalExecutor
 from raysample.influence.shards import ScoreJob
 from raysample.influence.shards.memory_plan import MemoryPlan, memory_plan
 from raysample.testing import Family, tiny_checkpoints
@@ -28,8 +28,8 @@ MIB = 2**20
 @pytest.mark.parametrize("family", ["bert", "distilbert", "gpt2", "modernbert"])
 def test_the_size_of_a_checkpoint_is_told_by_its_headers(family: Family, tmp_path: Path) -> None:
     place = tiny_checkpoints(tmp_path, 1, family=family).checkpoints[0].uri
-    network = models.load(place)
-    found = models.size(place)
+    network = models.load_model(place)
+    found = models.model_size(place)
     assert found.parameters == sum(weight.numel() for weight in network.parameters())
     assert (found.hidden, found.layers) == (16, 2)
     assert found.bytes == 4 * found.parameters
@@ -38,7 +38,7 @@ def test_the_size_of_a_checkpoint_is_told_by_its_headers(family: Family, tmp_pat
 def test_a_pickled_checkpoint_is_sized_by_its_length(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"hidden_size": 8}')
     (tmp_path / "pytorch_model.bin").write_bytes(b"\0" * 4000)
-    assert models.size(str(tmp_path)) == models.Size(1000, 8, 0)
+    assert models.model_size(str(tmp_path)) == models.ModelSize(1000, 8, 0)
 
 
 def plan_of(job: ScoreJob, room: int | None) -> MemoryPlan:
@@ -49,7 +49,7 @@ def plan_of(job: ScoreJob, room: int | None) -> MemoryPlan:
 
 def test_as_many_models_are_held_as_there_is_room_for(tmp_path: Path) -> None:
     job = replace(plain_job(tmp_path), model=ModelConfig(max_length=8))
-    one = models.size(checkpoints_of(job)[0].checkpoints[0].uri).bytes
+    one = models.model_size(checkpoints_of(job)[0].checkpoints[0].uri).bytes
     free = plan_of(job, None)
     assert (free.models, free.model, free.held) == (3, one, None)
     assert free.block == 2 * 4 * 16 * 8 * 16  # mean and sum of squares, 16 rows of up to 8 tokens of 16 numbers
@@ -67,7 +67,7 @@ def test_as_many_models_are_held_as_there_is_room_for(tmp_path: Path) -> None:
 def test_windows_runs_directions_and_landmarks_count(tmp_path: Path) -> None:
     job = every_job(tmp_path)
     found = plan_of(job, None)
-    one = models.size(checkpoints_of(job)[0].checkpoints[0].uri).bytes
+    one = models.model_size(checkpoints_of(job)[0].checkpoints[0].uri).bytes
     assert found.models == 6
     assert found.model > one  # with the directions to the target
     first = ScoreConfig(scores=[{"name": "el2n", "checkpoints": {"first": 1}}])
@@ -121,8 +121,8 @@ def test_free_memory_is_bounded_by_the_container(tmp_path: Path) -> None:
     assert memory._left_in_container(tmp_path) == [700]
     (tmp_path / "memory.max").write_text("max\n")
     assert memory._left_in_container(tmp_path) == memory._left_in_container(tmp_path / "none") == []
-    room = LocalEngine().room(1)
+    room = LocalExecutor().room(1)
     assert room is not None
     assert 0 < room < 2**50
-    assert memory.words(3 * MIB) == "3.0 MiB"
-    assert memory.words(5 * 2**30 // 2) == "2.5 GiB"
+    assert memory.format_memory(3 * MIB) == "3.0 MiB"
+    assert memory.format_memory(5 * 2**30 // 2) == "2.5 GiB"

@@ -21,7 +21,7 @@ from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
 from raysample.influence.scores import SCORES
 from raysample.influence.shards import ShardScorer
-from raysample.influence.shards.model_cache import Models, Shelf
+from raysample.influence.shards.model_cache import ModelCache, Models
 from raysample.testing import LABELS, tiny_checkpoints
 
 
@@ -30,7 +30,7 @@ class Watch:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.alive: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-        self.most, self.loads, real = 0, Counter[str](), model.load
+        self.most, self.loads, real = 0, Counter[str](), model.load_model
 
         def load(uri: str, **options: Any) -> nn.Module:
             network = real(uri, **options)
@@ -39,7 +39,7 @@ class Watch:
             self.most = max(self.most, len(self.alive))
             return network
 
-        monkeypatch.setattr(model, "load", load)
+        monkeypatch.setattr(model, "load_model", load)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_several_runs_share_the_room(tmp_path: Path, watch: Watch) -> None:
 
 
 def test_the_shelf_keeps_the_first_and_lends_one_place() -> None:
-    shelf, made = Shelf(3), list[int]()
+    shelf, made = ModelCache(3), list[int]()
 
     def get(number: int) -> nn.Module:
         def load() -> nn.Module:
@@ -120,13 +120,15 @@ def test_remote_checkpoints_are_copied_and_checked_once(tmp_path: Path, monkeypa
         LABELS,
         seed=0,
     )
-    calls, copy, check = Counter[str](), storage.localise, checkpoint_set.verify
+    calls, copy, check = Counter[str](), storage.localise, checkpoint_set.verify_checkpoint
     monkeypatch.setattr(storage, "localise", lambda uri: calls.update(["copy"]) or copy(uri))
-    monkeypatch.setattr(checkpoint_set, "verify", lambda uri, files: calls.update(["check"]) or check(uri, files))
-    models = Models(trace, MODEL, "cpu", Shelf(1))
+    monkeypatch.setattr(
+        checkpoint_set, "verify_checkpoint", lambda uri, files: calls.update(["check"]) or check(uri, files)
+    )
+    models = Models(trace, MODEL, "cpu", ModelCache(1))
     for _ in range(3):
         for at in range(2):
-            here, there = models[at].state_dict(), model.load(local.checkpoints[at].uri).state_dict()
+            here, there = models[at].state_dict(), model.load_model(local.checkpoints[at].uri).state_dict()
             assert all(np.array_equal(here[name], there[name]) for name in there)
     assert calls == {"copy": 2, "check": 2}
     remote.rm("/turns", recursive=True)

@@ -78,7 +78,7 @@ def test_rows_that_a_model_is_sure_of_are_rounding_and_no_fault(corpus: Corpus, 
     weights["classifier.weight"] *= 0
     weights["classifier.bias"] = torch.tensor([14.0, 0.0, 0.0])
     save_file(weights, Path(place) / "model.safetensors", {"format": "pt"})
-    checkpoint_set.seal(Path(place))
+    checkpoint_set.seal_checkpoint(Path(place))
     sure = raysample.adopt([place], str(tmp_path / "sure"), labels=LABELS)
     found = raysample.score(sure, corpus, ["el2n"], str(tmp_path / "scores"), max_length=16)
     assert found.verified["rows"] == spot.LEAST

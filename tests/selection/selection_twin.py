@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from selection_oracle import z_scores
 
 from raysample.core.config import ArmConfig
-from raysample.selection.policies import Facts, lottery
+from raysample.selection.policies import GlobalStatistics, row_hash
 from raysample.selection.policies.base import uniform
 
 Array = npt.NDArray[Any]
@@ -21,9 +21,9 @@ class Twin:
     """One data set, one seed; `kept` is what an arm keeps of it, [n]."""
 
     def __init__(self, columns: Columns, seed: int) -> None:
-        whole, facts = rows_of(columns), Facts(seed)
+        whole, facts = rows_of(columns), GlobalStatistics(seed)
         self.columns, self.label, self.n = columns, columns["label"], len(whole)
-        self.tie, self.gumbel = lottery(whole, facts), -np.log(-np.log(uniform(whole, facts)))
+        self.tie, self.gumbel = row_hash(whole, facts), -np.log(-np.log(uniform(whole, facts)))
 
     def hard(self, score: str, normalise: str = "none", rest: Array | None = None) -> Array:
         """Return a score with its hard end high, perhaps as z-scores over the rows of `rest`."""

@@ -12,9 +12,9 @@ from raysample.core import storage
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
 from raysample.data.identity import group_codes
-from raysample.data.score_table import ScoreTable, schema
-from raysample.selection import Selection, sample
-from raysample.selection.policies import create
+from raysample.data.score_table import ScoreTable, table_schema
+from raysample.selection import Selection, write_selection
+from raysample.selection.policies import create_policy
 from raysample.selection.policies.explore import Explore
 from raysample.selection.policies.hard import Hard
 
@@ -25,11 +25,13 @@ TOKENS = np.random.default_rng(7).integers(3, 60, 1000)
 def score_table(folder: Path, cuts: tuple[int, ...] = (300, 700)) -> ScoreTable:
     made = {name: DATA[name] for name in ("row_id", "label", "group", "vog", "aum")}
     codes = group_codes(pa.array(DATA["group"], pa.string()))
-    whole = pa.table({**made, "tokens": TOKENS, "group_code": codes}).select(schema(("vog", "aum"), grouped=True).names)
+    whole = pa.table({**made, "tokens": TOKENS, "group_code": codes}).select(
+        table_schema(("vog", "aum"), grouped=True).names
+    )
     names = []
     for number, (start, stop) in enumerate(zip((0, *cuts), (*cuts, 1000), strict=True)):
         names.append(f"parts/{number}.parquet")
-        part = whole.slice(start, stop - start).cast(schema(("vog", "aum"), grouped=True))
+        part = whole.slice(start, stop - start).cast(table_schema(("vog", "aum"), grouped=True))
         storage.write_parquet(str(folder / names[-1]), part)
     higher = {"vog": {"higher_is": "harder"}, "aum": {"higher_is": "easier"}}
     counts = {"in": 1000, "scored": 1000, "quarantined": 0}
@@ -52,54 +54,56 @@ def kept_tokens(selection: Selection) -> int:
 @pytest.mark.parametrize("arm", [ArmConfig(**given) for given in ARMS], ids=lambda arm: arm.name)
 def test_kept_rows_fit_and_one_more_does_not(arm: ArmConfig, budget: int, tmp_path: Path) -> None:
     table = score_table(tmp_path / "t")
-    made = sample(table, arm, str(tmp_path / "fits"), tokens=budget, seed=1)
+    made = write_selection(table, arm, str(tmp_path / "fits"), tokens=budget, seed=1)
     assert made.tokens == budget
     assert kept_tokens(made) <= budget
     count = made.counts["kept"]
-    same = sample(table, arm, str(tmp_path / "same"), count=count, seed=1)
+    same = write_selection(table, arm, str(tmp_path / "same"), count=count, seed=1)
     assert same.digest == made.digest
-    assert kept_tokens(sample(table, arm, str(tmp_path / "more"), count=count + 1, seed=1)) > budget
-    other = sample(score_table(tmp_path / "u", (10, 11, 900)), arm, str(tmp_path / "other"), tokens=budget, seed=1)
+    assert kept_tokens(write_selection(table, arm, str(tmp_path / "more"), count=count + 1, seed=1)) > budget
+    other = write_selection(
+        score_table(tmp_path / "u", (10, 11, 900)), arm, str(tmp_path / "other"), tokens=budget, seed=1
+    )
     assert other.digest == made.digest
 
 
 def test_limits_that_a_guess_runs_into_are_no_trouble_but_those_of_the_answer_are(tmp_path: Path) -> None:
     table = score_table(tmp_path / "t")
     arm = ArmConfig(policy="easy", score="aum", cap_per_group=40)  # leaves 772 rows
-    most = kept_tokens(sample(table, arm, str(tmp_path / "o"), count=772))
+    most = kept_tokens(write_selection(table, arm, str(tmp_path / "o"), count=772))
     for budget in (most - 2_000, most - 500, most - 1):
-        made = sample(table, arm, str(tmp_path / "o"), tokens=budget)
+        made = write_selection(table, arm, str(tmp_path / "o"), tokens=budget)
         assert made.counts["kept"] < 772
         assert budget - 60 < kept_tokens(made) <= budget
     for budget in (most, most + 1, most + 2_000):
         with pytest.raises(SelectionError, match="leaves 772 rows, the budget needs 773"):
-            sample(table, arm, str(tmp_path / "o"), tokens=budget)
+            write_selection(table, arm, str(tmp_path / "o"), tokens=budget)
     floor = ArmConfig(policy="hard", score="vog", min_per_class=80)  # 240 rows
     with pytest.raises(SelectionError, match=r"keeps 2\d\d rows, and"):
-        sample(table, floor, str(tmp_path / "p"), tokens=3_000)
-    assert kept_tokens(sample(table, floor, str(tmp_path / "p"), tokens=9_000)) <= 9_000
+        write_selection(table, floor, str(tmp_path / "p"), tokens=3_000)
+    assert kept_tokens(write_selection(table, floor, str(tmp_path / "p"), tokens=9_000)) <= 9_000
 
 
 def test_all_tokens_are_all_rows_and_more_are_an_error(tmp_path: Path) -> None:
     table, total = score_table(tmp_path / "t"), int(TOKENS.sum())
-    assert sample(table, ArmConfig(policy="random"), str(tmp_path / "o"), tokens=total).counts["kept"] == 1000
+    assert write_selection(table, ArmConfig(policy="random"), str(tmp_path / "o"), tokens=total).counts["kept"] == 1000
     for tokens, message in ((total + 1, "cannot keep"), (0, "cannot keep"), (1, "no row fits into 1 tokens")):
         with pytest.raises(SelectionError, match=message):
-            sample(table, ArmConfig(policy="hard", score="vog"), str(tmp_path / "p"), tokens=tokens)
+            write_selection(table, ArmConfig(policy="hard", score="vog"), str(tmp_path / "p"), tokens=tokens)
     with pytest.raises(SelectionError, match="give exactly one"):
-        sample(table, ArmConfig(policy="random"), str(tmp_path / "p"), tokens=5, count=3)
+        write_selection(table, ArmConfig(policy="random"), str(tmp_path / "p"), tokens=5, count=3)
 
 
 def test_auto_is_explore_below_thirty_percent(tmp_path: Path) -> None:
     arm, higher_is = ArmConfig(score="vog"), {"vog": "harder"}
-    assert isinstance(create(arm, higher_is, 0.29), Explore)
-    assert isinstance(create(arm, higher_is, 0.3), Hard)
+    assert isinstance(create_policy(arm, higher_is, 0.29), Explore)
+    assert isinstance(create_policy(arm, higher_is, 0.3), Hard)
     table = score_table(tmp_path / "t")
-    few, many = (sample(table, arm, str(tmp_path / f"{n}"), count=n) for n in (299, 300))
+    few, many = (write_selection(table, arm, str(tmp_path / f"{n}"), count=n) for n in (299, 300))
     assert few.name == many.name == "auto(vog)"
     assert set(few.to_pandas().query("decision == 'kept'")["weight"]) != {1.0}
-    explored = sample(table, ArmConfig(policy="explore", score="vog"), str(tmp_path / "e"), count=299)
+    explored = write_selection(table, ArmConfig(policy="explore", score="vog"), str(tmp_path / "e"), count=299)
     assert explored.digest == few.digest
     assert set(many.to_pandas().query("decision == 'kept'")["weight"]) == {1.0}
-    tokens = sample(table, arm, str(tmp_path / "tokens"), tokens=int(0.2 * TOKENS.sum()))
+    tokens = write_selection(table, arm, str(tmp_path / "tokens"), tokens=int(0.2 * TOKENS.sum()))
     assert any("by lot from the rest" in threshold["step"] for threshold in tokens.thresholds)

@@ -13,8 +13,8 @@ from test_selection_sample import score_table
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
 from raysample.models import Encoded
-from raysample.selection import sample, select
-from raysample.selection.policies import Rows, create
+from raysample.selection import select, write_selection
+from raysample.selection.policies import Rows, create_policy
 from raysample.training import Examples, fine_tuning
 
 VALUES = np.array([0.0, 0.5, 1.0, 1.5, 2.5, 3.0])
@@ -29,14 +29,14 @@ def repeated(arm: ArmConfig, budget: int, draws: int) -> tuple[Any, Any]:
     """Return [draws, n] as `judged` does, from one selection: each class is a draw of its own of the same values."""
     n = len(VALUES)
     data = Rows.of([f"r{i}" for i in range(n * draws)], np.repeat(np.arange(draws), n), {"vog": np.tile(VALUES, draws)})
-    policy = create(arm.model_copy(update={"quota": "proportional"}), HIGHER_IS)
+    policy = create_policy(arm.model_copy(update={"quota": "proportional"}), HIGHER_IS)
     seen = select(lambda: [data], policy, budget * draws).judge(data)
     return seen.kept.reshape(draws, n), seen.chance.reshape(draws, n)
 
 
 def judged(arm: ArmConfig, data: Rows, budget: int, seeds: int) -> tuple[Any, Any]:
     """Return [seeds, n] which rows are kept, and their chances."""
-    policy = create(arm, HIGHER_IS)
+    policy = create_policy(arm, HIGHER_IS)
     found = [select(lambda: [data], policy, budget, seed).judge(data) for seed in range(seeds)]
     return np.array([one.kept for one in found]), np.array([one.chance for one in found])
 
@@ -101,7 +101,9 @@ def test_weights_are_unbiased(arm: ArmConfig) -> None:
 
 def test_explore_has_the_weights_of_horvitz_and_thompson_by_enumeration() -> None:
     n, budget = len(VALUES), 4
-    plan = select(lambda: [few()], create(ArmConfig(policy="explore", score="vog", share=0.5), HIGHER_IS), budget)
+    plan = select(
+        lambda: [few()], create_policy(ArmConfig(policy="explore", score="vog", share=0.5), HIGHER_IS), budget
+    )
     seen = plan.judge(few())
     sure = np.flatnonzero(seen.chance == 1)
     assert sure.tolist() == [4, 5]  # half of the budget goes to the two hardest
@@ -116,7 +118,7 @@ def test_explore_has_the_weights_of_horvitz_and_thompson_by_enumeration() -> Non
 @pytest.mark.parametrize("name", VARIANTS)
 def test_chances_lie_between_nothing_and_certainty_and_no_kept_row_had_none(name: str) -> None:
     data = rows(columns())
-    seen = select(lambda: [data], create(VARIANTS[name], HIGHER_IS), 300, 1).judge(data)
+    seen = select(lambda: [data], create_policy(VARIANTS[name], HIGHER_IS), 300, 1).judge(data)
     known = ~np.isnan(seen.chance)
     assert ((seen.chance[known] >= 0) & (seen.chance[known] <= 1)).all()
     assert (seen.chance[known & seen.kept] > 0).all()
@@ -127,31 +129,35 @@ def test_chances_lie_between_nothing_and_certainty_and_no_kept_row_had_none(name
 def test_weights_are_written_beside_the_rows(tmp_path: Path) -> None:
     table = score_table(tmp_path / "scores")
     arm = ArmConfig(policy="explore", score="vog", share=0.25)
-    frame = sample(table, arm, str(tmp_path / "out"), count=400).to_pandas()
+    frame = write_selection(table, arm, str(tmp_path / "out"), count=400).to_pandas()
     kept = frame[frame["decision"] == "kept"]
     assert sorted(kept["weight"].unique().tolist()) == pytest.approx([1, 777 / 300])
     assert kept["weight"].sum() == pytest.approx(877)
     assert (frame["weight"][frame["decision"] == "pruned"] == 0).all()
     assert sorted(frame["keep_probability"].unique().tolist()) == pytest.approx([300 / 777, 1])
-    plain = sample(table, arm.model_copy(update={"weights": "none"}), str(tmp_path / "plain"), count=400).to_pandas()
+    plain = write_selection(
+        table, arm.model_copy(update={"weights": "none"}), str(tmp_path / "plain"), count=400
+    ).to_pandas()
     assert set(plain["weight"]) == {0, 1}
     assert plain["decision"].tolist() == frame["decision"].tolist()
 
 
 def test_training_takes_the_weights_of_a_selection(tmp_path: Path) -> None:
     table = score_table(tmp_path / "scores")
-    made = sample(table, ArmConfig(policy="explore", score="vog", share=0.25), str(tmp_path / "out"), count=400)
+    made = write_selection(
+        table, ArmConfig(policy="explore", score="vog", share=0.25), str(tmp_path / "out"), count=400
+    )
     ids = np.array([f"id-{i}" for i in np.random.default_rng(0).permutation(877)], object)
     encoded = Encoded([np.array([i]) for i in range(877)], None, np.ones(877, np.int32))
     data = Examples(encoded, np.zeros(877, np.int64), 0, ids)
     corpus: Any = SimpleNamespace(fingerprint="corpus-fp", uri="corpus")
-    chosen = fine_tuning.chosen(data, corpus, made.uri)
+    chosen = fine_tuning.selected_rows(data, corpus, made.uri)
     kept = made.to_pandas().query("decision == 'kept'").set_index("row_id")["weight"]
     assert len(chosen) == 400
     assert chosen.weights is not None
     np.testing.assert_allclose(chosen.weights, kept[chosen.ids].to_numpy() / kept.mean(), rtol=1e-6)
-    at_random = sample(table, ArmConfig(policy="random"), str(tmp_path / "random"), count=400)
-    assert fine_tuning.chosen(data, corpus, at_random.uri).weights is None
+    at_random = write_selection(table, ArmConfig(policy="random"), str(tmp_path / "random"), count=400)
+    assert fine_tuning.selected_rows(data, corpus, at_random.uri).weights is None
 
 
 @pytest.mark.parametrize(
@@ -163,10 +169,12 @@ def test_training_takes_the_weights_of_a_selection(tmp_path: Path) -> None:
 )
 def test_weights_that_cannot_be_unbiased_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(SelectionError, match=message):
-        create(ArmConfig(**given, weights="unbiased"), HIGHER_IS)
+        create_policy(ArmConfig(**given, weights="unbiased"), HIGHER_IS)
 
 
 def test_chances_of_several_draws_are_not_known() -> None:
     data = rows(columns())
-    seen = select(lambda: [data], create(ArmConfig(policy="random", min_per_class=60), HIGHER_IS), 300).judge(data)
+    seen = select(lambda: [data], create_policy(ArmConfig(policy="random", min_per_class=60), HIGHER_IS), 300).judge(
+        data
+    )
     assert np.isnan(seen.chance).all()

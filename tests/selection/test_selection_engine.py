@@ -14,8 +14,8 @@ from selection_oracle import kept_ids
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
 from raysample.core.numerics.exact_moments import standardise
-from raysample.selection import budget_of, choose, plan_with, select
-from raysample.selection.policies import Facts, Policy, Rows, create
+from raysample.selection import budget_of, choose_rows, plan_with, select
+from raysample.selection.policies import GlobalStatistics, Policy, Rows, create_policy
 from raysample.selection.policies.base import FloatArray, Grouping, IntArray
 
 Table = tuple[list[str], IntArray, dict[str, Any]]
@@ -46,7 +46,7 @@ def rows_of(ids: list[str], labels: Any, scores: dict[str, Any], index: Iterable
 
 
 def ids_kept(parts: list[Rows], arm: ArmConfig, budget: float, seed: int = 0) -> set[str]:
-    masks = choose(parts, create(arm, HIGHER), budget, seed)
+    masks = choose_rows(parts, create_policy(arm, HIGHER), budget, seed)
     found = [row for rows, mask in zip(parts, masks, strict=True) for row in np.asarray(rows.row_id)[mask]]
     assert len(found) == len(set(found))
     return set(found)
@@ -72,7 +72,7 @@ def test_contract(arm: ArmConfig) -> None:
 @pytest.mark.parametrize("arm", ARMS, ids=NAMES)
 def test_per_class_quotas_by_hand(arm: ArmConfig) -> None:
     ids, labels, scores = corpus()
-    masks = choose([rows_of(ids, labels, scores)], create(arm, HIGHER), 0.5)
+    masks = choose_rows([rows_of(ids, labels, scores)], create_policy(arm, HIGHER), 0.5)
     per_class = np.bincount(labels[masks[0]], minlength=3).tolist()
     if arm.quota == "balanced":
         assert per_class == [200, 200, 100]
@@ -129,7 +129,9 @@ def test_normalising_over_the_corpus_ranks_exactly_as_the_raw_score() -> None:
 def test_random_is_uniform_over_rows_and_pairs() -> None:
     n, keep, draws = 40, 12, 800
     parts = [rows_of([f"row-{i}" for i in range(n)], np.zeros(n), {})]
-    masks = np.array([choose(parts, create(ArmConfig(policy="random"), {}), keep, seed)[0] for seed in range(draws)])
+    masks = np.array(
+        [choose_rows(parts, create_policy(ArmConfig(policy="random"), {}), keep, seed)[0] for seed in range(draws)]
+    )
     p = keep / n
     spread = np.sqrt(p * (1 - p) / draws)
     assert np.abs(masks.mean(0) - p).max() < 4 * spread
@@ -144,7 +146,7 @@ def test_random_is_uniform_over_rows_and_pairs() -> None:
 def test_plan_is_picklable_and_runs_with_any_scan() -> None:
     ids, labels, scores = corpus()
     parts = [rows_of(ids, labels, scores, range(i, 1000, 3)) for i in range(3)]
-    policy = create(ArmConfig(policy="hard", score="vog", normalise="class"), HIGHER)
+    policy = create_policy(ArmConfig(policy="hard", score="vog", normalise="class"), HIGHER)
 
     def remote(
         visit: Callable[[Rows], Any],
@@ -161,7 +163,7 @@ def test_plan_is_picklable_and_runs_with_any_scan() -> None:
 
 def test_thresholds_say_where_each_stratum_was_cut() -> None:
     rows = rows_of(["a", "b", "c", "d"], [0, 0, 0, 1], {"vog": [3, 1, 2, 9]})
-    plan = select(lambda: [rows], create(ArmConfig(policy="hard", score="vog", quota="balanced"), HIGHER), 3)
+    plan = select(lambda: [rows], create_policy(ArmConfig(policy="hard", score="vog", quota="balanced"), HIGHER), 3)
     cut, full = plan.thresholds(("x", "y"))
     assert (cut.name, cut.rows, cut.kept, cut.key, cut.tie) == ("x", 3, 2, 2.0, 0)
     assert (full.name, full.rows, full.kept, full.key, full.tie) == ("y", 1, 1, None, None)
@@ -196,32 +198,32 @@ def test_budgets_that_cannot_be_met(rows: int, budget: float, message: str) -> N
 
 def test_no_rows_at_all() -> None:
     with pytest.raises(SelectionError, match="of 0 rows"):
-        select(list, create(ArmConfig(policy="random"), {}), 0.5)
+        select(list, create_policy(ArmConfig(policy="random"), {}), 0.5)
 
 
 def test_non_finite_scores_are_named_and_counted() -> None:
     rows = rows_of(["a", "b", "c"], [0, 0, 1], {"vog": [np.nan, 1, -np.inf]})
     for normalise in ("none", "class"):
-        policy = create(ArmConfig(policy="hard", score="vog", normalise=normalise), HIGHER)
+        policy = create_policy(ArmConfig(policy="hard", score="vog", normalise=normalise), HIGHER)
         with pytest.raises(SelectionError, match="'vog': 4 of 6 rows"):
-            choose([rows, rows], policy, 1)
+            choose_rows([rows, rows], policy, 1)
 
 
 def test_negative_labels_are_refused() -> None:
     with pytest.raises(SelectionError, match="1 rows have a negative label"):
-        choose([Rows.of(["a", "b"], [0, -1])], create(ArmConfig(policy="random"), {}), 1)
+        choose_rows([Rows.of(["a", "b"], [0, -1])], create_policy(ArmConfig(policy="random"), {}), 1)
 
 
 def test_repeated_row_ids_that_the_budget_would_split() -> None:
     rows = Rows.of(["same"] * 4, [0] * 4)
     with pytest.raises(SelectionError, match="give every row its own id"):
-        choose([rows], create(ArmConfig(policy="random"), {}), 2)
+        choose_rows([rows], create_policy(ArmConfig(policy="random"), {}), 2)
 
 
 def test_parts_that_can_be_read_only_once() -> None:
     once = iter([Rows.of(["a", "b"], [0, 0])])
     with pytest.raises(SelectionError, match="give parts that can be read again"):
-        select(lambda: once, create(ArmConfig(policy="random"), {}), 1)
+        select(lambda: once, create_policy(ArmConfig(policy="random"), {}), 1)
 
 
 def test_parts_that_change_meanwhile() -> None:
@@ -232,11 +234,11 @@ def test_parts_that_change_meanwhile() -> None:
         return [Rows.of([f"{number}-{i}" for i in range(1000)], np.zeros(1000))]
 
     with pytest.raises(SelectionError, match="between two readings"):
-        select(parts, create(ArmConfig(policy="random"), {}), 500)
+        select(parts, create_policy(ArmConfig(policy="random"), {}), 500)
 
 
 def test_a_row_of_an_unknown_stratum_is_not_judged() -> None:
-    plan = select(lambda: [Rows.of(["a", "b"], [0, 1])], create(ArmConfig(policy="stratified_random"), {}), 1)
+    plan = select(lambda: [Rows.of(["a", "b"], [0, 1])], create_policy(ArmConfig(policy="stratified_random"), {}), 1)
     with pytest.raises(SelectionError, match="changed between two readings"):
         plan.keep(Rows.of(["c"], [2]))
 
@@ -258,10 +260,10 @@ class _Toy(Policy):
     def moments_over(self) -> Grouping:
         return "corpus"
 
-    def strata(self, rows: Rows, facts: Facts) -> IntArray:
+    def strata(self, rows: Rows, facts: GlobalStatistics) -> IntArray:
         return np.where(standardise(rows.scores["vog"], np.zeros(len(rows), int), facts.moments["vog"]) > 0, 10**15, -4)
 
-    def key(self, rows: Rows, facts: Facts) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
         group = np.zeros(len(rows), int)
         both = [standardise(rows.scores[name], group, facts.moments[name]) for name in self.columns]
         return np.full(len(rows), np.nan, np.float32) if self.bad_key else (both[0] + both[1]) / np.float32(2)
@@ -292,11 +294,11 @@ def test_policies_that_break_their_word_are_named() -> None:
     toy = _Toy()
     toy.bad_quota = True
     with pytest.raises(SelectionError, match="mend the policy's quotas"):
-        choose([rows], toy, 30)
+        choose_rows([rows], toy, 30)
     toy.bad_key = True
     with pytest.raises(SelectionError, match="_Toy gives 1000 rows a key that is not a number"):
-        choose([rows], toy, 30)
+        choose_rows([rows], toy, 30)
 
 
 def test_facts_default_to_no_moments() -> None:
-    assert Facts(1).moments == {}
+    assert GlobalStatistics(1).moments == {}

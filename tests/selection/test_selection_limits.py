@@ -8,15 +8,15 @@ from every_policy import HIGHER_IS, columns, rows
 
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
-from raysample.selection import choose, select, stages
-from raysample.selection.policies import Rows, create
+from raysample.selection import choose_rows, select, stages
+from raysample.selection.policies import Rows, create_policy
 from raysample.selection.policies.quotas import balanced, bounded, proportional
 
 DATA = columns()
 
 
 def kept(budget: float = 300, **given: Any) -> Any:
-    return choose([rows(DATA)], create(ArmConfig(**given), HIGHER_IS), budget)[0]
+    return choose_rows([rows(DATA)], create_policy(ArmConfig(**given), HIGHER_IS), budget)[0]
 
 
 def per_class(mask: Any) -> list[int]:
@@ -105,7 +105,7 @@ def test_suspects_go_first_whatever_the_policy_wants() -> None:
     assert not mask[hardest].any()
     seen = select(
         lambda: [rows(DATA)],
-        create(ArmConfig(policy="hard", score="vog", drop_suspects={"score": "aum", "share": 0.1}), HIGHER_IS),
+        create_policy(ArmConfig(policy="hard", score="vog", drop_suspects={"score": "aum", "share": 0.1}), HIGHER_IS),
         300,
     )
     names = [threshold.step for threshold in seen.thresholds(("a", "b", "c"))]
@@ -138,7 +138,7 @@ def test_a_floor_of_every_group_is_rounded_up_and_no_more() -> None:
     halves = {**DATA, "group": np.array(["a", "b"] * 500, object)}
     data = rows(halves)
     plan = select(
-        lambda: [data], create(ArmConfig(policy="easy", score="aum", min_share_per_group=0.1), HIGHER_IS), 100
+        lambda: [data], create_policy(ArmConfig(policy="easy", score="aum", min_share_per_group=0.1), HIGHER_IS), 100
     )
     assert plan.thresholds(("x", "y", "z"))[0].kept == 100  # 0.1 of 500 is 50, not 51
 
@@ -157,24 +157,26 @@ def test_rows_without_groups_are_told_so() -> None:
         {"policy": "mix", "scores": ["vog"], "group_entropy": 1},
     ]
     for given in by_group:
-        policy = create(ArmConfig(**given), HIGHER_IS)
+        policy = create_policy(ArmConfig(**given), HIGHER_IS)
         with pytest.raises(SelectionError, match="rows have no groups"):
-            choose([plain], policy, 10)
+            choose_rows([plain], policy, 10)
 
 
 def test_classes_of_many_kinds_of_groups_come_first_by_entropy() -> None:
     label = np.repeat([0, 1, 2], 100)
     groups = np.concatenate([np.repeat("a", 100), np.arange(100) % 2, np.arange(100)]).astype(str)
     data = Rows.of([f"{i}" for i in range(300)], label, {"vog": np.zeros(300)}, groups.tolist())
-    mask = choose([data], create(ArmConfig(policy="mix", scores=["vog"], group_entropy=0.1), HIGHER_IS), 150)[0]
+    mask = choose_rows(
+        [data], create_policy(ArmConfig(policy="mix", scores=["vog"], group_entropy=0.1), HIGHER_IS), 150
+    )[0]
     assert np.bincount(label[mask], minlength=3).tolist() == [0, 50, 100]
 
 
 def test_no_spread_is_no_trouble() -> None:
     data = {**DATA, "vog": np.ones(1000, np.float32), "dual": np.full(1000, 0.1, np.float32)}
     for name in ("linear", "softmax", "coverage", "window", "middle", "explore"):
-        policy = create(ArmConfig(policy=name, score="vog"), HIGHER_IS)
-        assert choose([rows(data)], policy, 300)[0].sum() == 300
+        policy = create_policy(ArmConfig(policy=name, score="vog"), HIGHER_IS)
+        assert choose_rows([rows(data)], policy, 300)[0].sum() == 300
 
 
 @pytest.mark.parametrize(
@@ -199,4 +201,4 @@ def test_no_spread_is_no_trouble() -> None:
 )
 def test_what_a_policy_cannot_follow_is_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(SelectionError, match=message):
-        create(ArmConfig(**given), HIGHER_IS)
+        create_policy(ArmConfig(**given), HIGHER_IS)

@@ -12,24 +12,24 @@ from selection_twin import Twin
 
 from raysample.core.config import LIMITS, ArmConfig
 from raysample.core.errors import SelectionError
-from raysample.selection import choose
-from raysample.selection.policies import POLICIES, create
+from raysample.selection import choose_rows
+from raysample.selection.policies import POLICIES, create_policy
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 @pytest.mark.parametrize("budget", [370, 0.8])
 def test_contract(name: str, budget: float) -> None:
     arm, data = VARIANTS[name], columns()
-    policy, count = create(arm, HIGHER_IS), round(budget * 1000) if budget < 1 else int(budget)
+    policy, count = create_policy(arm, HIGHER_IS), round(budget * 1000) if budget < 1 else int(budget)
     if room(arm, data) < count:
         with pytest.raises(SelectionError, match=r"max_per_class|leaves"):
-            choose([rows(data)], policy, budget, 5)
+            choose_rows([rows(data)], policy, budget, 5)
         return
-    whole = choose([rows(data)], policy, budget, seed=5)[0]
+    whole = choose_rows([rows(data)], policy, budget, seed=5)[0]
     assert whole.sum() == count
     order = np.random.default_rng(1).permutation(1000)
     cuts = [order[:1], order[1:1], order[1:400], order[400:]]
-    pieces = choose([rows(data, cut) for cut in cuts], policy, budget, seed=5)
+    pieces = choose_rows([rows(data, cut) for cut in cuts], policy, budget, seed=5)
     for cut, kept in zip(cuts, pieces, strict=True):
         assert np.array_equal(kept, whole[cut])
     twin = Twin(data, 5)
@@ -66,7 +66,7 @@ def test_equals_the_slow_twin_on_anything(data: st.DataObject, lines: list[Any],
     }
     parts = [rows(whole, slice(None, at)), rows(whole, slice(at, None))]
     try:
-        kept = np.concatenate(choose(parts, create(arm, HIGHER_IS), budget, seed))
+        kept = np.concatenate(choose_rows(parts, create_policy(arm, HIGHER_IS), budget, seed))
     except SelectionError:
         limited = (
             any(getattr(arm, name) for name in LIMITS) or arm.drop_suspects or arm.policy in ("window", "coverage")

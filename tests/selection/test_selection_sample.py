@@ -10,9 +10,9 @@ import pytest
 from raysample.core import storage
 from raysample.core.config import ArmConfig
 from raysample.core.errors import ProvenanceError, ScoreError, SelectionError, StorageError
-from raysample.data.score_table import ScoreTable, schema
-from raysample.selection import Selection, choose, sample, sampling, table_blocks
-from raysample.selection.policies import Rows, create
+from raysample.data.score_table import ScoreTable, table_schema
+from raysample.selection import Selection, choose_rows, sampling, table_blocks, write_selection
+from raysample.selection.policies import Rows, create_policy
 
 HARD = ArmConfig(policy="hard", score="vog", normalise="class")
 SIZES = (500, 0, 377)
@@ -27,7 +27,8 @@ def score_table(folder: Path, sizes: tuple[int, ...] = SIZES, layout: str = "a",
         rows = range(start, start + size)
         columns = [[f"id-{i}" for i in rows], labels[start : start + size], [7] * size, vog[start : start + size]]
         whole = pa.table(
-            [pa.array(c, f.type) for c, f in zip(columns, schema(("vog",)), strict=True)], schema=schema(("vog",))
+            [pa.array(c, f.type) for c, f in zip(columns, table_schema(("vog",)), strict=True)],
+            schema=table_schema(("vog",)),
         )
         storage.write_parquet(f"{folder}/{layout}/part-{number}.parquet", whole)
         parts.append(f"{layout}/part-{number}.parquet")
@@ -39,7 +40,7 @@ def score_table(folder: Path, sizes: tuple[int, ...] = SIZES, layout: str = "a",
 
 def test_parts_stand_beside_the_score_tables(tmp_path: Path) -> None:
     table = score_table(tmp_path / "scores")
-    made = sample(table, HARD, str(tmp_path / "out"), fraction=0.4, seed=3)
+    made = write_selection(table, HARD, str(tmp_path / "out"), fraction=0.4, seed=3)
     assert made == Selection.load(str(tmp_path / "out"))
     assert made.parts == tuple(f"selection/part-{i:05d}.parquet" for i in range(3))
     for ours, theirs in zip(made.read(), table.read(), strict=True):
@@ -49,9 +50,9 @@ def test_parts_stand_beside_the_score_tables(tmp_path: Path) -> None:
 
 def test_the_rows_say_what_the_engine_says(tmp_path: Path) -> None:
     table = score_table(tmp_path / "scores")
-    made = sample(table, HARD, str(tmp_path / "out"), fraction=0.4, seed=3)
+    made = write_selection(table, HARD, str(tmp_path / "out"), fraction=0.4, seed=3)
     rows = Rows.from_arrow(table.to_arrow(), ("vog",))
-    mask = choose([rows], create(HARD, {"vog": "harder"}), 0.4, 3)[0]
+    mask = choose_rows([rows], create_policy(HARD, {"vog": "harder"}), 0.4, 3)[0]
     frame = made.to_pandas()
     assert (frame["decision"] == np.where(mask, "kept", "pruned")).all()
     assert frame["weight"].tolist() == mask.astype(float).tolist()
@@ -63,14 +64,14 @@ def test_the_rows_say_what_the_engine_says(tmp_path: Path) -> None:
 
 
 def test_z_keys_have_mean_zero_and_deviation_one_in_every_class(tmp_path: Path) -> None:
-    frame = sample(score_table(tmp_path / "s"), HARD, str(tmp_path / "out"), count=10).to_pandas()
+    frame = write_selection(score_table(tmp_path / "s"), HARD, str(tmp_path / "out"), count=10).to_pandas()
     spread = frame.groupby("class")["key"].agg(["mean", lambda key: key.std(ddof=0)]).to_numpy()
     np.testing.assert_allclose(spread, [[0, 1]] * 3, atol=1e-5)
 
 
 def test_manifest_tells_the_arm_and_where_it_cut(tmp_path: Path) -> None:
     table = score_table(tmp_path / "scores")
-    made = sample(table, HARD, str(tmp_path / "out"), fraction=0.4, seed=3)
+    made = write_selection(table, HARD, str(tmp_path / "out"), fraction=0.4, seed=3)
     manifest = storage.read_json(str(tmp_path / "out/selection.json"))
     assert (manifest["noun"], manifest["name"], manifest["fraction"]) == ("Selection", "hard(vog|class)", 0.4)
     assert (manifest["arm"], manifest["seed"]) == (HARD.plain(), 3)
@@ -85,10 +86,10 @@ def test_manifest_tells_the_arm_and_where_it_cut(tmp_path: Path) -> None:
 def test_reasons_in_words(tmp_path: Path) -> None:
     values = np.r_[[5.0] * 10, [2.0] * 400, np.zeros(467)]
     table = score_table(tmp_path / "scores", values=values)
-    frame = sample(table, ArmConfig(policy="hard", score="vog"), str(tmp_path / "a"), count=10).to_pandas()
+    frame = write_selection(table, ArmConfig(policy="hard", score="vog"), str(tmp_path / "a"), count=10).to_pandas()
     assert frame["reason"][0] == "hard(vog): key 5 >= threshold 5.0 in stratum 'all'"
     assert frame["reason"][876] == "hard(vog): key 0 < threshold 5.0 in stratum 'all'"
-    frame = sample(table, ArmConfig(policy="hard", score="vog"), str(tmp_path / "b"), count=100).to_pandas()
+    frame = write_selection(table, ArmConfig(policy="hard", score="vog"), str(tmp_path / "b"), count=100).to_pandas()
     tied = frame[frame["key"] == 2]
     assert set(tied["reason"][tied["decision"] == "kept"]) == {
         "hard(vog): key 2 = threshold 2.0 in stratum 'all' (tie kept by lot)"
@@ -97,18 +98,18 @@ def test_reasons_in_words(tmp_path: Path) -> None:
         "hard(vog): key 2 = threshold 2.0 in stratum 'all' (tie pruned by lot)"
     }
     balanced = ArmConfig(policy="hard", score="vog", quota="balanced")
-    frame = sample(table, balanced, str(tmp_path / "c"), count=400).to_pandas()
+    frame = write_selection(table, balanced, str(tmp_path / "c"), count=400).to_pandas()
     assert set(frame["reason"][frame["class"] == "z"]) == {
         "hard(vog, balanced): all of the 77 rows of stratum 'z' kept"
     }
 
 
 def test_layout_and_reading_in_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = sample(score_table(tmp_path / "s"), HARD, str(tmp_path / "one"), fraction=0.4)
+    one = write_selection(score_table(tmp_path / "s"), HARD, str(tmp_path / "one"), fraction=0.4)
     monkeypatch.setattr(sampling, "IN_MEMORY_ROWS", 0)
     monkeypatch.setattr(table_blocks, "BLOCK_ROWS", 100)
     table = score_table(tmp_path / "s", (7, 300, 300, 270), "b")
-    two = sample(table, HARD, str(tmp_path / "two"), fraction=0.4)
+    two = write_selection(table, HARD, str(tmp_path / "two"), fraction=0.4)
     assert one.fingerprint == two.fingerprint
     assert one.to_arrow().equals(two.to_arrow())
 
@@ -116,36 +117,38 @@ def test_layout_and_reading_in_blocks_change_nothing(tmp_path: Path, monkeypatch
 def test_fingerprint_tells_selections_apart(tmp_path: Path) -> None:
     table = score_table(tmp_path / "s")
     arms = [HARD, ArmConfig(policy="easy", score="vog"), ArmConfig(policy="random")]
-    made = [sample(table, arm, str(tmp_path / f"{i}"), fraction=0.4) for i, arm in enumerate(arms)]
-    made += [sample(table, arms[2], str(tmp_path / "again"), fraction=0.4, seed=1)]
+    made = [write_selection(table, arm, str(tmp_path / f"{i}"), fraction=0.4) for i, arm in enumerate(arms)]
+    made += [write_selection(table, arms[2], str(tmp_path / "again"), fraction=0.4, seed=1)]
     assert len({selection.fingerprint for selection in made}) == 4
     assert [selection.scores for selection in made] == [table.fingerprint] * 2 + [None] * 2
 
 
 def test_a_second_selection_replaces_the_first(tmp_path: Path) -> None:
     uri = str(tmp_path / "out")
-    sample(score_table(tmp_path / "s"), HARD, uri, fraction=0.4)
-    sample(score_table(tmp_path / "s", (877,), "b"), ArmConfig(policy="random"), uri, count=9)
+    write_selection(score_table(tmp_path / "s"), HARD, uri, fraction=0.4)
+    write_selection(score_table(tmp_path / "s", (877,), "b"), ArmConfig(policy="random"), uri, count=9)
     assert [p.name for p in (tmp_path / "out/selection").iterdir()] == ["part-00000.parquet"]
     assert len(Selection.load(uri).kept_ids()) == 9
 
 
 def test_missing_column_is_named_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ScoreError, match="has no column 'el2n'; it has vog"):
-        sample(score_table(tmp_path / "s"), ArmConfig(policy="hard", score="el2n"), str(tmp_path / "o"), fraction=0.5)
+        write_selection(
+            score_table(tmp_path / "s"), ArmConfig(policy="hard", score="el2n"), str(tmp_path / "o"), fraction=0.5
+        )
     assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize("budget", [{}, {"fraction": 0.5, "count": 3}])
 def test_exactly_one_budget(tmp_path: Path, budget: dict[str, Any]) -> None:
     with pytest.raises(SelectionError, match="give exactly one"):
-        sample(score_table(tmp_path / "s"), HARD, str(tmp_path / "o"), **budget)
+        write_selection(score_table(tmp_path / "s"), HARD, str(tmp_path / "o"), **budget)
 
 
 @pytest.mark.parametrize("budget", [{"fraction": 1}, {"fraction": True}, {"fraction": 0.0005}, {"count": 878}])
 def test_budgets_that_cannot_be_met_leave_nothing(tmp_path: Path, budget: dict[str, Any]) -> None:
     with pytest.raises(SelectionError, match="give a"):
-        sample(score_table(tmp_path / "s"), HARD, str(tmp_path / "o"), **budget)
+        write_selection(score_table(tmp_path / "s"), HARD, str(tmp_path / "o"), **budget)
     assert not (tmp_path / "o").exists()
 
 
@@ -153,17 +156,17 @@ def test_table_that_lost_rows(tmp_path: Path) -> None:
     table = score_table(tmp_path / "s")
     short = ScoreTable(**{**vars(table), "parts": table.parts[:1]})
     with pytest.raises(SelectionError, match="promises 877 rows, its parts hold 500"):
-        sample(short, HARD, str(tmp_path / "o"), fraction=0.5)
+        write_selection(short, HARD, str(tmp_path / "o"), fraction=0.5)
 
 
 def test_table_with_more_classes_than_names(tmp_path: Path) -> None:
     table = ScoreTable(**{**vars(score_table(tmp_path / "s")), "labels": ("x", "y")})
     with pytest.raises(SelectionError, match="has 2 classes, its rows name 3"):
-        sample(table, HARD, str(tmp_path / "o"), fraction=0.5)
+        write_selection(table, HARD, str(tmp_path / "o"), fraction=0.5)
 
 
 def test_edited_manifest_is_refused(tmp_path: Path) -> None:
-    sample(score_table(tmp_path / "s"), HARD, str(tmp_path / "o"), fraction=0.5)
+    write_selection(score_table(tmp_path / "s"), HARD, str(tmp_path / "o"), fraction=0.5)
     path = str(tmp_path / "o/selection.json")
     storage.write_json(path, {**storage.read_json(path), "seed": 99})
     with pytest.raises(ProvenanceError, match="sample again"):
@@ -176,7 +179,7 @@ def test_no_selection_there(tmp_path: Path) -> None:
 
 
 def test_counts_that_do_not_add_up_are_not_saved(tmp_path: Path) -> None:
-    made = sample(score_table(tmp_path / "s"), HARD, str(tmp_path / "o"), fraction=0.5)
+    made = write_selection(score_table(tmp_path / "s"), HARD, str(tmp_path / "o"), fraction=0.5)
     broken = Selection(**{**vars(made), "counts": {**made.counts, "pruned": 1}})
     with pytest.raises(SelectionError, match="do not use the selection"):
         broken.save()

@@ -14,7 +14,7 @@ import pytest
 import raysample
 from raysample.core import storage
 from raysample.core.errors import ResultWarning
-from raysample.data.score_table import ScoreTable, schema
+from raysample.data.score_table import ScoreTable, table_schema
 from raysample.selection import Selection
 from raysample.selection.lengths import length_correlations, length_warnings
 
@@ -26,7 +26,7 @@ def table_of(folder: Path, label: list[int], tokens: Any, parts: int = 2, **scor
     for number in range(parts):
         start, end = number * rows // parts, (number + 1) * rows // parts
         places.append(f"parts/part-{number}.parquet")
-        storage.write_parquet(f"{folder}/{places[-1]}", whole.slice(start, end - start).cast(schema(names)))
+        storage.write_parquet(f"{folder}/{places[-1]}", whole.slice(start, end - start).cast(table_schema(names)))
     labels = tuple("abcdef"[: max(label) + 1])
     counts = {"in": rows, "scored": rows, "quarantined": 0}
     higher = {name: {"score": name, "higher_is": "harder"} for name in names}

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysample.core.statistics import RELATIVE_WIDTH, Distribution, counted
+from raysample.core.statistics import RELATIVE_WIDTH, Distribution, count_part
 
 
 def distribution(values: list[float]) -> Distribution:
     rows = len(values)
     columns = {"label": np.zeros(rows, np.int32), "tokens": np.ones(rows, np.int32)}
-    return counted(pa.table({**columns, "x": np.array(values, np.float32)}), ("x",)).overall("x")
+    return count_part(pa.table({**columns, "x": np.array(values, np.float32)}), ("x",)).overall("x")
 
 
 ordinary = st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False)

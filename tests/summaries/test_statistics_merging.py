@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scored_rows import SCORES, plain, scored_rows
 
-from raysample.core.statistics import MOST_GROUPS, RELATIVE_WIDTH, Statistics, counted, merged, nothing
+from raysample.core.statistics import MOST_GROUPS, RELATIVE_WIDTH, Statistics, count_part, merge_statistics, nothing
 
 ROWS = scored_rows(3_000)
 QUANTILES = {"q05": 0.05, "median": 0.5, "q95": 0.95}
 
 
 def of_parts(parts: list[pa.Table], grouped: bool = True) -> Statistics:
-    return merged((counted(part, SCORES) for part in parts), nothing(SCORES, grouped))
+    return merge_statistics((count_part(part, SCORES) for part in parts), nothing(SCORES, grouped))
 
 
 @pytest.mark.parametrize("by", ["class", "group"])
@@ -55,16 +55,16 @@ def test_no_cut_and_no_order_changes_anything(seed: int, cuts: list[int]) -> Non
     edges = [0, *sorted(cuts), 300]
     parts = [shuffled.slice(a, b - a) for a, b in itertools.pairwise(edges)]
     found = of_parts([parts[i] for i in rng.permutation(len(parts))])
-    assert plain(found) == {**plain(counted(rows, SCORES)), "shards": len(parts)}
+    assert plain(found) == {**plain(count_part(rows, SCORES)), "shards": len(parts)}
 
 
 def test_merging_some_first_changes_nothing() -> None:
     parts = [
-        counted(ROWS.slice(at, 50), SCORES, seconds=0.1, reasons={f"kind {at % 3}": 1}) for at in range(0, 3_000, 50)
+        count_part(ROWS.slice(at, 50), SCORES, seconds=0.1, reasons={f"kind {at % 3}": 1}) for at in range(0, 3_000, 50)
     ]
-    pairs = [merged(parts[i : i + 2], nothing(SCORES, True)) for i in range(0, len(parts), 2)]
-    whole = merged(parts, nothing(SCORES, True))
-    assert plain(merged(reversed(pairs), nothing(SCORES, True))) == plain(whole)
+    pairs = [merge_statistics(parts[i : i + 2], nothing(SCORES, True)) for i in range(0, len(parts), 2)]
+    whole = merge_statistics(parts, nothing(SCORES, True))
+    assert plain(merge_statistics(reversed(pairs), nothing(SCORES, True))) == plain(whole)
     assert (whole.shards, whole.quarantined, whole.seconds) == (60, 60, 6.0)
     assert whole.rows_per_second == 3_060 / 6
     assert whole.reasons == {"kind 0": 20, "kind 1": 20, "kind 2": 20}
@@ -73,9 +73,9 @@ def test_merging_some_first_changes_nothing() -> None:
 def test_groups_are_left_out_where_there_are_too_many_in_one_part_or_together() -> None:
     names = [f"g{i}" for i in range(MOST_GROUPS + 1)]
     rows = scored_rows(len(names), groups=None).append_column("group", pa.array(names))
-    assert counted(rows, SCORES).groups is None
+    assert count_part(rows, SCORES).groups is None
     halves = [rows.slice(0, 500), rows.slice(500)]
-    assert all(counted(half, SCORES).groups is not None for half in halves)
+    assert all(count_part(half, SCORES).groups is not None for half in halves)
     found = of_parts(halves)
     assert found.groups is None
     assert found.grouped
@@ -89,16 +89,16 @@ def test_groups_are_left_out_where_there_are_too_many_in_one_part_or_together() 
 
 
 def test_rows_without_a_group_are_in_none() -> None:
-    found = counted(ROWS, SCORES)
+    found = count_part(ROWS, SCORES)
     assert found.groups is not None
     assert found.groups.rows.sum() == ROWS.num_rows - ROWS["group"].null_count
     assert found.of_group("skill 3", "vog").rows == pd.Series(ROWS["group"]).eq("skill 3").sum()
 
 
 def test_a_part_without_rows_adds_nothing() -> None:
-    empty = counted(ROWS.slice(0, 0), SCORES, reasons={"its shard crashed 3 workers": 9})
+    empty = count_part(ROWS.slice(0, 0), SCORES, reasons={"its shard crashed 3 workers": 9})
     assert (empty.rows, empty.quarantined) == (0, 9)
-    together = merged([empty, counted(ROWS, SCORES)], nothing(SCORES, True))
+    together = merge_statistics([empty, count_part(ROWS, SCORES)], nothing(SCORES, True))
     assert together.overall("vog").rows == ROWS.num_rows
     with pytest.raises(KeyError):
         empty.overall("vog")

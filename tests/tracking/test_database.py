@@ -17,7 +17,7 @@ import pytest
 
 from raysample.core.errors import StorageError
 from raysample.tracking.mlflow import database, schema
-from raysample.tracking.mlflow.schema import Schema, judge
+from raysample.tracking.mlflow.schema import Schema, inspect_schema
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def made(monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> list[Path]:
         with closing(sqlite3.connect(draft)) as store, store:
             store.execute("delete from experiments where name <> 'Default'")
 
-    monkeypatch.setattr(schema, "make", make)
+    monkeypatch.setattr(schema, "create_schema", make)
     return drafts
 
 
@@ -99,7 +99,7 @@ def test_a_half_made_database_is_kept_under_another_name_and_made_anew(
     old(file)
     monkeypatch.setattr(database, "STILL_SECONDS", 0.01)  # rolling a transaction back changes the file
     database.ensure(file, str(tmp_path))
-    assert judge(file) is Schema.WHOLE
+    assert inspect_schema(file) is Schema.WHOLE
     assert len(made) == 1
     assert len([one for one in tmp_path.glob("mlflow.db.half-made-*") if "journal" not in one.name]) == 1
     assert not list(tmp_path.glob("*.draft-*"))
@@ -113,7 +113,7 @@ def test_one_that_another_program_is_making_is_waited_for(
     monkeypatch.setattr(database.time, "sleep", lambda _: shutil.copy(empty_store, file))
     database.ensure(file, str(tmp_path))
     assert made == []
-    assert judge(file) is Schema.WHOLE
+    assert inspect_schema(file) is Schema.WHOLE
 
 
 RUN = "insert into runs (run_uuid, experiment_id) values ('r', 0)"
@@ -163,20 +163,20 @@ def test_a_file_that_is_something_else_is_refused_by_name(
 def test_what_stops_the_making_leaves_nothing(
     error: BaseException, file: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    working = schema.make
+    working = schema.create_schema
 
     def stopped(draft: Path, artifact_root: str) -> None:
         first_tables(draft, draft)
         raise error
 
-    monkeypatch.setattr(schema, "make", stopped)
+    monkeypatch.setattr(schema, "create_schema", stopped)
     with pytest.raises(StorageError if isinstance(error, OSError) else type(error)) as caught:
         database.ensure(file, str(tmp_path))
     assert isinstance(error, KeyboardInterrupt | SystemExit) or "has room" in str(caught.value)
     assert [one.name for one in tmp_path.iterdir()] == [".mlflow.db.lock"]
-    monkeypatch.setattr(schema, "make", working)
+    monkeypatch.setattr(schema, "create_schema", working)
     database.ensure(file, str(tmp_path))
-    assert judge(file) is Schema.WHOLE
+    assert inspect_schema(file) is Schema.WHOLE
 
 
 def test_drafts_of_killed_drivers_are_removed_by_the_next_one(file: Path, made: list[Path], tmp_path: Path) -> None:
@@ -184,21 +184,21 @@ def test_drafts_of_killed_drivers_are_removed_by_the_next_one(file: Path, made: 
         (tmp_path / name).write_bytes(b"SQLite format 3")
     (tmp_path / ".other.db.draft-0a1b2c3d").touch()
     database.ensure(file, str(tmp_path))
-    assert judge(file) is Schema.WHOLE
+    assert inspect_schema(file) is Schema.WHOLE
     assert [one.name for one in tmp_path.glob(".*.draft-*")] == [".other.db.draft-0a1b2c3d"]
 
 
 def test_several_first_drivers_make_one_database(
     file: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    inside, go, make = threading.Event(), threading.Event(), schema.make
+    inside, go, make = threading.Event(), threading.Event(), schema.create_schema
 
     def slow(draft: Path, artifact_root: str) -> None:
         inside.set()
         assert go.wait(60)
         make(draft, artifact_root)
 
-    monkeypatch.setattr(schema, "make", slow)
+    monkeypatch.setattr(schema, "create_schema", slow)
     drivers = [threading.Thread(target=database.ensure, args=(file, str(tmp_path))) for _ in range(3)]
     for driver in drivers:
         driver.start()
@@ -210,7 +210,7 @@ def test_several_first_drivers_make_one_database(
     for driver in drivers:
         driver.join(60)
     assert len(made) == 1
-    assert judge(file) is Schema.WHOLE
+    assert inspect_schema(file) is Schema.WHOLE
 
 
 def test_a_paused_driver_holds_nobody_up(
@@ -220,4 +220,4 @@ def test_a_paused_driver_holds_nobody_up(
     with database.exclusive(tmp_path / ".mlflow.db.lock") as locked:
         assert locked
         database.ensure(file, str(tmp_path))
-    assert judge(file) is Schema.WHOLE
+    assert inspect_schema(file) is Schema.WHOLE

@@ -22,7 +22,7 @@ def unignore() -> None:
 STUCK = """
 import signal, sys
 sys.argv = ["raysample"]
-from raysample import cli, commands
+from raysample.cli import commands, main
 from raysample.tracking import mlflow
 
 def work(config, reporter):
@@ -31,7 +31,7 @@ def work(config, reporter):
         signal.pause()
 
 commands.run_fine_tune = work
-sys.exit(cli.main(["fine-tune", sys.argv_config]))
+sys.exit(main.main(["fine-tune", sys.argv_config]))
 """
 
 

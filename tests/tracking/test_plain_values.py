@@ -37,10 +37,10 @@ def test_a_relative_sqlite_file_becomes_absolute(tmp_path: Path, monkeypatch: py
     [("hub:imdb", "hugging_face"), ("https://h/x", "http"), ("s3://b/x", "s3"), ("data", "local")],
 )
 def test_sources_are_named_by_their_scheme(uri: str, kind: str) -> None:
-    assert values.source_of(uri)[0] == kind
+    assert values.dataset_source(uri)[0] == kind
 
 
 def test_names_keep_only_what_mlflow_allows() -> None:
-    assert values.name_of("hard(vog|class)") == "hard_vog_class_"
-    assert values.name_of("") == "_"
-    assert len(values.name_of("x" * 999)) == 250
+    assert values.mlflow_name("hard(vog|class)") == "hard_vog_class_"
+    assert values.mlflow_name("") == "_"
+    assert len(values.mlflow_name("x" * 999)) == 250

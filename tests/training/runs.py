@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from raysample import models
 from raysample.core.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
 from raysample.data.checkpoint_set import CheckpointSet
-from raysample.data.corpus import describe
+from raysample.data.corpus import describe_source
 from raysample.testing import tiny_corpus_files
-from raysample.training import Place
-from raysample.training.fine_tuning import Job, execute, finish
+from raysample.training import DistributedContext
+from raysample.training.fine_tuning import Job, execute, finish_job
 
 SPEC = ModelConfig(path="tiny", max_length=16, hidden_size=16, vocabulary_size=120, dropout=0.2)
 RECIPE = FineTuneConfig(
@@ -36,9 +36,9 @@ class Ended(BaseException):
 def a_job(folder: Path, dropout: float = 0.2, **recipe: Any) -> Job:
     """Describe 67 rows in a folder and return a job on them: 9 steps an epoch, the last batch has 3 rows."""
     files = tiny_corpus_files(folder / "files", 67, files=1)
-    corpus = describe(SourceConfig(path=files, columns=Columns(id="id")), str(folder / "corpus"), shard_rows=40)
+    corpus = describe_source(SourceConfig(path=files, columns=Columns(id="id")), str(folder / "corpus"), shard_rows=40)
     spec = SPEC.model_copy(update={"dropout": dropout})
-    base = models.prepare(spec, corpus, str(folder / "base"))
+    base = models.prepare_base(spec, corpus, str(folder / "base"))
     config = FineTuneConfig.model_validate({**RECIPE.plain(), **recipe})
     return Job(corpus.uri, corpus.uri, base, spec, config, folder=str(folder / "run"))
 
@@ -48,7 +48,7 @@ def in_folder(job: Job, folder: Path) -> Job:
     return replace(job, folder=str(folder))
 
 
-def ended_after(job: Job, *steps: int, place: Place = Place()) -> None:
+def ended_after(job: Job, *steps: int, place: DistributedContext = DistributedContext()) -> None:
     """Run a job several times, each time until after one of the steps."""
     for last in steps:
 
@@ -66,7 +66,7 @@ def ended_after(job: Job, *steps: int, place: Place = Place()) -> None:
 
 def run(job: Job) -> CheckpointSet:
     """Run a job to its end."""
-    return finish(job, execute(job))
+    return finish_job(job, execute(job))
 
 
 def curve(job: Job) -> pa.Table:

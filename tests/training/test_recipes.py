@@ -17,9 +17,9 @@ from raysample.core.config import EarlyStoppingConfig, FineTuneConfig, ModelConf
 from raysample.core.errors import TrainingError
 from raysample.data.corpus import Corpus
 from raysample.testing import Family, tiny_model, tiny_rows, tiny_tokenizer
-from raysample.training import Curve, Examples, batches, learning_rate, plan
-from raysample.training.early_stopping import Patience, split
-from raysample.training.fine_tuning import examples, execute
+from raysample.training import Examples, TrainingCurve, batches, learning_rate, schedule_training
+from raysample.training.early_stopping import Patience, split_held_out
+from raysample.training.fine_tuning import execute, load_examples
 from raysample.training.losses import class_weights, summed
 from raysample.training.optimizer import adamw, set_rate
 from raysample.training.step import Stepper
@@ -101,9 +101,9 @@ def test_weights_of_classes_change_the_training(tmp_path: Path) -> None:
 
 def test_early_checkpoints_lie_in_geometric_progression() -> None:
     config = FineTuneConfig(epochs=2, batch_size=1, checkpoints=2, early_checkpoints=5)
-    assert plan(1024, config).save_at == (4, 16, 64, 256, 1024, 2048)
+    assert schedule_training(1024, config).save_at == (4, 16, 64, 256, 1024, 2048)
     few = FineTuneConfig(epochs=3, batch_size=32, checkpoints=1, early_checkpoints=50)
-    assert plan(320, few).save_at == (*range(1, 11), 30)
+    assert schedule_training(320, few).save_at == (*range(1, 11), 30)
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -136,16 +136,16 @@ def test_patience_ends_where_nothing_is_gained(
 
 def test_rows_are_held_out_by_their_ids_alone(tmp_path: Path) -> None:
     job = a_job(tmp_path)
-    data = examples(job.train, Corpus.load(job.train).fingerprint, job.base, job.model)
+    data = load_examples(job.train, Corpus.load(job.train).fingerprint, job.base, job.model)
     config = EarlyStoppingConfig(holdout=0.3)
-    train, held = split(data, config, seed=1)
+    train, held = split_held_out(data, config, seed=1)
     assert len(train) + len(held) == len(data)
     assert 10 <= len(held) <= 30
     backwards = data.take(np.arange(len(data))[::-1].copy())
-    assert set(split(backwards, config, seed=1)[1].ids) == set(held.ids)
-    assert set(split(data, config, seed=2)[1].ids) != set(held.ids)
+    assert set(split_held_out(backwards, config, seed=1)[1].ids) == set(held.ids)
+    assert set(split_held_out(data, config, seed=2)[1].ids) != set(held.ids)
     with pytest.raises(TrainingError, match=r"of 1 training rows [01] would be held out"):
-        split(data.take(np.array([0])), config, seed=1)
+        split_held_out(data.take(np.array([0])), config, seed=1)
 
 
 def test_a_run_that_is_stopped_leaves_its_last_step(tmp_path: Path) -> None:
@@ -203,14 +203,16 @@ def test_parts_that_do_not_fit_are_refused(wrong: dict[str, object], words: str)
 
 
 def test_means_of_a_curve() -> None:
-    found = Curve([(i + 1, 0.0, float(i), 0.1 * i, 1.0, 0.0) for i in range(10)])
+    found = TrainingCurve([(i + 1, 0.0, float(i), 0.1 * i, 1.0, 0.0) for i in range(10)])
     assert found.means(3) == [(4, 1.5, pytest.approx(0.3)), (8, 5.5, pytest.approx(0.7)), (10, 8.5, pytest.approx(0.9))]
     assert len(found.means(100)) == 10
-    assert Curve.of(found.table()) == found
-    assert Curve().last == 0
+    assert TrainingCurve.of(found.table()) == found
+    assert TrainingCurve().last == 0
 
 
 def test_the_seconds_of_a_curve_are_those_of_all_its_processes() -> None:
-    found = Curve([(i + 1, 0.0, 1.0, 0.1, 1.0, seconds) for i, seconds in enumerate([1.0, 2.0, 0.5, 1.5, 0.25])])
+    found = TrainingCurve(
+        [(i + 1, 0.0, 1.0, 0.1, 1.0, seconds) for i, seconds in enumerate([1.0, 2.0, 0.5, 1.5, 0.25])]
+    )
     assert found.seconds == 2.0 + 1.5 + 0.25
-    assert Curve().seconds == 0
+    assert TrainingCurve().seconds == 0

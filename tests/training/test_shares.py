@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from raysample.training.length_balance import pieces
+from raysample.training.length_balance import length_balanced_split
 
 CORPUS = 1_000
 
@@ -28,7 +28,7 @@ def cost(rows: np.ndarray, lengths: np.ndarray) -> int:
 @pytest.mark.parametrize("batch", [1, 2, 7, 32, 33])
 def test_every_row_is_taken_once_by_as_many_forwards_on_every_worker(batch: int, world: int, most: int | None) -> None:
     lengths, rows = drawn(batch, batch)
-    taken = [pieces(rows, lengths, rank, world, most) for rank in range(world)]
+    taken = [length_balanced_split(rows, lengths, rank, world, most) for rank in range(world)]
     assert sorted(np.concatenate([piece for mine in taken for piece in mine])) == sorted(rows)
     # Workers gather each other's shards at every forward, so that all must make as many.
     assert {len(mine) for mine in taken} == {-(-batch // (world * (most or batch)))}
@@ -42,7 +42,7 @@ def test_every_row_is_taken_once_by_as_many_forwards_on_every_worker(batch: int,
 @pytest.mark.parametrize("world", [2, 3, 4])
 def test_the_busiest_worker_has_as_little_to_do_as_any_cut_allows(seed: int, world: int) -> None:
     lengths, rows = drawn(seed, 14)
-    taken = [np.concatenate(pieces(rows, lengths, rank, world)) for rank in range(world)]
+    taken = [np.concatenate(length_balanced_split(rows, lengths, rank, world)) for rank in range(world)]
     ordered = rows[np.argsort(-lengths[rows])]
     best = min(
         max(cost(group, lengths) for group in np.split(ordered, cuts)) for cuts in combinations(range(14), world - 1)
@@ -55,7 +55,9 @@ def test_rows_that_are_dealt_in_turn_are_never_less_to_do_and_mostly_much_more(w
     saved = []
     for seed in range(50):
         lengths, rows = drawn(seed, 64)
-        mine = max(cost(np.concatenate(pieces(rows, lengths, rank, world)), lengths) for rank in range(world))
+        mine = max(
+            cost(np.concatenate(length_balanced_split(rows, lengths, rank, world)), lengths) for rank in range(world)
+        )
         saved.append(mine / max(cost(rows[rank::world], lengths) for rank in range(world)))
     assert max(saved) <= 1
     assert np.median(saved) < 0.75
@@ -63,15 +65,15 @@ def test_rows_that_are_dealt_in_turn_are_never_less_to_do_and_mostly_much_more(w
 
 def test_rows_of_one_length_are_dealt_evenly() -> None:
     lengths, rows = np.full(CORPUS, 17, np.int32), np.arange(33)
-    assert sorted(len(pieces(rows, lengths, rank, 4)[0]) for rank in range(4)) == [6, 9, 9, 9]
-    assert sorted(len(pieces(rows[:32], lengths, rank, 4)[0]) for rank in range(4)) == [8, 8, 8, 8]
+    assert sorted(len(length_balanced_split(rows, lengths, rank, 4)[0]) for rank in range(4)) == [6, 9, 9, 9]
+    assert sorted(len(length_balanced_split(rows[:32], lengths, rank, 4)[0]) for rank in range(4)) == [8, 8, 8, 8]
 
 
 def test_a_worker_alone_has_the_batch_as_it_is() -> None:
     lengths, rows = drawn(0, 32)
-    (alone,) = pieces(rows, lengths, 0, 1)
+    (alone,) = length_balanced_split(rows, lengths, 0, 1)
     assert alone is rows
-    halves = pieces(rows, lengths, 0, 1, most=16)
+    halves = length_balanced_split(rows, lengths, 0, 1, most=16)
     assert [len(piece) for piece in halves] == [16, 16]
     assert lengths[halves[0]].min() >= lengths[halves[1]].max()
 
@@ -79,5 +81,5 @@ def test_a_worker_alone_has_the_batch_as_it_is() -> None:
 def test_long_and_short_forwards_take_turns() -> None:
     """Of eight groups the first worker of two takes 0, 3, 4 and 7, so that what they sum up to is nearly the same."""
     lengths, rows = np.arange(1, 9, dtype=np.int32), np.arange(8)
-    assert [piece.tolist() for piece in pieces(rows, lengths, 0, 2, most=1)] == [[7], [4], [3], [0]]
-    assert [piece.tolist() for piece in pieces(rows, lengths, 1, 2, most=1)] == [[6], [5], [2], [1]]
+    assert [piece.tolist() for piece in length_balanced_split(rows, lengths, 0, 2, most=1)] == [[7], [4], [3], [0]]
+    assert [piece.tolist() for piece in length_balanced_split(rows, lengths, 1, 2, most=1)] == [[6], [5], [2], [1]]

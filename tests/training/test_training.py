@@ -10,8 +10,8 @@ from raysample import models
 from raysample.core.config import FineTuneConfig
 from raysample.core.errors import TrainingError
 from raysample.testing import tiny_model, tiny_rows
-from raysample.training import Examples, Place, assess, batches, learning_rate, plan, train
-from raysample.training.length_balance import pieces
+from raysample.training import DistributedContext, Examples, assess, batches, learning_rate, schedule_training, train
+from raysample.training.length_balance import length_balanced_split
 
 
 def examples(count: int = 40, width: int = 5) -> Examples:
@@ -48,7 +48,7 @@ def test_grouping_by_length_saves_padding_and_still_shows_every_row_once() -> No
 
 
 def test_ten_checkpoints_over_the_run_by_default_the_last_at_the_end() -> None:
-    layout = plan(320, FineTuneConfig(epochs=3, batch_size=32))
+    layout = schedule_training(320, FineTuneConfig(epochs=3, batch_size=32))
     assert layout.steps == 30
     assert layout.save_at == (3, 6, 9, 12, 15, 18, 21, 24, 27, 30)
     assert layout.epoch(15) == 1.5
@@ -64,11 +64,11 @@ def test_ten_checkpoints_over_the_run_by_default_the_last_at_the_end() -> None:
     ],
 )
 def test_cadences(cadence: dict[str, int], expected: tuple[int, ...]) -> None:
-    assert plan(320, FineTuneConfig(epochs=3, batch_size=32, **cadence)).save_at == expected
+    assert schedule_training(320, FineTuneConfig(epochs=3, batch_size=32, **cadence)).save_at == expected
 
 
 def test_equal_steps_replace_epochs() -> None:
-    assert plan(160, FineTuneConfig(epochs=3, batch_size=32), steps=30).steps == 30
+    assert schedule_training(160, FineTuneConfig(epochs=3, batch_size=32), steps=30).steps == 30
 
 
 def test_the_learning_rate_warms_up_and_decays_to_zero() -> None:
@@ -88,7 +88,13 @@ def test_training_learns_and_is_reproducible() -> None:
         torch.manual_seed(123 + len(found))  # the run must not depend on the caller's random state
         classifier = tiny_model("bert", labels=3, seed=0)
         losses: list[float] = []
-        train(classifier, data, config, plan(len(data), config), progress=lambda _, loss, to=losses: to.append(loss))
+        train(
+            classifier,
+            data,
+            config,
+            schedule_training(len(data), config),
+            progress=lambda _, loss, to=losses: to.append(loss),
+        )
         found.append((losses, assess(classifier, data)))
     assert found[0][0] == found[1][0]
     assert np.mean(found[0][0][-5:]) < 0.5 * found[0][0][0]
@@ -101,15 +107,15 @@ def test_every_step_tells_a_workers_own_rows_and_the_logits_before_it() -> None:
     rows_of: dict[int, list[list[int]]] = {}
     for rank in range(2):
         network = tiny_model("bert", labels=3, dropout=0.0)
-        (mine,) = pieces(next(batches(9, 4, 0, 1)), data.encoded.lengths, rank, 2)
+        (mine,) = length_balanced_split(next(batches(9, 4, 0, 1)), data.encoded.lengths, rank, 2)
         first = network(**models.pad(data.encoded, mine, 0)).logits.detach()
         told: list[tuple[np.ndarray, torch.Tensor, int]] = []
         train(
             network,
             data,
             config,
-            plan(9, config),
-            Place(rank, 2),
+            schedule_training(9, config),
+            DistributedContext(rank, 2),
             capture=lambda *seen, to=told: to.append(seen),
         )
         assert [step for _, _, step in told] == [1, 2, 3, 4, 5, 6]
@@ -127,9 +133,9 @@ def test_workers_shares_add_up_to_the_gradient_of_one_worker() -> None:
     """Workers' averaged gradients equal one worker's, also for a short last batch that leaves one without rows."""
     data = examples(9)
     for rows in (np.arange(9), np.arange(1)):
-        one = gradient(data, rows, Place())
+        one = gradient(data, rows, DistributedContext())
         for world, most in ((1, 2), (2, None), (2, 2), (3, None), (3, 1), (4, 1)):
-            parts = [gradient(data, rows, Place(rank, world), most) for rank in range(world)]
+            parts = [gradient(data, rows, DistributedContext(rank, world), most) for rank in range(world)]
             assert torch.allclose(one, torch.stack(parts).mean(0), rtol=1e-4, atol=1e-7), (world, most)
 
 
@@ -139,10 +145,10 @@ def test_weights_multiply_the_losses_and_have_mean_one() -> None:
     weighted = data.weighted(raw)
     assert weighted.weights is not None
     np.testing.assert_allclose(weighted.weights, raw / 3)
-    single = torch.stack([gradient(data, rows[i : i + 1], Place()) for i in range(6)])
+    single = torch.stack([gradient(data, rows[i : i + 1], DistributedContext()) for i in range(6)])
     expected = (single * torch.from_numpy(raw / 3)[:, None]).mean(0)
-    assert torch.allclose(gradient(weighted, rows, Place()), expected, rtol=1e-4, atol=1e-7)
-    halves = [gradient(weighted, rows, Place(rank, 2)) for rank in range(2)]
+    assert torch.allclose(gradient(weighted, rows, DistributedContext()), expected, rtol=1e-4, atol=1e-7)
+    halves = [gradient(weighted, rows, DistributedContext(rank, 2)) for rank in range(2)]
     assert torch.allclose(expected, (halves[0] + halves[1]) / 2, rtol=1e-4, atol=1e-7)
     np.testing.assert_array_equal(weighted.take(np.array([5, 0])).weights, weighted.weights[[5, 0]])
 
@@ -152,7 +158,7 @@ def test_equal_weights_are_none() -> None:
     assert examples(0).weighted(np.zeros(0, np.float32)).weights is None
 
 
-def gradient(data: Examples, rows: np.ndarray, place: Place, most: int | None = None) -> torch.Tensor:
+def gradient(data: Examples, rows: np.ndarray, place: DistributedContext, most: int | None = None) -> torch.Tensor:
     from raysample.training.step import Stepper
 
     classifier = tiny_model("bert", labels=3, seed=0).eval()  # eval: dropout would differ between the workers
@@ -165,7 +171,7 @@ def gradient(data: Examples, rows: np.ndarray, place: Place, most: int | None = 
 def test_a_loss_that_is_not_finite_stops_the_run() -> None:
     data, config = examples(), FineTuneConfig(learning_rate=1e30, precision="float32", warmup=0)
     with pytest.raises(TrainingError, match=r"lower fine_tune\.learning_rate"):
-        train(tiny_model("bert", labels=3), data, config, plan(len(data), config))
+        train(tiny_model("bert", labels=3), data, config, schedule_training(len(data), config))
 
 
 def test_the_head_can_have_its_own_rate() -> None:

@@ -117,7 +117,10 @@ def test_shards_come_to_what_one_worker_does(runs: dict[str, Job], tmp_path: Pat
 def test_checkpoints_of_shards_are_whole_models(runs: dict[str, Job]) -> None:
     trace = CheckpointSet.load(str(runs["sharded"].folder))
     for checkpoint in trace.checkpoints:
-        ours, theirs = models.load(checkpoint.uri), AutoModelForSequenceClassification.from_pretrained(checkpoint.uri)
+        ours, theirs = (
+            models.load_model(checkpoint.uri),
+            AutoModelForSequenceClassification.from_pretrained(checkpoint.uri),
+        )
         assert theirs.config.architectures == ["BertForSequenceClassification"]
         held = dict(theirs.named_parameters())
         assert all(torch.equal(value, held[name]) for name, value in ours.named_parameters())

@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from runs import ended_after
 
-from raysample.training import Place, states
-from raysample.training.fine_tuning import execute, finish
+from raysample.training import DistributedContext, states
+from raysample.training.fine_tuning import execute, finish_job
 
 load_file = states.load_file
 
@@ -31,12 +31,12 @@ def main(folder: Path, rank: int, world: int) -> None:
         states.load_file = in_reverse
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
     for job, ends, to_the_end in pickle.loads((folder / "jobs").read_bytes()):
-        ended_after(job, *ends, place=Place(rank, world))
+        ended_after(job, *ends, place=DistributedContext(rank, world))
         if not to_the_end:
             continue
-        outcome = execute(job, Place(rank, world))
+        outcome = execute(job, DistributedContext(rank, world))
         if rank == 0:
-            finish(job, outcome)
+            finish_job(job, outcome)
         distributed.barrier()
     distributed.destroy_process_group()
 

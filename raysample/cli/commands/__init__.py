@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from raysample.cli.commands.adopt import run_adopt
     from raysample.cli.commands.logs import run_compact, run_expand, run_replay, run_sample, run_score
     from raysample.cli.commands.runs import (
-        apply_selection,
-        explain_row,
         run_all,
+        run_apply,
         run_compare,
+        run_explain,
         run_fine_tune,
         run_plan,
         run_recommend,
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "apply_selection",
-    "explain_row",
     "run_adopt",
     "run_all",
+    "run_apply",
     "run_compact",
     "run_compare",
     "run_expand",
+    "run_explain",
     "run_fine_tune",
     "run_plan",
     "run_recommend",
@@ -42,8 +42,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "apply_selection": "raysample.cli.commands.runs",
-    "explain_row": "raysample.cli.commands.runs",
+    "run_apply": "raysample.cli.commands.runs",
+    "run_explain": "raysample.cli.commands.runs",
     "run_adopt": "raysample.cli.commands.adopt",
     "run_all": "raysample.cli.commands.runs",
     "run_compact": "raysample.cli.commands.logs",

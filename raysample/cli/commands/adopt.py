@@ -13,7 +13,7 @@ from raysample.core.errors import ConfigError
 from raysample.core.progress import Reporter
 from raysample.training import importing
 from raysample.training.importing.find import Found, find
-from raysample.workflow.opening import quiet
+from raysample.workflow.opening import silence_libraries
 
 OURS = Path("runs/mlflow.db")
 """Where runs are tracked by default."""
@@ -37,7 +37,7 @@ def run_adopt(
         learning_rates: one of each checkpoint, or one of all, with commas between them.
         tracking_uri: where MLflow is; MLFLOW_TRACKING_URI, or `runs/mlflow.db`, by default.
     """
-    quiet()
+    silence_libraries()
     folder = output or storage.join("runs", "adopted", PurePosixPath(paths[0].rstrip("/")).name)
     found = [one for path in paths for one in _found(path, folder, tracking_uri)]
     trace = importing.adopt_found(

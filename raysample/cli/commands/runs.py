@@ -21,27 +21,27 @@ from raysample.data.log import Contents
 from raysample.data.log.compaction import MANIFEST as CONTENTS
 from raysample.evaluation.comparison import FULL, Comparison
 from raysample.evaluation.keep_curve import recommend
-from raysample.execution.base import Engine
-from raysample.execution.create import engine_of
+from raysample.execution.base import Executor
+from raysample.execution.create import create_executor
 from raysample.influence.shards import part_name
 from raysample.influence.verification import RESULT, verify_table
-from raysample.selection import Selection, apply, explain
+from raysample.selection import Selection, apply, explain_row
 from raysample.selection.lengths import length_warnings
 from raysample.selection.pruned_contents import apply_to_contents
 from raysample.selection.pruned_corpus import Form
 from raysample.tracking import NullTracker, Tracker
 from raysample.workflow import Pipeline, Workspace, preflight
-from raysample.workflow.budgets import chosen
+from raysample.workflow.budgets import select_at_budget
 from raysample.workflow.checks import check_plans
 from raysample.workflow.compare import Retraining
-from raysample.workflow.opening import opened, quiet, writing
+from raysample.workflow.opening import hold_run_folder, open_run, silence_libraries
 from raysample.workflow.plan import outlook
 from raysample.workflow.score import job_of
 
 
 def run_all(config: RunConfig, reporter: Reporter) -> None:
     """Fine-tune, score, sample, compare and report under one parent run."""
-    with opened(config, reporter, "fine-tune", "score", "compare") as pipeline:
+    with open_run(config, reporter, "fine-tune", "score", "compare") as pipeline:
         top = pipeline.tracker
         with top.run(config.name, pipeline.params("run")) as parent:
             pipeline.tracker = parent
@@ -55,11 +55,11 @@ def run_all(config: RunConfig, reporter: Reporter) -> None:
 def run_plan(config: RunConfig, reporter: Reporter, rows: int = 256, price: float | None = None) -> None:
     """Fine-tune and score a few rows in a folder that does not stay, and tell what the whole run would take."""
     with (
-        writing(config, reporter) as (space, _),
-        engine_of(config.engine) as engine,
+        hold_run_folder(config, reporter) as (space, _),
+        create_executor(config.engine) as engine,
         tempfile.TemporaryDirectory(prefix="raysample-plan-") as folder,
     ):
-        preflight.check(config, space, engine, ("fine-tune",))
+        preflight.check_preflight(config, space, engine, ("fine-tune",))
         pipeline = Pipeline(config, engine, NullTracker(), reporter)
         train, test = pipeline.corpora()
         adopted = None if config.adopt is None else pipeline.adopted(train)
@@ -69,14 +69,14 @@ def run_plan(config: RunConfig, reporter: Reporter, rows: int = 256, price: floa
 
 def run_fine_tune(config: RunConfig, reporter: Reporter) -> None:
     """Fine-tune on all rows."""
-    with opened(config, reporter, "fine-tune") as pipeline:
+    with open_run(config, reporter, "fine-tune") as pipeline:
         for trace in pipeline.checkpoints():
             reporter.say(f"checkpoints: {trace.uri}")
 
 
-def run_score(config: RunConfig, reporter: Reporter) -> None:
+def run_score_corpus(config: RunConfig, reporter: Reporter) -> None:
     """Score every training row."""
-    with opened(config, reporter, "score") as pipeline:
+    with open_run(config, reporter, "score") as pipeline:
         table = pipeline.scores()
         if table.counts["scored"]:
             reporter.console.print(scores_table(table.statistics()))
@@ -85,16 +85,16 @@ def run_score(config: RunConfig, reporter: Reporter) -> None:
         reporter.say(f"score table: {table.uri}")
 
 
-def run_replay(config: RunConfig, reporter: Reporter) -> None:
+def run_retry_corpus(config: RunConfig, reporter: Reporter) -> None:
     """Score the shards again that set rows aside."""
-    with opened(config, reporter, "score") as pipeline:
+    with open_run(config, reporter, "score") as pipeline:
         reporter.say(f"score table: {pipeline.replay().uri}")
 
 
 def run_verify(config: RunConfig, reporter: Reporter, rows: int = 64, seed: int = 0) -> bool:
     """Score a sample of the finished table's rows again by the slow twin; tells whether all columns are in bounds."""
-    with writing(config, reporter):
-        pipeline = Pipeline(config, engine_of(None), NullTracker(), reporter)
+    with hold_run_folder(config, reporter):
+        pipeline = Pipeline(config, create_executor(None), NullTracker(), reporter)
         table = pipeline.table()
         parts, train = table.parts[0].rpartition("/")[0], Corpus.load(pipeline.workspace.train)
         scored = pipeline.score_config(train)
@@ -107,12 +107,12 @@ def run_verify(config: RunConfig, reporter: Reporter, rows: int = 64, seed: int 
     return found.passed
 
 
-def run_sample(config: RunConfig, reporter: Reporter, dry_run: bool = False) -> None:
+def run_sample_corpus(config: RunConfig, reporter: Reporter, dry_run: bool = False) -> None:
     """Write all selections, or those at `sample.budget`; `dry_run`: only tell what they would leave."""
     if dry_run:
         _preview(config, reporter)
         return
-    with opened(config, reporter) as pipeline:
+    with open_run(config, reporter) as pipeline:
         if config.sample.budget is None:
             pipeline.sample()
             reporter.say(f"selections: {pipeline.workspace.at('selections')}")
@@ -125,11 +125,11 @@ def run_sample(config: RunConfig, reporter: Reporter, dry_run: bool = False) -> 
 
 def _preview(config: RunConfig, reporter: Reporter) -> None:
     """Make the selections in a folder that does not stay, and tell what they leave of classes, groups and lengths."""
-    quiet()
+    silence_libraries()
     space = Workspace.of(config)
     space.check(config)
     check_plans(config)
-    pipeline = Pipeline(config, engine_of(None), NullTracker(), reporter)
+    pipeline = Pipeline(config, create_executor(None), NullTracker(), reporter)
     with tempfile.TemporaryDirectory(prefix="raysample-dry-run-") as folder:
         retraining = replace(pipeline.retraining(), workspace=Workspace(folder))
         found = _at_budget if config.sample.budget is not None else _at_fractions
@@ -145,7 +145,7 @@ def _show_selection(reporter: Reporter, title: str, selection: Selection, retrai
 
 
 def _at_fractions(
-    config: RunConfig, retraining: Retraining, engine: Engine, space: Workspace
+    config: RunConfig, retraining: Retraining, engine: Executor, space: Workspace
 ) -> Iterator[tuple[str, Selection]]:
     """Make all selections of the comparison; yield those of the first seed, with a title."""
     del space
@@ -156,24 +156,22 @@ def _at_fractions(
 
 
 def _at_budget(
-    config: RunConfig, retraining: Retraining, engine: Engine, space: Workspace
+    config: RunConfig, retraining: Retraining, engine: Executor, space: Workspace
 ) -> Iterator[tuple[str, Selection]]:
     """Make a selection of every arm at `sample.budget`; yield them with a title. `space`: where comparisons lie."""
-    for asked, selection in chosen(config.sample, retraining, engine, space):
+    for asked, selection in select_at_budget(config.sample, retraining, engine, space):
         kept, rows = selection.counts["kept"], selection.counts["in"] - selection.counts["quarantined"]
         title = f"{selection.name}: {kept:,} of {rows:,} rows ({kept / rows:.1%})"
         yield f"{title}, {asked.why}" if asked.why else title, selection
 
 
-def explain_row(row_id: str, selection: str, reporter: Reporter) -> None:
+def run_explain(row_id: str, selection: str, reporter: Reporter) -> None:
     """Tell what became of a row."""
-    for line in explain(Selection.load(selection), row_id).splitlines():
+    for line in explain_row(Selection.load(selection), row_id).splitlines():
         reporter.say(line)
 
 
-def apply_selection(
-    selection: str, corpus: str, output: str, source: str | None, format: Form, reporter: Reporter
-) -> None:
+def run_apply(selection: str, corpus: str, output: str, source: str | None, format: Form, reporter: Reporter) -> None:
     """Write the pruned corpus, of a corpus or of a log's contents."""
     if storage.exists(storage.join(corpus, CONTENTS)):
         if source is not None or format != "parquet":
@@ -188,7 +186,7 @@ def apply_selection(
 
 def run_compare(config: RunConfig, reporter: Reporter) -> None:
     """Retrain every arm and compare."""
-    with opened(config, reporter, "compare") as pipeline:
+    with open_run(config, reporter, "compare") as pipeline:
         top = pipeline.tracker
         with top.run(config.name, pipeline.params("compare")) as parent:
             pipeline.tracker = parent
@@ -201,7 +199,7 @@ def run_report(config: RunConfig, reporter: Reporter) -> None:
     """Write the report of a finished comparison again."""
     space = Workspace.of(config)
     comparison = Comparison.load(space.comparison)
-    pipeline = Pipeline(config, engine_of(None), NullTracker(), reporter)
+    pipeline = Pipeline(config, create_executor(None), NullTracker(), reporter)
     _write_report(pipeline, comparison)
     reporter.say(f"report: {space.report}")
 
@@ -227,11 +225,11 @@ def _publish(pipeline: Pipeline, comparison: Comparison) -> None:
 
 def _write_report(pipeline: Pipeline, comparison: Comparison) -> None:
     config, table = pipeline.config, pipeline.table()
-    looked = report.look(table, config.report.examples, pipeline.engine.map)
+    looked = report.collect_table_sample(table, config.report.examples, pipeline.engine.map)
     texts = None
     if config.report.show_text and looked is not None:
         texts = _texts(Corpus.load(pipeline.workspace.train), looked)
-    report.write(
+    report.write_report(
         pipeline.workspace.report,
         title=config.name,
         comparison=comparison,
@@ -243,7 +241,7 @@ def _write_report(pipeline: Pipeline, comparison: Comparison) -> None:
     )
 
 
-def _texts(corpus: Corpus, looked: report.Looked) -> dict[str, str]:
+def _texts(corpus: Corpus, looked: report.TableSample) -> dict[str, str]:
     """Look the texts of the example rows up, in their shards alone."""
     shards = {part_name(shard): shard.index for shard in corpus.shards}
     found: dict[str, str] = {}

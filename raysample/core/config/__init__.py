@@ -7,7 +7,7 @@ explains what is wrong before anything expensive starts.
 from raysample.core.config.corpus import Columns, FeedbackConfig, LabelsConfig, SourceConfig
 from raysample.core.config.importing import AdoptConfig
 from raysample.core.config.limits import LimitsConfig
-from raysample.core.config.load import load, parse
+from raysample.core.config.loading import load, parse
 from raysample.core.config.run import (
     CorpusConfig,
     EconomyConfig,

@@ -37,7 +37,7 @@ class Columns(Section):
         return self
 
 
-def spelled(value: Any) -> str:
+def normalize_feedback(value: Any) -> str:
     """Return a value as feedback is compared: as a string, in lower case, without spaces around it; 3.0 as `3`.
 
     Raises ValueError for anything but a string, a number or a boolean, and for an empty string.
@@ -52,7 +52,7 @@ def spelled(value: Any) -> str:
 def _spelled_keys(given: Any) -> Any:
     if not isinstance(given, Mapping):
         return given
-    found = {spelled(key): column for key, column in given.items()}
+    found = {normalize_feedback(key): column for key, column in given.items()}
     if len(found) < len(given):
         raise ValueError("two values of correct differ only in upper and lower case, or in how a number is written")
     return found
@@ -67,7 +67,7 @@ class FeedbackConfig(Section):
     """
 
     column: str
-    accept: list[Annotated[str, BeforeValidator(spelled)]] = Field(default_factory=list)
+    accept: list[Annotated[str, BeforeValidator(normalize_feedback)]] = Field(default_factory=list)
     correct: Annotated[dict[str, str], BeforeValidator(_spelled_keys)] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -114,12 +114,12 @@ def held(folder: str, patience: float, say: Callable[[str], None] | None = None)
 
 def _taken(folder: str, patience: float, say: Callable[[str], None]) -> Lock:
     began, told = time.monotonic(), -TELL_SECONDS
-    watch = Watch()
+    watch = HeartbeatWatch()
     while True:
         lock = _try_local(folder, watch) if storage.is_local(folder) else _try_anywhere(folder, watch)
         if lock is not None:
             return lock
-        holder = reader(folder)
+        holder = lock_holder(folder)
         who = holder.words() if holder else "another process"
         waited = time.monotonic() - began
         if waited >= patience:
@@ -133,7 +133,7 @@ def _taken(folder: str, patience: float, say: Callable[[str], None]) -> Lock:
         time.sleep(min(POLL_SECONDS, max(0.05, patience - waited)))
 
 
-def reader(folder: str) -> Holder | None:
+def lock_holder(folder: str) -> Holder | None:
     """Return who a folder's lock names; None where it names nobody, or cannot be read."""
     try:
         return Holder.of(storage.read_json(storage.join(folder, NAME)))
@@ -141,7 +141,7 @@ def reader(folder: str) -> Holder | None:
         return None
 
 
-class Watch:
+class HeartbeatWatch:
     """Watches heartbeats by our own clock: those of another machine need not agree with it."""
 
     def __init__(self) -> None:
@@ -159,7 +159,7 @@ class Watch:
         return time.monotonic() - self._at > STALE_BEATS * BEAT_SECONDS
 
 
-def _try_local(folder: str, watch: Watch) -> Lock | None:
+def _try_local(folder: str, watch: HeartbeatWatch) -> Lock | None:
     place = Path(storage.absolute(folder))
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -175,10 +175,10 @@ def _try_local(folder: str, watch: Watch) -> Lock | None:
         ) from error
 
 
-def _entered(folder: str, watch: Watch, descriptor: int) -> Lock | None:
+def _entered(folder: str, watch: HeartbeatWatch, descriptor: int) -> Lock | None:
     """Write our name, unless one of another machine, whose kernel's locks we do not see, is at work."""
     try:
-        before, now = reader(folder), Holder.me()
+        before, now = lock_holder(folder), Holder.me()
         # One of this machine would hold the kernel's lock if it were at work.
         elsewhere = before is not None and not before.driver.startswith(f"{machine()}:")
         if before is None or not elsewhere or watch.stopped(before):
@@ -191,9 +191,9 @@ def _entered(folder: str, watch: Watch, descriptor: int) -> Lock | None:
     return None
 
 
-def _try_anywhere(folder: str, watch: Watch) -> Lock | None:
+def _try_anywhere(folder: str, watch: HeartbeatWatch) -> Lock | None:
     """Take a folder by its file alone."""
-    before, now = reader(folder), Holder.me()
+    before, now = lock_holder(folder), Holder.me()
     if before is not None:
         if not watch.stopped(before):
             return None
@@ -201,7 +201,7 @@ def _try_anywhere(folder: str, watch: Watch) -> Lock | None:
     if not storage.write_new(storage.join(folder, NAME), asdict(now)):
         return None
     # Where the store knows no conditional writes, the last of two writers at once has it.
-    found = reader(folder)
+    found = lock_holder(folder)
     if found is None or found.token != now.token:
         return None
     return Lock(folder, now, () if before is None else (before.driver,))
@@ -214,7 +214,7 @@ def _write(folder: str, holder: Holder) -> None:
 def _beat(lock: Lock) -> bool:
     """Renew the heartbeat; tells whether the folder is still ours. A store that stumbles is no loss."""
     try:
-        found = reader(lock.folder)
+        found = lock_holder(lock.folder)
         if found is not None and found.token != lock.holder.token:
             return False
         _write(lock.folder, replace(lock.holder, beat=time.time()))

@@ -19,7 +19,7 @@ SMALLEST, LARGEST = 1 << 10, 1 << 27
 
 
 @dataclass(frozen=True, eq=False)
-class Sieve:
+class CountSketch:
     """`bits` packs one bit per bucket: whether it may hold groups of more than k rows; `size` buckets, a power of 2."""
 
     bits: npt.NDArray[np.uint8]
@@ -37,16 +37,16 @@ def buckets(rows: int) -> int:
     return min(LARGEST, max(SMALLEST, 1 << (2 * rows - 1).bit_length() if rows else 0))
 
 
-def counted(code: Ints, size: int) -> Counts:
+def count_codes(code: Ints, size: int) -> Counts:
     """Count the codes of one part: (buckets, counts up to 255)."""
     bucket, count = np.unique(code & (size - 1), return_counts=True)
     return bucket.astype(np.uint32), np.minimum(count, MOST).astype(np.uint8)
 
 
-def sieve(parts: Iterable[Counts], size: int, most: int) -> Sieve:
+def build_sketch(parts: Iterable[Counts], size: int, most: int) -> CountSketch:
     """Add the counts of all parts; `most` = k, below 255."""
     total = np.zeros(size, np.uint8)
     for bucket, count in parts:
         room = MOST - total[bucket]
         total[bucket] += np.minimum(count, room)
-    return Sieve(np.packbits(total > most, bitorder="little"), size)
+    return CountSketch(np.packbits(total > most, bitorder="little"), size)

@@ -36,7 +36,7 @@ class ExactSums:
 
 
 @dataclass(frozen=True, eq=False)
-class Moments:
+class GroupMoments:
     """Per group, all [G] float64 (int64 for `count`): mean and population standard deviation; 0 for an empty group."""
 
     count: Ints
@@ -79,11 +79,11 @@ def _added(a: Ints, b: Ints) -> Ints:
     return result
 
 
-def moments(sums: ExactSums) -> Moments:
+def moments(sums: ExactSums) -> GroupMoments:
     """Round the exact moments once: mean = Σx/n and std = √((n·Σx² - (Σx)²) / n²), population form (ddof 0)."""
     both = [_rounded(sums, group) for group in range(len(sums.count))]
     mean, std = np.array(both, dtype=np.float64).reshape(-1, 2).T
-    return Moments(sums.count, mean, std)
+    return GroupMoments(sums.count, mean, std)
 
 
 def _rounded(sums: ExactSums, group: int) -> tuple[float, float]:
@@ -99,7 +99,7 @@ def _rounded(sums: ExactSums, group: int) -> tuple[float, float]:
 
 
 def standardise(
-    values: npt.NDArray[np.float32], group: npt.NDArray[np.integer], of: Moments
+    values: npt.NDArray[np.float32], group: npt.NDArray[np.integer], of: GroupMoments
 ) -> npt.NDArray[np.float32]:
     """Return z = (x - mean_g) / std_g as float32 [n]; 0 where a group has no spread (std 0, or a single row)."""
     std = of.std[group]

@@ -70,13 +70,13 @@ def _scatter(x: int, y: int, xy: int, rows: int) -> int:
     return (rows * xy << UNIT) - x * y
 
 
-def packed(total: int) -> bytes:
+def pack_total(total: int) -> bytes:
     """Write a sum in few bytes: two of trailing zero bits, then what is before them."""
     zeros = (total & -total).bit_length() - 1 if total else 0
     odd = total >> zeros
     return zeros.to_bytes(2, "little") + odd.to_bytes(odd.bit_length() // 8 + 1, "little", signed=True)
 
 
-def unpacked(data: bytes) -> int:
+def unpack_total(data: bytes) -> int:
     """Invert `packed`."""
     return int.from_bytes(data[2:], "little", signed=True) << int.from_bytes(data[:2], "little")

@@ -71,7 +71,7 @@ def _no_features(problem: str) -> UnsupportedModelError:
     return UnsupportedModelError(f"the classifier's input: {problem}", "leave out the scores that need it")
 
 
-def start(output: Tensor) -> tuple[Tensor, Tensor]:
+def require_grad(output: Tensor) -> tuple[Tensor, Tensor]:
     """Return a layer's output as a tensor that a gradient can be taken at, and what the model goes on with.
 
     Where all below is frozen the graph starts here. The model gets a copy then: some change it in place (CTRL scales
@@ -96,7 +96,7 @@ def check_padded_inside(module: nn.Module, ids: Tensor | None, given: tuple[Any,
         raise no_site(f"{type(module).__name__} gives {output.shape[1]} places for {width} tokens")
 
 
-class Taps:
+class ForwardHooks:
     """What passes the embedding output and the classifier in one forward of `examples` examples.
 
     `ids` [examples, T]: the tokens that go in, for models that pad them inside.
@@ -119,7 +119,7 @@ class Taps:
         if self.embedding is not None or not fits:
             raise no_site(f"{type(module).__name__} does not give one tensor [batch, tokens, dims], once")
         check_padded_inside(module, self.ids, (*args, *kwargs.values()), output)
-        self.embedding, passed = start(output)
+        self.embedding, passed = require_grad(output)
         return passed
 
     def real(self, gradient: Tensor) -> Tensor:

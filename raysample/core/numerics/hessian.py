@@ -37,12 +37,12 @@ class Solution:
     iterations: int
 
 
-def flat(tensors: Sequence[Tensor]) -> Tensor:
+def flatten(tensors: Sequence[Tensor]) -> Tensor:
     """Return tensors one after another as one vector [P]."""
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
-def split(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+def unflatten(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """Invert `flat`: cut a vector [P] into the shapes of `like`."""
     pieces = torch.split(vector, [tensor.numel() for tensor in like])
     return [piece.view(tensor.shape) for piece, tensor in zip(pieces, like, strict=True)]
@@ -61,10 +61,10 @@ def hvp(loss: Callable[[], Tensor], parameters: Sequence[Tensor], vector: Tensor
         [P], in the dtype of the parameters.
     """
     gradients = torch.autograd.grad(loss(), parameters, create_graph=True, allow_unused=True, materialize_grads=True)
-    inner = torch.stack([(g * v).sum() for g, v in zip(gradients, split(vector, parameters), strict=True)]).sum()
+    inner = torch.stack([(g * v).sum() for g, v in zip(gradients, unflatten(vector, parameters), strict=True)]).sum()
     if not inner.requires_grad:  # L is linear in the parameters
         return torch.zeros_like(vector)
-    return flat(torch.autograd.grad(inner, parameters, allow_unused=True, materialize_grads=True))
+    return flatten(torch.autograd.grad(inner, parameters, allow_unused=True, materialize_grads=True))
 
 
 def gauss_newton(logits: Callable[[], Tensor], parameters: Sequence[Tensor], vector: Tensor) -> Tensor:
@@ -87,11 +87,11 @@ def gauss_newton(logits: Callable[[], Tensor], parameters: Sequence[Tensor], vec
     pulled = torch.autograd.grad(
         z, parameters, grad_outputs=lever, create_graph=True, allow_unused=True, materialize_grads=True
     )
-    inner = torch.stack([(g * v).sum() for g, v in zip(pulled, split(vector, parameters), strict=True)]).sum()
+    inner = torch.stack([(g * v).sum() for g, v in zip(pulled, unflatten(vector, parameters), strict=True)]).sum()
     (pushed,) = torch.autograd.grad(inner, [lever], retain_graph=True)
     p = z.detach().softmax(1)
     curved = p * pushed - p * (p * pushed).sum(1, keepdim=True)
-    return flat(torch.autograd.grad(z, parameters, grad_outputs=curved, allow_unused=True, materialize_grads=True))
+    return flatten(torch.autograd.grad(z, parameters, grad_outputs=curved, allow_unused=True, materialize_grads=True))
 
 
 def relative_residual(apply: Apply, x: Tensor, b: Tensor, damping: float) -> float:

@@ -37,6 +37,6 @@ def _left_in_container(group: Path) -> list[int]:
     return [max(0, int(most) - int(used))] if most != "max" else []
 
 
-def words(amount: int) -> str:
+def format_memory(amount: int) -> str:
     """Return an amount of memory in MiB, or from a GiB on in these."""
     return f"{amount / 2**30:,.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:,.1f} MiB"

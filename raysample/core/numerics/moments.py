@@ -14,19 +14,19 @@ def _zero() -> Tensor:
 
 
 @dataclass(frozen=True)
-class Moments:
+class RunningMoments:
     """Mean and M2 = Σ (x − mean)² of the `count` values seen so far; every field has the shape of one value."""
 
     count: int = 0
     mean: Tensor = field(default_factory=_zero)
     m2: Tensor = field(default_factory=_zero)
 
-    def add(self, value: Tensor) -> Moments:
+    def add(self, value: Tensor) -> RunningMoments:
         """Return the moments with one more value; equal values keep M2 at exactly zero."""
         count = self.count + 1
         delta = value - self.mean
         mean = self.mean + delta / count
-        return Moments(count, mean, self.m2 + delta * (value - mean))
+        return RunningMoments(count, mean, self.m2 + delta * (value - mean))
 
     def variance(self) -> Tensor:
         """Return the population variance M2 / count (ddof 0); not a number before the first value."""

@@ -62,7 +62,7 @@ class Histogram:
     count: Ints
 
 
-def tally(group: Ints, digit: Ints) -> Histogram:
+def count_digits(group: Ints, digit: Ints) -> Histogram:
     """Count rows by (group, digit), both [n]."""
     if not group.size:
         return Histogram(group, digit, np.zeros(0, np.int64))
@@ -86,7 +86,7 @@ def _places(group: Ints) -> tuple[Ints, Ints]:
     return np.flatnonzero(present) + low, (np.cumsum(present) - 1)[group - low]
 
 
-def merge(parts: Iterable[Histogram]) -> Histogram:
+def merge_histograms(parts: Iterable[Histogram]) -> Histogram:
     """Add the histograms of several parts of the data, holding about a million pending cells at most."""
     pending, cells = [], 0
     for part in parts:
@@ -143,14 +143,14 @@ class Cut:
         return not self.unsettled.any()
 
 
-def start(groups: Ints, rows: Ints, quota: Ints) -> Cut:
+def initial_cut(groups: Ints, rows: Ints, quota: Ints) -> Cut:
     """Begin: groups that keep all or nothing are settled at once (threshold 0, or above every key)."""
     none = (quota == 0) & (rows > 0)
     key = np.where(none, NOTHING, np.uint32(0)).astype(np.uint32)
     return Cut(groups, rows, quota, key, np.zeros(len(groups), np.uint64), rows, quota, (quota > 0) & (quota < rows))
 
 
-def candidates(cut: Cut, group: Ints, key: Keys, tie: Words) -> tuple[Ints, Ints]:
+def next_round_digits(cut: Cut, group: Ints, key: Keys, tie: Words) -> tuple[Ints, Ints]:
     """Return (group, digit) of what the next round counts: rows that share an unsettled threshold's bits so far."""
     place = _locate(cut, group)
     among = cut.unsettled[place]

@@ -35,7 +35,7 @@ def _counted(words: npt.NDArray[np.uint32]) -> Counts:
     return found.astype(np.int64), counts.astype(np.int64)
 
 
-def merged(parts: list[Counts]) -> Counts:
+def merge_ranks(parts: list[Counts]) -> Counts:
     """Add the counts of several parts."""
     cells = np.concatenate([np.zeros(0, np.int64), *(cells for cells, _ in parts)])
     counts = np.concatenate([np.zeros(0, np.int64), *(counts for _, counts in parts)])

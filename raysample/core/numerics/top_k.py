@@ -57,7 +57,7 @@ def _order(group: Ints, key: Keys, tie: Words) -> Ints:
     return np.lexsort((~tie, ~key, group)) if again.any() else order
 
 
-def merge(parts: Iterable[Tops], most: int, limit: int) -> Tops:
+def merge_top_k(parts: Iterable[Tops], most: int, limit: int) -> Tops:
     """Put parts together, many at a time; raises ValueError where more than `limit` rows would be held."""
     total, pending, waiting = _merged([], most), list[Tops](), 0
     for part in parts:

@@ -2,8 +2,8 @@
 
 from raysample.core.statistics.cells import TOKENS, Cells
 from raysample.core.statistics.distribution import RELATIVE_WIDTH, Distribution
-from raysample.core.statistics.files import read, write
-from raysample.core.statistics.summary import MOST_GROUPS, Statistics, counted, merged, nothing
+from raysample.core.statistics.files import read_statistics, write_statistics_file
+from raysample.core.statistics.summary import MOST_GROUPS, Statistics, count_part, merge_statistics, nothing
 
 __all__ = [
     "MOST_GROUPS",
@@ -12,9 +12,9 @@ __all__ = [
     "Cells",
     "Distribution",
     "Statistics",
-    "counted",
-    "merged",
+    "count_part",
+    "merge_statistics",
     "nothing",
-    "read",
-    "write",
+    "read_statistics",
+    "write_statistics_file",
 ]

@@ -123,7 +123,7 @@ def _added(parts: Sequence[tuple[Ints, Column]], cells: int) -> Column:
         _sums([(place, column.total) for place, column in parts], cells),
         _sums([(place, column.squares) for place, column in parts], cells),
         _sums([(place, column.lengths) for place, column in parts], cells),
-        radix.merge([Histogram(place[found.group], found.digit, found.count) for place, found in mine]),
+        radix.merge_histograms([Histogram(place[found.group], found.digit, found.count) for place, found in mine]),
     )
 
 

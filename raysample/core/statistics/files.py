@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from raysample.core import manifests, storage
 from raysample.core.errors import StorageError
-from raysample.core.numerics.exact_totals import packed, unpacked
+from raysample.core.numerics.exact_totals import pack_total, unpack_total
 from raysample.core.numerics.radix import Histogram
 from raysample.core.statistics.cells import TOKENS, Cells, Column, Key
 from raysample.core.statistics.summary import Statistics
@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
 _SUMS = ("total", "squares", "lengths")
 
 
-def write(uri: str, statistics: Statistics, of: str = "") -> None:
+def write_statistics_file(uri: str, statistics: Statistics, of: str = "") -> None:
     """Write statistics whole or not at all; `of` says of what they are."""
     kinds = [statistics.classes, *([] if statistics.groups is None else [statistics.groups])]
     lines = [_lines(cells, name) for cells in kinds for name in (TOKENS, *statistics.scores)]
@@ -45,7 +45,7 @@ def write(uri: str, statistics: Statistics, of: str = "") -> None:
         "classes": len(statistics.classes.keys),
         "groups": None if statistics.groups is None else len(statistics.groups.keys),
         "grouped": statistics.grouped,
-        "products": [packed(product).hex() for product in statistics.products],
+        "products": [pack_total(product).hex() for product in statistics.products],
         "shards": statistics.shards,
         "reasons": statistics.reasons,
         "milliseconds": statistics.milliseconds,
@@ -67,14 +67,14 @@ def _lines(cells: Cells, name: str) -> pa.Table:
         "low": pa.array(column.low),
         "high": pa.array(column.high),
         "whole": pa.array(column.whole),
-        **{part: pa.array([packed(value) for value in getattr(column, part)], pa.binary()) for part in _SUMS},
+        **{part: pa.array([pack_total(value) for value in getattr(column, part)], pa.binary()) for part in _SUMS},
         "bins": pa.ListArray.from_arrays(*lists, pa.array(column.histogram.digit.astype(np.uint16))),
         "counts": pa.ListArray.from_arrays(*lists, pa.array(column.histogram.count)),
     }
     return pa.table(data, schema=SCHEMA)
 
 
-def read(uri: str) -> tuple[Statistics, str]:
+def read_statistics(uri: str) -> tuple[Statistics, str]:
     """Read statistics, and of what they are; raises StorageError where there are none."""
     table = storage.read_parquet(uri)
     try:
@@ -93,7 +93,7 @@ def _statistics(table: pa.Table, notes: dict[str, Any]) -> tuple[Statistics, str
         _cells(table.slice(0, split), "label", classes, scores),
         None if groups is None else _cells(table.slice(split), "group", groups, scores),
         notes["grouped"],
-        tuple(unpacked(bytes.fromhex(product)) for product in notes["products"]),
+        tuple(unpack_total(bytes.fromhex(product)) for product in notes["products"]),
         notes["shards"],
         notes["reasons"],
         notes["milliseconds"],
@@ -112,7 +112,7 @@ def _cells(lines: pa.Table, key: str, cells: int, scores: tuple[str, ...]) -> Ce
 def _column(lines: pa.Table) -> Column:
     bins, counts = (lines[name].combine_chunks() for name in ("bins", "counts"))
     group = np.repeat(np.arange(len(lines)), bins.value_lengths().to_numpy())
-    total, squares, lengths = (tuple(map(unpacked, lines[name].to_pylist())) for name in _SUMS)
+    total, squares, lengths = (tuple(map(unpack_total, lines[name].to_pylist())) for name in _SUMS)
     return Column(
         lines["low"].to_numpy(),
         lines["high"].to_numpy(),

@@ -128,7 +128,7 @@ def nothing(scores: Sequence[str], grouped: bool) -> Statistics:
     return Statistics(tuple(scores), none, none if grouped else None, grouped, (0,) * pairs)
 
 
-def counted(
+def count_part(
     part: pa.Table, scores: Sequence[str], *, seconds: float = 0.0, reasons: Mapping[str, int] | None = None
 ) -> Statistics:
     """Count one part: columns `label`, `tokens`, the finite scores, and perhaps `group`. A pure function of its rows.
@@ -166,7 +166,7 @@ def _groups(part: pa.Table, columns: Mapping[str, np.ndarray]) -> Cells | None:
     return Cells.counted([keys[at] for at in order], place, {name: values[known] for name, values in columns.items()})
 
 
-def merged(parts: Iterable[Statistics], start: Statistics) -> Statistics:
+def merge_statistics(parts: Iterable[Statistics], start: Statistics) -> Statistics:
     """Add the statistics of several parts to `start`, a few at a time."""
     total, left = start, iter(parts)
     while some := list(itertools.islice(left, AT_A_TIME)):

@@ -131,7 +131,7 @@ class Corpus:
         """Return the places of one shard's usable rows in their file, [rows]."""
         shard, bits = self.shards[index], self._kept[index]
         width = shard.stop - shard.start
-        kept = np.ones(width, np.bool_) if bits is None else unpacked(bits, width)
+        kept = np.ones(width, np.bool_) if bits is None else unpack_kept(bits, width)
         return shard.start + np.flatnonzero(kept)
 
     def raw(self, index: int) -> tuple[pa.ChunkedArray, pa.Table]:
@@ -147,7 +147,7 @@ class Corpus:
         assert batch is not None, "read() found the rows"
         table = pa.table([batch.columns[name] for name in fields], names=list(fields))
         bits = self._kept[index]
-        return ids, table if bits is None else table.filter(pa.array(unpacked(bits, batch.rows)))
+        return ids, table if bits is None else table.filter(pa.array(unpack_kept(bits, batch.rows)))
 
     def restricted(self, chosen: Mapping[int, NDArray[np.int64]], uri: str) -> Corpus:
         """Describe some of the usable rows as a corpus of their own in folder `uri`.
@@ -165,10 +165,10 @@ class Corpus:
             print_ = shard_fingerprint(digests(content.take(pa.array(chosen[old.index]))))
             width = old.stop - old.start
             kept = np.zeros(width, np.bool_)
-            usable = np.arange(width) if before is None else np.flatnonzero(unpacked(before, width))
+            usable = np.arange(width) if before is None else np.flatnonzero(unpack_kept(before, width))
             kept[usable[chosen[old.index]]] = True
             shards.append(replace(old, index=len(shards), rows=rows.num_rows, fingerprint=print_))
-            bits.append(packed(kept))
+            bits.append(pack_kept(kept))
             classes += np.bincount(rows["label"].to_numpy(), minlength=len(self.labels))
             identity += rows["row_id"].to_pylist()
         storage.write_parquet(storage.join(uri, KEPT), pa.table({"kept": pa.array(bits, pa.binary())}))
@@ -247,14 +247,14 @@ def _content(corpus: Corpus, shard: Shard) -> pa.Table | None:
         ) from error
     if rows is None or len(rows.reason) != shard.stop - shard.start:
         return None
-    return rows.content if kept is None else rows.content.filter(pa.array(unpacked(kept, len(rows.reason))))
+    return rows.content if kept is None else rows.content.filter(pa.array(unpack_kept(kept, len(rows.reason))))
 
 
-def packed(kept: Mask) -> bytes | None:
+def pack_kept(kept: Mask) -> bytes | None:
     """Return which rows are kept as bits, None if all are."""
     return None if kept.all() else np.packbits(kept).tobytes()
 
 
-def unpacked(bits: bytes, rows: int) -> Mask:
+def unpack_kept(bits: bytes, rows: int) -> Mask:
     """Return the inverse of `packed` for a range that dropped rows."""
     return np.unpackbits(np.frombuffer(bits, np.uint8), count=rows).astype(np.bool_)

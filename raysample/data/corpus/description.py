@@ -12,23 +12,23 @@ from raysample.core import storage
 from raysample.core.config import Columns, SourceConfig
 from raysample.core.errors import CorpusError
 from raysample.data.corpus import ledger as books
-from raysample.data.corpus.corpus import KEPT, MANIFEST, Corpus, packed
+from raysample.data.corpus.corpus import KEPT, MANIFEST, Corpus, pack_kept
 from raysample.data.corpus.judge_rows import (
     Hashes,
+    JudgedRows,
     Mask,
-    Rows,
     digests,
+    folder_columns,
     held_out,
     id_hashes,
     shard_fingerprint,
-    spelled,
 )
 from raysample.data.corpus.ledger import Ledger, Range
 from raysample.data.corpus.quarantine import FOLDER, Quarantine
-from raysample.data.corpus.read_file import judged, read_range
+from raysample.data.corpus.read_file import read_judged, read_range
 from raysample.data.labels import origins
 from raysample.data.labels.class_names import LabelNotes, canonical, distinct
-from raysample.data.labels.classes import Codes, Vocabulary, in_order
+from raysample.data.labels.classes import Codes, Vocabulary, order_classes
 from raysample.data.labels.levels import Levels, assembled, beside, others
 from raysample.data.schema import ASKED, DUPLICATE, FINE, OTHER_SIDE, UNSEEN, Part, Shard
 from raysample.data.sources.resolve import Source, check_rare, has_rows, open_source
@@ -39,7 +39,7 @@ MAX_SPAN = 32
 """A shard spans at most this many times `shard_rows` source rows, however few of them are usable."""
 
 
-def describe(
+def describe_source(
     source: SourceConfig,
     uri: str,
     *,
@@ -79,8 +79,8 @@ def describe(
     scan = _Scan(found, quarantine, _chooser(part, holdout), known)
     ledger = _without_repeats(found, scan.run(shard_rows), quarantine)
     quarantine.close()
-    books.check(ledger, found.config, uri, known, quarantine.first)
-    ledger = books.limited(ledger, found.config.limit)
+    books.check_ledger(ledger, found.config, uri, known, quarantine.first)
+    ledger = books.within_limit(ledger, found.config.limit)
     if labels is None:
         labels = _classes(ledger.class_counts(), found.config, scan.declared[0], ledger.reasons())
         rest = [
@@ -127,15 +127,15 @@ def _classes(
     counts: dict[str, int], config: SourceConfig, declared: Sequence[str], reasons: dict[str, int]
 ) -> tuple[str, ...]:
     books.check_classes(counts, config, reasons)
-    return in_order(counts, [canonical(name, config.labels) for name in declared])
+    return order_classes(counts, [canonical(name, config.labels) for name in declared])
 
 
-def _chooser(part: Side, holdout: float | None) -> Callable[[Rows], Codes]:
+def _chooser(part: Side, holdout: float | None) -> Callable[[JudgedRows], Codes]:
     """Return what tells for each row why it is left out (0: it is not)."""
     if part == "all" or holdout is None:
         return lambda rows: rows.filtered
 
-    def chosen(rows: Rows) -> Codes:
+    def chosen(rows: JudgedRows) -> Codes:
         other = held_out(rows, holdout) != (part == "holdout")
         return np.where((rows.filtered == ASKED) & other, np.uint8(OTHER_SIDE), rows.filtered)
 
@@ -149,7 +149,7 @@ class _Scan:
         self,
         source: Source,
         quarantine: Quarantine,
-        choose: Callable[[Rows], Codes],
+        choose: Callable[[JudgedRows], Codes],
         known: Sequence[frozenset[str]],
     ) -> None:
         self.source, self.quarantine, self.choose, self.known = source, quarantine, choose, known
@@ -183,14 +183,14 @@ class _Scan:
         names = reader.names(part)
         for known, column in zip(self.declared, self._labels.values(), strict=True):
             known += names.get(column, ())
-        for batch, rows in judged(config, part, size):
-            self.notes.add(part.name, {**batch.columns, **spelled(part, batch.rows)}, names)
+        for batch, rows in read_judged(config, part, size):
+            self.notes.add(part.name, {**batch.columns, **folder_columns(part, batch.rows)}, names)
             self.rows_of_files[part.uri] = max(self.rows_of_files.get(part.uri, 0), batch.start + batch.rows)
             self._ranges.append(Range(part, batch.start, batch.rows, batch.offset, self._rows))
             self._rows += batch.rows
             self._enter(rows, part, batch.start)
 
-    def _enter(self, rows: Rows, part: Part, start: int) -> None:
+    def _enter(self, rows: JudgedRows, part: Part, start: int) -> None:
         labels = np.stack(
             [
                 known.encode(rows.content[name].combine_chunks())
@@ -235,7 +235,7 @@ def _written(
     usable = ledger.usable
     spans = list(_spans(ledger, usable, shard_rows))
     shards = tuple(_shard(index, span, usable, ledger.content) for index, span in enumerate(spans))
-    kept = [packed(usable[span[0].first : span[-1].first + span[-1].rows]) for span in spans]
+    kept = [pack_kept(usable[span[0].first : span[-1].first + span[-1].rows]) for span in spans]
     storage.write_parquet(storage.join(uri, KEPT), pa.table({"kept": pa.array(kept, pa.binary())}))
     counts = ledger.class_counts()
     inventory, warnings = told

@@ -37,7 +37,7 @@ an id column is."""
 
 
 @dataclass(frozen=True)
-class Rows:
+class JudgedRows:
     """A batch of rows after judgement.
 
     Attributes:
@@ -66,10 +66,10 @@ class Rows:
         return found
 
 
-def judge(batch: Batch, part: Part, config: SourceConfig, names: Mapping[str, tuple[str, ...]]) -> Rows:
+def judge_rows(batch: Batch, part: Part, config: SourceConfig, names: Mapping[str, tuple[str, ...]]) -> JudgedRows:
     """Turn a raw batch into strings and verdicts; the first reason found is the row's reason."""
     columns = config.columns
-    raw = {**batch.columns, **spelled(part, batch.rows)}
+    raw = {**batch.columns, **folder_columns(part, batch.rows)}
     broken = np.zeros(batch.rows, np.uint8)
     broken[list(batch.broken)] = list(batch.broken.values())
     name = _names(part, batch)
@@ -77,7 +77,7 @@ def judge(batch: Batch, part: Part, config: SourceConfig, names: Mapping[str, tu
     text, bad_text = _texts(raw[columns.text], schema.NO_TEXT)
     pair, bad_pair = _pairs(raw, columns, batch.rows)
     group, timestamp = (_optional(raw, column, names, batch.rows) for column in (columns.group, columns.timestamp))
-    labels = origins.read(raw, config, names)
+    labels = origins.read_label_origins(raw, config, names)
     content = pa.table([row_id, text, pair, labels.names, group, timestamp], names=list(CONTENT))
     if config.labels.confidence is not None:
         content = content.append_column(schema.CONFIDENCE, origins.as_column(labels.confidence))
@@ -89,7 +89,7 @@ def judge(batch: Batch, part: Part, config: SourceConfig, names: Mapping[str, tu
     filtered[unread] = schema.ASKED
     if config.labels.feedback is not None:
         labels.feedback[unread | (filtered == schema.BY_WHERE)] = origins.UNREAD
-    return Rows(
+    return JudgedRows(
         content,
         name,
         _first(broken, bad_id, bad_text, bad_pair, labels.reason, bad_level),
@@ -100,7 +100,7 @@ def judge(batch: Batch, part: Part, config: SourceConfig, names: Mapping[str, tu
     )
 
 
-def spelled(part: Part, rows: int) -> dict[str, pa.StringArray]:
+def folder_columns(part: Part, rows: int) -> dict[str, pa.StringArray]:
     """Return the columns that a file's folders spell, for so many rows."""
     return {key: pa.repeat(pa.scalar(value, pa.string()), rows) for key, value in part.constants.items()}
 
@@ -199,7 +199,7 @@ def _spelled(content: pa.Table) -> pa.StringArray:
     return pc.binary_join_element_wise(*pieces, ":")
 
 
-def id_hashes(rows: Rows) -> Hashes:
+def id_hashes(rows: JudgedRows) -> Hashes:
     """Return [rows] uint64: a hash of the row id, by which limits are drawn and repeated ids are found.
 
     Two of n ids meet by accident with probability n² / 2^65: one in 37 million for a million rows.
@@ -231,7 +231,7 @@ def _each(strings: pa.StringArray, digits: int) -> pa.StringArray:
     return pa.array(hashed, pa.string()).take(known.indices)
 
 
-def held_out(rows: Rows, share: float) -> Mask:
+def held_out(rows: JudgedRows, share: float) -> Mask:
     """Tell which rows lie in the held-out share: by a hash of (text, text_pair), so that repeats never straddle.
 
     A row without usable text goes by its place instead, or all of them would fall on the same side.

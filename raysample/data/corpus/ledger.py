@@ -145,7 +145,7 @@ def without(ledger: Ledger, repeated: Mask) -> Ledger:
     return replace(ledger, reason=np.where(repeated, np.uint8(DUPLICATE), ledger.reason))
 
 
-def limited(ledger: Ledger, limit: int | None) -> Ledger:
+def within_limit(ledger: Ledger, limit: int | None) -> Ledger:
     """Keep the `limit` usable rows with the smallest id hashes; the others count as filtered."""
     places = np.flatnonzero(ledger.usable)
     if limit is None or len(places) <= limit:
@@ -177,7 +177,7 @@ def reconcile(ledger: Ledger, path: str, rows_of_files: Mapping[str, int], quara
         )
 
 
-def check(
+def check_ledger(
     ledger: Ledger,
     source: SourceConfig,
     uri: str,

@@ -54,7 +54,7 @@ def overlap(train: Corpus, test: Corpus, spread: Spread) -> Overlap:
     return Overlap(train.fingerprint, test.fingerprint, rows, int(np.isin(found, wanted[seen]).sum()))
 
 
-def stored(uri: str, train: Corpus, test: Corpus) -> Overlap | None:
+def stored_overlap(uri: str, train: Corpus, test: Corpus) -> Overlap | None:
     """Return what was found of these two corpora before, as it lies at `uri`; None if nothing was."""
     if not storage.exists(uri):
         return None
@@ -62,7 +62,7 @@ def stored(uri: str, train: Corpus, test: Corpus) -> Overlap | None:
     return found if (found.train, found.test) == (train.fingerprint, test.fingerprint) else None
 
 
-def words(found: Overlap, rows: int) -> str:
+def describe_overlap(found: Overlap, rows: int) -> str:
     """Say what was found; `rows` of the test in all."""
     return (
         f"{found.test_rows:,} of {rows:,} test rows ({found.test_rows / rows:.1%}) have the text of a training row "

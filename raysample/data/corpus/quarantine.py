@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysample.core import storage
-from raysample.data.corpus.judge_rows import Mask, Rows
+from raysample.data.corpus.judge_rows import JudgedRows, Mask
 from raysample.data.schema import QUARANTINE, REASONS, Part
 
 FOLDER = "quarantine"
@@ -32,7 +32,7 @@ class Quarantine:
         self.written = 0
         self.first: dict[str, str] = {}
 
-    def add(self, part: Part, start: int, rows: Rows, where: Mask) -> None:
+    def add(self, part: Part, start: int, rows: JudgedRows, where: Mask) -> None:
         """Set aside the rows of a batch that `where` [rows] marks, for the reason that they have."""
         if not where.any():
             return

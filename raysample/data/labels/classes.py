@@ -45,7 +45,7 @@ def read_labels(array: pa.Array, names: tuple[str, ...] | None, rule: LabelsConf
     return named, reason
 
 
-def in_order(found: Iterable[str], declared: Sequence[str]) -> tuple[str, ...]:
+def order_classes(found: Iterable[str], declared: Sequence[str]) -> tuple[str, ...]:
     """Order the classes that occur: as a ClassLabel declares them, else by number if all are integers, else by name."""
     present = set(found)
     if declared:

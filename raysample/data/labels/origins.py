@@ -50,7 +50,9 @@ def values(feedback: FeedbackConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*feedback.accept, *feedback.correct]))
 
 
-def read(raw: Mapping[str, pa.Array], config: SourceConfig, names: Mapping[str, tuple[str, ...]]) -> Labelled:
+def read_label_origins(
+    raw: Mapping[str, pa.Array], config: SourceConfig, names: Mapping[str, tuple[str, ...]]
+) -> Labelled:
     """Read labels as the configuration says where they come from.
 
     A row that its feedback gives no label, or whose hypothesis is too unsure, is left out whatever else is wrong with

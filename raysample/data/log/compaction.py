@@ -15,11 +15,11 @@ from typing import Any
 from raysample.core import manifests, storage
 from raysample.core.config import Columns, LabelsConfig, SourceConfig
 from raysample.core.errors import CorpusError
-from raysample.core.map_fn import Spread, threads
+from raysample.core.map_fn import MapFn, threads
 from raysample.data.corpus.ledger import if_quotes, otherwise, taken_for_missing
 from raysample.data.labels.class_names import Declared, Spellings
 from raysample.data.log import merge, ranges
-from raysample.data.log.tally import FileTally, key_of, partition, tally
+from raysample.data.log.tally import FileTally, key_of, partition, tally_file
 from raysample.data.schema import Part
 from raysample.data.sources.inventory import OUTSIDE
 from raysample.data.sources.resolve import Source, open_source
@@ -108,7 +108,7 @@ class Contents:
         return manifests.kind_of(Contents, storage.join(uri, MANIFEST), uri=uri)
 
 
-def compact(source: SourceConfig, uri: str, *, window: int | None = None, spread: Spread = threads) -> Contents:
+def compact_log(source: SourceConfig, uri: str, *, window: int | None = None, spread: MapFn = threads) -> Contents:
     """Bring the contents in folder `uri` up to date with a log: only files that are new or changed are read.
 
     A file's distinct contents are held in memory while it is tallied, and those of a range of ids while they are
@@ -130,7 +130,7 @@ def compact(source: SourceConfig, uri: str, *, window: int | None = None, spread
     before = {file.key for file in Contents.load(uri).files} if storage.exists(storage.join(uri, MANIFEST)) else set()
     parts = windowed(found, window)
     place = storage.join(uri, FILES)
-    files = tuple(spread(partial(tally, config=found.config, folder=place), [part.uri for part in parts]))
+    files = tuple(spread(partial(tally_file, config=found.config, folder=place), [part.uri for part in parts]))
     _notes(files, found.config)
     _check_rows(files, found.config, place)
     contents = _merged(Contents(uri, found.config, window, files, (), {}, {}, {}, "", {}), spread)
@@ -199,13 +199,13 @@ def _notes(files: Sequence[FileTally], config: SourceConfig) -> Spellings:
     return found
 
 
-def _merged(contents: Contents, spread: Spread) -> Contents:
+def _merged(contents: Contents, spread: MapFn) -> Contents:
     """Merge the tallies of all files into parts."""
     names = [file.key for file in contents.files]
-    of = ranges.number(sum(file.tallied for file in contents.files))
+    of = ranges.range_count(sum(file.tallied for file in contents.files))
     folder = f"contents-{storage.fingerprint([sorted(names), of])[:12]}"
     work = partial(
-        merge.merge,
+        merge.merge_range,
         files=names,
         folder=storage.join(contents.uri, FILES),
         target=storage.join(contents.uri, folder),
@@ -223,7 +223,7 @@ def _merged(contents: Contents, spread: Spread) -> Contents:
     total = sum(piece.digest for piece in told) % 2**64
     return replace(
         contents,
-        parts=tuple(f"{folder}/{merge.part('', at)}" for at in range(of)),
+        parts=tuple(f"{folder}/{merge.range_part('', at)}" for at in range(of)),
         counts=counts,
         reasons=dict(_sum(file.reasons for file in contents.files).most_common()),
         labels=labels,

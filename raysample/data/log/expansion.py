@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from raysample.core import storage
 from raysample.core.errors import ProvenanceError
-from raysample.core.map_fn import Spread, threads
+from raysample.core.map_fn import MapFn, threads
 from raysample.data import score_table
 from raysample.data.identity import group_codes
 from raysample.data.log import ranges
@@ -27,7 +27,7 @@ class _Expanded:
     scored: int
 
 
-def expand(scores: ScoreTable, contents: Contents, uri: str, *, spread: Spread = threads) -> ScoreTable:
+def expand_log(scores: ScoreTable, contents: Contents, uri: str, *, spread: MapFn = threads) -> ScoreTable:
     """Write a score table with one row for each usable row of the log, in the order of its files, into folder `uri`.
 
     Rows have the ids and groups that they have in the log, and the scores of their content; a row whose content could
@@ -71,7 +71,7 @@ def _write(numbered: tuple[int, FileTally], scores: ScoreTable, contents: Conten
     """Write the rows of one file of the log, piece by piece."""
     number, file = numbered
     known = _known(scores, storage.join(contents.place(file), TALLY))
-    shape, told = score_table.schema(scores.columns, contents.grouped), [0, 0]
+    shape, told = score_table.table_schema(scores.columns, contents.grouped), [0, 0]
 
     def pieces() -> Iterator[pa.Table]:
         for ids, rows in file_rows(contents.source, file, contents.place(file)):
@@ -94,9 +94,9 @@ def _piece(rows: pa.Table, found: pa.Table, shape: pa.Schema, grouped: bool) -> 
 def _known(scores: ScoreTable, tally: str) -> pa.Table:
     """Return the scores of the contents that occur in one file, from all parts that hold some of them."""
     names, of = ["row_id", "label", "tokens", *scores.columns], len(scores.parts)
-    found: list[pa.Table] = [score_table.schema(scores.columns).empty_table()]
+    found: list[pa.Table] = [score_table.table_schema(scores.columns).empty_table()]
     for at, part in enumerate(scores.parts):
-        ids = ranges.read(tally, at, of, columns=["id"])["id"]
+        ids = ranges.read_id_range(tally, at, of, columns=["id"])["id"]
         if len(ids):
             rows = storage.read_parquet(storage.join(scores.uri, part), names)
             found.append(rows.filter(pc.is_in(rows["row_id"], value_set=pc.unique(ids))).replace_schema_metadata(None))

@@ -17,7 +17,7 @@ from raysample.data.identity import group_codes
 from raysample.data.labels.class_names import distinct
 from raysample.data.log import ranges
 from raysample.data.log.compaction import Contents
-from raysample.data.log.merge import part
+from raysample.data.log.merge import range_part
 from raysample.data.schema import REASONS, UNSEEN
 from raysample.data.score_table import ScoreTable
 
@@ -41,7 +41,7 @@ class Known:
         """Return what a table of contents knows, whose parts are ranges, too."""
         places = [storage.join(known.uri, name) for name in known.parts]
         found = [tuple(places[i] for i in ranges.overlapping(at, of, len(places))) for at in range(of)]
-        return Known(tuple(found), tuple(tuple(map(quarantine, files)) for files in found))
+        return Known(tuple(found), tuple(tuple(map(join_quarantine_uri, files)) for files in found))
 
     @staticmethod
     def of_files(spans: Iterable[tuple[str, str, str]], of: int) -> Known:
@@ -61,7 +61,7 @@ class Known:
         )
 
 
-def quarantine(uri: str) -> str:
+def join_quarantine_uri(uri: str) -> str:
     """Return where the losses of a part of a table of contents lie."""
     folder, _, name = uri.rpartition("/")
     return f"{folder}/{name.replace('part-', 'quarantine-', 1)}"
@@ -106,7 +106,7 @@ class Join:
         done = pc.is_in(rows["id"], value_set=_strings(there))
         new = rows.filter(pc.and_(wanted, pc.invert(done)))
         if len(new):
-            storage.write_parquet(part(target, at), new)
+            storage.write_parquet(range_part(target, at), new)
         return len(new)
 
     def write(self, at: int, target: str) -> tuple[int, int]:
@@ -116,9 +116,9 @@ class Join:
         scored = _table([self._read(uri, at, names) for uri in self.known.scored[at]], names)
         place = pc.index_in(rows["id"], value_set=scored["row_id"].combine_chunks())
         good = pc.is_valid(place)
-        self._write_scores(rows.filter(good), scored.take(place.drop_null()), part(target, at))
+        self._write_scores(rows.filter(good), scored.take(place.drop_null()), range_part(target, at))
         bad = rows.append_column("row", pa.array(np.arange(len(rows)))).filter(pc.invert(good))
-        storage.write_parquet(quarantine(part(target, at)), self._losses(at, bad))
+        storage.write_parquet(join_quarantine_uri(range_part(target, at)), self._losses(at, bad))
         return len(rows) - len(bad), len(bad)
 
     def _write_scores(self, rows: pa.Table, scored: pa.Table, uri: str) -> None:
@@ -126,7 +126,7 @@ class Join:
         if self.contents.grouped:
             found |= {score_table.GROUP: rows["group"], score_table.GROUP_CODE: pa.array(group_codes(rows["group"]))}
         found[score_table.COUNT] = rows["count"]
-        shape = score_table.schema(self.columns, self.contents.grouped, counted=True)
+        shape = score_table.table_schema(self.columns, self.contents.grouped, counted=True)
         storage.write_parquet(uri, pa.table({name: found[name] for name in shape.names}).cast(shape))
 
     def _losses(self, at: int, bad: pa.Table) -> pa.Table:
@@ -148,7 +148,7 @@ class Join:
                 yield self._read(uri, at, ["row_id", "reason"])
 
     def _read(self, uri: str, at: int, columns: Sequence[str]) -> pa.Table:
-        return ranges.read(uri, at, self.of, "row_id", columns)
+        return ranges.read_id_range(uri, at, self.of, "row_id", columns)
 
 
 def _strings(pieces: Sequence[pa.ChunkedArray]) -> pa.Array:
@@ -156,5 +156,5 @@ def _strings(pieces: Sequence[pa.ChunkedArray]) -> pa.Array:
 
 
 def _table(pieces: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
-    shape = score_table.schema(tuple(names[3:]))
+    shape = score_table.table_schema(tuple(names[3:]))
     return pa.concat_tables([shape.empty_table(), *(piece.select(names).cast(shape) for piece in pieces)])

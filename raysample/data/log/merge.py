@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from raysample.core import storage
 from raysample.data.corpus.judge_rows import TEXT_DIGITS
 from raysample.data.log import ranges
-from raysample.data.log.tally import TALLY, merged
+from raysample.data.log.tally import TALLY, merge_tallies
 
 SCHEMA = pa.schema(
     [
@@ -50,11 +50,11 @@ class Merged:
     digest: int
 
 
-def merge(at: int, files: Sequence[str], folder: str, target: str, of: int) -> Merged:
+def merge_range(at: int, files: Sequence[str], folder: str, target: str, of: int) -> Merged:
     """Merge range `at` of the tallies of `files` (their folders below `folder`) and write it below `target`."""
-    pieces = [ranges.read(storage.join(folder, name, TALLY), at, of) for name in files]
+    pieces = [ranges.read_id_range(storage.join(folder, name, TALLY), at, of) for name in files]
     table, rows = contents_of(pieces)
-    storage.write_parquet(part(target, at), table)
+    storage.write_parquet(range_part(target, at), table)
     clash = table.filter(pc.greater(table["labels"], 1))
     texts = len(pc.unique(text_keys(clash["id"])))
     found = table.group_by("label", use_threads=False).aggregate([("count", "sum")]).to_pydict()
@@ -62,7 +62,7 @@ def merge(at: int, files: Sequence[str], folder: str, target: str, of: int) -> M
     return Merged(len(table), rows, texts, pc.sum(clash["count"]).as_py() or 0, labels, digest(table))
 
 
-def part(folder: str, at: int) -> str:
+def range_part(folder: str, at: int) -> str:
     """Return the URI of a range's contents."""
     return storage.join(folder, f"part-{at:05d}.parquet")
 
@@ -70,7 +70,7 @@ def part(folder: str, at: int) -> str:
 def contents_of(pieces: Sequence[pa.Table]) -> tuple[pa.Table, int]:
     """Return contents in `SCHEMA`, rising by id, and the sum of their counts."""
     order = [("id", "ascending"), ("count", "descending"), ("group", "ascending")]
-    each = merged(list(pieces)).sort_by(order).combine_chunks()
+    each = merge_tallies(list(pieces)).sort_by(order).combine_chunks()
     starts = _starts(each["id"])
     times = each.group_by("id").aggregate([("first_seen", "min"), ("last_seen", "max")]).sort_by("id")
     # the first row of a content has its most frequent group

@@ -14,12 +14,12 @@ ROWS = 1 << 20
 PREFIXES = 1 << 16
 
 
-def number(rows: int) -> int:
+def range_count(rows: int) -> int:
     """Return how many ranges a log with so many tallied rows is cut into."""
     return max(1, min(PREFIXES, -(-rows // ROWS)))
 
 
-def bounds(at: int, of: int) -> tuple[str, str]:
+def range_bounds(at: int, of: int) -> tuple[str, str]:
     """Return the first id prefix of range `at` of `of`, and the first one after it."""
     low, high = (place * PREFIXES // of for place in (at, at + 1))
     return f"{low:04x}", "g" if high == PREFIXES else f"{high:04x}"  # no hexadecimal digit comes after "g"
@@ -41,13 +41,13 @@ def overlapping(at: int, of: int, others: int) -> range:
     return range(hit[0], hit[-1] + 1)
 
 
-def read(uri: str, at: int, of: int, column: str = "id", columns: Sequence[str] | None = None) -> pa.Table:
+def read_id_range(uri: str, at: int, of: int, column: str = "id", columns: Sequence[str] | None = None) -> pa.Table:
     """Return the rows of a file that rises by id whose ids lie in a range; row groups without any are not decoded.
 
     Raises:
         StorageError: the file is missing or damaged.
     """
-    low, high = bounds(at, of)
+    low, high = range_bounds(at, of)
     storage.check_regular(uri)
     fs, path = storage.filesystem(uri)
     wanted = None if columns is None else list(columns)

@@ -13,9 +13,9 @@ import pyarrow as pa
 from raysample.core import manifests, storage
 from raysample.core.config import SourceConfig
 from raysample.core.errors import CorpusError
-from raysample.data.corpus.judge_rows import Hashes, Mask, Rows, content_ids, id_hashes, spelled
+from raysample.data.corpus.judge_rows import Hashes, JudgedRows, Mask, content_ids, folder_columns, id_hashes
 from raysample.data.corpus.quarantine import Quarantine
-from raysample.data.corpus.read_file import judged
+from raysample.data.corpus.read_file import read_judged
 from raysample.data.labels.class_names import LabelNotes
 from raysample.data.schema import DUPLICATE, FILTERS, FINE, REASONS, Batch, Part
 from raysample.data.sources.resolve import Source, has_rows, part_of, reader_of
@@ -77,7 +77,7 @@ def key_of(config: SourceConfig, part: Part) -> str:
     return storage.fingerprint([part.name, str(fs.ukey(path)), told, VERSION])[:20]
 
 
-def tally(uri: str, config: SourceConfig, folder: str) -> FileTally:
+def tally_file(uri: str, config: SourceConfig, folder: str) -> FileTally:
     """Tally one file of a settled source below `folder`, unless that was done; what is there is whole.
 
     Raises:
@@ -140,12 +140,12 @@ class _File:
             bad = rows.matches & (rows.reason != FINE)
             quarantine.add(self.part, start, rows, bad)
             self._count(rows, good, bad)
-            held.append(counted(rows.content.filter(pa.array(good))))
+            held.append(tally_rows(rows.content.filter(pa.array(good))))
             if sum(piece.num_rows for piece in held) > HELD_ROWS:
-                held = [merged(held)]
+                held = [merge_tallies(held)]
         quarantine.close()
         self._reconcile(quarantine.written)
-        return merged(held).sort_by([("id", "ascending"), ("group", "ascending")])
+        return merge_tallies(held).sort_by([("id", "ascending"), ("group", "ascending")])
 
     def _reconcile(self, written: int) -> None:
         counts = self.counts
@@ -157,23 +157,23 @@ class _File:
                 "please report this; do not use the contents",
             )
 
-    def rows(self, repeated: Mask) -> Iterator[tuple[Rows, Mask, int]]:
+    def rows(self, repeated: Mask) -> Iterator[tuple[JudgedRows, Mask, int]]:
         """Yield judged rows, which of them are usable, and the place of the first."""
         for batch, rows in self._judged():
             if len(repeated):
                 rows.reason[repeated[batch.start : batch.start + batch.rows]] = DUPLICATE
             yield rows, rows.matches & (rows.reason == FINE), batch.start
 
-    def _judged(self) -> Iterator[tuple[Batch, Rows]]:
+    def _judged(self) -> Iterator[tuple[Batch, JudgedRows]]:
         config, reader = self.config, reader_of(self.config)
         if not has_rows(Source(config, reader, (self.part,)), self.part):
             return
         names = reader.names(self.part)
-        for batch, rows in judged(config, self.part, BATCH_ROWS):
-            self.notes.add(self.part.name, {**batch.columns, **spelled(self.part, batch.rows)}, names)
+        for batch, rows in read_judged(config, self.part, BATCH_ROWS):
+            self.notes.add(self.part.name, {**batch.columns, **folder_columns(self.part, batch.rows)}, names)
             yield batch, rows
 
-    def _count(self, rows: Rows, good: Mask, bad: Mask) -> None:
+    def _count(self, rows: JudgedRows, good: Mask, bad: Mask) -> None:
         found = {"in": len(good), "usable": int(good.sum()), "quarantined": int(bad.sum())}
         found["filtered"] = int((~rows.matches).sum())
         self.counts = {name: self.counts[name] + found[name] for name in self.counts}
@@ -183,7 +183,7 @@ class _File:
             self.left_out[FILTERS[code]] = self.left_out.get(FILTERS[code], 0) + int(number)
 
 
-def counted(content: pa.Table) -> pa.Table:
+def tally_rows(content: pa.Table) -> pa.Table:
     """Return judged rows as a tally in which each counts once."""
     time = content["timestamp"]
     columns: dict[str, Any] = {
@@ -193,10 +193,10 @@ def counted(content: pa.Table) -> pa.Table:
         "first_seen": time,
         "last_seen": time,
     }
-    return merged([pa.table(columns, schema=SCHEMA)])
+    return merge_tallies([pa.table(columns, schema=SCHEMA)])
 
 
-def merged(pieces: list[pa.Table]) -> pa.Table:
+def merge_tallies(pieces: list[pa.Table]) -> pa.Table:
     """Add up tallies: each (content, group) once, in no order (that of Arrow's groups is none)."""
     whole = pa.concat_tables(pieces).combine_chunks()
     numbered = whole.append_column("row", pa.array(np.arange(len(whole))))

@@ -12,7 +12,7 @@ import pyarrow as pa
 from raysample.core import storage
 from raysample.core.config import LimitsConfig
 from raysample.data.readers.dataset_folders import state_files
-from raysample.data.readers.expansion import allowed, too_large, too_large_group
+from raysample.data.readers.expansion import allowed, expansion_error, too_large_group
 
 _DICTIONARY, _RECORDS = 2, 3
 """Kinds of messages that have buffers, as Arrow's Message.fbs numbers them."""
@@ -39,7 +39,7 @@ def _check_file(path: str, size: int, stamp: int, limits: LimitsConfig) -> None:
         if unpacked > limits.row_group:
             raise too_large_group(path, f"record batch {number}", unpacked, limits)
         if total > allowed(size, limits):
-            raise too_large(path, size, total, limits)
+            raise expansion_error(path, size, total, limits)
 
 
 def _unpacked(path: str) -> Iterator[int]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysample.core.errors import CorpusError
-from raysample.data.readers.damage import cause
+from raysample.data.readers.damage import first_line
 
 KEY = b"huggingface"
 
@@ -25,7 +25,7 @@ def class_labels(metadata: Mapping[bytes, bytes] | None, uri: str) -> dict[str, 
         return _names(json.loads(raw))
     except (ValueError, RecursionError) as error:
         raise CorpusError(
-            f"the `huggingface` metadata of {uri!r} is damaged: {cause(error)}",
+            f"the `huggingface` metadata of {uri!r} is damaged: {first_line(error)}",
             "write the file again with datasets, or without the metadata (table.replace_schema_metadata(None))",
         ) from error
 

@@ -19,9 +19,9 @@ from raysample.core.errors import CorpusError
 from raysample.data.readers.arrow_files import check_unpacked
 from raysample.data.readers.arrow_validity import check_arrays, longer_than
 from raysample.data.readers.class_label_metadata import class_labels
-from raysample.data.readers.damage import check_regular, named
-from raysample.data.readers.dataset_folders import check_regular as check_folder
-from raysample.data.readers.expansion import allowed, check_expansion, too_large
+from raysample.data.readers.damage import check_regular_source, named
+from raysample.data.readers.dataset_folders import check_dataset_folder as check_folder
+from raysample.data.readers.expansion import allowed, check_expansion, expansion_error
 from raysample.data.schema import TOO_LARGE, Batch, Part
 
 HUB = "hub:"
@@ -57,7 +57,7 @@ class Parquet:
             for rows, table in _rechunked(pieces, size):
                 unpacked += table.nbytes
                 if unpacked > most:  # the footer lied
-                    raise too_large(part.uri, size_on_disk, unpacked, self.limits)
+                    raise expansion_error(part.uri, size_on_disk, unpacked, self.limits)
                 yield _batch(table, columns, start, self.limits)
                 start += rows
             if start != file.metadata.num_rows:
@@ -118,7 +118,7 @@ def _parquet(uri: str) -> Iterator[pq.ParquetFile]:
 
 @contextmanager
 def _opened(uri: str) -> Iterator[tuple[IO[bytes], pq.ParquetFile]]:
-    check_regular(uri)
+    check_regular_source(uri)
     fs, path = storage.filesystem(uri)
     with named(uri), fs.open(path, "rb") as stream:
         file = pq.ParquetFile(stream)

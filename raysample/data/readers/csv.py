@@ -11,8 +11,8 @@ from raysample.data.readers import encodings, formats
 from raysample.data.readers.lines import PhysicalLines
 from raysample.data.readers.quotes import Grammar, grammar
 from raysample.data.readers.record_spans import Span, Spans
-from raysample.data.readers.records import Account, LineFormat, Record, too_large
-from raysample.data.readers.streams import Unpacked, opened
+from raysample.data.readers.records import Account, LineFormat, Record, exceeds_limit
+from raysample.data.readers.streams import Unpacked, open_stream
 from raysample.data.schema import BAD_CSV, BAD_FIELDS, FINE, NUL_BYTE, REASONS, TOO_LARGE, Part
 
 
@@ -30,8 +30,8 @@ class Separated(LineFormat):
 
     def fields(self, part: Part) -> tuple[str, ...]:
         """Return the header; raises CorpusError where it cannot be read or names a column twice."""
-        with opened(part.uri, self.limits) as stream:
-            encodings.check(stream)
+        with open_stream(part.uri, self.limits) as stream:
+            encodings.check_encoding(stream)
             account = Account(part)
             return self._header(
                 part, iter(self._spans(part, PhysicalLines(stream, self.limits.line), account)), account
@@ -80,7 +80,7 @@ class Separated(LineFormat):
                 fields = _split(text, rules) if plain is None else text.split(plain)
                 if len(fields) != len(header):
                     code = BAD_FIELDS
-                elif len(text) * 4 > most and too_large(fields, most):
+                elif len(text) * 4 > most and exceeds_limit(fields, most):
                     code = TOO_LARGE
                 else:
                     values = dict(zip(header, fields, strict=True))

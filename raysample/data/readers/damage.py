@@ -25,17 +25,17 @@ def named(uri: str, advice: str = _ADVICE) -> Iterator[None]:
     except RaysampleError:
         raise
     except Exception as error:
-        raise CorpusError(f"{uri!r} cannot be read: {cause(error)}", advice) from error
+        raise CorpusError(f"{uri!r} cannot be read: {first_line(error)}", advice) from error
 
 
-def cause(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """Return the first line of an error's message, or its kind where it says nothing."""
     lines = str(error).strip().splitlines()
     text = lines[0][:300] if lines else ""
     return text if len(text) > 8 else f"{type(error).__name__}{f': {text}' if text else ''}"
 
 
-def check_regular(uri: str) -> None:
+def check_regular_source(uri: str) -> None:
     """Raise CorpusError if a local path is a pipe, a socket or a device: opening one may wait forever.
 
     One that leads nowhere is left to the reader, whose error `named` translates.

@@ -14,7 +14,7 @@ STATE = "state.json"
 _NUMBERED = re.compile(r"(?P<stem>.*)-(?P<place>\d{5})-of-(?P<of>\d{5})\.arrow")
 
 
-def check_regular(uri: str) -> None:
+def check_dataset_folder(uri: str) -> None:
     """Raise ValueError if a local `save_to_disk` folder holds a pipe or device, or a state that leads out of it.
 
     `datasets` opens every file that a `state.json` names, whatever it is. Remote folders are fetched by fsspec, and an

@@ -18,7 +18,7 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LOOKED_AT = 4096
 
 
-def check(stream: Unpacked) -> None:
+def check_encoding(stream: Unpacked) -> None:
     """Raise CorpusError if the beginning of a file says that it holds no lines of UTF-8."""
     head = stream.head
     encoding = next((name for name, marks in _MARKS.items() if head.startswith(marks)), None)

@@ -60,7 +60,7 @@ def check_expansion(
             raise too_large_group(uri, f"row group {group}", here, limits)
         total += here
     if total > most:
-        raise too_large(uri, size, total, limits)
+        raise expansion_error(uri, size, total, limits)
 
 
 def allowed(size: int, limits: LimitsConfig) -> float:
@@ -68,7 +68,7 @@ def allowed(size: int, limits: LimitsConfig) -> float:
     return min(limits.unpacked, max(FREE, limits.expansion * size))
 
 
-def too_large(uri: str, size: int, total: int, limits: LimitsConfig) -> CorpusError:
+def expansion_error(uri: str, size: int, total: int, limits: LimitsConfig) -> CorpusError:
     """Return the error for a file of a size that unpacks to more than is allowed."""
     key = "unpacked" if total > limits.unpacked else "expansion"
     return _refused(uri, f"the file, of {size:,} bytes,", total, key, limits)

@@ -11,8 +11,8 @@ from typing import Any, final
 from raysample.core.errors import CorpusError
 from raysample.data.readers import encodings, json_arrays
 from raysample.data.readers.lines import PhysicalLines
-from raysample.data.readers.records import PEEK_RECORDS, Account, LineFormat, Record, too_large
-from raysample.data.readers.streams import Unpacked, opened
+from raysample.data.readers.records import PEEK_RECORDS, Account, LineFormat, Record, exceeds_limit
+from raysample.data.readers.streams import Unpacked, open_stream
 from raysample.data.schema import BAD_BYTES, BAD_JSON, KEY_TWICE, LONG_LINE, NOT_OBJECT, NUL_BYTE, TOO_LARGE, Part
 
 
@@ -38,8 +38,8 @@ class JsonLines(LineFormat):
     def fields(self, part: Part) -> tuple[str, ...]:
         """Return the keys seen in the first `PEEK_RECORDS` records, in order of appearance."""
         seen: dict[str, None] = {}
-        with opened(part.uri, self.limits) as stream:
-            encodings.check(stream)
+        with open_stream(part.uri, self.limits) as stream:
+            encodings.check_encoding(stream)
             for record in itertools.islice(self._records(part, stream, Account(part), 0), PEEK_RECORDS):
                 seen.update(dict.fromkeys(record[0] or ()))
         return tuple(seen)
@@ -100,6 +100,6 @@ class JsonLines(LineFormat):
     def _checked(self, value: dict[str, Any], line: bytes) -> tuple[dict[str, Any] | None, int]:
         if encodings.may_hold_surrogates(line) and not encodings.is_sound(json.dumps(value, ensure_ascii=False)):
             return None, BAD_BYTES
-        if len(line) > self.limits.value and too_large(value.values(), self.limits.value):
+        if len(line) > self.limits.value and exceeds_limit(value.values(), self.limits.value):
             return None, TOO_LARGE
         return value, 0

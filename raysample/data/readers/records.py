@@ -13,7 +13,7 @@ import pyarrow as pa
 from raysample.core.config import LimitsConfig
 from raysample.core.errors import CorpusError
 from raysample.data.readers import encodings
-from raysample.data.readers.streams import Unpacked, opened
+from raysample.data.readers.streams import Unpacked, open_stream
 from raysample.data.schema import Batch, Part
 
 PEEK_RECORDS = 10_000
@@ -63,18 +63,18 @@ class LineFormat(ABC):
 
     def batches(self, part: Part, columns: Sequence[str], size: int) -> Iterator[Batch]:
         """Yield all records, `size` at a time, or a few more; each batch knows the byte at which it begins."""
-        with opened(part.uri, self.limits) as stream:
-            encodings.check(stream)
+        with open_stream(part.uri, self.limits) as stream:
+            encodings.check_encoding(stream)
             account = Account(part)
-            yield from packed(self._records(part, stream, account, 0), account, columns, size, 0)
+            yield from batch_records(self._records(part, stream, account, 0), account, columns, size, 0)
             account.close(stream)
 
     def range(self, part: Part, columns: Sequence[str], start: int, stop: int, offset: int) -> Batch | None:
         """Return the `stop - start` records from byte `offset` on (0: from the first record on)."""
-        with opened(part.uri, self.limits) as stream:
+        with open_stream(part.uri, self.limits) as stream:
             account = Account(part)
             records = self._records(part, stream, account, offset)
-            found = next(packed(records, account, columns, stop - start, start), None)
+            found = next(batch_records(records, account, columns, stop - start, start), None)
         return found if found is None or offset == 0 else replace(found, lines=None)
 
     def names(self, part: Part) -> dict[str, tuple[str, ...]]:  # noqa: ARG002
@@ -90,7 +90,7 @@ class LineFormat(ABC):
         """Yield the records from a byte on (0: all of them), and account for all lines."""
 
 
-def packed(
+def batch_records(
     records: Iterable[Record], account: Account, columns: Sequence[str], size: int, start: int
 ) -> Iterator[Batch]:
     """Yield records as batches of `size`, or more where the record behind cannot be read without those before it."""
@@ -114,7 +114,7 @@ def _batch(records: list[Record], columns: Sequence[str], start: int) -> Batch:
     return Batch(start, len(rows), arrays, broken, records[0][2], lines)
 
 
-def too_large(values: Iterable[Any], limit: int) -> bool:
+def exceeds_limit(values: Iterable[Any], limit: int) -> bool:
     """Tell whether a string among the values has more bytes than one may have."""
     return any(isinstance(value, str) and len(value.encode("utf-8", "surrogatepass")) > limit for value in values)
 

@@ -98,7 +98,7 @@ class Unpacked:
 
 
 @contextmanager
-def opened(uri: str, limits: LimitsConfig) -> Iterator[Unpacked]:
+def open_stream(uri: str, limits: LimitsConfig) -> Iterator[Unpacked]:
     """Open a file of a line format for reading.
 
     Raises:

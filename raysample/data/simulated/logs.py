@@ -31,7 +31,7 @@ def doubt(wrong: float, sure: Any, rng: np.random.Generator) -> FloatArray:
     return np.where(sure, 0.0, wrong * (power + 1) * rng.random(len(sure)) ** power)
 
 
-def columns(
+def log_columns(
     meant: pa.StringArray, right: Any, confidence: FloatArray, sure: Any, rng: np.random.Generator
 ) -> dict[str, pa.Array]:
     """Return the columns of a log beside the hypothesis.

@@ -199,7 +199,7 @@ def _day(config: SimulatedConfig, popularity: FloatArray, part: str, day: int, c
                 doubt = logs.doubt(config.wrong_labels, sure, rng)
             given = _mislabelled(true, doubt, sure, mistakes, rng)
             if _logged(config):
-                log = logs.columns(_NAMES.take(pa.array(true)), given == true, 1 - doubt, sure, rng)
+                log = logs.log_columns(_NAMES.take(pa.array(true)), given == true, 1 - doubt, sure, rng)
         counts.rows += len(places)
         counts.wrong += int((given != true).sum())
         counts.classes += np.bincount(given, minlength=len(INTENTS))

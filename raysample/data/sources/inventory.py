@@ -77,7 +77,7 @@ class Inventory:
         return {why: {"files": len(names[why]), "names": [*map(_shown, names[why][:NAMED])]} for why in order}
 
 
-def remarks(inventory: dict[str, Any], shown: int = 3) -> list[str]:
+def inventory_remarks(inventory: dict[str, Any], shown: int = 3) -> list[str]:
     """Return what the terminal says of an inventory (as `checked` returned it), a line per reason."""
     lines = []
     for reason, told in inventory.get("left_out", {}).items():
@@ -101,7 +101,7 @@ def of_files(path: str, form: str, found: Sequence[Entry]) -> Inventory:
     left_out = tuple((entry.name, _reason(entry, form)) for entry in found if entry.uri not in chosen)
     inventory = Inventory(len(found), tuple(entry.uri for entry in found if entry.uri in chosen), left_out)
     if not chosen:
-        why = "; ".join(remarks(inventory.checked(0, path)))
+        why = "; ".join(inventory_remarks(inventory.checked(0, path)))
         raise CorpusError(
             f"{path!r} holds no {form} file ({', '.join(SUFFIXES[form])}){f': {why}' if why else ''}",
             "check the path, or set the source's format",
@@ -115,7 +115,7 @@ def of_datasets(path: str, split: str | None) -> Inventory:
     Raises:
         ValueError: the folder holds a pipe or device, or its state cannot be (`whole_folders.check_regular`).
     """
-    dataset_folders.check_regular(path)
+    dataset_folders.check_dataset_folder(path)
     found = entries(path) if is_folder(path) else []
     names = {entry.name for entry in found}
     several = _SPLITS in names and dataset_folders.STATE not in names

@@ -12,7 +12,7 @@ from raysample.core.config import SourceConfig
 from raysample.core.errors import CorpusError
 from raysample.data.readers.columnar import ADVICE, HUB, Datasets, Parquet
 from raysample.data.readers.csv import Separated
-from raysample.data.readers.damage import check_regular, named
+from raysample.data.readers.damage import check_regular_source, named
 from raysample.data.readers.formats import LINE_FORMATS, format_of, formats_of
 from raysample.data.readers.json import JsonLines
 from raysample.data.schema import Part, Reader
@@ -64,7 +64,7 @@ def _check_there(given: str, path: str) -> None:
             f"there is nothing at {given!r}",
             "check the path (a link may lead nowhere); a name on the Hugging Face hub is written hub:NAME",
         )
-    check_regular(path)
+    check_regular_source(path)
 
 
 def reader_of(config: SourceConfig) -> Reader:
@@ -105,7 +105,7 @@ def _spelled(folder: str) -> tuple[str, str | None]:
     return unquote(key), None if value == _NO_VALUE else unquote(value)
 
 
-def wanted(config: SourceConfig) -> dict[str, str]:
+def requested_columns(config: SourceConfig) -> dict[str, str]:
     """Return the columns that a source is asked for, each with the setting that names it."""
     roles = config.columns.plain()
     levels: list[str] = roles.pop("levels")
@@ -119,9 +119,9 @@ def wanted(config: SourceConfig) -> dict[str, str]:
     return found
 
 
-def columns_of(config: SourceConfig, part: Part) -> list[str]:
+def columns_to_read(config: SourceConfig, part: Part) -> list[str]:
     """Return the columns to read from a file: the wanted ones that its folders do not spell."""
-    return [name for name in wanted(config) if name not in part.constants]
+    return [name for name in requested_columns(config) if name not in part.constants]
 
 
 def has_rows(source: Source, part: Part) -> bool:
@@ -131,7 +131,7 @@ def has_rows(source: Source, part: Part) -> bool:
     Lines of JSON may leave out what users hardly ever do: the columns that `labels.feedback` names.
     """
     fields, rare = source.reader.fields(part), _rare(source.config)
-    missing = [name for name in columns_of(source.config, part) if name not in {*fields, *rare}]
+    missing = [name for name in columns_to_read(source.config, part) if name not in {*fields, *rare}]
     of_lines = source.config.format in LINE_FORMATS
     if missing and (fields or not of_lines):
         raise _lacking(source.config, part, fields, missing[0])
@@ -141,7 +141,7 @@ def has_rows(source: Source, part: Part) -> bool:
 def lacking(source: Source, part: Part) -> list[CorpusError]:
     """Return an error for each wanted column that a file lacks; none for a file without any column."""
     fields, rare = source.reader.fields(part), _rare(source.config)
-    missing = [name for name in columns_of(source.config, part) if name not in {*fields, *rare}]
+    missing = [name for name in columns_to_read(source.config, part) if name not in {*fields, *rare}]
     return [_lacking(source.config, part, fields, name) for name in missing] if fields else []
 
 
@@ -161,7 +161,7 @@ def check_rare(source: Source) -> None:
 def _rare(config: SourceConfig) -> set[str]:
     if config.format != "jsonl":
         return set()
-    return {name for name, setting in wanted(config).items() if setting.startswith("labels.feedback")}
+    return {name for name, setting in requested_columns(config).items() if setting.startswith("labels.feedback")}
 
 
 def _lacking(config: SourceConfig, part: Part, fields: Sequence[str], column: str) -> CorpusError:
@@ -173,7 +173,7 @@ def _lacking(config: SourceConfig, part: Part, fields: Sequence[str], column: st
 
 
 def _setting(config: SourceConfig, column: str) -> str:
-    found = wanted(config)[column]
+    found = requested_columns(config)[column]
     return "columns.levels" if found.startswith("columns.levels.") else found
 
 

@@ -12,7 +12,7 @@ from raysample.core.errors import TrainingError
 from raysample.core.numerics.precision import device
 from raysample.core.progress import Reporter
 from raysample.execution.ray import failures, progress_actor, session
-from raysample.training import Place
+from raysample.training import DistributedContext
 from raysample.training.fine_tuning import Job, Outcome, execute
 
 
@@ -20,7 +20,7 @@ from raysample.training.fine_tuning import Job, Outcome, execute
 def _execute(job: Job, on: Any, key: str) -> Outcome:
     # One CPU a task: more threads than that would fight with the tasks beside it.
     torch.set_num_threads(1)
-    return execute(job, Place(device=device()), progress=progress_actor.Writer(on, key))
+    return execute(job, DistributedContext(device=device()), progress=progress_actor.Writer(on, key))
 
 
 def fine_tune_many(
@@ -34,7 +34,7 @@ def fine_tune_many(
     running: dict[Any, Job] = {}
     with (
         reporter.bar("retrain", len(jobs), "runs") as bar,
-        progress_actor.watched(lambda notes: bar.to(_share(notes))) as on,
+        progress_actor.watch_progress(lambda notes: bar.to(_share(notes))) as on,
     ):
         try:
             while waiting or running:

@@ -18,7 +18,7 @@ from raysample.training.fine_tuning import Job, Outcome
 T = TypeVar("T")
 
 
-class RayEngine:
+class RayExecutor:
     """Runs work on the cluster of an EngineConfig; use it as a context manager."""
 
     def __init__(self, config: EngineConfig) -> None:
@@ -34,7 +34,7 @@ class RayEngine:
 
     def fine_tune(self, job: Job, workers: tuple[int, int], reporter: Reporter) -> Outcome:
         """Run one data-parallel fine-tuning with Ray Train."""
-        return fine_tuning.fine_tune(job, workers, self.config.gpus_per_worker, reporter)
+        return fine_tuning.fine_tune_on_ray(job, workers, self.config.gpus_per_worker, reporter)
 
     def fine_tune_many(
         self, jobs: Sequence[Job], workers: int | None, reporter: Reporter
@@ -50,7 +50,7 @@ class RayEngine:
         self, job: ScoreJob, shards: Sequence[int], workers: int | None, reporter: Reporter
     ) -> Iterator[ShardOutcome]:
         """Score shards with actors that Ray Data maps over them."""
-        return scoring.score(job, shards, workers, self.config.gpus_per_worker, reporter)
+        return scoring.score_on_ray(job, shards, workers, self.config.gpus_per_worker, reporter)
 
     def room(self, workers: int) -> int | None:
         """Return the share of a scoring actor in the memory of the node, or GPU, that has the least."""

@@ -12,7 +12,7 @@ from raysample.core.errors import RaysampleError
 Otherwise = Callable[[BaseException], RaysampleError]
 
 
-def cause(error: BaseException, otherwise: Otherwise) -> RaysampleError:
+def failure_cause(error: BaseException, otherwise: Otherwise) -> RaysampleError:
     """Return our own error that lies behind one of Ray's, or what `otherwise` makes of it."""
     seen: BaseException | None = error
     while seen is not None:
@@ -27,4 +27,4 @@ def result(reference: Any, otherwise: Otherwise) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayError as error:
-        raise cause(error, otherwise) from error
+        raise failure_cause(error, otherwise) from error

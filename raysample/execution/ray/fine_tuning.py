@@ -17,7 +17,7 @@ from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from raysample.core.errors import RaysampleError, TrainingError
 from raysample.core.progress import Reporter
 from raysample.execution.ray import progress_actor, session
-from raysample.training import Place
+from raysample.training import DistributedContext
 from raysample.training.fine_tuning import Job, Outcome, execute, steps
 
 # Workers that die before the training begins leave no trace among its states.
@@ -35,7 +35,7 @@ def _worker(settings: dict[str, Any]) -> Outcome:
         torch.set_num_threads(max(1, (settings["cpus"] - 1) // world))
     return execute(
         settings["job"],
-        Place(rank, world, str(ray.train.torch.get_device())),
+        DistributedContext(rank, world, str(ray.train.torch.get_device())),
         attempt=settings["attempt"],
         progress=progress_actor.Writer(settings["board"], "fine-tune") if rank == 0 else None,
         urgent=Notices(),
@@ -82,7 +82,7 @@ class _Trainer(ray.train.torch.TorchTrainer):  # type: ignore[misc]  # ray is no
         del controller
 
 
-def fine_tune(job: Job, workers: tuple[int, int], gpus: float, reporter: Reporter) -> Outcome:
+def fine_tune_on_ray(job: Job, workers: tuple[int, int], gpus: float, reporter: Reporter) -> Outcome:
     """Run a job on Ray Train workers and return rank 0's outcome.
 
     A group of workers that loses one is started anew and goes on from the newest state, with as many workers, between
@@ -135,7 +135,7 @@ def _watched(job: Job, reporter: Reporter) -> Iterator[Any]:
             for done, _, loss in notes.values():
                 bar.to(done, f"loss {loss:.3f}")
 
-        with progress_actor.watched(show) as on:
+        with progress_actor.watch_progress(show) as on:
             yield on
         bar.to(steps(job))
 

@@ -43,7 +43,7 @@ class Writer:
 
 
 @contextmanager
-def watched(show: Callable[[dict[str, tuple[int, int, float]]], None]) -> Iterator[Any]:
+def watch_progress(show: Callable[[dict[str, tuple[int, int, float]]], None]) -> Iterator[Any]:
     """Yield a board; `show` gets its notes about once a second from a thread of the driver."""
     board = ray.remote(num_cpus=0)(Board).remote()
     stop = threading.Event()

@@ -22,7 +22,7 @@ FIRST, TRY, PATIENCE, GREETING = 1.5, 5.0, 15.0, 15.0
 
 
 @dataclass(frozen=True)
-class Head:
+class ClusterHead:
     """The head of a cluster: as it was written, where that was, and its host and port."""
 
     address: str
@@ -31,7 +31,7 @@ class Head:
     port: int
 
 
-def head(config: EngineConfig) -> Head | None:
+def head(config: EngineConfig) -> ClusterHead | None:
     """Return the head that will be joined; None where Ray looks for one on this machine, or starts one.
 
     Raises:
@@ -59,7 +59,7 @@ def head(config: EngineConfig) -> Head | None:
             f"{origin} is {address!r}, which is no address of a Ray cluster's head",
             f"give HOST:PORT, for example 10.0.0.5:6379, or ray://HOST:{CLIENT_PORT}, `auto` or `local`",
         )
-    return Head(address, origin, host.strip("[]"), int(port))
+    return ClusterHead(address, origin, host.strip("[]"), int(port))
 
 
 def reach(config: EngineConfig, say: Callable[[str], None] | None = None) -> None:
@@ -88,7 +88,7 @@ def reach(config: EngineConfig, say: Callable[[str], None] | None = None) -> Non
         )
 
 
-def _connect(found: Head, words: str | None) -> str:
+def _connect(found: ClusterHead, words: str | None) -> str:
     """Open a connection; return what stands against it."""
     began, patience = time.monotonic(), FIRST
     while True:
@@ -106,7 +106,7 @@ def _connect(found: Head, words: str | None) -> str:
         time.sleep(1)
 
 
-def _greet(found: Head) -> str:
+def _greet(found: ClusterHead) -> str:
     """Wait for the first words of the protocol: a port may be open while its process hangs, or is something else."""
     if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
         return ""

@@ -14,7 +14,7 @@ from raysample.core.numerics import memory
 from raysample.core.numerics.precision import device
 from raysample.core.progress import Reporter
 from raysample.execution.ray import failures, session
-from raysample.influence.shards import ScoreJob, ShardOutcome, ShardScorer, prepare, proofs
+from raysample.influence.shards import ScoreJob, ShardOutcome, ShardScorer, prepare_scoring, proofs
 
 T = TypeVar("T")
 # An actor that asks for a whole CPU could starve the reading task on a small cluster, and Ray Data would wait silently.
@@ -45,7 +45,7 @@ def prepare_once(job: ScoreJob, gpus: float, reporter: Reporter) -> None:
 @ray.remote(max_retries=proofs.MOST)  # the proof draws other rows where a worker died over some
 def _prepare(job: ScoreJob) -> list[str]:
     said: list[str] = []
-    prepare(job, said.append)
+    prepare_scoring(job, said.append)
     return said
 
 
@@ -61,7 +61,7 @@ def _once(function: Callable[[], Any]) -> Any:
     return function()
 
 
-def score(
+def score_on_ray(
     job: ScoreJob, shards: Sequence[int], workers: int | None, gpus: float, reporter: Reporter
 ) -> Iterator[ShardOutcome]:
     """Score shards on up to `workers` actors (all CPUs by default) and yield each outcome as it streams in."""
@@ -91,7 +91,7 @@ def score(
         for row in outcomes.iter_rows():
             yield ShardOutcome(**{name: _plain(value) for name, value in row.items()})
     except ray.exceptions.RayError as error:
-        raise failures.cause(error, _broken) from error
+        raise failures.failure_cause(error, _broken) from error
 
 
 def room(workers: int, gpus: float) -> int | None:

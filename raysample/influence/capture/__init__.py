@@ -3,7 +3,7 @@
 Scores that need only logits are the same folds on captures as on checkpoints.
 """
 
-from raysample.influence.capture.fold import check, columns, score_capture
-from raysample.influence.capture.read import Reader
+from raysample.influence.capture.fold import check_captured_scores, fold_columns, score_capture
+from raysample.influence.capture.read import CaptureReader
 
-__all__ = ["Reader", "check", "columns", "score_capture"]
+__all__ = ["CaptureReader", "check_captured_scores", "fold_columns", "score_capture"]

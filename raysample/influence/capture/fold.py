@@ -14,7 +14,7 @@ from torch import Tensor
 from raysample.core.errors import ScoreError
 from raysample.data.checkpoint_set import Checkpoint
 from raysample.data.corpus import Corpus
-from raysample.influence.capture.read import Reader, reader
+from raysample.influence.capture.read import CaptureReader, capture_reader
 from raysample.influence.scores import Score
 from raysample.influence.visits.artifacts import Artifacts, Need
 from raysample.training.capture.files import GROUP, Capture
@@ -23,7 +23,7 @@ Scores = Mapping[str, Score[Any]]
 Columns = dict[str, NDArray[np.float32]]
 
 
-def check(scores: Scores) -> None:
+def check_captured_scores(scores: Scores) -> None:
     """Raise ScoreError, naming it, for a score that needs more than logits (and class shares, which are in a capture).
 
     Learning rates are more: a presentation is not a step of one row.
@@ -64,11 +64,11 @@ def score_capture(folder: str, corpus: Corpus, scores: Scores) -> Columns:
     parts = []
     for shard in corpus.shards:
         rows = corpus.read(shard.index)
-        parts.append(columns(folder, rows["row_id"], rows["label"].to_numpy().astype(np.int64), scores))
+        parts.append(fold_columns(folder, rows["row_id"], rows["label"].to_numpy().astype(np.int64), scores))
     return {column: np.concatenate([part[column] for part in parts]) for column in scores}
 
 
-def columns(
+def fold_columns(
     folder: str, row_ids: pa.Array | pa.ChunkedArray, labels: NDArray[np.integer[Any]], scores: Scores
 ) -> Columns:
     """Fold scores over the captured presentations of some rows.
@@ -87,9 +87,9 @@ def columns(
         ProvenanceError: a row or its label is not the one of the training.
         CheckpointError: a score finds too few epochs in its window.
     """
-    check(scores)
+    check_captured_scores(scores)
     capture = Capture.load(folder)
-    look = reader(folder, capture.fingerprint)
+    look = capture_reader(folder, capture.fingerprint)
     blocks = [
         _block(look, row_ids[start : start + GROUP], labels[start : start + GROUP], scores)
         for start in range(0, len(row_ids), GROUP)
@@ -99,7 +99,7 @@ def columns(
 
 
 def _block(
-    look: Reader, row_ids: pa.Array | pa.ChunkedArray, labels: NDArray[np.integer[Any]], scores: Scores
+    look: CaptureReader, row_ids: pa.Array | pa.ChunkedArray, labels: NDArray[np.integer[Any]], scores: Scores
 ) -> Columns:
     checkpoints = look.capture.checkpoints
     used = {column: frozenset(score.select(checkpoints)) for column, score in scores.items()}

@@ -20,7 +20,7 @@ from raysample.training.capture.files import Capture
 IntArray = NDArray[np.int64]
 
 
-class Reader:
+class CaptureReader:
     """Looks rows up in a capture; holds two numbers per training row, and which rows each row group spans.
 
     Attributes:
@@ -95,10 +95,10 @@ class Reader:
 
 
 @lru_cache(maxsize=4)
-def reader(folder: str, fingerprint: str) -> Reader:
+def capture_reader(folder: str, fingerprint: str) -> CaptureReader:
     """Return the reader of the capture of the CheckpointSet in `folder`; made once per process."""
     del fingerprint  # part of the cache's key: a capture that was made anew is read anew
-    return Reader(Capture.load(folder))
+    return CaptureReader(Capture.load(folder))
 
 
 def _spans(file: pq.ParquetFile) -> Iterator[tuple[int, int]]:

@@ -5,8 +5,8 @@ the score from the landmarks, or refuses, and `Fitted.predict` gives it for all 
 """
 
 from raysample.influence.landmarks.descriptors import Descriptors, describe_rows
-from raysample.influence.landmarks.draw import sample
+from raysample.influence.landmarks.draw import draw_landmarks
 from raysample.influence.landmarks.fitted import Fitted
-from raysample.influence.landmarks.fitting import fit
+from raysample.influence.landmarks.fitting import fit_landmarks
 
-__all__ = ["Descriptors", "Fitted", "describe_rows", "fit", "sample"]
+__all__ = ["Descriptors", "Fitted", "describe_rows", "draw_landmarks", "fit_landmarks"]

@@ -16,15 +16,15 @@ IntArray = npt.NDArray[np.int64]
 _STREAM = 0x6C616E64
 
 
-def sample(row_ids: Sequence[str], count: int, seed: int) -> IntArray:
+def draw_landmarks(row_ids: Sequence[str], count: int, seed: int) -> IntArray:
     """Return the positions of the `count` rows with the smallest seeded hashes of their ids, smallest first.
 
     Which ids these are depends neither on the order of the rows nor on how they lie in files, and fewer landmarks of a
     seed are the first of more. All rows, in that order, where there are no more than `count`.
     """
-    return np.argsort(words(row_ids, seed), kind="stable")[:count].astype(np.int64)
+    return np.argsort(landmark_hashes(row_ids, seed), kind="stable")[:count].astype(np.int64)
 
 
-def words(row_ids: Sequence[str], seed: int) -> npt.NDArray[np.uint64]:
+def landmark_hashes(row_ids: Sequence[str], seed: int) -> npt.NDArray[np.uint64]:
     """Return the seeded random word of each row id, [n]: a distributed caller merges the smallest ones of its parts."""
     return seeded(hash_row_ids(np.asarray(row_ids, dtype=object)), seed ^ _STREAM)

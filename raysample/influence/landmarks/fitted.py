@@ -67,7 +67,7 @@ def _widened(rows: Descriptors, unit: Matrix) -> tuple[Matrix, ...]:
 
 
 @dataclass(frozen=True)
-class Scale:
+class TargetScale:
     """What a regression sees of a score: (t(y) − mean) / deviation with t(y) = y, or ln(y + shift) where `log`.
 
     `low` and `high` are the smallest and largest exact value; predictions stay between them, so in the score's range.
@@ -81,13 +81,13 @@ class Scale:
     high: float
 
     @staticmethod
-    def of(exact: Matrix, log: bool) -> Scale:
+    def of(exact: Matrix, log: bool) -> TargetScale:
         """Learn it from exact values [n]; the shift is a thousandth of the median of the positive ones."""
         positive = exact[exact > 0]
         shift = 1e-3 * (float(np.median(positive)) if len(positive) else 1.0) if log else 0.0
         seen = np.log(exact + shift) if log else exact
         deviation = float(seen.std())
-        return Scale(log, float(seen.mean()), deviation or 1.0, shift, float(exact.min()), float(exact.max()))
+        return TargetScale(log, float(seen.mean()), deviation or 1.0, shift, float(exact.min()), float(exact.max()))
 
     def forward(self, exact: Matrix) -> Matrix:
         """Return what the regression sees of exact values."""
@@ -106,11 +106,11 @@ class Scale:
 
 
 @dataclass(frozen=True, eq=False)
-class Column:
+class FittedColumn:
     """One score: how it is scaled, and the regression: weights [D] and an offset, or weights [l] of the anchors."""
 
     model: Literal["ridge", "kernel"]
-    scale: Scale
+    scale: TargetScale
     weights: Matrix
     offset: float = 0.0
     bandwidth: float = 1.0
@@ -143,7 +143,7 @@ class Fitted:
 
     design: Design
     anchors: Matrix
-    columns: Mapping[str, Column]
+    columns: Mapping[str, FittedColumn]
     quality: Mapping[str, Mapping[str, Any]]
 
     def predict(self, descriptors: Descriptors) -> dict[str, Floats]:
@@ -187,7 +187,7 @@ class Fitted:
         with fsspec.open(storage.join(uri, TENSORS), "rb") as stream:
             tensors = safetensors.numpy.load(stream.read())
         columns = {
-            name: Column(weights=tensors[f"weights.{i}"], **{**column, "scale": Scale(**column["scale"])})
+            name: FittedColumn(weights=tensors[f"weights.{i}"], **{**column, "scale": TargetScale(**column["scale"])})
             for i, (name, column) in enumerate(told["columns"].items())
         }
         design = Design(tensors["centre"], tensors["factor"], tensors["unit"])

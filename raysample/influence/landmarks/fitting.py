@@ -22,8 +22,8 @@ from raysample.core.numerics.regression import (
     ridge_left_out,
 )
 from raysample.influence.landmarks.descriptors import Descriptors
-from raysample.influence.landmarks.draw import words
-from raysample.influence.landmarks.fitted import Column, Design, Fitted, Scale
+from raysample.influence.landmarks.draw import landmark_hashes
+from raysample.influence.landmarks.fitted import Design, Fitted, FittedColumn, TargetScale
 
 HELD_OUT = 0.2
 FEWEST = 50
@@ -48,7 +48,7 @@ class Choice:
     spearman: float
 
 
-def fit(
+def fit_landmarks(
     descriptors: Descriptors,
     exact: Mapping[str, npt.NDArray[Any]],
     config: LandmarksConfig,
@@ -92,7 +92,7 @@ def fit(
 
 def _order(count: int, seed: int, row_ids: Sequence[str] | None) -> npt.NDArray[np.intp]:
     if row_ids is not None:
-        return np.argsort(words(row_ids, seed), kind="stable")
+        return np.argsort(landmark_hashes(row_ids, seed), kind="stable")
     return np.random.Generator(np.random.Philox(key=[seed % 2**63, 0])).permutation(count)
 
 
@@ -112,12 +112,12 @@ def _check(values: Mapping[str, Matrix], rows: int) -> None:
 
 def _choose(rows: Descriptors, values: Mapping[str, Matrix], landmarks: int) -> dict[str, Choice]:
     """Return the best way to predict each score; of equals the first, and ridge regression comes first."""
-    targets = [(name, Scale.of(column, log)) for name, column in values.items() for log in _scales(column)]
+    targets = [(name, TargetScale.of(column, log)) for name, column in values.items() for log in _scales(column)]
     Y = np.stack([scale.forward(values[name]) for name, scale in targets], 1)
     best: dict[str, Choice] = {}
     for model, strength, width, found in _left_out(Design.of(rows).matrix(rows), Y, landmarks <= MOST_ANCHORS):
         for place, (name, scale) in enumerate(targets):
-            rho = spearman(found[:, place], values[name])
+            rho = spearman_pair(found[:, place], values[name])
             if name not in best or rho > best[name].spearman:
                 best[name] = Choice(model, strength, width, scale.log, rho)
     return best
@@ -151,21 +151,21 @@ def _fitted(
     return Fitted(design, X if kernels else X[:0], columns, quality)
 
 
-def _column(X: Matrix, exact: Matrix, choice: Choice) -> Column:
-    scale = Scale.of(exact, choice.log)
+def _column(X: Matrix, exact: Matrix, choice: Choice) -> FittedColumn:
+    scale = TargetScale.of(exact, choice.log)
     Y = scale.forward(exact)[:, None]
     if choice.model == "ridge":
         linear = ridge(X, Y, choice.strength)
-        return Column("ridge", scale, linear.weights[:, 0], offset=float(linear.offset[0]))
+        return FittedColumn("ridge", scale, linear.weights[:, 0], offset=float(linear.offset[0]))
     kernel = kernel_ridge(X, Y, choice.strength, choice.width * median_distance(X))
-    return Column("kernel", scale, kernel.weights[:, 0], bandwidth=kernel.bandwidth)
+    return FittedColumn("kernel", scale, kernel.weights[:, 0], bandwidth=kernel.bandwidth)
 
 
 def _quality(choice: Choice, exact: Matrix, found: npt.NDArray[np.float32]) -> dict[str, Any]:
     around = ((exact - exact.mean()) ** 2).sum()
     return {
         "r2": float(1 - ((exact - found) ** 2).sum() / around) if around > 0 else 0.0,
-        "spearman": spearman(found, exact),
+        "spearman": spearman_pair(found, exact),
         "held_out": len(exact),
         "model": choice.model,
         "log": choice.log,
@@ -183,7 +183,7 @@ def _refuse(name: str, told: Mapping[str, Any], config: LandmarksConfig) -> None
         )
 
 
-def spearman(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
+def spearman_pair(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     """Return Spearman's ρ, ties ranked by their mean; 0 where one side is constant, as it then says nothing."""
     ranks = np.stack([stats.rankdata(a), stats.rankdata(b)])
     ranks -= ranks.mean(1, keepdims=True)

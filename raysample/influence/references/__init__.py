@@ -4,8 +4,8 @@
 in `raysample.influence.scores.reference`, each builder in its own module here.
 """
 
-from raysample.influence.references.folder import Loaded, Request, load
-from raysample.influence.references.preparation import prepare
+from raysample.influence.references.folder import Loaded, Request, load_reference
+from raysample.influence.references.preparation import prepare_references
 from raysample.influence.references.rows import row_keys
 
-__all__ = ["Loaded", "Request", "load", "prepare", "row_keys"]
+__all__ = ["Loaded", "Request", "load_reference", "prepare_references", "row_keys"]

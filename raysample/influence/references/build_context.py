@@ -43,8 +43,8 @@ class Work:
     def model(self, at: Checkpoint) -> nn.Module:
         """Return the model of a checkpoint on the device, in eval mode; what the user froze does not require grad."""
         spec, folder = self.request.model, storage.localise(at.uri)
-        checkpoint_set.verify(folder, at.files)
-        found = models.load(folder, trust_remote_code=spec.trust_remote_code, freeze=spec.freeze)
+        checkpoint_set.verify_checkpoint(folder, at.files)
+        found = models.load_model(folder, trust_remote_code=spec.trust_remote_code, freeze=spec.freeze)
         return found.to(self.device)
 
     def tokenizer(self) -> Any:
@@ -87,7 +87,7 @@ def _listed(labels: tuple[str, ...]) -> str:
     return ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
 
 
-def options(reference: Reference, defaults: Mapping[str, Any]) -> dict[str, Any]:
+def reference_options(reference: Reference, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Return a reference's options over defaults; raises ScoreError for one that its kind does not have."""
     unknown = sorted(set(reference.given) - set(defaults))
     if unknown:

@@ -14,10 +14,10 @@ from raysample import training
 from raysample.core.errors import ScoreError
 from raysample.core.numerics.batches import token_batches
 from raysample.data.checkpoint_set import Checkpoint
-from raysample.influence.references.build_context import Notes, Work, among, options
+from raysample.influence.references.build_context import Notes, Work, among, reference_options
 from raysample.influence.references.clusters import spherical_kmeans
 from raysample.influence.references.folder import Tensors
-from raysample.influence.references.rows import IntArray, examples, piecewise, row_keys, sample
+from raysample.influence.references.rows import IntArray, piecewise, row_keys, sample_corpus, tokenize_rows
 from raysample.influence.scores.reference import CLUSTERS, SAMPLE, Reference
 from raysample.influence.visits.artifacts import Need, collect
 from raysample.training import Examples
@@ -25,7 +25,7 @@ from raysample.training import Examples
 DEFAULTS = {"rows": SAMPLE, "clusters": CLUSTERS, "seed": 0, "at": "last"}
 
 
-def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
+def build_features(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
     """Yield, for a seeded sample of R rows of the scored corpus, what a checkpoint makes of them.
 
     * `features` [R, H] float32, the classifier's inputs in eval mode; `labels` [R] int64; `keys` [R] int64, `row_keys`;
@@ -38,10 +38,10 @@ def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int,
     Raises:
         ScoreError: features that are not finite.
     """
-    given = options(reference, DEFAULTS)
+    given = reference_options(reference, DEFAULTS)
     among(reference, "at", given["at"], ("last", "all"))
     classes = len(work.trace.labels)
-    data = examples(sample(work.corpus, given["rows"], given["seed"]), work.tokenizer(), work.request.model)
+    data = tokenize_rows(sample_corpus(work.corpus, given["rows"], given["seed"]), work.tokenizer(), work.request.model)
     clusters = min(given["clusters"] or classes, len(data))
     notes.update(rows=len(data), clusters=clusters)
     keys = torch.from_numpy(row_keys(data.ids).copy())

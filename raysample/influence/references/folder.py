@@ -75,7 +75,7 @@ class Loaded:
     directions: dict[str, Tensors] = field(default_factory=dict)
 
 
-def load(request: Request, wanted: Sequence[Reference], at: Checkpoint, device: str) -> Loaded:
+def load_reference(request: Request, wanted: Sequence[Reference], at: Checkpoint, device: str) -> Loaded:
     """Read what `prepare` made for one checkpoint.
 
     Args:

@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from raysample import training
 from raysample.core.errors import ScoreError
 from raysample.core.numerics.batches import token_batches
-from raysample.core.numerics.hessian import flat, split
+from raysample.core.numerics.hessian import flatten, unflatten
 from raysample.core.numerics.precision import autocast
 from raysample.core.numerics.predictions import cross_entropies
-from raysample.influence.references.build_context import Notes, Work, among, options
+from raysample.influence.references.build_context import Notes, Work, among, reference_options
 from raysample.influence.references.folder import Tensors
-from raysample.influence.references.rows import IntArray, examples, in_order, piecewise
+from raysample.influence.references.rows import IntArray, piecewise, sort_by_row_hash, tokenize_rows
 from raysample.influence.scores.reference import Reference
 from raysample.training import Examples
 
 DEFAULTS = {"target": None, "by": "all"}
 
 
-def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
+def build_target_gradients(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
     """Yield ḡ = (1/n) Σ ∇_w ℓ(w_t, z′) over the target's rows at each checkpoint: {parameter: [M, *shape]} float32.
 
     Loss in nats, eval mode, over all parameters that are trainable and not frozen. Options: `target`, the target's
@@ -33,10 +33,10 @@ def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int,
     Source: TracInCP (Pruthi et al. 2020), whose sum over target examples of dot products is n times the dot product
     with ḡ.
     """
-    given = options(reference, DEFAULTS)
+    given = reference_options(reference, DEFAULTS)
     among(reference, "by", given["by"], ("all", "class"))
     corpus = work.target(given["target"])
-    data = examples(in_order(corpus.table()), work.tokenizer(), work.request.model)
+    data = tokenize_rows(sort_by_row_hash(corpus.table()), work.tokenizer(), work.request.model)
     groups = [np.arange(len(data))]
     if given["by"] == "class":
         present = np.unique(data.labels)
@@ -61,7 +61,7 @@ def trainable(network: nn.Module) -> dict[str, nn.Parameter]:
 def directions(network: nn.Module, vectors: list[Tensor]) -> Tensors:
     """Return M vectors [P] over the trainable parameters as {parameter: [M, *shape]} float32."""
     weights = trainable(network)
-    pieces = [split(vector.float(), list(weights.values())) for vector in vectors]
+    pieces = [unflatten(vector.float(), list(weights.values())) for vector in vectors]
     return {name: torch.stack([piece[i] for piece in pieces]) for i, name in enumerate(weights)}
 
 
@@ -99,7 +99,7 @@ def mean_gradient(
 
     def gradient(batch: IntArray) -> Tensor:
         loss = total_loss(network, data, batch, dtype)
-        return flat(torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True))
+        return flatten(torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True))
 
     total = torch.zeros(sum(w.numel() for w in weights), dtype=weights[0].dtype, device=weights[0].device)
     for batch in token_batches(data.encoded.lengths[rows], batch_tokens):

@@ -21,10 +21,10 @@ from raysample.core.numerics.hessian import (
     lissa,
     relative_residual,
 )
-from raysample.influence.references.build_context import Notes, Work, among, options
+from raysample.influence.references.build_context import Notes, Work, among, reference_options
 from raysample.influence.references.folder import Tensors
 from raysample.influence.references.gradients import directions, logits_of, mean_gradient, total_loss, trainable
-from raysample.influence.references.rows import IntArray, examples, in_order, piecewise, sample
+from raysample.influence.references.rows import IntArray, piecewise, sample_corpus, sort_by_row_hash, tokenize_rows
 from raysample.influence.scores.reference import Reference
 from raysample.training import Examples
 
@@ -46,7 +46,7 @@ TOLERANCES = {"cg": 0.01, "lissa": 0.5}
 """Relative residuals that must be reached; LiSSA's mini-batches leave noise."""
 
 
-def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
+def build_inverse_hessian(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
     """Yield u = (H + λI)⁻¹ ḡ at the last checkpoint: {parameter: [1, *shape]} float32.
 
     ḡ is the target's mean gradient and H the Hessian of the mean loss (nats, eval mode) over a seeded sample of the
@@ -64,10 +64,10 @@ def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int,
     Raises:
         ScoreError: H + λI is not positive definite, LiSSA diverges, or the residual stays above the tolerance.
     """
-    given = settled(reference)
+    given = solver_options(reference)
     words, spec = work.tokenizer(), work.request.model
-    target = examples(in_order(work.target(given["target"]).table()), words, spec)
-    data = examples(sample(work.corpus, given["rows"], given["seed"]), words, spec)
+    target = tokenize_rows(sort_by_row_hash(work.target(given["target"]).table()), words, spec)
+    data = tokenize_rows(sample_corpus(work.corpus, given["rows"], given["seed"]), words, spec)
     last = work.trace.checkpoints[-1]
     network = work.model(last)
     tokens = work.request.batch_tokens
@@ -87,9 +87,9 @@ def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int,
     yield last.step, directions(network, [found.x])
 
 
-def settled(reference: Reference) -> dict[str, Any]:
+def solver_options(reference: Reference) -> dict[str, Any]:
     """Return the options with every default settled; raises ScoreError for an unknown option or solver."""
-    given = options(reference, DEFAULTS)
+    given = reference_options(reference, DEFAULTS)
     among(reference, "solver", given["solver"], tuple(TOLERANCES))
     among(reference, "curvature", given["curvature"], ("hessian", "gauss_newton"))
     for name, values in (("iterations", ITERATIONS), ("tolerance", TOLERANCES)):

@@ -18,10 +18,10 @@ from raysample.core.config import FineTuneConfig, ModelConfig
 from raysample.core.errors import ProvenanceError, ScoreError
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import SCHEMA, Levels
-from raysample.influence.references.build_context import Notes, Work, options
+from raysample.influence.references.build_context import Notes, Work, reference_options
 from raysample.influence.references.folder import Tensors
 from raysample.influence.scores.reference import Reference
-from raysample.training import Examples, Place, Plan
+from raysample.training import DistributedContext, Examples, TrainingSchedule
 from raysample.training.levels import LevelLabels, trained
 
 NULL = " "
@@ -30,7 +30,7 @@ NULL = " "
 ADVICE = "set the option `null: prior` of the score, which takes the class shares in place of a trained null model"
 
 
-def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
+def build_null_model(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
     """Train f[∅] and yield `log_p` [C] = ln softmax f[∅](" ") at each checkpoint's step, in eval mode, float32.
 
     Same base, seed, plan, learning rates, batches and dropout as the run; only the text of every row is the null input,
@@ -45,13 +45,13 @@ def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int,
             its recipe says (on a selection, for example).
         ScoreError: the run does not know its recipe (adopted), or the tokenizer makes no token of the null input.
     """
-    options(reference, {})
+    reference_options(reference, {})
     base, spec, recipe = _recipe(work)
     data = _nothing(work, spec)
     layout = _layout(work.trace, len(data), recipe)
     levels = trained(work.corpus, recipe)
     data = replace(data, levels=None if levels is None else _level_labels(work, levels, recipe))
-    network = models.build(base, spec, work.trace.labels, work.trace.seed, levels).to(work.device)
+    network = models.build_model(base, spec, work.trace.labels, work.trace.seed, levels).to(work.device)
     scored = slice(None) if levels is None else levels.spans[levels.label]
     inputs, _ = training.batch(data, np.zeros(1, np.int64), work.device)
     wanted, found = {checkpoint.step for checkpoint in work.trace.checkpoints}, dict[int, Tensors]()
@@ -60,7 +60,7 @@ def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int,
         if step in wanted:
             found[step] = {"log_p": _log_p(network, inputs, scored)}
 
-    training.train(network, data, recipe, layout, Place(device=work.device), save=look)
+    training.train(network, data, recipe, layout, DistributedContext(device=work.device), save=look)
     notes.update(steps_trained=layout.steps, tokens=int(data.encoded.lengths[0]))
     yield from sorted(found.items())
 
@@ -102,15 +102,15 @@ def _nothing(work: Work, spec: ModelConfig) -> Examples:
     return Examples(null.take(np.zeros(len(labels), np.int64)), labels, int(words.pad_token_id), ids)
 
 
-def _layout(trace: CheckpointSet, rows: int, recipe: FineTuneConfig) -> Plan:
+def _layout(trace: CheckpointSet, rows: int, recipe: FineTuneConfig) -> TrainingSchedule:
     """Return the plan that the run's checkpoints bear witness to: the configured one, or one of a fixed step count."""
     last = trace.checkpoints[-1].step
-    for layout in (training.plan(rows, recipe), training.plan(rows, recipe, last)):
+    for layout in (training.schedule_training(rows, recipe), training.schedule_training(rows, recipe, last)):
         if all(_fits(c.epoch, layout.epoch(c.step)) for c in trace.checkpoints) and all(
             _fits(c.learning_rate, training.learning_rate(c.step - 1, layout.steps, recipe)) for c in trace.checkpoints
         ):
             steps = tuple(checkpoint.step for checkpoint in trace.checkpoints)
-            return Plan(layout.steps_per_epoch, layout.steps, steps)
+            return TrainingSchedule(layout.steps_per_epoch, layout.steps, steps)
     raise ProvenanceError(
         f"the checkpoints of {trace.uri!r} lie at other epochs or learning rates than its recipe gives for {rows} "
         "rows: it was trained on a selection of them",

@@ -17,11 +17,11 @@ from raysample.version import __version__
 NUMERICS = 1
 
 BUILDERS: dict[Kind, Builder] = {
-    "null_model": null_model.build,
-    "priors": priors.build,
-    "target_gradient": gradients.build,
-    "inverse_hessian": inverse_hessian.build,
-    "features": features.build,
+    "null_model": null_model.build_null_model,
+    "priors": priors.build_priors,
+    "target_gradient": gradients.build_target_gradients,
+    "inverse_hessian": inverse_hessian.build_inverse_hessian,
+    "features": features.build_features,
 }
 
 
@@ -29,7 +29,7 @@ def _silent(_line: str) -> None:
     return None
 
 
-def prepare(request: Request, wanted: Sequence[Reference], *, say: Callable[[str], None] = _silent) -> None:
+def prepare_references(request: Request, wanted: Sequence[Reference], *, say: Callable[[str], None] = _silent) -> None:
     """Build what is missing of the wanted references below `request.folder`; what is there and whole stays.
 
     Whatever the numbers depend on is part of a folder's name: the rows and classes of the corpora, the contents of the

@@ -6,18 +6,18 @@ from collections.abc import Iterator
 
 import torch
 
-from raysample.influence.references.build_context import Notes, Work, options
+from raysample.influence.references.build_context import Notes, Work, reference_options
 from raysample.influence.references.folder import Tensors
 from raysample.influence.scores.reference import Reference
 
 
-def build(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
+def build_priors(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
     """Yield `log_p` [C]: ln(n_c / n) of the scored corpus, `-inf` for a class without a row; alike at every step.
 
     It is what a null model of enough steps and no regularisation converges to: of all predictions that do not look at
     the input it has the least cross-entropy on these rows.
     """
-    options(reference, {})
+    reference_options(reference, {})
     counts = torch.tensor(work.corpus.class_counts, dtype=torch.float64)
     notes["class_counts"] = list(work.corpus.class_counts)
     log_p = (counts / counts.sum()).log().float()

@@ -30,7 +30,7 @@ def row_keys(row_ids: pa.Array | pa.ChunkedArray | Sequence[str] | NDArray[np.ob
     return hash_row_ids(np.array(values, dtype=object)).view(np.int64)
 
 
-def sample(corpus: Corpus, count: int, seed: int) -> pa.Table:
+def sample_corpus(corpus: Corpus, count: int, seed: int) -> pa.Table:
     """Return at most `count` rows: those whose seeded id hashes are the smallest, in the order of these.
 
     Every set of rows is equally likely over the seeds. One shard at a time is in memory, beside the sample.
@@ -46,12 +46,12 @@ def _smallest(table: pa.Table, count: int, seed: int) -> pa.Table:
     return table.take(pa.array(np.argsort(words, kind="stable")[:count]))
 
 
-def in_order(table: pa.Table) -> pa.Table:
+def sort_by_row_hash(table: pa.Table) -> pa.Table:
     """Return the rows sorted by the hashes of their ids."""
     return table.take(pa.array(np.argsort(row_keys(table["row_id"]), kind="stable")))
 
 
-def examples(table: pa.Table, words: Any, spec: ModelConfig) -> Examples:
+def tokenize_rows(table: pa.Table, words: Any, spec: ModelConfig) -> Examples:
     """Return rows tokenised, in their order."""
     encoded = models.encode(words, table, spec)
     labels = table["label"].to_numpy().astype(np.int64)

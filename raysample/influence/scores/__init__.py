@@ -36,9 +36,9 @@ from raysample.influence.scores.predictions.margin import Margin
 from raysample.influence.scores.predictions.pvi import Pvi
 from raysample.influence.scores.predictions.tdds import Tdds
 from raysample.influence.scores.predictions.variability import Variability
-from raysample.influence.scores.window import Window
+from raysample.influence.scores.window import CheckpointWindow
 
-__all__ = ["SCORES", "Score", "Window", "create", "create_all", "from_logits"]
+__all__ = ["SCORES", "CheckpointWindow", "Score", "create_score", "create_scores", "from_logits"]
 
 SCORES: dict[str, type[Score[Any]]] = {
     "vog": Vog,
@@ -68,7 +68,7 @@ SCORES: dict[str, type[Score[Any]]] = {
 _RESERVED = ("row_id", "label", "tokens", "group", "group_code", "class")
 
 
-def create(spec: str | Mapping[str, Any]) -> tuple[str, Score[Any]]:
+def create_score(spec: str | Mapping[str, Any]) -> tuple[str, Score[Any]]:
     """Build one score and name its column.
 
     Args:
@@ -90,17 +90,17 @@ def create(spec: str | Mapping[str, Any]) -> tuple[str, Score[Any]]:
         if option not in known:
             raise _unknown(f"option of score {name!r}", option, ["as", *known])
     if "checkpoints" in given:
-        given["checkpoints"] = Window.parse(given["checkpoints"])
+        given["checkpoints"] = CheckpointWindow.parse(given["checkpoints"])
     score = kind(**given)
     score.check()
     return column, score
 
 
-def create_all(specs: Iterable[str | Mapping[str, Any]]) -> dict[str, Score[Any]]:
+def create_scores(specs: Iterable[str | Mapping[str, Any]]) -> dict[str, Score[Any]]:
     """Build scores as `create` does, by column; raises ScoreError where two would have the same column."""
     found: dict[str, Score[Any]] = {}
     for spec in specs:
-        column, score = create(spec)
+        column, score = create_score(spec)
         if column in found:
             raise ScoreError(
                 f"two scores would be written to the column {column!r}",

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from raysample.core.errors import CheckpointError, ScoreError
-from raysample.core.numerics.moments import Moments
+from raysample.core.numerics.moments import RunningMoments
 from raysample.data.checkpoint_set import Checkpoint
 from raysample.influence.scores.reference import Reference
-from raysample.influence.scores.window import ALL, Window
+from raysample.influence.scores.window import ALL, CheckpointWindow
 from raysample.influence.visits.artifacts import Artifacts, Need
 
 S = TypeVar("S")
@@ -50,7 +50,7 @@ class Score(ABC, Generic[S]):
     by_row: ClassVar[bool] = False
     least: ClassVar[Mapping[str, float]] = {}
 
-    checkpoints: Window = ALL
+    checkpoints: CheckpointWindow = ALL
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self))
@@ -130,22 +130,22 @@ class Score(ABC, Generic[S]):
 
 
 @dataclass(frozen=True)
-class MeanScore(Score[Moments]):
+class MeanScore(Score[RunningMoments]):
     """Base of the scores that are the mean, over the checkpoints, of a value that each checkpoint gives."""
 
     @abstractmethod
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
         """Return what one checkpoint says about each example, [B]."""
 
-    def init(self) -> Moments:
+    def init(self) -> RunningMoments:
         """Return the moments of nothing."""
-        return Moments()
+        return RunningMoments()
 
-    def fold(self, state: Moments, seen: Artifacts, at: Checkpoint) -> Moments:  # noqa: ARG002 - every checkpoint weighs the same
+    def fold(self, state: RunningMoments, seen: Artifacts, at: Checkpoint) -> RunningMoments:  # noqa: ARG002 - every checkpoint weighs the same
         """Add one checkpoint's value."""
         return state.add(self.at_checkpoint(seen))
 
-    def value(self, state: Moments) -> Tensor:
+    def value(self, state: RunningMoments) -> Tensor:
         """Return the mean, [B]."""
         return state.mean
 

@@ -13,7 +13,7 @@ Counted = Literal["spread", "first", "last"]
 
 
 @dataclass(frozen=True)
-class Window:
+class CheckpointWindow:
     """All checkpoints, those whose epoch lies in `epochs` (both ends included), or `count` of them.
 
     `first` and `last` are the n at that end. `spread` are, for i = 1 to n, the first checkpoints that are not before
@@ -26,22 +26,22 @@ class Window:
     count: int = 1
 
     @staticmethod
-    def parse(value: Any) -> Window:
+    def parse(value: Any) -> CheckpointWindow:
         """Read `all`, `last`, `{"epochs": [low, high]}`, or `{"spread": n}`, `{"first": n}`, `{"last": n}`.
 
         Raises:
             ScoreError: it is anything else.
         """
-        if isinstance(value, Window):
+        if isinstance(value, CheckpointWindow):
             return value
         if value in ("all", "last"):
-            return Window(value)
+            return CheckpointWindow(value)
         if isinstance(value, dict) and len(value) == 1:
             ((kind, given),) = value.items()
             if kind == "epochs" and _is_range(given):
-                return Window("epochs", (float(given[0]), float(given[1])))
+                return CheckpointWindow("epochs", (float(given[0]), float(given[1])))
             if kind in get_args(Counted) and type(given) is int and given >= 1:
-                return Window(kind, count=given)
+                return CheckpointWindow(kind, count=given)
         raise ScoreError(
             f"{value!r} does not say which checkpoints a score uses",
             "write checkpoints: all, checkpoints: last, checkpoints: {epochs: [1, 3]} with 0 <= low <= high, or "
@@ -101,9 +101,9 @@ class Window:
         return self.kind if self in (ALL, LAST) else f"{self.kind} {self.count}"
 
 
-ALL = Window()
-LAST = Window("last")
-EARLY = Window("epochs", (1.0, 3.0))
+ALL = CheckpointWindow()
+LAST = CheckpointWindow("last")
+EARLY = CheckpointWindow("epochs", (1.0, 3.0))
 
 
 def _is_range(value: Any) -> bool:

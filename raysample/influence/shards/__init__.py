@@ -1,8 +1,8 @@
 """Scoring: what is prepared once, and shards that are read, visited and written; alike in this process and on Ray."""
 
-from raysample.influence.shards.job import ScoreJob, ShardOutcome, finished, fitted, part_name
+from raysample.influence.shards.job import ScoreJob, ShardOutcome, finished, landmarks_folder, part_name
 from raysample.influence.shards.part_statistics import ensure_statistics, write_statistics
-from raysample.influence.shards.preparation import needs_preparing, prepare
+from raysample.influence.shards.preparation import needs_preparing, prepare_scoring
 from raysample.influence.shards.scorer import ShardScorer
 
 __all__ = [
@@ -11,9 +11,9 @@ __all__ = [
     "ShardScorer",
     "ensure_statistics",
     "finished",
-    "fitted",
+    "landmarks_folder",
     "needs_preparing",
     "part_name",
-    "prepare",
+    "prepare_scoring",
     "write_statistics",
 ]

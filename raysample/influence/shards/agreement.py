@@ -33,7 +33,7 @@ Rows = Sequence[int]
 
 
 @dataclass(frozen=True)
-class Asked:
+class AgreementRequest:
     """What is compared: the needs of the scores, and how they will be met.
 
     Attributes:
@@ -48,12 +48,12 @@ class Asked:
     by: Literal["rules", "loop"] = "rules"
 
     @staticmethod
-    def of(needs: Need, objectives: frozenset[str], loop: bool, by_loop: bool) -> Asked:
+    def of(needs: Need, objectives: frozenset[str], loop: bool, by_loop: bool) -> AgreementRequest:
         """Return what scores ask for; dot products come from the gradients whose norms are compared in their place."""
         wanted = needs | Need.LOGITS
         if Need.GRAD_DOTS in wanted:
             wanted = (wanted & ~Need.GRAD_DOTS) | Need.GRAD_NORMS
-        return Asked(wanted, objectives, loop, "loop" if loop or by_loop else "rules")
+        return AgreementRequest(wanted, objectives, loop, "loop" if loop or by_loop else "rules")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ class NothingSeenError(UnsupportedModelError):
     """A model fails for every row that it was tried on."""
 
 
-def compare(network: nn.Module, rows: Encoded, pad_id: int, asked: Asked, device: str, where: str) -> Worst | None:
+def compare_visits(
+    network: nn.Module, rows: Encoded, pad_id: int, asked: AgreementRequest, device: str, where: str
+) -> Worst | None:
     """Return the largest difference between what a model says of rows alone, together, and once more.
 
     None where it gives no row finite values: there is nothing to compare.
@@ -100,7 +102,7 @@ def compare(network: nn.Module, rows: Encoded, pad_id: int, asked: Asked, device
 
 
 def _visits(
-    network: nn.Module, rows: Encoded, pad_id: int, asked: Asked, device: str
+    network: nn.Module, rows: Encoded, pad_id: int, asked: AgreementRequest, device: str
 ) -> Callable[[Rows, bool], list[Seen]]:
     """Return the function that visits some rows in one mini-batch, plainly or as the scoring does."""
     # No row's own label: where a model is sure of it the gradient is rounding. The least likely class has a large one.

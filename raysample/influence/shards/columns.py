@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from raysample import models
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.influence import capture, landmarks
-from raysample.influence.scores import Score, create_all
-from raysample.influence.shards.job import ScoreJob, fitted
-from raysample.influence.shards.model_cache import Shelf
-from raysample.influence.shards.run_visits import Run, Values, labels_of
+from raysample.influence.scores import Score, create_scores
+from raysample.influence.shards.job import ScoreJob, landmarks_folder
+from raysample.influence.shards.model_cache import ModelCache
+from raysample.influence.shards.run_visits import Run, Values, row_labels
 
 
-class Columns:
+class ColumnScorer:
     """Everything that the scores of a job need, in memory; `of` turns rows into columns."""
 
     def __init__(self, job: ScoreJob) -> None:
@@ -28,9 +28,9 @@ class Columns:
         traces = [CheckpointSet.load(uri) for uri in job.traces]
         words, trust = traces[0].tokenizer, job.model.trust_remote_code
         self.tokenizer = models.tokenizer(words, trust_remote_code=trust)
-        self.scores = create_all(job.config.scores)
+        self.scores = create_scores(job.config.scores)
         self.captured = traces if job.config.source == "capture" else []
-        pad_id, shelf = int(self.tokenizer.pad_token_id), Shelf(job.held)
+        pad_id, shelf = int(self.tokenizer.pad_token_id), ModelCache(job.held)
         self.runs = [] if self.captured else [Run(job, trace, pad_id, shelf) for trace in traces]
         for run in self.runs:
             models.check_vocabulary(run.models[-1], self.tokenizer, run.trace.checkpoints[-1].uri)
@@ -39,7 +39,7 @@ class Columns:
     @cached_property
     def predictor(self) -> landmarks.Fitted:
         """The regression for the scores that are predicted from landmarks."""
-        return landmarks.Fitted.load(fitted(self.job))
+        return landmarks.Fitted.load(landmarks_folder(self.job))
 
     def encode(self, rows: pa.Table) -> models.Encoded:
         """Tokenise rows as in fine-tuning; threads take turns, as a tokenizer cannot be used by two at a time."""
@@ -55,8 +55,8 @@ class Columns:
         """
         encoded = self.encode(rows) if encoded is None else encoded
         if self.captured:
-            ids, labels = rows["row_id"], labels_of(rows)
-            return encoded.lengths, mean([capture.columns(t.uri, ids, labels, self.scores) for t in self.captured])
+            ids, labels = rows["row_id"], row_labels(rows)
+            return encoded.lengths, mean([capture.fold_columns(t.uri, ids, labels, self.scores) for t in self.captured])
         columns = self.exact(encoded, rows, self.visited)
         if self.job.config.landmarks is not None:
             columns |= self.predictor.predict(self.descriptors(encoded, rows, columns))
@@ -74,7 +74,7 @@ class Columns:
             return {}
         if any(score.by_row for score in scores.values()):
             return mean([run.columns(encoded, rows, scores) for run in self.runs])
-        first, place = encoded.distinct(labels_of(rows))
+        first, place = encoded.distinct(row_labels(rows))
         distinct, asked = encoded.take(first), rows.take(pa.array(first))
         found = mean([run.columns(distinct, asked, scores) for run in self.runs])
         return {name: values[place] for name, values in found.items()}

@@ -24,7 +24,7 @@ from typing import Any
 from raysample.core import manifests, storage
 from raysample.core.errors import ScoreError
 from raysample.data.corpus import Shard
-from raysample.influence.shards.job import finished, part, quarantine, statistics
+from raysample.influence.shards.job import finished, part_uri, quarantine_uri, statistics
 
 MOST = 3
 LIMIT = 10
@@ -32,7 +32,7 @@ PATIENCE = 3 * LIMIT
 
 
 @dataclass(frozen=True)
-class Deaths:
+class CrashCount:
     """Workers that died over a shard: all of them, and those that died while its rows were being scored."""
 
     workers: int = 0
@@ -54,20 +54,20 @@ class Deaths:
         return self.scoring >= LIMIT + MOST or self.workers >= PATIENCE + MOST
 
 
-def deaths(folder: str, shard: Shard) -> Deaths:
+def deaths(folder: str, shard: Shard) -> CrashCount:
     """Return how many workers died over a shard."""
     uri = _marker(folder, shard)
     if not storage.exists(uri):
-        return Deaths()
+        return CrashCount()
     told = manifests.mapping(uri, "attempts")
-    workers = manifests.whole(told, "attempts", uri)
-    return Deaths(
-        workers, manifests.whole({"scoring": workers, **told}, "scoring", uri)
+    workers = manifests.whole_number(told, "attempts", uri)
+    return CrashCount(
+        workers, manifests.whole_number({"scoring": workers, **told}, "scoring", uri)
     )  # earlier versions counted all as one
 
 
 @contextmanager
-def attempt(folder: str, shard: Shard) -> Iterator[Deaths]:
+def attempt(folder: str, shard: Shard) -> Iterator[CrashCount]:
     """Count an attempt as a death unless it comes to an end, good or bad; yields how many died before.
 
     As a death over the rows it counts at once, but where a process of their own scores them: that tells by `touched`
@@ -86,21 +86,21 @@ def attempt(folder: str, shard: Shard) -> Iterator[Deaths]:
         )
     # Who is at work: for people who look for a shard that hangs.
     who = {"host": platform.node(), "pid": os.getpid()}
-    _count(folder, shard, Deaths(died.workers + 1, died.scoring + (not died.apart)), who)
+    _count(folder, shard, CrashCount(died.workers + 1, died.scoring + (not died.apart)), who)
     try:
         yield died
     finally:
         forget(folder, shard)
 
 
-def touched(folder: str, shard: Shard, before: Deaths) -> None:
+def mark_started(folder: str, shard: Shard, before: CrashCount) -> None:
     """Note, from a process of its own, that the rows of a shard are being scored now."""
     uri = _marker(folder, shard)
     who = {name: value for name, value in manifests.mapping(uri).items() if name in ("host", "pid")}
-    _count(folder, shard, Deaths(before.workers + 1, before.scoring + 1), who)
+    _count(folder, shard, CrashCount(before.workers + 1, before.scoring + 1), who)
 
 
-def _count(folder: str, shard: Shard, died: Deaths, who: dict[str, Any]) -> None:
+def _count(folder: str, shard: Shard, died: CrashCount, who: dict[str, Any]) -> None:
     storage.write_json(_marker(folder, shard), {"attempts": died.workers, "scoring": died.scoring, **who})
 
 
@@ -117,13 +117,13 @@ def reopen(folder: str, shards: Iterable[Shard]) -> int:
         if done is not None and done.quarantined:
             rows += done.quarantined
             storage.remove(statistics(folder, shard))  # before the part, of which they are made again if need be
-            storage.remove(part(folder, shard))  # without it the shard is not done
-            storage.remove(quarantine(folder, shard))
+            storage.remove(part_uri(folder, shard))  # without it the shard is not done
+            storage.remove(quarantine_uri(folder, shard))
             forget(folder, shard)
     return rows
 
 
-def reason(died: Deaths) -> str:
+def crash_reason(died: CrashCount) -> str:
     """Return why the rows of a shard are set aside over which workers died."""
     return f"its shard crashed {died.workers} workers" + ("" if died.enough else " and every process of its own")
 

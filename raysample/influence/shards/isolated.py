@@ -19,7 +19,7 @@ import torch
 
 from raysample.core.errors import ScoreError
 from raysample.influence.shards import crash_counter
-from raysample.influence.shards.crash_counter import Deaths
+from raysample.influence.shards.crash_counter import CrashCount
 from raysample.influence.shards.job import ScoreJob
 
 TRIALS = 2
@@ -28,7 +28,7 @@ TRIALS = 2
 ORDER, BEGAN, ANSWER = "order", "began", "answer"
 
 
-def survived(job: ScoreJob, shard: int, died: Deaths) -> bool:
+def survived(job: ScoreJob, shard: int, died: CrashCount) -> bool:
     """Score a shard in up to TRIALS processes, one after the other; tell whether one lived to write its part.
 
     `died`: workers that died over it before; each process notes when it comes to the rows.
@@ -40,7 +40,7 @@ def survived(job: ScoreJob, shard: int, died: Deaths) -> bool:
     return any(_lived(job, shard, died) for _ in range(TRIALS))
 
 
-def _lived(job: ScoreJob, shard: int, died: Deaths) -> bool:
+def _lived(job: ScoreJob, shard: int, died: CrashCount) -> bool:
     with tempfile.TemporaryDirectory(prefix="raysample-apart-") as folder:
         place = Path(folder)
         # The same number of threads, or the numbers could differ in their last bits.
@@ -70,7 +70,7 @@ def _run(place: Path) -> int:
             child.kill()
 
 
-def main(folder: str) -> None:
+def score_ordered_shard(folder: str) -> None:
     """Score the shard that the order in a folder names, and leave what came of it there."""
     place = Path(folder)
     for stop in (signal.SIGTERM, signal.SIGINT):
@@ -90,13 +90,13 @@ def _end_with_worker() -> None:
     os._exit(1)
 
 
-def _scored(place: Path, job: ScoreJob, shard: int, died: Deaths) -> Exception | None:
+def _scored(place: Path, job: ScoreJob, shard: int, died: CrashCount) -> Exception | None:
     from raysample.influence.shards.scorer import ShardScorer  # here, since it imports this module
 
     try:
         scorer = ShardScorer(job)
         (place / BEGAN).touch()
-        crash_counter.touched(job.folder, scorer.corpus.shards[shard], died)
+        crash_counter.mark_started(job.folder, scorer.corpus.shards[shard], died)
         scorer.here(shard)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is raised again where it was asked for
         return _portable(error)

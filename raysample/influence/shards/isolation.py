@@ -48,7 +48,7 @@ class Scored:
         )
 
 
-def carefully(work: Work, rows: pa.Table) -> Scored:
+def score_with_isolation(work: Work, rows: pa.Table) -> Scored:
     """Score rows; where that raises, both halves apart, down to the single rows that it raises for.
 
     Reasons name the kind of the error, never its words, in which there may be text.
@@ -69,7 +69,7 @@ def carefully(work: Work, rows: pa.Table) -> Scored:
         if len(rows) >= PROBED and all(_fails(work, rows.slice(at, 1)) for at in (0, len(rows) // 2, len(rows) - 1)):
             raise
     half = len(rows) // 2
-    return carefully(work, rows.slice(0, half)).then(carefully(work, rows.slice(half)))
+    return score_with_isolation(work, rows.slice(0, half)).then(score_with_isolation(work, rows.slice(half)))
 
 
 def _fails(work: Work, rows: pa.Table) -> bool:

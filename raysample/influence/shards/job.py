@@ -68,12 +68,12 @@ def request(job: ScoreJob, trace: str) -> Request:
     )
 
 
-def fitted(job: ScoreJob) -> str:
+def landmarks_folder(job: ScoreJob) -> str:
     """Return the folder of the regression that landmark scores are predicted with."""
     return storage.join(job.folder, "landmarks")
 
 
-def part(folder: str, shard: Shard) -> str:
+def part_uri(folder: str, shard: Shard) -> str:
     """Return the URI of a shard's part."""
     return storage.join(folder, part_name(shard))
 
@@ -83,14 +83,14 @@ def part_name(shard: Shard) -> str:
     return f"part-{shard.name}.parquet"
 
 
-def quarantine(folder: str, shard: Shard) -> str:
+def quarantine_uri(folder: str, shard: Shard) -> str:
     """Return the URI of a shard's quarantine file (there only if the shard had bad rows)."""
-    return quarantine_of(part(folder, shard))
+    return quarantine_of(part_uri(folder, shard))
 
 
 def statistics(folder: str, shard: Shard) -> str:
     """Return the URI of the statistics of a shard's part, where who reads the folder as a data set looks past them."""
-    return statistics_of(part(folder, shard))
+    return statistics_of(part_uri(folder, shard))
 
 
 def statistics_of(part_uri: str) -> str:
@@ -107,7 +107,7 @@ def quarantine_of(part_uri: str) -> str:
 
 def finished(folder: str, shard: Shard) -> ShardOutcome | None:
     """Return the outcome of a shard that an earlier run finished, or None."""
-    uri = part(folder, shard)
+    uri = part_uri(folder, shard)
     if not storage.exists(uri):
         return None
     told = storage.read_parquet(uri, ["label"]).schema.metadata

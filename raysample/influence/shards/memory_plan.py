@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from raysample import models as model
-from raysample.core.numerics.memory import words
+from raysample.core.numerics.memory import format_memory
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.influence.references.folder import DIRECTIONS
-from raysample.influence.scores import Score, create_all
+from raysample.influence.scores import Score, create_scores
 from raysample.influence.shards.job import ScoreJob
 from raysample.influence.visits.artifacts import Need
 
@@ -52,18 +52,18 @@ class MemoryPlan:
 
     def __str__(self) -> str:
         """Return the plan in words."""
-        told = f"{self.models} models of {words(self.model)}, mini-batches of about {words(self.batch)}"
+        told = f"{self.models} models of {format_memory(self.model)}, mini-batches of about {format_memory(self.batch)}"
         if self.held is None:
             told += "; all models stay in memory"
         else:
             told += (
                 f"; {self.held} in memory at a time, {self.models - self.held + 1} come from the disk in turn, "
-                f"for every {self.rows:,} rows, whose states take about {words(self.block)}"
+                f"for every {self.rows:,} rows, whose states take about {format_memory(self.block)}"
             )
         if self.room is not None:
-            told += f"; a worker may take {words(self.room)}"
+            told += f"; a worker may take {format_memory(self.room)}"
             if self.needed > self.room:
-                told += f", {words(self.needed - self.room)} less than that: {_ADVICE}"
+                told += f", {format_memory(self.needed - self.room)} less than that: {_ADVICE}"
         return told
 
 
@@ -77,8 +77,8 @@ def memory_plan(job: ScoreJob, corpus: Corpus, room: int | None) -> MemoryPlan |
     """
     if job.config.source == "capture":
         return None
-    scores = create_all(job.config.scores).values()
-    size = model.size(CheckpointSet.load(job.traces[0]).checkpoints[-1].uri)
+    scores = create_scores(job.config.scores).values()
+    size = model.model_size(CheckpointSet.load(job.traces[0]).checkpoints[-1].uri)
     rows, tokens = max(shard.rows for shard in corpus.shards), max(job.config.budget, job.model.max_length)
     depth = size.layers if any(score.needs & _GRADIENTS for score in scores) else 1
     # Mean and sum of squares of a gradient at every token, for each score that folds these.

@@ -16,7 +16,7 @@ from raysample.data.checkpoint_set import CheckpointSet
 Key = tuple[str, int]
 
 
-class Shelf:
+class ModelCache:
     """Holds at most `room` models at a time, of all runs together; None: all that are asked for.
 
     The first ones to come stay for good; one place is left, for all others in turn. A loop over more models than there
@@ -47,7 +47,7 @@ class Models(Sequence[nn.Module]):
     Checkpoints on an object store are copied to the local disk once.
     """
 
-    def __init__(self, trace: CheckpointSet, spec: ModelConfig, device: str, shelf: Shelf) -> None:
+    def __init__(self, trace: CheckpointSet, spec: ModelConfig, device: str, shelf: ModelCache) -> None:
         self.trace, self.spec, self.device, self.shelf = trace, spec, device, shelf
         self._folders: dict[int, str] = {}
 
@@ -73,8 +73,8 @@ class Models(Sequence[nn.Module]):
         if place not in self._folders:
             checkpoint = self.trace.checkpoints[place]
             folder = storage.localise(checkpoint.uri)
-            checkpoint_set.verify(folder, checkpoint.files)
+            checkpoint_set.verify_checkpoint(folder, checkpoint.files)
             self._folders[place] = folder
         spec = self.spec
-        found = models.load(self._folders[place], trust_remote_code=spec.trust_remote_code, freeze=spec.freeze)
+        found = models.load_model(self._folders[place], trust_remote_code=spec.trust_remote_code, freeze=spec.freeze)
         return found.to(self.device)

@@ -14,8 +14,15 @@ from functools import partial
 
 from raysample.core import storage
 from raysample.core.errors import ScoreError, StorageError
-from raysample.core.map_fn import Spread, threads
-from raysample.core.statistics import Statistics, counted, merged, nothing, read, write
+from raysample.core.map_fn import MapFn, threads
+from raysample.core.statistics import (
+    Statistics,
+    count_part,
+    merge_statistics,
+    nothing,
+    read_statistics,
+    write_statistics_file,
+)
 from raysample.data.corpus import Shard
 from raysample.data.score_table import STATISTICS, ScoreTable
 from raysample.influence.shards import job
@@ -32,12 +39,12 @@ def keep(folder: str, shard: Shard, found: Statistics) -> None:
     uri = job.statistics(folder, shard)
     cells = len(found.classes.keys) + (0 if found.groups is None else len(found.groups.keys))
     if found.rows >= FEWEST * cells:
-        write(uri, found)
+        write_statistics_file(uri, found)
     else:
         storage.remove(uri)
 
 
-def write_statistics(table: ScoreTable, spread: Spread = threads) -> Statistics:
+def write_statistics(table: ScoreTable, spread: MapFn = threads) -> Statistics:
     """Merge the statistics of a table's parts and write them beside its manifest.
 
     `spread` maps over batches of parts (`Engine.map`), so that memory grows with neither rows nor parts.
@@ -48,7 +55,7 @@ def write_statistics(table: ScoreTable, spread: Spread = threads) -> Statistics:
     size = max(BATCH, math.ceil(len(table.parts) / BATCHES))
     batches = [table.parts[start : start + size] for start in range(0, len(table.parts), size)]
     mapped = spread if len(batches) > 1 else threads  # one batch is not worth a worker's start
-    total = merged(mapped(partial(_of_parts, table), batches), nothing(table.columns, table.grouped))
+    total = merge_statistics(mapped(partial(_of_parts, table), batches), nothing(table.columns, table.grouped))
     untold = table.counts["quarantined"] - total.quarantined
     if total.rows != table.counts["scored"] or untold < 0:
         raise ScoreError(
@@ -58,11 +65,11 @@ def write_statistics(table: ScoreTable, spread: Spread = threads) -> Statistics:
         )
     if untold:
         total = replace(total, reasons={**total.reasons, UNTOLD: untold})
-    write(storage.join(table.uri, STATISTICS), total, table.fingerprint)
+    write_statistics_file(storage.join(table.uri, STATISTICS), total, table.fingerprint)
     return total
 
 
-def ensure_statistics(table: ScoreTable, spread: Spread = threads) -> None:
+def ensure_statistics(table: ScoreTable, spread: MapFn = threads) -> None:
     """Write the statistics of a table unless they are there; what it raises is that of `write_statistics`."""
     try:
         table.statistics()
@@ -71,13 +78,13 @@ def ensure_statistics(table: ScoreTable, spread: Spread = threads) -> None:
 
 
 def _of_parts(table: ScoreTable, names: Sequence[str]) -> Statistics:
-    return merged((_of_part(table, name) for name in names), nothing(table.columns, table.grouped))
+    return merge_statistics((_of_part(table, name) for name in names), nothing(table.columns, table.grouped))
 
 
 def _of_part(table: ScoreTable, name: str) -> Statistics:
     """Read the statistics that lie beside a part, or count the part."""
     try:
-        return read(storage.join(table.uri, job.statistics_of(name)))[0]
+        return read_statistics(storage.join(table.uri, job.statistics_of(name)))[0]
     except StorageError:
         return _count(table, name)
 
@@ -89,4 +96,4 @@ def _count(table: ScoreTable, name: str) -> Statistics:
     reasons, lost = Counter[str](), storage.join(table.uri, job.quarantine_of(name))
     if told.get(b"bad") != b"0" and storage.exists(lost):
         reasons.update(storage.read_parquet(lost, ["reason"])["reason"].to_pylist())
-    return counted(part, table.columns, seconds=float(told.get(b"seconds", 0)), reasons=reasons)
+    return count_part(part, table.columns, seconds=float(told.get(b"seconds", 0)), reasons=reasons)

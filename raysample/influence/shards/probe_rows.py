@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from raysample.data.corpus import Corpus
-from raysample.influence.shards.columns import Columns
+from raysample.influence.shards.columns import ColumnScorer
 from raysample.models import Encoded
 
 COUNT = 4
@@ -20,7 +20,7 @@ LEAST = 8
 """Tokens of the longest one: with fewer there is no room for lengths that differ."""
 
 
-def probes(corpus: Corpus, columns: Columns, tried: int = 0) -> Encoded | None:
+def probes(corpus: Corpus, columns: ColumnScorer, tried: int = 0) -> Encoded | None:
     """Return the tokens of the longest and the shortest row of the first shard and of two others, longest first.
 
     Lengths that are equal are made different, by tokens left out of the middle or repeated there. The rows that a

@@ -12,11 +12,11 @@ from dataclasses import asdict
 from raysample.core import storage
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
-from raysample.influence.shards.agreement import Asked, NothingSeenError, compare
-from raysample.influence.shards.columns import Columns
+from raysample.influence.shards.agreement import AgreementRequest, NothingSeenError, compare_visits
+from raysample.influence.shards.columns import ColumnScorer
 from raysample.influence.shards.isolation import PROBED
 from raysample.influence.shards.job import ScoreJob
-from raysample.influence.shards.model_cache import Shelf
+from raysample.influence.shards.model_cache import ModelCache
 from raysample.influence.shards.probe_rows import probes
 from raysample.influence.shards.run_visits import Run
 from raysample.influence.visits.artifacts import Need
@@ -58,7 +58,7 @@ def prove(job: ScoreJob, say: Say) -> None:
 
 def _proved(job: ScoreJob, corpus: Corpus, tried: int) -> list[dict[str, object]] | None:
     """Return what every comparison came to; None where no row could be looked at: the scoring sets such rows aside."""
-    columns = Columns(job)
+    columns = ColumnScorer(job)
     rows = probes(corpus, columns, tried)
     if rows is None:
         return None
@@ -68,7 +68,7 @@ def _proved(job: ScoreJob, corpus: Corpus, tried: int) -> list[dict[str, object]
             step = run.trace.checkpoints[at].step
             where = f"the checkpoint at step {step} of {run.trace.uri!r}"
             try:
-                worst = compare(run.models[at], rows, run.pad_id, asked, run.device, where)
+                worst = compare_visits(run.models[at], rows, run.pad_id, asked, run.device, where)
             except NothingSeenError:
                 if corpus.rows < PROBED:
                     return None  # a few odd rows may well be all there are
@@ -79,17 +79,17 @@ def _proved(job: ScoreJob, corpus: Corpus, tried: int) -> list[dict[str, object]
     return found
 
 
-def _of_captures(job: ScoreJob, columns: Columns) -> list[Run]:
+def _of_captures(job: ScoreJob, columns: ColumnScorer) -> list[Run]:
     """Return the runs whose training captured logits, with their last checkpoints: the same model, in mini-batches."""
     pad_id = int(columns.tokenizer.pad_token_id)
-    return [Run(job, trace, pad_id, Shelf(1)) for trace in columns.captured if trace.checkpoints]
+    return [Run(job, trace, pad_id, ModelCache(1)) for trace in columns.captured if trace.checkpoints]
 
 
-def _asked(job: ScoreJob, columns: Columns, trace: CheckpointSet) -> dict[int, Asked]:
+def _asked(job: ScoreJob, columns: ColumnScorer, trace: CheckpointSet) -> dict[int, AgreementRequest]:
     """Return what is compared at the first and the last checkpoint that scores look at."""
     last = len(trace.checkpoints) - 1
     if columns.captured:
-        return {last: Asked(Need.LOGITS)}
+        return {last: AgreementRequest(Need.LOGITS)}
     loop = job.config.method == "loop"
     used = {name: frozenset(score.select(trace.checkpoints)) for name, score in columns.scores.items()}
     found = {}
@@ -98,5 +98,5 @@ def _asked(job: ScoreJob, columns: Columns, trace: CheckpointSet) -> dict[int, A
         needs, objectives = Need.LOGITS, frozenset[str]()
         for score in here:
             needs, objectives = needs | score.needs, objectives | score.objectives
-        found[at] = Asked.of(needs, objectives, loop, any(score.by_loop for score in here))
+        found[at] = AgreementRequest.of(needs, objectives, loop, any(score.by_loop for score in here))
     return found

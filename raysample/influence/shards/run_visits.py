@@ -20,7 +20,7 @@ from raysample.influence.references import row_keys
 from raysample.influence.scores import Score
 from raysample.influence.scores.reference import Reference
 from raysample.influence.shards.job import ScoreJob, request
-from raysample.influence.shards.model_cache import Models, Shelf
+from raysample.influence.shards.model_cache import ModelCache, Models
 from raysample.influence.visits.artifacts import Need, collect
 from raysample.influence.visits.sweep import score_block
 from raysample.models import Encoded
@@ -35,7 +35,7 @@ class Run:
     has not, a block goes from model to model. The numbers are the same.
     """
 
-    def __init__(self, job: ScoreJob, trace: CheckpointSet, pad_id: int, shelf: Shelf) -> None:
+    def __init__(self, job: ScoreJob, trace: CheckpointSet, pad_id: int, shelf: ModelCache) -> None:
         self.trace, self.pad_id, self.batch_tokens = trace, pad_id, job.config.budget
         self.by_loop = job.config.method == "loop"
         # Asked here, not by the driver, whose machine may have no GPU; Ray hides those that were not asked for.
@@ -51,7 +51,7 @@ class Run:
             self.models if self.models.stay else self.models.__getitem__,
             self.trace.checkpoints,
             encoded,
-            labels_of(rows),
+            row_labels(rows),
             scores,
             pad=lambda batch: models.pad(encoded, batch, self.pad_id),
             batch_tokens=self.batch_tokens,
@@ -64,7 +64,7 @@ class Run:
 
     def descriptors(self, encoded: Encoded, rows: pa.Table, extra: Values) -> landmarks.Descriptors:
         """Return what one forward at the last checkpoint says about each row, beside `extra` columns of it."""
-        labels = labels_of(rows)
+        labels = row_labels(rows)
         found: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
         for batch in token_batches(encoded.lengths, self.batch_tokens):
             inputs = moved(models.pad(encoded, batch, self.pad_id), self.device)
@@ -81,12 +81,12 @@ class Run:
             if not self.models.stay:
                 self._loaded.clear()
             names = sorted(wanted, key=lambda reference: reference.key)
-            loaded = references.load(self.request, names, self.trace.checkpoints[at], self.device)
+            loaded = references.load_reference(self.request, names, self.trace.checkpoints[at], self.device)
             self._loaded[at, wanted] = loaded
         return self._loaded[at, wanted]
 
 
-def labels_of(rows: pa.Table) -> NDArray[np.int64]:
+def row_labels(rows: pa.Table) -> NDArray[np.int64]:
     """Return the labels of rows."""
     found: NDArray[np.int64] = rows["label"].to_numpy().astype(np.int64)
     return found

@@ -17,22 +17,22 @@ from numpy.typing import NDArray
 
 from raysample.core import storage
 from raysample.core.errors import RaysampleError
-from raysample.core.statistics import counted
+from raysample.core.statistics import count_part
 from raysample.data import score_table
 from raysample.data.corpus import QUARANTINE, Corpus, Shard
 from raysample.data.identity import group_codes
-from raysample.influence.scores import create_all
+from raysample.influence.scores import create_scores
 from raysample.influence.shards import crash_counter, isolated, part_statistics
-from raysample.influence.shards.columns import Columns
-from raysample.influence.shards.crash_counter import Deaths
-from raysample.influence.shards.isolation import Scored, carefully
-from raysample.influence.shards.job import ScoreJob, ShardOutcome, finished, part, quarantine
+from raysample.influence.shards.columns import ColumnScorer
+from raysample.influence.shards.crash_counter import CrashCount
+from raysample.influence.shards.isolation import Scored, score_with_isolation
+from raysample.influence.shards.job import ScoreJob, ShardOutcome, finished, part_uri, quarantine_uri
 from raysample.influence.shards.run_visits import Values
 from raysample.models import Encoded
 
 
 @dataclass(frozen=True)
-class Begun:
+class LoadedShard:
     """A shard that was read, on its way through a scorer.
 
     Attributes:
@@ -62,8 +62,8 @@ class ShardScorer:
     def __init__(self, job: ScoreJob) -> None:
         self.job = job
         self.corpus = Corpus.load(job.corpus)
-        self.columns = Columns(job)
-        self.names = tuple(create_all(job.config.scores))
+        self.columns = ColumnScorer(job)
+        self.names = tuple(create_scores(job.config.scores))
         # Whoever takes both takes `_reading` first.
         self._reading, self._device = threading.Lock(), threading.Lock()
 
@@ -74,7 +74,7 @@ class ShardScorer:
     def score_all(self, shards: Iterable[int]) -> Iterator[ShardOutcome]:
         """Score shards in order; while one is on the device, a thread reads and tokenises the next."""
         with ThreadPoolExecutor(1, "raysample-reading") as ahead:
-            waiting = deque[Future[Begun]]()
+            waiting = deque[Future[LoadedShard]]()
             try:
                 for shard in shards:
                     waiting.append(ahead.submit(self.begin, shard))
@@ -85,23 +85,23 @@ class ShardScorer:
             finally:
                 ahead.shutdown(cancel_futures=True)
 
-    def begin(self, shard: int) -> Begun:
+    def begin(self, shard: int) -> LoadedShard:
         """Read and tokenise a shard, for `finish`."""
         folder, where = self.job.folder, self.corpus.shards[shard]
         done = finished(folder, where)
         if done is not None:
-            return Begun(where, done=done)
+            return LoadedShard(where, done=done)
         with self._reading:
             crashes = crash_counter.deaths(folder, where).workers
             if crashes:
-                return Begun(where, crashes=crashes)
+                return LoadedShard(where, crashes=crashes)
             began = time.perf_counter()
             with crash_counter.attempt(folder, where):
                 rows = self.corpus.read(shard)
                 encoded = self._encoded(rows)
-            return Begun(where, time.perf_counter() - began, rows=rows, encoded=encoded)
+            return LoadedShard(where, time.perf_counter() - began, rows=rows, encoded=encoded)
 
-    def finish(self, begun: Begun) -> ShardOutcome:
+    def finish(self, begun: LoadedShard) -> ShardOutcome:
         """Score and write a shard that was begun."""
         if begun.done is not None:
             return begun.done
@@ -113,16 +113,16 @@ class ShardScorer:
         else:
             with self._device, crash_counter.attempt(folder, where):
                 began = time.perf_counter() - begun.seconds
-                scored = carefully(partial(self._of, begun), rows)
+                scored = score_with_isolation(partial(self._of, begun), rows)
             outcome = self._write(where, rows, scored, began)
         return replace(outcome, crashes=begun.crashes)
 
     def here(self, shard: int) -> ShardOutcome:
         """Score one shard in this process, by this thread alone, and write its part."""
         began, rows = time.perf_counter(), self.corpus.read(shard)
-        return self._write(self.corpus.shards[shard], rows, carefully(self.columns.of, rows), began)
+        return self._write(self.corpus.shards[shard], rows, score_with_isolation(self.columns.of, rows), began)
 
-    def _after_crashes(self, where: Shard, died: Deaths) -> ShardOutcome:
+    def _after_crashes(self, where: Shard, died: CrashCount) -> ShardOutcome:
         """Score a shard over which workers died in a process of its own; set it aside where that dies as well."""
         began = time.perf_counter()
         if died.apart:
@@ -131,15 +131,15 @@ class ShardScorer:
             try:
                 survived = isolated.survived(self.job, where.index, died)
             finally:
-                self.columns = Columns(self.job)
+                self.columns = ColumnScorer(self.job)
             if survived:
                 done = finished(self.job.folder, where)
                 assert done is not None, "a process that lives writes the part before it answers"
                 return done
         rows = self.corpus.read(where.index)
-        return self._write(where, rows, Scored.nothing(len(rows), crash_counter.reason(died)), began)
+        return self._write(where, rows, Scored.nothing(len(rows), crash_counter.crash_reason(died)), began)
 
-    def _of(self, begun: Begun, rows: pa.Table) -> tuple[NDArray[np.int32], Values]:
+    def _of(self, begun: LoadedShard, rows: pa.Table) -> tuple[NDArray[np.int32], Values]:
         """Score rows; all rows of a shard have been tokenised already, if that went well."""
         return self.columns.of(rows, begun.encoded if rows is begun.rows else None)
 
@@ -161,20 +161,22 @@ class ShardScorer:
             base |= {score_table.GROUP: rows["group"], score_table.GROUP_CODE: pa.array(group_codes(rows["group"]))}
         values = {name: scored.column(name) for name in self.names}
         columns = {name: pa.array(column) for name, column in values.items()}
-        full = pa.table({**base, **columns}).cast(score_table.schema(self.names, self.corpus.grouped))
+        full = pa.table({**base, **columns}).cast(score_table.table_schema(self.names, self.corpus.grouped))
         finite = np.all([np.isfinite(column) for column in values.values()], axis=0)
         bad = np.flatnonzero(~finite)
         reasons = [scored.reasons.get(row) or _not_finite(values, row) for row in bad.tolist()]
         if len(bad):
-            storage.write_parquet(quarantine(self.job.folder, shard), self._lost(shard, full["row_id"], bad, reasons))
+            storage.write_parquet(
+                quarantine_uri(self.job.folder, shard), self._lost(shard, full["row_id"], bad, reasons)
+            )
         else:
-            storage.remove(quarantine(self.job.folder, shard))  # of an attempt that died before it wrote its part
+            storage.remove(quarantine_uri(self.job.folder, shard))  # of an attempt that died before it wrote its part
         seconds = time.perf_counter() - began
         told = {"rows": str(len(full)), "bad": str(len(bad)), "seconds": f"{seconds:.3f}"}
         good = full.filter(pa.array(finite)).replace_schema_metadata(told)
-        found = counted(good, self.names, seconds=seconds, reasons=Counter(reasons))
+        found = count_part(good, self.names, seconds=seconds, reasons=Counter(reasons))
         part_statistics.keep(self.job.folder, shard, found)
-        storage.write_parquet(part(self.job.folder, shard), good)
+        storage.write_parquet(part_uri(self.job.folder, shard), good)
         return ShardOutcome(shard.index, len(full), len(full) - len(bad), len(bad), seconds)
 
     def _lost(self, shard: Shard, ids: pa.ChunkedArray, bad: NDArray[np.int64], reasons: list[str]) -> pa.Table:

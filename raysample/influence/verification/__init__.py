@@ -5,9 +5,9 @@ another batch composition, another arithmetic, and none of the rules that make t
 scores are the same (they have slow twins of their own in the tests), and what references hold is taken as it is.
 """
 
-from raysample.influence.verification.bounds import Check, compare
+from raysample.influence.verification.bounds import Check, compare_column
 from raysample.influence.verification.slow_twin import collect_slowly
 from raysample.influence.verification.spot import Spot, spot_check
 from raysample.influence.verification.verify import RESULT, Verification, verify_table
 
-__all__ = ["RESULT", "Check", "Spot", "Verification", "collect_slowly", "compare", "spot_check", "verify_table"]
+__all__ = ["RESULT", "Check", "Spot", "Verification", "collect_slowly", "compare_column", "spot_check", "verify_table"]

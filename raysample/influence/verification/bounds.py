@@ -55,7 +55,7 @@ class Check:
         return asdict(self)
 
 
-def compare(
+def compare_column(
     column: str, score: str, stored: NDArray[np.float64], again: NDArray[np.float64], precision: Precision
 ) -> Check:
     """Compare a stored column [rows] with the slow twin's values [rows], under the bounds of a precision.

@@ -61,7 +61,7 @@ class CheckpointTwin:
         self.job, self.checkpoints, self.device = job, trace.checkpoints, device()
         self.request = request(job, trace.uri)
         # What the scoring prepared is found again, also in a folder that was moved.
-        references.prepare(self.request, _references(scores), say=say)
+        references.prepare_references(self.request, _references(scores), say=say)
         words = models.tokenizer(trace.tokenizer, trust_remote_code=job.model.trust_remote_code)
         encoded = models.encode(words, rows, job.model)
         types: Sequence[Any] = encoded.types or [None] * len(rows)
@@ -77,12 +77,12 @@ class CheckpointTwin:
     def at(self, k: int, scores: Scores) -> Visit:
         """Load checkpoint k and what its scores need from elsewhere; return the visit of one row."""
         spec, uri = self.job.model, storage.localise(self.checkpoints[k].uri)
-        network = models.load(uri, trust_remote_code=spec.trust_remote_code, freeze=spec.freeze)
+        network = models.load_model(uri, trust_remote_code=spec.trust_remote_code, freeze=spec.freeze)
         network = network.to(self.device, self.dtype)
         needs, objectives = Need.LOGITS, frozenset[str]()
         for score in scores.values():
             needs, objectives = needs | score.needs, objectives | score.objectives
-        found = references.load(self.request, _references(scores), self.checkpoints[k], self.device)
+        found = references.load_reference(self.request, _references(scores), self.checkpoints[k], self.device)
         tensors = {key: {name: _wide(v) for name, v in values.items()} for key, values in found.tensors.items()}
 
         def visit(row: int) -> Artifacts:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from raysample.core.errors import ScoreError, UnsupportedModelError
-from raysample.core.numerics.forward_hooks import check_padded_inside, classifier, embedding_module, start
+from raysample.core.numerics.forward_hooks import check_padded_inside, classifier, embedding_module, require_grad
 from raysample.influence.visits.artifacts import Artifacts, Need
 from raysample.influence.visits.model_errors import explained
 
@@ -74,7 +74,7 @@ def objective_value(objective: str, logits: Tensor, label: Tensor) -> Tensor:
 def _watch(model: nn.Module, ids: Tensor, needs: Need, passed: dict[str, Tensor]) -> Iterator[RemovableHandle]:
     def at_embedding(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
         check_padded_inside(module, ids, (*args, *kwargs.values()), output)
-        passed["embedding"], given = start(output)
+        passed["embedding"], given = require_grad(output)
         return given
 
     def at_classifier(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:

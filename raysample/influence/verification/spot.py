@@ -17,7 +17,7 @@ from raysample.core.progress import SilentReporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
-from raysample.influence.scores import create_all
+from raysample.influence.scores import create_scores
 from raysample.influence.shards import ScoreJob, part_name
 from raysample.influence.verification.bounds import DIFFERING, RELATIVE, STEPS
 from raysample.influence.verification.verify import Scores, Values, score_again
@@ -66,7 +66,7 @@ def verifiable(job: ScoreJob) -> Scores:
     if job.config.source == "capture":
         return {}
     predicted = () if job.config.landmarks is None else tuple(job.config.landmarks.scores)
-    return {column: score for column, score in create_all(job.config.scores).items() if column not in predicted}
+    return {column: score for column, score in create_scores(job.config.scores).items() if column not in predicted}
 
 
 def spot_check(table: ScoreTable, job: ScoreJob, rows: int, seed: int = 0) -> Spot:
@@ -96,7 +96,7 @@ def spot_check(table: ScoreTable, job: ScoreJob, rows: int, seed: int = 0) -> Sp
     return Spot(len(sample), round(time.perf_counter() - began, 3), differences, wrong)
 
 
-def check(spot: Spot, table: ScoreTable) -> None:
+def check_spot(spot: Spot, table: ScoreTable) -> None:
     """Raise ScoreError, naming scores and rows, where something is out of bounds."""
     if spot.wrong:
         told = "; ".join(f"{column}: {words}" for column, words in spot.wrong.items())

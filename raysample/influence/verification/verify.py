@@ -20,9 +20,9 @@ from raysample.core.progress import Reporter, SilentReporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
-from raysample.influence.scores import Score, create_all
+from raysample.influence.scores import Score, create_scores
 from raysample.influence.shards import ScoreJob
-from raysample.influence.verification.bounds import Check, Precision, compare
+from raysample.influence.verification.bounds import Check, Precision, compare_column
 from raysample.influence.verification.slow_columns import CaptureTwin, CheckpointTwin, Twin
 from raysample.version import __version__
 
@@ -95,7 +95,7 @@ def verify_table(
     traces = [CheckpointSet.load(uri) for uri in job.traces]
     _check_origin(table, corpus, traces)
     predicted = () if job.config.landmarks is None else tuple(job.config.landmarks.scores)
-    scores = {column: score for column, score in create_all(job.config.scores).items() if column not in predicted}
+    scores = {column: score for column, score in create_scores(job.config.scores).items() if column not in predicted}
     if not scores or rows < 1:
         raise ConfigError(
             f"there is nothing to verify in {rows} rows: {', '.join(predicted) or 'no column'} is predicted",
@@ -109,7 +109,7 @@ def verify_table(
         rows=len(sample),
         seed=seed,
         precision=precision,
-        checks=tuple(compare(c, scores[c].name, stored[c], again[c], precision) for c in scores),
+        checks=tuple(compare_column(c, scores[c].name, stored[c], again[c], precision) for c in scores),
         left_out=predicted,
         versions=_versions(),
     )

@@ -20,22 +20,22 @@ from torch import Tensor, nn
 
 from raysample.core.errors import ScoreError
 from raysample.core.numerics import precision
-from raysample.core.numerics.forward_hooks import Taps, classifier, embedding_module
+from raysample.core.numerics.forward_hooks import ForwardHooks, classifier, embedding_module
 from raysample.core.numerics.predictions import cross_entropies, gold_logits, gold_probabilities, widened
 from raysample.influence.visits.gradient_dots import check_directions
 from raysample.influence.visits.gradient_loops import loop_gradients
 from raysample.influence.visits.model_errors import explained
-from raysample.influence.visits.per_example_positions import spread, spreads
+from raysample.influence.visits.per_example_positions import per_example_positions, spreads
 from raysample.influence.visits.per_sample_gradients import (
     Directions,
+    ParameterUseGuard,
     Recording,
     TrainableLayer,
-    Watch,
     trainable_layers,
     unsupported,
 )
 
-__all__ = ["OBJECTIVES", "Artifacts", "Need", "classifier", "collect", "embedding_module", "join"]
+__all__ = ["OBJECTIVES", "Artifacts", "Need", "classifier", "collect", "embedding_module", "join_artifacts"]
 
 NO_DIRECTIONS: Directions = MappingProxyType({})
 
@@ -132,7 +132,7 @@ def collect(
         return _looped(model, inputs, seen, needs, directions, autocast)
     layers = trainable_layers(model) if directions or Need.GRAD_NORMS in needs else []
     wanted = objectives if Need.EMBEDDING_GRADS in needs else frozenset()
-    recording, taps = Recording(layers, len(labels)), Taps(len(labels), inputs.get("input_ids"))
+    recording, taps = Recording(layers, len(labels)), ForwardHooks(len(labels), inputs.get("input_ids"))
     with ExitStack() as stack:
         stack.enter_context(_still(model))
         if layers:
@@ -140,7 +140,7 @@ def collect(
         stack.enter_context(torch.set_grad_enabled(bool(layers or wanted)))
         for handle in (*recording.attach(), *taps.attach(model, bool(wanted), Need.FEATURES in needs)):
             stack.callback(handle.remove)
-        shared = spread(model, len(labels) if layers else None)
+        shared = per_example_positions(model, len(labels) if layers else None)
         with precision.autocast(labels.device.type, autocast), shared, explained(model):
             logits = _logits(model(**inputs))
         _check_labels(labels, logits)
@@ -173,7 +173,7 @@ def _looped(
     return replace(seen, grad_norms=norms if Need.GRAD_NORMS in needs else None, grad_dots=dots)
 
 
-def join(parts: Sequence[Artifacts]) -> Artifacts:
+def join_artifacts(parts: Sequence[Artifacts]) -> Artifacts:
     """Return the artifacts of consecutive pieces of one mini-batch, which must hold the same things, as one."""
 
     def joined(pick: Callable[[Artifacts], Tensor | None]) -> Tensor | None:
@@ -245,7 +245,7 @@ def _prove(model: nn.Module, layers: Sequence[TrainableLayer], inputs: dict[str,
         plain = _logits(model.forward(**single)) if place else None
         for handle in recording.attach():
             stack.callback(handle.remove)
-        with spread(model, 1), Watch(recording):
+        with per_example_positions(model, 1), ParameterUseGuard(recording):
             logits = _logits(model.forward(**single))
     recording.outputs()
     if plain is not None and not torch.allclose(plain, logits, rtol=1e-3, atol=1e-4, equal_nan=True):
@@ -254,7 +254,7 @@ def _prove(model: nn.Module, layers: Sequence[TrainableLayer], inputs: dict[str,
 
 
 def _backwards(
-    logits: Tensor, labels: Tensor, recording: Recording, taps: Taps, objectives: frozenset[str]
+    logits: Tensor, labels: Tensor, recording: Recording, taps: ForwardHooks, objectives: frozenset[str]
 ) -> tuple[Sequence[Tensor], dict[str, Tensor]]:
     """Return the gradients of the summed loss at the layers, and of each summed objective at the embeddings."""
     outputs = recording.outputs()

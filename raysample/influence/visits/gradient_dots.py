@@ -19,7 +19,7 @@ from raysample.influence.visits.gradient_norms import total
 ROOM = 1 << 24
 
 
-def linear_weight(A: Tensor, G: Tensor, W: Tensor) -> Tensor:
+def linear_dots(A: Tensor, G: Tensor, W: Tensor) -> Tensor:
     """Return Σ_t ⟨G_bt, W_m A_bt⟩ [B, M] for A [B, T, I], G [B, T, O] and directions W [M, O, I].
 
     Of two exact ways the one with fewer multiplications is taken: sending the tokens through every direction costs
@@ -34,17 +34,17 @@ def linear_weight(A: Tensor, G: Tensor, W: Tensor) -> Tensor:
     return torch.cat([widened((G[piece].mT @ A[piece]).flatten(1) @ flat) for piece in pieces])
 
 
-def bias(G: Tensor, W: Tensor) -> Tensor:
+def bias_dots(G: Tensor, W: Tensor) -> Tensor:
     """Return ⟨Σ_t G_bt, W_m⟩ [B, M] for G [B, T, O] and directions W [M, O]."""
     return total(G) @ widened(W).T
 
 
-def embedding_weight(ids: Tensor, G: Tensor, W: Tensor) -> Tensor:
+def embedding_dots(ids: Tensor, G: Tensor, W: Tensor) -> Tensor:
     """Return Σ_t ⟨G_bt, W_m[id_bt]⟩ [B, M] for ids [B, T], G [B, T, D] and directions W [M, V, D]."""
     return torch.stack([(direction[ids] * G).sum((1, 2)) for direction in W], 1)
 
 
-def scale_weight(X: Tensor, G: Tensor, W: Tensor) -> Tensor:
+def scale_dots(X: Tensor, G: Tensor, W: Tensor) -> Tensor:
     """Return ⟨Σ_t X_bt ∘ G_bt, W_m⟩ [B, M] for normalised inputs X [B, T, D], G [B, T, D], directions W [M, D]."""
     return (X * G).sum(1) @ W.T
 

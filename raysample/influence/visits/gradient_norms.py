@@ -15,7 +15,7 @@ from torch import Tensor
 from raysample.core.numerics.predictions import widened
 
 
-def linear_weight(A: Tensor, G: Tensor) -> Tensor:
+def linear_norms(A: Tensor, G: Tensor) -> Tensor:
     """Return ‖A_bᵀ G_b‖² [B] for inputs A [B, T, I] and output gradients G [B, T, O].
 
     Of the two exact ways the one with fewer multiplications is taken: the Gram form costs T²(I + O), the product TIO.
@@ -27,7 +27,7 @@ def linear_weight(A: Tensor, G: Tensor) -> Tensor:
     return widened(A.mT @ G).square().sum((1, 2))
 
 
-def bias(G: Tensor) -> Tensor:
+def bias_norms(G: Tensor) -> Tensor:
     """Return ‖Σ_t G_bt‖² [B] for output gradients G [B, T, O]."""
     return total(G).square().sum(1)
 
@@ -42,7 +42,7 @@ def total(G: Tensor) -> Tensor:
     return widened(G.new_ones(1, 1, G.shape[1]).expand(len(G), -1, -1) @ G).squeeze(1)
 
 
-def embedding_weight(ids: Tensor, G: Tensor, entries: int) -> Tensor:
+def embedding_norms(ids: Tensor, G: Tensor, entries: int) -> Tensor:
     """Return ‖Σ_t onehot(id_bt) ⊗ G_bt‖² = Σ_{t,s} [id_bt = id_bs] ⟨G_bt, G_bs⟩ [B] for ids [B, T] and G [B, T, D].
 
     The sum over pairs costs T²D. For a table of at most T `entries` (token types, relative positions) the gradients
@@ -55,6 +55,6 @@ def embedding_weight(ids: Tensor, G: Tensor, entries: int) -> Tensor:
     return ((same @ G) * G).sum((1, 2)).clamp(min=0)
 
 
-def scale_weight(X: Tensor, G: Tensor) -> Tensor:
+def scale_norms(X: Tensor, G: Tensor) -> Tensor:
     """Return ‖Σ_t X_bt ∘ G_bt‖² [B], the weight that scales normalised inputs X [B, T, D]; G [B, T, D]."""
     return (X * G).sum(1).square().sum(1)

@@ -20,7 +20,7 @@ from raysample.core.numerics.predictions import widened
 from raysample.influence.visits import gradient_dots, gradient_norms
 
 
-class Rule(ABC):
+class GradientRule(ABC):
     """How the weight of one type of module acts."""
 
     @abstractmethod
@@ -48,7 +48,7 @@ def _flat(values: Tensor, width: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Matrix(Rule):
+class Matrix(GradientRule):
     """y = W x + b, W [O, I], or `transposed` as in GPT-2's Conv1D, W [I, O]."""
 
     transposed: bool = False
@@ -64,15 +64,15 @@ class Matrix(Rule):
     def square(self, module: nn.Module, X: Tensor, G: Tensor) -> Tensor:
         """Return ‖XᵀG‖², [B]."""
         del module
-        return gradient_norms.linear_weight(X, G)
+        return gradient_norms.linear_norms(X, G)
 
     def dot(self, X: Tensor, G: Tensor, W: Tensor) -> Tensor:
         """Return ⟨GᵀX, W_m⟩, [B, M]."""
-        return gradient_dots.linear_weight(G, X, W) if self.transposed else gradient_dots.linear_weight(X, G, W)
+        return gradient_dots.linear_dots(G, X, W) if self.transposed else gradient_dots.linear_dots(X, G, W)
 
 
 @dataclass(frozen=True)
-class Table(Rule):
+class Table(GradientRule):
     """y = W[id], W [V, D]; the row of `padding_idx` gets no gradient, as in torch."""
 
     def rows(self, module: nn.Module, A: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,15 +84,15 @@ class Table(Rule):
     def square(self, module: nn.Module, X: Tensor, G: Tensor) -> Tensor:
         """Return ‖Σ onehot(id) ⊗ G‖², [B]."""
         entries: Any = module.num_embeddings
-        return gradient_norms.embedding_weight(X, G, entries)
+        return gradient_norms.embedding_norms(X, G, entries)
 
     def dot(self, X: Tensor, G: Tensor, W: Tensor) -> Tensor:
         """Return Σ ⟨G, W_m[id]⟩, [B, M]."""
-        return gradient_dots.embedding_weight(X, G, W)
+        return gradient_dots.embedding_dots(X, G, W)
 
 
 @dataclass(frozen=True)
-class Scale(Rule):
+class ScaleRule(GradientRule):
     """y = w ∘ x̂ + b over the last axes, x̂ = `normalised(module, x)` of x's shape."""
 
     normalised: Callable[[nn.Module, Tensor], Tensor]
@@ -105,11 +105,11 @@ class Scale(Rule):
     def square(self, module: nn.Module, X: Tensor, G: Tensor) -> Tensor:
         """Return ‖Σ x̂ ∘ G‖², [B]."""
         del module
-        return gradient_norms.scale_weight(X, G)
+        return gradient_norms.scale_norms(X, G)
 
     def dot(self, X: Tensor, G: Tensor, W: Tensor) -> Tensor:
         """Return ⟨Σ x̂ ∘ G, W_m⟩, [B, M]."""
-        return gradient_dots.scale_weight(X, G, W.flatten(1))
+        return gradient_dots.scale_dots(X, G, W.flatten(1))
 
 
 def layer_normalised(module: nn.Module, X: Tensor) -> Tensor:
@@ -129,13 +129,13 @@ def root_mean_square_normalised(module: nn.Module, X: Tensor) -> Tensor:
 
 
 # By qualified name, so that transformers need not be imported: the types whose forward is known, letter for letter.
-RULES: dict[str, Rule] = {
+RULES: dict[str, GradientRule] = {
     "torch.nn.modules.linear.Linear": Matrix(),
     "torch.nn.modules.sparse.Embedding": Table(),
-    "torch.nn.modules.normalization.LayerNorm": Scale(layer_normalised),
+    "torch.nn.modules.normalization.LayerNorm": ScaleRule(layer_normalised),
     "transformers.pytorch_utils.Conv1D": Matrix(transposed=True),
     **{
-        f"transformers.models.{family}.modeling_{family}.{name}RMSNorm": Scale(root_mean_square_normalised)
+        f"transformers.models.{family}.modeling_{family}.{name}RMSNorm": ScaleRule(root_mean_square_normalised)
         for family, name in (
             ("llama", "Llama"),
             ("mistral", "Mistral"),
@@ -153,7 +153,7 @@ def qualified(module: nn.Module) -> str:
     return f"{type(module).__module__}.{type(module).__qualname__}"
 
 
-def rule_for(module: nn.Module, counted: Collection[str]) -> Rule | None:
+def rule_for(module: nn.Module, counted: Collection[str]) -> GradientRule | None:
     """Return the rule of a module whose parameters `counted` are trainable, or None where there is no exact one.
 
     The type must match exactly: a subclass may compute something else. Neither an embedding that rescales its gradient

@@ -94,7 +94,7 @@ def spreads(model: nn.Module) -> str | None:
 
 
 @contextmanager
-def spread(model: nn.Module, examples: int | None) -> Iterator[None]:
+def per_example_positions(model: nn.Module, examples: int | None) -> Iterator[None]:
     """Let modules that share position terms among `examples` examples compute them for each; None changes nothing."""
     replaced: list[tuple[nn.Module, str]] = []
     try:

@@ -16,9 +16,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from raysample.core.errors import UnsupportedModelError
-from raysample.core.numerics.forward_hooks import start
+from raysample.core.numerics.forward_hooks import require_grad
 from raysample.influence.visits import gradient_dots, gradient_norms
-from raysample.influence.visits.gradient_rules import Rule, rule_for
+from raysample.influence.visits.gradient_rules import GradientRule, rule_for
 
 Directions = Mapping[str, Mapping[str, Tensor]]
 """{reference: {parameter as in `named_parameters()`: [M, *its shape]}}."""
@@ -31,7 +31,7 @@ class TrainableLayer:
     name: str
     module: nn.Module
     parameters: frozenset[str]
-    rule: Rule
+    rule: GradientRule
 
     def full(self, parameter: str) -> str:
         """Return the name that the whole model has for one of the parameters."""
@@ -155,7 +155,7 @@ class Recording:
             if isinstance(module, nn.Embedding) and given.dim() < 2:
                 raise unsupported(layer.name, f"gets indices of shape {list(given.shape)}, not one row per example")
             given, output = self._per_example(given, layer).detach(), self._per_example(output, layer)
-            output, passed = start(output)
+            output, passed = require_grad(output)
             self._calls[layer.name].append(_Call(given, (given._version, output._version), output))
             return passed
 
@@ -175,17 +175,17 @@ def _squares(layer: TrainableLayer, X: Tensor, G: Tensor) -> Iterator[Tensor]:
     if "weight" in layer.parameters:
         yield layer.rule.square(layer.module, X, G)
     if "bias" in layer.parameters:
-        yield gradient_norms.bias(G)
+        yield gradient_norms.bias_norms(G)
 
 
 def _dots(layer: TrainableLayer, X: Tensor, G: Tensor, given: Mapping[str, Tensor]) -> Iterator[Tensor]:
     if "weight" in layer.parameters:
         yield layer.rule.dot(X, G, given[layer.full("weight")].to(G))
     if "bias" in layer.parameters:
-        yield gradient_dots.bias(G, given[layer.full("bias")].to(G).flatten(1))
+        yield gradient_dots.bias_dots(G, given[layer.full("bias")].to(G).flatten(1))
 
 
-class Watch(TorchFunctionMode):
+class ParameterUseGuard(TorchFunctionMode):
     """Refuses a parameter used outside its layer, as in F.linear(x, e.weight): looks at every torch function."""
 
     def __init__(self, recording: Recording) -> None:

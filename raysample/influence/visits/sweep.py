@@ -21,7 +21,7 @@ from raysample.core.numerics.to_device import moved
 from raysample.data.checkpoint_set import Checkpoint
 from raysample.influence.scores import Score
 from raysample.influence.scores.reference import Reference
-from raysample.influence.visits.artifacts import Artifacts, Need, collect, join
+from raysample.influence.visits.artifacts import Artifacts, Need, collect, join_artifacts
 
 if TYPE_CHECKING:
     from raysample.models import Encoded
@@ -112,7 +112,7 @@ def score_block(
         mini = batches(batch)
         state = states.setdefault(batch, {column: score.init() for column, score in scores.items()})
         here = {column: score for column, score in scores.items() if at in used[column]}
-        wish = _Wish.of(here.values(), at, references, by_loop)
+        wish = VisitRequirements.of(here.values(), at, references, by_loop)
         seen = _visit(fetched(at), mini.inputs, mini.labels, wish, autocast)
         seen = replace(seen, reference=wish.tensors, keys=mini.keys)
         state.update({column: score.fold(state[column], seen, checkpoints[at]) for column, score in here.items()})
@@ -170,7 +170,7 @@ class _Batch:
 
 
 @dataclass(frozen=True)
-class _Wish:
+class VisitRequirements:
     """What the scores that look at one checkpoint need together."""
 
     needs: Need
@@ -180,7 +180,9 @@ class _Wish:
     by_loop: bool = False
 
     @staticmethod
-    def of(scores: Iterable[Score[Any]], at: int, references: References | None, by_loop: bool = False) -> _Wish:
+    def of(
+        scores: Iterable[Score[Any]], at: int, references: References | None, by_loop: bool = False
+    ) -> VisitRequirements:
         """Unite what scores need of checkpoint `at`; raises ScoreError where references are wanted and not given."""
         needs, objectives, wanted = Need.LOGITS, frozenset[str](), frozenset[Reference]()
         for score in scores:
@@ -188,16 +190,16 @@ class _Wish:
             wanted |= frozenset(score.references)
             by_loop |= score.by_loop
         if not wanted:
-            return _Wish(needs, objectives, {}, {}, by_loop)
+            return VisitRequirements(needs, objectives, {}, {}, by_loop)
         if references is None:
             names = ", ".join(sorted(reference.key for reference in wanted))
             raise ScoreError(f"scores need references that were not given: {names}", "pass `references`")
         found = references(at, wanted)
-        return _Wish(needs, objectives, found.tensors, found.directions, by_loop)
+        return VisitRequirements(needs, objectives, found.tensors, found.directions, by_loop)
 
 
 def _visit(
-    model: nn.Module, inputs: dict[str, Tensor], labels: Tensor, wish: _Wish, autocast: torch.dtype | None
+    model: nn.Module, inputs: dict[str, Tensor], labels: Tensor, wish: VisitRequirements, autocast: torch.dtype | None
 ) -> Artifacts:
     """Collect what is wished for; out of memory, from both halves of the mini-batch apart, padded as it is."""
     try:
@@ -220,7 +222,7 @@ def _visit(
         _visit(model, {name: value[cut] for name, value in inputs.items()}, labels[cut], wish, autocast)
         for cut in (slice(None, half), slice(half, None))
     ]
-    return join(parts)
+    return join_artifacts(parts)
 
 
 def _finite(values: Tensor) -> NDArray[np.float32]:

@@ -8,20 +8,20 @@ from collections.abc import Mapping
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
 from raysample.data.identity import hash_row_ids
-from raysample.selection.policies.base import Facts, Policy, Rows, lottery
+from raysample.selection.policies.base import GlobalStatistics, Policy, Rows, row_hash
 from raysample.selection.policies.beta import Beta
 from raysample.selection.policies.consensus import Consensus
 from raysample.selection.policies.coverage import Coverage
 from raysample.selection.policies.easy import Easy
 from raysample.selection.policies.explore import Explore
 from raysample.selection.policies.hard import Hard
-from raysample.selection.policies.limits import limited
+from raysample.selection.policies.limits import with_limits
 from raysample.selection.policies.linear import Linear
 from raysample.selection.policies.middle import Middle
 from raysample.selection.policies.mix import Mix
 from raysample.selection.policies.random import Random
 from raysample.selection.policies.softmax import Softmax
-from raysample.selection.policies.steps import Chain, columns_of, steps_of
+from raysample.selection.policies.steps import Chain, policy_columns, steps_of
 from raysample.selection.policies.stratified_random import StratifiedRandom
 from raysample.selection.policies.window import Window
 
@@ -46,7 +46,7 @@ AUTO, FEW = "auto", 0.3
 """The policy that is not named, and the share of rows from which on it is `hard`; below, `explore`."""
 
 
-def create(arm: ArmConfig, higher_is: Mapping[str, str], share: float = 1.0) -> Policy | Chain:
+def create_policy(arm: ArmConfig, higher_is: Mapping[str, str], share: float = 1.0) -> Policy | Chain:
     """Build the policy of an arm, with the arm's limits around it.
 
     Args:
@@ -64,18 +64,18 @@ def create(arm: ArmConfig, higher_is: Mapping[str, str], share: float = 1.0) -> 
         close = difflib.get_close_matches(arm.policy, POLICIES, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise SelectionError(f"there is no policy {arm.policy!r}", f"{hint}known: {', '.join([AUTO, *POLICIES])}")
-    return limited(POLICIES[arm.policy].from_arm(arm, higher_is), arm, higher_is)
+    return with_limits(POLICIES[arm.policy].from_arm(arm, higher_is), arm, higher_is)
 
 
 __all__ = [
     "POLICIES",
     "Chain",
-    "Facts",
+    "GlobalStatistics",
     "Policy",
     "Rows",
-    "columns_of",
-    "create",
+    "create_policy",
     "hash_row_ids",
-    "lottery",
+    "policy_columns",
+    "row_hash",
     "steps_of",
 ]

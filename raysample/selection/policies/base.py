@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
-from raysample.core.numerics.count_sketch import Sieve
-from raysample.core.numerics.exact_moments import Moments
+from raysample.core.numerics.count_sketch import CountSketch
+from raysample.core.numerics.exact_moments import GroupMoments
 from raysample.core.numerics.radix import seeded, splitmix64
 from raysample.core.numerics.ranks import Ranks
 from raysample.data.identity import group_codes, hash_row_ids
@@ -106,7 +106,7 @@ class Rows:
 
 
 @dataclass(frozen=True, eq=False)
-class Facts:
+class GlobalStatistics:
     """What a policy may know beyond the row it looks at.
 
     Attributes:
@@ -121,12 +121,12 @@ class Facts:
     """
 
     seed: int
-    moments: Mapping[str, Moments] = field(default_factory=dict)
+    moments: Mapping[str, GroupMoments] = field(default_factory=dict)
     extremes: Mapping[str, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
     ranks: Mapping[str, Ranks] = field(default_factory=dict)
     anchors: Mapping[str, float] = field(default_factory=dict)
     class_ranks: npt.NDArray[np.float64] | None = None
-    sieve: Sieve | None = None
+    sieve: CountSketch | None = None
     total: int = 0
     budget: int = 0
 
@@ -193,16 +193,16 @@ class Policy(ABC):
         """What decides within a stratum: the key for `sure`; a lot, alike for all rows; or a lot by `log_weight`."""
         return "sure"
 
-    def log_weight(self, rows: Rows, facts: Facts) -> npt.NDArray[np.float64]:
+    def log_weight(self, rows: Rows, facts: GlobalStatistics) -> npt.NDArray[np.float64]:
         """Return ln w of each row, [n], where rows are drawn by weight."""
         raise NotImplementedError(f"{type(self).__name__} does not draw by weight")
 
     @abstractmethod
-    def strata(self, rows: Rows, facts: Facts) -> IntArray:
+    def strata(self, rows: Rows, facts: GlobalStatistics) -> IntArray:
         """Return the group in which each row competes: [n], any integers."""
 
     @abstractmethod
-    def key(self, rows: Rows, facts: Facts) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
         """Return each row's priority in its group: [n], higher is kept first, never NaN; ties fall to a seeded hash."""
 
     @abstractmethod
@@ -214,20 +214,20 @@ class Policy(ABC):
         """Name a group for people."""
 
 
-def lottery(rows: Rows, facts: Facts) -> WordArray:
+def row_hash(rows: Rows, facts: GlobalStatistics) -> WordArray:
     """Return the seeded random word of each row: what breaks ties, and what `random` draws by."""
     return seeded(rows.identity, facts.seed)
 
 
-def drawn_key(rows: Rows, facts: Facts) -> FloatArray:
+def drawn_key(rows: Rows, facts: GlobalStatistics) -> FloatArray:
     """Return the leading 24 bits of each row's lottery as a number in [0, 1), [n]; the other bits break its ties.
 
     So rows are ordered by a random 64-bit word, and every subset of a size is equally likely over seeds.
     """
-    return (lottery(rows, facts) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+    return (row_hash(rows, facts) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
 
-def uniform(rows: Rows, facts: Facts) -> npt.NDArray[np.float64]:
+def uniform(rows: Rows, facts: GlobalStatistics) -> npt.NDArray[np.float64]:
     """Return a seeded random number in (0, 1) for each row, [n], independent of its `lottery`."""
-    word = splitmix64(lottery(rows, facts) ^ np.uint64(0xD1B54A32D192ED03))
+    word = splitmix64(row_hash(rows, facts) ^ np.uint64(0xD1B54A32D192ED03))
     return ((word >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

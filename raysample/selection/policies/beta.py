@@ -9,8 +9,8 @@ from typing import Self, final
 import numpy as np
 
 from raysample.core.config import ArmConfig
-from raysample.selection.policies.base import Anchor, Chance, Facts, FloatArray, Higher, Rows
-from raysample.selection.policies.options import direction, number, only_corpus, options
+from raysample.selection.policies.base import Anchor, Chance, FloatArray, GlobalStatistics, Higher, Rows
+from raysample.selection.policies.options import direction, number_option, only_corpus, read_options
 from raysample.selection.policies.quotas import Budgeted, Quota
 from raysample.selection.policies.weighted import Doubles, gumbel_key
 
@@ -41,10 +41,10 @@ class Beta(Budgeted):
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
         """Build it; raises SelectionError where `score` (say, dual) or `mean` (confidence) is not known."""
         only_corpus(arm)
-        given = options(arm, ("mean", "c"))
+        given = read_options(arm, ("mean", "c"))
         score, _ = direction(arm, arm.score, higher_is)
         mean, end = direction(arm, str(given.get("mean", "confidence")), higher_is)
-        return cls(score, mean, end, number(given, "c", 4.0, 0.1, 100))
+        return cls(score, mean, end, number_option(given, "c", 4.0, 0.1, 100))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -61,13 +61,13 @@ class Beta(Budgeted):
         """By weight."""
         return "weight"
 
-    def shape(self, facts: Facts) -> tuple[float, float]:
+    def shape(self, facts: GlobalStatistics) -> tuple[float, float]:
         """Return a and b."""
         pruned = 1 - facts.budget / facts.total
         b = SPREAD * (1 - facts.anchors[self.mean]) * (1 - pruned**self.c)
         return SPREAD + 1 - b, b
 
-    def log_weight(self, rows: Rows, facts: Facts) -> Doubles:
+    def log_weight(self, rows: Rows, facts: GlobalStatistics) -> Doubles:
         """Return ln score + (a − 1) ln p̄ + (b − 1) ln(1 − p̄), short of a constant; −∞ for a score of 0 or less."""
         a, b = self.shape(facts)
         p = np.clip(rows.scores[self.mean].astype(np.float64), NEAR, 1 - NEAR)
@@ -76,6 +76,6 @@ class Beta(Budgeted):
         found: Doubles = score + (a - 1) * np.log(p) + (b - 1) * np.log1p(-p)
         return found
 
-    def key(self, rows: Rows, facts: Facts) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
         """Ln w + Gumbel noise."""
         return gumbel_key(self.log_weight(rows, facts), rows, facts)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from raysample.selection.policies.base import Facts, Higher, Rows
+from raysample.selection.policies.base import GlobalStatistics, Higher, Rows
 from raysample.selection.policies.quotas import Budgeted, Quota
 
 
@@ -37,7 +37,7 @@ class Blended(Budgeted):
         """All of them."""
         return self.columns
 
-    def ranks(self, rows: Rows, facts: Facts) -> dict[str, npt.NDArray[np.float64]]:
+    def ranks(self, rows: Rows, facts: GlobalStatistics) -> dict[str, npt.NDArray[np.float64]]:
         """Return each score's ranks, [n], 1 for the end that is kept."""
         found = {}
         for name, end, _ in self.scores:

@@ -10,9 +10,9 @@ import numpy as np
 
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
-from raysample.selection.policies.base import Facts, FloatArray, Rows
+from raysample.selection.policies.base import FloatArray, GlobalStatistics, Rows
 from raysample.selection.policies.blended import Blended
-from raysample.selection.policies.options import number, options, several, which_end
+from raysample.selection.policies.options import number_option, read_options, several, which_end
 
 
 @final
@@ -29,15 +29,15 @@ class Consensus(Blended):
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
         """Build it with options `scores`, `top` in (0, 1) (0.2) and `keeps` (harder)."""
-        given = options(arm, ("scores", "top", "keeps"))
+        given = read_options(arm, ("scores", "top", "keeps"))
         if arm.normalise != "none":
             raise SelectionError("policy 'consensus' compares ranks, which no normalisation changes", "leave it out")
         scores = tuple((name, *told) for name, told in several(arm, given, higher_is).items())
         if min(weight for _, _, weight in scores) < 1:
             raise SelectionError("a vote weighs less than 1, which a mean of ranks could outweigh", "scale the weights")
-        return cls(scores, which_end(given), arm.quota, top=number(given, "top", 0.2, 1e-3, 0.999))
+        return cls(scores, which_end(given), arm.quota, top=number_option(given, "top", 0.2, 1e-3, 0.999))
 
-    def key(self, rows: Rows, facts: Facts) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
         """Return votes + mean rank."""
         ranks = self.ranks(rows, facts)
         votes = np.sum([weight * (ranks[name] > 1 - self.top) for name, _, weight in self.scores], axis=0)

@@ -9,11 +9,20 @@ from typing import Self, final
 import numpy as np
 
 from raysample.core.config import ArmConfig
-from raysample.selection.policies.base import Chance, Facts, FloatArray, Grouping, IntArray, Policy, Rows, drawn_key
+from raysample.selection.policies.base import (
+    Chance,
+    FloatArray,
+    GlobalStatistics,
+    Grouping,
+    IntArray,
+    Policy,
+    Rows,
+    drawn_key,
+)
 from raysample.selection.policies.easy import Easy
-from raysample.selection.policies.options import direction, number, only_corpus, options
+from raysample.selection.policies.options import direction, number_option, only_corpus, read_options
 from raysample.selection.policies.quotas import balanced
-from raysample.selection.policies.steps import Chain, Size, Step
+from raysample.selection.policies.steps import Chain, Step, StepSize
 
 
 @final
@@ -28,7 +37,7 @@ class Bins(Policy):
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
         """Build it with option `bins` from 1 to 10,000 (50); raises SelectionError for an unknown score."""
         score, _ = direction(arm, arm.score, higher_is)
-        return cls(score, round(number(arm.options, "bins", 50, 1, 10_000)))
+        return cls(score, round(number_option(arm.options, "bins", 50, 1, 10_000)))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -50,7 +59,7 @@ class Bins(Policy):
         """By lot."""
         return "lot"
 
-    def strata(self, rows: Rows, facts: Facts) -> IntArray:
+    def strata(self, rows: Rows, facts: GlobalStatistics) -> IntArray:
         """Return ⌊bins · (x − min) / (max − min)⌋, the largest value in the last interval; 0 where all are equal."""
         low, high = (float(ends[0]) for ends in facts.extremes[self.score])
         if high <= low:
@@ -58,7 +67,7 @@ class Bins(Policy):
         place = (rows.scores[self.score].astype(np.float64) - low) / (high - low) * self.bins
         return np.clip(place, 0, self.bins - 1).astype(np.int64)
 
-    def key(self, rows: Rows, facts: Facts) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
         """Uniform in [0, 1)."""
         return drawn_key(rows, facts)
 
@@ -88,12 +97,12 @@ class Coverage(Chain):
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
         """Build it with options `bins` (50) and `drop` in [0, 1) (0.1); raises SelectionError as `hard` does."""
         only_corpus(arm)
-        drop = number(options(arm, ("bins", "drop")), "drop", 0.1, 0, 0.999)
+        drop = number_option(read_options(arm, ("bins", "drop")), "drop", 0.1, 0, 0.999)
         plain = arm.model_copy(update={"options": {}})
         return cls(drop, Easy.from_arm(plain, higher_is), Bins.from_arm(arm, higher_is))
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """Drop, then choose."""
-        hardest = Size(of_open=1, of_total=-self.drop)
+        hardest = StepSize(of_open=1, of_total=-self.drop)
         return (Step(self.dropped, "drop", hardest, name=f"the hardest {self.drop:g}"), Step(self.bins))

@@ -8,8 +8,8 @@ from typing import Self
 
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
-from raysample.selection.policies.base import Chance, Facts, FloatArray, Rows, drawn_key
-from raysample.selection.policies.options import options
+from raysample.selection.policies.base import Chance, FloatArray, GlobalStatistics, Rows, drawn_key
+from raysample.selection.policies.options import read_options
 from raysample.selection.policies.quotas import Budgeted, Quota
 
 
@@ -28,7 +28,7 @@ class Drawn(Budgeted):
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:  # noqa: ARG003 - the policies' signature
         """Build it; raises SelectionError when the arm names a score or a normalisation, which would mean nothing."""
-        options(arm)
+        read_options(arm)
         if arm.score is not None:
             raise SelectionError(
                 f"policy {arm.policy!r} draws rows by lot and has no use for score {arm.score!r}",
@@ -46,6 +46,6 @@ class Drawn(Budgeted):
         """By lot."""
         return "lot"
 
-    def key(self, rows: Rows, facts: Facts) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
         """Uniform in [0, 1), a function of row id and seed."""
         return drawn_key(rows, facts)

@@ -8,9 +8,9 @@ from typing import Self, final
 
 from raysample.core.config import ArmConfig
 from raysample.selection.policies.hard import Hard
-from raysample.selection.policies.options import number, only_corpus, options
+from raysample.selection.policies.options import number_option, only_corpus, read_options
 from raysample.selection.policies.random import Random
-from raysample.selection.policies.steps import Chain, Size, Step
+from raysample.selection.policies.steps import Chain, Step, StepSize
 
 
 @final
@@ -31,14 +31,16 @@ class Explore(Chain):
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
         """Build it with option `share` = α in [0, 1) (0.5); raises SelectionError as `hard` does, and for a quota."""
         only_corpus(arm, normalise=False)
-        share = number(options(arm, ("share",)), "share", 0.5, 0, 0.999)
+        share = number_option(read_options(arm, ("share",)), "share", 0.5, 0, 0.999)
         return cls(share, Hard.from_arm(arm.model_copy(update={"options": {}}), higher_is), Random())
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """Keep by score, then choose by lot."""
         return (
-            Step(self.hardest, "keep", Size(of_budget=self.share), name=f"the hardest {self.share:g} of the budget"),
+            Step(
+                self.hardest, "keep", StepSize(of_budget=self.share), name=f"the hardest {self.share:g} of the budget"
+            ),
             Step(self.drawn, name="by lot from the rest"),
         )
 

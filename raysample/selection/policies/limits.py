@@ -11,7 +11,7 @@ from raysample.core.errors import SelectionError
 from raysample.selection.policies.base import Policy
 from raysample.selection.policies.easy import Easy
 from raysample.selection.policies.quotas import Budgeted
-from raysample.selection.policies.steps import Chain, InClasses, InGroups, Limit, Role, Size, Step, steps_of
+from raysample.selection.policies.steps import Chain, InClasses, InGroups, Limit, Role, Step, StepSize, steps_of
 
 
 @final
@@ -41,7 +41,7 @@ class Limited(Chain):
         return self.unbiased
 
 
-def limited(policy: Policy | Chain, arm: ArmConfig, higher_is: Mapping[str, str]) -> Policy | Chain:
+def with_limits(policy: Policy | Chain, arm: ArmConfig, higher_is: Mapping[str, str]) -> Policy | Chain:
     """Put an arm's limits around a policy; the policy itself where there are none.
 
     Floors keep the best rows of a class by the policy's own key, before the policy shares what is left of the budget.
@@ -90,7 +90,7 @@ def _suspects(arm: ArmConfig, higher_is: Mapping[str, str]) -> Step:
     assert arm.drop_suspects is not None
     given = arm.drop_suspects
     policy = Easy.from_arm(ArmConfig(policy="drop_suspects", score=given.score), higher_is)
-    size = Size(of_open=1, of_total=-given.share)
+    size = StepSize(of_open=1, of_total=-given.share)
     return Step(policy, "drop", size, name=f"suspects, the hardest {given.share:g} by {given.score}")
 
 

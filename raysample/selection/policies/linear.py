@@ -8,8 +8,8 @@ from typing import Any, final
 import numpy as np
 
 from raysample.core.config import ArmConfig
-from raysample.selection.policies.base import Facts, Grouping, Rows
-from raysample.selection.policies.options import number, options, which_end
+from raysample.selection.policies.base import GlobalStatistics, Grouping, Rows
+from raysample.selection.policies.options import number_option, read_options, which_end
 from raysample.selection.policies.weighted import Doubles, Weighted
 
 
@@ -27,8 +27,8 @@ class Linear(Weighted):
     @staticmethod
     def own(arm: ArmConfig) -> dict[str, Any]:
         """`epsilon` in (0, 1] (0.01), `keeps` (harder)."""
-        given = options(arm, ("epsilon", "keeps"))
-        return {"epsilon": number(given, "epsilon", 0.01, 1e-9, 1.0), "keeps": which_end(given)}
+        given = read_options(arm, ("epsilon", "keeps"))
+        return {"epsilon": number_option(given, "epsilon", 0.01, 1e-9, 1.0), "keeps": which_end(given)}
 
     @property
     def moments_over(self) -> Grouping:
@@ -40,7 +40,7 @@ class Linear(Weighted):
         """Yes: the ends of the affine map."""
         return True
 
-    def log_weight(self, rows: Rows, facts: Facts) -> Doubles:
+    def log_weight(self, rows: Rows, facts: GlobalStatistics) -> Doubles:
         """Return ln of the weight."""
         low, high = self.bounds(facts)
         values = self.values(rows, facts).astype(np.float64)

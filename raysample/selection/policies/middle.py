@@ -9,8 +9,8 @@ from typing import Self, final
 from raysample.core.config import ArmConfig
 from raysample.selection.policies.easy import Easy
 from raysample.selection.policies.hard import Hard
-from raysample.selection.policies.options import options
-from raysample.selection.policies.steps import Chain, Size, Step
+from raysample.selection.policies.options import read_options
+from raysample.selection.policies.steps import Chain, Step, StepSize
 
 
 @final
@@ -28,11 +28,11 @@ class Middle(Chain):
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
         """Build it; raises SelectionError as `hard` does."""
-        options(arm)
+        read_options(arm)
         return cls(Easy.from_arm(arm, higher_is), Hard.from_arm(arm, higher_is))
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """Drop half of what is to be pruned at the hard end, then choose the hardest."""
-        hard_end = Size(of_open=1, of_pruned=-0.5)
+        hard_end = StepSize(of_open=1, of_pruned=-0.5)
         return (Step(self.dropped, "drop", hard_end, name="the hard end"), Step(self.chosen))

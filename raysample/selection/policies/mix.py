@@ -10,9 +10,9 @@ import numpy as np
 
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
-from raysample.selection.policies.base import Facts, FloatArray, Rows
+from raysample.selection.policies.base import FloatArray, GlobalStatistics, Rows
 from raysample.selection.policies.blended import Blended
-from raysample.selection.policies.options import number, options, several, which_end
+from raysample.selection.policies.options import number_option, read_options, several, which_end
 
 
 @final
@@ -31,12 +31,12 @@ class Mix(Blended):
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
         """Build it with options `scores` (a list, or weights by name), `keeps` (harder) and `group_entropy` (0)."""
-        given = options(arm, ("scores", "keeps", "group_entropy"))
+        given = read_options(arm, ("scores", "keeps", "group_entropy"))
         if arm.normalise != "none":
             raise SelectionError("policy 'mix' compares ranks, which no normalisation changes", "leave it out")
         scores = several(arm, given, higher_is)
         named = tuple((name, *told) for name, told in scores.items())
-        return cls(named, which_end(given), arm.quota, group_entropy=number(given, "group_entropy", 0.0, 0, 1e9))
+        return cls(named, which_end(given), arm.quota, group_entropy=number_option(given, "group_entropy", 0.0, 0, 1e9))
 
     @property
     def grouped(self) -> bool:
@@ -48,7 +48,7 @@ class Mix(Blended):
         """Where the groups' entropy counts."""
         return self.group_entropy > 0
 
-    def key(self, rows: Rows, facts: Facts) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
         """Return the weighted mean of the ranks."""
         mean = self.average(self.ranks(rows, facts))
         if facts.class_ranks is not None:

@@ -11,7 +11,7 @@ from raysample.core.errors import SelectionError
 from raysample.selection.policies.base import Higher
 
 
-def options(arm: ArmConfig, known: Iterable[str] = ()) -> dict[str, Any]:
+def read_options(arm: ArmConfig, known: Iterable[str] = ()) -> dict[str, Any]:
     """Return the arm's options; raises SelectionError for one that the policy does not know."""
     names = tuple(known)
     for name in arm.options:
@@ -23,7 +23,7 @@ def options(arm: ArmConfig, known: Iterable[str] = ()) -> dict[str, Any]:
     return dict(arm.options)
 
 
-def number(given: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:
+def number_option(given: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:
     """Return an option that is a number in [low, high]; raises SelectionError for anything else."""
     value = given.get(name, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= float(value) <= high:
@@ -83,5 +83,6 @@ def several(arm: ArmConfig, given: Mapping[str, Any], higher_is: Mapping[str, st
             "list them: scores: [vog, el2n], or with weights: scores: {vog: 2, el2n: 1}",
         )
     return {
-        name: (direction(arm, name, higher_is)[1], number(weights, name, 1.0, 1e-9, 1e9)) for name in map(str, weights)
+        name: (direction(arm, name, higher_is)[1], number_option(weights, name, 1.0, 1e-9, 1e9))
+        for name in map(str, weights)
     }

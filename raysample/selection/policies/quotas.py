@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from raysample.core.errors import SelectionError
-from raysample.selection.policies.base import Facts, IntArray, Policy, Rows
+from raysample.selection.policies.base import GlobalStatistics, IntArray, Policy, Rows
 
 Quota = Literal["corpus", "proportional", "balanced"]
 Share = Callable[[IntArray, int], IntArray]
@@ -105,7 +105,7 @@ class Budgeted(Policy):
     least: int | None
     most: int | None
 
-    def strata(self, rows: Rows, facts: Facts) -> IntArray:  # noqa: ARG002 - the policies' signature
+    def strata(self, rows: Rows, facts: GlobalStatistics) -> IntArray:  # noqa: ARG002 - the policies' signature
         """Return 0 for every row where the budget is the corpus's, else its class."""
         return np.zeros(len(rows), np.int64) if self.quota == "corpus" else rows.label.astype(np.int64)
 

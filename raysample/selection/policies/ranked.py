@@ -11,8 +11,8 @@ import numpy as np
 
 from raysample.core.config import ArmConfig
 from raysample.core.numerics.exact_moments import standardise
-from raysample.selection.policies.base import Facts, FloatArray, Grouping, Higher, Rows
-from raysample.selection.policies.options import direction, options
+from raysample.selection.policies.base import FloatArray, GlobalStatistics, Grouping, Higher, Rows
+from raysample.selection.policies.options import direction, read_options
 from raysample.selection.policies.quotas import Budgeted, Quota
 
 
@@ -43,7 +43,7 @@ class Ranked(Budgeted):
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
         """Build it; raises SelectionError without a score, or when the score's direction is not known."""
-        options(arm)
+        read_options(arm)
         score, end = direction(arm, arm.score, higher_is)
         return cls(score, end, arm.normalise, arm.quota)
 
@@ -57,7 +57,7 @@ class Ranked(Budgeted):
         """Classes, where rows of several of them compete by their z-scores."""
         return "class" if self.normalise == "class" and self.quota == "corpus" else "none"
 
-    def key(self, rows: Rows, facts: Facts) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
         """±score or ±z, so that the kept end is high."""
         values = rows.scores[self.score]
         if self.moments_over == "class":

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from raysample.core.config import ArmConfig
-from raysample.selection.policies.base import Facts, Rows
-from raysample.selection.policies.options import number, options, which_end
+from raysample.selection.policies.base import GlobalStatistics, Rows
+from raysample.selection.policies.options import number_option, read_options, which_end
 from raysample.selection.policies.weighted import Doubles, Weighted
 
 
@@ -25,9 +25,9 @@ class Softmax(Weighted):
     @staticmethod
     def own(arm: ArmConfig) -> dict[str, Any]:
         """`temperature` > 0 (1), `keeps` (harder)."""
-        given = options(arm, ("temperature", "keeps"))
-        return {"temperature": number(given, "temperature", 1.0, 1e-6, 1e6), "keeps": which_end(given)}
+        given = read_options(arm, ("temperature", "keeps"))
+        return {"temperature": number_option(given, "temperature", 1.0, 1e-6, 1e6), "keeps": which_end(given)}
 
-    def log_weight(self, rows: Rows, facts: Facts) -> Doubles:
+    def log_weight(self, rows: Rows, facts: GlobalStatistics) -> Doubles:
         """V / T."""
         return self.values(rows, facts).astype("float64") / self.temperature

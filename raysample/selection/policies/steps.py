@@ -12,7 +12,16 @@ import numpy.typing as npt
 
 from raysample.core.config import ArmConfig
 from raysample.data.identity import NO_GROUP
-from raysample.selection.policies.base import Anchor, Chance, Facts, FloatArray, Grouping, IntArray, Policy, Rows
+from raysample.selection.policies.base import (
+    Anchor,
+    Chance,
+    FloatArray,
+    GlobalStatistics,
+    Grouping,
+    IntArray,
+    Policy,
+    Rows,
+)
 
 Role = Literal["drop", "keep", "choose"]
 
@@ -28,7 +37,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Size:
+class StepSize:
     """How many rows a step takes: shares of the open rows, of all rows, of the pruned and of the budget, added up.
 
     `rest` is what is left of the budget. Each share is rounded by itself.
@@ -85,7 +94,7 @@ class Step:
 
     policy: Policy
     role: Role = "choose"
-    size: Size = Size(rest=True)
+    size: StepSize = StepSize(rest=True)
     limit: Limit | None = None
     name: str = ""
 
@@ -114,7 +123,7 @@ def steps_of(policy: Policy | Chain) -> tuple[Step, ...]:
     return policy.steps if isinstance(policy, Chain) else (Step(policy),)
 
 
-def columns_of(policy: Policy | Chain) -> tuple[str, ...]:
+def policy_columns(policy: Policy | Chain) -> tuple[str, ...]:
     """Return the score columns that a policy reads, each once."""
     return tuple(dict.fromkeys(name for step in steps_of(policy) for name in step.policy.columns))
 
@@ -175,11 +184,11 @@ class Around(Policy):
         """As the other policy's."""
         return self.inner.chance
 
-    def log_weight(self, rows: Rows, facts: Facts) -> npt.NDArray[np.float64]:
+    def log_weight(self, rows: Rows, facts: GlobalStatistics) -> npt.NDArray[np.float64]:
         """As the other policy's."""
         return self.inner.log_weight(rows, facts)
 
-    def key(self, rows: Rows, facts: Facts) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
         """As the other policy's."""
         return self.inner.key(rows, facts)
 
@@ -192,7 +201,7 @@ class Around(Policy):
 class InClasses(Around):
     """With the classes as strata."""
 
-    def strata(self, rows: Rows, facts: Facts) -> IntArray:  # noqa: ARG002 - the policies' signature
+    def strata(self, rows: Rows, facts: GlobalStatistics) -> IntArray:  # noqa: ARG002 - the policies' signature
         """Return the class of every row."""
         return rows.label.astype(np.int64)
 
@@ -210,7 +219,7 @@ class InGroups(Around):
         """Yes."""
         return True
 
-    def strata(self, rows: Rows, facts: Facts) -> IntArray:
+    def strata(self, rows: Rows, facts: GlobalStatistics) -> IntArray:
         """Return the code of every row's group."""
         group = rows.groups
         if facts.sieve is None:

@@ -12,14 +12,14 @@ import numpy.typing as npt
 
 from raysample.core.config import ArmConfig
 from raysample.core.numerics.exact_moments import standardise
-from raysample.selection.policies.base import Chance, Facts, FloatArray, Grouping, Higher, Rows, uniform
+from raysample.selection.policies.base import Chance, FloatArray, GlobalStatistics, Grouping, Higher, Rows, uniform
 from raysample.selection.policies.options import direction
 from raysample.selection.policies.quotas import Budgeted, Quota
 
 Doubles = npt.NDArray[np.float64]
 
 
-def gumbel_key(log_weight: Doubles, rows: Rows, facts: Facts) -> FloatArray:
+def gumbel_key(log_weight: Doubles, rows: Rows, facts: GlobalStatistics) -> FloatArray:
     """Return ln w + Gumbel noise, [n]: its largest values are a weighted draw without replacement.
 
     Taking the k largest is drawing k rows one after the other, each with a chance in proportion to w among those left
@@ -73,7 +73,7 @@ class Weighted(Budgeted):
         """By weight."""
         return "weight"
 
-    def values(self, rows: Rows, facts: Facts) -> FloatArray:
+    def values(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
         """Return the score, normalised, and turned so that the favoured end is high."""
         return self.turned(self._normalised(rows.scores[self.score], rows.label, facts))
 
@@ -81,7 +81,7 @@ class Weighted(Budgeted):
         """Return values with the favoured end high."""
         return values if self.higher_is == self.keeps else np.negative(values)
 
-    def bounds(self, facts: Facts) -> tuple[float, float]:
+    def bounds(self, facts: GlobalStatistics) -> tuple[float, float]:
         """Return the smallest and the largest of all rows' `values`."""
         groups = np.arange(len(facts.extremes[self.score][0]))
         both = [self.turned(self._normalised(ends, groups, facts)) for ends in facts.extremes[self.score]]
@@ -89,12 +89,12 @@ class Weighted(Budgeted):
         ends = ends[np.isfinite(ends)]
         return float(ends.min()), float(ends.max())
 
-    def _normalised(self, values: FloatArray, label: npt.NDArray[np.integer], facts: Facts) -> FloatArray:
+    def _normalised(self, values: FloatArray, label: npt.NDArray[np.integer], facts: GlobalStatistics) -> FloatArray:
         if self.normalise == "none":
             return values
         group = label if self.normalise == "class" else np.zeros(len(values), np.int64)
         return standardise(values, group, facts.moments[self.score])
 
-    def key(self, rows: Rows, facts: Facts) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
         """Ln w + Gumbel noise."""
         return gumbel_key(self.log_weight(rows, facts), rows, facts)

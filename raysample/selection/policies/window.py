@@ -9,8 +9,8 @@ from typing import Self, final
 from raysample.core.config import ArmConfig
 from raysample.selection.policies.easy import Easy
 from raysample.selection.policies.hard import Hard
-from raysample.selection.policies.options import number, options
-from raysample.selection.policies.steps import Chain, Size, Step
+from raysample.selection.policies.options import number_option, read_options
+from raysample.selection.policies.steps import Chain, Step, StepSize
 
 
 @final
@@ -28,12 +28,12 @@ class Window(Chain):
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
         """Build it with option `start` in [0, 1) (0.1); raises SelectionError as `hard` does."""
-        start = number(options(arm, ("start",)), "start", 0.1, 0, 0.999)
+        start = number_option(read_options(arm, ("start",)), "start", 0.1, 0, 0.999)
         plain = arm.model_copy(update={"options": {}})
         return cls(start, Easy.from_arm(plain, higher_is), Hard.from_arm(plain, higher_is))
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """Drop, then choose."""
-        hardest = Size(of_open=1, of_total=-self.start)
+        hardest = StepSize(of_open=1, of_total=-self.start)
         return (Step(self.dropped, "drop", hardest, name=f"the hardest {self.start:g}"), Step(self.chosen))

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 # First: it sets how long MLflow may wait for a server.
-from raysample.tracking.mlflow.settings import quiet  # isort: skip
+from raysample.tracking.mlflow.settings import silence_mlflow  # isort: skip
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from raysample.tracking.mlflow.pending import Operation, Pending
-from raysample.tracking.mlflow.responses import Answer, answer, reason
+from raysample.tracking.mlflow.responses import Answer, answer, failure_reason
 
 _LOG = logging.getLogger(__name__)
 _BATCH = {"metrics": 1000, "params": 100, "tags": 100}
@@ -49,7 +49,7 @@ class Link:
                 return
         except Exception as error:  # noqa: BLE001 - tracking never fails the job
             self.away = True
-            _LOG.warning("MLflow is away (%s); tracking goes on in %s", reason(error), self.pending.path)
+            _LOG.warning("MLflow is away (%s); tracking goes on in %s", failure_reason(error), self.pending.path)
         known = {key: self.ids[key] for key in (operation["run"], operation.get("parent")) if key in self.ids}
         self.pending.append({**operation, "ids": known})
 
@@ -61,7 +61,7 @@ class Link:
         stop = self.pending.deliver(self._send)
         self.away = stop is not None
         if stop is not None:
-            _LOG.warning("MLflow is still away (%s); the calls stay in %s", reason(stop), self.pending.path)
+            _LOG.warning("MLflow is still away (%s); the calls stay in %s", failure_reason(stop), self.pending.path)
 
     def _send(self, operation: Operation) -> None:
         ids = operation.get("ids")
@@ -76,22 +76,22 @@ class Link:
             self.pending.put_aside(operation, "the run is gone")
             return
         try:
-            with quiet():
+            with silence_mlflow():
                 self._actions[operation["do"]](operation)
         except Exception as error:
             said = answer(error)
             if said is Answer.AWAY:
                 raise
-            self.pending.put_aside(operation, reason(error))
+            self.pending.put_aside(operation, failure_reason(error))
             what, where = operation.get("do"), self.pending.aside
             if said is Answer.GONE or what == "start":
                 self._gone.add(run)
                 _LOG.warning(
                     "MLflow did not take a %s call, nor will it take others of the run %s: %s; they are kept in %s",
-                    *(what, self.ids.get(run, run), reason(error), where),
+                    *(what, self.ids.get(run, run), failure_reason(error), where),
                 )
             else:
-                _LOG.warning("MLflow did not take a %s call: %s; it is kept in %s", what, reason(error), where)
+                _LOG.warning("MLflow did not take a %s call: %s; it is kept in %s", what, failure_reason(error), where)
 
     def _start(self, operation: Operation) -> None:
         parent = self.ids.get(operation["parent"] or "")

@@ -68,7 +68,7 @@ def _usable(file: Path) -> bool:
 
 def _judged(file: Path) -> Schema:
     try:
-        state = schema.judge(file)
+        state = schema.inspect_schema(file)
     except sqlite3.Error as error:
         raise StorageError(
             f"cannot read the MLflow database {str(file)!r}: {error}",
@@ -103,8 +103,8 @@ def _set_aside(file: Path) -> None:
 def _make(file: Path, artifact_root: str) -> None:
     draft = file.with_name(f".{file.name}.draft-{uuid.uuid4().hex[:8]}")
     try:
-        schema.make(draft, artifact_root)
-        if schema.judge(draft) is not Schema.WHOLE:
+        schema.create_schema(draft, artifact_root)
+        if schema.inspect_schema(draft) is not Schema.WHOLE:
             raise StorageError(
                 f"MLflow made no whole database at {str(file)!r}", "install an MLflow that raysample supports"
             )

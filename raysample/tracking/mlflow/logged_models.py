@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 # First: it sets how long MLflow may wait for a server.
-from raysample.tracking.mlflow.settings import quiet  # isort: skip
+from raysample.tracking.mlflow.settings import silence_mlflow  # isort: skip
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
@@ -59,7 +59,7 @@ def bring(address: str, uri: str, folder: str) -> Brought:
         CheckpointError: the run has no model, or one that was not logged to its end.
     """
     uri = values.store_uri(uri)
-    with _explained(uri, address), quiet():
+    with _explained(uri, address), silence_mlflow():
         client, run, model = MlflowClient(uri), _RUN.fullmatch(address), _MODEL.fullmatch(address)
         if run is not None:
             return _of_run(client, uri, run[1], run[2] or "", folder)

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from raysample.core.locking.processes import dead
-from raysample.tracking.mlflow.responses import reason
-from raysample.tracking.mlflow.settings import quiet
+from raysample.tracking.mlflow.responses import failure_reason
+from raysample.tracking.mlflow.settings import silence_mlflow
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def close_orphans(client: Any, experiment_id: str, folder: str, gone: Collection
     """
     closed = 0
     try:
-        with quiet():
+        with silence_mlflow():
             for run in list(_running(client, experiment_id)):
                 driver = run.data.tags.get(DRIVER, "")
                 if run.data.tags.get(FOLDER) == folder and (driver in gone or dead(driver)):
@@ -35,7 +35,7 @@ def close_orphans(client: Any, experiment_id: str, folder: str, gone: Collection
                     client.set_terminated(run.info.run_id, "KILLED")
                     closed += 1
     except Exception as error:  # noqa: BLE001 - tracking never fails the job
-        _LOG.warning("MLflow: runs of earlier drivers could not all be ended: %s", reason(error))
+        _LOG.warning("MLflow: runs of earlier drivers could not all be ended: %s", failure_reason(error))
     return closed
 
 

@@ -59,6 +59,6 @@ def _status(error: Any) -> int | None:
     return response if isinstance(response, int) else None
 
 
-def reason(error: Exception) -> str:
+def failure_reason(error: Exception) -> str:
     """Return an exception in one line without credentials."""
     return values.redact(f"{type(error).__name__}: {error}").splitlines()[0][:300]

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 # MLflow's store is imported where it is used: for a server nobody needs it, and it warns when it is imported.
-from raysample.tracking.mlflow.settings import quiet
+from raysample.tracking.mlflow.settings import silence_mlflow
 
 BUSY_SECONDS = 20.0
 
@@ -26,7 +26,7 @@ class Schema(Enum):
     OTHER = "something else: runs with the tables of another MLflow, or no MLflow at all"
 
 
-def judge(file: Path) -> Schema:
+def inspect_schema(file: Path) -> Schema:
     """Tell what a file holds, by its tables, their revision, and whether there are runs.
 
     Raises:
@@ -50,7 +50,7 @@ def judge(file: Path) -> Schema:
 @cache
 def _wanted() -> tuple[set[str], str]:
     """Return the tables and the revision of the installed MLflow."""
-    with quiet():
+    with silence_mlflow():
         from mlflow.store.db import utils
         from mlflow.store.db.base_sql_model import Base
 
@@ -63,13 +63,13 @@ def _column(database: sqlite3.Connection, tables: set[str], table: str, column: 
     return [str(value) for (value,) in database.execute(f"select {column} from {table} limit 2")]  # noqa: S608 - ours
 
 
-def make(file: Path, artifact_root: str) -> None:
+def create_schema(file: Path, artifact_root: str) -> None:
     """Make a new database with all tables and MLflow's default experiment, and let go of it."""
     uri = f"sqlite:///{file}"
-    with quiet():
+    with silence_mlflow():
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     try:
-        with quiet():
+        with silence_mlflow():
             SqlAlchemyStore(uri, artifact_root)
     finally:
         engine = SqlAlchemyStore._engine_map.pop(uri, None)

@@ -21,7 +21,7 @@ _NOISY = ("mlflow", "alembic", "urllib3")
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_mlflow() -> Iterator[None]:
     """Silence the chatter of MLflow and its libraries (migrations, retries, deprecations inside SQLAlchemy models)."""
     loggers = [logging.getLogger(name) for name in _NOISY]
     levels = [logger.level for logger in loggers]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 # First: it sets how long MLflow may wait for a server.
-from raysample.tracking.mlflow.settings import quiet  # isort: skip
+from raysample.tracking.mlflow.settings import silence_mlflow  # isort: skip
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -31,7 +31,7 @@ from raysample.tracking.mlflow import values as plain
 from raysample.tracking.mlflow.connection import Link
 from raysample.tracking.mlflow.orphans import DRIVER, FOLDER, close_orphans
 from raysample.tracking.mlflow.pending import Operation, Pending
-from raysample.tracking.mlflow.responses import reason
+from raysample.tracking.mlflow.responses import failure_reason
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def open(
         artifact_root = artifact_root or str(home / "artifacts")
     root = None if artifact_root is None else storage.absolute(artifact_root)
     try:
-        with quiet():
+        with silence_mlflow():
             if file is not None:
                 database.ensure(file, root or str(home / "artifacts"))
             client = MlflowClient(uri)
@@ -76,7 +76,7 @@ def open(
     except Exception as error:  # noqa: BLE001 - SQLAlchemy, requests and MLflow raise kinds of their own
         # `from None`: the original message and traceback may hold the password that is in the URI.
         raise StorageError(
-            f"cannot use MLflow at {plain.redact(uri)!r}: {reason(error)}",
+            f"cannot use MLflow at {plain.redact(uri)!r}: {failure_reason(error)}",
             "start the server or check tracking.uri, or go on without it: tracking.enabled=false",
         ) from None
     link = Link(client, experiment_id, Pending(Path(pending) if pending else home / "mlflow-pending.jsonl"))
@@ -126,7 +126,7 @@ class MLflowTracker:
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Log metrics in one call; those that are not finite are named in the tag `not_finite` instead."""
-        numbers = {plain.name_of(name): float(value) for name, value in values.items()}
+        numbers = {plain.mlflow_name(name): float(value) for name, value in values.items()}
         finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
         lost = ", ".join(sorted(numbers.keys() - finite.keys()))
         self._log(metrics=finite, tags=plain.tags_of({"not_finite": lost} if lost else {}), step=step or 0)
@@ -134,11 +134,11 @@ class MLflowTracker:
     def dataset(self, name: str, uri: str, digest: str, context: str, tags: Mapping[str, str] | None = None) -> None:
         """Log a corpus or selection as input. MLflow's digest holds 36 characters; the whole one becomes a tag."""
         whole = digest.removeprefix("sha256:")
-        kind, source = plain.source_of(uri)
+        kind, source = plain.dataset_source(uri)
         labels = {"mlflow.data.context": context, "sha256": whole, **plain.tags_of(tags or {})}
         data = {"name": name, "digest": f"sha256:{whole[:24]}", "source_type": kind, "source": json.dumps(source)}
         self._do({"do": "dataset", "data": data, "labels": labels})
-        self._log(tags={plain.name_of(f"sha256.{context}.{name}"): whole})
+        self._log(tags={plain.mlflow_name(f"sha256.{context}.{name}"): whole})
 
     def artifact(self, path: str, folder: str | None = None) -> None:
         """Store a local file with the current run."""

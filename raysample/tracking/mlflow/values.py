@@ -17,22 +17,22 @@ TAG_CHARACTERS = 5000
 NAME_CHARACTERS = 250
 
 
-def name_of(name: str) -> str:
+def mlflow_name(name: str) -> str:
     """Return a name with only the signs MLflow allows (letters, digits, `_-. :/`), at most 250 of them."""
     return re.sub(r"[^/\w.\- :]", "_", name).strip("/")[:NAME_CHARACTERS] or "_"
 
 
 def params_of(params: Mapping[str, Value]) -> dict[str, str]:
     """Return params as strings of at most 6000 characters, without credentials."""
-    return {name_of(name): str(redacted(value, name))[:PARAM_CHARACTERS] for name, value in params.items()}
+    return {mlflow_name(name): str(redacted(value, name))[:PARAM_CHARACTERS] for name, value in params.items()}
 
 
 def tags_of(tags: Mapping[str, str]) -> dict[str, str]:
     """Return tags as strings of at most 5000 characters, without credentials."""
-    return {name_of(name): str(redacted(value, name))[:TAG_CHARACTERS] for name, value in tags.items()}
+    return {mlflow_name(name): str(redacted(value, name))[:TAG_CHARACTERS] for name, value in tags.items()}
 
 
-def source_of(uri: str) -> tuple[str, dict[str, str]]:
+def dataset_source(uri: str) -> tuple[str, dict[str, str]]:
     """Return a data set's place in the words of MLflow's pages: (source type, source), without credentials."""
     uri = redact(uri)
     if uri.startswith("hub:"):

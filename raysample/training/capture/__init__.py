@@ -4,7 +4,7 @@ A presentation is looked at as a checkpoint of one row: in training mode, with d
 of.
 """
 
-from raysample.training.capture.files import Capture, checkpoints, passes, presentations, seal
+from raysample.training.capture.files import Capture, checkpoints, passes, presentations, seal_capture
 from raysample.training.capture.record import Recorder
 
-__all__ = ["Capture", "Recorder", "checkpoints", "passes", "presentations", "seal"]
+__all__ = ["Capture", "Recorder", "checkpoints", "passes", "presentations", "seal_capture"]

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from raysample.core import manifests, storage
 from raysample.core.errors import ScoreError, TrainingError
 from raysample.data.checkpoint_set import Checkpoint
-from raysample.training import Plan
+from raysample.training import TrainingSchedule
 
 FOLDER = "capture"
 MANIFEST = "capture.json"
@@ -22,7 +22,7 @@ MANIFEST = "capture.json"
 GROUP = 4_096
 
 
-def schema(classes: int) -> pa.Schema:
+def capture_schema(classes: int) -> pa.Schema:
     """Return the Arrow schema of a capture over C classes.
 
     `row_id`, `label`, `place` (position among the training rows), `step` (from 1), `epoch` (1 for the first pass), and
@@ -105,7 +105,7 @@ def passes(epochs: int, steps_per_epoch: int, uri: str = "") -> tuple[Checkpoint
     )
 
 
-def whole_epochs(layout: Plan) -> int:
+def whole_epochs(layout: TrainingSchedule) -> int:
     """Return how many epochs a training ends; one that a fixed number of steps cuts short is not captured."""
     return layout.steps // layout.steps_per_epoch
 
@@ -117,7 +117,7 @@ def drop_after(uri: str, epoch: int) -> None:
             storage.remove(storage.join(uri, name))
 
 
-def seal(folder: str, rows: int, classes: int, layout: Plan) -> Capture:
+def seal_capture(folder: str, rows: int, classes: int, layout: TrainingSchedule) -> Capture:
     """Write the manifest of what all workers captured, after the training.
 
     Args:

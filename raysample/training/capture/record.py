@@ -13,8 +13,8 @@ from torch import Tensor
 
 from raysample.core import storage
 from raysample.core.errors import TrainingError
-from raysample.training import Examples, Plan
-from raysample.training.capture.files import FOLDER, GROUP, MANIFEST, drop_after, file, schema, whole_epochs
+from raysample.training import Examples, TrainingSchedule
+from raysample.training.capture.files import FOLDER, GROUP, MANIFEST, capture_schema, drop_after, file, whole_epochs
 
 
 class Recorder:
@@ -35,7 +35,9 @@ class Recorder:
         TrainingError: the training is shorter than an epoch.
     """
 
-    def __init__(self, folder: str, data: Examples, layout: Plan, classes: int, rank: int = 0, start: int = 0) -> None:
+    def __init__(
+        self, folder: str, data: Examples, layout: TrainingSchedule, classes: int, rank: int = 0, start: int = 0
+    ) -> None:
         if not whole_epochs(layout):
             raise TrainingError(
                 f"{layout.steps} steps are less than an epoch ({layout.steps_per_epoch} steps), and a capture holds "
@@ -44,7 +46,7 @@ class Recorder:
             )
         self.uri, self.data, self.rank = storage.join(folder, FOLDER), data, rank
         self.per_epoch, self.last = layout.steps_per_epoch, whole_epochs(layout) * layout.steps_per_epoch
-        self.schema = schema(classes)
+        self.schema = capture_schema(classes)
         self.steps = np.zeros(len(data), np.int32)
         with tempfile.TemporaryFile(prefix="raysample-capture-") as scratch:
             self.logits = np.memmap(scratch, np.float32, "w+", shape=(len(data), classes))

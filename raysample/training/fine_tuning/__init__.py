@@ -4,23 +4,23 @@ The same `execute` runs in this process, in a Ray task (the arms of a comparison
 world size then come from Ray).
 """
 
-from raysample.training.fine_tuning.completion import CURVE, EVALUATION, finish, outcome_of, read_outcome
+from raysample.training.fine_tuning.completion import CURVE, EVALUATION, finish_job, outcome_of, read_outcome
 from raysample.training.fine_tuning.execution import execute
 from raysample.training.fine_tuning.job import Job, Outcome, steps
 from raysample.training.fine_tuning.resume import clear
-from raysample.training.fine_tuning.rows import chosen, examples
+from raysample.training.fine_tuning.rows import load_examples, selected_rows
 
 __all__ = [
     "CURVE",
     "EVALUATION",
     "Job",
     "Outcome",
-    "chosen",
     "clear",
-    "examples",
     "execute",
-    "finish",
+    "finish_job",
+    "load_examples",
     "outcome_of",
     "read_outcome",
+    "selected_rows",
     "steps",
 ]

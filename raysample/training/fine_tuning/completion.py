@@ -10,7 +10,7 @@ from raysample.core import manifests, storage
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.evaluation import Predictions, model_doubts
-from raysample.training import capture, plan
+from raysample.training import capture, schedule_training
 from raysample.training.fine_tuning.job import Job, Outcome
 from raysample.training.states import FOLDER as STATES
 
@@ -19,13 +19,13 @@ CURVE = "curve.parquet"
 PREDICTIONS = "predictions.parquet"
 
 
-def finish(job: Job, outcome: Outcome) -> CheckpointSet:
+def finish_job(job: Job, outcome: Outcome) -> CheckpointSet:
     """Write the manifests and the evaluation of a job that saved checkpoints; the set's manifest comes last."""
     assert job.folder is not None
     corpus = Corpus.load(job.train)
     if job.config.capture:
-        layout = plan(outcome.rows, job.config, job.steps)
-        capture.seal(job.folder, outcome.rows, len(corpus.labels), layout)
+        layout = schedule_training(outcome.rows, job.config, job.steps)
+        capture.seal_capture(job.folder, outcome.rows, len(corpus.labels), layout)
     if outcome.evaluation.predictions is not None:
         storage.write_parquet(storage.join(job.folder, PREDICTIONS), outcome.evaluation.predictions.table())
     storage.write_json(storage.join(job.folder, EVALUATION), outcome.plain())

@@ -15,8 +15,16 @@ from raysample.core import storage
 from raysample.core.numerics.precision import resolve
 from raysample.data.corpus import Corpus
 from raysample.evaluation import Evaluation
-from raysample.training import Examples, Place, Plan, capture, examine, plan, train
-from raysample.training.distributed import spread, together
+from raysample.training import (
+    DistributedContext,
+    Examples,
+    TrainingSchedule,
+    capture,
+    examine,
+    schedule_training,
+    train,
+)
+from raysample.training.distributed import is_distributed, wrap_model
 from raysample.training.fine_tuning.completion import CURVE
 from raysample.training.fine_tuning.job import Job, Outcome
 from raysample.training.fine_tuning.resume import kept_by, resumed
@@ -30,7 +38,7 @@ Progress = Callable[[int, int, float], None]
 
 def execute(
     job: Job,
-    place: Place = Place(),
+    place: DistributedContext = DistributedContext(),
     *,
     attempt: str = "",
     progress: Progress | None = None,
@@ -50,9 +58,9 @@ def execute(
     data, held_out = rows_of(job, corpus)
     layout = _layout(job, len(data))
     levels = trained(corpus, job.config, Corpus.load(job.test))
-    core = models.build(job.base, job.model, corpus.labels, job.config.seed, levels)
-    sharded = job.config.sharding == "full" and together(place)
-    spread_out = spread(core, place, sharded)
+    core = models.build_model(job.base, job.model, corpus.labels, job.config.seed, levels)
+    sharded = job.config.sharding == "full" and is_distributed(place)
+    spread_out = wrap_model(core, place, sharded)
     saver, states = kept_by(job, core, layout, place, sharded)
     resume = resumed(states, saver, place, attempt)
     curve = train(
@@ -87,19 +95,19 @@ def execute(
     )
 
 
-def _layout(job: Job, rows: int) -> Plan:
-    layout = plan(rows, job.config, job.steps)
+def _layout(job: Job, rows: int) -> TrainingSchedule:
+    layout = schedule_training(rows, job.config, job.steps)
     return layout if job.save_at is None else replace(layout, save_at=job.save_at)
 
 
-def _tested(job: Job, core: nn.Module, place: Place) -> Evaluation:
+def _tested(job: Job, core: nn.Module, place: DistributedContext) -> Evaluation:
     rows = corpora_of(job)
     test = replace(rows["test"], examples=rows["test"].examples.headed(job.config))
     return examine(core, test, rows["train"], place.device, resolve(job.config.precision, core, place.device))
 
 
 def _recorder(
-    job: Job, data: Examples, layout: Plan, classes: int, rank: int, resume: Snapshot | None
+    job: Job, data: Examples, layout: TrainingSchedule, classes: int, rank: int, resume: Snapshot | None
 ) -> Callable[[NDArray[np.int64], Tensor, int], None] | None:
     if job.folder is None or not job.config.capture:
         return None

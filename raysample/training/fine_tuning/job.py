@@ -11,7 +11,7 @@ from raysample.data.checkpoint_set import Checkpoint
 from raysample.data.corpus import Corpus
 from raysample.evaluation import Evaluation
 from raysample.selection import Selection
-from raysample.training import plan
+from raysample.training import schedule_training
 
 
 @dataclass(frozen=True)
@@ -89,4 +89,4 @@ def steps(job: Job) -> int:
     """Return how many optimiser steps a job takes."""
     rows = Corpus.load(job.train).rows if job.selection is None else Selection.load(job.selection).counts["kept"]
     held_out = 0.0 if job.config.early_stopping is None else job.config.early_stopping.holdout
-    return plan(max(1, round(rows * (1 - held_out))), job.config, job.steps).steps
+    return schedule_training(max(1, round(rows * (1 - held_out))), job.config, job.steps).steps

@@ -9,36 +9,36 @@ from raysample.core.config import ModelConfig
 from raysample.core.errors import ProvenanceError, SelectionError
 from raysample.data.corpus import Corpus
 from raysample.selection import Selection
-from raysample.training import Examples, Tokenised, tokenised
-from raysample.training.early_stopping import split
+from raysample.training import Examples, TokenizedCorpus, load_tokenized
+from raysample.training.early_stopping import split_held_out
 from raysample.training.fine_tuning.job import Job
 from raysample.training.losses import class_weights
 
 
 def rows_of(job: Job, corpus: Corpus) -> tuple[Examples, Examples | None]:
     """Return the weighted rows that are trained on, and those that early stopping looks at."""
-    data = examples(job.train, corpus.fingerprint, job.base, job.model).headed(job.config)
-    data = data if job.selection is None else chosen(data, corpus, job.selection)
+    data = load_examples(job.train, corpus.fingerprint, job.base, job.model).headed(job.config)
+    data = data if job.selection is None else selected_rows(data, corpus, job.selection)
     stopping, wanted = job.config.early_stopping, job.config.class_weights
-    data, held_out = (data, None) if stopping is None else split(data, stopping, job.config.seed)
+    data, held_out = (data, None) if stopping is None else split_held_out(data, stopping, job.config.seed)
     if wanted is not None:
         weights = class_weights(wanted, data.labels, corpus.labels)
         data = data.weighted(weights if data.weights is None else weights * data.weights)
     return data, held_out
 
 
-def examples(uri: str, fingerprint: str, base: str, config: ModelConfig) -> Examples:
+def load_examples(uri: str, fingerprint: str, base: str, config: ModelConfig) -> Examples:
     """Read and tokenise a corpus; kept in memory, since a worker trains many arms on the same rows."""
-    return tokenised(uri, fingerprint, base, config).examples
+    return load_tokenized(uri, fingerprint, base, config).examples
 
 
-def corpora_of(job: Job) -> dict[str, Tokenised]:
+def corpora_of(job: Job) -> dict[str, TokenizedCorpus]:
     """Return the corpora that a job is trained (`train`) and tested (`test`) on, whole."""
     named = {"train": Corpus.load(job.train), "test": Corpus.load(job.test)}
-    return {name: tokenised(rows.uri, rows.fingerprint, job.base, job.model) for name, rows in named.items()}
+    return {name: load_tokenized(rows.uri, rows.fingerprint, job.base, job.model) for name, rows in named.items()}
 
 
-def chosen(data: Examples, corpus: Corpus, uri: str) -> Examples:
+def selected_rows(data: Examples, corpus: Corpus, uri: str) -> Examples:
     """Return the rows of a corpus that the selection at `uri` keeps, with its weights.
 
     Raises:

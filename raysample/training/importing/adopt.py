@@ -11,8 +11,8 @@ from raysample.core import storage
 from raysample.core.errors import CheckpointError
 from raysample.data.checkpoint_set import MANIFEST, TOKENIZER, Checkpoint, CheckpointSet, is_recorded
 from raysample.models import adapters
-from raysample.training.importing.checks import Opened, check_alike, labels_of, opened
-from raysample.training.importing.find import Found, check_one_run, find, in_order
+from raysample.training.importing.checks import Opened, check_alike, open_folders, output_labels
+from raysample.training.importing.find import Found, check_one_run, find, in_training_order
 from raysample.training.importing.schedule import Schedule
 from raysample.training.importing.tokenizer import tokenizer_of
 
@@ -21,7 +21,7 @@ FROM, EPOCHS, RATES = "from", "epochs", "learning_rates"
 """Keys of an adopted set's `config`: the paths; `told` or `assumed`; per checkpoint, where its rate comes from."""
 
 
-def adopt(
+def adopt_paths(
     paths: Sequence[str], output: str, *, labels: Sequence[str] | None = None, learning_rates: Rates = None
 ) -> CheckpointSet:
     """Make a CheckpointSet in folder `output` of the checkpoints that paths mean; see `adopt_found`."""
@@ -62,12 +62,12 @@ def adopt_found(
         CheckpointError: folders are damaged, of different runs or models, lack a tokenizer or names of classes, or
             something else lies in `output`.
     """
-    ordered = in_order(found)
+    ordered = in_training_order(found)
     _check_place(ordered, output)
     check_one_run(ordered)
-    looked = opened(ordered)
+    looked = open_folders(ordered)
     check_alike(looked)
-    names = labels_of(looked, labels)
+    names = output_labels(looked, labels)
     rows = _timed(looked, learning_rates)
     _check_finite([row.checkpoint for row in rows])
     own = tokenizer_of(looked, storage.join(output, TOKENIZER))

@@ -50,7 +50,7 @@ class Opened:
         return tuple(str(told[key]) for key in sorted(told, key=int)) if told else None
 
 
-def opened(found: Sequence[Found]) -> list[Opened]:
+def open_folders(found: Sequence[Found]) -> list[Opened]:
     """Look into every folder.
 
     Raises:
@@ -75,7 +75,7 @@ def opened(found: Sequence[Found]) -> list[Opened]:
 
 def _open(one: Found) -> Opened:
     folder = storage.localise(one.place)
-    checkpoint_set.verify(folder, one.files)  # what raysample sealed, or adopted before
+    checkpoint_set.verify_checkpoint(folder, one.files)  # what raysample sealed, or adopted before
     path = Path(folder) / "config.json"
     config = None if adapters.is_adapter(folder) else _read(path)
     weights = shapes(folder)
@@ -142,7 +142,7 @@ def _different(first: Opened, one: Opened, what: str, how: str) -> CheckpointErr
     )
 
 
-def labels_of(found: Sequence[Opened], given: Sequence[str] | None) -> Names:
+def output_labels(found: Sequence[Opened], given: Sequence[str] | None) -> Names:
     """Return the class names in the order of the classifier's outputs.
 
     Raises:

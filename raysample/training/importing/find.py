@@ -114,10 +114,10 @@ def find(path: str) -> list[Found]:
             "give folders that `save_pretrained` wrote, or the output folder of a Hugging Face Trainer",
         )
     words = (place, storage.join(place, "components", "tokenizer"))  # the second is where MLflow has it
-    return in_order([Found(storage.join(place, name), words=words) for name in models])
+    return in_training_order([Found(storage.join(place, name), words=words) for name in models])
 
 
-def in_order(found: Sequence[Found]) -> list[Found]:
+def in_training_order(found: Sequence[Found]) -> list[Found]:
     """Return folders in training order, with their steps.
 
     By the steps that their trainings told, if these are known of all; else by the numbers that their names end in, if

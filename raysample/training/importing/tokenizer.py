@@ -84,4 +84,4 @@ def _copy(place: Path, config: Path, target: str) -> None:
             shutil.copyfile(path, draft / path.name)
         if (config / "config.json").exists():
             shutil.copyfile(config / "config.json", draft / "config.json")  # tells its class
-        checkpoint_set.seal(draft)
+        checkpoint_set.seal_checkpoint(draft)

@@ -12,7 +12,7 @@ from raysample.core.errors import ScoreError
 from raysample.core.numerics.geometry import nearest
 from raysample.influence.scores.base import MeanScore
 from raysample.influence.scores.reference import CLUSTERS, SAMPLE, Reference
-from raysample.influence.scores.window import LAST, Window
+from raysample.influence.scores.window import LAST, CheckpointWindow
 from raysample.influence.visits.artifacts import Artifacts, Need
 
 
@@ -47,7 +47,7 @@ class KnnLabelDisagreement(MeanScore):
     by_row: ClassVar[bool] = True  # a row is no neighbour of itself, but one of its repeats
     least: ClassVar[dict[str, float]] = {"neighbours": 1, "rows": 2, "seed": 0}
 
-    checkpoints: Window = LAST
+    checkpoints: CheckpointWindow = LAST
     neighbours: int = 10
     rows: int = SAMPLE
     seed: int = 0

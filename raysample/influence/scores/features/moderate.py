@@ -10,7 +10,7 @@ from torch import Tensor
 
 from raysample.influence.scores.base import MeanScore
 from raysample.influence.scores.reference import CLUSTERS, SAMPLE, Reference
-from raysample.influence.scores.window import LAST, Window
+from raysample.influence.scores.window import LAST, CheckpointWindow
 from raysample.influence.visits.artifacts import Artifacts, Need
 
 
@@ -46,7 +46,7 @@ class Moderate(MeanScore):
     last_only: ClassVar[bool] = True
     least: ClassVar[dict[str, float]] = {"rows": 1, "seed": 0}
 
-    checkpoints: Window = LAST
+    checkpoints: CheckpointWindow = LAST
     rows: int = SAMPLE
     seed: int = 0
 

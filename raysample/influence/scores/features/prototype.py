@@ -10,7 +10,7 @@ from torch import Tensor
 from raysample.core.numerics.geometry import unit
 from raysample.influence.scores.base import MeanScore
 from raysample.influence.scores.reference import CLUSTERS, SAMPLE, Reference
-from raysample.influence.scores.window import LAST, Window
+from raysample.influence.scores.window import LAST, CheckpointWindow
 from raysample.influence.visits.artifacts import Artifacts, Need
 
 
@@ -46,7 +46,7 @@ class Prototype(MeanScore):
     last_only: ClassVar[bool] = True
     least: ClassVar[dict[str, float]] = {"clusters": 0, "rows": 1, "seed": 0}
 
-    checkpoints: Window = LAST
+    checkpoints: CheckpointWindow = LAST
     clusters: int = CLUSTERS
     rows: int = SAMPLE
     seed: int = 0

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from raysample.influence.scores.base import MeanScore
-from raysample.influence.scores.window import EARLY, Window
+from raysample.influence.scores.window import EARLY, CheckpointWindow
 from raysample.influence.visits.artifacts import Artifacts, Need
 
 
@@ -41,7 +41,7 @@ class Grand(MeanScore):
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
     designed_runs: ClassVar[int] = 10
 
-    checkpoints: Window = EARLY
+    checkpoints: CheckpointWindow = EARLY
     method: Literal["rules", "loop"] = "rules"
 
     @property

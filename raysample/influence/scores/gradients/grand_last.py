@@ -9,7 +9,7 @@ from torch import Tensor
 
 from raysample.core.numerics.predictions import last_layer_norms
 from raysample.influence.scores.base import MeanScore
-from raysample.influence.scores.window import EARLY, Window
+from raysample.influence.scores.window import EARLY, CheckpointWindow
 from raysample.influence.visits.artifacts import Artifacts, Need
 
 
@@ -43,7 +43,7 @@ class GrandLast(MeanScore):
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
     designed_runs: ClassVar[int] = 5
 
-    checkpoints: Window = EARLY
+    checkpoints: CheckpointWindow = EARLY
 
     @property
     def needs(self) -> Need:

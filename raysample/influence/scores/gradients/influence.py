@@ -9,7 +9,7 @@ from torch import Tensor
 
 from raysample.influence.scores.base import MeanScore, require_target
 from raysample.influence.scores.reference import Reference
-from raysample.influence.scores.window import LAST, Window
+from raysample.influence.scores.window import LAST, CheckpointWindow
 from raysample.influence.visits.artifacts import Artifacts, Need
 
 
@@ -51,7 +51,7 @@ class Influence(MeanScore):
     last_only: ClassVar[bool] = True
     least: ClassVar[dict[str, float]] = {"damping": 0, "iterations": 1, "rows": 1, "seed": 0}
 
-    checkpoints: Window = LAST
+    checkpoints: CheckpointWindow = LAST
     target: str | None = None
     curvature: Literal["gauss_newton", "hessian"] = "gauss_newton"
     solver: Literal["cg", "lissa"] = "cg"

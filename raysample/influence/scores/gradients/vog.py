@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor
 
-from raysample.core.numerics.moments import Moments
+from raysample.core.numerics.moments import RunningMoments
 from raysample.data.checkpoint_set import Checkpoint
 from raysample.influence.scores.base import Score
 from raysample.influence.visits.artifacts import Artifacts, Need
@@ -29,7 +29,7 @@ def vog(gradients: Tensor, mask: Tensor) -> Tensor:
 class VogState:
     """Running moments of the gradients [B, T, D] and the mask [B, T] of real tokens."""
 
-    gradients: Moments
+    gradients: RunningMoments
     mask: Tensor
 
 
@@ -75,7 +75,7 @@ class Vog(Score[VogState]):
 
     def init(self) -> VogState:
         """Return the moments of nothing."""
-        return VogState(Moments(), torch.zeros((), dtype=torch.bool))
+        return VogState(RunningMoments(), torch.zeros((), dtype=torch.bool))
 
     def fold(self, state: VogState, seen: Artifacts, at: Checkpoint) -> VogState:  # noqa: ARG002 - every checkpoint weighs the same
         """Add one checkpoint's gradients."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from raysample.core.numerics.predictions import error_norms
 from raysample.influence.scores.base import MeanScore
-from raysample.influence.scores.window import EARLY, Window
+from raysample.influence.scores.window import EARLY, CheckpointWindow
 from raysample.influence.visits.artifacts import Artifacts
 
 
@@ -39,7 +39,7 @@ class El2n(MeanScore):
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
     designed_runs: ClassVar[int] = 10
 
-    checkpoints: Window = EARLY
+    checkpoints: CheckpointWindow = EARLY
 
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
         """Return the error norm at one checkpoint, [B]."""

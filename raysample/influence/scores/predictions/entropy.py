@@ -9,7 +9,7 @@ from torch import Tensor
 
 from raysample.core.numerics.predictions import entropies
 from raysample.influence.scores.base import MeanScore
-from raysample.influence.scores.window import LAST, Window
+from raysample.influence.scores.window import LAST, CheckpointWindow
 from raysample.influence.visits.artifacts import Artifacts
 
 
@@ -36,7 +36,7 @@ class Entropy(MeanScore):
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
     uses_label: ClassVar[bool] = False
 
-    checkpoints: Window = LAST
+    checkpoints: CheckpointWindow = LAST
 
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
         """Return the entropy at one checkpoint, [B]."""

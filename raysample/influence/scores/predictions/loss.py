@@ -9,7 +9,7 @@ from torch import Tensor
 
 from raysample.core.numerics.predictions import cross_entropies
 from raysample.influence.scores.base import MeanScore
-from raysample.influence.scores.window import LAST, Window
+from raysample.influence.scores.window import LAST, CheckpointWindow
 from raysample.influence.visits.artifacts import Artifacts
 
 
@@ -33,7 +33,7 @@ class Loss(MeanScore):
     name: ClassVar[str] = "loss"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
 
-    checkpoints: Window = LAST
+    checkpoints: CheckpointWindow = LAST
 
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
         """Return the loss at one checkpoint, [B]."""

@@ -12,7 +12,7 @@ from raysample.core.errors import ScoreError
 from raysample.core.numerics.predictions import cross_entropies
 from raysample.influence.scores.base import MeanScore
 from raysample.influence.scores.reference import Reference
-from raysample.influence.scores.window import EARLY, Window
+from raysample.influence.scores.window import EARLY, CheckpointWindow
 from raysample.influence.visits.artifacts import Artifacts
 
 
@@ -49,7 +49,7 @@ class Pvi(MeanScore):
     higher_is: ClassVar[Literal["harder", "easier"]] = "easier"
     designed_runs: ClassVar[int] = 10
 
-    checkpoints: Window = EARLY
+    checkpoints: CheckpointWindow = EARLY
     null: Literal["trained", "prior"] = "trained"
 
     @property

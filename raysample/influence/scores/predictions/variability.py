@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, final
 
 from torch import Tensor
 
-from raysample.core.numerics.moments import Moments
+from raysample.core.numerics.moments import RunningMoments
 from raysample.core.numerics.predictions import gold_probabilities
 from raysample.data.checkpoint_set import Checkpoint
 from raysample.influence.scores.base import Score
@@ -21,7 +21,7 @@ def variability(probabilities: Tensor) -> Tensor:
 
 @final
 @dataclass(frozen=True)
-class Variability(Score[Moments]):
+class Variability(Score[RunningMoments]):
     """Cartography's variability: population standard deviation (ddof 0) of p_y = softmax(z)_y over the checkpoints.
 
     Range [0, 1/2]; high is ambiguous, which counts as harder.
@@ -38,14 +38,14 @@ class Variability(Score[Moments]):
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
     fewest: ClassVar[int] = 2
 
-    def init(self) -> Moments:
+    def init(self) -> RunningMoments:
         """Return the moments of nothing."""
-        return Moments()
+        return RunningMoments()
 
-    def fold(self, state: Moments, seen: Artifacts, at: Checkpoint) -> Moments:  # noqa: ARG002 - every checkpoint weighs the same
+    def fold(self, state: RunningMoments, seen: Artifacts, at: Checkpoint) -> RunningMoments:  # noqa: ARG002 - every checkpoint weighs the same
         """Add one checkpoint's gold probabilities."""
         return state.add(gold_probabilities(seen.logits, seen.labels))
 
-    def value(self, state: Moments) -> Tensor:
+    def value(self, state: RunningMoments) -> Tensor:
         """Return the standard deviation, [B]."""
         return state.deviation()

@@ -40,7 +40,7 @@ def parse(data: dict[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(explain(error), "see docs/configuration.md for every key") from error
+        raise ConfigError(explain_errors(error), "see docs/configuration.md for every key") from error
 
 
 def _parsed(override: str) -> tuple[list[str], Any]:
@@ -69,7 +69,7 @@ def _replaced(data: Any, path: list[str], value: Any) -> Any:
     return {**inner, path[0]: _replaced(inner.get(path[0]), path[1:], value)}
 
 
-def explain(error: ValidationError) -> str:
+def explain_errors(error: ValidationError) -> str:
     """Return what is wrong with a configuration, a line for each key."""
     problems = error.errors()
     lines = [_explained(problem) for problem in problems[:MOST]]
