@@ -21,8 +21,8 @@ ENV PIP_NO_CACHE_DIR=1 \
 WORKDIR /opt/raysample
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY raysample raysample
-RUN pip install -c constraints.txt .
-COPY jobs jobs
 COPY examples examples
+RUN pip install -c constraints.txt '.[all]'
+COPY jobs jobs
 
 USER 1000:1000

@@ -10,16 +10,16 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raysample.cli import commands
-from raysample.core import config as configuration
 from raysample.core import interruption
 from raysample.core.errors import RaysampleError
-from raysample.core.progress import Reporter
 from raysample.core.redaction import print_exception, watch_logs
-from raysample.execution.ray.reachability import reach
 from raysample.version import __version__
+
+if TYPE_CHECKING:
+    from raysample.core.progress import Reporter
 
 CONFIGURED: dict[str, tuple[str, str]] = {
     "plan": (
@@ -50,6 +50,7 @@ DIRECT: dict[str, tuple[str, str]] = {
         "run_apply",
         "write the pruned corpus: the rows that a selection keeps",
     ),
+    "examples": ("run_examples", "list the example configurations, or copy one"),
 }
 """Verb -> its command's name, of (reporter, options), for verbs that need no configuration; what it does."""
 
@@ -112,6 +113,10 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "--source": {"metavar": "PATH", "help": "a copy of the source, where the corpus is no longer where it was"},
         "--format": {"choices": ("parquet", "datasets"), "default": "parquet", "help": "of the output (%(default)s)"},
     },
+    "examples": {
+        "name": {"nargs": "?", "metavar": "NAME", "help": "the example to copy (default: list all)"},
+        "--output": {"metavar": "FILE", "help": "the file to write (default NAME.yaml)"},
+    },
 }
 """Verb -> argument -> how it is read, for what is no part of a run's configuration."""
 
@@ -151,6 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     given = parser().parse_args(_in_order(words) if words and words[0] in CONFIGURED else words)
+    from raysample.core.progress import Reporter  # with rich: help and wrong arguments do not wait for it
+
     reporter = Reporter()
     _keep_credentials_in()
     try:
@@ -180,8 +187,12 @@ def _call(given: argparse.Namespace, reporter: Reporter) -> bool | None:
     names = (option.lstrip("-").replace("-", "_") for option in OPTIONS.get(given.verb, {}))
     options = {name: getattr(given, name) for name in names}
     if given.verb in CONFIGURED:
+        from raysample.core import config as configuration
+
         config = options["config"] = configuration.load(given.config, given.overrides)
         if given.verb in CLUSTERED and config.engine.kind == "ray" and not options.get("dry_run"):
+            from raysample.execution.ray.reachability import reach
+
             reach(config.engine, reporter.say)
     command: Callable[..., bool | None] = getattr(commands, VERBS[given.verb][0])
     return command(reporter=reporter, **options)

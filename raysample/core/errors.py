@@ -4,6 +4,7 @@
 
     RaysampleError
     ├── ConfigError           the configuration asks for something that cannot be
+    │   └── MissingExtraError       it asks for a library that is not installed; the advice names the extra
     ├── StorageError          a URI cannot be reached, or holds something else than expected
     ├── CorpusError           the labelled texts cannot be used as they are
     ├── ModelError            a model folder or hub name cannot be used
@@ -47,6 +48,10 @@ class RaysampleError(Exception):
 
 class ConfigError(RaysampleError):
     """The configuration asks for something that cannot be."""
+
+
+class MissingExtraError(ConfigError):
+    """The configuration asks for an optional library that is not installed; the advice names the extra."""
 
 
 class StorageError(RaysampleError):

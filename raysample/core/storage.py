@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysample.core.errors import StorageError
+from raysample.core.extras import install_command
 
 T = TypeVar("T")
 
@@ -37,9 +38,8 @@ def filesystem(uri: str) -> tuple[Any, str]:
     try:
         fs, path = fsspec.core.url_to_fs(uri)
     except (ValueError, ImportError) as error:
-        raise StorageError(
-            f"cannot open {uri!r}: {error}", "use a local path, or install the fsspec driver of that scheme"
-        ) from error
+        driver = install_command("s3") if uri.startswith(("s3://", "s3a://")) else "install its fsspec driver"
+        raise StorageError(f"cannot open {uri!r}: {error}", f"use a local path, or {driver}") from error
     return fs, path
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from raysample.core import storage
 from raysample.core.config import RunConfig
 from raysample.core.errors import ConfigError
+from raysample.core.extras import install_command, is_installed, require
 from raysample.core.locking import Lock, held
 from raysample.core.progress import Reporter
 from raysample.execution.create import create_executor
@@ -26,6 +27,7 @@ def open_run(config: RunConfig, reporter: Reporter, *steps: str) -> Iterator[Pip
 
     `steps` names what will be done, as in `pipeline.preflight`.
     """
+    _check_extras(config, reporter, steps)
     with hold_run_folder(config, reporter) as (space, lock), create_executor(config.engine) as engine:
         preflight.check_preflight(config, space, engine, steps, _given(config))
         yield Pipeline(config, engine, _tracker(config, space, lock), reporter)
@@ -47,8 +49,26 @@ def _given(config: RunConfig) -> str | None:
     return config.tracking.uri or os.environ.get(TRACKING_URI) or None
 
 
+def _check_extras(config: RunConfig, reporter: Reporter, steps: Collection[str]) -> None:
+    """Refuse a configuration that asks for MLflow where it is not installed; say what a run will go without.
+
+    Tracking and the report are on by default, and a base installation has neither library: it works without them.
+    """
+    asked = _given(config) is not None or "enabled" in config.tracking.model_fields_set
+    if config.tracking.enabled and asked:
+        require("mlflow", "tracking", "set tracking.enabled=false")
+    if config.tracking.enabled and not _is_tracked(config):
+        reporter.say(f"MLflow is not installed, so this run is not tracked ({install_command('mlflow')})")
+    if "compare" in steps and not is_installed("report"):
+        reporter.say(f"matplotlib is not installed, so no report is written ({install_command('report')})")
+
+
+def _is_tracked(config: RunConfig) -> bool:
+    return config.tracking.enabled and is_installed("mlflow")
+
+
 def _tracker(config: RunConfig, space: Workspace, lock: Lock) -> Tracker:
-    if not config.tracking.enabled:
+    if not _is_tracked(config):
         return NullTracker()
     from raysample.tracking.mlflow import tracker
 

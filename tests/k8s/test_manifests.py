@@ -99,7 +99,9 @@ def test_the_image_holds_what_the_manifests_name() -> None:
     assert any(line.startswith("COPY") and "jobs" in line for line in lines)
     assert "WORKDIR /opt/raysample" in lines
     assert lines[-1] == "USER 1000:1000"
-    assert any("-c constraints.txt" in line for line in lines)
+    install = next(line for line in lines if "-c constraints.txt" in line)
+    assert "'.[all]'" in install  # Ray, MLflow, the report and S3
+    assert lines.index("COPY examples examples") < lines.index(install)  # the package holds them
     assert not any(line.startswith("FROM") and (":latest" in line or ":" not in line) for line in lines)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raysample.cli.commands.adopt import run_adopt
+    from raysample.cli.commands.examples import run_examples
     from raysample.cli.commands.logs import run_compact, run_expand, run_replay, run_sample, run_score
     from raysample.cli.commands.runs import (
         run_all,
@@ -29,6 +30,7 @@ __all__ = [
     "run_apply",
     "run_compact",
     "run_compare",
+    "run_examples",
     "run_expand",
     "run_explain",
     "run_fine_tune",
@@ -48,6 +50,7 @@ _HOMES = {
     "run_all": "raysample.cli.commands.runs",
     "run_compact": "raysample.cli.commands.logs",
     "run_compare": "raysample.cli.commands.runs",
+    "run_examples": "raysample.cli.commands.examples",
     "run_expand": "raysample.cli.commands.logs",
     "run_fine_tune": "raysample.cli.commands.runs",
     "run_plan": "raysample.cli.commands.runs",

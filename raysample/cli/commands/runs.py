@@ -15,6 +15,7 @@ from raysample.cli.tables import outlook_table, recommendation_table, retention_
 from raysample.core import storage
 from raysample.core.config import RunConfig
 from raysample.core.errors import ConfigError
+from raysample.core.extras import is_installed, require
 from raysample.core.progress import Reporter
 from raysample.data.corpus import Corpus
 from raysample.data.log import Contents
@@ -197,6 +198,7 @@ def run_compare(config: RunConfig, reporter: Reporter) -> None:
 
 def run_report(config: RunConfig, reporter: Reporter) -> None:
     """Write the report of a finished comparison again."""
+    require("report", "the report")
     space = Workspace.of(config)
     comparison = Comparison.load(space.comparison)
     pipeline = Pipeline(config, create_executor(None), NullTracker(), reporter)
@@ -215,9 +217,12 @@ def run_recommend(config: RunConfig, reporter: Reporter, tolerance: float | None
 def _publish(pipeline: Pipeline, comparison: Comparison) -> None:
     """Write the report and store it, with the figures that it is made of, in the parent run."""
     space, tracker = pipeline.workspace, pipeline.tracker
-    _write_report(pipeline, comparison)
+    paths = [space.comparison, space.at("config.yaml")]
+    if is_installed("report"):
+        _write_report(pipeline, comparison)
+        paths.insert(0, space.report)
     space.record(pipeline.config)
-    for path in (space.report, space.comparison, space.at("config.yaml")):
+    for path in paths:
         tracker.artifact(path)
     full = next(summary for summary in comparison.summaries if summary.arm == FULL)
     tracker.metrics({"test_acc": full.accuracy[0], "test_macro_f1": full.macro_f1[0]})
@@ -256,5 +261,6 @@ def _texts(corpus: Corpus, looked: report.TableSample) -> dict[str, str]:
 def _conclude(reporter: Reporter, comparison: Comparison, space: Workspace, tracker: Tracker) -> None:
     reporter.say()
     conclude(reporter, comparison)
-    reporter.say(f"report: {space.report}")
+    if is_installed("report"):
+        reporter.say(f"report: {space.report}")
     reporter.say(f"MLflow: {tracker.where}")

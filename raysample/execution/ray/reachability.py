@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from raysample.core.config import EngineConfig
 from raysample.core.errors import ClusterError
+from raysample.core.extras import require
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,6 +63,11 @@ def head(config: EngineConfig) -> ClusterHead | None:
     return ClusterHead(address, origin, host.strip("[]"), int(port))
 
 
+def require_ray() -> None:
+    """Raise a MissingExtraError where Ray is not installed."""
+    require("ray", "engine.kind: ray", "set engine.kind=local to work in this process")
+
+
 def reach(config: EngineConfig, say: Callable[[str], None] | None = None) -> None:
     """Wait until the head that shall be joined answers.
 
@@ -71,7 +77,9 @@ def reach(config: EngineConfig, say: Callable[[str], None] | None = None) -> Non
 
     Raises:
         ClusterError: the address is none of a head, or no head answers there within half a minute.
+        MissingExtraError: Ray is not installed.
     """
+    require_ray()
     found = head(config)
     if found is None:
         return
