@@ -26,20 +26,6 @@ import torch
 torch.set_num_threads(1)
 
 
-WHOLE = ("pipeline", "tracking", "report", "references", "test_docs.py", "test_landmarks.py", "test_capture.py")
-WHOLE += ("test_verification.py", "test_benchmarks.py", "test_keep_curve.py", "test_model_adapters.py", "corpus", "k8s")
-WHOLE += ("adoption", "test_benchmarks_training.py")
-"""Folders and files whose tests are runs, stores and pages rather than parts: left out by `make test-fast`."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests of whole things as slow."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.relative_to(here).parts[0] in WHOLE:
-            item.add_marker(pytest.mark.slow)
-
-
 @pytest.fixture(scope="session")
 def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One cluster for the session; three logical CPUs on two cores, so that nothing starves."""

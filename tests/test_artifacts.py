@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import oracles
 import pytest
 import torch
-from oracles_families import batch_for, directions_for, encoder
 
 from raysample.core.errors import ScoreError
 from raysample.influence.visits.artifacts import Artifacts, Need, classifier, collect, embedding_module, join_artifacts
 from raysample.testing import FAMILIES, Family, tiny_batch, tiny_model
+from tests.helpers import oracles
+from tests.helpers.encoders import batch_for, directions_for, encoder
 
 EVERYTHING = Need.LOGITS | Need.FEATURES | Need.GRAD_NORMS | Need.EMBEDDING_GRADS
 OBJECTIVES = ("logit", "probability", "loss")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import oracles
 import pytest
 import torch
-from oracles_families import directions_for
 from torch import Tensor, nn
 
 from raysample.core.errors import ScoreError, UnsupportedModelError
 from raysample.influence.visits.artifacts import Need, collect
 from raysample.testing import tiny_batch, tiny_model
+from tests.helpers import oracles
+from tests.helpers.encoders import directions_for
 
 
 def refused(model: nn.Module, match: str, needs: Need = Need.GRAD_NORMS) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import ast
-import importlib
-import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -27,52 +24,18 @@ import torch
 from raysample.core.config import ModelConfig
 from raysample.core.numerics.batches import token_batches
 from raysample.influence.scores import SCORES
+from tests.helpers.benchmark_scripts import assert_targets, imported, shared
+from tests.helpers.paths import BENCHMARKS
 
-FOLDER = Path(__file__).parent.parent / "benchmarks"
-SCRIPTS = sorted(FOLDER.glob("*.py"))
+pytestmark = pytest.mark.slow
+
+SCRIPTS = sorted(BENCHMARKS.glob("*.py"))
 SMALL = ["--quick", "--shapes=1x16x200", "--rows=5", "--repetitions=2", "--layouts=padded"]
-
-
-@pytest.fixture(autouse=True)
-def on_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the scripts find what they share, as they do when they are run; torch gets its threads back."""
-    threads = torch.get_num_threads()
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield
-    torch.set_num_threads(threads)
-
-
-def imported(path: Path) -> ModuleType:
-    name = f"benchmark_{path.stem}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
 def scores() -> ModuleType:
-    return imported(FOLDER / "scores.py")
-
-
-def shared(name: str) -> Any:
-    return importlib.import_module(name)
-
-
-def assert_targets(targets: dict[str, dict[str, Any]]) -> None:
-    """Every target says what it is, what it should be, and whether the one fits the other."""
-    assert targets
-    for found in targets.values():
-        assert set(found) == {"value", "target", "met"}
-        match = re.fullmatch(r"(<=|>=|==) ([\d.e-]+)", found["target"])
-        assert match is not None
-        value, limit = found["value"], float(match[2])
-        assert found["met"] is {"<=": value <= limit, ">=": value >= limit, "==": value == limit}[match[1]]
+    return imported(BENCHMARKS / "scores.py")
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
@@ -165,7 +128,7 @@ def test_methods_take_turns_and_each_repetition_starts_elsewhere() -> None:
 
 @pytest.mark.slow
 def test_crosscheck_agrees_with_what_is_installed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert imported(FOLDER / "crosscheck.py").main(["--quick", "--rows=6"]) == 0
+    assert imported(BENCHMARKS / "crosscheck.py").main(["--quick", "--rows=6"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert_targets(result["targets"])
     assert {one["state"] for one in result["found"]} <= {"compared", "not installed"}
@@ -183,7 +146,7 @@ def material(tmp_path: Path) -> Any:
 def test_families_are_right_or_refused_and_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     page = tmp_path / "families.md"
     only = [f"--only={family}" for family in ("bert", "gpt2:left", "fnet", "reformer", "layoutlmv2")]
-    assert imported(FOLDER / "families.py").main([*only, "--rows=6", f"--page={page}"]) == 0
+    assert imported(BENCHMARKS / "families.py").main([*only, "--rows=6", f"--page={page}"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert {name: aim["value"] for name, aim in told["targets"].items()} == {"wrong": 0, "bare": 0}
     found = {one["family"]: one for one in told["found"]}
@@ -203,7 +166,7 @@ def test_families_are_right_or_refused_and_told(capsys: pytest.CaptureFixture[st
 def test_rows_that_are_all_alike_prove_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    script, whys = imported(FOLDER / "families.py"), []
+    script, whys = imported(BENCHMARKS / "families.py"), []
     for place, name, other in (
         (script.making, "LETTERS", frozenset()),  # its own class would read each row as no words at all
         (script.truth, "loop", lambda _, rows: {"el2n": np.ones(len(rows))}),
@@ -221,7 +184,7 @@ def test_rows_that_are_all_alike_prove_nothing(
 def test_a_family_with_a_wrong_number_or_a_bare_failure_misses_its_target(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    script = imported(FOLDER / "families.py")
+    script = imported(BENCHMARKS / "families.py")
     loop, score = script.truth.loop, script.raysample.score
 
     def broken(*_: Any, **__: Any) -> None:
@@ -236,7 +199,7 @@ def test_a_family_with_a_wrong_number_or_a_bare_failure_misses_its_target(
 
 
 def test_the_loop_by_hand_gives_the_numbers_of_sweep(material: Any) -> None:
-    scoring = imported(FOLDER / "scoring.py")
+    scoring = imported(BENCHMARKS / "scoring.py")
     for scores in scoring.SETS.values():
         found = scoring.Found({name: shared("measuring.timing").Cost(32) for name in (scoring.HAND, scoring.SWEEP)})
         values = scoring.take_turns(material, [0, 2], scores, found)
@@ -264,7 +227,7 @@ def test_rows_that_repeat_are_no_material(material: Any) -> None:
 
 
 def test_short_runs_on_ray_are_told_and_meet_nothing() -> None:
-    scoring, passages = imported(FOLDER / "scoring.py"), shared("rates.passages")
+    scoring, passages = imported(BENCHMARKS / "scoring.py"), shared("rates.passages")
     cost = shared("measuring.timing").Cost
     torch.set_num_threads(1)
     costs = {scoring.HAND: cost(100, [1.0], [1.0]), scoring.SWEEP: cost(100, [1.0], [1.0])}
@@ -301,7 +264,7 @@ def test_the_cpu_seconds_of_processes_are_seen_from_outside() -> None:
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_scoring_goes_from_parquet_to_parquet(capsys: pytest.CaptureFixture[str]) -> None:
-    assert imported(FOLDER / "scoring.py").main(["--quick", "--rows=160"]) == 0
+    assert imported(BENCHMARKS / "scoring.py").main(["--quick", "--rows=160"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert_targets(result["targets"])
     found = result["found"]["gradients"]
@@ -347,7 +310,7 @@ def test_the_baseline_finds_a_label_that_the_words_speak_against() -> None:
 
 @pytest.mark.slow
 def test_agreement_on_simulated_traffic(capsys: pytest.CaptureFixture[str]) -> None:
-    agreement = imported(FOLDER / "agreement.py")
+    agreement = imported(BENCHMARKS / "agreement.py")
     assert agreement.main(["--quick", "--rows=500", "--seeds=1", "--threads=1"]) == 0
     out = capsys.readouterr().out
     result = json.loads(out.splitlines()[-1])
@@ -360,7 +323,7 @@ def test_agreement_on_simulated_traffic(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.slow
 def test_adopted_runs_are_held_against_two_seeds(capsys: pytest.CaptureFixture[str]) -> None:
-    script = imported(FOLDER / "adoption.py")
+    script = imported(BENCHMARKS / "adoption.py")
     assert script.main(["--quick", "--rows=500", "--epochs=2", "--scores", "el2n", "loss"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert_targets(result["targets"])
@@ -373,7 +336,7 @@ def test_adopted_runs_are_held_against_two_seeds(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.slow
 def test_incremental_visits_only_what_is_new(capsys: pytest.CaptureFixture[str]) -> None:
-    script = imported(FOLDER / "incremental.py")
+    script = imported(BENCHMARKS / "incremental.py")
     assert script.main(["--rows=150", "--contents=120", "--days=3", "--train-rows=64", "--threads=1"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert_targets(result["targets"])
@@ -385,7 +348,7 @@ def test_incremental_visits_only_what_is_new(capsys: pytest.CaptureFixture[str])
 @pytest.mark.slow
 def test_scale_tells_contents_memory_and_gain() -> None:
     # as a program: its own processes must find it
-    command = [sys.executable, str(FOLDER / "scale.py"), "--rows", "300", "900", "--engine=local", "--every-row=0"]
+    command = [sys.executable, str(BENCHMARKS / "scale.py"), "--rows", "300", "900", "--engine=local", "--every-row=0"]
     *shown, last = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     result = json.loads(last)
     assert_targets(result["targets"])
@@ -461,7 +424,7 @@ def test_what_faults_did_to_a_table_is_found(ids: list[str], score: list[float],
 
 
 def test_the_toll_of_faults_counts_nodes_that_came_and_went() -> None:
-    faults = imported(FOLDER / "faults.py")
+    faults = imported(BENCHMARKS / "faults.py")
     told = [
         {"kind": "actor", "pid": 1},
         {"kind": "shard", "pids": [2, 3, 4]},
@@ -481,7 +444,7 @@ def test_the_toll_of_faults_counts_nodes_that_came_and_went() -> None:
 
 
 def test_equal_arms_are_simulated_and_judged(capsys: pytest.CaptureFixture[str]) -> None:
-    verdicts = imported(FOLDER / "verdicts.py")
+    verdicts = imported(BENCHMARKS / "verdicts.py")
     assert verdicts.main(["--quick", "--comparisons=10"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["targets"]["intervals_of_width_0"]["met"]
@@ -493,7 +456,7 @@ def test_equal_arms_are_simulated_and_judged(capsys: pytest.CaptureFixture[str])
 
 
 def test_the_house_counts_homes_docstrings_and_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    house = imported(FOLDER / "house.py")
+    house = imported(BENCHMARKS / "house.py")
     one = "X = 1\nT = TypeVar('T')\n_Y = 2\ndef f(): ...\ndef _g(): 'Doc.'\nclass A:\n    def _m(self): ...\n"
     other = "from one import f\nT = TypeVar('T')\nX: int = 2\ndef h():\n    def f(): ...\nclass B: ...\n"
     modules = {"one": ast.parse(one), "other": ast.parse(other)}
@@ -511,7 +474,7 @@ def test_the_house_counts_homes_docstrings_and_frames(monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_the_frames_to_the_first_visit_begin_at_the_command() -> None:
-    stack = imported(FOLDER / "house.py").to_the_first_visit()
+    stack = imported(BENCHMARKS / "house.py").to_the_first_visit()
     assert stack[0] == ("cli/main.py", "main")
     assert stack[-1][0].startswith("influence/visits/")
     assert not any(name.startswith("<") for _, name in stack)

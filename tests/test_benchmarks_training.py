@@ -15,16 +15,19 @@ import psutil
 import pytest
 import torch
 from rich.console import Console
-from test_benchmarks import FOLDER, assert_targets, imported, on_path, shared
 
 from raysample.core.config import ModelConfig
+from tests.helpers.benchmark_scripts import assert_targets, imported, on_path, shared
+from tests.helpers.paths import BENCHMARKS
+
+pytestmark = pytest.mark.slow
 
 __all__ = ["on_path"]  # a fixture that every test here uses, too
 
 
 @pytest.fixture
 def training() -> ModuleType:
-    return imported(FOLDER / "training.py")
+    return imported(BENCHMARKS / "training.py")
 
 
 @pytest.fixture
@@ -167,7 +170,7 @@ def test_what_took_turns_is_told_beside_the_table(training: ModuleType, capsys: 
 
 
 def test_rows_dealt_by_length_and_in_turn_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    shares = imported(FOLDER / "shares.py")
+    shares = imported(BENCHMARKS / "shares.py")
     # 8 + 4 x 2 tokens: the long row alone, the others together.
     count = shares.counted(np.array([8, 2, 2, 2, 2]), 5, 2)
     assert count.length == 8

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import oracles
 import pyarrow as pa
 import pytest
 import torch
@@ -28,6 +27,9 @@ from raysample.training import DistributedContext, Examples, batches, capture, s
 from raysample.training.capture import Capture, Recorder
 from raysample.training.fine_tuning import Job, Outcome, execute, finish_job, load_examples
 from raysample.training.length_balance import length_balanced_split
+from tests.helpers import oracles
+
+pytestmark = pytest.mark.slow
 
 EPOCHS = 3
 RECIPE = FineTuneConfig(

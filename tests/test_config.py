@@ -6,11 +6,12 @@ import pytest
 
 from raysample.core.config import RunConfig, loading, parse
 from raysample.core.errors import ConfigError
+from tests.helpers.paths import EXAMPLES
 
-EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.yaml"))
+CONFIGS = sorted(EXAMPLES.glob("*.yaml"))
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_examples_are_valid(path: Path) -> None:
     assert loading(path).name == path.stem
 

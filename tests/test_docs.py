@@ -20,8 +20,10 @@ from raysample.cli import main
 from raysample.core.config import RunConfig, parse
 from raysample.influence.scores import SCORES, create_scores
 from raysample.selection.policies import POLICIES, create_policy
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.slow
+
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 

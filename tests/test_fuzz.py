@@ -10,14 +10,16 @@ from random import Random
 
 import pytest
 
-FOLDER = Path(__file__).parent.parent / "benchmarks"
-sys.path.insert(0, str(FOLDER))
+from tests.helpers.paths import BENCHMARKS
 
-import fuzz  # noqa: E402 - the folder of the benchmarks is on the path only now
-from fuzzing import damage, running  # noqa: E402
-from fuzzing.kinds import LostError  # noqa: E402
-from fuzzing.rows import Truth, check  # noqa: E402
-from hostile_kinds import EVERY_WAY  # noqa: E402
+sys.path.insert(0, str(BENCHMARKS))
+
+import fuzz
+from fuzzing import damage, running
+from fuzzing.kinds import LostError
+from fuzzing.rows import Truth, check
+
+from tests.helpers.hostile_kinds import EVERY_WAY
 
 SMALL = {"config": 150, "jsonl": 25, "csv": 25, "tsv": 25, "parquet": 25}
 
@@ -25,7 +27,7 @@ SMALL = {"config": 150, "jsonl": 25, "csv": 25, "tsv": 25, "parquet": 25}
 @pytest.fixture(autouse=True, scope="module")
 def off_the_path_again() -> Iterator[None]:
     yield
-    sys.path.remove(str(FOLDER))
+    sys.path.remove(str(BENCHMARKS))
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-JOBS = Path(__file__).resolve().parent.parent / "jobs"
+from tests.helpers.paths import JOBS
+
 VERBS = {"run": "run", "fine_tune": "fine-tune", "score": "score", "sample": "sample", "compare": "compare"}
 Call = list[list[str]]
 

@@ -9,6 +9,8 @@ from raysample.core.errors import SelectionError
 from raysample.evaluation.comparison import FULL, RunResult
 from raysample.evaluation.keep_curve import GRID, KeepCurve, fit_keep_curve, recommend
 
+pytestmark = pytest.mark.slow
+
 TRUE = KeepCurve(0.9, 0.5, 5.0)
 
 

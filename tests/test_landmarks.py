@@ -25,6 +25,8 @@ from raysample.influence.visits.artifacts import Need, collect
 from raysample.influence.visits.sweep import score_block
 from raysample.testing import tiny_checkpoints, tiny_rows, tiny_tokenizer
 
+pytestmark = pytest.mark.slow
+
 CONFIG = LandmarksConfig(scores=["vog"], count=200, least=0.8)
 
 

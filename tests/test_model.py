@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import fsspec
@@ -20,34 +19,15 @@ from raysample.core.errors import ModelError
 from raysample.data.corpus import SCHEMA
 from raysample.models.tiny import texts
 from raysample.testing import FAMILIES, LABELS, Family, tiny_batch, tiny_model, tiny_rows, tiny_tokenizer
+from tests.helpers.model_folders import Shelf, saved, shelf
 
 TINY = ModelConfig(hidden_size=16, vocabulary_size=120, max_length=24)
-
-
-class Shelf:
-    """Shards in memory, read as a Corpus is."""
-
-    def __init__(self, *tables: pa.Table) -> None:
-        self.tables = tables
-        self.shards = [SimpleNamespace(index=i, rows=len(table)) for i, table in enumerate(tables)]
-
-    def read(self, index: int) -> pa.Table:
-        return self.tables[index]
 
 
 def table(texts: list[str], pairs: list[str | None] | None = None) -> pa.Table:
     nothing = [None] * len(texts)
     columns = {"row_id": [str(i) for i in range(len(texts))], "text": texts, "text_pair": pairs or nothing}
     return pa.table({**columns, "label": [0] * len(texts), "group": nothing, "timestamp": nothing}, schema=SCHEMA)
-
-
-def shelf() -> Any:
-    return Shelf(tiny_rows(150, seed=0), tiny_rows(150, seed=1))
-
-
-def saved(folder: Path, family: Family = "bert", **options: Any) -> str:
-    models.save_model(tiny_model(family, **options), tiny_tokenizer(family), folder)
-    return str(folder)
 
 
 def logits(module: Any) -> torch.Tensor:

@@ -13,7 +13,10 @@ from raysample.core.errors import CheckpointError, ModelError
 from raysample.models import adapters
 from raysample.testing import LABELS
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # get_peft_model
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),  # get_peft_model
+]
 
 
 def saved(folder: Path, count: int = 2) -> list[str]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
-from test_model import saved, shelf
 
 from raysample import models
 from raysample.core.config import ModelConfig
 from raysample.core.errors import ModelError
 from raysample.testing import tiny_model, tiny_tokenizer
+from tests.helpers.model_folders import saved, shelf
 
 
 @pytest.mark.parametrize(

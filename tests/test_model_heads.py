@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from oracles import grad_dots, grad_norms
 from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModel, AutoModelForSequenceClassification
@@ -21,6 +20,7 @@ from raysample.influence.verification.slow_twin import collect_slowly
 from raysample.influence.visits.artifacts import Need, collect
 from raysample.models import heads
 from raysample.testing import Family, tiny_batch, tiny_model, tiny_tokenizer
+from tests.helpers.oracles import grad_dots, grad_norms
 
 LEVELS = Levels(("domain", "intent"), (("home", "music"), ("off", "on", "play")), 0)
 SOME: tuple[Family, ...] = ("bert", "roberta", "distilbert", "gpt2")

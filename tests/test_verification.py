@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import oracles
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -31,6 +30,9 @@ from raysample.influence.verification.slow_columns import CaptureTwin
 from raysample.influence.verification.verify import draw
 from raysample.influence.visits.artifacts import Need, collect
 from raysample.testing import FAMILIES, Family, tiny_batch, tiny_model
+from tests.helpers import oracles
+
+pytestmark = pytest.mark.slow
 
 SCORES: list[Any] = [
     *("vog", "el2n", "forgetting", "knn_label_disagreement"),

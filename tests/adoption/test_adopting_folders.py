@@ -20,6 +20,8 @@ from raysample.data.corpus import Corpus
 from raysample.models.weights import shapes
 from raysample.testing import LABELS
 
+pytestmark = pytest.mark.slow
+
 SCORES = ["vog", {"name": "el2n", "checkpoints": "all"}, {"name": "grand", "checkpoints": "last"}]
 
 

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import trainer_runs
 import yaml
-from trainer_runs import NAMES
 
 from raysample.cli import main
 from raysample.core.config import parse
 from raysample.core.errors import ConfigError
 from raysample.data.score_table import ScoreTable
+from tests.helpers import trainer_runs
+from tests.helpers.trainer_runs import NAMES
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

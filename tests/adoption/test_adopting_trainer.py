@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import trainer_runs
-from trainer_runs import NAMES, RATE, STEPS
 
 import raysample
 from raysample import testing
@@ -19,6 +17,10 @@ from raysample.core.errors import CheckpointError, CorpusError
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.training.importing import Schedule
+from tests.helpers import trainer_runs
+from tests.helpers.trainer_runs import NAMES, RATE, STEPS
+
+pytestmark = pytest.mark.slow
 
 SAVED = (3, 6, 9, 12)
 

@@ -15,6 +15,8 @@ from raysample import testing, training
 from raysample.core.config import FineTuneConfig, ModelConfig
 from raysample.models import encode
 
+pytestmark = pytest.mark.slow
+
 ROWS, EPOCHS, RATE = 44, 2, 1e-2
 """44 rows in batches of 8: the last batch of an epoch is short."""
 

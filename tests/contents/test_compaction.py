@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_logs import Row, day, expected, source, write
 
 from raysample.core.errors import CorpusError
 from raysample.data.log import Contents, compact_log, compaction, ranges
+from tests.helpers.traffic_logs import Row, day, expected, source, write
 
 DAYS = (1, 2, 3)
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from made_logs import day, source, write
 
 import raysample
 from raysample import models, testing
@@ -25,6 +24,7 @@ from raysample.influence.shards import run_visits
 from raysample.selection.pruned_contents import apply_to_contents
 from raysample.testing import LABELS
 from raysample.workflow import score_contents as logs
+from tests.helpers.traffic_logs import day, source, write
 
 SCORES = ["vog", "grand_last", "el2n"]
 

@@ -15,6 +15,8 @@ from raysample.data.simulated import write_broken_log
 from raysample.data.simulated.broken import UNSCORABLE
 from raysample.testing import tiny_corpus_files
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = Columns(text="text", label="label", id="id")
 
 

@@ -10,7 +10,6 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from labelled_files import described, source, write_jsonl
 
 import raysample
 from raysample.core.config import LabelsConfig
@@ -19,6 +18,9 @@ from raysample.data.corpus import Corpus, ledger
 from raysample.data.corpus.ledger import reconcile
 from raysample.data.labels.class_names import Declared, canonical, distinct
 from raysample.data.log import compact_log
+from tests.helpers.labelled_files import described, source, write_jsonl
+
+pytestmark = pytest.mark.slow
 
 RULE = LabelsConfig()
 APART = LabelsConfig(numeric_strings=False)

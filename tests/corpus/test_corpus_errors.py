@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labelled_files import described, rows_of, write_csv, write_datasets, write_jsonl, write_parquet
 
 from raysample.core.errors import CorpusError, ProvenanceError
 from raysample.data.corpus import Corpus
 from raysample.data.readers import columnar
+from tests.helpers.labelled_files import described, rows_of, write_csv, write_datasets, write_jsonl, write_parquet
+
+pytestmark = pytest.mark.slow
 
 ROWS = rows_of(30)
 

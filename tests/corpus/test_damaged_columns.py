@@ -13,12 +13,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from labelled_files import described, quarantined, rows_of, write_datasets, write_parquet
 
 from raysample.core.errors import CorpusError, ProvenanceError, RaysampleError
 from raysample.data.readers.arrow_validity import check_arrays
 from raysample.data.readers.class_label_metadata import class_labels
 from raysample.data.readers.dataset_folders import check_dataset_folder
+from tests.helpers.labelled_files import described, quarantined, rows_of, write_datasets, write_parquet
+
+pytestmark = pytest.mark.slow
 
 TEXTS = [f"text {i}" for i in range(40)]
 LABELS = ["ab"[i % 2] for i in range(40)]

@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from labelled_files import described, quarantined, source
 
 from raysample.core.config import LimitsConfig
 from raysample.core.errors import CorpusError
@@ -21,6 +20,9 @@ from raysample.data.readers.arrow_files import unpacked_size
 from raysample.data.readers.arrow_validity import longer_than
 from raysample.data.readers.columnar import Parquet
 from raysample.data.readers.expansion import check_expansion, dictionary_size
+from tests.helpers.labelled_files import described, quarantined, source
+
+pytestmark = pytest.mark.slow
 
 ROWS = 1 << 16
 LABELS = pa.array(["a", "b"] * (ROWS // 2))

@@ -10,12 +10,23 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from labelled_files import COLUMNS, WRITERS, described, read_back, rows_of, write_csv, write_jsonl, write_parquet
 
 from raysample.core.errors import CorpusError, StorageError
 from raysample.data.corpus import SCHEMA, Corpus
 from raysample.data.readers import columnar
 from raysample.data.schema import Part
+from tests.helpers.labelled_files import (
+    COLUMNS,
+    WRITERS,
+    described,
+    read_back,
+    rows_of,
+    write_csv,
+    write_jsonl,
+    write_parquet,
+)
+
+pytestmark = pytest.mark.slow
 
 ROWS = rows_of(57)
 EXPECTED = sorted(

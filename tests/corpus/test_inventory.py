@@ -11,16 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labelled_files import (
-    COLUMNS,
-    described,
-    rows_of,
-    source,
-    write_csv,
-    write_datasets,
-    write_jsonl,
-    write_parquet,
-)
 
 from raysample.cli.tables import contents_table
 from raysample.core.errors import CorpusError
@@ -31,6 +21,18 @@ from raysample.data.sources.inventory import Inventory
 from raysample.data.sources.resolve import open_source
 from raysample.workflow.checks import corpus_remarks
 from raysample.workflow.tracker_params import _files as told_to_report
+from tests.helpers.labelled_files import (
+    COLUMNS,
+    described,
+    rows_of,
+    source,
+    write_csv,
+    write_datasets,
+    write_jsonl,
+    write_parquet,
+)
+
+pytestmark = pytest.mark.slow
 
 ROWS = rows_of(30)
 

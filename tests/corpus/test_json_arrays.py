@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labelled_files import quarantined
-from line_files import jsonl, read, refused, rows_of, texts_of
 
 from raysample.core.config import LimitsConfig, SourceConfig
 from raysample.core.errors import CorpusError
@@ -17,6 +15,10 @@ from raysample.data.corpus import describe_source
 from raysample.data.readers import json_arrays
 from raysample.data.readers.streams import Unpacked
 from raysample.data.schema import Part
+from tests.helpers.labelled_files import quarantined
+from tests.helpers.line_files import jsonl, read, refused, rows_of, texts_of
+
+pytestmark = pytest.mark.slow
 
 ROWS = rows_of(40)
 TEXTS = {row["id"]: row["text"] for row in ROWS}

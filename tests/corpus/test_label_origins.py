@@ -11,12 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from labelled_files import WRITERS, Row, described, quarantined, read_back, write_jsonl, write_parquet
 
 from raysample.core.errors import CorpusError, ProvenanceError
 from raysample.data.corpus import Corpus
 from raysample.data.labels.origins import read_confidence
 from raysample.data.schema import REASONS
+from tests.helpers.labelled_files import WRITERS, Row, described, quarantined, read_back, write_jsonl, write_parquet
+
+pytestmark = pytest.mark.slow
 
 LOG = {"id": "id", "label": "hypothesis"}
 HYPOTHESIS: dict[str, Any] = {"origin": "hypothesis", "confidence": "sure"}

@@ -10,7 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from labelled_files import (
+
+from raysample.core.errors import CorpusError
+from raysample.data.corpus import describe_source
+from tests.helpers.labelled_files import (
     described,
     quarantined,
     rows_of,
@@ -21,8 +24,7 @@ from labelled_files import (
     write_parquet,
 )
 
-from raysample.core.errors import CorpusError
-from raysample.data.corpus import describe_source
+pytestmark = pytest.mark.slow
 
 NAMES = ["entailment", "neutral", "contradiction"]
 

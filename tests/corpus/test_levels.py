@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labelled_files import quarantined, write_jsonl, write_parquet
 from pydantic import ValidationError
 
 from raysample.core.config import Columns, SourceConfig, parse
 from raysample.core.errors import CorpusError
 from raysample.data.corpus import Corpus, describe_source
 from raysample.data.simulated import simulated_sources, write_traffic
+from tests.helpers.labelled_files import quarantined, write_jsonl, write_parquet
+
+pytestmark = pytest.mark.slow
 
 INTENTS = (("music", "play"), ("music", "stop"), ("home", "on"), ("home", "off"), ("clock", "stop"))
 BOTH = {"label": "domain", "levels": ["domain", "intent"], "id": "id"}

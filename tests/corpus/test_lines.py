@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labelled_files import quarantined
-from line_files import jsonl, read, refused, rows_of, separated, texts_of
 
 from raysample.core.config import LimitsConfig, SourceConfig
 from raysample.core.errors import CorpusError
@@ -24,6 +22,10 @@ from raysample.data.readers.lines import PhysicalLines
 from raysample.data.readers.records import Account, Record
 from raysample.data.readers.streams import Unpacked
 from raysample.data.schema import Part
+from tests.helpers.labelled_files import quarantined
+from tests.helpers.line_files import jsonl, read, refused, rows_of, separated, texts_of
+
+pytestmark = pytest.mark.slow
 
 ROWS = rows_of(40)
 TEXTS = {row["id"]: row["text"] for row in ROWS}

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from raysample.core.config import SourceConfig
 from raysample.core.map_fn import threads
 from raysample.data.corpus import Corpus, describe_source
 from raysample.data.corpus import overlap as overlaps
+
+pytestmark = pytest.mark.slow
 
 
 def described(folder: Path, texts: list[str], pairs: list[str] | None = None, labels: str = "ab") -> Corpus:

@@ -12,12 +12,22 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from labelled_files import described, quarantined, rows_of, write_csv, write_datasets, write_jsonl, write_parquet
 
 from raysample.core import storage
 from raysample.core.errors import CorpusError
 from raysample.data.corpus import QUARANTINE
 from raysample.data.schema import REASONS
+from tests.helpers.labelled_files import (
+    described,
+    quarantined,
+    rows_of,
+    write_csv,
+    write_datasets,
+    write_jsonl,
+    write_parquet,
+)
+
+pytestmark = pytest.mark.slow
 
 GOOD = [{"id": f"good {i}", "text": f"text {i}", "pair": f"pair {i}", "label": "ab"[i % 2]} for i in range(4)]
 ALL = {"id": "id", "text_pair": "pair"}

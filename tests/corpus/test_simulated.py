@@ -17,6 +17,8 @@ from raysample.data.simulated import logs, simulated_sources, traffic, write_tra
 from raysample.data.simulated.intents import INTENTS, SLOTS
 from raysample.data.simulated.language import hearing_slip, phrase_book, typing_slip
 
+pytestmark = pytest.mark.slow
+
 ROWS = 40_000
 NAMES = [intent.name for intent in INTENTS]
 

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labelled_files import quarantined
-from line_files import read, refused, rows_of, separated, texts_of
 
 from raysample.core.config import LimitsConfig
 from raysample.data.readers.csv import Separated
@@ -19,6 +17,10 @@ from raysample.data.readers.quotes import State, grammar
 from raysample.data.readers.records import Account
 from raysample.data.readers.streams import Unpacked
 from raysample.data.schema import Part
+from tests.helpers.labelled_files import quarantined
+from tests.helpers.line_files import read, refused, rows_of, separated, texts_of
+
+pytestmark = pytest.mark.slow
 
 ROWS = rows_of(60)
 TEXTS = {row["id"]: row["text"] for row in ROWS}

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from line_files import jsonl, read, refused, rows_of, separated, texts_of
 
 from raysample.core.config import SourceConfig
 from raysample.core.errors import CorpusError
 from raysample.data.corpus import describe_source
 from raysample.data.readers import streams
+from tests.helpers.line_files import jsonl, read, refused, rows_of, separated, texts_of
+
+pytestmark = pytest.mark.slow
 
 ROWS = rows_of(40)
 TEXTS = {row["id"]: row["text"] for row in ROWS}

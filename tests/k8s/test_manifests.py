@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 import yaml
-from crd_schemas import Schemas
-from kustomize_reader import Document, documents, render
-from operator_rules import operator_errors
-from policy_rules import policy_errors
 
 import raysample.version
+from tests.helpers.kubernetes.crd_schemas import Schemas
+from tests.helpers.kubernetes.kustomize_reader import Document, documents, render
+from tests.helpers.kubernetes.operator_rules import operator_errors
+from tests.helpers.kubernetes.policy_rules import policy_errors
+from tests.helpers.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+
 K8S = ROOT / "k8s"
 OVERLAYS = sorted(path.parent for path in (K8S / "overlays").glob("*/kustomization.yaml"))
 RENDERED = [*OVERLAYS, K8S / "cluster"]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import oracles
 import pytest
 import torch
-from oracles_families import batch_for, directions_for, encoder, worn
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -15,6 +13,8 @@ from raysample.core.errors import UnsupportedModelError
 from raysample.influence.visits import per_example_positions
 from raysample.influence.visits.artifacts import Artifacts, Need, collect, embedding_module
 from raysample.testing import FAMILIES, Family, tiny_model
+from tests.helpers import oracles
+from tests.helpers.encoders import batch_for, directions_for, encoder, worn
 
 BOTH = Need.GRAD_NORMS | Need.GRAD_DOTS
 ALL = BOTH | Need.FEATURES | Need.EMBEDDING_GRADS

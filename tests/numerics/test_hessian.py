@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from oracles_references import dense_hessian
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -20,6 +19,7 @@ from raysample.core.numerics.hessian import (
     relative_residual,
     unflatten,
 )
+from tests.helpers.oracles_references import dense_hessian
 
 
 def spectrum(*values: float) -> Tensor:

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysample.data.score_table import ScoreTable
+from tests.helpers.paths import BENCHMARKS
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 ROWS, SHARDS, SEED = 200_000, 40, 4
 # One shard costs three actors more. After the node is gone there is one worker node left, beside the head.
 FAULTS = {"actor": 1, "worker": 1, "shard": 1, "node": 1, "driver": 1}

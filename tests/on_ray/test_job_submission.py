@@ -18,7 +18,8 @@ import psutil
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.paths import ROOT
+
 RAY = str(Path(sys.executable).parent / "ray")
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]

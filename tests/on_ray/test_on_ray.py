@@ -8,12 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import every_score
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deadly_models import make_deadly
 
 import raysample
 from raysample.core.config import EngineConfig, FineTuneConfig, ModelConfig, ScoreConfig, SourceConfig
@@ -28,6 +26,8 @@ from raysample.influence.scores import create_scores
 from raysample.influence.shards import ScoreJob
 from raysample.models import tokenizer
 from raysample.training.capture import Capture
+from tests.helpers import every_score
+from tests.helpers.crashing_models import make_deadly
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 

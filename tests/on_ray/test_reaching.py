@@ -14,8 +14,7 @@ from raysample.core.config import EngineConfig
 from raysample.core.errors import ClusterError
 from raysample.execution.ray import reachability
 from raysample.execution.ray.reachability import ClusterHead, head, reach
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.helpers.paths import ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,8 @@ from raysample.tracking import MemoryTracker
 from raysample.workflow import missing_shards
 from raysample.workflow.score import score_corpus
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Steps(MemoryTracker):

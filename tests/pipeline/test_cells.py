@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
-from test_whole_run import write_config
 
 from raysample.cli import main
 from raysample.workflow.layout import cell
+from tests.helpers.configs import write_config
+
+pytestmark = pytest.mark.slow
 
 
 def test_different_cells_have_different_names() -> None:

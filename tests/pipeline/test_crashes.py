@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from deadly_models import make_deadly
 
 import raysample
 from raysample.core.config import Columns, ModelConfig, ScoreConfig, SourceConfig
@@ -19,6 +18,9 @@ from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus, describe_source
 from raysample.influence.shards import ScoreJob, ShardScorer, crash_counter, isolated, part_name
 from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
+from tests.helpers.crashing_models import make_deadly
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_whole_run import write_config
 
 import raysample
 from raysample.cli import main
@@ -17,6 +16,9 @@ from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.workflow import economy
 from raysample.workflow.checks import check_scores
+from tests.helpers.configs import write_config
+
+pytestmark = pytest.mark.slow
 
 CONFIG = ScoreConfig(
     scores=["vog", {"name": "el2n", "checkpoints": "all"}, {"name": "aum", "as": "margin_mean"}, "loss"],

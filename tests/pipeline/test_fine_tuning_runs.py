@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from test_whole_run import write_config
 
 from raysample.core.config import RunConfig
 from raysample.core.errors import ConfigError
@@ -19,6 +18,9 @@ from raysample.core.progress import SilentReporter
 from raysample.execution.local import LocalExecutor
 from raysample.tracking import MemoryTracker, NullTracker, Tracker
 from raysample.workflow.run import Pipeline
+from tests.helpers.configs import write_config
+
+pytestmark = pytest.mark.slow
 
 RECIPE = {"epochs": 2, "learning_rate": 3e-3, "checkpoints": 3, "precision": "float32", "resume": {"steps": 4}}
 

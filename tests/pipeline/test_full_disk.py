@@ -17,6 +17,8 @@ from raysample.core.errors import StorageError
 from raysample.data.corpus import Corpus, describe_source
 from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:

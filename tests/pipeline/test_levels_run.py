@@ -25,8 +25,11 @@ from raysample.influence.visits.artifacts import Need, collect
 from raysample.testing import tiny_texts
 from raysample.tracking import NullTracker
 from raysample.workflow import Pipeline
+from tests.helpers.paths import EXAMPLES
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "levels.yaml"
+pytestmark = pytest.mark.slow
+
+EXAMPLE = EXAMPLES / "levels.yaml"
 SMALL = [
     "corpus.simulated.rows=800",
     "corpus.simulated.test_rows=200",

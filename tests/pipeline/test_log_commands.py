@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from test_whole_run import write_config
 
 from raysample.cli import main
 from raysample.data.score_table import ScoreTable
+from tests.helpers.configs import write_config
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

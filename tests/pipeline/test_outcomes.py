@@ -20,6 +20,8 @@ from raysample.training import load_tokenized
 from raysample.training.fine_tuning import EVALUATION, Job, Outcome, execute, finish_job
 from raysample.workflow import training_results
 
+pytestmark = pytest.mark.slow
+
 WORDS = ("lamp", "song", "rain")
 LONG = " and then once more in the evening"
 

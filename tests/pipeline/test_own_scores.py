@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from test_whole_run import write_config
 
 from raysample.cli import main
 from raysample.data.score_table import ScoreTable
 from raysample.selection import Selection
 from raysample.workflow.per_run_scores import blocks
+from tests.helpers.configs import write_config
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(

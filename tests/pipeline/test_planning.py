@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from test_whole_run import write_config
 
 from raysample.cli import main
 from raysample.core.config import FineTuneConfig, loading
@@ -14,6 +13,9 @@ from raysample.tracking import NullTracker
 from raysample.training import schedule_training
 from raysample.workflow import Pipeline
 from raysample.workflow.plan import few, in_small, outlook
+from tests.helpers.configs import write_config
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,8 @@ from raysample.execution.base import Demand
 from raysample.execution.local import LocalExecutor
 from raysample.workflow import Workspace, preflight
 
+pytestmark = pytest.mark.slow
+
 ALL = ("fine-tune", "score", "compare")
 
 

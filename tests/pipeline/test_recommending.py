@@ -7,10 +7,12 @@ import math
 from pathlib import Path
 
 import pytest
-from test_whole_run import write_config
 
 from raysample.cli import main
 from raysample.evaluation.comparison import FULL, Comparison, RunResult, summarise
+from tests.helpers.configs import write_config
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_command_reads_a_comparison(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 import raysample
 from raysample import testing
 from raysample.core.config import SourceConfig
 from raysample.data.corpus import Corpus, describe_source
 from raysample.testing import LABELS
+
+pytestmark = pytest.mark.slow
 
 TEXTS = [f"{words}" for words in ("the pond", "a moon", "the old moss", "a pond the moon", "old old", "the moon")]
 

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import every_score
 import numpy as np
 import pytest
 
@@ -18,6 +17,9 @@ from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
 from raysample.influence.scores import SCORES, create_scores, from_logits
 from raysample.testing import tiny_corpus_files
+from tests.helpers import every_score
+
+pytestmark = pytest.mark.slow
 
 MODEL = ModelConfig(hidden_size=16, vocabulary_size=200, max_length=16, dropout=0)
 RECIPE = FineTuneConfig(epochs=4, batch_size=16, learning_rate=3e-3, checkpoints=4, capture=True)

@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_whole_run import write_config
 
 from raysample import models
 from raysample.cli import main
@@ -17,6 +16,9 @@ from raysample.data.corpus import Corpus, Shard
 from raysample.data.score_table import ScoreTable
 from raysample.influence.shards import crash_counter, part_name
 from raysample.influence.shards.isolation import Scored, score_with_isolation
+from tests.helpers.configs import write_config
+
+pytestmark = pytest.mark.slow
 
 POISON = "the poisoned row"
 POISONED = (3, 77, 78, 150)

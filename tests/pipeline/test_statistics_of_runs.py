@@ -7,7 +7,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_whole_run import write_config
 
 from raysample.cli import main
 from raysample.core import storage
@@ -15,6 +14,9 @@ from raysample.core.statistics import count_part, read_statistics
 from raysample.data.score_table import STATISTICS, ScoreTable
 from raysample.influence.shards import part_statistics, write_statistics
 from raysample.influence.shards.job import statistics_of
+from tests.helpers.configs import write_config
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,11 @@ from raysample.influence.label_origin import describe_label_origin, origins, rel
 from raysample.influence.scores import create_scores
 from raysample.tracking import MemoryTracker
 from raysample.workflow import Pipeline
+from tests.helpers.paths import EXAMPLES
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "traffic.yaml"
+pytestmark = pytest.mark.slow
+
+EXAMPLE = EXAMPLES / "traffic.yaml"
 SMALL = [
     "corpus.simulated.rows=1500",
     "corpus.simulated.test_rows=300",

@@ -11,7 +11,6 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_whole_run import write_config
 
 from raysample.cli import main
 from raysample.core import storage
@@ -21,6 +20,9 @@ from raysample.data.corpus import Corpus, describe_source
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation.comparison import FULL, Comparison, RunResult, summarise
 from raysample.selection import Selection, apply, explain_row, write_selection
+from tests.helpers.configs import write_config
+
+pytestmark = pytest.mark.slow
 
 ARMS = [
     {"policy": "hard", "score": "vog", "normalise": "class"},

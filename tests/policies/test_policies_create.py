@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from every_policy import ARMS, HIGHER_IS
 
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
 from raysample.core.numerics.exact_moments import exact_sums, moments
 from raysample.data.identity import hash_row_ids
 from raysample.selection.policies import POLICIES, GlobalStatistics, Rows, create_policy
+from tests.helpers.every_policy import ARMS, HIGHER_IS
 
 HIGHER = {"vog": "harder", "aum": "easier"}
 

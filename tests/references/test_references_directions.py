@@ -9,10 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from oracles_references import hessian_product as slow_hessian_product
-from oracles_references import mean_gradient as slow_mean_gradient
-from oracles_references import model_hessian
-from reference_runs import batch_of, changed, described, made_up
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -29,6 +25,12 @@ from raysample.influence.references.rows import sort_by_row_hash, tokenize_rows
 from raysample.influence.scores.reference import Reference
 from raysample.testing import FAMILIES, Family, tiny_model, tiny_rows, tiny_tokenizer
 from raysample.training import Examples, batch
+from tests.helpers.oracles_references import hessian_product as slow_hessian_product
+from tests.helpers.oracles_references import mean_gradient as slow_mean_gradient
+from tests.helpers.oracles_references import model_hessian
+from tests.helpers.reference_runs import batch_of, changed, described, made_up
+
+pytestmark = pytest.mark.slow
 
 TARGET = Reference.of("target_gradient", target="held_out")
 INVERSE = Reference.of("inverse_hessian", target="held_out", damping=0.1)

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from reference_runs import batch_of, described, made_up
 from torch import Tensor
 
 from raysample import models
@@ -25,6 +24,9 @@ from raysample.influence.references.rows import sample_corpus
 from raysample.influence.scores.reference import Reference
 from raysample.influence.visits.artifacts import classifier
 from raysample.testing import LABELS
+from tests.helpers.reference_runs import batch_of, described, made_up
+
+pytestmark = pytest.mark.slow
 
 SMALL = Reference.of("features", rows=40, clusters=4, seed=1)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from reference_runs import RECIPE, SPEC, batch_of, changed, made_up, trained
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
@@ -23,6 +22,9 @@ from raysample.data.corpus import Corpus
 from raysample.influence.references import Request, load_reference, prepare_references
 from raysample.influence.scores.predictions.pvi import pvi
 from raysample.influence.scores.reference import Reference
+from tests.helpers.reference_runs import RECIPE, SPEC, batch_of, changed, made_up, trained
+
+pytestmark = pytest.mark.slow
 
 NULL, PRIORS = Reference.of("null_model"), Reference.of("priors")
 ADVICE = "null: prior"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference_runs import changed, described, made_up
 from safetensors.torch import load_file
 
 from raysample import models
@@ -19,6 +18,9 @@ from raysample.data.checkpoint_set import CheckpointSet
 from raysample.influence.references import Request, load_reference, prepare_references
 from raysample.influence.references.folder import MANIFEST, located, read_tensors, step_file, write_tensors
 from raysample.influence.scores.reference import Reference
+from tests.helpers.reference_runs import changed, described, made_up
+
+pytestmark = pytest.mark.slow
 
 PRIORS = Reference.of("priors")
 TARGET = Reference.of("target_gradient", target="held_out")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from conftest import PROVENANCE
+import pytest
 
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation.comparison import Comparison
 from raysample.report import render_report
 from raysample.report.label_sections import label_sections
+from tests.helpers.report_data import PROVENANCE
+
+pytestmark = pytest.mark.slow
 
 EVIL = "<script>alert(1)</script>"
 FEEDBACK = [

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import SCORES, fake_comparison, fake_labels, fake_table
 
 from raysample.core import storage
 from raysample.core.errors import ScoreError
@@ -23,6 +22,10 @@ from raysample.report.figures import ridges
 from raysample.report.summaries import figure, scoring_words, summary_tables
 from raysample.report.table_sample import bound
 from raysample.selection import table_blocks
+from tests.helpers.paths import ROOT
+from tests.helpers.report_data import SCORES, fake_comparison, fake_labels, fake_table
+
+pytestmark = pytest.mark.slow
 
 LABELS = ("weather", "music", "alarm")
 
@@ -82,8 +85,8 @@ def test_a_part_is_forgotten_before_the_next_is_read(tmp_path: Path, monkeypatch
 
 def test_memory_does_not_grow_with_the_number_of_parts(tmp_path: Path) -> None:
     tables = [fake_table(tmp_path / str(parts), LABELS, rows=10_000 * parts, parts=parts) for parts in (1, 3, 12)]
-    script = Path(__file__).with_name("peaks_of_looking.py")
-    done = subprocess.run([sys.executable, str(script), *(table.uri for table in tables)], stdout=subprocess.PIPE)
+    command = [sys.executable, "-m", "tests.helpers.table_sample_memory", *(table.uri for table in tables)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE)
     assert done.returncode == 0
     few, many = json.loads(done.stdout)
     assert 0 < many < 1.3 * few

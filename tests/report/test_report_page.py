@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ARMS, PROVENANCE, SCORES, example_ids, fake_comparison, fake_labels, fake_table
 
 from raysample.core.errors import StorageError
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation.comparison import Comparison
 from raysample.report import render_report, write_report
+from tests.helpers.report_data import ARMS, PROVENANCE, SCORES, example_ids, fake_comparison, fake_labels, fake_table
+
+pytestmark = pytest.mark.slow
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 VOID = {"meta", "br", "img", "link", "input", "hr", "wbr"}

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import ARMS, SCORES, example_ids, fake_comparison, fake_labels, fake_table
 from scipy import stats
 
 from raysample.core.statistics import count_part
@@ -31,6 +30,9 @@ from raysample.report.tables import (
     share_tables,
     spearman_matrix,
 )
+from tests.helpers.report_data import ARMS, SCORES, example_ids, fake_comparison, fake_labels, fake_table
+
+pytestmark = pytest.mark.slow
 
 LABELS = ("a", "b", "c")
 

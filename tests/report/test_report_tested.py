@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from conftest import PROVENANCE, fake_comparison
+import pytest
 
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation import evaluate
@@ -15,6 +15,9 @@ from raysample.evaluation.comparison import Comparison, summarise
 from raysample.models import Truncation
 from raysample.report import render_report
 from raysample.report.evaluation_section import section_of_test, tail_figures
+from tests.helpers.report_data import PROVENANCE, fake_comparison
+
+pytestmark = pytest.mark.slow
 
 LABELS = ("weather", "music", "<b>alarm</b>")
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_artifacts import NEEDS_TARGET, made
 
 from raysample.core.errors import CheckpointError, ScoreError
 from raysample.data.checkpoint_set import Checkpoint
@@ -18,6 +17,7 @@ from raysample.influence.scores.gradients.grand import Grand
 from raysample.influence.scores.gradients.vog import Vog
 from raysample.influence.scores.window import EARLY, LAST
 from raysample.influence.visits.artifacts import Need
+from tests.helpers.made_artifacts import NEEDS_TARGET, made
 
 
 def run(*epochs: float, steps_per_epoch: int = 7) -> list[Checkpoint]:

@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import oracles_scores
 import pytest
 import torch
-from made_artifacts import CLASSES, TARGET, folded, made, padded, rows_of, run, trace
 from torch import Tensor
 
 from raysample.influence.scores import SCORES, Score, create_score, from_logits
 from raysample.influence.visits.artifacts import Artifacts, Need
+from tests.helpers import oracles_scores
+from tests.helpers.made_artifacts import CLASSES, TARGET, folded, made, padded, rows_of, run, trace
 
 ROWS = 9
 VARIANTS: dict[str, Score[Any]] = {

@@ -12,11 +12,8 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import oracles
-import oracles_scores
 import pytest
 import torch
-from made_artifacts import made
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -25,6 +22,8 @@ from raysample.influence.scores import SCORES, create_scores
 from raysample.influence.visits.sweep import score_block
 from raysample.models import Encoded, pad
 from raysample.testing import tiny_model
+from tests.helpers import oracles, oracles_scores
+from tests.helpers.made_artifacts import made
 
 EPOCHS = (0.5, 1.0, 2.0, 3.0, 4.0)
 CHECKPOINTS = tuple(Checkpoint(f"step-{10 * e:g}", int(10 * e), e, 1e-3) for e in EPOCHS)

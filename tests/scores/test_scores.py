@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import oracles
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_artifacts import TARGET, folded, made, run, trace
 from torch import Tensor
 
 from raysample.core.errors import ScoreError
@@ -38,6 +36,8 @@ from raysample.influence.scores.predictions.pvi import pvi
 from raysample.influence.scores.predictions.tdds import tdds
 from raysample.influence.scores.predictions.variability import variability
 from raysample.influence.visits.artifacts import Artifacts
+from tests.helpers import oracles
+from tests.helpers.made_artifacts import TARGET, folded, made, run, trace
 
 
 def fold(name: str, seen: list[Artifacts], **options: Any) -> Tensor:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 from rich.console import Console
-from scored import MODEL, checkpoints_of, every_job, plain_job
 
 import raysample
 from raysample import models
@@ -21,6 +20,7 @@ from raysample.execution.local import LocalExecutor
 from raysample.influence.shards import ScoreJob
 from raysample.influence.shards.memory_plan import MemoryPlan, memory_plan
 from raysample.testing import Family, tiny_checkpoints
+from tests.helpers.scoring_jobs import MODEL, checkpoints_of, every_job, plain_job
 
 MIB = 2**20
 

@@ -12,7 +12,6 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
-from scored import MODEL, elsewhere, every_job, one_by_one, parts_of, plain_job
 from torch import nn
 
 from raysample import models as model
@@ -23,6 +22,7 @@ from raysample.influence.scores import SCORES
 from raysample.influence.shards import ShardScorer
 from raysample.influence.shards.model_cache import ModelCache, Models
 from raysample.testing import LABELS, tiny_checkpoints
+from tests.helpers.scoring_jobs import MODEL, elsewhere, every_job, one_by_one, parts_of, plain_job
 
 
 class Watch:

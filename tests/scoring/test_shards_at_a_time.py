@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scored import elsewhere, every_job, one_by_one, parts_of, plain_job
 
 from raysample import models
 from raysample.core.config import ModelConfig
@@ -17,6 +16,7 @@ from raysample.core.errors import ProvenanceError
 from raysample.data.corpus import Corpus
 from raysample.influence.shards import ShardScorer, crash_counter
 from raysample.influence.shards import scorer as shards
+from tests.helpers.scoring_jobs import elsewhere, every_job, one_by_one, parts_of, plain_job
 
 LONG = 60.0
 

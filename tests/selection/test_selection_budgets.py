@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from every_policy import columns
 
 from raysample.core import storage
 from raysample.core.config import ArmConfig
@@ -17,6 +16,7 @@ from raysample.selection import Selection, write_selection
 from raysample.selection.policies import create_policy
 from raysample.selection.policies.explore import Explore
 from raysample.selection.policies.hard import Hard
+from tests.helpers.every_policy import columns
 
 DATA = columns()
 TOKENS = np.random.default_rng(7).integers(3, 60, 1000)

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from every_policy import HIGHER_IS, VARIANTS, columns, rows
-from test_selection_sample import score_table
 
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
@@ -16,6 +14,8 @@ from raysample.models import Encoded
 from raysample.selection import select, write_selection
 from raysample.selection.policies import Rows, create_policy
 from raysample.training import Examples, fine_tuning
+from tests.helpers.every_policy import HIGHER_IS, VARIANTS, columns, rows
+from tests.helpers.selection_tables import score_table
 
 VALUES = np.array([0.0, 0.5, 1.0, 1.5, 2.5, 3.0])
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from selection_oracle import kept_ids
 
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
@@ -17,6 +16,7 @@ from raysample.core.numerics.exact_moments import standardise
 from raysample.selection import budget_of, choose_rows, plan_with, select
 from raysample.selection.policies import GlobalStatistics, Policy, Rows, create_policy
 from raysample.selection.policies.base import FloatArray, Grouping, IntArray
+from tests.helpers.selection_oracle import kept_ids
 
 Table = tuple[list[str], IntArray, dict[str, Any]]
 HIGHER = {"vog": "harder", "aum": "easier"}

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from every_policy import HIGHER_IS, columns, rows
 
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
 from raysample.selection import choose_rows, select, stages
 from raysample.selection.policies import Rows, create_policy
 from raysample.selection.policies.quotas import balanced, bounded, proportional
+from tests.helpers.every_policy import HIGHER_IS, columns, rows
 
 DATA = columns()
 

@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from every_policy import HIGHER_IS, VARIANTS, Columns, columns, rows
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from selection_twin import Twin
 
 from raysample.core.config import LIMITS, ArmConfig
 from raysample.core.errors import SelectionError
 from raysample.selection import choose_rows
 from raysample.selection.policies import POLICIES, create_policy
+from tests.helpers.every_policy import HIGHER_IS, VARIANTS, Columns, columns, rows
+from tests.helpers.selection_twin import Twin
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from scored_rows import SCORES, plain, scored_rows
 
 from raysample.core import storage
 from raysample.core.errors import StorageError
 from raysample.core.statistics import count_part, merge_statistics, nothing, read_statistics, write_statistics_file
 from raysample.influence.shards.part_statistics import FEWEST
+from tests.helpers.scored_rows import SCORES, plain, scored_rows
 
 
 @pytest.mark.parametrize("rows", [0, 1, 500])

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scored_rows import SCORES, plain, scored_rows
 
 from raysample.core.statistics import MOST_GROUPS, RELATIVE_WIDTH, Statistics, count_part, merge_statistics, nothing
+from tests.helpers.scored_rows import SCORES, plain, scored_rows
 
 ROWS = scored_rows(3_000)
 QUANTILES = {"q05": 0.05, "median": 0.5, "q95": 0.95}

@@ -18,7 +18,7 @@ from raysample.core.config import Columns, SourceConfig
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.testing import LABELS
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow warns of what it does itself
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # MLflow warns of what it does itself
 STEPS = (20, 10, 9)
 """In the order in which they are logged."""
 

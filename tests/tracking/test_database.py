@@ -19,6 +19,8 @@ from raysample.core.errors import StorageError
 from raysample.tracking.mlflow import database, schema
 from raysample.tracking.mlflow.schema import Schema, inspect_schema
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:

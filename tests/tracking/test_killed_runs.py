@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.helpers.paths import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def unignore() -> None:

@@ -18,6 +18,8 @@ from raysample.core.errors import StorageError
 from raysample.tracking import Tracker
 from raysample.tracking.mlflow import tracker as tracking
 
+pytestmark = pytest.mark.slow
+
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 

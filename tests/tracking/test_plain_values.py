@@ -8,6 +8,8 @@ import pytest
 
 from raysample.tracking.mlflow import values
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("text", "shown"),

@@ -21,6 +21,8 @@ from raysample.tracking.mlflow.orphans import DRIVER, FOLDER
 from raysample.tracking.mlflow.pending import Pending
 from raysample.tracking.mlflow.responses import Answer, answer
 
+pytestmark = pytest.mark.slow
+
 
 def http(status: int) -> requests.HTTPError:
     response = requests.Response()

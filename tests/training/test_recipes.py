@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from runs import a_job, curve, run
 
 from raysample import models
 from raysample.core.config import EarlyStoppingConfig, FineTuneConfig, ModelConfig
@@ -23,6 +22,7 @@ from raysample.training.fine_tuning import execute, load_examples
 from raysample.training.losses import class_weights, summed
 from raysample.training.optimizer import adamw, set_rate
 from raysample.training.step import Stepper
+from tests.helpers.training_runs import a_job, curve, run
 
 
 def test_a_cosine_begins_at_the_peak_and_ends_at_nothing() -> None:

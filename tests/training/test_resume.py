@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow.compute as pc
 import pytest
 import torch
-from runs import a_job, curve, ended_after, in_folder, run, written
 
 from raysample.core import storage
 from raysample.core.errors import StorageError, TrainingError
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.training.fine_tuning import clear, execute
 from raysample.training.states import FOLDER
+from tests.helpers.training_runs import a_job, curve, ended_after, in_folder, run, written
 
 
 @pytest.fixture(scope="module")

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from runs import a_job, curve, in_folder, run, written
 from transformers import AutoModelForSequenceClassification
 
 from raysample import models
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.training import capture
 from raysample.training.fine_tuning import Job
+from tests.helpers.training_runs import a_job, curve, group, in_folder, run, written
 
 pytestmark = pytest.mark.slow
-
-
-def group(workers: int, folder: Path, *jobs: tuple[Job, tuple[int, ...], bool]) -> None:
-    """Run jobs with so many workers: each is ended after some steps, goes on, and comes to its end or does not."""
-    folder.mkdir(parents=True)
-    (folder / "jobs").write_bytes(pickle.dumps(jobs))
-    script = str(Path(__file__).with_name("worker.py"))
-    started = [
-        subprocess.Popen([sys.executable, script, str(folder), str(rank), str(workers)]) for rank in range(workers)
-    ]
-    assert [process.wait(timeout=300) for process in started] == [0] * workers
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Fine-tunings on a cluster whose processes die, in a process of its own: `python training_ordeal.py FOLDER`.
+"""Fine-tunings on a cluster whose processes die: `python -m tests.helpers.training_ordeal FOLDER`.
 
 FOLDER holds `steady` and `elastic`, two pickled jobs. What happened is written to `told.json`.
 """
@@ -36,9 +36,14 @@ class Scene:
         self.driver = self.start()
 
     def start(self) -> subprocess.Popen[bytes]:
-        script = Path(__file__).with_name("training_driver.py")
         with self.log.open("ab") as stream:
-            command = [sys.executable, str(script), str(self.place), self.nodes.cluster.address]
+            command = [
+                sys.executable,
+                "-m",
+                "tests.helpers.training_driver",
+                str(self.place),
+                self.nodes.cluster.address,
+            ]
             return subprocess.Popen(command, stdout=stream, stderr=stream)
 
     def steps(self) -> list[int]:

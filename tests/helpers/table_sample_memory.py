@@ -1,4 +1,7 @@
-"""Write the peak of memory of a look at each table: `python peaks_of_looking.py TABLE …`, the first one to warm up."""
+"""Write the peak memory of sampling each table: `python -m tests.helpers.table_sample_memory TABLE …`.
+
+The first table warms up what is made once.
+"""
 
 from __future__ import annotations
 

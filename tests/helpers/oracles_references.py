@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from oracles import loss_of, one_by_one
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from tests.helpers.oracles import loss_of, one_by_one
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:

@@ -4,15 +4,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from every_policy import HIGHER_IS, Columns
-from every_policy import rows as rows_of
 from scipy.stats import beta as beta_law
 from scipy.stats import rankdata
-from selection_oracle import z_scores
 
 from raysample.core.config import ArmConfig
 from raysample.selection.policies import GlobalStatistics, row_hash
 from raysample.selection.policies.base import uniform
+from tests.helpers.every_policy import HIGHER_IS, Columns
+from tests.helpers.every_policy import rows as rows_of
+from tests.helpers.selection_oracle import z_scores
 
 Array = npt.NDArray[Any]
 

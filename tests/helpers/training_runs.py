@@ -1,7 +1,10 @@
-"""Small runs that are ended in the middle; real models, no Ray."""
+"""Small runs that are ended in the middle, alone or with workers in processes of their own; real models, no Ray."""
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from raysample.data.corpus import describe_source
 from raysample.testing import tiny_corpus_files
 from raysample.training import DistributedContext
 from raysample.training.fine_tuning import Job, execute, finish_job
+from tests.helpers.paths import ROOT
 
 SPEC = ModelConfig(path="tiny", max_length=16, hidden_size=16, vocabulary_size=120, dropout=0.2)
 RECIPE = FineTuneConfig(
@@ -81,3 +85,12 @@ def written(job: Job) -> dict[str, bytes]:
     return {
         p.relative_to(folder).as_posix(): p.read_bytes() for place in places for p in place.rglob("*") if p.is_file()
     }
+
+
+def group(workers: int, folder: Path, *jobs: tuple[Job, tuple[int, ...], bool]) -> None:
+    """Run jobs with so many workers: each is ended after some steps, goes on, and comes to its end or does not."""
+    folder.mkdir(parents=True)
+    (folder / "jobs").write_bytes(pickle.dumps(jobs))
+    command = [sys.executable, "-m", "tests.helpers.training_worker", str(folder)]
+    started = [subprocess.Popen([*command, str(rank), str(workers)], cwd=ROOT) for rank in range(workers)]
+    assert [process.wait(timeout=300) for process in started] == [0] * workers

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import every_score
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -15,6 +14,7 @@ from raysample.data.corpus import Corpus, describe_source
 from raysample.influence.shards import ScoreJob, ShardOutcome, ShardScorer, prepare_scoring
 from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
 from raysample.workflow.score import describe_targets, job_of
+from tests.helpers import every_score
 
 MODEL = ModelConfig(max_length=16)
 

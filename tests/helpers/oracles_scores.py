@@ -9,8 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import oracles
 from numpy.typing import NDArray
+
+from tests.helpers import oracles
 
 Floats = NDArray[np.float64]
 

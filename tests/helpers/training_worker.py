@@ -1,4 +1,4 @@
-"""One of several workers in a process of its own: `python worker.py FOLDER RANK WORLD` runs the jobs of FOLDER."""
+"""One of several workers in a process of its own: `python -m tests.helpers.training_worker FOLDER RANK WORLD`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from runs import ended_after
-
 from raysample.training import DistributedContext, states
 from raysample.training.fine_tuning import execute, finish_job
+from tests.helpers.training_runs import ended_after
 
 load_file = states.load_file
 

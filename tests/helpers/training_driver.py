@@ -1,4 +1,4 @@
-"""A driver that may be killed: `python training_driver.py JOB ADDRESS` fine-tunes on a cluster and finishes."""
+"""Fine-tune on a cluster in a process that may be killed: `python -m tests.helpers.training_driver JOB ADDRESS`."""
 
 from __future__ import annotations
 

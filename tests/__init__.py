@@ -1,0 +1,1 @@
+"""All tests of raysample; the folders mirror the package."""

@@ -1,0 +1,1 @@
+"""What several test modules share: slow twins, writers of inputs, and scripts that run in processes of their own."""

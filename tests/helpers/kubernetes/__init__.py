@@ -1,0 +1,1 @@
+"""Readers and rules of the Kubernetes manifests."""
