@@ -80,7 +80,7 @@ class Work:
             checkpoint_every=max(1, round(steps / CHECKPOINTS)),
             precision="float32",
         )
-        told = [self.train.fingerprint, self.test.fingerprint, self.spec.plain(), self.recipe.plain()]
+        told = [self.train.fingerprint, self.test.fingerprint, self.spec.to_dict(), self.recipe.to_dict()]
         self.identity = storage.fingerprint([told, list(given.scores), given.precision])[:12]
         self.base = models.prepare_base(self.spec, self.train, str(folder / "base"))
 

@@ -156,7 +156,7 @@ def speed(given: argparse.Namespace, console: Console) -> int:
         return 1
     speeds.show(paces, turned, console)
     sizes = {name: getattr(given, name) for name in ("steps", "batch_size", "repetitions", "turns")}
-    told = {"sizes": sizes, "model": spec.plain(), "losses_differ_by": disagreements(paces), "tolerance": TOLERANCE}
+    told = {"sizes": sizes, "model": spec.to_dict(), "losses_differ_by": disagreements(paces), "tolerance": TOLERANCE}
     told |= {"found": speeds.plain(paces), "in_turns": speeds.turned(turned), "ray_init_seconds": round(joining, 2)}
     claims = targets(paces, turned)
     finish({"benchmark": "training", "targets": claims, **told, **machine("ray", "accelerate")}, given.json)
@@ -187,7 +187,7 @@ def accuracies(given: argparse.Namespace, console: Console) -> int:
             )
     equality.show(trials, console)
     found = {name: equality.plain(*both) for name, both in trials.items()}
-    told = {"found": found, "seeds": given.seeds, "recipe": recipe.plain(), "encoder": Path(given.model).name}
+    told = {"found": found, "seeds": given.seeds, "recipe": recipe.to_dict(), "encoder": Path(given.model).name}
     told |= {"layers": given.layers}
     finish(
         {"benchmark": "training --accuracy", "targets": equality.equal(trials), **told, **machine("accelerate")},

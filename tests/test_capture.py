@@ -331,5 +331,5 @@ def test_a_capture_on_an_object_store_reads_as_one_on_disk(trace: CheckpointSet,
 
 
 def test_an_outcome_says_how_many_workers_captured() -> None:
-    plain = Outcome.of({"rows": 1, "steps": 1, "metrics": {}, "recall": [], "seconds": 0.0})
+    plain = Outcome.from_dict({"rows": 1, "steps": 1, "metrics": {}, "recall": [], "seconds": 0.0})
     assert plain.workers == 1

@@ -41,7 +41,7 @@ def test_a_config_survives_yaml(tmp_path: Path) -> None:
 
     path = tmp_path / "config.yaml"
     config = RunConfig(name="again")
-    path.write_text(yaml.safe_dump(config.plain()))
+    path.write_text(yaml.safe_dump(config.to_dict()))
     assert loading(path) == config
 
 

@@ -54,7 +54,7 @@ def test_values_of_feedback_are_spelled_alike() -> None:
     assert config.feedback is not None
     assert config.feedback.accept == ["5", "4", "true", "good"]
     assert config.feedback.correct == {"2": "right", "false": "right"}
-    assert LabelsConfig.model_validate(config.plain()) == config
+    assert LabelsConfig.model_validate(config.to_dict()) == config
 
 
 def test_the_columns_of_a_rule_are_named_by_their_settings() -> None:

@@ -258,11 +258,11 @@ def test_an_evaluation_survives_json_and_earlier_ones_can_be_read() -> None:
     given["labels"] = np.where(given["labels"] == 3, 2, given["labels"])
     found = evaluate(**given)
     assert math.isnan(found.recall[3])
-    again = Evaluation.of(json.loads(json.dumps(found.plain(), allow_nan=False)))
+    again = Evaluation.of(json.loads(json.dumps(found.to_dict(), allow_nan=False)))
     assert again.recall[:3] == found.recall[:3]
     assert math.isnan(again.recall[3])
     assert math.isnan(again.recall_bounds[3][0])
-    assert again.plain() == found.plain()
+    assert again.to_dict() == found.to_dict()
     early = Evaluation.of({"metrics": {"accuracy": 0.5}, "recall": [0.5, None]})
     assert early.metrics == {"accuracy": 0.5}
     assert early.intervals == {}
@@ -271,7 +271,7 @@ def test_an_evaluation_survives_json_and_earlier_ones_can_be_read() -> None:
 
 def test_words_and_the_names_in_mlflow() -> None:
     found = Evaluation({"accuracy": 0.81234, "nll": 0.5}, (), {"accuracy": (0.7912, 0.83)})
-    assert found.words("accuracy") == "0.8123 [0.791, 0.830]"
+    assert found.describe("accuracy") == "0.8123 [0.791, 0.830]"
     assert tracked(found.metrics, found.intervals) == {
         "test_acc": 0.81234,
         "test_nll": 0.5,

@@ -92,7 +92,7 @@ def test_a_comparison_survives_storage() -> None:
     kept = {("random", 0.5): (3, 2)}
     changes = {"runs": runs, "summaries": summarise(runs, judged.judgements), "kept_counts": kept}
     before = replace(judged, **changes, warnings=("careful",), doubts=("untrained",), remarks=("Fixed.",))
-    after = Comparison.of(json.loads(json.dumps(before.plain(), allow_nan=False)))
+    after = Comparison.of(json.loads(json.dumps(before.to_dict(), allow_nan=False)))
     assert after.kept_counts == kept
     assert after.warnings == ("careful",)
     assert math.isnan(after.runs[0].recall[1])
@@ -103,7 +103,7 @@ def test_a_comparison_survives_storage() -> None:
 
 def test_a_comparison_of_an_earlier_version_gives_means_without_verdict() -> None:
     _, judged = compared({("full", 1.0): [390, 391], ("random", 0.5): [300, 302], ("hard(vog)", 0.5): [310, 309]})
-    data = judged.plain()
+    data = judged.to_dict()
     for name in ("judgements", "objective", "tolerance", "doubts", "remarks"):
         del data[name]
     found = Comparison.of(data)

@@ -246,7 +246,7 @@ def test_an_extra_column_is_used(heavy: bool) -> None:
 @pytest.mark.parametrize("log", [False, True])
 def test_a_scale_and_its_inverse_meet(log: bool) -> None:
     exact = np.array([0.0, 1e-9, 0.5, 3.0, 1e4])
-    scale = TargetScale.of(exact, log)
+    scale = TargetScale.from_values(exact, log)
     np.testing.assert_allclose(scale.backward(scale.forward(exact)), exact, rtol=1e-9, atol=1e-9)
     low, high = scale.backward(np.array([-1e9, 1e9]))
     assert 0 <= low < 1e-12

@@ -136,8 +136,8 @@ def test_pad_rounds_up_to_a_multiple_but_not_beyond_the_positions() -> None:
 
 
 def test_default_settings_leave_no_trace_in_what_runs_are_known_by() -> None:
-    assert not {"truncation_side", "pair_truncation", "pad_to_multiple_of"} & set(ModelConfig().plain())
+    assert not {"truncation_side", "pair_truncation", "pad_to_multiple_of"} & set(ModelConfig().to_dict())
     changed = ModelConfig(truncation_side="left", pad_to_multiple_of=8)
     assert changed.tokenising == {"truncation_side": "left", "pad_to_multiple_of": 8}
-    assert ModelConfig.model_validate(changed.plain()) == changed
-    assert "pair_truncation" not in changed.plain()
+    assert ModelConfig.model_validate(changed.to_dict()) == changed
+    assert "pair_truncation" not in changed.to_dict()

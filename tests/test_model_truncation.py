@@ -41,7 +41,7 @@ def test_rows_that_are_cut_are_counted_with_their_tokens_and_classes() -> None:
     assert found.share_lost == 19 / 55
     assert found.quantiles == {"0.5": 9, "0.75": 12, "0.9": 22, "0.95": 22, "0.99": 22, "1.0": 22}
     assert found.by_class == (1 / 3, 1.0, None)
-    assert found.words("training") == (
+    assert found.describe("training") == (
         "60.0% of the training rows are longer than model.max_length 8 and lose 34.5% of all tokens; "
         "model.max_length 22 would keep 95 % of the rows whole, if the model has the positions"
     )
@@ -50,7 +50,7 @@ def test_rows_that_are_cut_are_counted_with_their_tokens_and_classes() -> None:
 def test_rows_that_fit_exactly_are_whole() -> None:
     found = measured(table([6, 6, 1]), 8)
     assert (found.full, found.cut, found.lost) == (2, 0, 0)
-    assert "advice" not in found.words("test")
+    assert "advice" not in found.describe("test")
     assert measured(table([]), 8).quantiles["0.5"] == 0
 
 
@@ -72,7 +72,7 @@ def test_of_many_long_rows_a_sample_is_measured_and_said_to_be(monkeypatch: pyte
     assert some.quantiles["0.9"] == pytest.approx(every.quantiles["0.9"], abs=3)
     assert some.quantiles["0.5"] == pytest.approx(every.quantiles["0.5"], abs=3)
     assert some.by_class == pytest.approx(every.by_class, abs=0.08)
-    assert some.words("training").startswith("about ")
+    assert some.describe("training").startswith("about ")
     assert some == measured_again(rows, monkeypatch)
 
 
@@ -92,7 +92,7 @@ def test_quantiles_and_shares_of_a_sample_of_one_length_are_exact(monkeypatch: p
 
 def test_a_truncation_survives_json() -> None:
     found = measured(table([2, 20], labels=[0, 1]), 8)
-    assert Truncation.of(json.loads(json.dumps(found.plain(), allow_nan=False))) == found
+    assert Truncation.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False))) == found
 
 
 def test_what_a_model_started_from_is_told() -> None:

@@ -68,7 +68,7 @@ def test_no_form_of_an_address_keeps_its_credentials(address: str) -> None:
     assert "HUNTER2" not in str(StorageError(f"cannot use {address!r}", f"check {address}"))
     assert "HUNTER2" not in str(pickle.loads(pickle.dumps(StorageError(f"cannot use {address!r}"))))
     config = parse({"tracking": {"uri": address}})
-    assert "HUNTER2" not in yaml.safe_dump(redacted(config.plain()))
+    assert "HUNTER2" not in yaml.safe_dump(redacted(config.to_dict()))
     assert "HUNTER2" not in str(values.params_of({"uri": address}) | values.tags_of({"error": f"at {address!r}"}))
     assert "HUNTER2" not in str(values.dataset_source(address)) + values.how_to_open(address, "1")
 
@@ -202,4 +202,4 @@ def test_a_wrong_value_is_shown_without_its_credentials(tmp_path: Path, capsys: 
 
 
 def test_defaults_hold_no_credentials() -> None:
-    assert redacted(RunConfig().plain()) == RunConfig().plain()
+    assert redacted(RunConfig().to_dict()) == RunConfig().to_dict()

@@ -109,7 +109,7 @@ def test_a_sound_table_passes_and_the_result_lies_beside_it(
     assert {"raysample", "torch", "transformers", "numpy", "python"} <= set(stored["versions"])
     found = Verification.load(str(table))
     assert [check.column for check in found.checks] == list(ScoreTable.load(str(table)).columns)
-    assert json.loads(json.dumps(found.plain())) == stored
+    assert json.loads(json.dumps(found.to_dict())) == stored
     by_name = {check.column: check for check in found.checks}
     assert 0 < by_name["vog"].relative < 1e-3, "another arithmetic never gives the very same number"
     assert 0 < by_name["influence"].relative < 1e-3

@@ -92,5 +92,5 @@ def _checkpoints(corpus: Corpus, folder: Path, seed: int) -> None:
         models.save_model(network, words, place)
         checkpoint_set.seal_checkpoint(place)
         found.append(Checkpoint(str(place), step=step, epoch=float(step), learning_rate=1e-3))
-    trace = CheckpointSet(tuple(found), corpus.labels, seed, config={"model": MODEL.plain()})
+    trace = CheckpointSet(tuple(found), corpus.labels, seed, config={"model": MODEL.to_dict()})
     trace.save(str(folder / "checkpoints"))

@@ -80,7 +80,7 @@ def compared(trial: Trial, spec: ModelConfig, recipe: FineTuneConfig, seeds: int
     """Train with both systems and every seed, and test; what lies in `kept` already is taken as it is."""
     base, pairs = models.prepare_base(spec, trial.train, str(folder / "base")), Pairs()
     rows, held_out = (load_examples(one.uri, one.fingerprint, base, spec) for one in (trial.train, trial.test))
-    told = [trial.train.fingerprint, trial.test.fingerprint, spec.plain(), recipe.plain()]
+    told = [trial.train.fingerprint, trial.test.fingerprint, spec.to_dict(), recipe.to_dict()]
     kept.mkdir(parents=True, exist_ok=True)
     for seed in range(seeds):
         seeded = recipe.model_copy(update={"seed": seed})

@@ -54,7 +54,7 @@ def made_up_run(folder: Path, spec: ModelConfig, corpus: Corpus, count: int) -> 
         with torch.no_grad():
             for weight in network.parameters():
                 weight.add_(0.1 * weight.abs().mean() * torch.randn(weight.shape, generator=draw))
-    told = {"model": spec.plain()}
+    told = {"model": spec.to_dict()}
     return CheckpointSet(tuple(found), corpus.labels, seed=0, config=told).save(str(folder))
 
 

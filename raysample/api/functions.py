@@ -91,7 +91,7 @@ def fine_tune(
     spec = model if isinstance(model, ModelConfig) else ModelConfig(path=model)
     config = recipe if isinstance(recipe, FineTuneConfig) else section(FineTuneConfig, dict(recipe or {}))
     base = models.prepare_base(spec, corpus, storage.join(folder, "base"))
-    key = storage.fingerprint([corpus.fingerprint, held_out.fingerprint, spec.plain(), config.recipe])
+    key = storage.fingerprint([corpus.fingerprint, held_out.fingerprint, spec.to_dict(), config.recipe])
     job = Job(corpus.uri, held_out.uri, base, spec, config, folder=folder, key=key)
     with create_executor(engine) as running:
         trace: CheckpointSet = finish_job(

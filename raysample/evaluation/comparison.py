@@ -124,7 +124,7 @@ class Comparison:
     doubts: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return JSON-able data: the runs and what is not derived from them, and the summaries for readers."""
         kept = [{"arm": arm, "fraction": fraction, "kept": list(n)} for (arm, fraction), n in self.kept_counts.items()]
         data: dict[str, Any] = _without_nan({**asdict(self), "kept_counts": kept})
@@ -132,7 +132,7 @@ class Comparison:
 
     @staticmethod
     def of(data: dict[str, Any]) -> Comparison:
-        """Read back what `plain` wrote, also an earlier version; the summaries are computed anew from the runs."""
+        """Read back what `to_dict` wrote, also an earlier version; the summaries are computed anew from the runs."""
         runs = manifests.checked(
             tuple[RunResult, ...],
             [

@@ -57,7 +57,7 @@ class Evaluation:
     confidence: float = 0.95
     predictions: Predictions | None = field(default=None, compare=False, repr=False)
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return JSON-able data, NaN as null, without the predictions (they have a file of their own)."""
         return {
             "metrics": self.metrics,
@@ -75,7 +75,7 @@ class Evaluation:
 
     @staticmethod
     def of(data: Mapping[str, Any]) -> Evaluation:
-        """Read back what `plain` wrote; earlier versions wrote metrics and recall alone."""
+        """Read back what `to_dict` wrote; earlier versions wrote metrics and recall alone."""
         return Evaluation(
             checked(dict[str, float], data["metrics"]),
             tuple(_nan(value) for value in data["recall"]),
@@ -91,7 +91,7 @@ class Evaluation:
             checked(float, data.get("confidence", 0.95)),
         )
 
-    def words(self, metric: str) -> str:
+    def describe(self, metric: str) -> str:
         """Write a metric as a terminal shows it: `0.8123 [0.791, 0.830]`, without brackets where it has no interval.
 
         Raises KeyError for a metric that was not measured.

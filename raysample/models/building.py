@@ -159,7 +159,7 @@ def save_model(
     assert isinstance(model, PreTrainedModel), "every model of this room is one"
     head = heads.head_of(model)
     with silence_transformers():
-        if head.plain:
+        if head.is_default:
             model.save_pretrained(folder, state_dict=weights)
         else:
             heads.save_heads(model, head, Path(folder), model.state_dict() if weights is None else weights)

@@ -46,7 +46,7 @@ class Head:
     levels: Levels | None = None
 
     @property
-    def plain(self) -> bool:
+    def is_default(self) -> bool:
         """Whether it is the family's own."""
         return not self.hidden and self.levels is None
 
@@ -98,7 +98,7 @@ def give(model: PreTrainedModel, head: Head) -> None:
 
 def note(model: PreTrainedModel, head: Head) -> None:
     """Note in a model's configuration what its head is, in place of what another one may have left there."""
-    if not head.plain:
+    if not head.is_default:
         setattr(model.config, ENTRY, head.described())
     elif hasattr(model.config, ENTRY):
         delattr(model.config, ENTRY)

@@ -62,16 +62,16 @@ class Truncation:
         """Share of the tokens that were cut off."""
         return self.lost / max(1, self.tokens)
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return JSON-able data."""
         return {**asdict(self), "by_class": list(self.by_class)}
 
     @staticmethod
-    def of(data: Mapping[str, Any]) -> Truncation:
-        """Read back what `plain` wrote."""
+    def from_dict(data: Mapping[str, Any]) -> Truncation:
+        """Read back what `to_dict` wrote."""
         return Truncation(**{**data, "by_class": tuple(data["by_class"])})
 
-    def words(self, corpus: str) -> str:
+    def describe(self, corpus: str) -> str:
         """Say what was cut of the `corpus` (training, test), and what could be done about it."""
         roughly = "about " if self.measured < self.full else ""
         said = f"{roughly}{self.share:.1%} of the {corpus} rows are longer than model.max_length {self.max_length} and "

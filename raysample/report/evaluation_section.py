@@ -50,13 +50,13 @@ def section_of_test(provenance: Mapping[str, Any], labels: Sequence[str]) -> Eva
     """Return the section; None where the provenance has neither `evaluation` nor `tokens`.
 
     Args:
-        provenance: `evaluation` as `Evaluation.plain` writes it, with the `seed` and training `rows` of the run;
-            `tokens`: corpus -> what `Truncation.plain` writes.
+        provenance: `evaluation` as `Evaluation.to_dict` writes it, with the `seed` and training `rows` of the run;
+            `tokens`: corpus -> what `Truncation.to_dict` writes.
         labels: class names.
     """
     given = provenance.get("evaluation")
     found = None if given is None else Evaluation.of(given)
-    cuts = {name: Truncation.of(data) for name, data in provenance.get("tokens", {}).items()}
+    cuts = {name: Truncation.from_dict(data) for name, data in provenance.get("tokens", {}).items()}
     if found is None and not cuts:
         return None
     sentences, tables = list[str](), list[Figures]()

@@ -225,7 +225,7 @@ def write_manifest(
     return Selection(
         uri=uri,
         parts=tuple(f"{FOLDER}/part-{number:05d}.parquet" for number in range(len(written))),
-        arm=arm.plain(),
+        arm=arm.to_dict(),
         fraction=fraction,
         seed=plan.seed,
         counts={"in": plan.rows + quarantined, KEPT: plan.budget, PRUNED: pruned, "quarantined": quarantined},

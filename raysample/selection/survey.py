@@ -171,7 +171,7 @@ def facts(
         seed,
         {name: moments(sums) for name, sums in seen.sums.items()},
         dict(seen.extremes),
-        {name: ranks.Ranks.of(counts, exactly[name]) for name, counts in seen.coarse.items()},
+        {name: ranks.Ranks.from_counts(counts, exactly[name]) for name, counts in seen.coarse.items()},
         {name: float(top.value.astype(np.float64).mean()) for name, top in seen.tops.items()},
         None if seen.pairs is None else class_ranks(seen.pairs),
         total=total,

@@ -52,7 +52,7 @@ class TrainingCurve:
         return pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
 
     @staticmethod
-    def of(table: pa.Table) -> TrainingCurve:
+    def from_table(table: pa.Table) -> TrainingCurve:
         """Read back what `table` made."""
         columns = [table[name].to_pylist() for name in SCHEMA.names]
         return TrainingCurve(list(zip(*columns, strict=True)))

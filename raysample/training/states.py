@@ -171,7 +171,7 @@ def _read(folder: Path) -> tuple[Snapshot, str]:
             manifests.checked(int, plain["step"]),
             load_file(folder / TENSORS),
             plain["scaler"],
-            TrainingCurve.of(table),
+            TrainingCurve.from_table(table),
             plain["history"],
         )
     return state, str(plain["key"])

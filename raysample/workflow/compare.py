@@ -111,7 +111,7 @@ class Retraining:
                 and found.counts["in"] == table.counts["in"]
                 and found.counts["quarantined"] == table.counts["quarantined"]
             )
-            if same_scores and found.corpus == table.corpus and found.arm == arm.plain():
+            if same_scores and found.corpus == table.corpus and found.arm == arm.to_dict():
                 return found
         return write_selection(table, arm, uri, fraction=fraction, seed=seed, spread=spread_over(table, engine))
 
@@ -173,7 +173,7 @@ class Retraining:
         """Store what a retraining came to; the JSON file comes last, as it says that the run is finished."""
         if outcome.evaluation.predictions is not None:
             storage.write_parquet(self.workspace.predictions(*cell), outcome.evaluation.predictions.table())
-        storage.write_json(self.workspace.result(*cell), {"key": job.key, "cell": list(cell), **outcome.plain()})
+        storage.write_json(self.workspace.result(*cell), {"key": job.key, "cell": list(cell), **outcome.to_dict()})
 
     def _all_cells(self) -> Iterator[Cell]:
         for seed in self.config.seeds:
@@ -244,7 +244,7 @@ class Retraining:
         doubtful = doubts(said, losses, self.train.labels)
         warnings = (*doubtful, *comparison.warnings)
         comparison = replace(comparison, **found, doubts=doubtful, warnings=warnings, remarks=self._remarks())
-        storage.write_json(self.workspace.comparison, comparison.plain())
+        storage.write_json(self.workspace.comparison, comparison.to_dict())
         return comparison
 
     def _remarks(self) -> tuple[str, ...]:

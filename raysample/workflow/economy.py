@@ -29,7 +29,7 @@ Choice = Mapping[str, Mapping[str, Any]]
 
 def choice_fingerprint(config: ScoreConfig, traces: Sequence[CheckpointSet], corpus: Corpus) -> str:
     """Return what a choice depends on."""
-    told = config.model_copy(update={"workers": None}).plain()
+    told = config.model_copy(update={"workers": None}).to_dict()
     return storage.fingerprint([told, [trace.fingerprint for trace in traces], corpus.fingerprint])
 
 

@@ -136,7 +136,7 @@ class Workspace:
 
     def record(self, config: RunConfig) -> None:
         """Keep the configuration, overrides included and without credentials, beside what it made."""
-        text = yaml.safe_dump(redacted(config.plain()), sort_keys=False)
+        text = yaml.safe_dump(redacted(config.to_dict()), sort_keys=False)
         storage.write_text(self.at("config.yaml"), text, private=True)
 
 
@@ -153,9 +153,9 @@ def cell(arm: str, budget: float | str, seed: int) -> str:
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:
-    found = {section: getattr(config, section).plain() for section in IDENTITY}
+    found = {section: getattr(config, section).to_dict() for section in IDENTITY}
     found = {**found, "fine_tune": config.fine_tune.recipe}
-    return found if config.adopt is None else {**found, "adopt": config.adopt.plain()}
+    return found if config.adopt is None else {**found, "adopt": config.adopt.to_dict()}
 
 
 def _differences(was: Any, now: Any, key: str = "") -> Any:

@@ -69,7 +69,7 @@ class Pipeline:
         found = overlaps.stored_overlap(self.workspace.overlap, train, test)
         if found is None:
             found = overlaps.overlap(train, test, self.engine.map)
-            storage.write_json(self.workspace.overlap, found.plain())
+            storage.write_json(self.workspace.overlap, found.to_dict())
         return found
 
     def _describe(self) -> None:
@@ -285,7 +285,7 @@ class Pipeline:
             # Compared are equal numbers of steps, whatever held-out rows would say.
             recipe = recipe.model_copy(update={"early_stopping": None})
         key = storage.fingerprint(
-            [train.fingerprint, test.fingerprint, self.config.model.plain(), recipe.recipe, saved]
+            [train.fingerprint, test.fingerprint, self.config.model.to_dict(), recipe.recipe, saved]
         )
         return Job(train.uri, test.uri, base, self.config.model, recipe, folder=folder, save_at=saved, key=key)
 

@@ -147,8 +147,8 @@ def made_by(plan: ScoringPlan, config: ScoreConfig, model: ModelConfig, runs: in
         "precision": config.precision,
         # How many share the work, in how much memory, how many bad rows are borne and how many are verified, changes no
         # number.
-        "score": config.model_copy(update=_INDIFFERENT).plain(),
-        "model": model.plain(),
+        "score": config.model_copy(update=_INDIFFERENT).to_dict(),
+        "model": model.to_dict(),
         "runs": runs,
         "raysample": __version__,
         "numerics": NUMERICS,

@@ -79,7 +79,7 @@ class ScoringPlan:
             "freeze": model.freeze,
             # Not at all where it is the default, so that parts from before there was a choice are found.
             **({"tokenising": model.tokenising} if model.tokenising else {}),
-            "landmarks": None if config.landmarks is None else config.landmarks.plain(),
+            "landmarks": None if config.landmarks is None else config.landmarks.to_dict(),
             "captured logits": [capture.Capture.load(trace.uri).fingerprint for trace in traces] if captured else [],
             "targets": {name: target.fingerprint for name, target in targets.items()},
             "groups": grouped,  # what parts hold beside scores

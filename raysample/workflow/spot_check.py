@@ -27,8 +27,8 @@ def verified(table: ScoreTable, job: ScoreJob, engine: Executor, reporter: Repor
         return replace(table, verified=known)
     found = engine.once(partial(spot_check, table, job, rows))
     check_spot(found, table)
-    reporter.say(f"  {describe_spot_check(found.plain())}")
-    return replace(table, verified=found.plain(), cost={**table.cost, "verify_seconds": found.seconds})
+    reporter.say(f"  {describe_spot_check(found.to_dict())}")
+    return replace(table, verified=found.to_dict(), cost={**table.cost, "verify_seconds": found.seconds})
 
 
 def describe_spot_check(verified: dict[str, object]) -> str:

@@ -61,7 +61,7 @@ def provenance(
         "labels": {name: labelling.label_origin(corpus) for name, corpus in (("train", train), ("test", test))},
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         **training_results.report_training(trace),
-        "config": config.plain(),
+        "config": config.to_dict(),
     }
 
 

@@ -35,7 +35,7 @@ def figures(outcome: Outcome) -> dict[str, float]:
 def training_headline(outcome: Outcome) -> str:
     """Say how good the model is."""
     found = outcome.evaluation
-    return f"test accuracy {found.words('accuracy')}, macro-F1 {found.words('macro_f1')}"
+    return f"test accuracy {found.describe('accuracy')}, macro-F1 {found.describe('macro_f1')}"
 
 
 def training_remarks(outcome: Outcome) -> list[str]:
@@ -44,12 +44,12 @@ def training_remarks(outcome: Outcome) -> list[str]:
     if "rare_class_accuracy" in found.metrics:
         classes, rows = found.counts["rare_classes"], found.counts["rare_class_rows"]
         what = f"{classes:,} rare class{'' if classes == 1 else 'es'} ({rows:,} test rows)"
-        said.append(f"{what}: accuracy {found.words('rare_class_accuracy')}")
+        said.append(f"{what}: accuracy {found.describe('rare_class_accuracy')}")
     if "rare_content_accuracy" in found.metrics:
         rows = found.counts["rare_content_rows"]
-        said.append(f"texts seen once ({rows:,} test rows): accuracy {found.words('rare_content_accuracy')}")
+        said.append(f"texts seen once ({rows:,} test rows): accuracy {found.describe('rare_content_accuracy')}")
     names = {"train": "training", "test": "test"}
-    return said + [cut.words(names[at]) for at, cut in _truncations(outcome).items() if cut.share > NOTABLE]
+    return said + [cut.describe(names[at]) for at, cut in _truncations(outcome).items() if cut.share > NOTABLE]
 
 
 def report_training(trace: CheckpointSet) -> dict[str, Any]:
@@ -58,14 +58,14 @@ def report_training(trace: CheckpointSet) -> dict[str, Any]:
         return {}
     outcome = load_outcome(trace)
     seed = {"seed": trace.seed, "rows": outcome.rows}
-    return {"evaluation": {**outcome.evaluation.plain(), **seed}, **outcome.record}
+    return {"evaluation": {**outcome.evaluation.to_dict(), **seed}, **outcome.record}
 
 
 def _truncations(outcome: Outcome) -> dict[str, Truncation]:
-    return {name: Truncation.of(data) for name, data in outcome.record.get("tokens", {}).items()}
+    return {name: Truncation.from_dict(data) for name, data in outcome.record.get("tokens", {}).items()}
 
 
 def tell_curve(run: Tracker, uri: str) -> None:
     """Tell the mean loss and the learning rate of up to 100 stretches of a run."""
-    for step, loss, rate in TrainingCurve.of(storage.read_parquet(uri)).means(POINTS):
+    for step, loss, rate in TrainingCurve.from_table(storage.read_parquet(uri)).means(POINTS):
         run.metrics({"train_loss": loss, "learning_rate": rate}, step=step)

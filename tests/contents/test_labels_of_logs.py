@@ -79,7 +79,7 @@ def test_another_rule_tallies_the_files_anew(source: SourceConfig, tmp_path: Pat
 
 def test_feedback_that_never_comes_says_what_was_left_out(source: SourceConfig, tmp_path: Path) -> None:
     rule = {"origin": "feedback", "feedback": {"column": "outcome", "accept": ["complete"]}}
-    silent = SourceConfig.model_validate({**source.plain(), "labels": rule})
+    silent = SourceConfig.model_validate({**source.to_dict(), "labels": rule})
     with pytest.raises(
         CorpusError, match=r"no usable row in the window \(left out: feedback that gives no label: "
     ) as caught:

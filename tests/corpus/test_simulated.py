@@ -86,7 +86,7 @@ def test_manifest_says_that_it_is_simulated_and_counts_right(written: Path, trai
     wrong = sum(a != b for a, b in zip(truth["label"].to_pylist(), truth["true_label"].to_pylist(), strict=True))
     assert manifest["counts"]["train"]["wrong_labels"] == wrong
     assert manifest["counts"]["test"]["wrong_labels"] == 0
-    assert manifest["config"] == SimulatedConfig(rows=ROWS, test_rows=8_000, seed=1).plain()
+    assert manifest["config"] == SimulatedConfig(rows=ROWS, test_rows=8_000, seed=1).to_dict()
 
 
 def test_imbalance_is_as_asked(truth: pa.Table) -> None:
@@ -206,7 +206,7 @@ def test_interrupted_run_is_begun_again_but_foreign_files_stay(tmp_path: Path) -
 
 def test_sources_name_the_columns(written: Path, tmp_path: Path) -> None:
     train, test = simulated_sources(str(written))
-    assert train.columns.plain() == {
+    assert train.columns.to_dict() == {
         "text": "text",
         "text_pair": None,
         "label": "intent",

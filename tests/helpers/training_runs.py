@@ -43,7 +43,7 @@ def a_job(folder: Path, dropout: float = 0.2, **recipe: Any) -> Job:
     corpus = describe_source(SourceConfig(path=files, columns=Columns(id="id")), str(folder / "corpus"), shard_rows=40)
     spec = SPEC.model_copy(update={"dropout": dropout})
     base = models.prepare_base(spec, corpus, str(folder / "base"))
-    config = FineTuneConfig.model_validate({**RECIPE.plain(), **recipe})
+    config = FineTuneConfig.model_validate({**RECIPE.to_dict(), **recipe})
     return Job(corpus.uri, corpus.uri, base, spec, config, folder=str(folder / "run"))
 
 

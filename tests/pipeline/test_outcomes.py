@@ -107,10 +107,10 @@ def test_the_terminal_is_told_what_deserves_a_line(outcome: Outcome) -> None:
 
 
 def test_an_outcome_survives_storage_and_earlier_ones_can_be_read(outcome: Outcome) -> None:
-    again = Outcome.of(json.loads(json.dumps(outcome.plain(), allow_nan=False)))
-    assert again.plain() == outcome.plain()
+    again = Outcome.from_dict(json.loads(json.dumps(outcome.to_dict(), allow_nan=False)))
+    assert again.to_dict() == outcome.to_dict()
     data = {"rows": 5, "steps": 2, "seconds": 1.0, "metrics": {"accuracy": 0.5, "macro_f1": 0.5}, "recall": [0.5, None]}
-    early = Outcome.of(data)
+    early = Outcome.from_dict(data)
     assert (early.evaluation.metrics["accuracy"], early.record) == (0.5, {})
     assert training_results.figures(early) == {"test_acc": 0.5, "test_macro_f1": 0.5}
     assert training_results.training_headline(early) == "test accuracy 0.5000, macro-F1 0.5000"

@@ -27,7 +27,7 @@ def test_the_command_reads_a_comparison(small_run: Path, tmp_path: Path, capsys:
     config = write_config(tmp_path, small_run)
     folder = tmp_path / "runs/small"
     folder.mkdir(parents=True)
-    (folder / "comparison.json").write_text(json.dumps(comparison.plain()))
+    (folder / "comparison.json").write_text(json.dumps(comparison.to_dict()))
     assert main.main(["recommend", str(config), "--tolerance", "0.02"]) == 0
     told = capsys.readouterr().out
     row = next(line for line in told.splitlines() if "hard(vog|class)" in line)

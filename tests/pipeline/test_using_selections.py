@@ -107,7 +107,7 @@ def test_a_budget_that_the_comparison_recommends(sampled: Path, capsys: pytest.C
 
     runs = (run(FULL, 1.0), *(run("hard(vog|class)", fraction) for fraction in (0.2, 0.4, 0.6, 0.8)))
     comparison = Comparison(("a",), (200,), {}, runs, summarise(runs), 0.95, "equal_epochs")
-    place.write_text(json.dumps(comparison.plain()))
+    place.write_text(json.dumps(comparison.to_dict()))
     try:
         assert main.main(["sample", config, "sample.budget=auto", "sample.tolerance=0.02", "--dry-run"]) == 0
         told = " ".join(capsys.readouterr().out.split())

@@ -32,8 +32,9 @@ from tests.helpers.reference_runs import batch_of, changed, described, made_up
 
 pytestmark = pytest.mark.slow
 
-TARGET = Reference.of("target_gradient", target="held_out")
-INVERSE = Reference.of("inverse_hessian", target="held_out", damping=0.1)
+reference_to = Reference.from_options
+TARGET = reference_to("target_gradient", target="held_out")
+INVERSE = reference_to("inverse_hessian", target="held_out", damping=0.1)
 HEAD_ONLY = r"^(?!classifier\.).*"
 
 
@@ -98,7 +99,7 @@ def test_the_solvers_come_to_the_dense_solution(solver: str) -> None:
     given = {"scale": 6.0, "iterations": 100, "batch": 14} if solver == "lissa" else {}
     network, data = head_only(tiny_model("bert").double()), data_of("bert")
     goal = mean_gradient(network, data, np.arange(5), 64)
-    wanted = Reference.of("inverse_hessian", target="x", solver=solver, damping=1.0, tolerance=1e-10, **given)
+    wanted = reference_to("inverse_hessian", target="x", solver=solver, damping=1.0, tolerance=1e-10, **given)
     found = solve(network, data, goal, 10_000, solver_options(wanted))
     dense = model_hessian(network, *together(data))
     expected = torch.linalg.solve(dense + torch.eye(len(dense), dtype=torch.float64), goal)
@@ -125,8 +126,8 @@ def test_what_is_prepared_are_the_gradients_at_each_checkpoint(tmp_path: Path) -
 def test_by_class_there_is_one_direction_per_class_present(tmp_path: Path) -> None:
     request = made_up(tmp_path)
     only = described(tmp_path / "two", 20, seed=3, where={"label": "round"})
-    both = Reference.of("target_gradient", target="held_out", by="class")
-    one = Reference.of("target_gradient", target="two", by="class")
+    both = reference_to("target_gradient", target="held_out", by="class")
+    one = reference_to("target_gradient", target="two", by="class")
     request = replace(request, targets={**request.targets, "two": only.uri})
     prepare_references(request, [TARGET, both, one])
     last = checkpoints(request)[-1]
@@ -179,7 +180,7 @@ def test_the_inverse_hessian_is_prepared_for_the_last_checkpoint(tmp_path: Path)
 def test_a_residual_above_the_tolerance_is_told(tmp_path: Path) -> None:
     request = made_up(tmp_path, checkpoints=1)
     request = replace(request, model=request.model.model_copy(update={"freeze": [HEAD_ONLY]}))
-    once = Reference.of("inverse_hessian", target="held_out", damping=1e-3, iterations=1)
+    once = reference_to("inverse_hessian", target="held_out", damping=1e-3, iterations=1)
     with pytest.raises(ScoreError, match=r"relative residual of(.|\n)*raise damping or iterations"):
         prepare_references(request, [once])
 
@@ -187,16 +188,25 @@ def test_a_residual_above_the_tolerance_is_told(tmp_path: Path) -> None:
 def test_a_bent_loss_is_told(tmp_path: Path) -> None:
     plain = made_up(tmp_path, checkpoints=1)
     with pytest.raises(ScoreError, match=r"not positive definite(.|\n)*raise damping above"):
-        prepare_references(plain, [Reference.of("inverse_hessian", target="held_out", damping=0.0, tolerance=1e-6)])
+        prepare_references(plain, [reference_to("inverse_hessian", target="held_out", damping=0.0, tolerance=1e-6)])
 
 
 @pytest.mark.parametrize(
     ("reference", "words"),
     [
-        (Reference.of("target_gradient", target="nowhere"), r"no target 'nowhere'; score.targets has held_out"),
-        (Reference.of("inverse_hessian", target="held_out", solver="lu"), r"'lu'(.|\n)*choose 'cg' or 'lissa'"),
-        (Reference.of("target_gradient", target="held_out", by="row"), r"'row'(.|\n)*choose 'all' or 'class'"),
-        (Reference.of("target_gradient", target="held_out", of=1), r"no option 'of'(.|\n)*target, by"),
+        (
+            reference_to("target_gradient", target="nowhere"),
+            r"no target 'nowhere'; score.targets has held_out",
+        ),
+        (
+            reference_to("inverse_hessian", target="held_out", solver="lu"),
+            r"'lu'(.|\n)*choose 'cg' or 'lissa'",
+        ),
+        (
+            reference_to("target_gradient", target="held_out", by="row"),
+            r"'row'(.|\n)*choose 'all' or 'class'",
+        ),
+        (reference_to("target_gradient", target="held_out", of=1), r"no option 'of'(.|\n)*target, by"),
     ],
 )
 def test_wrong_options_are_told(tmp_path: Path, reference: Reference, words: str) -> None:

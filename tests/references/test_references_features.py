@@ -28,7 +28,7 @@ from tests.helpers.reference_runs import batch_of, described, made_up
 
 pytestmark = pytest.mark.slow
 
-SMALL = Reference.of("features", rows=40, clusters=4, seed=1)
+SMALL = Reference.from_options("features", rows=40, clusters=4, seed=1)
 
 
 def prepared(request: Request, reference: Reference) -> dict[str, Tensor]:
@@ -77,7 +77,7 @@ def test_row_keys_are_the_bits_of_the_identity() -> None:
 
 def test_all_checkpoints_or_the_last(tmp_path: Path) -> None:
     request = made_up(tmp_path)
-    every = Reference.of("features", rows=10, at="all")
+    every = Reference.from_options("features", rows=10, at="all")
     prepare_references(request, [SMALL, every])
     first, last = CheckpointSet.load(request.checkpoints).checkpoints
     early, late = (load_reference(request, [every], c, "cpu").tensors[every.key]["features"] for c in (first, last))
@@ -88,8 +88,8 @@ def test_all_checkpoints_or_the_last(tmp_path: Path) -> None:
 
 def test_by_default_one_centre_per_class_and_never_more_than_rows(tmp_path: Path) -> None:
     request = made_up(tmp_path, checkpoints=1)
-    assert len(prepared(request, Reference.of("features"))["centres"]) == len(LABELS)
-    assert len(prepared(request, Reference.of("features", rows=5, clusters=9))["centres"]) == 5
+    assert len(prepared(request, Reference.from_options("features"))["centres"]) == len(LABELS)
+    assert len(prepared(request, Reference.from_options("features", rows=5, clusters=9))["centres"]) == 5
 
 
 def test_features_that_are_not_finite_are_told(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from tests.helpers.reference_runs import RECIPE, SPEC, batch_of, changed, made_u
 
 pytestmark = pytest.mark.slow
 
-NULL, PRIORS = Reference.of("null_model"), Reference.of("priors")
+NULL, PRIORS = Reference.from_options("null_model"), Reference.from_options("priors")
 ADVICE = "null: prior"
 
 
@@ -112,7 +112,7 @@ def test_the_mean_pvi_is_the_null_entropy_less_the_cross_entropy(run: Request, r
 def test_dropout_and_fixed_step_counts_are_those_of_the_run(tmp_path: Path) -> None:
     spec = SPEC.model_copy(update={"dropout": 0.1})
     request = trained(tmp_path, RECIPE, steps=9)
-    changed(request, config={**CheckpointSet.load(request.checkpoints).config, "model": spec.plain()})
+    changed(request, config={**CheckpointSet.load(request.checkpoints).config, "model": spec.to_dict()})
     prepare_references(request, [NULL])
     first = log_p(request, NULL)
     assert list(first)[-1] == 9

@@ -22,8 +22,8 @@ from tests.helpers.reference_runs import changed, described, made_up
 
 pytestmark = pytest.mark.slow
 
-PRIORS = Reference.of("priors")
-TARGET = Reference.of("target_gradient", target="held_out")
+PRIORS = Reference.from_options("priors")
+TARGET = Reference.from_options("target_gradient", target="held_out")
 WANTED = [PRIORS, TARGET]
 
 
@@ -139,7 +139,7 @@ def test_a_request_is_small_and_pickles(request_: Request) -> None:
 
 
 def test_a_wrong_target_is_told_before_anything_is_built(request_: Request) -> None:
-    wrong = Reference.of("target_gradient", target="elsewhere")
+    wrong = Reference.from_options("target_gradient", target="elsewhere")
     with pytest.raises(ScoreError, match="no target 'elsewhere'"):
         prepare_references(request_, [PRIORS, wrong])
     assert folders(request_) == set()

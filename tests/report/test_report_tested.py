@@ -32,8 +32,8 @@ def told(**changes: Any) -> dict[str, Any]:
     cut = Truncation(
         16, 900, 90, 9_000, 450, dict.fromkeys(("0.5", "0.9", "0.95", "0.99", "1.0"), 17), (0.1, 0, 0.4), 90, 90
     )
-    tokens = {"train": cut.plain(), "test": replace(cut, measured=30, cut=0).plain()}
-    return {"evaluation": {**found.plain(), "seed": 3, "rows": 900}, "tokens": tokens, **changes}
+    tokens = {"train": cut.to_dict(), "test": replace(cut, measured=30, cut=0).to_dict()}
+    return {"evaluation": {**found.to_dict(), "seed": 3, "rows": 900}, "tokens": tokens, **changes}
 
 
 def test_metrics_are_shown_with_their_intervals() -> None:

@@ -143,7 +143,7 @@ def test_windows_select_positions() -> None:
 def test_windows_of_a_number_of_checkpoints(asked: dict[str, int], places: tuple[int, ...]) -> None:
     window = CheckpointWindow.parse(asked)
     assert window.select(run(*range(1, 11))) == places
-    assert CheckpointWindow.parse(window.plain()) == window
+    assert CheckpointWindow.parse(window.to_config()) == window
     assert create_score({"name": "el2n", "checkpoints": asked})[1].options(run(*range(1, 11)))["steps"] == [
         7 * (place + 1) for place in places
     ]
@@ -151,8 +151,8 @@ def test_windows_of_a_number_of_checkpoints(asked: dict[str, int], places: tuple
 
 def test_a_number_of_checkpoints_has_one_way_to_be_written_down() -> None:
     assert CheckpointWindow.parse({"last": 1}) == LAST
-    assert (LAST.plain(), CheckpointWindow().plain()) == ("last", "all")
-    assert CheckpointWindow.parse({"first": 1}).plain() == {"first": 1}
+    assert (LAST.to_config(), CheckpointWindow().to_config()) == ("last", "all")
+    assert CheckpointWindow.parse({"first": 1}).to_config() == {"first": 1}
     assert [str(CheckpointWindow.parse({kind: 2})) for kind in ("spread", "first", "last")] == [
         "spread 2",
         "first 2",

@@ -110,6 +110,6 @@ def test_bounds(score: str, precision: str, here: list[float], bad: int) -> None
 
 
 def test_the_keys_of_a_table_from_before_are_those_of_now() -> None:
-    assert {"method", "verify_rows"} & set(ScoreConfig().plain()) == set()
-    assert ScoreConfig(method="loop").plain()["method"] == "loop"
-    assert ScoreConfig.model_validate(json.loads(json.dumps(ScoreConfig(method="loop").plain()))).method == "loop"
+    assert {"method", "verify_rows"} & set(ScoreConfig().to_dict()) == set()
+    assert ScoreConfig(method="loop").to_dict()["method"] == "loop"
+    assert ScoreConfig.model_validate(json.loads(json.dumps(ScoreConfig(method="loop").to_dict()))).method == "loop"

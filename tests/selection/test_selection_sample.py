@@ -53,7 +53,7 @@ def test_manifest_tells_the_arm_and_where_it_cut(tmp_path: Path) -> None:
     made = write_selection(table, HARD, str(tmp_path / "out"), fraction=0.4, seed=3)
     manifest = storage.read_json(str(tmp_path / "out/selection.json"))
     assert (manifest["noun"], manifest["name"], manifest["fraction"]) == ("Selection", "hard(vog|class)", 0.4)
-    assert (manifest["arm"], manifest["seed"]) == (HARD.plain(), 3)
+    assert (manifest["arm"], manifest["seed"]) == (HARD.to_dict(), 3)
     assert (manifest["corpus"], manifest["scores"]) == ("corpus-fp", table.fingerprint)
     assert manifest["fingerprint"] == made.fingerprint
     (cut,) = manifest["thresholds"]

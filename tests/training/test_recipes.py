@@ -206,7 +206,7 @@ def test_means_of_a_curve() -> None:
     found = TrainingCurve([(i + 1, 0.0, float(i), 0.1 * i, 1.0, 0.0) for i in range(10)])
     assert found.means(3) == [(4, 1.5, pytest.approx(0.3)), (8, 5.5, pytest.approx(0.7)), (10, 8.5, pytest.approx(0.9))]
     assert len(found.means(100)) == 10
-    assert TrainingCurve.of(found.table()) == found
+    assert TrainingCurve.from_table(found.table()) == found
     assert TrainingCurve().last == 0
 
 

@@ -150,12 +150,12 @@ class ScoreConfig(Section):
         """The tokens of a mini-batch; with `method: loop` a row is one."""
         return 1 if self.method == "loop" else self.batch_tokens
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the section as JSON-able data; keys that came later and stand at their defaults are left out.
 
         So tables from before keep their fingerprints.
         """
-        return {name: value for name, value in super().plain().items() if _LATER.get(name, ...) != value}
+        return {name: value for name, value in super().to_dict().items() if _LATER.get(name, ...) != value}
 
     @property
     def memory_bytes(self) -> int | None:

@@ -76,7 +76,7 @@ class Section(BaseModel):
         ]
         return {name: value for name, value in data.items() if name not in unset}
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the section as JSON-able data (what manifests store and fingerprints are made of)."""
         data: dict[str, Any] = self.model_dump(mode="json")
         return data

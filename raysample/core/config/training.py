@@ -35,13 +35,13 @@ class ModelConfig(Section):
         """The settings of tokenising and padding, beside `max_length`, that are not the default ones."""
         return {name: getattr(self, name) for name in _TOKENISING if getattr(self, name) != _default(name)}
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the section as JSON-able data.
 
         The settings of `tokenising` came later: without the default ones of them, runs from before keep their keys.
         """
         return {
-            name: value for name, value in super().plain().items() if name not in {*_TOKENISING} - {*self.tokenising}
+            name: value for name, value in super().to_dict().items() if name not in {*_TOKENISING} - {*self.tokenising}
         }
 
 
@@ -146,4 +146,4 @@ class FineTuneConfig(Section):
     @property
     def recipe(self) -> dict[str, Any]:
         """What the trained weights depend on: all but how many workers there are and how often states are saved."""
-        return {name: value for name, value in self.plain().items() if name not in ("workers", "resume")}
+        return {name: value for name, value in self.to_dict().items() if name not in ("workers", "resume")}

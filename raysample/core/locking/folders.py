@@ -56,7 +56,7 @@ class Holder:
         return Holder(user, machine().partition("/")[0], os.getpid(), me(), uuid.uuid4().hex, time.time(), time.time())
 
     @staticmethod
-    def of(stored: Any) -> Holder | None:
+    def from_json(stored: Any) -> Holder | None:
         """Return the holder that a file names; None where it names none."""
         try:
             return Holder(
@@ -67,7 +67,7 @@ class Holder:
         except (TypeError, KeyError, ValueError):
             return None
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Say who it is."""
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
         return f"{self.user} on {self.host}, process {self.pid}, since {since}"
@@ -120,7 +120,7 @@ def _taken(folder: str, patience: float, say: Callable[[str], None]) -> Lock:
         if lock is not None:
             return lock
         holder = lock_holder(folder)
-        who = holder.words() if holder else "another process"
+        who = holder.describe() if holder else "another process"
         waited = time.monotonic() - began
         if waited >= patience:
             raise StorageError(
@@ -136,7 +136,7 @@ def _taken(folder: str, patience: float, say: Callable[[str], None]) -> Lock:
 def lock_holder(folder: str) -> Holder | None:
     """Return who a folder's lock names; None where it names nobody, or cannot be read."""
     try:
-        return Holder.of(storage.read_json(storage.join(folder, NAME)))
+        return Holder.from_json(storage.read_json(storage.join(folder, NAME)))
     except (StorageError, OSError, ValueError):
         return None
 

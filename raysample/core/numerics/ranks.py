@@ -63,7 +63,7 @@ class Ranks:
     rank: npt.NDArray[np.float64]
 
     @staticmethod
-    def of(roughly: Counts, exactly: Counts) -> Ranks:
+    def from_counts(roughly: Counts, exactly: Counts) -> Ranks:
         """Put the counts of all cells and of the crowded ones together."""
         cells, counts = roughly
         open_cells = ~np.isin(cells, crowded(roughly))

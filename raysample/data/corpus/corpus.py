@@ -205,7 +205,7 @@ class Corpus:
 
     def save(self) -> Corpus:
         """Write the manifest, which makes the corpus complete."""
-        data = {**asdict(self), "source": self.source.plain()}
+        data = {**asdict(self), "source": self.source.to_dict()}
         del data["uri"]
         if self.levels is None:
             del data["levels"]

@@ -31,7 +31,7 @@ class Overlap:
     train_rows: int
     test_rows: int
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as JSON-able data."""
         return asdict(self)
 

@@ -83,7 +83,7 @@ class Spellings:
         """Return all spellings, to be merged with those of other files."""
         return {name: sorted(spelled) for name, spelled in self.found.items()}
 
-    def plain(self) -> dict[str, list[str]]:
+    def to_dict(self) -> dict[str, list[str]]:
         """Return the classes that are spelled otherwise than they are named, or in several ways, as JSON-able data."""
         return {name: sorted(self.found[name]) for name in sorted(self.found) if self._odd(name)}
 
@@ -94,7 +94,7 @@ class Spellings:
             CorpusError: a class comes as a string and as a number, and `rule.numeric_strings` keeps these apart.
         """
         present = set(classes)
-        odd = {name: spelled for name, spelled in self.plain().items() if name in present}
+        odd = {name: spelled for name, spelled in self.to_dict().items() if name in present}
         several = {name: spelled for name, spelled in odd.items() if len(spelled) > 1}
         if not self.rule.numeric_strings:
             _check_apart(several)

@@ -97,7 +97,7 @@ class Contents:
 
     def save(self) -> Contents:
         """Write the manifest, which makes the contents complete."""
-        data = {**asdict(self), "source": self.source.plain()}
+        data = {**asdict(self), "source": self.source.to_dict()}
         del data["uri"]
         storage.write_json(storage.join(self.uri, MANIFEST), {"noun": "Contents", **data})
         return self

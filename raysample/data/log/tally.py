@@ -73,7 +73,7 @@ def partition(part: Part) -> str:
 def key_of(config: SourceConfig, part: Part) -> str:
     """Return the identity of a file as it is now, read as the configuration says."""
     fs, path = storage.filesystem(part.uri)
-    told = config.model_copy(update={"path": "", "max_quarantined": 1.0}).plain()
+    told = config.model_copy(update={"path": "", "max_quarantined": 1.0}).to_dict()
     return storage.fingerprint([part.name, str(fs.ukey(path)), told, VERSION])[:20]
 
 

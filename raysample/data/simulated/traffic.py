@@ -140,7 +140,7 @@ def _begin(config: SimulatedConfig, folder: str) -> bool:
             storage.remove(part)
     elif any(storage.exists(part) for part in parts):
         raise CorpusError(f"{folder!r} holds files that are not simulated traffic", "choose an empty folder")
-    storage.write_json(started, {"noun": "SimulatedTraffic", "config": config.plain()})
+    storage.write_json(started, {"noun": "SimulatedTraffic", "config": config.to_dict()})
     return False
 
 
@@ -268,4 +268,4 @@ def _manifest(config: SimulatedConfig, train: _Counts, test: _Counts) -> dict[st
         classes = {intent.name: int(n) for intent, n in zip(INTENTS, counts.classes, strict=True)}
         parts[name] = {"rows": counts.rows, "wrong_labels": counts.wrong, "classes": classes}
     note = f"{NOTE} {logs.NOTE}" if _logged(config) else NOTE
-    return {"noun": "SimulatedTraffic", "note": note, "config": config.plain(), "counts": parts}
+    return {"noun": "SimulatedTraffic", "note": note, "config": config.to_dict(), "counts": parts}

@@ -107,7 +107,7 @@ def _spelled(folder: str) -> tuple[str, str | None]:
 
 def requested_columns(config: SourceConfig) -> dict[str, str]:
     """Return the columns that a source is asked for, each with the setting that names it."""
-    roles = config.columns.plain()
+    roles = config.columns.to_dict()
     levels: list[str] = roles.pop("levels")
     named = {f"columns.{role}": name for role, name in roles.items() if name is not None}
     named |= {f"columns.levels.{name}": name for name in levels}

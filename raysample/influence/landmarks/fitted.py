@@ -32,7 +32,7 @@ class Design:
     unit: Matrix
 
     @staticmethod
-    def of(rows: Descriptors) -> Design:
+    def from_descriptors(rows: Descriptors) -> Design:
         """Learn it from rows: every block but the class is standardised, and divided by √(its width).
 
         So the blocks weigh the same in a distance, however many columns they have; a constant column weighs nothing.
@@ -81,7 +81,7 @@ class TargetScale:
     high: float
 
     @staticmethod
-    def of(exact: Matrix, log: bool) -> TargetScale:
+    def from_values(exact: Matrix, log: bool) -> TargetScale:
         """Learn it from exact values [n]; the shift is a thousandth of the median of the positive ones."""
         positive = exact[exact > 0]
         shift = 1e-3 * (float(np.median(positive)) if len(positive) else 1.0) if log else 0.0

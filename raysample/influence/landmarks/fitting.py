@@ -112,10 +112,13 @@ def _check(values: Mapping[str, Matrix], rows: int) -> None:
 
 def _choose(rows: Descriptors, values: Mapping[str, Matrix], landmarks: int) -> dict[str, Choice]:
     """Return the best way to predict each score; of equals the first, and ridge regression comes first."""
-    targets = [(name, TargetScale.of(column, log)) for name, column in values.items() for log in _scales(column)]
+    targets = [
+        (name, TargetScale.from_values(column, log)) for name, column in values.items() for log in _scales(column)
+    ]
     Y = np.stack([scale.forward(values[name]) for name, scale in targets], 1)
     best: dict[str, Choice] = {}
-    for model, strength, width, found in _left_out(Design.of(rows).matrix(rows), Y, landmarks <= MOST_ANCHORS):
+    X = Design.from_descriptors(rows).matrix(rows)
+    for model, strength, width, found in _left_out(X, Y, landmarks <= MOST_ANCHORS):
         for place, (name, scale) in enumerate(targets):
             rho = spearman_pair(found[:, place], values[name])
             if name not in best or rho > best[name].spearman:
@@ -144,7 +147,7 @@ def _fitted(
     choices: Mapping[str, Choice],
     quality: Mapping[str, Mapping[str, Any]],
 ) -> Fitted:
-    design = Design.of(rows)
+    design = Design.from_descriptors(rows)
     X = design.matrix(rows)
     columns = {name: _column(X, values[name], choice) for name, choice in choices.items()}
     kernels = any(column.model == "kernel" for column in columns.values())
@@ -152,7 +155,7 @@ def _fitted(
 
 
 def _column(X: Matrix, exact: Matrix, choice: Choice) -> FittedColumn:
-    scale = TargetScale.of(exact, choice.log)
+    scale = TargetScale.from_values(exact, choice.log)
     Y = scale.forward(exact)[:, None]
     if choice.model == "ridge":
         linear = ridge(X, Y, choice.strength)

@@ -34,7 +34,7 @@ class Work:
     say: Say
 
     @staticmethod
-    def of(request: Request, say: Say) -> Work:
+    def from_request(request: Request, say: Say) -> Work:
         """Open the nouns of a request; raises ProvenanceError where corpus and checkpoints differ in their classes."""
         corpus, trace = Corpus.load(request.corpus), CheckpointSet.load(request.checkpoints)
         _check_labels(corpus, trace, "the scored corpus")

@@ -59,7 +59,7 @@ class Request:
     @property
     def key(self) -> str:
         """Identity of the request itself (not of what lies at its URIs)."""
-        return storage.fingerprint({**asdict(self), "model": self.model.plain()})[:16]
+        return storage.fingerprint({**asdict(self), "model": self.model.to_dict()})[:16]
 
 
 @dataclass(frozen=True)

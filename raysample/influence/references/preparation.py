@@ -48,7 +48,7 @@ def prepare_references(request: Request, wanted: Sequence[Reference], *, say: Ca
     references = list(dict.fromkeys(wanted))
     if not references:
         return
-    work = Work.of(request, say)
+    work = Work.from_request(request, say)
     # All names first: a wrong target is told before anything is trained.
     names = {reference: _name(work, reference) for reference in references}
     for reference, name in names.items():

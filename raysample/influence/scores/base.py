@@ -124,7 +124,7 @@ class Score(ABC, Generic[S]):
         With the checkpoints of a run, also `steps`: those of the checkpoints that it uses there, or CheckpointError.
         """
         values = {option.name: getattr(self, option.name) for option in fields(self)}
-        values["checkpoints"] = self.checkpoints.plain()
+        values["checkpoints"] = self.checkpoints.to_config()
         steps = {} if checkpoints is None else {"steps": [checkpoints[i].step for i in self.select(checkpoints)]}
         return {**values, **steps}
 

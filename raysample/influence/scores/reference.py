@@ -39,7 +39,7 @@ class Reference:
     options: tuple[tuple[str, Any], ...] = ()
 
     @staticmethod
-    def of(kind: Kind, **options: Any) -> Reference:
+    def from_options(kind: Kind, **options: Any) -> Reference:
         """Return the reference of a kind with options."""
         return Reference(kind, tuple(sorted(options.items())))
 

@@ -89,7 +89,7 @@ class CheckpointWindow:
         half_step = checkpoint.epoch / checkpoint.step / 2 if checkpoint.step else 0.0
         return self.epochs[0] - half_step <= checkpoint.epoch <= self.epochs[1] + half_step
 
-    def plain(self) -> str | dict[str, Any]:
+    def to_config(self) -> str | dict[str, Any]:
         """Return the form that `parse` reads."""
         if self.epochs is not None:
             return {"epochs": list(self.epochs)}

@@ -48,7 +48,7 @@ class AgreementRequest:
     by: Literal["rules", "loop"] = "rules"
 
     @staticmethod
-    def of(needs: Need, objectives: frozenset[str], loop: bool, by_loop: bool) -> AgreementRequest:
+    def from_needs(needs: Need, objectives: frozenset[str], loop: bool, by_loop: bool) -> AgreementRequest:
         """Return what scores ask for; dot products come from the gradients whose norms are compared in their place."""
         wanted = needs | Need.LOGITS
         if Need.GRAD_DOTS in wanted:

@@ -46,7 +46,7 @@ class ColumnScorer:
         with self._tokenising:
             return models.encode(self.tokenizer, rows, self.job.model)
 
-    def of(self, rows: pa.Table, encoded: models.Encoded | None = None) -> tuple[NDArray[np.int32], Values]:
+    def score_rows(self, rows: pa.Table, encoded: models.Encoded | None = None) -> tuple[NDArray[np.int32], Values]:
         """Return the token count of each row, and each score as float32 [rows]; NaN where a value is not finite.
 
         Args:

@@ -98,5 +98,5 @@ def _asked(job: ScoreJob, columns: ColumnScorer, trace: CheckpointSet) -> dict[i
         needs, objectives = Need.LOGITS, frozenset[str]()
         for score in here:
             needs, objectives = needs | score.needs, objectives | score.objectives
-        found[at] = AgreementRequest.of(needs, objectives, loop, any(score.by_loop for score in here))
+        found[at] = AgreementRequest.from_needs(needs, objectives, loop, any(score.by_loop for score in here))
     return found

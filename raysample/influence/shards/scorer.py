@@ -120,7 +120,7 @@ class ShardScorer:
     def here(self, shard: int) -> ShardOutcome:
         """Score one shard in this process, by this thread alone, and write its part."""
         began, rows = time.perf_counter(), self.corpus.read(shard)
-        return self._write(self.corpus.shards[shard], rows, score_with_isolation(self.columns.of, rows), began)
+        return self._write(self.corpus.shards[shard], rows, score_with_isolation(self.columns.score_rows, rows), began)
 
     def _after_crashes(self, where: Shard, died: CrashCount) -> ShardOutcome:
         """Score a shard over which workers died in a process of its own; set it aside where that dies as well."""
@@ -141,7 +141,7 @@ class ShardScorer:
 
     def _of(self, begun: LoadedShard, rows: pa.Table) -> tuple[NDArray[np.int32], Values]:
         """Score rows; all rows of a shard have been tokenised already, if that went well."""
-        return self.columns.of(rows, begun.encoded if rows is begun.rows else None)
+        return self.columns.score_rows(rows, begun.encoded if rows is begun.rows else None)
 
     def _encoded(self, rows: pa.Table) -> Encoded | None:
         try:

@@ -50,7 +50,7 @@ class Check:
     bound: str
     passed: bool
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return JSON-able data."""
         return asdict(self)
 

@@ -51,7 +51,7 @@ class Spot:
     differences: dict[str, float]
     wrong: dict[str, str] = field(default_factory=dict)
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return JSON-able data, as a table keeps it."""
         return {"rows": self.rows, "seconds": self.seconds, "differences": self.differences}
 

@@ -58,15 +58,15 @@ class Verification:
         """Whether every column is within its bound."""
         return all(check.passed for check in self.checks)
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return JSON-able data."""
-        data = {**vars(self), "checks": [check.plain() for check in self.checks], "left_out": list(self.left_out)}
+        data = {**vars(self), "checks": [check.to_dict() for check in self.checks], "left_out": list(self.left_out)}
         return {**data, "passed": self.passed}
 
     def save(self, folder: str) -> str:
         """Write the result beside the manifest of the table in `folder`; returns where it is."""
         uri = storage.join(folder, RESULT)
-        storage.write_json(uri, self.plain())
+        storage.write_json(uri, self.to_dict())
         return uri
 
     @staticmethod

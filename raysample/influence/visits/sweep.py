@@ -105,14 +105,14 @@ def score_block(
     columns = {column: np.full(len(labels), np.nan, np.float32) for column in scores}
     states: dict[int, dict[str, Any]] = {}
     cut = list(token_batches(encoded.lengths, batch_tokens))
-    batches = _Newest(lambda batch: _Batch.of(cut[batch], pad, labels, keys, device))
+    batches = _Newest(lambda batch: _Batch.from_rows(cut[batch], pad, labels, keys, device))
     fetched = _Newest(models.__getitem__ if isinstance(models, Sequence) else models)
     order = sorted(frozenset[int]().union(*used.values()))
     for at, batch in _visits(isinstance(models, Sequence), order, len(cut)):
         mini = batches(batch)
         state = states.setdefault(batch, {column: score.init() for column, score in scores.items()})
         here = {column: score for column, score in scores.items() if at in used[column]}
-        wish = VisitRequirements.of(here.values(), at, references, by_loop)
+        wish = VisitRequirements.from_scores(here.values(), at, references, by_loop)
         seen = _visit(fetched(at), mini.inputs, mini.labels, wish, autocast)
         seen = replace(seen, reference=wish.tensors, keys=mini.keys)
         state.update({column: score.fold(state[column], seen, checkpoints[at]) for column, score in here.items()})
@@ -155,7 +155,7 @@ class _Batch:
     keys: Tensor | None
 
     @staticmethod
-    def of(
+    def from_rows(
         rows: NDArray[np.int64],
         pad: Pad,
         labels: NDArray[np.integer[Any]],
@@ -180,7 +180,7 @@ class VisitRequirements:
     by_loop: bool = False
 
     @staticmethod
-    def of(
+    def from_scores(
         scores: Iterable[Score[Any]], at: int, references: References | None, by_loop: bool = False
     ) -> VisitRequirements:
         """Unite what scores need of checkpoint `at`; raises ScoreError where references are wanted and not given."""

@@ -28,13 +28,13 @@ def finish_job(job: Job, outcome: Outcome) -> CheckpointSet:
         capture.seal_capture(job.folder, outcome.rows, len(corpus.labels), layout)
     if outcome.evaluation.predictions is not None:
         storage.write_parquet(storage.join(job.folder, PREDICTIONS), outcome.evaluation.predictions.table())
-    storage.write_json(storage.join(job.folder, EVALUATION), outcome.plain())
+    storage.write_json(storage.join(job.folder, EVALUATION), outcome.to_dict())
     trace = CheckpointSet(
         checkpoints=outcome.checkpoints,
         labels=corpus.labels,
         seed=job.config.seed,
         corpus=corpus.fingerprint,
-        config={"key": job.key, "base": job.base, "model": job.model.plain(), "fine_tune": job.config.plain()},
+        config={"key": job.key, "base": job.base, "model": job.model.to_dict(), "fine_tune": job.config.to_dict()},
         metrics=outcome.evaluation.metrics,
         warnings=doubts_of(outcome, corpus.labels),
     ).save(job.folder)
@@ -54,7 +54,7 @@ def read_outcome(uri: str, predictions: str) -> Outcome:
     """Read an outcome from `uri`, with the predictions that lie at the other place, if there are any."""
     told = manifests.mapping(uri)
     with manifests.damaged(uri):
-        outcome = Outcome.of(told)
+        outcome = Outcome.from_dict(told)
     if not storage.exists(predictions):
         return outcome
     stored = storage.read_parquet(predictions)

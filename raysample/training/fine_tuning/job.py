@@ -66,20 +66,20 @@ class Outcome:
         places = [f"step {step} ({count} worker{'s' if count > 1 else ''})" for step, count in self.starts[1:]]
         return f"went on from {', '.join(places)}" if places else None
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return JSON-able data, without the checkpoints (they have their own manifest)."""
         return {
             "rows": self.rows,
             "steps": self.steps,
             "seconds": self.seconds,
             "starts": [list(start) for start in self.starts],
-            **self.evaluation.plain(),
+            **self.evaluation.to_dict(),
             "record": self.record,
         }
 
     @staticmethod
-    def of(data: dict[str, Any]) -> Outcome:
-        """Read back what `plain` wrote, also an earlier version of it."""
+    def from_dict(data: dict[str, Any]) -> Outcome:
+        """Read back what `to_dict` wrote, also an earlier version of it."""
         found, record = Evaluation.of(data), checked(dict[str, Any], data.get("record", {}))
         rows, steps = checked(int, data["rows"]), checked(int, data["steps"])
         return Outcome(rows, steps, found, checked(float, data["seconds"]), record=record)

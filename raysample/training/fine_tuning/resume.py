@@ -58,5 +58,5 @@ def job_fingerprint(job: Job) -> str:
     chosen = None if job.selection is None else Selection.load(job.selection).fingerprint
     rows = [Corpus.load(uri).fingerprint for uri in (job.train, job.test)]
     return storage.fingerprint(
-        [rows, chosen, job.base, job.model.plain(), job.config.recipe, job.steps, job.save_at, version.__version__]
+        [rows, chosen, job.base, job.model.to_dict(), job.config.recipe, job.steps, job.save_at, version.__version__]
     )

@@ -155,7 +155,7 @@ def _checkpoint(place: str, root: str) -> Found:
         state = storage.read_json(uri, foreign=True)
         step, epoch = int(state["global_step"]), state.get("epoch")
         epoch = None if epoch is None else float(epoch)
-        schedule = Schedule.of(state)
+        schedule = Schedule.from_trainer_state(state)
     except (StorageError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         told = "" if isinstance(error, StorageError) else f": {type(error).__name__}: {str(error)[:200]}"
         raise CheckpointError(f"{uri!r} is damaged{told}", "restore it, or leave its checkpoint out") from error

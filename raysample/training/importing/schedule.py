@@ -20,7 +20,7 @@ class Schedule:
     losses: Mapping[int, str] = field(default_factory=dict)
 
     @staticmethod
-    def of(state: Mapping[str, Any]) -> Schedule:
+    def from_trainer_state(state: Mapping[str, Any]) -> Schedule:
         """Read the `log_history` of a `trainer_state.json`."""
         rows = [row for row in state.get("log_history", []) if isinstance(row.get("step"), int)]
         rates = {row["step"]: float(row["learning_rate"]) for row in rows if "learning_rate" in row}

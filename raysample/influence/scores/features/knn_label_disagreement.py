@@ -60,7 +60,7 @@ class KnnLabelDisagreement(MeanScore):
     @property
     def references(self) -> tuple[Reference, ...]:
         """The features, labels and keys of the sample that the other scores on features take at their defaults."""
-        return (Reference.of("features", rows=self.rows, clusters=CLUSTERS, seed=self.seed),)
+        return (Reference.from_options("features", rows=self.rows, clusters=CLUSTERS, seed=self.seed),)
 
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
         """Return the share at the checkpoint, [B]; raises ScoreError where the sample has too few rows."""

@@ -58,7 +58,7 @@ class Moderate(MeanScore):
     @property
     def references(self) -> tuple[Reference, ...]:
         """The medians, from the sample that the other scores on features take at their defaults."""
-        return (Reference.of("features", rows=self.rows, clusters=CLUSTERS, seed=self.seed),)
+        return (Reference.from_options("features", rows=self.rows, clusters=CLUSTERS, seed=self.seed),)
 
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
         """Return the distance at the checkpoint, [B]."""

@@ -59,7 +59,7 @@ class Prototype(MeanScore):
     @property
     def references(self) -> tuple[Reference, ...]:
         """The centres."""
-        return (Reference.of("features", rows=self.rows, clusters=self.clusters, seed=self.seed),)
+        return (Reference.from_options("features", rows=self.rows, clusters=self.clusters, seed=self.seed),)
 
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
         """Return the distance at the checkpoint, [B]."""

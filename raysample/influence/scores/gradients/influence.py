@@ -73,7 +73,7 @@ class Influence(MeanScore):
         given: dict[str, Any] = {name: getattr(self, name) for name in names}
         if self.iterations is not None:
             given["iterations"] = self.iterations
-        return (Reference.of("inverse_hessian", **given),)
+        return (Reference.from_options("inverse_hessian", **given),)
 
     def check(self) -> None:
         """Raise ScoreError without a target."""

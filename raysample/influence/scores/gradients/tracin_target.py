@@ -59,7 +59,7 @@ class TracinTarget(RateScore):
         """The target's mean gradient at each checkpoint."""
         self.check()
         more = {} if self.by == "all" else {"by": self.by}
-        return (Reference.of("target_gradient", target=self.target, **more),)
+        return (Reference.from_options("target_gradient", target=self.target, **more),)
 
     def check(self) -> None:
         """Raise ScoreError without a target."""

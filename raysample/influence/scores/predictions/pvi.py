@@ -55,7 +55,7 @@ class Pvi(MeanScore):
     @property
     def references(self) -> tuple[Reference, ...]:
         """The null model's probabilities at each checkpoint, or the class shares."""
-        return (Reference.of("null_model" if self.null == "trained" else "priors"),)
+        return (Reference.from_options("null_model" if self.null == "trained" else "priors"),)
 
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
         """Return the PVI at one checkpoint, [B]; raises ScoreError for a label that the null cannot predict."""
