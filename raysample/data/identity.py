@@ -21,11 +21,11 @@ def hash_row_ids(row_id: pa.Array | npt.NDArray[np.object_]) -> WordArray:
 
 
 NO_GROUP = -1
-"""The code of rows that belong to no group: nothing that is said of groups touches them."""
+"""Code of rows without a group: group quotas and caps do not apply to them."""
 
 
 def group_codes(group: pa.Array | pa.ChunkedArray) -> IntArray:
-    """Return a code for the group of each row: 63 bits of a hash of its name, NO_GROUP where it is null."""
+    """Return the group code of each row, [n] int64: 63 bits of a hash of the group's name, NO_GROUP for null."""
     whole = group.combine_chunks() if isinstance(group, pa.ChunkedArray) else group
     names = whole.dictionary_encode()
     known = (hash_row_ids(names.dictionary) >> np.uint64(1)).astype(np.int64)

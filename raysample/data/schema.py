@@ -1,4 +1,4 @@
-"""What passes between the modules of this room: the Arrow schemas, shards, raw batches, reasons of quarantine."""
+"""Types shared by the data package: Arrow schemas, shards, raw batches, reasons for quarantine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCHEMA = pa.schema(
 """Columns of every table that a corpus yields; `text_pair`, `group` and `timestamp` may be null."""
 
 CONFIDENCE = "label_confidence"
-"""One column more, float32, where the labels come with a confidence: null where the user corrected the hypothesis."""
+"""Optional float32 column, the production model's confidence in its label: null where the user corrected the label."""
 
 QUARANTINE = pa.schema(
     [
@@ -33,7 +33,7 @@ QUARANTINE = pa.schema(
         ("reason", pa.string()),
     ]
 )
-"""Columns of a quarantine file: where the row lies and why it was set aside, never what it says."""
+"""Columns of a quarantine file: the row's position and the reason, never its text."""
 
 FINE = 0
 BAD_JSON, NOT_OBJECT, BAD_CSV, BAD_FIELDS, BAD_BYTES = 1, 2, 3, 4, 5
@@ -87,7 +87,7 @@ REASONS = (
 )
 """The reason of each code; 0 is a usable row."""
 
-ASKED, BY_WHERE, NO_FEEDBACK, MUTE_FEEDBACK, UNSURE, OTHER_SIDE, BY_LIMIT = range(7)
+SELECTED, BY_WHERE, NO_FEEDBACK, MUTE_FEEDBACK, UNSURE, OTHER_SIDE, BY_LIMIT = range(7)
 FILTERS = (
     "",
     "where",
@@ -97,7 +97,7 @@ FILTERS = (
     "other side of the hold-out",
     "limit",
 )
-"""Why a row is left out because the configuration says so; 0 is a row that is asked for. The first that applies."""
+"""Reasons why the configuration leaves a row out; 0 is a selected row. The first reason that applies is recorded."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Shard:
     """A row range of one source file: the unit that workers read.
 
     Attributes:
-        index: place in the corpus.
+        index: position of the shard in the corpus.
         uri: source file (or `datasets` folder, or hub name).
         start, stop: row positions in the file, before anything is dropped.
         rows: usable rows among them.
@@ -123,13 +123,13 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """What files about these rows are called: their content, not their place, so that new shards move nothing."""
+        """File name stem for results of this shard: from its content, not its index, so new shards rename no file."""
         return self.fingerprint[:20]
 
 
 @dataclass(frozen=True)
 class Part:
-    """One source file: its address, its name relative to the source path, and the columns that its folders spell."""
+    """One source file: its URI, its name relative to the source path, and its `key=value` partition folders."""
 
     uri: str
     name: str
@@ -142,8 +142,8 @@ class Batch:
 
     Attributes:
         start: position of the first row in the file. rows: how many.
-        columns: the asked columns, of whatever type they have there.
-        broken: for rows that could not be read at all, place in the batch -> reason code (their columns are null).
+        columns: the requested columns, with the types they have in the file.
+        broken: index in the batch -> reason code of rows that could not be read (their columns are null).
         offset: byte at which the first row begins (line formats), else 0.
         lines: [rows] number of the first physical line of each row, from 1 on (line formats read from end to end).
     """
@@ -157,10 +157,10 @@ class Batch:
 
 
 class Reader(Protocol):
-    """How one format is read. Readers are frozen, hold no open file, and cross process borders."""
+    """Reads one file format. Readers are frozen, hold no open file, and can be pickled."""
 
     def fields(self, part: Part) -> tuple[str, ...]:
-        """Return the column names that the file has; empty where none is found, which says nothing about its rows."""
+        """Return the column names of the file; empty if none is found, which does not mean that it has no rows."""
         ...
 
     def names(self, part: Part) -> dict[str, tuple[str, ...]]:
@@ -172,5 +172,5 @@ class Reader(Protocol):
         ...
 
     def range(self, part: Part, columns: Sequence[str], start: int, stop: int, offset: int) -> Batch | None:
-        """Return the rows from `start` to `stop`, fewer if the file ends before, None if it has none of them."""
+        """Return rows `start` to `stop`: fewer if the file ends before `stop`, None if it ends before `start`."""
         ...

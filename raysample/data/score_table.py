@@ -22,10 +22,10 @@ COUNT = "count"
 
 
 def table_schema(columns: tuple[str, ...], grouped: bool = False, counted: bool = False) -> pa.Schema:
-    """Return the one Arrow schema of a score table: `row_id` string, `label` int32, `tokens` int32, float32 scores.
+    """Return the Arrow schema of a score table: `row_id` string, `label` int32, `tokens` int32, float32 scores.
 
-    Where the corpus has groups, `group` (string, may be null) and `group_code` (int64, what selections use) come before
-    the scores; where a row stands for several copies, so does `count` (int64).
+    For a corpus with groups, `group` (string, may be null) and `group_code` (int64, used by selections) precede the
+    scores; for contents, where one row stands for several copies, so does `count` (int64).
     """
     base = [("row_id", pa.string()), ("label", pa.int32()), ("tokens", pa.int32())]
     groups = [(GROUP, pa.string()), (GROUP_CODE, pa.int64())] if grouped else []
@@ -44,12 +44,12 @@ class ScoreTable:
         labels: class names.
         corpus, checkpoints: fingerprints of what the scores were made from.
         counts: rows `in`, `scored` and `quarantined`; the first is the sum of the others.
-        made_by: precision, code version and whatever else tells how.
-        cost: worker-seconds of preparing and scoring, and their share of those of one fine-tuning where it is known.
-        grouped: whether the parts have a column `group`, that of the corpus.
-        counted: whether they have a column `count`: rows are contents, which stand for so many rows of a log.
-        verified: what a few rows came to when they were scored again, one by one in float64: how many `rows`, in how
-            many `seconds`, and the largest `differences` by column. Empty where that was turned off.
+        made_by: precision, code version and other settings that affect the values.
+        cost: worker-seconds of preparing and scoring, and their ratio to one fine-tuning if known.
+        grouped: whether the parts have the corpus's column `group`.
+        counted: whether the parts have a column `count`: each row is a content, the number of its copies in the log.
+        verified: result of the spot check, which scores a few rows again in float64, one by one: the number of `rows`,
+            the `seconds` it took and the largest `differences` by column. Empty if the check was turned off.
     """
 
     uri: str
@@ -67,7 +67,7 @@ class ScoreTable:
 
     @property
     def base(self) -> tuple[str, ...]:
-        """Names of the columns that are no scores, without `group_code`, which is for selections alone."""
+        """Names of the columns that are no scores, without `group_code`, which only selections read."""
         return (*BASE_COLUMNS, *((GROUP,) if self.grouped else ()), *((COUNT,) if self.counted else ()))
 
     @property
@@ -77,17 +77,17 @@ class ScoreTable:
 
     @property
     def higher_is(self) -> dict[str, str]:
-        """For each score column whether a high value is `harder` or `easier`."""
+        """Score column -> `harder` or `easier`: what a high value means."""
         return {name: spec["higher_is"] for name, spec in self.scores.items()}
 
     @property
     def fingerprint(self) -> str:
-        """Identity by provenance: same corpus, checkpoints, score definitions and way of computing them, same table."""
+        """Identity by provenance: hash of corpus, checkpoints, score definitions and computation settings."""
         made_by = {name: value for name, value in self.made_by.items() if name != "raysample"}
         return storage.fingerprint([self.corpus, self.checkpoints, self.scores, made_by])
 
     def save(self) -> ScoreTable:
-        """Write the manifest, which makes the table complete."""
+        """Write the manifest, which completes the table; raises ScoreError if the row counts do not add up."""
         if self.counts["in"] != self.counts["scored"] + self.counts["quarantined"]:
             raise ScoreError(
                 f"rows were lost: {self.counts} does not add up", "please report this; do not use the table"
@@ -98,12 +98,12 @@ class ScoreTable:
 
     @staticmethod
     def load(uri: str) -> ScoreTable:
-        """Read the table that lies in folder `uri`."""
+        """Read the score table in folder `uri`; raises StorageError if its manifest is missing or inconsistent."""
         place = storage.join(uri, MANIFEST)
         found = manifests.kind_of(ScoreTable, place, uri=uri)
         odd = [name for name, spec in found.scores.items() if spec.get("higher_is") not in ("harder", "easier")]
         if odd or {"in", "scored", "quarantined"} - found.counts.keys():
-            raise StorageError(f"{place!r} does not tell what its columns or counts are", manifests.ADVICE)
+            raise StorageError(f"{place!r} lacks higher_is of its columns, or row counts", manifests.ADVICE)
         return found
 
     def read(
@@ -112,10 +112,12 @@ class ScoreTable:
         base: tuple[str, ...] | None = None,
         parts: Sequence[str] | None = None,
     ) -> Iterator[pa.Table]:
-        """Yield the parts in corpus order; raises ScoreError, listing what is there, for a missing score column.
+        """Yield the parts in corpus order; raises ScoreError, listing the columns, for an unknown score column.
 
         Args:
-            columns: score columns; all if None. base: which of the other columns; all if None. parts: some alone.
+            columns: score columns; all if None.
+            base: which of the other columns to read; all if None.
+            parts: names of the parts to read; all if None.
         """
         wanted = self.columns if columns is None else columns
         missing = [name for name in wanted if name not in self.scores]
@@ -135,7 +137,7 @@ class ScoreTable:
         """Return counts, moments and histograms of the columns by class and group, without reading the parts.
 
         Raises:
-            ScoreError: there are none, or they are of another table.
+            ScoreError: the statistics are missing or belong to another table.
         """
         uri = storage.join(self.uri, STATISTICS)
         advice = "make them with raysample.influence.shards.write_statistics(table); for a run, `raysample score` does"
@@ -144,7 +146,7 @@ class ScoreTable:
         found, of = read_statistics(uri)
         if of != self.fingerprint or found.rows != self.counts["scored"]:
             raise ScoreError(
-                f"{uri!r} tells of {found.rows:,} rows of another table than {self.uri!r} with "
+                f"{uri!r} describes {found.rows:,} rows of another table than {self.uri!r} with "
                 f"{self.counts['scored']:,}",
                 advice,
             )

@@ -1,4 +1,4 @@
-"""Corpus: labelled texts, described but not copied. It knows where each shard lies and reads it again on demand."""
+"""Corpus: a manifest of labelled texts. It records where each shard lies and reads the rows again on demand."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ KEPT = "kept.parquet"
 
 @dataclass(frozen=True)
 class Corpus:
-    """Labelled texts that lie elsewhere, as `describe` found them.
+    """Labelled texts of a source, as `describe` recorded them.
 
     Attributes:
         uri: folder of the manifest.
-        source: where the texts lie, with an absolute path and the format settled.
+        source: the source's configuration with an absolute path and a resolved format.
         part: `all`, or the side of a hold-out: `train`, `holdout`.
-        labels: class names; a label's integer is its place in this tuple.
+        labels: class names; a label's integer is its index in this tuple.
         shards: row ranges in reading order; ranges without a usable row are left out.
         counts: rows `in`, `usable`, `quarantined`, `filtered`; the first is the sum of the others.
         class_counts: usable rows per class.
-        quarantine: reason -> rows set aside for it.
+        quarantine: reason -> number of quarantined rows.
         fingerprint: identity of the usable rows and class names. With an id column it depends on neither the order of
             the rows nor the layout of the files, as it sums a 128-bit hash per row; without one the ids name files.
-        filtered: cause -> rows left out for it, because the source's configuration says so.
-        levels: of a hierarchical label, of which one is `label`; None where there is one level.
-        annotations: where the labels come from (`origin`), how far they are trusted (`confidence`: `rows`, `mean`,
-            `deciles`) and what users did (`feedback`: a list of `value`, what it `gives`, `rows` and `usable` ones).
-        inventory: the source's `files` (`in`, `read`, `left_out`; the first is the sum of the others), and of those
-            left out, by reason, how many `files` and the first thousand `names`. Empty in manifests of older versions.
-        warnings: what a reader should know of the rows: spellings of a class that were taken for one, and the like.
+        filtered: reason -> number of rows that the source's configuration leaves out.
+        levels: levels of a hierarchical label, one of which is `label`; None for a flat label.
+        annotations: where the labels come from (`origin`), the confidence in them (`confidence`: `rows`, `mean`,
+            `deciles`) and user feedback (`feedback`: a list of `value`, what it `gives`, `rows` and `usable` rows).
+        inventory: number of `files` (`in`, `read`, `left_out`; the first is the sum of the others), and for each reason
+            in `left_out` the number of `files` and the first thousand `names`.
+        warnings: sentences about the rows, such as spellings that were merged into one class.
     """
 
     uri: str
@@ -74,12 +74,12 @@ class Corpus:
 
     @property
     def left_out(self) -> dict[str, int]:
-        """Files of the source that are not read, by reason; their names are in `inventory`."""
-        return {reason: told["files"] for reason, told in self.inventory.get("left_out", {}).items()}
+        """Reason -> number of files of the source that are not read; their names are in `inventory`."""
+        return {reason: entry["files"] for reason, entry in self.inventory.get("left_out", {}).items()}
 
     @property
     def grouped(self) -> bool:
-        """Whether the rows have groups: a column that `columns.group` names."""
+        """Whether the rows have groups (`columns.group` is set)."""
         return self.source.columns.group is not None
 
     @property
@@ -89,21 +89,22 @@ class Corpus:
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of its tables: `SCHEMA`, `label_confidence` where the labels come with one, `level_NAME`s.
+        """Columns of the corpus's tables: `SCHEMA`, then `label_confidence` and `level_NAME` where present.
 
-        These hold the integer labels of every level, that of `label` included, where the label has levels.
+        The `level_NAME` columns hold the integer labels of every level, including the level that is `label`.
         """
-        told = [] if self.source.labels.confidence is None else [pa.field(CONFIDENCE, pa.float32())]
+        confidence = [] if self.source.labels.confidence is None else [pa.field(CONFIDENCE, pa.float32())]
         levels = () if self.levels is None else self.levels.columns
-        return pa.schema([*SCHEMA, *told, *(pa.field(name, pa.int32()) for name in levels)])
+        return pa.schema([*SCHEMA, *confidence, *(pa.field(name, pa.int32()) for name in levels)])
 
     @cached_property
     def _kept(self) -> list[bytes | None]:
+        """Packed usable-row bits of every shard; None for a shard whose rows are all usable."""
         found: list[bytes | None] = storage.read_parquet(storage.join(self.uri, KEPT)).column("kept").to_pylist()
         return found
 
     def read(self, index: int) -> pa.Table:
-        """Return the usable rows of one shard in `schema`; raises ProvenanceError if they are no longer the same."""
+        """Return the usable rows of one shard in `schema`; raises ProvenanceError if the source changed."""
         shard = self.shards[index]
         content = _content(self, shard)
         if content is None or shard_fingerprint(digests(content)) != shard.fingerprint:
@@ -115,7 +116,7 @@ class Corpus:
         return pa.table([columns[name] for name in self.schema.names], names=self.schema.names).cast(self.schema)
 
     def _codes(self, content: pa.Table) -> dict[str, pa.ChunkedArray]:
-        """Return the integer labels of judged rows: the label's, and those of every level."""
+        """Return integer label columns for judged rows: `label` and one per level."""
         found = {"label": pc.index_in(content["label"], value_set=self._names(self.labels))}
         if self.levels is not None:
             for place, name in enumerate(self.levels.columns):
@@ -124,20 +125,21 @@ class Corpus:
         return found
 
     def _names(self, classes: Sequence[str]) -> pa.StringArray:
-        """Return class names as rows spell them: adopted checkpoints may have spelled them otherwise."""
+        """Return class names in canonical spelling: adopted checkpoints may spell them differently from the rows."""
         return canonical_names(pa.array(classes, pa.string()), self.source.labels)
 
     def positions(self, index: int) -> NDArray[np.int64]:
-        """Return the places of one shard's usable rows in their file, [rows]."""
+        """Return the positions of one shard's usable rows in their file, [rows] int64."""
         shard, bits = self.shards[index], self._kept[index]
         width = shard.stop - shard.start
         kept = np.ones(width, np.bool_) if bits is None else unpack_kept(bits, width)
         return shard.start + np.flatnonzero(kept)
 
     def raw(self, index: int) -> tuple[pa.ChunkedArray, pa.Table]:
-        """Return the ids of one shard's usable rows, and these rows with every column that their file has.
+        """Return the ids of one shard's usable rows, and these rows with all columns of their file.
 
-        Raises ProvenanceError if they are no longer the same.
+        Raises:
+            ProvenanceError: the source changed since it was described.
         """
         ids, shard = self.read(index)["row_id"], self.shards[index]
         reader, part = reader_of(self.source), part_of(self.source, shard.uri)
@@ -150,11 +152,11 @@ class Corpus:
         return ids, table if bits is None else table.filter(pa.array(unpack_kept(bits, batch.rows)))
 
     def restricted(self, chosen: Mapping[int, NDArray[np.int64]], uri: str) -> Corpus:
-        """Describe some of the usable rows as a corpus of their own in folder `uri`.
+        """Write a corpus of some of the usable rows into folder `uri`.
 
         Args:
-            chosen: shard -> positions among its usable rows, rising. Shards without any are left out.
-            uri: the folder.
+            chosen: shard index -> increasing positions among its usable rows; shards without an entry are left out.
+            uri: folder of the new manifest.
         """
         shards, bits = list[Shard](), list[bytes | None]()
         classes, identity = np.zeros(len(self.labels), np.int64), list[str]()
@@ -163,6 +165,7 @@ class Corpus:
             content, before = _content(self, old), self._kept[old.index]
             assert content is not None, "read() found the rows"
             print_ = shard_fingerprint(digests(content.take(pa.array(chosen[old.index]))))
+            # Bits count source rows of the range; `chosen` counts usable rows. Translate one into the other.
             width = old.stop - old.start
             kept = np.zeros(width, np.bool_)
             usable = np.arange(width) if before is None else np.flatnonzero(unpack_kept(before, width))
@@ -188,13 +191,13 @@ class Corpus:
         ).save()
 
     def class_names(self) -> dict[str, tuple[str, ...]]:
-        """Return the class names that the source's schema (that of its first file) has for columns of integers."""
+        """Return column -> class names for integer columns, from the schema of the source's first file."""
         if not self.shards:
             return {}
         return reader_of(self.source).names(part_of(self.source, self.shards[0].uri))
 
     def at(self, path: str) -> Corpus:
-        """Return the same corpus with its source at another place: a copy of the file or folder."""
+        """Return the same corpus with its source at another path: a copy of the file or folder."""
         old, new = self.source.path.rstrip("/"), storage.absolute(path).rstrip("/")
         shards = tuple(replace(shard, uri=new + shard.uri[len(old) :]) for shard in self.shards)
         return replace(self, source=self.source.model_copy(update={"path": new}), shards=shards)
@@ -204,7 +207,7 @@ class Corpus:
         return pa.concat_tables([self.read(shard.index) for shard in self.shards])
 
     def save(self) -> Corpus:
-        """Write the manifest, which makes the corpus complete."""
+        """Write the manifest, which completes the corpus."""
         data = {**asdict(self), "source": self.source.to_dict()}
         del data["uri"]
         if self.levels is None:
@@ -214,14 +217,14 @@ class Corpus:
 
     @staticmethod
     def load(uri: str) -> Corpus:
-        """Read the corpus that lies in folder `uri`; raises StorageError if none was completed there."""
+        """Read the corpus in folder `uri`; raises StorageError if its manifest is missing or inconsistent."""
         found = manifests.kind_of(Corpus, storage.join(uri, MANIFEST), uri=uri)
         _check_shards(found)
         return found
 
 
 def _check_shards(corpus: Corpus) -> None:
-    """Raise StorageError where shards are no row ranges, one after the other, or counts do not belong together."""
+    """Raise StorageError if the shards are not consecutive row ranges, or row and class counts disagree."""
     indices = [shard.index for shard in corpus.shards]
     ranges = all(0 <= shard.start <= shard.stop and shard.offset >= 0 for shard in corpus.shards)
     if not ranges or indices != list(range(len(indices))) or len(corpus.class_counts) != len(corpus.labels):
@@ -237,6 +240,10 @@ def _check_shards(corpus: Corpus) -> None:
 
 
 def _content(corpus: Corpus, shard: Shard) -> pa.Table | None:
+    """Read the usable rows of a shard from its source; None if the file now has fewer rows than the shard.
+
+    Any failure to read becomes a ProvenanceError: the file was readable when the corpus was described.
+    """
     try:
         rows = read_range(corpus.source, shard.uri, shard.start, shard.stop, shard.offset)
         kept = corpus._kept[shard.index]
@@ -251,10 +258,10 @@ def _content(corpus: Corpus, shard: Shard) -> pa.Table | None:
 
 
 def pack_kept(kept: Mask) -> bytes | None:
-    """Return which rows are kept as bits, None if all are."""
+    """Return a mask of kept rows as packed bits, None if all rows are kept."""
     return None if kept.all() else np.packbits(kept).tobytes()
 
 
 def unpack_kept(bits: bytes, rows: int) -> Mask:
-    """Return the inverse of `packed` for a range that dropped rows."""
+    """Return the mask [rows] that `pack_kept` packed into `bits`."""
     return np.unpackbits(np.frombuffer(bits, np.uint8), count=rows).astype(np.bool_)

@@ -30,7 +30,7 @@ from raysample.data.labels import origins
 from raysample.data.labels.class_names import LabelNotes, canonical, distinct
 from raysample.data.labels.classes import Codes, Vocabulary, order_classes
 from raysample.data.labels.levels import Levels, assembled, beside, others
-from raysample.data.schema import ASKED, DUPLICATE, FINE, OTHER_SIDE, UNSEEN, Part, Shard
+from raysample.data.schema import DUPLICATE, FINE, OTHER_SIDE, SELECTED, UNSEEN, Part, Shard
 from raysample.data.sources.resolve import Source, check_rare, has_rows, open_source
 
 Side = Literal["all", "train", "holdout"]
@@ -51,22 +51,22 @@ def describe_source(
 ) -> Corpus:
     """Scan a source once, judge every row, and write its Corpus into folder `uri`.
 
-    What is written: `quarantine/part-*.parquet` (file, row, row_id, stage, reason, line), `kept.parquet`, and last
-    `corpus.json`. Some 30 bytes per row are held meanwhile, never the texts; 6 more where labels come with a confidence
-    and from feedback. Same source and arguments, same corpus.
+    Written files: `quarantine/part-*.parquet` (file, row, row_id, stage, reason, line), `kept.parquet`, and last
+    `corpus.json`. Memory: about 30 bytes per row, 6 more for labels with a confidence and feedback; texts are not held.
+    The same source and arguments give the same corpus.
 
     Args:
-        source: where the texts lie and which columns hold what.
+        source: path, format and column names of the source.
         uri: folder for the manifest; an older corpus there is replaced.
-        labels: the class names of training, for test corpora; without them the classes are those that occur.
-        levels: those of training, for test corpora whose `columns.levels` name as many.
+        labels: class names of training, for test corpora; without them the classes are those that occur.
+        levels: levels of training, for test corpora whose `columns.levels` name as many.
         shard_rows: usable rows per shard, at most.
         part: `train` leaves out the held-out share, `holdout` takes it alone; a row's side depends on its texts only.
         holdout: the held-out share, in (0, 1).
 
     Raises:
-        CorpusError: nothing to read, a column is missing, too many rows in quarantine, no usable row, a single class,
-            a label that `labels` lacks (unless `source.unseen_labels` is "quarantine").
+        CorpusError: there is nothing to read, a column is missing, too many rows are in quarantine, no row is usable,
+            there is a single class, or a label is not in `labels` (unless `source.unseen_labels` is "quarantine").
     """
     _check_arguments(part, holdout, shard_rows)
     _check_levels(source.columns, labels, levels)
@@ -92,15 +92,17 @@ def describe_source(
     books.reconcile(ledger, found.config.path, scan.rows_of_files, quarantine.written)
     missing = books.taken_for_missing(ledger.reasons(), found.config)
     spelled_so = scan.notes.spellings.warnings(_occurring(ledger))
-    told = (inventory, (*((missing,) if missing else ()), *spelled_so))
-    return _written(uri, found.config, part, tuple(labels), levels, ledger, shard_rows, told)
+    notes = (inventory, (*((missing,) if missing else ()), *spelled_so))
+    return _written(uri, found.config, part, tuple(labels), levels, ledger, shard_rows, notes)
 
 
 def _occurring(ledger: Ledger) -> set[str]:
+    """Return the class names that usable rows have, of all levels."""
     return {name for counts in (ledger.class_counts(), *ledger.level_counts()) for name in counts}
 
 
 def _check_arguments(part: Side, holdout: float | None, shard_rows: int) -> None:
+    """Raise CorpusError for a part without a hold-out share, or for empty shards."""
     if (part != "all" and holdout is None) or shard_rows < 1:
         raise CorpusError(
             f"part={part!r} with holdout={holdout} and shard_rows={shard_rows} cannot be",
@@ -109,7 +111,7 @@ def _check_arguments(part: Side, holdout: float | None, shard_rows: int) -> None
 
 
 def _check_levels(columns: Columns, labels: Sequence[str] | None, levels: Levels | None) -> None:
-    """Refuse class names of training that are not those of the levels that the source names."""
+    """Raise CorpusError if the class names of training do not match the levels that the source names."""
     if labels is None and levels is None:
         return
     wanted = columns.levels.index(columns.label) if columns.levels else None
@@ -126,24 +128,25 @@ def _check_levels(columns: Columns, labels: Sequence[str] | None, levels: Levels
 def _classes(
     counts: dict[str, int], config: SourceConfig, declared: Sequence[str], reasons: dict[str, int]
 ) -> tuple[str, ...]:
+    """Return the ordered class names that occur; raises CorpusError if there is only one."""
     books.check_classes(counts, config, reasons)
     return order_classes(counts, [canonical(name, config.labels) for name in declared])
 
 
 def _chooser(part: Side, holdout: float | None) -> Callable[[JudgedRows], Codes]:
-    """Return what tells for each row why it is left out (0: it is not)."""
+    """Return a function that computes the filter code of each row, [rows] uint8; 0 means selected."""
     if part == "all" or holdout is None:
         return lambda rows: rows.filtered
 
     def chosen(rows: JudgedRows) -> Codes:
         other = held_out(rows, holdout) != (part == "holdout")
-        return np.where((rows.filtered == ASKED) & other, np.uint8(OTHER_SIDE), rows.filtered)
+        return np.where((rows.filtered == SELECTED) & other, np.uint8(OTHER_SIDE), rows.filtered)
 
     return chosen
 
 
 class _Scan:
-    """Reads a source from end to end and keeps what the ledger needs."""
+    """Reads a source from end to end and collects the ledger's columns."""
 
     def __init__(
         self,
@@ -166,7 +169,7 @@ class _Scan:
         self.notes = LabelNotes(source.config)
 
     def run(self, size: int) -> Ledger:
-        """Judge all rows, `size` at a time."""
+        """Judge all rows, `size` at a time, and return them as a ledger."""
         check_rare(self.source)
         for part in self.source.parts:
             if has_rows(self.source, part):
@@ -179,6 +182,7 @@ class _Scan:
         return Ledger(tuple(self._ranges), label, *columns, vocabularies=tuple(rest))
 
     def _file(self, part: Part, size: int) -> None:
+        """Judge the rows of one file and append one ledger range per batch."""
         config, reader = self.source.config, self.source.reader
         names = reader.names(part)
         for known, column in zip(self.declared, self._labels.values(), strict=True):
@@ -191,6 +195,7 @@ class _Scan:
             self._enter(rows, part, batch.start)
 
     def _enter(self, rows: JudgedRows, part: Part, start: int) -> None:
+        """Encode the labels of a judged batch, quarantine its bad rows, and append its columns to the ledger."""
         labels = np.stack(
             [
                 known.encode(rows.content[name].combine_chunks())
@@ -202,13 +207,14 @@ class _Scan:
             foreign = np.array([name not in classes for name in self._vocabularies[place].codes] + [False])
             rows.reason[(rows.reason == FINE) & foreign[labels[:, place]]] = UNSEEN
         filtered = self.choose(rows)
-        self.quarantine.add(part, start, rows, (filtered == ASKED) & (rows.reason != FINE))
-        told = (rows.confidence, rows.feedback, labels[:, 1:])
-        self._columns.append((rows.reason, filtered, labels[:, 0], id_hashes(rows), digests(rows.content), *told))
+        self.quarantine.add(part, start, rows, (filtered == SELECTED) & (rows.reason != FINE))
+        extra = (rows.confidence, rows.feedback, labels[:, 1:])
+        self._columns.append((rows.reason, filtered, labels[:, 0], id_hashes(rows), digests(rows.content), *extra))
 
 
 def _without_repeats(source: Source, ledger: Ledger, quarantine: Quarantine) -> Ledger:
-    # which rows repeat an id is known only now, and the ledger holds no ids: their ranges are read once more
+    """Quarantine rows that repeat the id of an earlier usable row."""
+    # Repeated ids are known only after the scan, and the ledger holds hashes, not ids: read the affected ranges again.
     if source.config.columns.id is None:
         return ledger
     repeated = books.repeats(ledger)
@@ -230,15 +236,16 @@ def _written(
     levels: Levels | None,
     ledger: Ledger,
     shard_rows: int,
-    told: tuple[dict[str, Any], tuple[str, ...]],
+    notes: tuple[dict[str, Any], tuple[str, ...]],
 ) -> Corpus:
+    """Cut the ledger into shards and write the corpus: `kept.parquet` first, the manifest last."""
     usable = ledger.usable
     spans = list(_spans(ledger, usable, shard_rows))
     shards = tuple(_shard(index, span, usable, ledger.content) for index, span in enumerate(spans))
     kept = [pack_kept(usable[span[0].first : span[-1].first + span[-1].rows]) for span in spans]
     storage.write_parquet(storage.join(uri, KEPT), pa.table({"kept": pa.array(kept, pa.binary())}))
     counts = ledger.class_counts()
-    inventory, warnings = told
+    inventory, warnings = notes
     return Corpus(
         uri=uri,
         source=source,
@@ -258,7 +265,9 @@ def _written(
 
 
 def _spans(ledger: Ledger, usable: Mask, shard_rows: int) -> Iterator[list[Range]]:
-    # neighbours of one file are joined while their usable rows fit one shard, so that a filter leaves no crumbs
+    """Yield runs of ledger ranges, each of one file, that form one shard of at most `shard_rows` usable rows."""
+    # Neighbouring ranges are joined while their usable rows fit one shard: a strict filter then gives no tiny shards.
+    # MAX_SPAN bounds the source rows that a worker must read for one shard.
     span: list[Range] = []
     held = 0
     for range_ in ledger.ranges:
@@ -277,6 +286,7 @@ def _spans(ledger: Ledger, usable: Mask, shard_rows: int) -> Iterator[list[Range
 
 
 def _shard(index: int, span: list[Range], usable: Mask, content: Hashes) -> Shard:
+    """Return the shard that covers a run of ranges, with the fingerprint of its usable rows."""
     first, last = span[0], span[-1]
     rows = slice(first.first, last.first + last.rows)
     kept = usable[rows]

@@ -1,4 +1,4 @@
-"""Judge raw rows: strings out of columns, a verdict per row, and the hashes by which rows are told apart."""
+"""Judge raw rows: convert columns to strings, give each row a verdict, and compute the hashes that identify rows."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ _TEXT_KEY = "raysample-text00"
 _ID_KEY = "raysample-rowid0"
 _SPAN = float(2**64)
 TEXT_DIGITS, LABEL_DIGITS = 24, 12
-"""Hexadecimal digits of a content's id that tell its texts, and its label."""
+"""Hexadecimal digits of a content id that identify its texts, and its label."""
 
 
 CONTENT = ("row_id", "text", "text_pair", "label", "group", "timestamp")
-"""Columns of a judged batch that are a row's identity, all strings: `label` is the class name, `row_id` null only where
-an id column is."""
+"""Columns of a judged batch that make up a row's identity, all strings: `label` is the class name; `row_id` may be null
+only if the source has an id column."""
 
 
 @dataclass(frozen=True)
 class JudgedRows:
-    """A batch of rows after judgement.
+    """A batch of rows with a verdict per row.
 
     Attributes:
-        content: the columns of `CONTENT`, and `label_confidence`, as strings too, where the labels come with one, and
-            `level_N`, the class name at that level, where the label has levels, for each that is not the label.
+        content: the columns of `CONTENT`, plus `label_confidence` (as strings) if the source has that column, and
+            `level_N`, the class name at level N, for each level of a hierarchical label other than the label itself.
         name: `file:position` of each row.
-        reason: [rows] uint8, why a row goes to quarantine (0: it does not).
-        filtered: [rows] uint8, why `where` or `labels` leave it out (0: they do not); never of broken rows, as their
-            columns are unknown.
+        reason: [rows] uint8, code of the reason for quarantine (0: usable).
+        filtered: [rows] uint8, code of the reason why `where` or `labels` leave the row out (0: selected); always 0 for
+            unreadable rows, as their columns are unknown.
         confidence, feedback: as in `origins.Labelled`.
         lines: as in `schema.Batch`.
     """
@@ -61,8 +61,8 @@ class JudgedRows:
 
     @property
     def matches(self) -> Mask:
-        """[rows] whether the configuration asks for a row."""
-        found: Mask = self.filtered == schema.ASKED
+        """[rows] whether the configuration selects a row."""
+        found: Mask = self.filtered == schema.SELECTED
         return found
 
 
@@ -86,7 +86,7 @@ def judge_rows(batch: Batch, part: Part, config: SourceConfig, names: Mapping[st
         content = content.append_column(key, values)
     unread = broken != schema.FINE
     filtered = np.where(_matches(raw, config.where, names, batch.rows), labels.filtered, np.uint8(schema.BY_WHERE))
-    filtered[unread] = schema.ASKED
+    filtered[unread] = schema.SELECTED
     if config.labels.feedback is not None:
         labels.feedback[unread | (filtered == schema.BY_WHERE)] = origins.UNREAD
     return JudgedRows(
@@ -101,11 +101,12 @@ def judge_rows(batch: Batch, part: Part, config: SourceConfig, names: Mapping[st
 
 
 def folder_columns(part: Part, rows: int) -> dict[str, pa.StringArray]:
-    """Return the columns that a file's folders spell, for so many rows."""
+    """Return the partition columns of a file (`key=value` folders), repeated for `rows` rows."""
     return {key: pa.repeat(pa.scalar(value, pa.string()), rows) for key, value in part.constants.items()}
 
 
 def _first(*reasons: Codes) -> Codes:
+    """Return for each row the first reason code that is not FINE."""
     found = np.zeros_like(reasons[0])
     for reason in reasons:
         found = np.where(found == schema.FINE, reason, found)
@@ -113,11 +114,13 @@ def _first(*reasons: Codes) -> Codes:
 
 
 def _names(part: Part, batch: Batch) -> pa.StringArray:
+    """Return `file:position` of each row of a batch."""
     positions = pa.array(np.arange(batch.start, batch.start + batch.rows)).cast(pa.string())
     return pc.binary_join_element_wise(pa.scalar(part.name), positions, ":")
 
 
 def _ids(raw: Mapping[str, pa.Array], columns: Columns, name: pa.StringArray) -> tuple[pa.StringArray, Codes]:
+    """Return the row ids and a reason code per row; without an id column the row names are the ids."""
     if columns.id is None:
         return name, np.zeros(len(name), np.uint8)
     values = as_strings(raw[columns.id])
@@ -128,7 +131,8 @@ def _ids(raw: Mapping[str, pa.Array], columns: Columns, name: pa.StringArray) ->
 
 
 def _texts(array: pa.Array, first: int) -> tuple[pa.StringArray, Codes]:
-    # the codes of a text column lie in one order: missing, empty, not a string, not UTF-8
+    """Return a text column as strings, null where unusable, and reason codes that start at `first`."""
+    # The codes of every text column are consecutive: missing, empty, not a string, not UTF-8.
     values = as_strings(array)
     kinds = values.kinds
     strings = pc.if_else(pa.array(kinds == STRING), values.strings, pa.scalar(None, pa.string()))
@@ -141,6 +145,7 @@ def _texts(array: pa.Array, first: int) -> tuple[pa.StringArray, Codes]:
 
 
 def _pairs(raw: Mapping[str, pa.Array], columns: Columns, rows: int) -> tuple[pa.StringArray, Codes]:
+    """Return the second texts and their reason codes; all null and FINE if the source has no text pairs."""
     if columns.text_pair is None:
         return pa.nulls(rows, pa.string()), np.zeros(rows, np.uint8)
     return _texts(raw[columns.text_pair], schema.NO_PAIR)
@@ -149,19 +154,25 @@ def _pairs(raw: Mapping[str, pa.Array], columns: Columns, rows: int) -> tuple[pa
 def _optional(
     raw: Mapping[str, pa.Array], column: str | None, names: Mapping[str, tuple[str, ...]], rows: int
 ) -> pa.StringArray:
+    """Return an optional column as strings, null where empty or not configured."""
     if column is None:
         return pa.nulls(rows, pa.string())
     return _not_empty(as_strings(raw[column], names.get(column)))
 
 
 def _not_empty(values: Values) -> pa.StringArray:
-    # CSV cannot tell null from "", so for ids, groups and times "" is null in every format
+    """Return strings with "" replaced by null."""
+    # CSV cannot distinguish null from "", so for ids, groups and times "" is null in every format.
     return pc.if_else(pc.equal(values.strings, ""), pa.scalar(None, pa.string()), values.strings)
 
 
 def _matches(
     raw: Mapping[str, pa.Array], where: Mapping[str, Any], names: Mapping[str, tuple[str, ...]], rows: int
 ) -> Mask:
+    """Return [rows] whether a row has all column values that `where` requires.
+
+    A value may be written as the column stores it or, for ClassLabel columns, as the class name.
+    """
     found = np.ones(rows, np.bool_)
     for column, value in where.items():
         wanted = as_strings(pa.array([value])).strings[0]
@@ -177,8 +188,8 @@ def _matches(
 def digests(content: pa.Table) -> Hashes:
     """Return [rows, 2] uint64: the 128-bit BLAKE2b of each row's content (id, texts, class name, group, time, levels).
 
-    The confidence in a label is not part of it: an estimate that changes makes no other row. Each value is written with
-    its length before it and null as `~`, so that no two contents are spelled the same.
+    The confidence in a label is not part of the content: a changed estimate does not change the row. Each value is
+    prefixed with its length and null is written as `~`, so that different contents never serialise to the same bytes.
     """
     levels = [name for name in content.column_names if name.startswith(PREFIX)]
     spelled = _spelled(content.select([*CONTENT, *levels])).cast(pa.binary()).to_pylist()
@@ -192,6 +203,7 @@ def shard_fingerprint(hashes: Hashes) -> str:
 
 
 def _spelled(content: pa.Table) -> pa.StringArray:
+    """Return each row of a table as one string: every value prefixed with its length, null as `~`."""
     pieces: list[pa.Array] = []
     for column in content.combine_chunks().itercolumns():
         values = column.combine_chunks()
@@ -200,9 +212,9 @@ def _spelled(content: pa.Table) -> pa.StringArray:
 
 
 def id_hashes(rows: JudgedRows) -> Hashes:
-    """Return [rows] uint64: a hash of the row id, by which limits are drawn and repeated ids are found.
+    """Return [rows] uint64: a hash of the row id, used for `limit` and to find repeated ids.
 
-    Two of n ids meet by accident with probability n² / 2^65: one in 37 million for a million rows.
+    The probability that any two of n ids collide is n² / 2^65: one in 37 million for a million rows.
     """
     return _hashed(pc.fill_null(rows.content["row_id"], ""), _ID_KEY)
 
@@ -215,15 +227,15 @@ def text_hashes(rows: pa.Table) -> Hashes:
 def content_ids(rows: pa.Table) -> pa.StringArray:
     """Return the identity of each row's content: 24 hexadecimal digits of its texts' BLAKE2b, then 12 of its label's.
 
-    Rows with the same texts stand together when sorted by it. Two of n texts meet by accident with probability
-    n² / 2^97, two labels of one text with 2^-48.
+    Sorting by content id puts rows with the same texts next to each other. The probability that any two of n texts
+    collide is n² / 2^97; for two labels of one text it is 2^-48.
     """
     texts = _each(_spelled(rows.select(["text", "text_pair"])), TEXT_DIGITS)
     return pc.binary_join_element_wise(texts, _each(rows["label"].combine_chunks(), LABEL_DIGITS), "")
 
 
 def _each(strings: pa.StringArray, digits: int) -> pa.StringArray:
-    # repeats are hashed once
+    """Return `digits` hexadecimal digits of the BLAKE2b of each string; repeated strings are hashed once."""
     known = strings.dictionary_encode()
     hashed = [
         hashlib.blake2b(text.encode(), digest_size=digits // 2).hexdigest() for text in known.dictionary.to_pylist()
@@ -232,9 +244,9 @@ def _each(strings: pa.StringArray, digits: int) -> pa.StringArray:
 
 
 def held_out(rows: JudgedRows, share: float) -> Mask:
-    """Tell which rows lie in the held-out share: by a hash of (text, text_pair), so that repeats never straddle.
+    """Return which rows lie in the held-out share, by a hash of (text, text_pair): repeats fall on the same side.
 
-    A row without usable text goes by its place instead, or all of them would fall on the same side.
+    A row without usable text goes by its position instead, or all such rows would fall on the same side.
     """
     texts = rows.content.select(["text", "text_pair"])
     key = pc.if_else(pc.is_null(texts["text"]), rows.name, _spelled(texts))
@@ -243,6 +255,7 @@ def held_out(rows: JudgedRows, share: float) -> Mask:
 
 
 def _hashed(strings: pa.StringArray, key: str) -> Hashes:
+    """Return the 64-bit SipHash of each string under a key, [n] uint64."""
     values = np.empty(len(strings), dtype=object)
     values[:] = strings.to_pylist()
     found: Hashes = pd.util.hash_array(values, hash_key=key, categorize=False)

@@ -1,4 +1,4 @@
-"""Ledger: what a scan remembers of every row (30 bytes), and what can only be decided when all rows were seen."""
+"""Ledger: 30 bytes per scanned row, and the decisions that need all rows: repeated ids, limits, counts, checks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from raysample.data.labels.classes import Codes
 from raysample.data.labels.levels import Levels
 from raysample.data.labels.origins import Floats, Values
 from raysample.data.schema import (
-    ASKED,
     BAD_QUOTE,
     BY_LIMIT,
     DUPLICATE,
@@ -30,6 +29,7 @@ from raysample.data.schema import (
     OTHER_SIDE,
     REASONS,
     ROWS_IN_QUOTE,
+    SELECTED,
     UNSEEN,
     Part,
 )
@@ -51,15 +51,15 @@ class Ledger:
     """All rows of a source in reading order, without their texts.
 
     Attributes:
-        ranges: where they lie.
-        vocabulary: class names in order of appearance.
+        ranges: where the rows lie.
+        vocabulary: class names in order of first appearance.
         reason: [rows] uint8, code of the reason for quarantine, 0 for none.
-        filtered: [rows] uint8, why they are not asked for at all: by `where`, by where their labels come from, by the
-            side of the hold-out, by the limit; 0 for those that are.
-        labels: [rows] int32, place of the class name in `vocabulary`; -1 for none.
-        ids: [rows] uint64, hash of the row id. content: [rows, 2] uint64, hash of everything.
+        filtered: [rows] uint8, code of the reason why a row is left out (`where`, label origin, side of the hold-out,
+            limit); 0 for selected rows.
+        labels: [rows] int32, index of the class name in `vocabulary`; -1 for none.
+        ids: [rows] uint64, hash of the row id. content: [rows, 2] uint64, hash of the whole content.
         confidence, feedback: as in `origins.Labelled`, of all rows.
-        levels: [rows, L - 1] int32, as `labels`, for the levels beside the label. vocabularies: of each.
+        levels: [rows, L - 1] int32, as `labels`, for the levels other than the label. vocabularies: one per such level.
     """
 
     ranges: tuple[Range, ...]
@@ -76,19 +76,19 @@ class Ledger:
 
     @property
     def inside(self) -> Mask:
-        """[rows] whether a row is asked for."""
-        found: Mask = self.filtered == ASKED
+        """[rows] whether a row is selected by the configuration."""
+        found: Mask = self.filtered == SELECTED
         return found
 
     @property
     def usable(self) -> Mask:
-        """[rows] whether a row is asked for and has no fault."""
+        """[rows] whether a row is selected and has no reason for quarantine."""
         found: Mask = self.inside & (self.reason == FINE)
         return found
 
     @property
     def set_aside(self) -> Mask:
-        """[rows] whether a row is asked for and goes to quarantine."""
+        """[rows] whether a row is selected and goes to quarantine."""
         found: Mask = self.inside & (self.reason != FINE)
         return found
 
@@ -101,6 +101,7 @@ class Ledger:
         return [self._counted(self.levels[:, place], known) for place, known in enumerate(self.vocabularies)]
 
     def _counted(self, codes: np.ndarray[Any, np.dtype[np.int32]], vocabulary: Sequence[str]) -> dict[str, int]:
+        """Return class name -> number of usable rows, for the classes that occur."""
         counts = np.bincount(codes[self.usable], minlength=len(vocabulary))
         return {name: int(count) for name, count in zip(vocabulary, counts, strict=True) if count}
 
@@ -113,7 +114,7 @@ class Ledger:
     def filters(self) -> dict[str, int]:
         """Return rows that are left out per cause, the most frequent first."""
         counts = np.bincount(self.filtered, minlength=len(FILTERS))
-        found = Counter({FILTERS[code]: int(count) for code, count in enumerate(counts) if count and code != ASKED})
+        found = Counter({FILTERS[code]: int(count) for code, count in enumerate(counts) if count and code != SELECTED})
         return dict(found.most_common())
 
     def counts(self) -> dict[str, int]:
@@ -123,15 +124,15 @@ class Ledger:
         return {"in": rows, "usable": usable, "quarantined": quarantined, "filtered": rows - usable - quarantined}
 
     def fingerprint(self, classes: Sequence[str], levels: Levels | None = None) -> str:
-        """Return the identity of the usable rows and class names: the 128-bit hashes summed, so in any order."""
+        """Return the identity of the usable rows and class names: a sum of 128-bit hashes, so order does not matter."""
         sums = self.content[self.usable].sum(axis=0, dtype=np.uint64)
-        told: list[Any] = ["Corpus", list(classes), int(self.usable.sum()), [f"{part:016x}" for part in sums]]
-        return storage.fingerprint(told if levels is None else [*told, levels.label, levels.classes])
+        identity: list[Any] = ["Corpus", list(classes), int(self.usable.sum()), [f"{part:016x}" for part in sums]]
+        return storage.fingerprint(identity if levels is None else [*identity, levels.label, levels.classes])
 
 
 def repeats(ledger: Ledger) -> Mask:
-    """Tell which rows, fit otherwise, carry an id that an earlier one has; on whichever side of a hold-out that is."""
-    matching = np.isin(ledger.filtered, (ASKED, OTHER_SIDE))
+    """Return [rows] whether a row, usable otherwise, repeats the id of an earlier row on either side of a hold-out."""
+    matching = np.isin(ledger.filtered, (SELECTED, OTHER_SIDE))
     places = np.flatnonzero(matching & (ledger.reason == FINE))
     _, first = np.unique(ledger.ids[places], return_index=True)
     found = np.zeros(len(ledger.reason), np.bool_)
@@ -141,12 +142,12 @@ def repeats(ledger: Ledger) -> Mask:
 
 
 def without(ledger: Ledger, repeated: Mask) -> Ledger:
-    """Mark repeated rows for quarantine."""
+    """Return the ledger with repeated rows marked for quarantine."""
     return replace(ledger, reason=np.where(repeated, np.uint8(DUPLICATE), ledger.reason))
 
 
 def within_limit(ledger: Ledger, limit: int | None) -> Ledger:
-    """Keep the `limit` usable rows with the smallest id hashes; the others count as filtered."""
+    """Return a ledger that keeps the `limit` usable rows with the smallest id hashes; the others are filtered."""
     places = np.flatnonzero(ledger.usable)
     if limit is None or len(places) <= limit:
         return ledger
@@ -160,11 +161,12 @@ def reconcile(ledger: Ledger, path: str, rows_of_files: Mapping[str, int], quara
     """Raise CorpusError, with the figures, unless rows in = usable + quarantined + filtered, by separate counts.
 
     Args:
-        ledger: of all rows. path: of the source.
-        rows_of_files: how many rows each file has, by the place of its last one.
-        quarantined: how many rows were written to the quarantine.
+        ledger: all rows of the source.
+        path: of the source.
+        rows_of_files: file URI -> number of rows, from the position of the file's last row.
+        quarantined: number of rows written to the quarantine.
     """
-    usable, filtered = int(ledger.usable.sum()), int((ledger.filtered != ASKED).sum())
+    usable, filtered = int(ledger.usable.sum()), int((ledger.filtered != SELECTED).sum())
     late = int((ledger.filtered == BY_LIMIT).sum())
     rows, counted, ranges = sum(rows_of_files.values()), len(ledger.reason), sum(each.rows for each in ledger.ranges)
     set_aside = sum(ledger.reasons().values())
@@ -186,13 +188,13 @@ def check_ledger(
 ) -> None:
     """Raise CorpusError if a test label is unknown, too many rows are in quarantine, or none is usable.
 
-    `known`: the classes of training, of the label and of each level beside it, where the rows are held against some.
-    `first`: reason -> where the first row lies that was set aside for it.
+    `known`: the classes of training, of the label and of every other level, if the rows are checked against them.
+    `first`: reason -> position of the first row that was quarantined for it.
     """
     if source.unseen_labels == "error":
         _check_unseen(ledger, source, known)
     counts = ledger.counts()
-    # unknown test labels do not count as bad rows: here the source has said that it wants them set aside
+    # Rows with unknown test labels do not count as bad: with unseen_labels=quarantine the user expects them.
     missing = taken_for_missing(ledger.reasons(), source)
     bad = counts["quarantined"] - ledger.reasons().get(REASONS[UNSEEN], 0)
     if bad > source.max_quarantined * (counts["usable"] + counts["quarantined"]):
@@ -214,14 +216,14 @@ def check_ledger(
 
 
 def if_quotes(reasons: Mapping[str, int]) -> str:
-    """Return the advice for rows that stray quotes cost, to be put before another; empty where there are none."""
+    """Return advice, to be put before other advice, if stray quotes cost rows; else an empty string."""
     if not {REASONS[BAD_QUOTE], REASONS[ROWS_IN_QUOTE]} & set(reasons):
         return ""
     return "set quoting: none for the source if quotes are signs like any other there; "
 
 
 def taken_for_missing(reasons: Mapping[str, int], source: SourceConfig) -> str:
-    """Return what was taken for no label, and what to do if it is a class; nothing if there are no such rows."""
+    """Return a sentence about label values that count as missing, with advice; empty if there are no such rows."""
     codes = {MINUS_ONE: "-1", NO_CONSENSUS: "'-'", MISSING_LABEL: "one of these values"}
     found = [(value, reasons[REASONS[code]]) for code, value in codes.items() if REASONS[code] in reasons]
     if not found:
@@ -237,7 +239,7 @@ def taken_for_missing(reasons: Mapping[str, int], source: SourceConfig) -> str:
 
 
 def otherwise(advice: str) -> str:
-    """Return advice as the beginning of a sentence that goes on with what else may help."""
+    """Return advice as the first half of a sentence that continues with an alternative."""
     return f"{advice}; else " if advice else ""
 
 
@@ -252,6 +254,7 @@ def check_classes(counts: dict[str, int], source: SourceConfig, reasons: Mapping
 
 
 def _check_unseen(ledger: Ledger, source: SourceConfig, known: Sequence[frozenset[str]]) -> None:
+    """Raise CorpusError, with class names and counts, if test rows have labels that training does not know."""
     unseen = ledger.inside & (ledger.reason == UNSEEN)
     if not unseen.any():
         return
@@ -267,6 +270,6 @@ def _check_unseen(ledger: Ledger, source: SourceConfig, known: Sequence[frozense
         f"{int(unseen.sum())} rows of {source.path!r} have labels that training does not know: {named}{more}; "
         f"it knows {', '.join(map(repr, sorted(known[0])[:10]))}{others}",
         "set corpus.test.unseen_labels=quarantine to leave such rows out of the test, or add training rows of them; "
-        "if the checkpoints were adopted and call the same classes otherwise, tell the names of these (--labels, "
+        "if the checkpoints were adopted and name the same classes differently, give their class names (--labels, "
         "adopt.labels)",
     )

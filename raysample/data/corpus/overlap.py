@@ -1,4 +1,4 @@
-"""Texts that lie both in training and in the test: found by content, whatever their ids and labels."""
+"""Texts that occur in both training and test: found by content, whatever their ids and labels."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from raysample.data.corpus.corpus import Corpus
 from raysample.data.corpus.judge_rows import Hashes, text_hashes
 
 SHARDS = 64
-"""Shards that are looked at together, as one piece of work."""
-Spread = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
+"""Shards per work item."""
+Map = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Rows of training whose texts occur in the test, and rows of the test whose texts occur in training.
+    """Number of training rows whose texts occur in the test, and of test rows whose texts occur in training.
 
     Attributes:
-        train, test: fingerprints of the two corpora. train_rows, test_rows: how many rows.
+        train, test: fingerprints of the two corpora.
+        train_rows, test_rows: numbers of rows.
     """
 
     train: str
@@ -32,30 +33,30 @@ class Overlap:
     test_rows: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON-able data."""
+        """Return the overlap as JSON-able data."""
         return asdict(self)
 
 
-def overlap(train: Corpus, test: Corpus, spread: Spread) -> Overlap:
+def overlap(train: Corpus, test: Corpus, map_fn: Map) -> Overlap:
     """Compare all texts (pairs of texts) of two corpora, exactly but for a 64-bit hash.
 
-    The hashes of the test are held in memory, 8 bytes a row; `spread` maps over pieces of a corpus, on other machines
-    if it wants.
+    The hashes of the test are held in memory, 8 bytes per row; `map_fn` maps a function over pieces of a corpus, in
+    this process or on workers.
 
     Raises:
         ProvenanceError: a source changed since it was described.
     """
-    found = np.concatenate([np.zeros(0, np.uint64), *spread(partial(_hashes, test.uri), _pieces(test))])
+    found = np.concatenate([np.zeros(0, np.uint64), *map_fn(partial(_hashes, test.uri), _pieces(test))])
     wanted = np.unique(found)
     rows, seen = 0, np.zeros(len(wanted), bool)
-    for count, places in spread(partial(_shared, train.uri, wanted), _pieces(train)):
+    for count, places in map_fn(partial(_shared, train.uri, wanted), _pieces(train)):
         rows += count
         seen[places] = True
     return Overlap(train.fingerprint, test.fingerprint, rows, int(np.isin(found, wanted[seen]).sum()))
 
 
 def stored_overlap(uri: str, train: Corpus, test: Corpus) -> Overlap | None:
-    """Return what was found of these two corpora before, as it lies at `uri`; None if nothing was."""
+    """Return the overlap stored at `uri` if it is of these two corpora, else None."""
     if not storage.exists(uri):
         return None
     found = manifests.kind_of(Overlap, uri)
@@ -63,7 +64,7 @@ def stored_overlap(uri: str, train: Corpus, test: Corpus) -> Overlap | None:
 
 
 def describe_overlap(found: Overlap, rows: int) -> str:
-    """Say what was found; `rows` of the test in all."""
+    """Return the overlap as a sentence; `rows` is the number of test rows."""
     return (
         f"{found.test_rows:,} of {rows:,} test rows ({found.test_rows / rows:.1%}) have the text of a training row "
         f"({found.train_rows:,} rows there); what a model does on them says little about new texts"
@@ -71,17 +72,19 @@ def describe_overlap(found: Overlap, rows: int) -> str:
 
 
 def _pieces(corpus: Corpus) -> list[tuple[int, ...]]:
+    """Return the shard indices of a corpus in groups of `SHARDS`."""
     indices = [shard.index for shard in corpus.shards]
     return [tuple(indices[start : start + SHARDS]) for start in range(0, len(indices), SHARDS)]
 
 
 def _hashes(uri: str, shards: Sequence[int]) -> Hashes:
+    """Return the text hash of every row in some shards, [rows] uint64."""
     corpus = Corpus.load(uri)
     return np.concatenate([text_hashes(corpus.read(shard)) for shard in shards])
 
 
 def _shared(uri: str, wanted: Hashes, shards: Sequence[int]) -> tuple[int, Any]:
-    """Return how many rows have a wanted hash, and the places of those that occur."""
+    """Return the number of rows whose hash is in sorted `wanted`, and the indices in `wanted` that occur."""
     found = _hashes(uri, shards)
     if not len(wanted):
         return 0, np.zeros(0, np.int64)

@@ -1,4 +1,4 @@
-"""Quarantine: rows set aside, by file and position and with the reason, in Parquet parts. Texts never go there."""
+"""Quarantine: position and reason of unusable rows, in Parquet parts. Texts are never written there."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PART_ROWS = 100_000
 
 
 SCHEMA = QUARANTINE.append(pa.field("line", pa.int64()))
-"""Columns of a corpus's quarantine: as of any, and the line at which a row of a line format begins, from 1 on."""
+"""Columns of a corpus's quarantine: the common ones, and the first line (from 1 on) of a row in a line format."""
 
 
 class Quarantine:
-    """Collects rows that are set aside and writes them to `uri/quarantine/part-*.parquet`, at least one file.
+    """Collects quarantined rows and writes them to `uri/quarantine/part-*.parquet`, at least one file.
 
     Attributes:
-        first: reason -> where the first row lies that was set aside for it, in words.
+        first: reason -> position of the first row quarantined for it, as text.
     """
 
     def __init__(self, uri: str) -> None:
@@ -33,7 +33,7 @@ class Quarantine:
         self.first: dict[str, str] = {}
 
     def add(self, part: Part, start: int, rows: JudgedRows, where: Mask) -> None:
-        """Set aside the rows of a batch that `where` [rows] marks, for the reason that they have."""
+        """Quarantine the rows of a batch that the mask `where` [rows] marks, with their reasons."""
         if not where.any():
             return
         places = np.flatnonzero(where)
@@ -56,11 +56,12 @@ class Quarantine:
             self._flush()
 
     def close(self) -> None:
-        """Write what is still held."""
+        """Write the rows that are still in memory."""
         if self._held or not self._parts:
             self._flush()
 
     def _flush(self) -> None:
+        """Write the rows in memory as the next part."""
         table = pa.concat_tables([SCHEMA.empty_table(), *self._held])
         storage.write_parquet(storage.join(self.folder, f"part-{self._parts:05d}.parquet"), table)
         self._parts, self._held, self._rows = self._parts + 1, [], 0

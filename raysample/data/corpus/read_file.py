@@ -1,4 +1,4 @@
-"""Rows of a file, read and judged: whatever is wrong with the file is an error that names it."""
+"""Read and judge the rows of a file: any damage of the file becomes an error that names it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from raysample.data.sources.resolve import columns_to_read, part_of, reader_of
 
 
 def read_judged(config: SourceConfig, part: Part, size: int) -> Iterator[tuple[Batch, JudgedRows]]:
-    """Yield all rows of one file of a settled source, raw and judged, `size` at a time."""
+    """Yield all rows of one file of a resolved source, raw and judged, `size` at a time."""
     reader = reader_of(config)
     with named(part.uri):
         names = reader.names(part)
@@ -21,7 +21,7 @@ def read_judged(config: SourceConfig, part: Part, size: int) -> Iterator[tuple[B
 
 
 def read_range(config: SourceConfig, uri: str, start: int, stop: int, offset: int) -> JudgedRows | None:
-    """Read and judge one row range of one file of a settled source; None if the file ends before it."""
+    """Read and judge one row range of one file of a resolved source; None if the file ends before the range."""
     reader, part = reader_of(config), part_of(config, uri)
     with named(uri):
         batch = reader.range(part, columns_to_read(config, part), start, stop, offset)
