@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from raysample.core.config import RunConfig, loading, parse
+from raysample.core.config import RunConfig, load, parse
 from raysample.core.errors import ConfigError
 from tests.helpers.paths import EXAMPLES
 
@@ -13,7 +13,7 @@ CONFIGS = sorted(EXAMPLES.glob("*.yaml"))
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_examples_are_valid(path: Path) -> None:
-    assert loading(path).name == path.stem
+    assert load(path).name == path.stem
 
 
 def test_random_and_stratified_random_are_always_compared() -> None:
@@ -42,7 +42,7 @@ def test_a_config_survives_yaml(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     config = RunConfig(name="again")
     path.write_text(yaml.safe_dump(config.to_dict()))
-    assert loading(path) == config
+    assert load(path) == config
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_wrong_configurations_are_explained(data: dict, overrides: list[str], ex
 
 def test_unreadable_files_are_explained(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no configuration"):
-        loading(tmp_path / "none.yaml")
+        load(tmp_path / "none.yaml")
     (tmp_path / "broken.yaml").write_text("a: [")
     with pytest.raises(ConfigError, match="not valid YAML"):
-        loading(tmp_path / "broken.yaml")
+        load(tmp_path / "broken.yaml")
     (tmp_path / "list.yaml").write_text("- a")
     with pytest.raises(ConfigError, match="holds a list, not a mapping"):
-        loading(tmp_path / "list.yaml")
+        load(tmp_path / "list.yaml")

@@ -10,7 +10,7 @@ import pytest
 
 from raysample.api.coercion import section, source_from
 from raysample.cli.main import main
-from raysample.core.config import ArmConfig, FineTuneConfig, ModelConfig, SourceConfig, loading, parse
+from raysample.core.config import ArmConfig, FineTuneConfig, ModelConfig, SourceConfig, load, parse
 from raysample.core.config.yaml_text import BYTES, values_of
 from raysample.core.errors import ConfigError
 
@@ -42,7 +42,7 @@ def bomb(levels: int) -> str:
 )
 def test_a_key_that_stands_twice_is_refused_with_both_lines(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected) as caught:
-        loading(written(tmp_path, text))
+        load(written(tmp_path, text))
     assert "only the last one would count" in caught.value.advice
     assert "given.yaml" in caught.value.problem
 
@@ -80,7 +80,7 @@ def test_damaged_and_hostile_files_are_refused_by_name(
     tmp_path: Path, data: bytes | str, expected: str, advice: str
 ) -> None:
     with pytest.raises(ConfigError, match=expected) as caught:
-        loading(written(tmp_path, data))
+        load(written(tmp_path, data))
     assert advice in caught.value.advice
     assert "given.yaml" in caught.value.problem
 
@@ -95,7 +95,7 @@ def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
         "x" * 5000: "cannot read",
     }.items():
         with pytest.raises(ConfigError, match=expected):
-            loading(path)
+            load(path)
 
 
 def test_words_mean_what_they_mean_in_yaml_1_2() -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from raysample.api.coercion import source_from
 from raysample.cli import main
-from raysample.core.config import AdoptConfig, RunConfig, SourceConfig, loading, parse
+from raysample.core.config import AdoptConfig, RunConfig, SourceConfig, load, parse
 from raysample.core.errors import ConfigError, StorageError
 from raysample.core.progress import Reporter
 from raysample.core.redaction import RedactingFormatter, credentials, is_secret, redact, redacted
@@ -125,7 +125,7 @@ def test_the_stored_configuration_is_redacted_and_private(tmp_path: Path) -> Non
         assert "HUNTER2" not in stored.read_text()
         for name in ("config.yaml", "run.json"):
             assert stat.S_IMODE(Path(space.at(name)).stat().st_mode) == 0o600
-        again = loading(stored)
+        again = load(stored)
         assert space.check(again)  # the folder is known again: what it is known by holds no credentials
         assert again.tracking.uri is not None
         with pytest.raises(StorageError, match="has no credentials any more") as caught:

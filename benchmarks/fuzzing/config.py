@@ -7,7 +7,7 @@ from random import Random
 
 from fuzzing.damage import HOSTILE, byte_damage, file_damage, text_of
 from fuzzing.kinds import Kind
-from raysample.core.config import loading
+from raysample.core.config import load
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 TEXTS = [path.read_text(encoding="utf-8") for path in EXAMPLES]
@@ -104,7 +104,7 @@ def attempt(rng: Random, templates: Path, scratch: Path) -> None:
     path.write_bytes(byte_damage(rng, data) if way < 0.3 else data)
     if way > 0.98:
         file_damage(rng, path)
-    loading(path, [_override(rng) for _ in range(rng.choice((0, 0, 0, 1, 2)))])
+    load(path, [_override(rng) for _ in range(rng.choice((0, 0, 0, 1, 2)))])
 
 
 def _damage(rng: Random, lines: list[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from fuzzing.damage import damage_file, json_damage, linked
 from fuzzing.kinds import Kind, LostError
 from raysample.cli import main
-from raysample.core.config import RunConfig, loading
+from raysample.core.config import RunConfig, load
 from raysample.core.errors import RaysampleError
 from raysample.data.checkpoint_set import CheckpointSet, verify_checkpoint
 from raysample.data.corpus import Corpus
@@ -132,7 +132,7 @@ def _own_files(rng: Random, templates: Path, scratch: Path) -> None:
     every = [path for path in copy.iterdir() if path.is_file()] + list((copy / "corpus").glob("*.json"))
     every += sorted((copy / "arms").glob("*.json")) + sorted(copy.glob("checkpoints/*/evaluation.json"))
     damage_file(rng, rng.choice(sorted(every)))
-    config = loading(templates / "run" / "c.yaml", [f"output={scratch}"])
+    config = load(templates / "run" / "c.yaml", [f"output={scratch}"])
     read_own(config)
 
 

@@ -93,7 +93,7 @@ def test_the_reader_refuses_what_it_does_not_know(tmp_path: Path) -> None:
 
 def test_the_example_configuration_loads_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(one("ConfigMap")["data"]["config.yaml"])
-    assert raysample.core.config.loading(tmp_path / "config.yaml").output == "/shared/runs"
+    assert raysample.core.config.load(tmp_path / "config.yaml").output == "/shared/runs"
 
 
 def test_the_image_holds_what_the_manifests_name() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from raysample.cli import main
-from raysample.core.config import FineTuneConfig, loading
+from raysample.core.config import FineTuneConfig, load
 from raysample.core.progress import SilentReporter
 from raysample.data.corpus import Corpus
 from raysample.execution.local import LocalExecutor
@@ -38,7 +38,7 @@ def test_the_command_tells_time_memory_and_cost(config: Path, capsys: pytest.Cap
 
 
 def test_estimates_grow_with_the_work_and_shrink_with_the_workers(config: Path, tmp_path: Path) -> None:
-    given = loading(str(config), [])
+    given = load(str(config), [])
     train, test = Pipeline(given, LocalExecutor(), NullTracker(), SilentReporter()).corpora()
     found = outlook(given, train, test, 4, str(tmp_path), rows=100)
     fine_tune, score, compare = found.steps

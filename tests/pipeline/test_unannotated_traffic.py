@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from raysample.cli import main
-from raysample.core.config import loading, parse
+from raysample.core.config import load, parse
 from raysample.core.progress import SilentReporter
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
@@ -81,7 +81,7 @@ def test_the_terminal_says_where_labels_come_from(finished: Path, capsys: pytest
 
 def test_every_tracked_run_has_the_origins(finished: Path) -> None:
     tracker = MemoryTracker()
-    config = loading(str(EXAMPLE), [*SMALL, f"output={finished.parent}"])
+    config = load(str(EXAMPLE), [*SMALL, f"output={finished.parent}"])
     pipeline = Pipeline(config, LocalExecutor(), tracker, SilentReporter())
     pipeline.checkpoints()
     pipeline.compare()

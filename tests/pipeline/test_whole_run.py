@@ -12,7 +12,7 @@ import yaml
 
 import raysample
 from raysample.cli import main
-from raysample.core.config import loading, parse
+from raysample.core.config import load, parse
 from raysample.core.errors import ResultWarning
 from raysample.core.progress import SilentReporter
 from raysample.data.checkpoint_set import CheckpointSet
@@ -115,7 +115,7 @@ def test_scores_that_are_mostly_length_are_named_after_the_scoring(
 
 
 def test_the_pruned_rows_of_every_arm_are_stored_with_the_run(finished: Path) -> None:
-    config, tracker = loading(str(finished / "config.yaml"), []), MemoryTracker()
+    config, tracker = load(str(finished / "config.yaml"), []), MemoryTracker()
     Pipeline(config, LocalExecutor(), tracker, SilentReporter()).sample()
     stored = tracker.children[0].artifacts
     for arm in ("random", "stratified_random", "hard-vog~class"):

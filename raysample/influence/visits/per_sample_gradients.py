@@ -1,7 +1,17 @@
-"""Which layers own trainable parameters, what goes into and comes out of them in one forward, and what that measures.
+"""Per-sample gradients from one forward and one backward: recorded layer calls, norms and dot products.
 
-An exact number per example needs more than a rule per layer type: a layer's parameters must be used nowhere else, and
-its first axis must be the examples. What cannot be shown to be so is an error, never a number.
+A linear layer's weight gradient for example b is Σ_t G_bt ⊗ A_bt, a function of its input A and its output gradient G
+alone; similar forms hold for every layer type with a rule (`gradient_rules`). So hooks record the input and the output
+of every trainable layer, autograd computes the gradients of the outputs only, and no weight gradient is ever formed.
+
+A rule per layer type is not enough for an exact number per example. Three more conditions are checked:
+
+* the parameters of a layer are used nowhere else (`trainable_layers`, `ParameterUseGuard`): a second use would add a
+  gradient that no hook sees;
+* the first axis of input and output is the examples (`Recording._per_example`): otherwise examples mix;
+* input and output keep their values until the backward (`_Call.unchanged`): a rule reads them afterwards.
+
+A model that fails a check raises an error that names the module; it never gets a number.
 """
 
 from __future__ import annotations
@@ -21,12 +31,12 @@ from raysample.influence.visits import gradient_dots, gradient_norms
 from raysample.influence.visits.gradient_rules import GradientRule, rule_for
 
 Directions = Mapping[str, Mapping[str, Tensor]]
-"""{reference: {parameter as in `named_parameters()`: [M, *its shape]}}."""
+"""{reference: {parameter name as in `named_parameters()`: [M, *shape]}}."""
 
 
 @dataclass(frozen=True)
 class TrainableLayer:
-    """A module with trainable parameters of its own (`parameters`, by name), and the rule for their gradient."""
+    """A module with trainable parameters of its own: `parameters` are their local names, `rule` their gradient rule."""
 
     name: str
     module: nn.Module
@@ -34,7 +44,7 @@ class TrainableLayer:
     rule: GradientRule
 
     def full(self, parameter: str) -> str:
-        """Return the name that the whole model has for one of the parameters."""
+        """Return the name of one of the parameters in `model.named_parameters()`."""
         return f"{self.name}.{parameter}" if self.name else parameter
 
 
@@ -42,7 +52,7 @@ def trainable_layers(model: nn.Module) -> list[TrainableLayer]:
     """List the modules that own parameters with `requires_grad`.
 
     Raises:
-        UnsupportedModelError: one of them has no exact rule, a parameter belongs to two modules (tied embeddings), or
+        UnsupportedModelError: a module has no exact rule, a parameter belongs to two modules (tied embeddings), or
             nothing is trainable; the message names the module.
     """
     found: list[TrainableLayer] = []
@@ -75,19 +85,27 @@ def unsupported(name: str, problem: str) -> UnsupportedModelError:
 
 @dataclass(frozen=True)
 class _Call:
-    """One call of a layer: its input, the version of input and output as autograd counts them, and its output."""
+    """One call of a layer: its input [B, ...], its output [B, ...], and their version counters after the call.
 
-    given: Tensor
-    versions: tuple[int, int]
+    Autograd increments a tensor's version with every in-place change.
+    """
+
+    input: Tensor
+    versions: tuple[int, int]  # of input and output
     output: Tensor
 
     @property
-    def untouched(self) -> bool:
-        return self.versions == (self.given._version, self.output._version)
+    def unchanged(self) -> bool:
+        """Whether neither input nor output was changed in place since the call."""
+        return self.versions == (self.input._version, self.output._version)
 
 
 class Recording:
-    """What went into and came out of the trainable layers in one forward of `examples` examples."""
+    """The inputs and outputs of the trainable layers in one forward of `examples` examples.
+
+    Use: `attach` hooks, run the forward, compute the gradients of `outputs()`, pass them to `measure` in the same
+    order.
+    """
 
     def __init__(self, layers: Sequence[TrainableLayer], examples: int) -> None:
         self.layers = layers
@@ -96,13 +114,21 @@ class Recording:
         self._calls: dict[str, list[_Call]] = {layer.name: [] for layer in layers}
 
     def attach(self) -> Iterator[RemovableHandle]:
-        """Put hooks on every layer, before any other hook on its output; the caller removes them."""
+        """Register the hooks on every layer and yield their handles; the caller removes them.
+
+        The output hook runs before all other hooks on the output, so it records the tensor that the layer itself
+        returned.
+        """
         for layer in self.layers:
             yield layer.module.register_forward_pre_hook(self._enter(layer))
             yield layer.module.register_forward_hook(self._leave(layer), prepend=True, with_kwargs=True)
 
     def outputs(self) -> list[Tensor]:
-        """Return the outputs whose gradients `measure` needs: layer by layer, call by call."""
+        """Return the outputs whose gradients `measure` needs: layer by layer, call by call.
+
+        Raises:
+            UnsupportedModelError: a layer was not called, so its parameters may be used without it.
+        """
         for layer in self.layers:
             if not self._calls[layer.name]:
                 raise unsupported(layer.name, "is not called in the forward, though something else may use its weights")
@@ -111,10 +137,16 @@ class Recording:
     def measure(
         self, gradients: Sequence[Tensor], with_norms: bool, directions: Directions
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """Return what the gradients at the outputs say about the gradient over all trainable parameters.
+        """Return gradient norms and dot products per example, over all trainable parameters.
 
-        Its norm for each example, [examples], if wanted; per reference its dot products with the directions,
-        [examples, M].
+        Args:
+            gradients: the gradients of `outputs()`, in the same order.
+            with_norms: whether to compute norms.
+            directions: reference -> parameter name -> [M, *shape].
+
+        Returns:
+            The norms √(Σ_layers ‖∇_layer‖²) [examples], or None; and reference -> Σ_layers ⟨∇_layer, direction⟩
+            [examples, M].
         """
         rest = iter(gradients)
         squares: list[Tensor] = []
@@ -123,70 +155,91 @@ class Recording:
             X, G = self._rows(layer, [next(rest) for _ in self._calls[layer.name]])
             if with_norms:
                 squares += _squares(layer, X, G)
-            for reference, given in directions.items():
-                products[reference] += _dots(layer, X, G, given)
+            for reference, vectors in directions.items():
+                products[reference] += _dots(layer, X, G, vectors)
         return (
             torch.stack(squares).sum(0).sqrt() if with_norms else None,
             {reference: torch.stack(found).sum(0) for reference, found in products.items()},
         )
 
     def _rows(self, layer: TrainableLayer, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the rows of all calls of a layer: its gradients add up, as if it had seen one longer sequence."""
+        """Return the rows X [B, N, ...] and G [B, N, O] of all calls of a layer.
+
+        The calls of a layer are concatenated along N: the gradient of a shared parameter is the sum over its calls,
+        exactly as if the layer had processed one longer sequence.
+        """
         found = []
         for call, gradient in zip(self._calls[layer.name], gradients, strict=True):
-            if not call.untouched:
+            if not call.unchanged:
                 raise unsupported(layer.name, "has its input or output overwritten in place later in the forward")
-            found.append(layer.rule.rows(layer.module, call.given, gradient))
+            found.append(layer.rule.rows(layer.module, call.input, gradient))
         if len(found) == 1:
             return found[0]
         inputs, outputs = zip(*found, strict=True)
         return torch.cat(inputs, 1), torch.cat(outputs, 1)
 
     def _enter(self, layer: TrainableLayer) -> Callable[..., None]:
+        """Return the pre-forward hook that marks `layer` as the running layer, for `ParameterUseGuard`."""
+
         def enter(_module: nn.Module, _args: tuple[Any, ...]) -> None:
             self.inside = layer.name
 
         return enter
 
     def _leave(self, layer: TrainableLayer) -> Callable[..., Tensor]:
+        """Return the forward hook that records a call of `layer` and makes its output part of the graph."""
+
         def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
             self.inside = None
-            given: Tensor = args[0] if args else next(iter(kwargs.values()))
-            if isinstance(module, nn.Embedding) and given.dim() < 2:
-                raise unsupported(layer.name, f"gets indices of shape {list(given.shape)}, not one row per example")
-            given, output = self._per_example(given, layer).detach(), self._per_example(output, layer)
+            inputs: Tensor = args[0] if args else next(iter(kwargs.values()))
+            if isinstance(module, nn.Embedding) and inputs.dim() < 2:
+                raise unsupported(layer.name, f"gets indices of shape {list(inputs.shape)}, not one row per example")
+            inputs, output = self._per_example(inputs, layer).detach(), self._per_example(output, layer)
+            # The graph starts at the recorded output (weights are frozen); the model goes on with `passed`.
             output, passed = require_grad(output)
-            self._calls[layer.name].append(_Call(given, (given._version, output._version), output))
+            self._calls[layer.name].append(_Call(inputs, (inputs._version, output._version), output))
             return passed
 
         return record
 
     def _per_example(self, values: Tensor, layer: TrainableLayer) -> Tensor:
+        """Return the values with one row per example: [examples, ...] as they are, [1, ...] expanded.
+
+        Raises:
+            UnsupportedModelError: the first axis is neither.
+        """
         if values.dim() >= 2 and values.shape[0] == self.examples:
             return values
         if values.dim() >= 2 and values.shape[0] == 1:
-            # Position embeddings come as one row for the whole mini-batch: their gradient would be a sum over examples.
+            # Position embeddings are one row for the whole mini-batch. The gradient of that row would be a sum over the
+            # examples; expanding the row inside the graph gives each example a gradient of its own.
             return values.expand(self.examples, *values.shape[1:])
         shape = f"{list(values.shape)} for {self.examples} example(s)"
         raise unsupported(layer.name, f"handles a tensor of shape {shape}: its first axis is not the examples")
 
 
 def _squares(layer: TrainableLayer, X: Tensor, G: Tensor) -> Iterator[Tensor]:
+    """Yield the squared norms [B] of each example's weight and bias gradient, as far as they are trainable."""
     if "weight" in layer.parameters:
         yield layer.rule.square(layer.module, X, G)
     if "bias" in layer.parameters:
         yield gradient_norms.bias_norms(G)
 
 
-def _dots(layer: TrainableLayer, X: Tensor, G: Tensor, given: Mapping[str, Tensor]) -> Iterator[Tensor]:
+def _dots(layer: TrainableLayer, X: Tensor, G: Tensor, vectors: Mapping[str, Tensor]) -> Iterator[Tensor]:
+    """Yield the dot products [B, M] of each example's weight and bias gradient with the directions."""
     if "weight" in layer.parameters:
-        yield layer.rule.dot(X, G, given[layer.full("weight")].to(G))
+        yield layer.rule.dot(X, G, vectors[layer.full("weight")].to(G))
     if "bias" in layer.parameters:
-        yield gradient_dots.bias_dots(G, given[layer.full("bias")].to(G).flatten(1))
+        yield gradient_dots.bias_dots(G, vectors[layer.full("bias")].to(G).flatten(1))
 
 
 class ParameterUseGuard(TorchFunctionMode):
-    """Refuses a parameter used outside its layer, as in F.linear(x, e.weight): looks at every torch function."""
+    """Refuses a parameter that is used outside its layer's forward, as in `F.linear(x, embedding.weight)`.
+
+    Inspects the arguments of every torch function during the forward. Functions that return no tensor (such as reading
+    `weight.dtype` or `weight.shape`) do no arithmetic on the parameter and are allowed.
+    """
 
     def __init__(self, recording: Recording) -> None:
         super().__init__()

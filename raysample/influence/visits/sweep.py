@@ -1,7 +1,8 @@
-"""The loop of scoring: one block of examples x checkpoints x scores -> columns of floats, in row order.
+"""The scoring loop: one block of examples x checkpoints x scores -> one float column per score, in row order.
 
-Every checkpoint visits the same mini-batches, once, whatever the number of scores. A score's state lives as long as its
-mini-batch is worked on, and never leaves this module.
+Every checkpoint visits the same mini-batches once, whatever the number of scores. Examples never interact, so a score
+folds along the checkpoint axis only: its state covers one mini-batch, lives until the last checkpoint has visited that
+mini-batch, and never leaves this module.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ Pad = Callable[[NDArray[np.int64]], dict[str, Tensor]]
 
 
 class Prepared(Protocol):
-    """What references hold for one checkpoint.
+    """The prepared references of one checkpoint.
 
     `tensors`: reference key -> name -> Tensor; `directions`: reference key -> parameter name -> [M, *shape].
     """
 
     @property
     def tensors(self) -> Mapping[str, Mapping[str, Tensor]]:
-        """What goes into `Artifacts.reference`."""
+        """Tensors for `Artifacts.reference`."""
         ...
 
     @property
     def directions(self) -> Mapping[str, Mapping[str, Tensor]]:
-        """What the gradients are multiplied with, for `Artifacts.grad_dots`."""
+        """Directions whose dot products with each gradient become `Artifacts.grad_dots`."""
         ...
 
 
@@ -68,31 +69,30 @@ def score_block(
 ) -> dict[str, NDArray[np.float32]]:
     """Score a block of examples at the checkpoints of one run.
 
-    With a sequence of models (all resident on the device) one mini-batch at a time goes through all of them, and only
-    its state is alive. With a function that fetches a model, each checkpoint is fetched once and the states of the
-    whole block are alive. The numbers are the same.
+    With a sequence of models (all resident on the device) each mini-batch visits all models in turn, and only the
+    states of that mini-batch are alive. With a function that loads a model, each checkpoint is loaded once and the
+    states of the whole block are alive. The numbers are the same.
 
     Args:
         models: one per checkpoint in the same order, or a function from a checkpoint's position to its model.
-        checkpoints: of the run, in training order.
-        encoded: the examples' tokens; `lengths` decides the mini-batches.
+        checkpoints: the checkpoints of the run, in training order.
+        encoded: the tokens of the examples; `lengths` decides the mini-batches.
         labels: [rows] gold labels.
         scores: column -> score.
-        pad: makes one padded mini-batch of the given row positions.
-        batch_tokens: budget of a mini-batch, rows x longest row; one row at least. Where the device has too little
-            memory for it, the mini-batch is halved.
-        device: where the models are.
-        autocast: lower precision of forward and backward; None for that of the models.
-        references: from a checkpoint's position and what its scores want to what was prepared for it.
-        keys: [rows] hashes of the row ids, for scores that compare rows with others.
-        by_loop: take gradients from one backward per example, whatever the scores say.
+        pad: returns one padded mini-batch for the given row positions.
+        batch_tokens: token budget of a mini-batch (rows x longest row); a mini-batch has at least one row. A mini-batch
+            that runs out of device memory is halved.
+        device: the device of the models.
+        autocast: lower precision of forward and backward; None keeps the precision of the models.
+        references: from a checkpoint's position and the references of its scores to the prepared references.
+        keys: [rows] hashes of the row ids, for scores that compare rows with other rows.
+        by_loop: compute gradients with one backward per example, whatever the scores declare.
 
     Returns:
-        column -> float32 [rows], in row order. A value that is not finite is NaN: the caller decides what becomes of
-        the row.
+        column -> float32 [rows], in row order. A value that is not finite is NaN: the caller decides about that row.
 
     Raises:
-        CheckpointError: a score finds too few checkpoints in its window.
+        CheckpointError: a score's window holds too few checkpoints.
         UnsupportedModelError: the models have no exact gradient rule for a score.
         ScoreError: a label is not among the models' classes, or the arguments do not fit each other.
     """
@@ -103,28 +103,34 @@ def score_block(
         )
     used = {column: frozenset(score.select(checkpoints)) for column, score in scores.items()}
     columns = {column: np.full(len(labels), np.nan, np.float32) for column in scores}
-    states: dict[int, dict[str, Any]] = {}
+    states: dict[int, dict[str, Any]] = {}  # mini-batch -> column -> state, from its first to its last checkpoint
     cut = list(token_batches(encoded.lengths, batch_tokens))
     batches = _Newest(lambda batch: _Batch.from_rows(cut[batch], pad, labels, keys, device))
-    fetched = _Newest(models.__getitem__ if isinstance(models, Sequence) else models)
+    model_at = _Newest(models.__getitem__ if isinstance(models, Sequence) else models)
     order = sorted(frozenset[int]().union(*used.values()))
     for at, batch in _visits(isinstance(models, Sequence), order, len(cut)):
         mini = batches(batch)
         state = states.setdefault(batch, {column: score.init() for column, score in scores.items()})
-        here = {column: score for column, score in scores.items() if at in used[column]}
-        wish = VisitRequirements.from_scores(here.values(), at, references, by_loop)
-        seen = _visit(fetched(at), mini.inputs, mini.labels, wish, autocast)
-        seen = replace(seen, reference=wish.tensors, keys=mini.keys)
-        state.update({column: score.fold(state[column], seen, checkpoints[at]) for column, score in here.items()})
+        active = {column: score for column, score in scores.items() if at in used[column]}
+        required = VisitRequirements.from_scores(active.values(), at, references, by_loop)
+        seen = _visit(model_at(at), mini.inputs, mini.labels, required, autocast)
+        seen = replace(seen, reference=required.tensors, keys=mini.keys)
+        state.update({column: score.fold(state[column], seen, checkpoints[at]) for column, score in active.items()})
+        # The last checkpoint of the union of all windows ends every score of this mini-batch.
         if at == order[-1]:
             for column, value in states.pop(batch).items():
                 columns[column][mini.rows] = _finite(scores[column].value(value))
-        del wish, seen  # the directions of one checkpoint can go before those of the next come
+        del required, seen  # frees the directions of this checkpoint before those of the next one are loaded
     return columns
 
 
 def _visits(resident: bool, order: Sequence[int], batches: int) -> Iterator[tuple[int, int]]:
-    """Yield (checkpoint, mini-batch): mini-batch by mini-batch with resident models, else model by model."""
+    """Yield (checkpoint, mini-batch) in visiting order.
+
+    Mini-batch-major for resident models, so that one mini-batch's states are alive at a time; checkpoint-major
+    otherwise, so that each model is loaded once per block. Both orders visit a mini-batch's checkpoints in training
+    order.
+    """
     if resident:
         yield from ((at, batch) for batch in range(batches) for at in order)
     else:
@@ -132,7 +138,7 @@ def _visits(resident: bool, order: Sequence[int], batches: int) -> Iterator[tupl
 
 
 class _Newest(Generic[T]):
-    """What a function made of the last number that was asked for; it is let go before the next is made."""
+    """A cache of size one for `make(number)`; the old value is released before the new one is made."""
 
     def __init__(self, make: Callable[[int], T]) -> None:
         self.make = make
@@ -147,7 +153,7 @@ class _Newest(Generic[T]):
 
 @dataclass(frozen=True)
 class _Batch:
-    """One mini-batch on the device: `rows` [B] are its places in the block."""
+    """One mini-batch on the device: `rows` [B] are row positions in the block, `labels` [B] and `keys` [B] int64."""
 
     rows: NDArray[np.int64]
     inputs: dict[str, Tensor]
@@ -162,16 +168,17 @@ class _Batch:
         keys: NDArray[np.int64] | None,
         device: str,
     ) -> _Batch:
-        beside = {"labels": torch.from_numpy(labels[rows]).long()}
+        """Pad the rows at positions `rows` and copy inputs, labels and keys to the device in one go."""
+        on_device = {"labels": torch.from_numpy(labels[rows]).long()}
         if keys is not None:
-            beside["keys"] = torch.from_numpy(keys[rows])
-        beside = moved(beside, device)
-        return _Batch(rows, moved(pad(rows), device), beside["labels"], beside.get("keys"))
+            on_device["keys"] = torch.from_numpy(keys[rows])
+        on_device = moved(on_device, device)
+        return _Batch(rows, moved(pad(rows), device), on_device["labels"], on_device.get("keys"))
 
 
 @dataclass(frozen=True)
 class VisitRequirements:
-    """What the scores that look at one checkpoint need together."""
+    """The union of the requirements of all scores whose window contains one checkpoint."""
 
     needs: Need
     objectives: frozenset[str]
@@ -183,7 +190,7 @@ class VisitRequirements:
     def from_scores(
         scores: Iterable[Score[Any]], at: int, references: References | None, by_loop: bool = False
     ) -> VisitRequirements:
-        """Unite what scores need of checkpoint `at`; raises ScoreError where references are wanted and not given."""
+        """Unite the scores' requirements at checkpoint `at`; raises ScoreError if references are missing."""
         needs, objectives, wanted = Need.LOGITS, frozenset[str](), frozenset[Reference]()
         for score in scores:
             needs, objectives = needs | score.needs, objectives | score.objectives
@@ -199,32 +206,40 @@ class VisitRequirements:
 
 
 def _visit(
-    model: nn.Module, inputs: dict[str, Tensor], labels: Tensor, wish: VisitRequirements, autocast: torch.dtype | None
+    model: nn.Module,
+    inputs: dict[str, Tensor],
+    labels: Tensor,
+    required: VisitRequirements,
+    autocast: torch.dtype | None,
 ) -> Artifacts:
-    """Collect what is wished for; out of memory, from both halves of the mini-batch apart, padded as it is."""
+    """Collect the required artifacts of one mini-batch; if memory runs out, collect those of both halves.
+
+    Both halves keep the padding of the whole mini-batch, so a row gets the same inputs as without the split.
+    """
     try:
         return collect(
             model,
             inputs,
             labels,
-            wish.needs,
-            wish.objectives,
-            directions=wish.directions,
+            required.needs,
+            required.objectives,
+            directions=required.directions,
             autocast=autocast,
-            by="loop" if wish.by_loop else "rules",
+            by="loop" if required.by_loop else "rules",
         )
     except torch.OutOfMemoryError:
         if len(labels) == 1:
             raise
-    # Outside the handler: the traceback would keep the tensors of the failed visit alive.
+    # Outside the handler: inside it the traceback keeps the tensors of the failed visit alive.
     half = len(labels) // 2
     parts = [
-        _visit(model, {name: value[cut] for name, value in inputs.items()}, labels[cut], wish, autocast)
+        _visit(model, {name: value[cut] for name, value in inputs.items()}, labels[cut], required, autocast)
         for cut in (slice(None, half), slice(half, None))
     ]
     return join_artifacts(parts)
 
 
 def _finite(values: Tensor) -> NDArray[np.float32]:
+    """Return the values as float32 [B] on the CPU; NaN replaces infinities, so that one test finds every bad row."""
     found = values.float().cpu().numpy()
     return np.where(np.isfinite(found), found, np.float32(np.nan))
