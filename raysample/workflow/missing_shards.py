@@ -84,8 +84,12 @@ def score_missing_shards(
     plan = memory_plan(job, corpus, job.config.memory_bytes or engine.room(workers))
     if plan is not None:
         reporter.say(f"  memory of a worker: {plan}")
-        cost |= {"models": plan.models, "models_held": plan.held or plan.models, "worker_bytes": plan.needed}
-        job = replace(job, held=plan.held)
+        cost |= {
+            "models": plan.models,
+            "models_held": plan.max_resident_models or plan.models,
+            "worker_bytes": plan.needed,
+        }
+        job = replace(job, max_resident_models=plan.max_resident_models)
     began = time.perf_counter()
     if needs_preparing(job):
         engine.prepare(job, reporter)

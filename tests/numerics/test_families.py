@@ -137,13 +137,13 @@ def test_a_convolution_is_refused_by_name_and_left_to_the_loop() -> None:
 @pytest.mark.parametrize(("family", "name"), [("mpnet", "MPNetEncoder"), ("deberta-v2", "DisentangledSelfAttention")])
 def test_other_code_than_the_known_one_is_refused(family: Family, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if transformers had changed its formula: what replaces a method gives other logits than the method."""
-    place = next(key for key in per_example_positions.SPREAD if key.endswith(name))
-    known = per_example_positions.SPREAD[place]
+    place = next(key for key in per_example_positions.REPLACEMENTS if key.endswith(name))
+    known = per_example_positions.REPLACEMENTS[place]
 
     def changed(module: Any, examples: int) -> Any:
         return {key: lambda *a, m=method, **k: 3 * m(*a, **k) for key, method in known(module, examples).items()}
 
-    monkeypatch.setitem(per_example_positions.SPREAD, place, changed)
+    monkeypatch.setitem(per_example_positions.REPLACEMENTS, place, changed)
     with pytest.raises(UnsupportedModelError, match=r"encoder.* computes its positions in another way"):
         collect(encoder(family), *batch_for(family), Need.GRAD_NORMS)
 

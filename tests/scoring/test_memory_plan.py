@@ -51,16 +51,16 @@ def test_as_many_models_are_held_as_there_is_room_for(tmp_path: Path) -> None:
     job = replace(plain_job(tmp_path), model=ModelConfig(max_length=8))
     one = models.model_size(checkpoints_of(job)[0].checkpoints[0].uri).bytes
     free = plan_of(job, None)
-    assert (free.models, free.model, free.held) == (3, one, None)
+    assert (free.models, free.model, free.max_resident_models) == (3, one, None)
     assert free.block == 2 * 4 * 16 * 8 * 16  # mean and sum of squares, 16 rows of up to 8 tokens of 16 numbers
     beside = free.batch + free.block
-    assert plan_of(job, free.needed).held is None
-    assert plan_of(job, beside + 2 * one).held == 2
-    assert plan_of(job, beside + one).held == 1
+    assert plan_of(job, free.needed).max_resident_models is None
+    assert plan_of(job, beside + 2 * one).max_resident_models == 2
+    assert plan_of(job, beside + one).max_resident_models == 1
     assert plan_of(job, beside + one).needed == beside + one
     assert "TOO" not in str(plan_of(job, beside + one))
     short = plan_of(job, 1000)
-    assert short.held == 1
+    assert short.max_resident_models == 1
     assert "less than that: lower corpus.shard_rows or score.batch_tokens" in str(short)
 
 

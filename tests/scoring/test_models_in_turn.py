@@ -55,7 +55,7 @@ def test_every_score_is_the_same_bit_for_bit_with_any_room(tmp_path: Path) -> No
     expected = parts_of(resident)
     assert set(SCORES) <= set(next(iter(expected.values())).column_names)
     for room in (1, 4):
-        turning = replace(elsewhere(job, tmp_path / f"room-{room}"), held=room)
+        turning = replace(elsewhere(job, tmp_path / f"room-{room}"), max_resident_models=room)
         one_by_one(turning)
         found = parts_of(turning)
         assert found.keys() == expected.keys()
@@ -67,7 +67,7 @@ def test_every_score_is_the_same_bit_for_bit_with_any_room(tmp_path: Path) -> No
 @pytest.mark.parametrize("room", [1, 2, 3])
 def test_no_more_models_are_alive_than_there_is_room_for(room: int, tmp_path: Path, watch: Watch) -> None:
     job = plain_job(tmp_path, scores=("vog", "grand", "el2n"))
-    job = replace(job, held=room)
+    job = replace(job, max_resident_models=room)
     outcomes = one_by_one(job)
     assert sum(outcome.scored for outcome in outcomes) == 60
     assert watch.most == room
@@ -90,20 +90,20 @@ def test_several_runs_share_the_room(tmp_path: Path, watch: Watch) -> None:
     job = every_job(tmp_path, rows=20)
     watch.most = 0
     gc.collect()
-    scorer = ShardScorer(replace(job, held=2))
+    scorer = ShardScorer(replace(job, max_resident_models=2))
     assert scorer.score(0).scored == 10
     assert watch.most == 2
 
 
 def test_the_shelf_keeps_the_first_and_lends_one_place() -> None:
-    shelf, made = ModelCache(3), list[int]()
+    cache, made = ModelCache(3), list[int]()
 
     def get(number: int) -> nn.Module:
         def load() -> nn.Module:
             made.append(number)
             return nn.Identity()
 
-        return shelf.get(("run", number), load)
+        return cache.get(("run", number), load)
 
     for number in (0, 1, 2, 3, 0, 1, 2, 3, 3, 0):
         get(number)

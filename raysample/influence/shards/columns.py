@@ -30,8 +30,8 @@ class ColumnScorer:
         self.tokenizer = models.tokenizer(words, trust_remote_code=trust)
         self.scores = create_scores(job.config.scores)
         self.captured = traces if job.config.source == "capture" else []
-        pad_id, shelf = int(self.tokenizer.pad_token_id), ModelCache(job.held)
-        self.runs = [] if self.captured else [Run(job, trace, pad_id, shelf) for trace in traces]
+        pad_id, cache = int(self.tokenizer.pad_token_id), ModelCache(job.max_resident_models)
+        self.runs = [] if self.captured else [Run(job, trace, pad_id, cache) for trace in traces]
         for run in self.runs:
             models.check_vocabulary(run.models[-1], self.tokenizer, run.trace.checkpoints[-1].uri)
         self._tokenising = threading.Lock()

@@ -27,7 +27,7 @@ class ScoreJob:
         folder: URI below which `part-*.parquet`, their statistics, and `quarantine-*.parquet` are written.
         references: URI below which lies what the scores need from elsewhere.
         targets: name -> URI of the Corpus that target-aware scores point to.
-        held: how many models an actor may have in memory at a time; None: all. Changes no number.
+        max_resident_models: models that an actor keeps in memory at a time; None for all. Changes no number.
     """
 
     corpus: str
@@ -37,7 +37,7 @@ class ScoreJob:
     folder: str
     references: str
     targets: dict[str, str] = field(default_factory=dict)
-    held: int | None = None
+    max_resident_models: int | None = None
 
 
 @dataclass(frozen=True)

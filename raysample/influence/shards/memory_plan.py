@@ -1,4 +1,8 @@
-"""What a scoring worker will hold in memory, and which of its models must take turns, planned before it starts."""
+"""The memory that a scoring worker needs, and how many models it keeps in memory, planned before it starts.
+
+All estimates are in bytes. The order of preference: all models resident (a mini-batch visits all checkpoints, states of
+one mini-batch are alive); else as many models as fit beside the states of a whole shard, which are then alive at once.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from raysample.influence.shards.job import ScoreJob
 from raysample.influence.visits.artifacts import Need
 
 _KEPT_BY_LAYER = 17
-"""Numbers per token and hidden unit that a transformer's layer keeps for its backward: inputs of its products."""
+"""Numbers per token and hidden unit that one transformer layer saves for its backward: the inputs of its products."""
 
 _GRADIENTS = Need.GRAD_NORMS | Need.GRAD_DOTS | Need.EMBEDDING_GRADS
 _FLOAT = 4
@@ -25,15 +29,16 @@ _ADVICE = "lower corpus.shard_rows or score.batch_tokens, or take fewer workers 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes that a scoring worker needs, beside what its process takes anyway, and what follows for its models.
+    """Bytes that a scoring worker needs beyond the baseline of its process, and the number of models in memory.
 
     Attributes:
-        models: that the scores look at, of all runs together. model: bytes of one, with the directions at it.
-        batch: of a mini-batch on its way through a model (an estimate).
-        block: of the scores' states of a whole shard, which are alive where the models take turns (an estimate).
-        rows: of that shard.
-        room: what a worker may take; None: nobody knows.
-        held: how many models it has in memory at a time; None: all.
+        models: checkpoints that the scores visit, over all runs.
+        model: bytes of one model, including the directions at its checkpoint.
+        batch: bytes of one mini-batch during a visit (an estimate).
+        block: bytes of the scores' states for a whole shard, which are alive if models take turns (an estimate).
+        rows: rows of the largest shard.
+        memory_per_worker: memory budget per worker in bytes, or None if unknown.
+        max_resident_models: models in memory at a time, or None for all of them.
     """
 
     models: int
@@ -41,39 +46,41 @@ class MemoryPlan:
     batch: int
     block: int
     rows: int
-    room: int | None
-    held: int | None
+    memory_per_worker: int | None
+    max_resident_models: int | None
 
     @property
     def needed(self) -> int:
-        """Bytes in all."""
-        held, block = (self.models, 0) if self.held is None else (self.held, self.block)
-        return held * self.model + self.batch + block
+        """Bytes in total."""
+        if self.max_resident_models is None:
+            return self.models * self.model + self.batch
+        return self.max_resident_models * self.model + self.batch + self.block
 
     def __str__(self) -> str:
-        """Return the plan in words."""
-        told = f"{self.models} models of {format_memory(self.model)}, mini-batches of about {format_memory(self.batch)}"
-        if self.held is None:
-            told += "; all models stay in memory"
+        """Return the plan as one line for the user."""
+        text = f"{self.models} models of {format_memory(self.model)}, mini-batches of about {format_memory(self.batch)}"
+        if self.max_resident_models is None:
+            text += "; all models stay in memory"
         else:
-            told += (
-                f"; {self.held} in memory at a time, {self.models - self.held + 1} come from the disk in turn, "
+            text += (
+                f"; {self.max_resident_models} in memory at a time, "
+                f"{self.models - self.max_resident_models + 1} come from the disk in turn, "
                 f"for every {self.rows:,} rows, whose states take about {format_memory(self.block)}"
             )
-        if self.room is not None:
-            told += f"; a worker may take {format_memory(self.room)}"
-            if self.needed > self.room:
-                told += f", {format_memory(self.needed - self.room)} less than that: {_ADVICE}"
-        return told
+        if self.memory_per_worker is not None:
+            text += f"; a worker may take {format_memory(self.memory_per_worker)}"
+            if self.needed > self.memory_per_worker:
+                text += f", {format_memory(self.needed - self.memory_per_worker)} less than that: {_ADVICE}"
+        return text
 
 
-def memory_plan(job: ScoreJob, corpus: Corpus, room: int | None) -> MemoryPlan | None:
-    """Plan the memory of a worker that scores this corpus; None where no checkpoint is visited.
+def memory_plan(job: ScoreJob, corpus: Corpus, memory_per_worker: int | None) -> MemoryPlan | None:
+    """Plan the memory of a worker that scores this corpus; None if no checkpoint is visited.
 
     Args:
-        job: what is scored, at which checkpoints.
-        corpus: in its shards.
-        room: bytes that a worker may take, beside what its process takes anyway.
+        job: the scores and the checkpoints.
+        corpus: the corpus in its shards.
+        memory_per_worker: memory budget in bytes beyond the baseline of a worker's process, or None if unknown.
     """
     if job.config.source == "capture":
         return None
@@ -81,7 +88,7 @@ def memory_plan(job: ScoreJob, corpus: Corpus, room: int | None) -> MemoryPlan |
     size = model.model_size(CheckpointSet.load(job.traces[0]).checkpoints[-1].uri)
     rows, tokens = max(shard.rows for shard in corpus.shards), max(job.config.budget, job.model.max_length)
     depth = size.layers if any(score.needs & _GRADIENTS for score in scores) else 1
-    # Mean and sum of squares of a gradient at every token, for each score that folds these.
+    # The state of a score that folds embedding gradients: mean and sum of squares, each [T, D] per example.
     folded = 2 * sum(Need.EMBEDDING_GRADS in score.needs for score in scores)
     found = MemoryPlan(
         models=sum(_visited(CheckpointSet.load(uri), scores) for uri in job.traces),
@@ -89,22 +96,23 @@ def memory_plan(job: ScoreJob, corpus: Corpus, room: int | None) -> MemoryPlan |
         batch=_FLOAT * tokens * size.hidden * (_KEPT_BY_LAYER * depth + folded),
         block=_FLOAT * rows * job.model.max_length * size.hidden * folded,
         rows=rows,
-        room=room,
-        held=None,
+        memory_per_worker=memory_per_worker,
+        max_resident_models=None,
     )
-    if room is None or found.needed <= room or found.models == 1:
+    if memory_per_worker is None or found.needed <= memory_per_worker or found.models == 1:
         return found
-    fits = (room - found.batch - found.block) // max(1, found.model)
-    return replace(found, held=max(1, min(fits, found.models - 1)))
+    # Models take turns: the states of a whole shard are alive, and at least one model must be in memory.
+    fits = (memory_per_worker - found.batch - found.block) // max(1, found.model)
+    return replace(found, max_resident_models=max(1, min(fits, found.models - 1)))
 
 
 def _visited(trace: CheckpointSet, scores: Iterable[Score[Any]]) -> int:
-    """Return how many checkpoints of a run are loaded: those of all windows, and the last."""
+    """Return the number of checkpoints of a run that are loaded: those in any window, and the last one."""
     places = {place for score in scores for place in score.select(trace.checkpoints)}
     return len(places | {len(trace.checkpoints) - 1})
 
 
 def _directions(scores: Iterable[Score[Any]], classes: int) -> int:
-    """Return how many gradients as large as the model are held beside each model."""
+    """Return the number of gradients, each as large as the model, that stay in memory beside each model."""
     wanted = {reference for score in scores for reference in score.references if reference.kind in DIRECTIONS}
     return sum(classes if reference.given.get("by") == "class" else 1 for reference in wanted)

@@ -1,4 +1,4 @@
-"""The models of checkpoints on a device: all of them, or as many as there is memory for, the others in turn."""
+"""The models of checkpoints on a device: all of them, or as many as fit in memory while the others take turns."""
 
 from __future__ import annotations
 
@@ -17,47 +17,48 @@ Key = tuple[str, int]
 
 
 class ModelCache:
-    """Holds at most `room` models at a time, of all runs together; None: all that are asked for.
+    """Holds at most `capacity` models at a time, over all runs; None holds every model that was loaded.
 
-    The first ones to come stay for good; one place is left, for all others in turn. A loop over more models than there
-    is room for finds more of them so than if the newest ones stayed.
+    The first `capacity` - 1 models stay for good; all other models share the last slot. A loop over more models than
+    fit (checkpoint 0, 1, 2, ..., 0, 1, 2, ...) would miss on every access in a cache that keeps the newest models; here
+    it hits on every resident one.
     """
 
-    def __init__(self, room: int | None = None) -> None:
-        self.room = room
-        self._kept: dict[Key, nn.Module] = {}
-        self._guest: dict[Key, nn.Module] = {}
+    def __init__(self, capacity: int | None = None) -> None:
+        self.capacity = capacity
+        self._resident: dict[Key, nn.Module] = {}
+        self._shared: dict[Key, nn.Module] = {}
 
     def get(self, key: Key, load: Callable[[], nn.Module]) -> nn.Module:
-        """Return a model, loaded if it is not there; the one whose place it takes is let go before."""
-        for place in (self._kept, self._guest):
-            if key in place:
-                return place[key]
-        stays = self.room is None or len(self._kept) < self.room - 1
-        place = self._kept if stays else self._guest
+        """Return a model, loaded if missing; the model that it replaces is released before the load."""
+        for position in (self._resident, self._shared):
+            if key in position:
+                return position[key]
+        stays = self.capacity is None or len(self._resident) < self.capacity - 1
+        position = self._resident if stays else self._shared
         if not stays:
-            self._guest.clear()
-        place[key] = load()
-        return place[key]
+            self._shared.clear()
+        position[key] = load()
+        return position[key]
 
 
 class Models(Sequence[nn.Module]):
-    """The models of a run's checkpoints, each loaded when it is visited and checked when it is first loaded.
+    """The models of a run's checkpoints, each loaded on access and verified against its hashes on its first load.
 
     Checkpoints on an object store are copied to the local disk once.
     """
 
-    def __init__(self, trace: CheckpointSet, spec: ModelConfig, device: str, shelf: ModelCache) -> None:
-        self.trace, self.spec, self.device, self.shelf = trace, spec, device, shelf
+    def __init__(self, checkpoint_set: CheckpointSet, spec: ModelConfig, device: str, cache: ModelCache) -> None:
+        self.checkpoint_set, self.spec, self.device, self.cache = checkpoint_set, spec, device, cache
         self._folders: dict[int, str] = {}
 
     @property
     def stay(self) -> bool:
-        """Whether every model stays once it is loaded."""
-        return self.shelf.room is None
+        """Whether every model stays in memory once it is loaded."""
+        return self.cache.capacity is None
 
     def __len__(self) -> int:
-        return len(self.trace.checkpoints)
+        return len(self.checkpoint_set.checkpoints)
 
     @overload
     def __getitem__(self, at: int) -> nn.Module: ...
@@ -66,15 +67,16 @@ class Models(Sequence[nn.Module]):
     def __getitem__(self, at: int | slice) -> nn.Module | list[nn.Module]:
         if isinstance(at, slice):
             return [self[i] for i in range(*at.indices(len(self)))]
-        place = range(len(self))[at]
-        return self.shelf.get((self.trace.uri, place), lambda: self._load(place))
+        position = range(len(self))[at]
+        return self.cache.get((self.checkpoint_set.uri, position), lambda: self._load(position))
 
-    def _load(self, place: int) -> nn.Module:
-        if place not in self._folders:
-            checkpoint = self.trace.checkpoints[place]
+    def _load(self, position: int) -> nn.Module:
+        """Return the model of one checkpoint on the device; download and verify the checkpoint's folder once."""
+        if position not in self._folders:
+            checkpoint = self.checkpoint_set.checkpoints[position]
             folder = storage.localise(checkpoint.uri)
             checkpoint_set.verify_checkpoint(folder, checkpoint.files)
-            self._folders[place] = folder
+            self._folders[position] = folder
         spec = self.spec
-        found = models.load_model(self._folders[place], trust_remote_code=spec.trust_remote_code, freeze=spec.freeze)
+        found = models.load_model(self._folders[position], trust_remote_code=spec.trust_remote_code, freeze=spec.freeze)
         return found.to(self.device)

@@ -31,16 +31,16 @@ Values = dict[str, NDArray[np.float32]]
 class Run:
     """Visits the checkpoints of one CheckpointSet; those that a score looks at stay on the device, or take turns there.
 
-    Where the shelf has room for all models, a mini-batch goes through all of them before the next one comes; where it
+    Where the cache has room for all models, a mini-batch goes through all of them before the next one comes; where it
     has not, a block goes from model to model. The numbers are the same.
     """
 
-    def __init__(self, job: ScoreJob, trace: CheckpointSet, pad_id: int, shelf: ModelCache) -> None:
+    def __init__(self, job: ScoreJob, trace: CheckpointSet, pad_id: int, cache: ModelCache) -> None:
         self.trace, self.pad_id, self.batch_tokens = trace, pad_id, job.config.budget
         self.by_loop = job.config.method == "loop"
         # Asked here, not by the driver, whose machine may have no GPU; Ray hides those that were not asked for.
         self.device = device()
-        self.models = Models(trace, job.model, self.device, shelf)
+        self.models = Models(trace, job.model, self.device, cache)
         self.autocast = resolve(job.config.precision, self.models[-1], self.device)
         self.request = request(job, trace.uri)
         self._loaded: dict[tuple[int, frozenset[Reference]], references.Loaded] = {}

@@ -1,8 +1,8 @@
-"""One visit of one mini-batch to one model: one forward, the backwards that the scores need, and no weight gradient.
+"""One visit of one mini-batch at one model: one forward, the backwards that the scores need, and no weight gradient.
 
-The parameters are frozen for the visit and the graph starts at the first layer whose output gradient is asked for, so
-autograd never goes further down, and never sideways into a weight. Losses are summed, never averaged: an example's
-gradient does not depend on the rest of its mini-batch.
+All parameters are frozen during the visit and the graph starts at the first layer whose output gradient is required:
+autograd goes no further down than that layer and computes no weight gradient. Losses are summed, never averaged, so an
+example's gradient does not depend on the other examples of its mini-batch.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Need(Flag):
 
     LOGITS: one forward. FEATURES: the classifier's input, free with the forward. GRAD_NORMS: one backward of the summed
     loss. GRAD_DOTS: dot products of each example's gradient with given directions, from the same backward.
-    EMBEDDING_GRADS: one backward per objective, down to the embedding output (`loss` shares that of GRAD_NORMS).
+    EMBEDDING_GRADS: one backward per objective down to the embedding output (the objective `loss` shares the backward
+    of GRAD_NORMS).
     """
 
     LOGITS = auto()
@@ -60,25 +61,25 @@ OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "probability": gold_probabilities,
     "loss": cross_entropies,
 }
-"""What may be differentiated: functions of logits [B, C] and labels [B] that give one value per example."""
+"""Differentiable objectives: functions of logits [B, C] and labels [B] that return one value per example, [B]."""
 
 
 @dataclass(frozen=True)
 class Artifacts:
-    """What a visit saw; tensors are detached, floating ones in float32 at least.
+    """The results of a visit; tensors are detached, floating ones in float32 at least.
 
     Attributes:
         labels: [B] gold labels.
-        mask: [B, T] True at real tokens.
+        mask: [B, T] True at real tokens, False at padding.
         logits: [B, C] pre-softmax outputs.
-        features: [B, H] inputs of the last linear layer, from which the logits are made; of a decoder those at the last
-            token, where it takes its logits.
+        features: [B, H] inputs of the last linear layer, which computes the logits; for a decoder the inputs at the
+            token whose logits it returns.
         grad_norms: [B] Euclidean norm of the gradient of each example's loss (nats) over all trainable parameters.
         embedding_grads: objective -> [B, T, D] gradient with respect to the output of the embedding layer.
-        grad_dots: key of a reference -> [B, M] dot products of each example's gradient of the loss (nats), over all
+        grad_dots: reference key -> [B, M] dot products of the gradient of each example's loss (nats), over all
             trainable parameters, with the M directions of that reference.
-        reference: key of a reference -> what it holds for this checkpoint, by name.
-        keys: [B] int64 hashes of the row ids, where the caller gave them.
+        reference: reference key -> its tensors at this checkpoint, by name.
+        keys: [B] int64 hashes of the row ids, or None if the caller gave none.
     """
 
     labels: Tensor
@@ -105,24 +106,25 @@ def collect(
 ) -> Artifacts:
     """Visit a model with one mini-batch: one forward, and one backward per distinct objective.
 
-    The model runs in eval mode with frozen parameters and is given back as it came. The parameters that count for
-    GRAD_NORMS and GRAD_DOTS are those with `requires_grad` on entry, so layers that the user froze are left out.
+    The model runs in eval mode with frozen parameters; afterwards its mode and its `requires_grad` flags are restored.
+    GRAD_NORMS and GRAD_DOTS count the parameters with `requires_grad` on entry, so layers that the user froze are left
+    out.
 
     Args:
-        model: returns the logits [B, C], or an object with them as `.logits`; lies where the inputs lie.
+        model: returns the logits [B, C], or an object with an attribute `logits`; on the same device as the inputs.
         inputs: keyword arguments of the model: `input_ids` [B, T], `attention_mask` [B, T], ...
         labels: [B] int64.
         needs: what to compute.
-        objectives: for EMBEDDING_GRADS, names out of OBJECTIVES.
-        directions: for GRAD_DOTS, {reference: {parameter as in `named_parameters()`: [M, *its shape]}}.
-        autocast: lower precision of the forward and the backward; norms and dot products are summed in float32 at
-            least all the same.
-        by: how GRAD_NORMS and GRAD_DOTS come about. `rules`: all from one backward, for modules with an exact rule.
-            `loop`: for any model, by another forward and backward over all parameters for each example, unpadded.
+        objectives: for EMBEDDING_GRADS, names from OBJECTIVES.
+        directions: for GRAD_DOTS, {reference: {parameter as in `named_parameters()`: [M, *shape]}}.
+        autocast: lower precision of the forward and the backward; norms and dot products are still summed in float32 at
+            least.
+        by: how GRAD_NORMS and GRAD_DOTS are computed. `rules`: from one backward for the whole mini-batch, for modules
+            with an exact gradient rule. `loop`: for any model, by one more forward and backward per example, unpadded.
 
     Raises:
-        UnsupportedModelError: the model has no exact gradient rule for what is asked; the message names the module.
-            Or (ForwardError) it raised something of its own.
+        UnsupportedModelError: the model has no exact gradient rule for a need; the message names the module. Its
+            subclass ForwardError: the model's own code raised an error.
         ScoreError: a label is not among the model's classes, or a direction does not fit the parameters.
     """
     directions = directions if Need.GRAD_DOTS in needs else NO_DIRECTIONS
@@ -130,31 +132,32 @@ def collect(
     if by == "loop" and needs & _GRADIENTS:
         seen = collect(model, inputs, labels, needs & ~_GRADIENTS | Need.LOGITS, objectives, autocast=autocast)
         return _looped(model, inputs, seen, needs, directions, autocast)
+    # Before `_still`: which parameters count is decided by `requires_grad` on entry.
     layers = trainable_layers(model) if directions or Need.GRAD_NORMS in needs else []
     wanted = objectives if Need.EMBEDDING_GRADS in needs else frozenset()
-    recording, taps = Recording(layers, len(labels)), ForwardHooks(len(labels), inputs.get("input_ids"))
+    recording, hooks = Recording(layers, len(labels)), ForwardHooks(len(labels), inputs.get("input_ids"))
     with ExitStack() as stack:
         stack.enter_context(_still(model))
         if layers:
             _prove(model, layers, inputs)
         stack.enter_context(torch.set_grad_enabled(bool(layers or wanted)))
-        for handle in (*recording.attach(), *taps.attach(model, bool(wanted), Need.FEATURES in needs)):
+        for handle in (*recording.attach(), *hooks.attach(model, bool(wanted), Need.FEATURES in needs)):
             stack.callback(handle.remove)
         shared = per_example_positions(model, len(labels) if layers else None)
         with precision.autocast(labels.device.type, autocast), shared, explained(model):
             logits = _logits(model(**inputs))
         _check_labels(labels, logits)
         with explained(model):
-            gradients, embedding = _backwards(logits, labels, recording, taps, wanted)
+            gradients, embedding = _backwards(logits, labels, recording, hooks, wanted)
     with torch.no_grad():
         norms, dots = recording.measure(gradients, Need.GRAD_NORMS in needs, directions)
         return Artifacts(
             labels=labels,
             mask=_mask(inputs),
             logits=widened(logits.detach()),
-            features=taps.features(model, inputs, logits) if Need.FEATURES in needs else None,
+            features=hooks.features(model, inputs, logits) if Need.FEATURES in needs else None,
             grad_norms=norms,
-            embedding_grads={name: taps.real(found) for name, found in embedding.items()},
+            embedding_grads={name: hooks.real(found) for name, found in embedding.items()},
             grad_dots=dots,
         )
 
@@ -167,16 +170,17 @@ def _looped(
     directions: Directions,
     autocast: torch.dtype | None,
 ) -> Artifacts:
-    """Return what was seen with the gradient norms and dot products, as far as needed, from the loop."""
+    """Return the artifacts `seen` with gradient norms and dot products from the loop, as far as they are needed."""
     with _still(model, freeze=False), explained(model):
         norms, dots = loop_gradients(model, inputs, seen.labels, directions=directions, autocast=autocast)
     return replace(seen, grad_norms=norms if Need.GRAD_NORMS in needs else None, grad_dots=dots)
 
 
 def join_artifacts(parts: Sequence[Artifacts]) -> Artifacts:
-    """Return the artifacts of consecutive pieces of one mini-batch, which must hold the same things, as one."""
+    """Concatenate the artifacts of consecutive parts of one mini-batch; all parts must hold the same fields."""
 
     def joined(pick: Callable[[Artifacts], Tensor | None]) -> Tensor | None:
+        """Concatenate one optional field along the examples, or return None if the parts lack it."""
         found = [value for part in parts if (value := pick(part)) is not None]
         return torch.cat(found) if found else None
 
@@ -201,7 +205,10 @@ _GRADIENTS = Need.GRAD_NORMS | Need.GRAD_DOTS
 
 @contextmanager
 def _still(model: nn.Module, freeze: bool = True) -> Iterator[None]:
-    """Hold a model in eval mode, and its parameters frozen if wanted; give it back as it came."""
+    """Hold a model in eval mode, by default with frozen parameters; restore modes and `requires_grad` flags at the end.
+
+    Modes are restored module by module: some users keep parts of a model in eval mode while they train the rest.
+    """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     training = [module for module in model.modules() if module.training]
     model.eval()
@@ -217,19 +224,22 @@ def _still(model: nn.Module, freeze: bool = True) -> Iterator[None]:
 
 
 def _logits(output: Any) -> Tensor:
+    """Return the logits [B, C] of a model's output, which is a tensor or an object with `logits`."""
     found: Tensor = output if isinstance(output, Tensor) else output.logits
     return found
 
 
-# Models that were seen to give each layer the examples as first axis and to use its parameters nowhere else.
+# Models that passed `_prove`, with the names of the layers that were checked. Weak keys: a cache entry must not keep a
+# model in memory.
 _PROVEN: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
 
 
 def _prove(model: nn.Module, layers: Sequence[TrainableLayer], inputs: dict[str, Tensor]) -> None:
-    """Refuse a model whose layers do not work on one example at a time, by a forward of one example; once a model.
+    """Refuse a model whose layers mix examples or whose parameters are used outside their layer; once per model.
 
-    With one example of two tokens or more, a first axis that is not the examples (tokens, entries of a table) is not 1
-    and is refused; in a larger mini-batch it could happen to be as long as that.
+    Runs one forward of one example with two tokens or more. With one example, a first axis of another kind (tokens,
+    entries of a table) has a length other than 1 and is refused; in a larger mini-batch that axis could happen to be as
+    long as the mini-batch. The same forward compares logits with and without `per_example_positions`.
     """
     names = frozenset(layer.name for layer in layers)
     if names <= _PROVEN.get(model, frozenset()):
@@ -241,7 +251,7 @@ def _prove(model: nn.Module, layers: Sequence[TrainableLayer], inputs: dict[str,
     }
     recording, place = Recording(layers, 1), spreads(model)
     with ExitStack() as stack, torch.no_grad(), explained(model):
-        # The forward itself, past the hooks on the model: this is no visit.
+        # `model.forward` skips hooks that users registered on the model: this forward is a check, not a visit.
         plain = _logits(model.forward(**single)) if place else None
         for handle in recording.attach():
             stack.callback(handle.remove)
@@ -254,18 +264,25 @@ def _prove(model: nn.Module, layers: Sequence[TrainableLayer], inputs: dict[str,
 
 
 def _backwards(
-    logits: Tensor, labels: Tensor, recording: Recording, taps: ForwardHooks, objectives: frozenset[str]
+    logits: Tensor, labels: Tensor, recording: Recording, hooks: ForwardHooks, objectives: frozenset[str]
 ) -> tuple[Sequence[Tensor], dict[str, Tensor]]:
-    """Return the gradients of the summed loss at the layers, and of each summed objective at the embeddings."""
+    """Run one backward per objective.
+
+    Returns:
+        The gradients of the summed loss at the recorded layer outputs (in the order of `recording.outputs()`; empty
+        without layers), and objective -> gradient [B, T, D] of the summed objective at the embedding output.
+    """
     outputs = recording.outputs()
     layers: Sequence[Tensor] = ()
     embedding: dict[str, Tensor] = {}
     runs = sorted(objectives | {"loss"} if outputs else objectives)
     for objective in runs:
         targets = list(outputs) if objective == "loss" else []
-        if objective in objectives and taps.embedding is not None:
-            targets.append(taps.embedding)
+        if objective in objectives and hooks.embedding is not None:
+            targets.append(hooks.embedding)
         total = OBJECTIVES[objective](logits, labels).sum()
+        # All objectives share one forward, so the graph is kept until the last backward. The backward of `loss` serves
+        # GRAD_NORMS, GRAD_DOTS and the embedding gradient of the loss together.
         more = objective != runs[-1]
         found = torch.autograd.grad(total, targets, retain_graph=more, allow_unused=True, materialize_grads=True)
         if objective in objectives:
@@ -276,6 +293,7 @@ def _backwards(
 
 
 def _check_labels(labels: Tensor, logits: Tensor) -> None:
+    """Raise ScoreError unless every label is an index into the model's classes."""
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= logits.shape[1]:
         raise ScoreError(
@@ -285,5 +303,6 @@ def _check_labels(labels: Tensor, logits: Tensor) -> None:
 
 
 def _mask(inputs: dict[str, Tensor]) -> Tensor:
+    """Return the mask [B, T], True at real tokens; a model without an attention mask sees only real tokens."""
     mask = inputs.get("attention_mask")
     return torch.ones_like(inputs["input_ids"], dtype=torch.bool) if mask is None else mask.bool()

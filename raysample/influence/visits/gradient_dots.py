@@ -1,7 +1,7 @@
-"""Dot products of each example's parameter gradient with given directions, without forming a per-example gradient.
+"""Dot products of each example's parameter gradient with given directions, without any per-example gradient.
 
-With A_b the inputs and G_b the output gradients of a layer, as in `norms`, the gradient of a weight is linear in G_b:
-its dot product with a direction W is a sum over tokens. Each function returns [B, M] for M directions.
+With A_b the inputs and G_b the output gradients of a layer, as in `gradient_norms`, the gradient of a weight is linear
+in G_b: its dot product with a direction W is a sum over tokens. Each function returns [B, M] for M directions.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from raysample.core.errors import ScoreError
 from raysample.core.numerics.predictions import widened
 from raysample.influence.visits.gradient_norms import total
 
-# Elements that one piece of work may hold beside the activations (64 MiB in float32).
-ROOM = 1 << 24
+# Elements of the per-example products that exist at a time (64 MiB in float32).
+WORKSPACE = 1 << 24
 
 
 def linear_dots(A: Tensor, G: Tensor, W: Tensor) -> Tensor:
     """Return Σ_t ⟨G_bt, W_m A_bt⟩ [B, M] for A [B, T, I], G [B, T, O] and directions W [M, O, I].
 
-    Of two exact ways the one with fewer multiplications is taken: sending the tokens through every direction costs
-    MTIO per example, adding AᵀG up first costs (T + M)IO. The latter goes a few examples at a time.
+    Takes the cheaper of two exact ways: multiplying the tokens by every direction costs MTIO per example, forming AᵀG
+    first costs (T + M)IO. The second way forms AᵀG for a few examples at a time, within WORKSPACE elements.
     """
     B, T, M = A.shape[0], A.shape[1], len(W)
     if M * T <= T + M:
         return torch.stack([(widened(A @ direction.mT) * G).sum((1, 2)) for direction in W], 1)
     flat = W.flatten(1).T
-    step = max(1, ROOM // flat.shape[0])
-    pieces = [slice(start, start + step) for start in range(0, B, step)]
-    return torch.cat([widened((G[piece].mT @ A[piece]).flatten(1) @ flat) for piece in pieces])
+    step = max(1, WORKSPACE // flat.shape[0])
+    slices = [slice(start, start + step) for start in range(0, B, step)]
+    return torch.cat([widened((G[part].mT @ A[part]).flatten(1) @ flat) for part in slices])
 
 
 def bias_dots(G: Tensor, W: Tensor) -> Tensor:
@@ -52,11 +52,11 @@ def scale_dots(X: Tensor, G: Tensor, W: Tensor) -> Tensor:
 def check_directions(directions: Mapping[str, Mapping[str, Tensor]], parameters: Mapping[str, Tensor]) -> None:
     """Check directions {reference: {parameter: [M, *shape]}} against a model's parameters, by name.
 
-    Directions of frozen parameters are allowed and count for nothing.
+    Directions for frozen parameters are allowed and ignored.
 
     Raises:
-        ScoreError: a reference lacks a trainable parameter, has one that the model has not, or one of another shape;
-            the message names it.
+        ScoreError: a reference lacks a trainable parameter, has an unknown parameter, or one of another shape; the
+            message names it.
     """
     for reference, given in directions.items():
         strange = sorted(given.keys() - parameters.keys())
@@ -68,6 +68,7 @@ def check_directions(directions: Mapping[str, Mapping[str, Tensor]], parameters:
 
 
 def _check_shapes(reference: str, given: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> None:
+    """Raise ScoreError unless all directions of a reference have shape [M, *parameter shape] for one M."""
     count = next((len(value) for value in given.values() if value.dim()), 0)
     for name, value in given.items():
         wanted = (count, *parameters[name].shape)
@@ -76,6 +77,7 @@ def _check_shapes(reference: str, given: Mapping[str, Tensor], parameters: Mappi
 
 
 def _misfit(reference: str, problem: str) -> ScoreError:
+    """Return the error for directions that do not fit the model."""
     return ScoreError(
         f"the directions of {reference!r} do not fit the model: that direction {problem}",
         "make the directions from the very checkpoint that is scored, over all of its trainable parameters",

@@ -1,6 +1,6 @@
-"""Per-example gradients by a plain loop: one forward and one backward for each example. Slow, and exact for any model.
+"""Per-example gradients by a plain loop: one forward and one backward per example. Slow, and exact for any model.
 
-The way out for models whose modules have no rule. A row is visited alone and without its padding.
+The fallback for models with modules that have no gradient rule. Each row is visited alone and without its padding.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def loop_gradients(
     directions: Directions,
     autocast: torch.dtype | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return norms [B] of each example's gradient of its cross-entropy (nats), and dot products {reference: [B, M]}.
+    """Return the norm [B] of each example's gradient of its cross-entropy (nats), and dot products {reference: [B, M]}.
 
-    Over the parameters with `requires_grad`. The model is taken in the mode (train or eval) that it is in.
+    Counts the parameters with `requires_grad`. The model runs in its current mode (train or eval).
 
     Raises:
         UnsupportedModelError: nothing is trainable.
@@ -45,14 +45,14 @@ def loop_gradients(
 
 
 def alone(inputs: dict[str, Tensor], row: int) -> dict[str, Tensor]:
-    """Return one example of a mini-batch, its padding on either side cut off where an attention mask tells it."""
+    """Return one example of a mini-batch as [1, T'], without the padding outside its attention mask."""
     single = {name: value[row : row + 1] for name, value in inputs.items()}
     mask = single.get("attention_mask")
     if mask is None or mask.dim() != 2 or not bool(mask.any()):
         return single
     places = mask[0].nonzero().flatten()
     real = slice(int(places[0]), int(places[-1]) + 1)
-    # Padding between real tokens stays: the model's positions may depend on it.
+    # Padding between real tokens stays: the position ids of the model may depend on it.
     if not bool(mask[0, real].all()):
         return single
     return {name: value[:, real] if value.shape == mask.shape else value for name, value in single.items()}
@@ -65,6 +65,7 @@ def _gradients(
     weights: Mapping[str, Tensor],
     autocast: torch.dtype | None,
 ) -> dict[str, Tensor]:
+    """Return the gradient of one example's cross-entropy, parameter by parameter, in float32 at least."""
     with torch.enable_grad(), precision.autocast(label.device.type, autocast):
         output = model(**inputs)
     logits = output if isinstance(output, Tensor) else output.logits

@@ -1,8 +1,8 @@
-"""Squared norms of each example's parameter gradient, without ever forming a per-example gradient.
+"""Squared norms of each example's parameter gradient, computed without any per-example gradient.
 
-A layer turns the inputs A_b of example b into outputs; with G_b the gradient of the summed loss with respect to those
-outputs, the parameter gradient of example b is a function of (A_b, G_b) alone. Each function here returns its squared
-Euclidean norm, one value per example. `rules` tells which function is right for which type of layer.
+A layer maps the inputs A_b of example b to outputs; G_b is the gradient of the summed loss with respect to those
+outputs. The parameter gradient of example b is a function of (A_b, G_b) alone. Each function returns its squared
+Euclidean norm, one value per example. `gradient_rules` decides which function applies to which type of layer.
 
 The identity for linear layers is Goodfellow's (2015, arXiv 1510.01799), extended to sequences as in Li et al.
 (2022, arXiv 2110.05679, "ghost clipping"): ‖AᵀG‖² = Σ (A Aᵀ) ∘ (G Gᵀ).
@@ -18,8 +18,8 @@ from raysample.core.numerics.predictions import widened
 def linear_norms(A: Tensor, G: Tensor) -> Tensor:
     """Return ‖A_bᵀ G_b‖² [B] for inputs A [B, T, I] and output gradients G [B, T, O].
 
-    Of the two exact ways the one with fewer multiplications is taken: the Gram form costs T²(I + O), the product TIO.
-    The product is taken only where T exceeds IO / (I + O), so its memory B·I·O stays below that of the activations.
+    Takes the cheaper of two exact ways: the Gram form costs T²(I + O) multiplications, the product TIO. The product is
+    taken only if T exceeds IO / (I + O), so its memory B·I·O stays below that of the activations.
     """
     T, I, O = A.shape[1], A.shape[2], G.shape[2]  # noqa: E741 - the letters of the formula
     if T * (I + O) <= I * O:
@@ -33,9 +33,9 @@ def bias_norms(G: Tensor) -> Tensor:
 
 
 def total(G: Tensor) -> Tensor:
-    """Return Σ_t G_bt [B, O] for G [B, T, O], added up and given in float32 at least.
+    """Return Σ_t G_bt [B, O] for G [B, T, O], summed and returned in float32 at least.
 
-    Lower precision by a product with ones, which adds up in float32 too and takes a quarter of `sum`'s time on CPUs.
+    Lower precision uses a product with ones: it sums in float32 too and takes a quarter of the time of `sum` on CPUs.
     """
     if G.element_size() >= 4:
         return G.sum(1)
@@ -45,8 +45,8 @@ def total(G: Tensor) -> Tensor:
 def embedding_norms(ids: Tensor, G: Tensor, entries: int) -> Tensor:
     """Return ‖Σ_t onehot(id_bt) ⊗ G_bt‖² = Σ_{t,s} [id_bt = id_bs] ⟨G_bt, G_bs⟩ [B] for ids [B, T] and G [B, T, D].
 
-    The sum over pairs costs T²D. For a table of at most T `entries` (token types, relative positions) the gradients
-    are added up per entry instead, which costs TD and takes less memory than G.
+    The sum over pairs costs T²D. For a table of at most T `entries` (token types, relative positions) the gradients are
+    summed per entry instead, which costs TD and takes less memory than G.
     """
     if entries <= ids.shape[1]:
         table = G.new_zeros(len(G), entries, G.shape[2])
@@ -56,5 +56,5 @@ def embedding_norms(ids: Tensor, G: Tensor, entries: int) -> Tensor:
 
 
 def scale_norms(X: Tensor, G: Tensor) -> Tensor:
-    """Return ‖Σ_t X_bt ∘ G_bt‖² [B], the weight that scales normalised inputs X [B, T, D]; G [B, T, D]."""
+    """Return ‖Σ_t X_bt ∘ G_bt‖² [B] for normalised inputs X [B, T, D] and G [B, T, D]: the norm for a scale weight."""
     return (X * G).sum(1).square().sum(1)

@@ -1,9 +1,15 @@
-"""Which types of modules have an exact gradient rule, and how their parameters act on their inputs.
+"""The layer types with an exact gradient rule, and how their parameters act on their inputs.
 
-A rule turns what a call saw (inputs A, output gradients G) into rows X [B, N, ...] and G [B, N, O] such that the
-gradient of the weight is a sum over rows, in one of three ways: a matrix (Σ G ⊗ X), a table (Σ onehot(X) ⊗ G), or a
-scale (Σ X ∘ G). Rows of several calls of one module are simply concatenated along N: the gradients of a shared
-parameter add up. A bias is always Σ G.
+A rule turns the record of a call (inputs A, output gradients G) into rows X [B, N, ...] and G [B, N, O] such that the
+weight gradient of an example is a sum over its N rows, in one of three forms:
+
+* matrix: Σ_n G_n ⊗ X_n (linear layers);
+* table: Σ_n onehot(X_n) ⊗ G_n (embeddings);
+* scale: Σ_n X_n ∘ G_n (the weight of a normalisation).
+
+The gradient of a bias is Σ_n G_n for all of them. The rows of several calls of one module are concatenated along N,
+since the gradient of a shared parameter is the sum over its calls. A module type without a rule is an error, never an
+approximation.
 """
 
 from __future__ import annotations
@@ -21,13 +27,13 @@ from raysample.influence.visits import gradient_dots, gradient_norms
 
 
 class GradientRule(ABC):
-    """How the weight of one type of module acts."""
+    """How the weight of one type of module acts: rows of a call, norms and dot products from rows."""
 
     @abstractmethod
     def rows(self, module: nn.Module, A: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
-        """Return one call's inputs and output gradients as rows, [B, N, ...] and [B, N, O].
+        """Return the inputs and output gradients of one call as rows, [B, N, ...] and [B, N, O].
 
-        In float32 at least; a matrix that multiplied in lower precision (autocast) in that precision.
+        In float32 at least; a matrix product that ran in lower precision (autocast) stays in that precision.
         """
 
     @abstractmethod
@@ -40,23 +46,25 @@ class GradientRule(ABC):
 
 
 def _rows(values: Tensor, width: int) -> Tensor:
+    """Return values [B, ..., width] as rows [B, N, width] in float32 at least."""
     return _flat(widened(values), width)
 
 
 def _flat(values: Tensor, width: int) -> Tensor:
+    """Return values [B, ..., width] as rows [B, N, width] in their own precision."""
     return values.reshape(values.shape[0], -1, width)
 
 
 @dataclass(frozen=True)
 class Matrix(GradientRule):
-    """y = W x + b, W [O, I], or `transposed` as in GPT-2's Conv1D, W [I, O]."""
+    """y = W x + b with W [O, I]; if `transposed`, W [I, O] as in the Conv1D of GPT-2."""
 
     transposed: bool = False
 
     def rows(self, module: nn.Module, A: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
         """Return A [B, N, I] and G [B, N, O], both in the precision of the outputs.
 
-        Under autocast that is the precision which the inputs were cast to for the very multiplication.
+        Under autocast that is the precision to which the multiplication itself cast the inputs.
         """
         del module
         return _flat(A.to(G.dtype), A.shape[-1]), _flat(G, G.shape[-1])
@@ -73,10 +81,10 @@ class Matrix(GradientRule):
 
 @dataclass(frozen=True)
 class Table(GradientRule):
-    """y = W[id], W [V, D]; the row of `padding_idx` gets no gradient, as in torch."""
+    """y = W[id] with W [V, D]; the row of `padding_idx` gets no gradient, as in torch."""
 
     def rows(self, module: nn.Module, A: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ids [B, N] and G [B, N, D], zero at the padding's rows."""
+        """Return ids [B, N] and G [B, N, D], zero in the rows of `padding_idx`."""
         ids, G = A.flatten(1), _rows(G, G.shape[-1])
         padding: Any = module.padding_idx
         return ids, G if padding is None else G * ids.ne(padding)[..., None]
@@ -93,7 +101,7 @@ class Table(GradientRule):
 
 @dataclass(frozen=True)
 class ScaleRule(GradientRule):
-    """y = w ∘ x̂ + b over the last axes, x̂ = `normalised(module, x)` of x's shape."""
+    """y = w ∘ x̂ + b over the last axes, with x̂ = `normalised(module, x)` of the shape of x."""
 
     normalised: Callable[[nn.Module, Tensor], Tensor]
 
@@ -122,13 +130,13 @@ def layer_normalised(module: nn.Module, X: Tensor) -> Tensor:
 
 
 def root_mean_square_normalised(module: nn.Module, X: Tensor) -> Tensor:
-    """Return x / √(mean x² + eps) as Llama's RMSNorm computes it: in float32 whatever comes, in the dtype of x."""
+    """Return x / √(mean x² + eps) as Llama's RMSNorm computes it: in float32, returned in the dtype of x."""
     eps: Any = module.variance_epsilon
     wide = X.to(torch.float32)
     return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(X.dtype)
 
 
-# By qualified name, so that transformers need not be imported: the types whose forward is known, letter for letter.
+# Keyed by qualified name, so that transformers need not be imported. Only types with a known forward belong here.
 RULES: dict[str, GradientRule] = {
     "torch.nn.modules.linear.Linear": Matrix(),
     "torch.nn.modules.sparse.Embedding": Table(),
@@ -149,16 +157,16 @@ RULES: dict[str, GradientRule] = {
 
 
 def qualified(module: nn.Module) -> str:
-    """Return the name of a module's type, with the Python module that defines it."""
+    """Return the qualified name of a module's type: `package.module.Class`."""
     return f"{type(module).__module__}.{type(module).__qualname__}"
 
 
 def rule_for(module: nn.Module, counted: Collection[str]) -> GradientRule | None:
-    """Return the rule of a module whose parameters `counted` are trainable, or None where there is no exact one.
+    """Return the rule for a module whose parameters `counted` are trainable, or None if no exact rule exists.
 
-    The type must match exactly: a subclass may compute something else. Neither an embedding that rescales its gradient
-    by frequency or renormalises its table, nor a module with parameters besides weight and bias, nor one whose forward
-    was replaced, has a rule.
+    The type must match exactly: a subclass may compute something else. No rule exists for an embedding that scales its
+    gradient by frequency or renormalises its table, for a module with parameters other than weight and bias, and for a
+    module whose `forward` was replaced.
     """
     if not set(counted) <= {"weight", "bias"} or "forward" in vars(module):
         return None

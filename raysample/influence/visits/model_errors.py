@@ -1,4 +1,4 @@
-"""What comes out of a model's own code, in a forward or backward, as an error with a way out."""
+"""Errors from a model's own code, in a forward or backward, as a ForwardError with advice."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from raysample.core.errors import ForwardError, RaysampleError
 
 @contextmanager
 def explained(model: nn.Module) -> Iterator[None]:
-    """Run a model's forward or backward; whatever it raises comes out as a ForwardError, a lack of memory as it is.
+    """Run a model's forward or backward; re-raise its errors as ForwardError, except OutOfMemoryError and our own.
 
-    Some models pad inside, change tensors in place or count on inputs that raysample does not give: what they raise
-    says nothing to who did not write them. It may be one row's fault as well: `scoring.bisection` finds that out.
+    Some models pad inside, change tensors in place or require inputs that raysample does not pass: their messages do
+    not help a user who did not write the model. One odd row can be the cause as well: `shards.isolation` finds that
+    row.
     """
     try:
         yield

@@ -1,11 +1,11 @@
-"""Position terms that a model computes once for a whole mini-batch, computed once per example during a visit.
+"""Position terms that a model computes once per mini-batch, computed once per example during a visit.
 
-MPNet's relative biases and DeBERTa's relative embeddings are the same for all examples, so the model makes one copy,
-and a gradient at that copy is a sum over examples. Here each example gets a copy of its own, from the model's own
-modules: the numbers stay as they are, and every module then sees one row per example.
+MPNet's relative biases and DeBERTa's relative embeddings are equal for all examples, so the model makes one copy, and a
+gradient at that copy is a sum over examples. During a visit each example gets a copy of its own, computed by the
+model's own modules: the numbers stay the same, and every module then has one row per example.
 
-The methods below replace the model's own for the time of a visit; `collect` compares the logits of one example with
-and without them at the first visit of a model, so that another version of the model's code is an error.
+The methods below replace the model's methods during a visit. At the first visit of a model `collect` compares the
+logits of one example with and without them, so that another version of the model's code is an error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Methods = dict[str, Callable[..., Any]]
 
 
 def _mpnet_encoder(encoder: Any, examples: int) -> Methods:
-    """Look up the bias [examples, heads, T, T] of each example, not one [T, T, heads] for all."""
+    """Compute the position bias per example, [examples, heads, T, T], instead of once, [T, T, heads]."""
 
     def compute_position_bias(x: Tensor, position_ids: None = None, num_buckets: int = 32) -> Tensor:
         assert position_ids is None
@@ -36,7 +36,7 @@ def _mpnet_encoder(encoder: Any, examples: int) -> Methods:
 
 
 def _deberta_encoder(encoder: Any, examples: int) -> Methods:
-    """Give the relative embeddings as [examples, entries, H], looked up, not as the table [entries, H] itself."""
+    """Return the relative embeddings per example, [examples, entries, H], instead of the table [entries, H]."""
 
     def get_rel_embedding() -> Tensor | None:
         if not encoder.relative_attention:
@@ -50,7 +50,10 @@ def _deberta_encoder(encoder: Any, examples: int) -> Methods:
 
 
 def _deberta_attention(attention: Any, _examples: int) -> Methods:
-    """Add the content-to-position and position-to-content scores (He et al. 2021, arXiv 2006.03654, equation 4)."""
+    """Compute the content-to-position and position-to-content scores with one table of relative embeddings per example.
+
+    He et al. 2021, arXiv 2006.03654, equation 4.
+    """
 
     def disentangled_attention_bias(
         query: Tensor, key: Tensor, relative_pos: Tensor, rel_embeddings: Tensor, scale_factor: int
@@ -80,26 +83,26 @@ def _deberta_attention(attention: Any, _examples: int) -> Methods:
 
 
 _FAMILIES = "transformers.models"
-SPREAD: dict[str, Callable[[Any, int], Methods]] = {
+REPLACEMENTS: dict[str, Callable[[Any, int], Methods]] = {
     f"{_FAMILIES}.mpnet.modeling_mpnet.MPNetEncoder": _mpnet_encoder,
     f"{_FAMILIES}.deberta_v2.modeling_deberta_v2.DebertaV2Encoder": _deberta_encoder,
     f"{_FAMILIES}.deberta_v2.modeling_deberta_v2.DisentangledSelfAttention": _deberta_attention,
 }
-"""Type -> what replaces methods of a module of that type, given the module and the number of examples."""
+"""Qualified type -> function from a module and the number of examples to its replacement methods, by name."""
 
 
 def spreads(model: nn.Module) -> str | None:
-    """Return the name of the first module whose methods `spread` replaces, or None where there is none."""
-    return next((name for name, module in model.named_modules() if qualified(module) in SPREAD), None)
+    """Return the name of the first module with methods to replace, or None."""
+    return next((name for name, module in model.named_modules() if qualified(module) in REPLACEMENTS), None)
 
 
 @contextmanager
 def per_example_positions(model: nn.Module, examples: int | None) -> Iterator[None]:
-    """Let modules that share position terms among `examples` examples compute them for each; None changes nothing."""
+    """Make modules that share position terms compute them for each of `examples` examples; None changes nothing."""
     replaced: list[tuple[nn.Module, str]] = []
     try:
         for module in () if examples is None else model.modules():
-            if make := SPREAD.get(qualified(module)):
+            if make := REPLACEMENTS.get(qualified(module)):
                 for name, method in make(module, examples or 0).items():
                     object.__setattr__(module, name, method)
                     replaced.append((module, name))
