@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -20,6 +21,14 @@ class RunningMoments:
     count: int = 0
     mean: Tensor = field(default_factory=_zero)
     m2: Tensor = field(default_factory=_zero)
+
+    @staticmethod
+    def from_values(values: Iterable[Tensor]) -> RunningMoments:
+        """Return the moments of several values of one shape, added in their order."""
+        found = RunningMoments()
+        for value in values:
+            found = found.add(value)
+        return found
 
     def add(self, value: Tensor) -> RunningMoments:
         """Return the moments with one more value; equal values keep M2 at exactly zero."""

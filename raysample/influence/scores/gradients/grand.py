@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
-import torch
 from torch import Tensor
 
 from raysample.influence.scores.base import MeanScore
@@ -13,10 +12,9 @@ from raysample.influence.scores.window import EARLY, CheckpointWindow
 from raysample.influence.visits.artifacts import Artifacts, Need
 
 
-def grand(gradients: Tensor) -> Tensor:
-    """Return the mean over K checkpoints of the norms of gradients [K, B, P] (P parameters, flat), in [0, ∞), [B]."""
-    norms: Tensor = torch.linalg.vector_norm(gradients, dim=2)
-    return norms.mean(0)
+def grand(norms: Tensor) -> Tensor:
+    """Return ‖∇_w ℓ‖₂ at one checkpoint, in [0, ∞), [B]: the norms as the visit finds them, without any gradient."""
+    return norms
 
 
 @final
@@ -57,4 +55,4 @@ class Grand(MeanScore):
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
         """Return the gradient norm at one checkpoint, [B]."""
         assert seen.grad_norms is not None
-        return seen.grad_norms
+        return grand(seen.grad_norms)

@@ -13,11 +13,9 @@ from raysample.influence.scores.window import LAST, CheckpointWindow
 from raysample.influence.visits.artifacts import Artifacts, Need
 
 
-def influence(gradients: Tensor, hessian: Tensor, target: Tensor, damping: float) -> Tensor:
-    """Return ⟨∇ℓ, (H + λI)⁻¹ g⟩, in (−∞, ∞), [B], for gradients [B, P], H [P, P], a target's gradient g [P] and λ."""
-    eye = damping * hessian.new_ones(len(hessian)).diag()
-    solved: Tensor = hessian.add(eye).inverse() @ target
-    return gradients @ solved
+def influence(dots: Tensor) -> Tensor:
+    """Return the mean over M directions of ⟨∇ℓ, (H + λI)⁻¹ g_m⟩, in (−∞, ∞), [B], for these dot products [B, M]."""
+    return dots.mean(1)
 
 
 @final
@@ -81,4 +79,4 @@ class Influence(MeanScore):
 
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
         """Return the dot products at the checkpoint, averaged over the directions where there are several, [B]."""
-        return seen.grad_dots[self.references[0].key].mean(1)
+        return influence(seen.grad_dots[self.references[0].key])

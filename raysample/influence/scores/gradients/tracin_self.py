@@ -12,9 +12,9 @@ from raysample.influence.scores.base import RateScore
 from raysample.influence.visits.artifacts import Artifacts, Need
 
 
-def tracin_self(rates: Tensor, norms: Tensor) -> Tensor:
-    """Return Σ_k η_k ‖∇ℓ_k‖², in [0, ∞), [B], for learning rates [K] and gradient norms [K, B]."""
-    return (rates[:, None] * norms.square()).sum(0)
+def tracin_self(norms: Tensor) -> Tensor:
+    """Return ‖∇ℓ‖² at one checkpoint, in [0, ∞), [B], for gradient norms [B]: what its learning rate multiplies."""
+    return norms.square()
 
 
 @final
@@ -56,6 +56,6 @@ class TracinSelf(RateScore):
         """Return the squared gradient norm at one checkpoint, [B]."""
         if self.parameters == "last":
             assert seen.features is not None
-            return last_layer_norms(seen.logits, seen.labels, seen.features).square()
+            return tracin_self(last_layer_norms(seen.logits, seen.labels, seen.features))
         assert seen.grad_norms is not None
-        return seen.grad_norms.square()
+        return tracin_self(seen.grad_norms)

@@ -12,12 +12,9 @@ from raysample.influence.scores.reference import Reference
 from raysample.influence.visits.artifacts import Artifacts, Need
 
 
-def tracin_target(rates: Tensor, dots: Tensor, over: str = "mean") -> Tensor:
-    """Return the mean or maximum over M directions of Σ_k η_k ⟨∇ℓ_k, d_km⟩, in (−∞, ∞), [B].
-
-    Learning rates [K], dot products [K, B, M].
-    """
-    return _reduced((rates[:, None, None] * dots).sum(0), over)
+def tracin_target(sums: Tensor, over: Literal["mean", "max"] = "mean") -> Tensor:
+    """Return the mean or maximum over M directions of the sums Σ_k η_k ⟨∇ℓ_k, d_km⟩ [B, M], in (−∞, ∞), [B]."""
+    return sums.mean(1) if over == "mean" else sums.amax(1)
 
 
 @final
@@ -71,8 +68,4 @@ class TracinTarget(RateScore):
 
     def value(self, state: Tensor) -> Tensor:
         """Return the mean or maximum over the directions, [B]."""
-        return _reduced(state, self.over)
-
-
-def _reduced(dots: Tensor, over: str) -> Tensor:
-    return dots.mean(1) if over == "mean" else dots.amax(1)
+        return tracin_target(state, self.over)

@@ -13,6 +13,8 @@ from raysample.data.checkpoint_set import Checkpoint
 from raysample.influence.scores.base import Score
 from raysample.influence.visits.artifacts import Artifacts, Need
 
+Variance = Literal["population", "std"]
+
 
 def mean_over_tokens(values: Tensor, mask: Tensor) -> Tensor:
     """Return the mean of values [B, T, D] over the real tokens (mask [B, T]) and all dims, [B]; NaN without a token."""
@@ -20,9 +22,12 @@ def mean_over_tokens(values: Tensor, mask: Tensor) -> Tensor:
     return kept.sum((1, 2)) / (mask.sum(1) * values.shape[2])
 
 
-def vog(gradients: Tensor, mask: Tensor) -> Tensor:
-    """Return mean_{t,d} Var_k G_ktd, [B], of gradients [K, B, T, D] at K checkpoints; mask [B, T]: real tokens."""
-    return mean_over_tokens(gradients.var(0, correction=0), mask)
+def vog(gradients: RunningMoments, mask: Tensor, variance: Variance = "population") -> Tensor:
+    """Return mean_{t,d} Var_k G_ktd, [B], from the moments over K checkpoints of gradients [B, T, D].
+
+    The mask [B, T] marks the real tokens. With `std` it is the mean of standard deviations √(Var_k G_ktd).
+    """
+    return mean_over_tokens(gradients.variance() if variance == "population" else gradients.deviation(), mask)
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Vog(Score[VogState]):
     fewest: ClassVar[int] = 2
 
     objective: Literal["logit", "loss", "probability"] = "logit"
-    variance: Literal["population", "std"] = "population"
+    variance: Variance = "population"
     site: Literal["embedding_output"] = "embedding_output"
     tokens: Literal["real"] = "real"
 
@@ -83,6 +88,4 @@ class Vog(Score[VogState]):
 
     def value(self, state: VogState) -> Tensor:
         """Return the mean variance (or standard deviation), [B]."""
-        moments = state.gradients
-        spread = moments.variance() if self.variance == "population" else moments.deviation()
-        return mean_over_tokens(spread, state.mask)
+        return vog(state.gradients, state.mask, self.variance)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
-import torch
 from torch import Tensor
 
 from raysample.core.numerics.predictions import logit_margins
@@ -14,8 +13,8 @@ from raysample.influence.visits.artifacts import Artifacts
 
 
 def aum(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return mean_k [z_ky − max_{c≠y} z_kc], in (−∞, ∞), [B], for logits [K, B, C] at K checkpoints and labels [B]."""
-    return torch.stack([logit_margins(z, labels) for z in logits]).mean(0)
+    """Return z_y − max_{c≠y} z_c at one checkpoint, in (−∞, ∞), [B], for logits [B, C] and labels [B]."""
+    return logit_margins(logits, labels)
 
 
 @final
@@ -38,4 +37,4 @@ class Aum(MeanScore):
 
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
         """Return the logit margin at one checkpoint, [B]."""
-        return logit_margins(seen.logits, seen.labels)
+        return aum(seen.logits, seen.labels)

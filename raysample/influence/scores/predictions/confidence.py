@@ -12,9 +12,9 @@ from raysample.influence.scores.base import MeanScore
 from raysample.influence.visits.artifacts import Artifacts
 
 
-def confidence(probabilities: Tensor) -> Tensor:
-    """Return the mean over K checkpoints of gold probabilities [K, B], in [0, 1], [B]."""
-    return probabilities.mean(0)
+def confidence(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return p_y = softmax(z)_y at one checkpoint, in [0, 1], [B], for logits [B, C] and labels [B]."""
+    return gold_probabilities(logits, labels)
 
 
 @final
@@ -37,4 +37,4 @@ class Confidence(MeanScore):
 
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
         """Return the gold probability at one checkpoint, [B]."""
-        return gold_probabilities(seen.logits, seen.labels)
+        return confidence(seen.logits, seen.labels)

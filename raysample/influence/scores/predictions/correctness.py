@@ -14,9 +14,9 @@ from raysample.influence.scores.base import Score
 from raysample.influence.visits.artifacts import Artifacts
 
 
-def correctness(history: Tensor) -> Tensor:
-    """Return the number of right predictions in `history` [K, B] of 1.0 (right) and 0.0 (wrong), [B]."""
-    return history.sum(0)
+def correctness(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return 1.0 where one checkpoint is right and 0.0 where it is wrong, [B], for logits [B, C] and labels [B]."""
+    return correct(logits, labels)
 
 
 @final
@@ -43,7 +43,7 @@ class Correctness(Score[Tensor]):
 
     def fold(self, state: Tensor, seen: Artifacts, at: Checkpoint) -> Tensor:  # noqa: ARG002 - every checkpoint weighs the same
         """Add one checkpoint's predictions."""
-        return state + correct(seen.logits, seen.labels)
+        return state + correctness(seen.logits, seen.labels)
 
     def value(self, state: Tensor) -> Tensor:
         """Return the count, [B]."""

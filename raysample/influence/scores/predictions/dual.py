@@ -14,17 +14,11 @@ from raysample.influence.scores.base import Score
 from raysample.influence.visits.artifacts import Artifacts
 
 
-def dual(probabilities: Tensor, window: int) -> Tensor:
-    """Return the mean over windows of J consecutive checkpoints of std · (1 − mean), the std with ddof 1, [B].
+def dual(window: Tensor) -> Tensor:
+    """Return std · (1 − mean), the std with ddof 1, of the gold probabilities of J consecutive checkpoints [J, B], [B].
 
-    Gold probabilities [K, B]; J = min(window, K). In [0, √(J / (4 (J − 1)))].
+    In [0, √(J / (4 (J − 1)))].
     """
-    windows = probabilities.unfold(0, min(window, len(probabilities)), 1)
-    return (windows.std(2) * (1 - windows.mean(2))).mean(0)
-
-
-def weighed_deviation(window: Tensor) -> Tensor:
-    """Return std · (1 − mean) of one window [J, B], the std with ddof 1, [B]."""
     return window.std(0) * (1 - window.mean(0))
 
 
@@ -59,8 +53,8 @@ class Dual(Score[SlidingMean]):
 
     def fold(self, state: SlidingMean, seen: Artifacts, at: Checkpoint) -> SlidingMean:  # noqa: ARG002 - only their order matters
         """Add one checkpoint's gold probabilities."""
-        return state.add(gold_probabilities(seen.logits, seen.labels), weighed_deviation)
+        return state.add(gold_probabilities(seen.logits, seen.labels), dual)
 
     def value(self, state: SlidingMean) -> Tensor:
         """Return the mean of the windows, [B]."""
-        return state.mean(weighed_deviation)
+        return state.mean(dual)

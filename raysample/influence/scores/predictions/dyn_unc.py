@@ -14,16 +14,11 @@ from raysample.influence.scores.base import Score
 from raysample.influence.visits.artifacts import Artifacts
 
 
-def dyn_unc(probabilities: Tensor, window: int) -> Tensor:
-    """Return the mean over windows of J consecutive checkpoints of the standard deviation (ddof 1), [B].
+def dyn_unc(window: Tensor) -> Tensor:
+    """Return the standard deviation (ddof 1) of the gold probabilities of J consecutive checkpoints [J, B], [B].
 
-    Gold probabilities [K, B]; J = min(window, K). In [0, √(J / (4 (J − 1)))].
+    In [0, √(J / (4 (J − 1)))].
     """
-    return probabilities.unfold(0, min(window, len(probabilities)), 1).std(2).mean(0)
-
-
-def deviation(window: Tensor) -> Tensor:
-    """Return the sample standard deviation (ddof 1) of one window [J, B], [B]."""
     return window.std(0)
 
 
@@ -57,8 +52,8 @@ class DynUnc(Score[SlidingMean]):
 
     def fold(self, state: SlidingMean, seen: Artifacts, at: Checkpoint) -> SlidingMean:  # noqa: ARG002 - only their order matters
         """Add one checkpoint's gold probabilities."""
-        return state.add(gold_probabilities(seen.logits, seen.labels), deviation)
+        return state.add(gold_probabilities(seen.logits, seen.labels), dyn_unc)
 
     def value(self, state: SlidingMean) -> Tensor:
         """Return the mean deviation, [B]."""
-        return state.mean(deviation)
+        return state.mean(dyn_unc)

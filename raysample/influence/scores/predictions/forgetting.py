@@ -14,13 +14,14 @@ from raysample.influence.scores.base import Score
 from raysample.influence.visits.artifacts import Artifacts
 
 
-def forgetting(history: Tensor) -> Tensor:
-    """Return the number of falls from 1 to 0 along K checkpoints, and K where there is no 1, [B].
+def forgotten(before: Tensor, after: Tensor) -> Tensor:
+    """Return 1.0 where a checkpoint was right (1.0) and the next one is wrong (0.0), else 0.0, [B]; NaN spreads."""
+    return (before - after).clamp(min=0)
 
-    `history` [K, B] holds 1.0 where a checkpoint is right and 0.0 where it is wrong; NaN spreads to the result.
-    """
-    falls = (history[:-1] - history[1:]).clamp(min=0).sum(0)
-    return falls.masked_fill(history.amax(0) == 0, float(len(history)))
+
+def forgetting(events: Tensor, ever: Tensor, checkpoints: int) -> Tensor:
+    """Return the forgetting events [B], and the number of checkpoints where none was right (`ever` [B] is 0), [B]."""
+    return events.masked_fill(ever == 0, float(checkpoints))
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,8 @@ class ForgettingState:
 
     def add(self, hits: Tensor) -> ForgettingState:
         """Return the state after one more checkpoint."""
-        events = self.events + (self.last - hits).clamp(min=0)
+        events = self.events + forgotten(self.last, hits)
         return ForgettingState(self.count + 1, hits, torch.maximum(self.ever, hits), events)
-
-    def value(self) -> Tensor:
-        """Return the events, or the number of checkpoints where nothing was ever right."""
-        return self.events.masked_fill(self.ever == 0, float(self.count))
 
 
 @final
@@ -77,4 +74,6 @@ class Forgetting(Score[ForgettingState]):
 
     def value(self, state: ForgettingState) -> Tensor:
         """Return the number of events, [B]."""
-        return state.value() if self.never_learned == "count" else state.events
+        if self.never_learned == "events":
+            return state.events
+        return forgetting(state.events, state.ever, state.count)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar, Literal, final
 
 import torch
@@ -28,16 +27,14 @@ def unsteadiness(changes: Tensor) -> Tensor:
     return length
 
 
-def tdds(log_p: Tensor, window: int) -> Tensor:
-    """Return Σ_w β (1 − β)^(W − 1 − w) R_w with β = 0.9, in [0, ∞), [B], for log-probabilities [K, B, C].
+def tdds(changes: Tensor, before: Tensor | None) -> Tensor:
+    """Return (1 − β) S + β R with β = 0.9, in [0, ∞), [B]: the decayed sum over the windows, one more window added.
 
-    R_w is the `unsteadiness` of the window of J = min(window, K) checkpoints from w = 0 on, W = K − J + 1 their number.
+    S is the sum `before` it [B] (None: it is the first one), R the `unsteadiness` of its changes [J − 1, B]. After W
+    windows the sum is Σ_w β (1 − β)^(W − 1 − w) R_w.
     """
-    changes = torch.stack([change(a, b) for a, b in pairwise(log_p)])
-    width = min(window, len(log_p)) - 1
-    found = [unsteadiness(changes[w : w + width]) for w in range(len(changes) - width + 1)]
-    weights = [DECAY * (1 - DECAY) ** (len(found) - 1 - w) for w in range(len(found))]
-    return torch.stack([weight * r for weight, r in zip(weights, found, strict=True)]).sum(0)
+    found = DECAY * unsteadiness(changes)
+    return found if before is None else (1 - DECAY) * before + found
 
 
 @dataclass(frozen=True)
@@ -55,12 +52,11 @@ class TddsState:
         changes = (*self.changes, change(self.log_p, log_p))[-(window - 1) :]
         if len(changes) < window - 1:
             return TddsState(log_p, changes)
-        found = DECAY * unsteadiness(torch.stack(changes))
-        return TddsState(log_p, changes, found if self.total is None else (1 - DECAY) * self.total + found)
+        return TddsState(log_p, changes, tdds(torch.stack(changes), self.total))
 
     def value(self) -> Tensor:
         """Return the sum, or where no window is full that of the one window which holds all checkpoints."""
-        return DECAY * unsteadiness(torch.stack(self.changes)) if self.total is None else self.total
+        return tdds(torch.stack(self.changes), None) if self.total is None else self.total
 
 
 @final

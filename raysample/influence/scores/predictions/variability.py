@@ -14,9 +14,9 @@ from raysample.influence.scores.base import Score
 from raysample.influence.visits.artifacts import Artifacts
 
 
-def variability(probabilities: Tensor) -> Tensor:
-    """Return the population standard deviation (ddof 0) over K checkpoints of gold probabilities [K, B], [B]."""
-    return probabilities.std(0, correction=0)
+def variability(probabilities: RunningMoments) -> Tensor:
+    """Return the population standard deviation (ddof 0) of gold probabilities [B] over the checkpoints, [B]."""
+    return probabilities.deviation()
 
 
 @final
@@ -48,4 +48,4 @@ class Variability(Score[RunningMoments]):
 
     def value(self, state: RunningMoments) -> Tensor:
         """Return the standard deviation, [B]."""
-        return state.deviation()
+        return variability(state)
