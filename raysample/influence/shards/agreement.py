@@ -1,9 +1,9 @@
-"""Whether a model sees every row for itself: the same alone and in a padded mini-batch, now and later, in any order.
+"""Whether a model processes every row by itself: the same values alone and in a padded mini-batch, in any order, again.
 
-Some models do not: XLNet reads a fixed place, FNet and its kin take no mask, CANINE works on blocks of places, BigBird
-switches for good between two kinds of attention by the length of what comes. Their scores by rules would depend on what
-rows happen to be scored together. So a few rows are visited alone, unpadded and by plain gradients, and padded, in two
-orders, by what the scoring does; and what the scores need must be the same.
+Some models do not: XLNet reads a fixed position, FNet and similar models take no mask, CANINE works on blocks of
+positions, BigBird switches for good between two kinds of attention by the length of its input. Their scores by rules
+would depend on the rows that happen to be scored together. So a few rows are visited alone (unpadded, by plain
+gradients) and as the scoring does (padded, in two orders), and everything that the scores need must agree.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from raysample.influence.visits.artifacts import Artifacts, Need, collect
 from raysample.models import Encoded
 
 BOUND = 1e-3
-"""Largest relative difference in float32, that of `raysample verify`."""
+"""Largest relative difference in float32, the same as for `raysample verify`."""
 NOISE = 1e-4
-"""What rounding alone may come to, relative to the largest value: logits that are all alike differ by it."""
+"""Rounding noise relative to the largest value: logits that are equal in theory differ by it."""
 
 Seen = Mapping[str, Tensor]
-"""What a visit told of one row: name -> values, those of padding cut off."""
+"""The values of one row in a visit: name -> values without padding."""
 Rows = Sequence[int]
 
 
 @dataclass(frozen=True)
 class AgreementRequest:
-    """What is compared: the needs of the scores, and how they will be met.
+    """What is compared: the needs of the scores, and how scoring computes them.
 
     Attributes:
-        needs, objectives: of all scores that look at the checkpoint.
-        loop: the scoring visits each row alone; then only the order can matter.
-        by: how the scoring makes gradients.
+        needs, objectives: the union over all scores whose window contains the checkpoint.
+        loop: scoring visits each row alone; then only a state kept between rows can matter.
+        by: how scoring computes gradients.
     """
 
     needs: Need
@@ -49,7 +49,10 @@ class AgreementRequest:
 
     @staticmethod
     def from_needs(needs: Need, objectives: frozenset[str], loop: bool, by_loop: bool) -> AgreementRequest:
-        """Return what scores ask for; dot products come from the gradients whose norms are compared in their place."""
+        """Return the request for the needs of scores.
+
+        Gradient norms stand in for dot products, which have the same source.
+        """
         wanted = needs | Need.LOGITS
         if Need.GRAD_DOTS in wanted:
             wanted = (wanted & ~Need.GRAD_DOTS) | Need.GRAD_NORMS
@@ -58,7 +61,7 @@ class AgreementRequest:
 
 @dataclass(frozen=True)
 class Worst:
-    """The largest difference between two visits: what differs, by which share of `BOUND`'s scale, and when."""
+    """The largest difference between two visits: its value, relative to the scale that BOUND applies to, and when."""
 
     value: str = "logits"
     relative: float = 0.0
@@ -66,27 +69,26 @@ class Worst:
 
 
 class NothingSeenError(UnsupportedModelError):
-    """A model fails for every row that it was tried on."""
+    """A model fails on every row that it was tried on."""
 
 
 def compare_visits(
     network: nn.Module, rows: Encoded, pad_id: int, asked: AgreementRequest, device: str, where: str
 ) -> Worst | None:
-    """Return the largest difference between what a model says of rows alone, together, and once more.
+    """Return the largest difference between the values of rows alone, in mini-batches, and once more.
 
-    None where it gives no row finite values: there is nothing to compare.
+    None if the model returns no finite values for any row: there is nothing to compare.
 
     Args:
         network: in eval mode, in float32.
         rows: of different lengths, longest first.
-        pad_id: of the tokenizer.
+        pad_id: padding id of the tokenizer.
         asked: what to compare.
-        device: where the model is.
-        where: how the checkpoint is called in errors.
+        device: the device of the model.
+        where: the name of the checkpoint in errors.
 
     Raises:
-        UnsupportedModelError: something differs by more than its bound, or (NothingSeenError) the model fails for
-            every row.
+        UnsupportedModelError: a difference exceeds BOUND, or (NothingSeenError) the model fails on every row.
     """
     visit = _visits(network, rows, pad_id, asked, device)
     alone = _alone(visit, len(rows.ids), where)
@@ -105,7 +107,8 @@ def _visits(
     network: nn.Module, rows: Encoded, pad_id: int, asked: AgreementRequest, device: str
 ) -> Callable[[Rows, bool], list[Seen]]:
     """Return the function that visits some rows in one mini-batch, plainly or as the scoring does."""
-    # No row's own label: where a model is sure of it the gradient is rounding. The least likely class has a large one.
+    # Not the row's own label: a model that is sure of it has a gradient of rounding noise. The least likely class has a
+    # large gradient.
     gold: dict[int, int] = {}
     unpadded = replace(rows, multiple=1)
 
@@ -122,7 +125,7 @@ def _visits(
 
 
 def _rows_of(seen: Artifacts) -> list[Seen]:
-    """Cut a visit into rows, without their padding."""
+    """Split the artifacts of a mini-batch into rows, without padding, in float64 on the CPU."""
     found: list[Seen] = []
     for row in range(len(seen.labels)):
         values = {"logits": seen.logits[row]}
@@ -137,7 +140,10 @@ def _rows_of(seen: Artifacts) -> list[Seen]:
 
 
 def _alone(visit: Callable[[Rows, bool], list[Seen]], count: int, where: str) -> dict[int, Seen]:
-    """Visit each row alone by plain gradients; rows that the model fails for are left out, unless these are all."""
+    """Visit each row alone by plain gradients.
+
+    Leave out rows on which the model fails, unless it fails on all of them.
+    """
     alone: dict[int, Seen] = {}
     failed: ForwardError | None = None
     for row in range(count):
@@ -159,7 +165,7 @@ def _alone(visit: Callable[[Rows, bool], list[Seen]], count: int, where: str) ->
 def _again(
     visit: Callable[[Rows, bool], list[Seen]], places: Rows, loop: bool
 ) -> Iterator[tuple[str, Rows, list[Seen]]]:
-    """Visit the rows as the scoring will, and once more alone."""
+    """Yield (description, rows, values) of visits as the scoring does them, and of a repeated visit alone."""
     if not loop and len(places) > 1:
         yield "in a mini-batch with padding", places, visit(places, False)
         turned = places[:0:-1] if len(places) > 2 else places[::-1]
@@ -172,7 +178,7 @@ def _again(
 
 
 def _difference(alone: Mapping[int, Seen], row: int, found: Seen, when: str) -> Worst:
-    """Return the largest difference of one row, as a share of what the bound allows times the bound."""
+    """Return the largest difference between the values of one row and its values alone, relative to `_scale`."""
     worst = Worst()
     for name, there in alone[row].items():
         here = found[name]
@@ -185,15 +191,15 @@ def _difference(alone: Mapping[int, Seen], row: int, found: Seen, when: str) -> 
 
 
 def _size(value: Tensor, name: str) -> Tensor:
+    """Return the size of a difference: the maximum for logits, the Euclidean norm for everything else."""
     return value.abs().max() if name == "logits" else value.norm()
 
 
 def _scale(there: Tensor, kin: Sequence[Tensor], name: str) -> float:
-    """Return what a difference is measured by.
+    """Return the scale of a value.
 
-    Logits by how much they tell rows apart (they may be nearly the same for all, of a model that is not trained), but
-    not below what rounding does. Everything else by its own size, or a tenth of the usual size, where it is next to
-    nothing.
+    For logits the range over the rows (an untrained model has nearly equal logits for all rows), but not less than the
+    rounding noise. For everything else its own norm, or a tenth of the median norm if its own is nearly zero.
     """
     if name == "logits":
         stacked = torch.stack(list(kin))
@@ -204,6 +210,7 @@ def _scale(there: Tensor, kin: Sequence[Tensor], name: str) -> float:
 
 
 def _differs(network: nn.Module, worst: Worst, where: str, loop: bool) -> UnsupportedModelError:
+    """Return the error for a model whose values depend on other rows."""
     told = "not finite" if worst.relative == float("inf") else f"relative difference {worst.relative:.2g}"
     return UnsupportedModelError(
         f"{where}: the {worst.value} that {_bare_name(network)} gives for a row alone are others {worst.when} ({told}; "
@@ -223,5 +230,6 @@ _STATE = (
 
 
 def _bare_name(network: nn.Module) -> str:
+    """Return the class name of a model, below its adapters."""
     inner: Any = getattr(network, "get_base_model", None)
     return type(inner() if callable(inner) else network).__name__

@@ -1,4 +1,4 @@
-"""Rows of text -> columns of scores: visited at the checkpoints of one or more runs, captured, or predicted."""
+"""Rows of text -> score columns: from visits to the checkpoints of one or more runs, captured logits, or landmarks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from raysample.influence.shards.run_visits import Run, Values, row_labels
 
 
 class ColumnScorer:
-    """Everything that the scores of a job need, in memory; `of` turns rows into columns."""
+    """The tokenizer, models and landmark regression of a job, in memory; `score_rows` turns rows into columns."""
 
     def __init__(self, job: ScoreJob) -> None:
         self.job = job
@@ -38,20 +38,22 @@ class ColumnScorer:
 
     @cached_property
     def predictor(self) -> landmarks.Fitted:
-        """The regression for the scores that are predicted from landmarks."""
+        """The landmark regression of the predicted scores."""
         return landmarks.Fitted.load(landmarks_folder(self.job))
 
     def encode(self, rows: pa.Table) -> models.Encoded:
-        """Tokenise rows as in fine-tuning; threads take turns, as a tokenizer cannot be used by two at a time."""
+        """Tokenise rows as in fine-tuning; under a lock, since a fast tokenizer is not thread-safe."""
         with self._tokenising:
             return models.encode(self.tokenizer, rows, self.job.model)
 
     def score_rows(self, rows: pa.Table, encoded: models.Encoded | None = None) -> tuple[NDArray[np.int32], Values]:
-        """Return the token count of each row, and each score as float32 [rows]; NaN where a value is not finite.
+        """Return the token count of each row [rows] and each score as float32 [rows].
+
+        NaN marks a value that is not finite.
 
         Args:
-            rows: in the corpus schema.
-            encoded: their tokens, where they were made before.
+            rows: rows in the corpus schema.
+            encoded: the tokens of the rows, if already known.
         """
         encoded = self.encode(rows) if encoded is None else encoded
         if self.captured:
@@ -64,28 +66,35 @@ class ColumnScorer:
 
     @property
     def visited(self) -> dict[str, Score[Any]]:
-        """The scores that every row is visited for: all but those that are predicted from landmarks."""
+        """The scores computed by visits for every row: all but those predicted from landmarks."""
         predicted = () if self.job.config.landmarks is None else self.job.config.landmarks.scores
         return {name: score for name, score in self.scores.items() if name not in predicted}
 
     def exact(self, encoded: models.Encoded, rows: pa.Table, scores: Mapping[str, Score[Any]]) -> Values:
-        """Return scores from visits to the checkpoints, averaged over the runs; rows that repeat are visited once."""
+        """Return scores from visits to the checkpoints, averaged over the runs, each float32 [rows].
+
+        Rows with equal tokens and labels have equal scores and are visited once, unless a score also depends on the row
+        id (`by_row`).
+        """
         if not scores:
             return {}
         if any(score.by_row for score in scores.values()):
             return mean([run.columns(encoded, rows, scores) for run in self.runs])
-        first, place = encoded.distinct(row_labels(rows))
-        distinct, asked = encoded.take(first), rows.take(pa.array(first))
-        found = mean([run.columns(distinct, asked, scores) for run in self.runs])
-        return {name: values[place] for name, values in found.items()}
+        first, inverse = encoded.distinct(row_labels(rows))
+        distinct, distinct_rows = encoded.take(first), rows.take(pa.array(first))
+        found = mean([run.columns(distinct, distinct_rows, scores) for run in self.runs])
+        return {name: values[inverse] for name, values in found.items()}
 
     def descriptors(self, encoded: models.Encoded, rows: pa.Table, extra: Values) -> landmarks.Descriptors:
-        """Return what one forward at the last checkpoint of the first run, and `extra` columns, say about each row."""
+        """Return the descriptors of each row from one forward at the last checkpoint of the first run."""
         return self.runs[0].descriptors(encoded, rows, extra)
 
 
 def mean(runs: Sequence[Values]) -> Values:
-    """Return the mean of each column over runs; one run's values come back as they are."""
+    """Return the mean of each column over runs, computed in float64.
+
+    The columns of a single run are returned unchanged.
+    """
     if len(runs) == 1:
         return dict(runs[0])
     stacked = {name: np.stack([run[name] for run in runs]).astype(np.float64) for name in runs[0]}

@@ -1,15 +1,17 @@
-"""Shards over which workers die: counted in files that outlive the worker, so that none is tried for ever.
+"""Shards that crash workers: counted in files that outlive the worker, so that no shard is retried for ever.
 
-A marker is written before a shard is scored and removed when it is done, or when it fails with an error that can be
-told. What is left of a worker that died (killed, out of memory, a crash in native code) is its marker.
+A marker is written before a shard is scored and removed when it is finished or fails with an ordinary error. If a
+worker dies (killed, out of memory, a crash in native code), its marker remains.
 
-A marker tells that a worker died, not why: its node may have been taken away, or the driver killed. So deaths alone do
-not condemn a shard. After MOST of them it is scored in a process of its own (`scoring.apart`), and only if that dies,
-too, while the worker that watches it lives, the shard is to blame and set aside. Where worker and process always die
-together (a limit of memory on the whole container), nothing is learned; the shard is set aside nevertheless after LIMIT
-deaths while its rows were being scored, or PATIENCE deaths in all: a process takes longer to start than to score a
-shard, and a worker that is killed meanwhile says nothing about the rows. After MOST more deaths, over which its rows
-could not even be read, scoring stops.
+A marker shows that a worker died, not why: the node may have been preempted, or the driver killed. So deaths alone do
+not condemn a shard:
+
+1. After MOST deaths the shard is scored in a process of its own (`shards.isolated`). If that process dies while its
+   worker lives, the shard is to blame and its rows are quarantined.
+2. If worker and process always die together (a memory limit on the whole container), the process proves nothing. The
+   rows are quarantined all the same after LIMIT deaths while the rows were being scored, or PATIENCE deaths in total:
+   a process takes longer to start than to score a shard, and a worker killed meanwhile says nothing about the rows.
+3. After MOST more deaths, over which the rows could not even be read, scoring stops with an error.
 """
 
 from __future__ import annotations
@@ -33,29 +35,29 @@ PATIENCE = 3 * LIMIT
 
 @dataclass(frozen=True)
 class CrashCount:
-    """Workers that died over a shard: all of them, and those that died while its rows were being scored."""
+    """The workers that died over a shard: `workers` in total, `scoring` while its rows were being scored."""
 
     workers: int = 0
     scoring: int = 0
 
     @property
     def apart(self) -> bool:
-        """Whether the shard is scored in a process of its own."""
+        """Whether the shard is scored in a process of its own (rule 1)."""
         return self.workers >= MOST and not self.enough
 
     @property
     def enough(self) -> bool:
-        """Whether the shard is set aside, though nobody knows that it is to blame."""
+        """Whether the rows are quarantined although the blame is not proved (rule 2)."""
         return self.scoring >= LIMIT or self.workers >= PATIENCE
 
     @property
     def hopeless(self) -> bool:
-        """Whether it cannot even be set aside."""
+        """Whether scoring stops because the rows cannot even be quarantined (rule 3)."""
         return self.scoring >= LIMIT + MOST or self.workers >= PATIENCE + MOST
 
 
 def deaths(folder: str, shard: Shard) -> CrashCount:
-    """Return how many workers died over a shard."""
+    """Return the number of workers that died over a shard."""
     uri = _marker(folder, shard)
     if not storage.exists(uri):
         return CrashCount()
@@ -68,13 +70,13 @@ def deaths(folder: str, shard: Shard) -> CrashCount:
 
 @contextmanager
 def attempt(folder: str, shard: Shard) -> Iterator[CrashCount]:
-    """Count an attempt as a death unless it comes to an end, good or bad; yields how many died before.
+    """Count an attempt as a death unless the block ends, with or without an error; yield the deaths before it.
 
-    As a death over the rows it counts at once, but where a process of their own scores them: that tells by `touched`
-    when it comes to them.
+    The death counts as one during scoring at once, unless a process of its own scores the rows: that process calls
+    `mark_started` when it starts with them.
 
     Raises:
-        ScoreError: too many workers died: the shard can be neither scored nor set aside.
+        ScoreError: too many workers died: the shard can be neither scored nor quarantined.
     """
     died = deaths(folder, shard)
     if died.hopeless:
@@ -84,7 +86,7 @@ def attempt(folder: str, shard: Shard) -> Iterator[CrashCount]:
             f"take the cause out of that file and describe the corpus again, or give workers more memory, delete"
             f" {_marker(folder, shard)!r} and run again",
         )
-    # Who is at work: for people who look for a shard that hangs.
+    # The current worker, for people who debug a shard that hangs.
     who = {"host": platform.node(), "pid": os.getpid()}
     _count(folder, shard, CrashCount(died.workers + 1, died.scoring + (not died.apart)), who)
     try:
@@ -94,29 +96,33 @@ def attempt(folder: str, shard: Shard) -> Iterator[CrashCount]:
 
 
 def mark_started(folder: str, shard: Shard, before: CrashCount) -> None:
-    """Note, from a process of its own, that the rows of a shard are being scored now."""
+    """Record, from a process of its own, that it starts to score the rows of a shard."""
     uri = _marker(folder, shard)
     who = {name: value for name, value in manifests.mapping(uri).items() if name in ("host", "pid")}
     _count(folder, shard, CrashCount(before.workers + 1, before.scoring + 1), who)
 
 
 def _count(folder: str, shard: Shard, died: CrashCount, who: dict[str, Any]) -> None:
+    """Write a shard's marker: deaths including the current attempt, host and process id."""
     storage.write_json(_marker(folder, shard), {"attempts": died.workers, "scoring": died.scoring, **who})
 
 
 def forget(folder: str, shard: Shard) -> None:
-    """Forget a shard's crashes."""
+    """Reset the crash count of a shard."""
     storage.remove(_marker(folder, shard))
 
 
 def reopen(folder: str, shards: Iterable[Shard]) -> int:
-    """Take away the parts of shards that set rows aside, so that they are scored again; return those rows' number."""
+    """Delete the parts of shards with quarantined rows, so that they are scored again.
+
+    Return the number of those rows.
+    """
     rows = 0
     for shard in shards:
         done = finished(folder, shard)
         if done is not None and done.quarantined:
             rows += done.quarantined
-            storage.remove(statistics(folder, shard))  # before the part, of which they are made again if need be
+            storage.remove(statistics(folder, shard))  # before the part: statistics are recomputed from parts
             storage.remove(part_uri(folder, shard))  # without it the shard is not done
             storage.remove(quarantine_uri(folder, shard))
             forget(folder, shard)
@@ -124,9 +130,10 @@ def reopen(folder: str, shards: Iterable[Shard]) -> int:
 
 
 def crash_reason(died: CrashCount) -> str:
-    """Return why the rows of a shard are set aside over which workers died."""
+    """Return the quarantine reason for the rows of a shard that crashed workers."""
     return f"its shard crashed {died.workers} workers" + ("" if died.enough else " and every process of its own")
 
 
 def _marker(folder: str, shard: Shard) -> str:
+    """Return the URI of a shard's marker."""
     return storage.join(folder, "attempts", f"{shard.name}.json")

@@ -1,7 +1,9 @@
-"""A shard in a process of its own: whether that dies, too, tells a shard that kills workers from one in bad luck.
+"""Score a shard in a process of its own: if that process dies too, the shard kills workers.
 
-The process is this module. It gets its order as a file, leaves a mark before it scores and an answer at the end, and
-ends itself when the pipe from its worker breaks: it never outlives the worker.
+Else the worker was unlucky.
+
+The process runs this module. It reads its order from a file, leaves a mark before it scores and an answer at the end,
+and exits when the pipe from its worker breaks: it never outlives the worker.
 """
 
 from __future__ import annotations
@@ -23,27 +25,28 @@ from raysample.influence.shards.crash_counter import CrashCount
 from raysample.influence.shards.job import ScoreJob
 
 TRIALS = 2
-"""Processes that must die before a shard is blamed: one alone may have been hit together with its worker."""
+"""Processes that must die before a shard is blamed: a single one may have died for the same cause as its worker."""
 
 ORDER, BEGAN, ANSWER = "order", "began", "answer"
 
 
 def survived(job: ScoreJob, shard: int, died: CrashCount) -> bool:
-    """Score a shard in up to TRIALS processes, one after the other; tell whether one lived to write its part.
+    """Score a shard in up to TRIALS processes, one after the other; return whether one of them wrote its part.
 
-    `died`: workers that died over it before; each process notes when it comes to the rows.
+    `died` counts the workers that died over the shard; each process records when it starts with the rows.
 
     Raises:
-        ScoreError: a process could not begin.
-        Exception: what scoring raised in the process, which is no crash.
+        ScoreError: a process did not start.
+        Exception: an error of the scoring in the process, which is no crash.
     """
     return any(_lived(job, shard, died) for _ in range(TRIALS))
 
 
 def _lived(job: ScoreJob, shard: int, died: CrashCount) -> bool:
+    """Score a shard in one process; return whether it answered, and re-raise the error that it answered with."""
     with tempfile.TemporaryDirectory(prefix="raysample-apart-") as folder:
         place = Path(folder)
-        # The same number of threads, or the numbers could differ in their last bits.
+        # The same number of threads as the worker: sums over threads could differ in their last bits.
         (place / ORDER).write_bytes(pickle.dumps((job, shard, died, torch.get_num_threads())))
         code = _run(place)
         if (place / ANSWER).exists():
@@ -60,8 +63,9 @@ def _lived(job: ScoreJob, shard: int, died: CrashCount) -> bool:
 
 
 def _run(place: Path) -> int:
+    """Run this module in a child process on the order in a folder; return its exit code."""
     paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    # Not -m: the package imports this module, which would then be there twice.
+    # Not `-m`: the package imports this module, which would then be loaded twice, with two sets of classes.
     command = [sys.executable, "-c", f"from {__name__} import main; main({str(place)!r})"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **paths}) as child:  # noqa: S603
         try:
@@ -71,10 +75,10 @@ def _run(place: Path) -> int:
 
 
 def score_ordered_shard(folder: str) -> None:
-    """Score the shard that the order in a folder names, and leave what came of it there."""
+    """Score the shard of the order in a folder and write the answer there: None or an error."""
     place = Path(folder)
     for stop in (signal.SIGTERM, signal.SIGINT):
-        # A node that is shut down sends these to all processes at once; the worker would take that for a crash.
+        # A node that shuts down signals all processes at once; the worker would count that as a crash of the shard.
         signal.signal(stop, signal.SIG_IGN)
     threading.Thread(target=_end_with_worker, daemon=True).start()
     job, shard, died, threads = pickle.loads((place / ORDER).read_bytes())  # noqa: S301 - our own worker wrote it
@@ -86,25 +90,27 @@ def score_ordered_shard(folder: str) -> None:
 
 
 def _end_with_worker() -> None:
+    """Exit when the worker closes the pipe or dies: reading stdin returns at its end of file."""
     sys.stdin.buffer.read()
     os._exit(1)
 
 
 def _scored(place: Path, job: ScoreJob, shard: int, died: CrashCount) -> Exception | None:
-    from raysample.influence.shards.scorer import ShardScorer  # here, since it imports this module
+    """Score one shard; return the error, or None."""
+    from raysample.influence.shards.scorer import ShardScorer  # imports this module: no import at module level
 
     try:
         scorer = ShardScorer(job)
         (place / BEGAN).touch()
         crash_counter.mark_started(job.folder, scorer.corpus.shards[shard], died)
         scorer.here(shard)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is raised again where it was asked for
+    except Exception as error:  # noqa: BLE001 - any error: the worker raises it again
         return _portable(error)
     return None
 
 
 def _portable(error: Exception) -> Exception:
-    """Return an error that can be raised in another process."""
+    """Return an error that can be pickled: `error` itself, or a ScoreError with its type and message."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - made on this line
     except Exception:  # noqa: BLE001 - exceptions of other packages may fail here in many ways

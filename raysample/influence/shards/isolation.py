@@ -1,4 +1,4 @@
-"""Rows that a model or a tokenizer fails for are found by halving, so that one odd row does not cost a shard."""
+"""Find the rows that make a model or a tokenizer fail, by bisection, so that one odd row does not cost a shard."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from raysample.core.errors import ForwardError, RaysampleError
 Values = Mapping[str, NDArray[np.float32]]
 Work = Callable[[pa.Table], tuple[NDArray[np.int32], Values]]
 PROBED = 8
-"""Rows from which on some are tried alone before a failure is taken for that of single rows."""
+"""Number of rows from which three of them are tried alone before a failure is attributed to single rows."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Rows with their scores: tokens [n], columns of [n], and for rows that could not be scored the reason, by place.
+    """Rows with their scores.
 
-    A column may lack where no row could be scored; rows with a reason have no tokens and NaN in every column.
+    `lengths` [n] tokens, `columns` of [n] values, `reasons` by position for rows without scores.
+
+    A column may be missing if no row was scored; rows with a reason have 0 tokens and NaN in every column.
     """
 
     lengths: NDArray[np.int32]
@@ -31,15 +33,15 @@ class Scored:
 
     @staticmethod
     def nothing(rows: int, reason: str) -> Scored:
-        """Return rows that could not be scored."""
+        """Return `rows` rows without scores, all with the same reason."""
         return Scored(np.zeros(rows, np.int32), {}, dict.fromkeys(range(rows), reason))
 
     def column(self, name: str) -> NDArray[np.float32]:
-        """Return a column, NaN where nothing was scored."""
+        """Return a column [n]; NaN for rows without a score."""
         return self.columns[name] if name in self.columns else np.full(len(self.lengths), np.nan, np.float32)
 
     def then(self, other: Scored) -> Scored:
-        """Return these rows and others after them."""
+        """Return these rows followed by the rows of `other`."""
         names = [*self.columns, *(name for name in other.columns if name not in self.columns)]
         return Scored(
             np.concatenate([self.lengths, other.lengths]),
@@ -49,14 +51,15 @@ class Scored:
 
 
 def score_with_isolation(work: Work, rows: pa.Table) -> Scored:
-    """Score rows; where that raises, both halves apart, down to the single rows that it raises for.
+    """Score rows; if that raises an error, score both halves separately, down to the single rows that fail.
 
-    Reasons name the kind of the error, never its words, in which there may be text.
+    A reason names the type of an error, never its message, which may quote text of the row. n rows with k bad ones cost
+    O(k log n) calls.
 
     Raises:
-        RaysampleError: what is known to be no row's fault, as it was raised; so is a lack of memory. What a model
-            itself raises (ForwardError) may be one row's.
-        Exception: the error itself where the first, the last and a row between fail, too: then no row is to blame.
+        RaysampleError: an error that no row causes, as it was raised; out of memory as well. An error of the model's
+            own code (ForwardError) may be caused by a row.
+        Exception: the error itself if the first, a middle and the last row fail alone: then no single row is to blame.
     """
     try:
         return Scored(*work(rows))
@@ -73,6 +76,7 @@ def score_with_isolation(work: Work, rows: pa.Table) -> Scored:
 
 
 def _fails(work: Work, rows: pa.Table) -> bool:
+    """Return whether scoring some rows raises an error that a row may cause."""
     try:
         work(rows)
     except Exception as error:
@@ -83,6 +87,6 @@ def _fails(work: Work, rows: pa.Table) -> bool:
 
 
 def _no_row(error: Exception) -> bool:
-    """Tell whether an error is known to be no row's fault."""
+    """Return whether an error is known to be caused by no row."""
     known = isinstance(error, RaysampleError) and not isinstance(error, ForwardError)
     return known or isinstance(error, torch.OutOfMemoryError)

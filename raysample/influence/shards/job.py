@@ -1,8 +1,8 @@
-"""What a scoring actor is told, what it answers, and where the parts of a table lie.
+"""The order for a scoring actor, its outcome, and the paths of the parts of a score table.
 
-A part's name comes from the content of its shard's rows, its folder from everything else that its numbers depend on,
-and it is renamed into place when whole. A rerun therefore finds what is done, also when files were added, and two
-drivers at work on one table do no harm.
+The name of a part comes from the content of its shard's rows, its folder from everything else that the numbers depend
+on, and a part is renamed into place when complete. So a rerun finds finished parts even if files were added to the
+corpus, and two drivers that score the same table cannot damage each other's parts.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from raysample.influence.references import Request
 
 @dataclass(frozen=True)
 class ScoreJob:
-    """What a scoring actor needs to know; picklable and small.
+    """The order for a scoring actor; picklable and small.
 
     Attributes:
         corpus: URI of the scored Corpus.
         traces: URIs of the CheckpointSets, one per run; scores are averaged over them.
-        config: which scores, precision, batch budget.
-        model: as in fine-tuning; how it tokenises, `freeze` and `trust_remote_code` matter here.
-        folder: URI below which `part-*.parquet`, their statistics, and `quarantine-*.parquet` are written.
-        references: URI below which lies what the scores need from elsewhere.
+        config: scores, precision, batch budget.
+        model: as in fine-tuning; tokenising, `freeze` and `trust_remote_code` matter for scoring.
+        folder: URI of the folder for `part-*.parquet`, their statistics, and `quarantine-*.parquet`.
+        references: URI of the folder for prepared references.
         targets: name -> URI of the Corpus that target-aware scores point to.
         max_resident_models: models that an actor keeps in memory at a time; None for all. Changes no number.
     """
@@ -42,9 +42,9 @@ class ScoreJob:
 
 @dataclass(frozen=True)
 class ShardOutcome:
-    """What became of one shard: rows in = scored + quarantined; `seconds` of work, also if it was done earlier.
+    """The outcome of one shard: rows = scored + quarantined.
 
-    `crashes`: workers that died of it before, in this run.
+    `seconds` are the seconds of work, also of an earlier run; `crashes` the workers that died over it in this run.
     """
 
     shard: int
@@ -56,7 +56,7 @@ class ShardOutcome:
 
 
 def request(job: ScoreJob, trace: str) -> Request:
-    """Return what the references of one run are made from."""
+    """Return the request for the references of one run."""
     return Request(
         corpus=job.corpus,
         checkpoints=trace,
@@ -69,7 +69,7 @@ def request(job: ScoreJob, trace: str) -> Request:
 
 
 def landmarks_folder(job: ScoreJob) -> str:
-    """Return the folder of the regression that landmark scores are predicted with."""
+    """Return the folder of the landmark regression."""
     return storage.join(job.folder, "landmarks")
 
 
@@ -79,28 +79,31 @@ def part_uri(folder: str, shard: Shard) -> str:
 
 
 def part_name(shard: Shard) -> str:
-    """Return what a shard's part is called."""
+    """Return the file name of a shard's part."""
     return f"part-{shard.name}.parquet"
 
 
 def quarantine_uri(folder: str, shard: Shard) -> str:
-    """Return the URI of a shard's quarantine file (there only if the shard had bad rows)."""
+    """Return the URI of a shard's quarantine file, which exists only if the shard has bad rows."""
     return quarantine_of(part_uri(folder, shard))
 
 
 def statistics(folder: str, shard: Shard) -> str:
-    """Return the URI of the statistics of a shard's part, where who reads the folder as a data set looks past them."""
+    """Return the URI of the statistics of a shard's part.
+
+    Data set readers skip folders that start with an underscore, so the statistics do not appear as rows.
+    """
     return statistics_of(part_uri(folder, shard))
 
 
 def statistics_of(part_uri: str) -> str:
-    """Return where the statistics of a part lie; takes URIs, and names in a table."""
+    """Return the path of the statistics of a part; takes URIs and names in a table."""
     folder, _, name = part_uri.rpartition("/")
     return storage.join(folder, "_statistics", name)
 
 
 def quarantine_of(part_uri: str) -> str:
-    """Return where the rows lie that a part set aside; takes URIs, and names in a table."""
+    """Return the path of the quarantined rows of a part; takes URIs and names in a table."""
     folder, _, name = part_uri.rpartition("/")
     return storage.join(folder, name.replace("part-", "quarantine-", 1))
 

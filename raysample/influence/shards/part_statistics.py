@@ -1,7 +1,7 @@
-"""The statistics of parts, kept beside them, and those of the table, merged from them.
+"""The statistics of parts, stored beside them, and the statistics of the table, merged from those.
 
-The statistics of a part are a pure function of it: what lies beside it only saves reading it again. So where it has
-few rows for each class and group, and statistics would take as much room as the rows, none are kept.
+The statistics of a part are a pure function of the part; the stored file only saves reading the part again. If a part
+has few rows per class and group, statistics take as much space as the rows, so none are stored.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ from raysample.data.score_table import STATISTICS, ScoreTable
 from raysample.influence.shards import job
 
 UNTOLD = "no reason was kept"
-FEWEST = 16
-"""Rows for each class and group from which on a part's statistics are smaller than the part."""
+MIN_ROWS_PER_CELL = 16
+"""Rows per class and group from which the statistics of a part are smaller than the part."""
 BATCH = 32  # parts whose statistics one task merges, at least
 BATCHES = 1024  # tasks, at most
 
 
 def keep(folder: str, shard: Shard, found: Statistics) -> None:
-    """Write the statistics of a shard's part, where they are smaller than the part; before the part is written."""
+    """Write the statistics of a shard's part if they are smaller than the part; call before the part is written."""
     uri = job.statistics(folder, shard)
     cells = len(found.classes.keys) + (0 if found.groups is None else len(found.groups.keys))
-    if found.rows >= FEWEST * cells:
+    if found.rows >= MIN_ROWS_PER_CELL * cells:
         write_statistics_file(uri, found)
     else:
         storage.remove(uri)
 
 
-def write_statistics(table: ScoreTable, spread: MapFn = threads) -> Statistics:
+def write_statistics(table: ScoreTable, map_fn: MapFn = threads) -> Statistics:
     """Merge the statistics of a table's parts and write them beside its manifest.
 
-    `spread` maps over batches of parts (`Engine.map`), so that memory grows with neither rows nor parts.
+    `map_fn` maps over batches of parts (`Executor.map`), so that memory does not grow with rows or parts.
 
     Raises:
-        ScoreError: the parts do not hold the rows that the table counts.
+        ScoreError: the number of rows in the parts differs from the count in the manifest.
     """
     size = max(BATCH, math.ceil(len(table.parts) / BATCHES))
     batches = [table.parts[start : start + size] for start in range(0, len(table.parts), size)]
-    mapped = spread if len(batches) > 1 else threads  # one batch is not worth a worker's start
+    mapped = map_fn if len(batches) > 1 else threads  # one batch is not worth a worker's start
     total = merge_statistics(mapped(partial(_of_parts, table), batches), nothing(table.columns, table.grouped))
     untold = table.counts["quarantined"] - total.quarantined
     if total.rows != table.counts["scored"] or untold < 0:
@@ -69,20 +69,21 @@ def write_statistics(table: ScoreTable, spread: MapFn = threads) -> Statistics:
     return total
 
 
-def ensure_statistics(table: ScoreTable, spread: MapFn = threads) -> None:
-    """Write the statistics of a table unless they are there; what it raises is that of `write_statistics`."""
+def ensure_statistics(table: ScoreTable, map_fn: MapFn = threads) -> None:
+    """Write the statistics of a table if missing or damaged; raises as `write_statistics` does."""
     try:
         table.statistics()
     except (ScoreError, StorageError):
-        write_statistics(table, spread)
+        write_statistics(table, map_fn)
 
 
 def _of_parts(table: ScoreTable, names: Sequence[str]) -> Statistics:
+    """Merge the statistics of some parts, one part at a time."""
     return merge_statistics((_of_part(table, name) for name in names), nothing(table.columns, table.grouped))
 
 
 def _of_part(table: ScoreTable, name: str) -> Statistics:
-    """Read the statistics that lie beside a part, or count the part."""
+    """Return the statistics stored beside a part, or count the part."""
     try:
         return read_statistics(storage.join(table.uri, job.statistics_of(name)))[0]
     except StorageError:
@@ -90,7 +91,7 @@ def _of_part(table: ScoreTable, name: str) -> Statistics:
 
 
 def _count(table: ScoreTable, name: str) -> Statistics:
-    """Count a part; why rows were set aside is told by the quarantine file beside it, where there is one."""
+    """Count a part; the reasons of its quarantined rows come from the quarantine file beside it, if it exists."""
     part = storage.read_parquet(storage.join(table.uri, name))
     told = part.schema.metadata or {}
     reasons, lost = Counter[str](), storage.join(table.uri, job.quarantine_of(name))

@@ -1,4 +1,4 @@
-"""What comes once, before the shards: the proof that rows do not mix, references, the regression on landmarks."""
+"""The steps before the first shard: the proof that rows do not mix, references, the landmark regression."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ Say = Callable[[str], None]
 
 
 def wanted_references(job: ScoreJob) -> tuple[Reference, ...]:
-    """Return the references of all scores of a job, each once."""
+    """Return the references of all scores of a job, each once, sorted by key."""
     found = {reference for score in create_scores(job.config.scores).values() for reference in score.references}
     return tuple(sorted(found, key=lambda reference: reference.key))
 
 
 def needs_preparing(job: ScoreJob) -> bool:
-    """Tell whether a job needs anything prepared, or proved."""
+    """Return whether a job has anything to prepare or to prove."""
     return proofs.due(job) or bool(wanted_references(job)) or job.config.landmarks is not None
 
 
 def prepare_scoring(job: ScoreJob, say: Say) -> None:
-    """Prove what is not proved, prepare what is missing; finished parts of it are kept.
+    """Prove what is not proved yet and prepare what is missing; finished steps are kept.
 
-    Runs on one worker, with a device where there is one. What is prepared, and the landmarks, rests on the proof.
+    Runs on one worker, with a device if available. The proof comes first: references and landmarks rely on it.
 
     Raises:
-        UnsupportedModelError: a model gives a row other values when it is scored with others.
+        UnsupportedModelError: a model returns other values for a row if it is scored with other rows.
     """
     proofs.prove(job, say)
     needed = wanted_references(job)
@@ -49,7 +49,7 @@ def prepare_scoring(job: ScoreJob, say: Say) -> None:
 
 
 def _fit(job: ScoreJob, config: LandmarksConfig, say: Say) -> None:
-    """Score the landmarks exactly and fit the regression on what one forward says about them."""
+    """Score the landmarks exactly, then fit the regression from descriptors to scores and save it."""
     rows = _landmark_rows(Corpus.load(job.corpus), config)
     columns = ColumnScorer(job)
     exact = {name: columns.scores[name] for name in config.scores}
@@ -66,7 +66,7 @@ def _fit(job: ScoreJob, config: LandmarksConfig, say: Say) -> None:
 
 
 def _landmark_rows(corpus: Corpus, config: LandmarksConfig) -> pa.Table:
-    """Return the sampled rows; shard by shard, so that a large corpus is never whole in memory."""
+    """Return the sampled landmark rows; reads shard by shard, so that a large corpus is never fully in memory."""
     ids = pa.chunked_array([corpus.read(shard.index)["row_id"] for shard in corpus.shards]).to_pylist()
     chosen = np.sort(landmarks.draw_landmarks(ids, config.count, config.seed))
     found, start = [], 0

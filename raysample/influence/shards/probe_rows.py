@@ -1,4 +1,4 @@
-"""A few rows of a corpus, of lengths that differ, on which a model is tried before it scores the others."""
+"""A few rows of a corpus, of different lengths, on which a model is tried before it scores the others."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from raysample.influence.shards.columns import ColumnScorer
 from raysample.models import Encoded
 
 COUNT = 4
-"""Rows: what a pad token does to a row shows in one, what an order does in two; more cost time."""
-LEAST = 8
-"""Tokens of the longest one: with fewer there is no room for lengths that differ."""
+"""Rows: the effect of a pad token shows in one row, that of an order in two; more rows cost time."""
+MIN_TOKENS = 8
+"""Tokens of the longest row: fewer leave no room for different lengths."""
 
 
 def probes(corpus: Corpus, columns: ColumnScorer, tried: int = 0) -> Encoded | None:
     """Return the tokens of the longest and the shortest row of the first shard and of two others, longest first.
 
-    Lengths that are equal are made different, by tokens left out of the middle or repeated there. The rows that a
-    tokenizer fails for are left out; None where it fails for all of them, which is for the scoring to look into.
+    Equal lengths are made different: tokens in the middle are left out or repeated. Rows on which the tokenizer fails
+    are left out; None if it fails on all of them (scoring then finds the cause).
 
     Args:
-        corpus: what is scored.
-        columns: who tokenises.
-        tried: how many workers died over probes before: others are drawn then, none of them the longest.
+        corpus: the scored corpus.
+        columns: its tokenizer.
+        tried: workers that died over probes before: then other rows are drawn, without the longest ones on purpose.
     """
     rows = corpus.read(0)
     chosen = _chosen(rows, tried)
@@ -37,12 +37,16 @@ def probes(corpus: Corpus, columns: ColumnScorer, tried: int = 0) -> Encoded | N
     for row in chosen.tolist():
         try:
             found.append(columns.encode(rows.slice(row, 1)))
-        except Exception as error:  # noqa: BLE001 - whatever it is: it comes again when the row is scored
+        except Exception as error:  # noqa: BLE001 - any error: scoring the row raises it again
             del error
     return None if not found else _of_lengths(_joined(found), columns.job.model.max_length)
 
 
 def _chosen(rows: pa.Table, tried: int) -> NDArray[np.int64]:
+    """Return the positions of the probe rows: longest, shortest and random ones by characters.
+
+    All random after a crash.
+    """
     signs = sum(pc.fill_null(pc.utf8_length(rows[name]), 0).to_numpy() for name in ("text", "text_pair"))
     order = np.argsort(signs, kind="stable")
     random = np.random.Generator(np.random.Philox(key=[tried, 0xA9EE]))
@@ -53,15 +57,16 @@ def _chosen(rows: pa.Table, tried: int) -> NDArray[np.int64]:
 
 
 def _joined(found: list[Encoded]) -> Encoded:
+    """Concatenate the tokens of rows that were tokenised one by one."""
     types = None if found[0].types is None else [row for one in found for row in one.types or ()]
     ids = [row for one in found for row in one.ids]
     return replace(found[0], ids=ids, types=types, lengths=np.array([len(row) for row in ids], np.int32))
 
 
 def _of_lengths(encoded: Encoded, most: int) -> Encoded:
-    """Return COUNT rows, longest first, of lengths that all differ where there is room; `most` tokens at most."""
+    """Return COUNT rows of different lengths as far as possible, longest first, `most` tokens at most."""
     order = np.argsort(-encoded.lengths, kind="stable").tolist()
-    longest = max(int(encoded.lengths[order[0]]), min(LEAST, most))
+    longest = max(int(encoded.lengths[order[0]]), min(MIN_TOKENS, most))
     ids, types, before = list[Any](), list[Any](), longest + 1
     for place in range(COUNT):
         row = order[place % len(order)]
@@ -76,7 +81,7 @@ def _of_lengths(encoded: Encoded, most: int) -> Encoded:
 
 
 def _places(there: int, wanted: int) -> NDArray[np.int64]:
-    """Return which tokens of a row make one of another length: its first and its last two stay, for what they mean."""
+    """Return token positions that change a row of `there` tokens to `wanted` ones; the first and the last two stay."""
     if there == wanted:
         found = list(range(there))
     elif there >= 4 and wanted >= 4:

@@ -1,7 +1,7 @@
-"""When a model must be proved to see every row for itself, and where the proof is kept: beside a table's parts.
+"""When a model must be proved to process every row by itself, and where the proof is stored: beside a table's parts.
 
-The folder of the parts is named by everything the numbers depend on (checkpoints, scores, method), so a proof there is
-one for exactly these; a corpus that grew finds it. It is made once, by the worker that prepares a scoring.
+The folder of the parts is named after everything the numbers depend on (checkpoints, scores, method), so a proof in it
+holds for exactly these; a corpus that grew finds it again. The worker that prepares a scoring makes the proof, once.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from raysample.influence.visits.artifacts import Need
 Say = Callable[[str], None]
 FILE, TRIES = "proof.json", "proof-tries.json"
 MOST = 3
-"""Workers that may die over it: rows that kill workers are for `scoring.attempts` to find, not for a proof."""
+"""Workers that may die during the proof before it is skipped: `crash_counter` finds rows that kill workers."""
 
 
 def due(job: ScoreJob) -> bool:
-    """Tell whether no proof was made yet for what a job visits."""
+    """Return whether the proof for the visits of a job is missing."""
     return not storage.exists(storage.join(job.folder, FILE))
 
 
 def prove(job: ScoreJob, say: Say) -> None:
-    """Prove it for the first and the last checkpoint of each run that the scores look at, and keep that.
+    """Compare visits at the first and the last checkpoint of each run that the scores use, and store the result.
 
     Raises:
-        UnsupportedModelError: a model gives a row other values when it is scored with others.
-        ModelError: a model and its tokenizer do not fit, or it cannot be loaded.
+        UnsupportedModelError: a model returns other values for a row if it is scored with other rows.
+        ModelError: a model does not match its tokenizer, or cannot be loaded.
     """
     corpus = Corpus.load(job.corpus)
     if not due(job) or not corpus.rows:
@@ -51,27 +51,30 @@ def prove(job: ScoreJob, say: Say) -> None:
     try:
         found = _proved(job, corpus, tried)
     finally:
-        storage.remove(marker)  # what is raised is no death
+        storage.remove(marker)  # an error is no death
     if found is not None:
         storage.write_json(storage.join(job.folder, FILE), {"visits": found})
 
 
 def _proved(job: ScoreJob, corpus: Corpus, tried: int) -> list[dict[str, object]] | None:
-    """Return what every comparison came to; None where no row could be looked at: the scoring sets such rows aside."""
+    """Return the largest difference of every comparison.
+
+    None if no row could be compared (scoring quarantines them).
+    """
     columns = ColumnScorer(job)
     rows = probes(corpus, columns, tried)
     if rows is None:
         return None
     found: list[dict[str, object]] = []
     for run in columns.runs or _of_captures(job, columns):
-        for at, asked in _asked(job, columns, run.trace).items():
+        for at, request in _requests(job, columns, run.trace).items():
             step = run.trace.checkpoints[at].step
             where = f"the checkpoint at step {step} of {run.trace.uri!r}"
             try:
-                worst = compare_visits(run.models[at], rows, run.pad_id, asked, run.device, where)
+                worst = compare_visits(run.models[at], rows, run.pad_id, request, run.device, where)
             except NothingSeenError:
                 if corpus.rows < PROBED:
-                    return None  # a few odd rows may well be all there are
+                    return None  # so few rows can all be odd
                 raise
             if worst is None:
                 return None
@@ -80,13 +83,16 @@ def _proved(job: ScoreJob, corpus: Corpus, tried: int) -> list[dict[str, object]
 
 
 def _of_captures(job: ScoreJob, columns: ColumnScorer) -> list[Run]:
-    """Return the runs whose training captured logits, with their last checkpoints: the same model, in mini-batches."""
+    """Return the runs with captured logits, each with one model at a time.
+
+    Training computed the captured logits in mini-batches of the same model, so the same proof applies.
+    """
     pad_id = int(columns.tokenizer.pad_token_id)
     return [Run(job, trace, pad_id, ModelCache(1)) for trace in columns.captured if trace.checkpoints]
 
 
-def _asked(job: ScoreJob, columns: ColumnScorer, trace: CheckpointSet) -> dict[int, AgreementRequest]:
-    """Return what is compared at the first and the last checkpoint that scores look at."""
+def _requests(job: ScoreJob, columns: ColumnScorer, trace: CheckpointSet) -> dict[int, AgreementRequest]:
+    """Return, for the first and the last checkpoint that scores use, what is compared there."""
     last = len(trace.checkpoints) - 1
     if columns.captured:
         return {last: AgreementRequest(Need.LOGITS)}

@@ -1,4 +1,4 @@
-"""One run in memory: the models of its checkpoints, and what the scores need from elsewhere at each of them."""
+"""One run in memory: the models of its checkpoints, and the prepared references at each of them."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ Values = dict[str, NDArray[np.float32]]
 
 
 class Run:
-    """Visits the checkpoints of one CheckpointSet; those that a score looks at stay on the device, or take turns there.
+    """Visits the checkpoints of one CheckpointSet; visited models stay on the device, or take turns there.
 
-    Where the cache has room for all models, a mini-batch goes through all of them before the next one comes; where it
-    has not, a block goes from model to model. The numbers are the same.
+    If the cache holds all models, a mini-batch visits all of them before the next mini-batch; else a block visits model
+    after model. The numbers are the same.
     """
 
     def __init__(self, job: ScoreJob, trace: CheckpointSet, pad_id: int, cache: ModelCache) -> None:
         self.trace, self.pad_id, self.batch_tokens = trace, pad_id, job.config.budget
         self.by_loop = job.config.method == "loop"
-        # Asked here, not by the driver, whose machine may have no GPU; Ray hides those that were not asked for.
+        # Looked up on the worker: the driver may have no GPU, and Ray hides the GPUs that a worker did not request.
         self.device = device()
         self.models = Models(trace, job.model, self.device, cache)
         self.autocast = resolve(job.config.precision, self.models[-1], self.device)
@@ -46,7 +46,7 @@ class Run:
         self._loaded: dict[tuple[int, frozenset[Reference]], references.Loaded] = {}
 
     def columns(self, encoded: Encoded, rows: pa.Table, scores: Mapping[str, Score[Any]]) -> Values:
-        """Return each score of each row at this run's checkpoints."""
+        """Return each score of each row at this run's checkpoints, float32 [rows]."""
         return score_block(
             self.models if self.models.stay else self.models.__getitem__,
             self.trace.checkpoints,
@@ -63,7 +63,7 @@ class Run:
         )
 
     def descriptors(self, encoded: Encoded, rows: pa.Table, extra: Values) -> landmarks.Descriptors:
-        """Return what one forward at the last checkpoint says about each row, beside `extra` columns of it."""
+        """Return the descriptors of each row: from one forward at the last checkpoint, plus `extra` columns."""
         labels = row_labels(rows)
         found: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
         for batch in token_batches(encoded.lengths, self.batch_tokens):
@@ -77,6 +77,7 @@ class Run:
         return landmarks.describe_rows(logits, features, labels, encoded.lengths, extra)
 
     def _prepared(self, at: int, wanted: frozenset[Reference]) -> references.Loaded:
+        """Return the references `wanted` at checkpoint `at`, cached; only the newest if models take turns."""
         if (at, wanted) not in self._loaded:
             if not self.models.stay:
                 self._loaded.clear()
@@ -87,6 +88,6 @@ class Run:
 
 
 def row_labels(rows: pa.Table) -> NDArray[np.int64]:
-    """Return the labels of rows."""
+    """Return the labels of rows as int64 [rows]."""
     found: NDArray[np.int64] = rows["label"].to_numpy().astype(np.int64)
     return found

@@ -1,4 +1,4 @@
-"""Scoring one shard: read, tokenise, visit the checkpoints of every run, write one part."""
+"""Score one shard: read, tokenise, visit the checkpoints of every run, write one part."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class LoadedShard:
     """A shard that was read, on its way through a scorer.
 
     Attributes:
-        shard: which.
-        seconds: of work so far.
-        crashes: workers that died of it.
-        done: what became of it, if it was done before.
-        rows: its rows; None where it must be read alone, as it crashed workers.
-        encoded: their tokens; None where that failed, for the rows that it fails for to be found.
+        shard: the shard.
+        seconds: seconds of work so far.
+        crashes: workers that died over it in this run.
+        done: its outcome if an earlier run finished it.
+        rows: its rows; None if it must be read in isolation because it crashed workers.
+        encoded: the tokens of the rows; None if tokenising raised an error, which `finish` then assigns to single rows.
     """
 
     shard: Shard
@@ -53,10 +53,11 @@ class LoadedShard:
 
 
 class ShardScorer:
-    """Holds the checkpoints in memory and scores shards with them; made once per actor.
+    """Holds the checkpoints in memory and scores shards with them; one per actor.
 
-    Two threads may call it at a time: one shard is then read, tokenised and written while another is on the device.
-    A shard that crashed a worker is worked on alone, so that only the culprit is counted again.
+    Two threads may use it at a time: one shard is read, tokenised and written while another one is on the device. A
+    shard that crashed a worker is processed with no other shard in flight, so that a further crash is counted for that
+    shard only.
     """
 
     def __init__(self, job: ScoreJob) -> None:
@@ -64,15 +65,18 @@ class ShardScorer:
         self.corpus = Corpus.load(job.corpus)
         self.columns = ColumnScorer(job)
         self.names = tuple(create_scores(job.config.scores))
-        # Whoever takes both takes `_reading` first.
+        # Lock order: a thread that takes both locks takes `_reading` first.
         self._reading, self._device = threading.Lock(), threading.Lock()
 
     def score(self, shard: int) -> ShardOutcome:
-        """Score one shard and write its part, unless it is there already; set it aside where it keeps crashing."""
+        """Score one shard and write its part unless the part exists.
+
+        Quarantine its rows if it keeps crashing workers.
+        """
         return self.finish(self.begin(shard))
 
     def score_all(self, shards: Iterable[int]) -> Iterator[ShardOutcome]:
-        """Score shards in order; while one is on the device, a thread reads and tokenises the next."""
+        """Score shards in order and yield their outcomes; a second thread reads and tokenises one shard ahead."""
         with ThreadPoolExecutor(1, "raysample-reading") as ahead:
             waiting = deque[Future[LoadedShard]]()
             try:
@@ -86,7 +90,7 @@ class ShardScorer:
                 ahead.shutdown(cancel_futures=True)
 
     def begin(self, shard: int) -> LoadedShard:
-        """Read and tokenise a shard, for `finish`."""
+        """Read and tokenise a shard for `finish`; a finished shard is not read again."""
         folder, where = self.job.folder, self.corpus.shards[shard]
         done = finished(folder, where)
         if done is not None:
@@ -102,7 +106,7 @@ class ShardScorer:
             return LoadedShard(where, time.perf_counter() - began, rows=rows, encoded=encoded)
 
     def finish(self, begun: LoadedShard) -> ShardOutcome:
-        """Score and write a shard that was begun."""
+        """Score a shard from `begin` and write its part."""
         if begun.done is not None:
             return begun.done
         folder, where, rows = self.job.folder, begun.shard, begun.rows
@@ -118,12 +122,15 @@ class ShardScorer:
         return replace(outcome, crashes=begun.crashes)
 
     def here(self, shard: int) -> ShardOutcome:
-        """Score one shard in this process, by this thread alone, and write its part."""
+        """Score one shard in this process and thread, and write its part."""
         began, rows = time.perf_counter(), self.corpus.read(shard)
         return self._write(self.corpus.shards[shard], rows, score_with_isolation(self.columns.score_rows, rows), began)
 
     def _after_crashes(self, where: Shard, died: CrashCount) -> ShardOutcome:
-        """Score a shard over which workers died in a process of its own; set it aside where that dies as well."""
+        """Score a shard that crashed workers in a process of its own.
+
+        Quarantine all its rows if that process dies too.
+        """
         began = time.perf_counter()
         if died.apart:
             del self.columns  # two sets of models may not fit
@@ -134,28 +141,32 @@ class ShardScorer:
                 self.columns = ColumnScorer(self.job)
             if survived:
                 done = finished(self.job.folder, where)
-                assert done is not None, "a process that lives writes the part before it answers"
+                assert done is not None, "the process writes the part before its answer"
                 return done
         rows = self.corpus.read(where.index)
         return self._write(where, rows, Scored.nothing(len(rows), crash_counter.crash_reason(died)), began)
 
     def _of(self, begun: LoadedShard, rows: pa.Table) -> tuple[NDArray[np.int32], Values]:
-        """Score rows; all rows of a shard have been tokenised already, if that went well."""
+        """Score rows; the whole shard reuses the tokens of `begin`, a part of it is tokenised again."""
         return self.columns.score_rows(rows, begun.encoded if rows is begun.rows else None)
 
     def _encoded(self, rows: pa.Table) -> Encoded | None:
+        """Return the tokens of rows, or None if a row makes the tokenizer fail."""
         try:
             return self.columns.encode(rows)
         except RaysampleError:
             raise
-        except Exception:  # noqa: BLE001 - whatever it is: it is raised again when the shard is scored, and looked into
+        except Exception:  # noqa: BLE001 - any error: scoring the shard raises it again and finds the row
             return None
 
     def _write(self, shard: Shard, rows: pa.Table, scored: Scored, began: float) -> ShardOutcome:
-        """Write the part last: where it is there it is whole, and so is what belongs to it."""
+        """Write quarantine, statistics and part of a shard, the part last.
+
+        Its existence means that everything else is whole.
+        """
         done = finished(self.job.folder, shard)
         if done is not None:
-            return done  # another worker was faster, one that was taken for dead: what is finished stays as it is
+            return done  # a worker that Ray declared dead was alive and finished first: a finished part never changes
         base = {"row_id": rows["row_id"], "label": rows["label"], "tokens": pa.array(scored.lengths, pa.int32())}
         if self.corpus.grouped:
             base |= {score_table.GROUP: rows["group"], score_table.GROUP_CODE: pa.array(group_codes(rows["group"]))}
@@ -170,7 +181,7 @@ class ShardScorer:
                 quarantine_uri(self.job.folder, shard), self._lost(shard, full["row_id"], bad, reasons)
             )
         else:
-            storage.remove(quarantine_uri(self.job.folder, shard))  # of an attempt that died before it wrote its part
+            storage.remove(quarantine_uri(self.job.folder, shard))  # of an attempt that died before its part
         seconds = time.perf_counter() - began
         told = {"rows": str(len(full)), "bad": str(len(bad)), "seconds": f"{seconds:.3f}"}
         good = full.filter(pa.array(finite)).replace_schema_metadata(told)
@@ -180,10 +191,12 @@ class ShardScorer:
         return ShardOutcome(shard.index, len(full), len(full) - len(bad), len(bad), seconds)
 
     def _lost(self, shard: Shard, ids: pa.ChunkedArray, bad: NDArray[np.int64], reasons: list[str]) -> pa.Table:
+        """Return the quarantine rows for the rows at positions `bad`, with their reasons."""
         place = pa.array(self.corpus.positions(shard.index)[bad])
         uri, stage = [shard.uri] * len(bad), ["score"] * len(bad)
         return pa.table([uri, place, ids.take(pa.array(bad)), stage, reasons], schema=QUARANTINE)
 
 
 def _not_finite(values: Mapping[str, NDArray[np.float32]], row: int) -> str:
+    """Return the quarantine reason of a row: the scores that are not finite."""
     return f"not finite: {', '.join(name for name, column in values.items() if not np.isfinite(column[row]))}"
