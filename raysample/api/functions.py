@@ -221,7 +221,7 @@ def sample(
     folder = folder_of(output, "selection")
     with create_executor(engine) as running:
         made = sample_table(
-            read, arm, folder, fraction=fraction, count=count, tokens=tokens, seed=seed, spread=running.map
+            read, arm, folder, fraction=fraction, count=count, tokens=tokens, seed=seed, map_fn=running.map
         )
     warn_of(made.warnings, made.name)
     return made

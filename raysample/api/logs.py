@@ -30,7 +30,7 @@ def compact(
         engine: where to read and merge; this process by default. The result is the same.
     """
     with create_executor(engine) as running:
-        return compact_log(source_from(log, columns), output, window=window, spread=running.map)
+        return compact_log(source_from(log, columns), output, window=window, map_fn=running.map)
 
 
 def expand(
@@ -50,4 +50,4 @@ def expand(
     scores = ScoreTable.load(table) if isinstance(table, str) else table
     known = Contents.load(contents) if isinstance(contents, str) else contents
     with create_executor(engine) as running:
-        return expand_scores(scores, known, folder_of(output, "scores"), spread=running.map)
+        return expand_scores(scores, known, folder_of(output, "scores"), map_fn=running.map)

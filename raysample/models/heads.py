@@ -81,7 +81,7 @@ def stored_head(place: str) -> Head:
 
 
 def _read(told: Mapping[str, Any]) -> Head:
-    levels = None if told["levels"] is None else Levels.of(told["levels"])
+    levels = None if told["levels"] is None else Levels.from_dict(told["levels"])
     return Head(tuple(told["hidden"]), float(told["dropout"]), levels)
 
 

@@ -50,7 +50,7 @@ def write_selection(
     count: int | None = None,
     tokens: int | None = None,
     seed: int = 0,
-    spread: MapFn = threads,
+    map_fn: MapFn = threads,
 ) -> Selection:
     """Choose rows of a score table and write the choice into folder `uri`.
 
@@ -62,7 +62,7 @@ def write_selection(
         count: rows to keep.
         tokens: tokens to keep: as many rows as do not have more of them together.
         seed: of ties and lots.
-        spread: maps the work over the table's parts; with threads here, or `Engine.map`. The result is the same.
+        map_fn: maps a function over the table's parts: threads by default, or `Executor.map`. The result is the same.
 
     Raises:
         ScoreError: the table has no such score.
@@ -72,10 +72,10 @@ def write_selection(
     _check_copies(table, arm)
     if arm.score is not None:
         next(table.read((arm.score,)), None)  # names the missing column before anything is counted
-    plan = plan_arm(table, arm, budget, seed, spread)
+    plan = plan_arm(table, arm, budget, seed, map_fn)
     begin(uri)
     write = partial(write_part, table=table, plan=plan, arm=arm, uri=uri)
-    written = list(spread(write, list(enumerate(table.parts))))
+    written = list(map_fn(write, list(enumerate(table.parts))))
     return write_manifest(table, arm, plan, uri, written, fraction, tokens)
 
 
@@ -88,20 +88,20 @@ def _check_copies(table: ScoreTable, arm: ArmConfig) -> None:
 
 
 def plan_arm(
-    table: ScoreTable, arm: ArmConfig, budget: float | Tokens, seed: int = 0, spread: MapFn = threads
+    table: ScoreTable, arm: ArmConfig, budget: float | Tokens, seed: int = 0, map_fn: MapFn = threads
 ) -> SelectionPlan:
     """Return the plan of an arm for a score table: all counting passes, nothing written. Raises as `sample`."""
     rows, blocks = table.counts["scored"], block_names(table)
-    total = sum(spread(partial(_count_tokens, table), blocks)) if isinstance(budget, Tokens) else 0
+    total = sum(map_fn(partial(_count_tokens, table), blocks)) if isinstance(budget, Tokens) else 0
     policy = create_policy(arm, table.higher_is, share_of(budget, rows, total))
     more = (GROUP_CODE,) if needs_groups(table, policy) else ()
     read = Blocks(table, policy_columns(policy), more, hold=rows <= IN_MEMORY_ROWS)
 
     def settled(size: float) -> SelectionPlan:
-        return plan_with(lambda visit: spread(partial(read.visit, visit), blocks), policy, size, seed)
+        return plan_with(lambda visit: map_fn(partial(read.visit, visit), blocks), policy, size, seed)
 
     def weigh(plan: SelectionPlan) -> int:
-        return sum(spread(partial(_kept_tokens, read, plan), blocks))
+        return sum(map_fn(partial(_kept_tokens, read, plan), blocks))
 
     plan = (
         fit_token_budget(settled, weigh, budget.count, rows, total) if isinstance(budget, Tokens) else settled(budget)

@@ -11,7 +11,7 @@ from raysample.evaluation.comparison import Comparison
 from raysample.evaluation.keep_curve import recommend
 from raysample.execution.base import Executor
 from raysample.selection import Selection, write_selection
-from raysample.workflow.compare import Retraining, spread_over
+from raysample.workflow.compare import Retraining, map_for
 from raysample.workflow.layout import Workspace
 
 
@@ -55,7 +55,7 @@ def select_at_budget(
 ) -> Iterator[tuple[ArmBudget, Selection]]:
     """Write the selection of every arm at the budget, with the first seed; `compared`: where the comparison lies."""
     compare, table, space = retraining.config, retraining.table, retraining.workspace
-    seed, spread = compare.seeds[0], spread_over(table, engine)
+    seed, spread = compare.seeds[0], map_for(table, engine)
     for one in arm_budgets(config, compare.arms, compared):
         uri = space.pruned(one.arm, one.name, seed)
-        yield one, write_selection(table, one.arm, uri, **one.budget, seed=seed, spread=spread)
+        yield one, write_selection(table, one.arm, uri, **one.budget, seed=seed, map_fn=spread)

@@ -113,7 +113,7 @@ class Retraining:
             )
             if same_scores and found.corpus == table.corpus and found.arm == arm.to_dict():
                 return found
-        return write_selection(table, arm, uri, fraction=fraction, seed=seed, spread=spread_over(table, engine))
+        return write_selection(table, arm, uri, fraction=fraction, seed=seed, map_fn=map_for(table, engine))
 
     def kept_counts(self) -> dict[tuple[str, float], tuple[int, ...]]:
         """Return the rows per class that each arm keeps at each fraction (first seed)."""
@@ -258,7 +258,7 @@ class Retraining:
         return (OWN.format(", ".join(scored)) if runs == seeds else SHARED.format(", ".join(scored), seeds, runs),)
 
 
-def spread_over(table: ScoreTable, engine: Executor) -> MapFn:
+def map_for(table: ScoreTable, engine: Executor) -> MapFn:
     """Return what maps the work of a selection: threads for small tables, which they hold in memory, else the engine.
 
     Starting tasks costs more than counting a few million rows.

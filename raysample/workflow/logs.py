@@ -14,7 +14,7 @@ from raysample.data.score_table import MANIFEST, ScoreTable
 from raysample.influence.label_origin import describe_label_origin
 from raysample.selection import Selection, write_selection
 from raysample.workflow.budgets import arm_budgets
-from raysample.workflow.compare import spread_over
+from raysample.workflow.compare import map_for
 from raysample.workflow.run import Pipeline
 from raysample.workflow.score_contents import check_alone, score_contents
 
@@ -26,7 +26,7 @@ def compacted(pipeline: Pipeline) -> Contents:
     params = pipeline.params("compact", window=config.window, label_origin=config.source.labels.origin)
     with pipeline.tracker.run("compact", params) as run:
         found = logs.compact_log(
-            config.source, pipeline.workspace.contents, window=config.window, spread=pipeline.engine.map
+            config.source, pipeline.workspace.contents, window=config.window, map_fn=pipeline.engine.map
         )
         run.dataset("log", found.uri, found.fingerprint, "scoring")
         run.metrics({f"log_{name}": value for name, value in {**found.counts, **found.update}.items()})
@@ -67,7 +67,7 @@ def scored(pipeline: Pipeline, *, retry: bool = False) -> ScoreTable:
 def expanded(pipeline: Pipeline) -> ScoreTable:
     """Put the scores of the log's contents on every row of the log."""
     table, found = _table(pipeline), Contents.load(pipeline.workspace.contents)
-    return logs.expand_log(table, found, pipeline.workspace.log_rows, spread=pipeline.engine.map)
+    return logs.expand_log(table, found, pipeline.workspace.log_rows, map_fn=pipeline.engine.map)
 
 
 def selections(pipeline: Pipeline) -> Iterator[tuple[str, Selection, ScoreTable]]:
@@ -81,9 +81,7 @@ def selections(pipeline: Pipeline) -> Iterator[tuple[str, Selection, ScoreTable]
     table, seed = _table(pipeline), config.compare.seeds[0]
     for one in arm_budgets(config.sample, config.compare.arms, space):
         uri = space.log.pruned(one.arm, one.name, seed)
-        chosen = write_selection(
-            table, one.arm, uri, **one.budget, seed=seed, spread=spread_over(table, pipeline.engine)
-        )
+        chosen = write_selection(table, one.arm, uri, **one.budget, seed=seed, map_fn=map_for(table, pipeline.engine))
         kept, rows = chosen.counts["kept"], table.counts["scored"]
         yield f"{chosen.name}: {kept:,} of {rows:,} contents ({kept / rows:.1%})", chosen, table
 

@@ -67,7 +67,7 @@ def score_contents(
         reporter.say(f"  {new:,} of {contents.counts['contents']:,} contents are new")
         fresh = _scored(traces, corpus, config, model, folder, engine, reporter, tracker)
         cost = fresh.cost
-        join = replace(join, known=join.known.and_(_spare(plan, folder, of, engine)))
+        join = replace(join, known=join.known.union(_spare(plan, folder, of, engine)))
     else:
         reporter.say(f"  all {contents.counts['contents']:,} contents were scored before")
     table = _table(join, plan, traces, config, model, folder, engine, {**cost, "new_contents": new})
@@ -117,14 +117,14 @@ def _known(plan: ScoringPlan, folder: str, of: int, engine: Executor) -> Known:
         raise ScoreError(f"{folder!r} holds the scores of a corpus, not of a log's contents", "give another folder")
     if table.made_by["sources"] != plan.sources:
         return found
-    return Known.of_table(table, of).and_(found)
+    return Known.from_table(table, of).union(found)
 
 
 def _spare(plan: ScoringPlan, folder: str, of: int, engine: Executor) -> Known:
     """Return the parts of a backlog that were finished. Their names come from what is in them, so all of them hold."""
     place = storage.join(folder, BACKLOG, "scores", plan.parts)
     files = storage.list_files(place, ".parquet") if storage.exists(place) else []
-    return Known.of_files((found for found in engine.map(span, files) if found is not None), of)
+    return Known.from_files((found for found in engine.map(span, files) if found is not None), of)
 
 
 def _backlog(join: Join, folder: str, engine: Executor, retry: bool) -> SourceConfig | None:

@@ -1,4 +1,4 @@
-"""Names of classes: one class is one name, however it is spelled in this file or that one."""
+"""Class names: different spellings of one class, in one file or across files, become one canonical name."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from raysample.core.errors import CorpusError
 from raysample.data.labels.values import SCALAR, as_strings
 
 _WHOLE = re.compile(r"(-?)(0|[1-9][0-9]*)(?:\.0*)?")
-# Signs that show nothing at the end of a name: soft hyphen, zero-width, directions, word joiners, byte order mark. The
-# tags behind a flag (U+E0020 to U+E007F) are format characters, too, but make another flag of it.
+# Characters that are invisible at the ends of a name: soft hyphen, zero-width, directions, word joiners, byte order
+# mark. The tags behind a flag (U+E0020 to U+E007F) are format characters, too, but they change the flag: kept.
 _UNSEEN = "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff"
 _AROUND = re.compile(rf"^[\s{_UNSEEN}]+|[\s{_UNSEEN}]+$")
 _SHOWN = 5
 
 
 def canonical(name: str, rule: LabelsConfig) -> str:
-    """Return the name of the class that a label spells: NFC, nothing unseen around it, and `3` for `3.0`.
+    """Return the canonical class name of a label: NFC, without invisible characters at its ends, and `3` for `3.0`.
 
     A whole number has one spelling unless `rule.numeric_strings` is false; `007` and `1.5` are names like any other.
     """
@@ -43,20 +43,20 @@ def canonical_names(names: pa.StringArray, rule: LabelsConfig) -> pa.StringArray
 
 
 def distinct(names: Sequence[str], rule: LabelsConfig) -> list[str]:
-    """Return `canonical` of class names that were given; raises CorpusError if two of them are one class."""
+    """Return `canonical` of each configured class name; raises CorpusError if two of them are the same class."""
     found: dict[str, str] = {}
     for name in names:
         known = found.setdefault(canonical(name, rule), name)
         if known != name:
             raise CorpusError(
                 f"the classes {_spelled(known)} and {_spelled(name)} are two spellings of one class",
-                "give every class one name; whole numbers are told apart by labels.numeric_strings: false",
+                "give every class one name; labels.numeric_strings: false keeps spellings of whole numbers apart",
             )
     return [canonical(name, rule) for name in names]
 
 
 class Spellings:
-    """How the classes are spelled in the files, and what a reader should know of that."""
+    """Collects the spellings of each class in the files, and reports the unusual ones."""
 
     def __init__(self, rule: LabelsConfig) -> None:
         self.rule = rule
@@ -64,7 +64,7 @@ class Spellings:
         self.found: dict[str, set[str]] = {}
 
     def add(self, array: pa.Array, names: tuple[str, ...] | None) -> None:
-        """Note how the labels of a batch are spelled; those that a ClassLabel names, as it spells them."""
+        """Record the spellings of a batch's labels; integers with ClassLabel names count by name."""
         values = as_strings(array, names)
         numbers = pa.array((values.kinds == SCALAR) & (names is None))
         for is_number in (True, False):
@@ -75,23 +75,23 @@ class Spellings:
                     self.found.setdefault(canonical(trimmed, self.rule), set()).add(spelled)
 
     def merge(self, found: Mapping[str, Iterable[str]]) -> None:
-        """Add what was noted of another file."""
+        """Add the spellings of another file."""
         for name, spelled in found.items():
             self.found.setdefault(name, set()).update(spelled)
 
     def noted(self) -> dict[str, list[str]]:
-        """Return all spellings, to be merged with those of other files."""
+        """Return all spellings by class, to be merged with those of other files."""
         return {name: sorted(spelled) for name, spelled in self.found.items()}
 
     def to_dict(self) -> dict[str, list[str]]:
-        """Return the classes that are spelled otherwise than they are named, or in several ways, as JSON-able data."""
+        """Return class -> spellings for classes with several spellings or one that differs from the canonical name."""
         return {name: sorted(self.found[name]) for name in sorted(self.found) if self._odd(name)}
 
     def warnings(self, classes: Iterable[str]) -> tuple[str, ...]:
-        """Return what to say of the classes that occur, a sentence per kind.
+        """Return warnings about spellings of the classes that occur: one sentence per kind of finding.
 
         Raises:
-            CorpusError: a class comes as a string and as a number, and `rule.numeric_strings` keeps these apart.
+            CorpusError: a class occurs as a string and as a number, and `rule.numeric_strings` is false.
         """
         present = set(classes)
         odd = {name: spelled for name, spelled in self.to_dict().items() if name in present}
@@ -107,10 +107,12 @@ class Spellings:
         return (*found, *_alike(present))
 
     def _odd(self, name: str) -> bool:
+        """Return whether a class has several spellings, or one that differs from its canonical name."""
         return len(self.found[name]) > 1 or self.found[name] - {name, _spelled(name)} != set()
 
 
 def _check_apart(several: Mapping[str, Sequence[str]]) -> None:
+    """Raise CorpusError if a class occurs both as a number or boolean and as a string."""
     for name, spelled in several.items():
         if name in spelled:
             raise CorpusError(
@@ -120,6 +122,7 @@ def _check_apart(several: Mapping[str, Sequence[str]]) -> None:
 
 
 def _alike(present: Iterable[str]) -> Iterator[str]:
+    """Yield a warning if distinct classes differ only in case or in compatibility forms (NFKC)."""
     folded: dict[str, list[str]] = {}
     for name in sorted(present):
         folded.setdefault(unicodedata.normalize("NFKC", name).casefold(), []).append(name)
@@ -131,24 +134,25 @@ def _alike(present: Iterable[str]) -> Iterator[str]:
 
 
 def _listed(spellings: Mapping[str, Sequence[str]]) -> str:
+    """Return the first few classes with their spellings as text."""
     shown = [f"{_spelled(name)} ({', '.join(spelled)})" for name, spelled in list(spellings.items())[:_SHOWN]]
     return "; ".join(shown) + (f"; and {len(spellings) - _SHOWN} more" if len(spellings) > _SHOWN else "")
 
 
 def _spelled(name: str) -> str:
-    """Return a name in quotes, with escapes for what is not to be seen or told apart."""
+    """Return a name in quotes, escaped if it holds invisible characters or is not in NFC."""
     plain = unicodedata.normalize("NFC", name) == name and not _AROUND.search(name)
     return repr(name) if plain else ascii(name)
 
 
 class Declared:
-    """Which files say by a ClassLabel what the integers of a column mean: all of one source, and the same."""
+    """Checks that all files of a source declare the same ClassLabel names for a column of integers."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[tuple[str, ...] | None, str]] = {}
 
     def add(self, column: str, names: tuple[str, ...] | None, file: str) -> None:
-        """Note that a file has integers in a column, and their names, if any; raises CorpusError if others differ."""
+        """Record a file's ClassLabel names of an integer column, or None; raises CorpusError if files differ."""
         known, first = self._seen.setdefault(column, (names, file))
         if known == names:
             return
@@ -168,18 +172,19 @@ class Declared:
 
 
 def _at(names: tuple[str, ...], place: int) -> str:
+    """Return the name with an index, for an error message."""
     return _spelled(names[place]) if place < len(names) else "no name"
 
 
 def holds_numbers(array: pa.Array) -> bool:
-    """Tell whether a column is of a type of numbers (whose names a ClassLabel would tell), and has any."""
+    """Return whether a column has a numeric type and at least one value: ClassLabel names apply to it."""
     type_: Any = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
     numeric = pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
     return bool(numeric and array.null_count < len(array))
 
 
 class LabelNotes:
-    """What is noted of the label columns of a source while it is read: spellings, and ClassLabels."""
+    """Collects facts about a source's label columns while it is read: spellings and ClassLabel names."""
 
     def __init__(self, source: SourceConfig) -> None:
         rule = source.labels
@@ -189,11 +194,11 @@ class LabelNotes:
         self.names: dict[str, list[str] | None] = {}
 
     def add(self, file: str, raw: Mapping[str, pa.Array], names: Mapping[str, tuple[str, ...]]) -> None:
-        """Note a batch of a file; raises CorpusError as `Declared.add` does."""
+        """Record a batch of a file; raises CorpusError as `Declared.add` does."""
         for column in self.columns:
             if column in raw:
                 self.spellings.add(raw[column], names.get(column))
                 if holds_numbers(raw[column]):
-                    told = names.get(column)
-                    self.names[column] = None if told is None else list(told)
-                    self.declared.add(column, told, file)
+                    class_label = names.get(column)
+                    self.names[column] = None if class_label is None else list(class_label)
+                    self.declared.add(column, class_label, file)

@@ -1,4 +1,4 @@
-"""Which rows have a usable label, and in which order the classes stand."""
+"""Which rows have a usable label, and the order of the classes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Codes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def read_labels(array: pa.Array, names: tuple[str, ...] | None, rule: LabelsConfig) -> tuple[pa.StringArray, Codes]:
-    """Return each row's class name, as `class_names.canonical` spells it, and the code of why it has none (0: it has).
+    """Return each row's canonical class name, and a reason code for rows without a usable label (0: usable).
 
-    What `rule.missing` lists says that there is no label, as a string or as a number: by default -1 (SNLI by hub name)
-    and "-", for no consensus (SNLI as published).
+    Values in `rule.missing` mean no label, as a string or as a number: by default -1 (SNLI on the hub) and "-", which
+    stands for no consensus (SNLI as published).
     """
     values = as_strings(array)
     plain = canonical_names(values.strings, rule)
@@ -46,7 +46,7 @@ def read_labels(array: pa.Array, names: tuple[str, ...] | None, rule: LabelsConf
 
 
 def order_classes(found: Iterable[str], declared: Sequence[str]) -> tuple[str, ...]:
-    """Order the classes that occur: as a ClassLabel declares them, else by number if all are integers, else by name."""
+    """Order the classes that occur: by ClassLabel, else by number if all are integers, else by name."""
     present = set(found)
     if declared:
         known = [name for name in dict.fromkeys(declared) if name in present]
@@ -57,13 +57,13 @@ def order_classes(found: Iterable[str], declared: Sequence[str]) -> tuple[str, .
 
 
 class Vocabulary:
-    """Integer codes for class names, given out in order of first appearance."""
+    """Integer codes of class names, assigned in order of first appearance."""
 
     def __init__(self) -> None:
         self.codes: dict[str, int] = {}
 
     def encode(self, names: pa.StringArray) -> np.ndarray[Any, np.dtype[np.int32]]:
-        """Return the codes of a batch; -1 for null."""
+        """Return the codes of a batch, [rows] int32; -1 for null."""
         encoded = names.dictionary_encode()
         known = [self.codes.setdefault(name, len(self.codes)) for name in encoded.dictionary.to_pylist()]
         places = pc.fill_null(encoded.indices, len(known)).to_numpy(zero_copy_only=False)

@@ -1,4 +1,4 @@
-"""A hierarchical label: its levels from coarse to fine, such as domain and intent, of which one is the row's label."""
+"""Hierarchical labels: levels from coarse to fine, such as domain and intent; one of them is the row's label."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from raysample.data import schema
 from raysample.data.labels.classes import Codes, read_labels
 
 PREFIX = "level_"
-"""What the columns of levels begin with: `level_domain` in a corpus' tables, `level_0` in a judged batch."""
+"""Prefix of level columns: `level_domain` in a corpus's tables, `level_0` in a judged batch."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Levels:
     """The levels of a hierarchical label, coarse to fine.
 
     Attributes:
-        names: of the levels; those of training's columns.
-        classes: class names of each; an integer label of a level is a place among them.
-        label: place of the level that is the row's `label`, by which scores and samples go.
+        names: names of the levels: the column names in the training source.
+        classes: class names of each level; an integer label of a level is an index into them.
+        label: index of the level that is the row's `label`, which scores and samples use.
     """
 
     names: tuple[str, ...]
@@ -32,36 +32,36 @@ class Levels:
     label: int
 
     @staticmethod
-    def of(data: Mapping[str, Any]) -> Levels:
-        """Read back what JSON made of the levels."""
+    def from_dict(data: Mapping[str, Any]) -> Levels:
+        """Return levels from their JSON form."""
         return Levels(tuple(data["names"]), tuple(map(tuple, data["classes"])), int(data["label"]))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of a corpus' tables that hold the integer labels, one per level."""
+        """Columns of a corpus's tables that hold the integer labels, one per level."""
         return tuple(PREFIX + name for name in self.names)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many classes each level has."""
+        """Number of classes per level."""
         return tuple(map(len, self.classes))
 
     @property
     def spans(self) -> tuple[slice, ...]:
-        """Where the logits of each level stand among those of all heads, side by side in the order of the levels."""
+        """Slice of each level in the concatenated logits [B, sum(sizes)] of all heads, in level order."""
         ends = np.cumsum(self.sizes).tolist()
         return tuple(slice(stop - size, stop) for stop, size in zip(ends, self.sizes, strict=True))
 
 
 def others(columns: Columns) -> list[tuple[str, str]]:
-    """Return the levels that are not the label: name in a judged batch, column of the source."""
+    """Return the levels that are not the label: (name in a judged batch, column of the source)."""
     return [(f"{PREFIX}{place}", name) for place, name in enumerate(columns.levels) if name != columns.label]
 
 
 def read_others(
     raw: Mapping[str, pa.Array], config: SourceConfig, names: Mapping[str, tuple[str, ...]], rows: int
 ) -> tuple[dict[str, pa.StringArray], Codes]:
-    """Return the class names of the levels beside the label, and why a row lacks one of them (0: it lacks none)."""
+    """Return the class names of the levels other than the label, and a reason code per row (0: all usable)."""
     found: dict[str, pa.StringArray] = {}
     reason = np.zeros(rows, np.uint8)
     for name, column in others(config.columns):
@@ -71,7 +71,7 @@ def read_others(
 
 
 def assembled(columns: Columns, label: Sequence[str], rest: Sequence[Sequence[str]]) -> Levels | None:
-    """Return the levels out of the classes of the label and those of the others; None where there is one level."""
+    """Return levels from the classes of the label and of the other levels; None for a flat label."""
     if not columns.levels:
         return None
     place = columns.levels.index(columns.label)
@@ -80,6 +80,6 @@ def assembled(columns: Columns, label: Sequence[str], rest: Sequence[Sequence[st
 
 
 def beside(levels: Levels | None) -> Iterator[tuple[str, ...]]:
-    """Yield the classes of the levels that are not the label."""
+    """Yield the class names of the levels that are not the label."""
     if levels is not None:
         yield from (found for place, found in enumerate(levels.classes) if place != levels.label)

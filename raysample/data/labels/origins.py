@@ -1,4 +1,4 @@
-"""Where the label of a row comes from: a column, a hypothesis with its confidence, or what the user did after it."""
+"""Origin of a row's label: a gold column, a hypothesis with its confidence, or user feedback after it."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ Values = np.ndarray[Any, np.dtype[np.int16]]
 
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE](\+?[0-9]{1,2}|-[0-9]{1,3}))?$"
 SILENT, OTHER, UNREAD = -1, -2, -3
-"""What a row's feedback is where it is none of the configured values: none; another one; one that cannot be read, or
-that of a row which `where` leaves out."""
+"""Feedback codes other than configured values: none; another value; unreadable, or the row is left out by `where`."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """What a batch says about its labels.
+    """The labels of a batch with their origin.
 
     Attributes:
         names: class names.
-        reason: [rows] uint8, why a row has no usable label (0: it has one).
-        filtered: [rows] uint8, why the configuration leaves the row out (0: it does not).
-        confidence: [rows] float32, of the production model in the label; NaN where the label is not its hypothesis. Of
-            length 0 where no column is named.
-        feedback: [rows] int16, place of the row's feedback in `values`, or a negative code. Of length 0 where there is
-            none.
+        reason: [rows] uint8, code of the reason why a row has no usable label (0: it has one).
+        filtered: [rows] uint8, code of the reason why the configuration leaves the row out (0: selected).
+        confidence: [rows] float32, the production model's confidence in its label; NaN where the label is not its
+            hypothesis. Length 0 if no confidence column is configured.
+        feedback: [rows] int16, index of the row's feedback in `values`, or a negative code. Length 0 if no feedback is
+            configured.
     """
 
     names: pa.StringArray
@@ -46,17 +45,17 @@ class Labelled:
 
 
 def values(feedback: FeedbackConfig) -> tuple[str, ...]:
-    """Return the feedback that gives labels: what accepts the hypothesis, then what corrects it."""
+    """Return the feedback values that give labels: those that accept the hypothesis, then those that correct it."""
     return tuple(dict.fromkeys([*feedback.accept, *feedback.correct]))
 
 
 def read_label_origins(
     raw: Mapping[str, pa.Array], config: SourceConfig, names: Mapping[str, tuple[str, ...]]
 ) -> Labelled:
-    """Read labels as the configuration says where they come from.
+    """Read labels as `config.labels` describes their origin.
 
-    A row that its feedback gives no label, or whose hypothesis is too unsure, is left out whatever else is wrong with
-    it. A corrected label is not the production model's, so it has no confidence and none is asked for.
+    A row whose feedback gives no label, or whose confidence is too low, is filtered whatever else is wrong with it. A
+    corrected label is the user's, not the production model's: it has no confidence and needs none.
     """
     rule = config.labels
     label, reason = read_labels(raw[config.columns.label], names.get(config.columns.label), rule)
@@ -74,12 +73,13 @@ def read_label_origins(
         sure[~predicted], fault[~predicted] = np.nan, schema.FINE
         reason = np.where(reason == schema.FINE, fault, reason)
         if rule.least_confidence is not None:
-            # in float32 on both sides, or 0.7 would be less than 0.7
+            # Compare in float32 on both sides: float32(0.7) is less than float64(0.7).
             filtered[sure < np.float32(rule.least_confidence)] = schema.UNSURE
     return Labelled(label, reason, filtered, sure, said)
 
 
 def _feedback(array: pa.Array, known: tuple[str, ...]) -> Values:
+    """Return the index of each row's feedback in `known`, [rows] int16, or SILENT, OTHER, UNREAD."""
     found = as_strings(array)
     plain = pc.utf8_lower(pc.utf8_trim_whitespace(found.strings))
     places = pc.index_in(plain, value_set=pa.array(known, pa.string()))
@@ -97,7 +97,7 @@ def _corrected(
     rule: LabelsConfig,
     names: Mapping[str, tuple[str, ...]],
 ) -> tuple[pa.StringArray, Codes]:
-    """Take the label from the column that the feedback of a row points to, where it points to one."""
+    """Return labels with corrections applied: the column that the row's feedback names replaces the hypothesis."""
     assert rule.feedback is not None
     known = values(rule.feedback)
     for value, column in rule.feedback.correct.items():
@@ -109,9 +109,9 @@ def _corrected(
 
 
 def read_confidence(array: pa.Array) -> tuple[Floats, Codes]:
-    """Return numbers in [0, 1] as float32, NaN where there is none, and the code of the reason why (0: there is one).
+    """Return numbers in [0, 1] as float32, NaN where there is none, and the reason codes (0: valid).
 
-    Strings that spell a number count as numbers, as CSV has nothing else.
+    Strings that spell a number count as numbers, since CSV has only strings.
     """
     found = as_strings(array)
     plain = pc.utf8_trim_whitespace(found.strings)
@@ -125,26 +125,28 @@ def read_confidence(array: pa.Array) -> tuple[Floats, Codes]:
 
 
 def as_column(confidence: Floats) -> pa.StringArray:
-    """Return a confidence as strings, as the other columns of a judged batch are; null where there is none."""
+    """Return a confidence as strings, like the other columns of a judged batch; null for NaN."""
     return pa.array(confidence, pa.float32(), mask=np.isnan(confidence)).cast(pa.string())
 
 
 def summary(rule: LabelsConfig, confidence: Floats, feedback: Values, usable: Any) -> dict[str, Any]:
-    """Return what is known of the labels beside themselves, as JSON-able data: `origin`, `confidence`, `feedback`.
+    """Return facts about the labels as JSON-able data: `origin`, `confidence`, `feedback`.
 
     Args:
-        rule: where the labels come from. confidence, feedback: of all rows, as in `Labelled`. usable: [rows] bool.
+        rule: origin of the labels.
+        confidence, feedback: of all rows, as in `Labelled`.
+        usable: [rows] bool.
     """
     found: dict[str, Any] = {"origin": rule.origin}
     if rule.confidence is not None:
-        found["confidence"] = _spread(confidence[usable])
+        found["confidence"] = _confidence_deciles(confidence[usable])
     if rule.feedback is not None:
-        found["feedback"] = _heard(rule.feedback, feedback, usable)
+        found["feedback"] = _feedback_counts(rule.feedback, feedback, usable)
     return found
 
 
-def _spread(confidence: Floats) -> dict[str, Any]:
-    """Return how many labels have a confidence, its mean, and its deciles: minimum, 10 %, ..., maximum."""
+def _confidence_deciles(confidence: Floats) -> dict[str, Any]:
+    """Return the number of labels with a confidence, its mean, and its deciles: minimum, 10 %, ..., maximum."""
     known = confidence[~np.isnan(confidence)].astype(np.float64)
     if not len(known):
         return {"rows": 0, "mean": None, "deciles": []}
@@ -156,8 +158,8 @@ def _spread(confidence: Floats) -> dict[str, Any]:
     }
 
 
-def _heard(feedback: FeedbackConfig, said: Values, usable: Any) -> list[dict[str, Any]]:
-    """Return for each value of the feedback, and for none and others, what it gives, and rows read and usable."""
+def _feedback_counts(feedback: FeedbackConfig, said: Values, usable: Any) -> list[dict[str, Any]]:
+    """Return for each feedback value, for others and for none: what it gives, rows read and usable rows."""
     gives = dict.fromkeys(feedback.accept, "the hypothesis")
     gives |= {value: f"the label in {column}" for value, column in feedback.correct.items()}
     rows = [(code, value, gives[value]) for code, value in enumerate(values(feedback))]

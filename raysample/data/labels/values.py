@@ -1,4 +1,4 @@
-"""Values of any Arrow type as strings, with what kind each was: 3, 3.0 and "3" are one class in every format."""
+"""Values of any Arrow type as strings, with the kind of each: 3, 3.0 and "3" are one class in every format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXACT = float(1 << 53)
 
 @dataclass(frozen=True)
 class Values:
-    """A column as strings, null where there is no value or it has no string; `kinds` [rows] uint8 tells which."""
+    """A column as strings, null where a value is missing or unusable; `kinds` is [rows] uint8."""
 
     strings: pa.StringArray
     kinds: np.ndarray[Any, np.dtype[np.uint8]]
@@ -54,20 +54,22 @@ def mask(array: pa.Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 
 def _of_kind(strings: pa.Array, array: pa.Array, kind: int) -> Values:
+    """Return strings with one kind for all values, NULL where the array is null."""
     return Values(strings, np.where(mask(array.is_valid()), kind, NULL).astype(np.uint8))
 
 
 def _text(array: pa.Array) -> Values:
+    """Return a string column, checked for valid UTF-8."""
     array = array.cast(pa.string())
     try:
         array.validate(full=True)
     except pa.ArrowInvalid:
-        return _mended(array)
+        return _valid_only(array)
     return _of_kind(array, array, STRING)
 
 
-def _mended(array: pa.Array) -> Values:
-    # some value holds bytes that are no UTF-8 (Parquet does not check); find which, row by row
+def _valid_only(array: pa.Array) -> Values:
+    """Return strings with GARBLED for values that are not UTF-8 (Parquet does not check), found row by row."""
     raw = array.cast(pa.binary()).to_pylist()
     texts = [_decoded(value) for value in raw]
     garbled = [value is not None and text is None for value, text in zip(raw, texts, strict=True)]
@@ -76,6 +78,7 @@ def _mended(array: pa.Array) -> Values:
 
 
 def _decoded(value: bytes | None) -> str | None:
+    """Return bytes as text, None if they are not UTF-8."""
     try:
         return None if value is None else value.decode()
     except UnicodeDecodeError:
@@ -83,12 +86,14 @@ def _decoded(value: bytes | None) -> str | None:
 
 
 def _named(array: pa.Array, names: tuple[str, ...]) -> pa.StringArray:
+    """Return ClassLabel names by index; null for an index without a name."""
     known = pc.and_(pc.greater_equal(array, 0), pc.less(array, len(names)))
     places = pc.if_else(known, array.cast(pa.int64(), safe=False), pa.scalar(None, pa.int64()))
     return pc.take(pa.array(names, pa.string()), places)
 
 
 def _floats(array: pa.Array, names: tuple[str, ...] | None) -> Values:
+    """Return floats as strings: whole numbers below 2^53 like integers, NaN as null, others as FRACTION."""
     array = array.cast(pa.float64())
     array = pc.if_else(pc.is_nan(array), pa.scalar(None, pa.float64()), array)
     whole = pc.and_(pc.equal(pc.round(array), array), pc.less(pc.abs(array), _EXACT))
@@ -98,6 +103,7 @@ def _floats(array: pa.Array, names: tuple[str, ...] | None) -> Values:
 
 
 def _decimals(array: pa.Array, names: tuple[str, ...] | None) -> Values:
+    """Return decimals as strings: whole numbers like integers, others as FRACTION."""
     if array.type.scale < 0:
         array = array.cast(pa.decimal256(76, 0))
     spelled = array.cast(pa.string())
@@ -112,6 +118,7 @@ def _decimals(array: pa.Array, names: tuple[str, ...] | None) -> Values:
 
 
 def _union(array: pa.Array, names: tuple[str, ...] | None) -> Values:
+    """Return a sparse union (JSON values of mixed types) as strings, child by child."""
     codes = np.asarray(array.type_codes)
     strings, kinds = pa.nulls(len(array), pa.string()), np.full(len(array), NULL, np.uint8)
     for code in range(array.type.num_fields):

@@ -1,4 +1,4 @@
-"""A log's unique contents with their counts, kept out of core; their scores, kept from day to day."""
+"""Unique contents of a traffic log with their counts, merged out of core, and their scores expanded to rows."""
 
 from raysample.data.log.compaction import Contents, compact_log
 from raysample.data.log.expansion import expand_log

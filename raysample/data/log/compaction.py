@@ -1,7 +1,7 @@
-"""`compact`: a log to its unique contents. What is written is a function of the files that count, whatever came before.
+"""`compact`: reduce a log to its unique contents. The result depends only on the files in the window.
 
-Each file is tallied once, and found again as long as it does not change. The contents are merged anew from the tallies,
-range by range of their ids: a file that came late, changed or went away needs no care of its own.
+Each file is tallied once; the tally is reused while the file does not change. Every update merges the contents anew
+from all tallies, one range of content ids at a time, so late, changed and deleted files need no special handling.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ FILES = "files"
 class Contents:
     """The unique contents of a log, or of its newest partitions, as they lie in folder `uri`.
 
-    A content is what a row says: its text or pair of texts, and its label. Rows with the same are its copies.
+    A content is a text or pair of texts with a label. Rows with the same content are its copies.
 
     Attributes:
         uri: the folder.
         source: the log, with an absolute path and the format settled.
-        window: how many of the newest partitions count; None for all.
-        files: those that count, by name.
-        parts: Parquet files relative to `uri`, rising by content id; columns as in `contents.merging.SCHEMA`.
+        window: number of newest partitions in the window; None for all.
+        files: the files in the window, by name.
+        parts: Parquet files relative to `uri`, rising by content id; columns as in `log.merge.SCHEMA`.
         counts: rows of the log `in`, `usable`, `quarantined`, `filtered`; `contents`; `conflicts` (texts with several
             labels) and `conflict_rows`, their copies.
-        reasons: reason -> rows set aside for it; they lie in `files/KEY/quarantine/`.
+        reasons: reason -> number of quarantined rows; they lie in `files/KEY/quarantine/`.
         labels: rows per label, the most frequent first.
         fingerprint: identity of contents, counts and groups; independent of the log's files and of the order in them.
         update: files that were `new`, `kept` and `gone` when this was made.
-        left_out: cause -> rows left out for it, because the configuration says so.
+        left_out: reason -> number of rows that the configuration leaves out.
         inventory: the log's files, as in `Corpus`; those outside the window are left out.
         warnings: as in `Corpus`.
     """
@@ -80,14 +80,14 @@ class Contents:
         return storage.join(self.uri, FILES, file.key)
 
     def as_source(self) -> SourceConfig:
-        """Return the contents as a source of labelled texts, whose ids are content ids.
+        """Return the contents as a source of labelled texts whose row ids are content ids.
 
-        Its labels are hypotheses unless the log's are gold: feedback was heeded when the contents were made.
+        Its labels are hypotheses unless the log's are gold: feedback was applied when the contents were made.
         """
         pair = None if self.source.columns.text_pair is None else "text_pair"
         group = "group" if self.grouped else None
         columns = Columns(text="text", text_pair=pair, label="label", id="id", group=group)
-        # a label that is here is a class: what is missing was set aside when the contents were made
+        # Every label of a content is a class: rows with a missing label were quarantined during compaction.
         rule = self.source.labels
         labels = LabelsConfig(
             origin="gold" if rule.origin == "gold" else "hypothesis", missing=[], numeric_strings=rule.numeric_strings
@@ -96,7 +96,7 @@ class Contents:
         return SourceConfig(path=place, format="parquet", columns=columns, labels=labels)
 
     def save(self) -> Contents:
-        """Write the manifest, which makes the contents complete."""
+        """Write the manifest, which completes the contents."""
         data = {**asdict(self), "source": self.source.to_dict()}
         del data["uri"]
         storage.write_json(storage.join(self.uri, MANIFEST), {"noun": "Contents", **data})
@@ -104,25 +104,25 @@ class Contents:
 
     @staticmethod
     def load(uri: str) -> Contents:
-        """Read the contents that lie in folder `uri`; raises StorageError if none were completed there."""
+        """Read the contents in folder `uri`; raises StorageError if the manifest is missing or damaged."""
         return manifests.kind_of(Contents, storage.join(uri, MANIFEST), uri=uri)
 
 
-def compact_log(source: SourceConfig, uri: str, *, window: int | None = None, spread: MapFn = threads) -> Contents:
-    """Bring the contents in folder `uri` up to date with a log: only files that are new or changed are read.
+def compact_log(source: SourceConfig, uri: str, *, window: int | None = None, map_fn: MapFn = threads) -> Contents:
+    """Update the contents in folder `uri` from a log: only new and changed files are read.
 
-    A file's distinct contents are held in memory while it is tallied, and those of a range of ids while they are
-    merged. Row ids are compared within a file.
+    Memory: the distinct contents of one file while it is tallied, and those of one range of ids while they are merged.
+    Repeated row ids are found within a file, not across files.
 
     Args:
         source: the log: Parquet, JSONL or CSV files.
-        uri: the folder; what an earlier call left there is used.
-        window: count the newest so many partitions alone (folders that hold files, by name; or files beside others in
-            the log's own folder). What left the window is deleted from `uri`.
-        spread: maps the work over files and ranges; with threads here, or `Engine.map`. The result is the same.
+        uri: the folder; results of an earlier call there are reused.
+        window: use only the newest `window` partitions: folders that hold files, by name, or files directly in the
+            log's folder. Results of files outside the window are deleted from `uri`.
+        map_fn: maps a function over files and ranges: threads by default, or `Executor.map`. The result is the same.
 
     Raises:
-        CorpusError: nothing to read, a column is missing, too many rows in quarantine, no usable row.
+        CorpusError: there is nothing to read, a column is missing, too many rows are in quarantine, or none is usable.
     """
     found = open_source(source)
     _check(found.config, window)
@@ -130,10 +130,10 @@ def compact_log(source: SourceConfig, uri: str, *, window: int | None = None, sp
     before = {file.key for file in Contents.load(uri).files} if storage.exists(storage.join(uri, MANIFEST)) else set()
     parts = windowed(found, window)
     place = storage.join(uri, FILES)
-    files = tuple(spread(partial(tally_file, config=found.config, folder=place), [part.uri for part in parts]))
+    files = tuple(map_fn(partial(tally_file, config=found.config, folder=place), [part.uri for part in parts]))
     _notes(files, found.config)
     _check_rows(files, found.config, place)
-    contents = _merged(Contents(uri, found.config, window, files, (), {}, {}, {}, "", {}), spread)
+    contents = _merged(Contents(uri, found.config, window, files, (), {}, {}, {}, "", {}), map_fn)
     keys = {file.key for file in files}
     update = {"new": len(keys - before), "kept": len(keys & before), "gone": len(before - keys)}
     beyond = [(part.uri, part.name) for part in found.parts if part not in parts]
@@ -146,20 +146,21 @@ def compact_log(source: SourceConfig, uri: str, *, window: int | None = None, sp
 
 
 def windowed(source: Source, window: int | None) -> list[Part]:
-    """Return the files of a log that count, those of its newest partitions."""
+    """Return the files of a log that lie in its newest `window` partitions."""
     names = sorted({partition(part) for part in source.parts})
     newest = set(names if window is None else names[-window:])
     return [part for part in source.parts if partition(part) in newest]
 
 
 def stale(contents: Contents) -> list[str]:
-    """Return the names of files that changed or went away since the contents were made."""
-    there = {part.name: part for part in open_source(contents.source).parts}
-    files = [(file, there.get(file.name)) for file in contents.files]
+    """Return the names of files that changed or were deleted since the contents were made."""
+    current = {part.name: part for part in open_source(contents.source).parts}
+    files = [(file, current.get(file.name)) for file in contents.files]
     return [file.name for file, part in files if part is None or key_of(contents.source, part) != file.key]
 
 
 def _check(config: SourceConfig, window: int | None) -> None:
+    """Raise CorpusError for a source that is not a log of files, or an empty window."""
     if config.format in ("datasets", "hub") or config.limit is not None:
         raise CorpusError(
             f"{config.path!r} (format {config.format}, limit {config.limit}) is no log of files",
@@ -170,6 +171,7 @@ def _check(config: SourceConfig, window: int | None) -> None:
 
 
 def _check_rows(files: Sequence[FileTally], config: SourceConfig, place: str) -> None:
+    """Raise CorpusError if too many rows are in quarantine or none is usable."""
     counts = _sum(file.counts for file in files)
     judged = counts["usable"] + counts["quarantined"]
     missing = taken_for_missing(_sum(file.reasons for file in files), config)
@@ -190,7 +192,7 @@ def _check_rows(files: Sequence[FileTally], config: SourceConfig, place: str) ->
 
 
 def _notes(files: Sequence[FileTally], config: SourceConfig) -> Spellings:
-    """Return how the files spell the classes; raises CorpusError if their ClassLabels differ."""
+    """Return the spellings of the classes in all files; raises CorpusError if their ClassLabels differ."""
     found, declared = Spellings(config.labels), Declared()
     for file in files:
         found.merge(file.spellings)
@@ -199,31 +201,32 @@ def _notes(files: Sequence[FileTally], config: SourceConfig) -> Spellings:
     return found
 
 
-def _merged(contents: Contents, spread: MapFn) -> Contents:
-    """Merge the tallies of all files into parts."""
+def _merged(contents: Contents, map_fn: MapFn) -> Contents:
+    """Merge the tallies of all files into parts, one range of content ids at a time."""
     names = [file.key for file in contents.files]
-    of = ranges.range_count(sum(file.tallied for file in contents.files))
-    folder = f"contents-{storage.fingerprint([sorted(names), of])[:12]}"
+    ranges_total = ranges.range_count(sum(file.tallied for file in contents.files))
+    folder = f"contents-{storage.fingerprint([sorted(names), ranges_total])[:12]}"
     work = partial(
         merge.merge_range,
         files=names,
         folder=storage.join(contents.uri, FILES),
         target=storage.join(contents.uri, folder),
-        of=of,
+        of=ranges_total,
     )
-    told: list[merge.Merged] = list(spread(work, range(of)))
+    pieces: list[merge.Merged] = list(map_fn(work, range(ranges_total)))
+    # Checked by separate counts: what the tallies counted as usable must come out of the merge.
     counts = dict(_sum(file.counts for file in contents.files))
-    if sum(piece.rows for piece in told) != counts["usable"]:
+    if sum(piece.rows for piece in pieces) != counts["usable"]:
         raise CorpusError(
-            f"rows were lost: {counts['usable']:,} were tallied, {sum(piece.rows for piece in told):,} came out",
+            f"rows were lost: {counts['usable']:,} were tallied, {sum(piece.rows for piece in pieces):,} came out",
             "please report this; do not use the contents",
         )
-    counts |= {name: sum(getattr(p, name) for p in told) for name in ("contents", "conflicts", "conflict_rows")}
-    labels = dict(sorted(_sum(piece.labels for piece in told).items(), key=lambda item: (-item[1], item[0])))
-    total = sum(piece.digest for piece in told) % 2**64
+    counts |= {name: sum(getattr(p, name) for p in pieces) for name in ("contents", "conflicts", "conflict_rows")}
+    labels = dict(sorted(_sum(piece.labels for piece in pieces).items(), key=lambda item: (-item[1], item[0])))
+    total = sum(piece.digest for piece in pieces) % 2**64
     return replace(
         contents,
-        parts=tuple(f"{folder}/{merge.range_part('', at)}" for at in range(of)),
+        parts=tuple(f"{folder}/{merge.range_part('', at)}" for at in range(ranges_total)),
         counts=counts,
         reasons=dict(_sum(file.reasons for file in contents.files).most_common()),
         labels=labels,
@@ -233,6 +236,7 @@ def _merged(contents: Contents, spread: MapFn) -> Contents:
 
 
 def _sum(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    """Return the sums of counters by key."""
     total: Counter[str] = Counter()
     for each in counts:
         total.update(each)
@@ -240,7 +244,7 @@ def _sum(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
 
 
 def _tidy(contents: Contents) -> None:
-    """Delete what no longer counts: tallies of other files, contents of an earlier update."""
+    """Delete tallies of files outside the window and contents of earlier updates."""
     tallies, files = storage.join(contents.uri, FILES), {file.key for file in contents.files}
     for name in storage.folders(tallies):
         if name not in files:

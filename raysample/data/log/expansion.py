@@ -1,4 +1,4 @@
-"""`expand`: the scores of contents back on every row of the log, file by file."""
+"""`expand`: a score table for every row of the log, from the scores of its unique contents, file by file."""
 
 from __future__ import annotations
 
@@ -23,18 +23,26 @@ from raysample.data.score_table import ScoreTable
 
 @dataclass(frozen=True)
 class _Expanded:
+    """Row counts of one file of the log: all usable rows, and rows with a score."""
+
     rows: int
     scored: int
 
 
-def expand_log(scores: ScoreTable, contents: Contents, uri: str, *, spread: MapFn = threads) -> ScoreTable:
-    """Write a score table with one row for each usable row of the log, in the order of its files, into folder `uri`.
+def expand_log(scores: ScoreTable, contents: Contents, uri: str, *, map_fn: MapFn = threads) -> ScoreTable:
+    """Write a score table with one row per usable row of the log, in the order of its files, into folder `uri`.
 
-    Rows have the ids and groups that they have in the log, and the scores of their content; a row whose content could
-    not be scored counts as quarantined. The scores of one file's distinct contents are held in memory at a time.
+    Rows keep their ids and groups from the log and get the scores of their content; a row whose content has no scores
+    counts as quarantined. Memory: the scores of one file's distinct contents per running task.
+
+    Args:
+        scores: score table of the contents.
+        contents: the unique contents of the log.
+        uri: folder of the new table.
+        map_fn: maps a function over the files: threads by default, or `Executor.map`.
 
     Raises:
-        ProvenanceError: the scores are of other contents, or the log changed since they were compacted.
+        ProvenanceError: the scores belong to other contents, or the log changed since it was compacted.
     """
     if scores.corpus != contents.fingerprint:
         raise ProvenanceError(
@@ -48,11 +56,11 @@ def expand_log(scores: ScoreTable, contents: Contents, uri: str, *, spread: MapF
         )
     storage.remove(storage.join(uri, score_table.MANIFEST))
     write = partial(_write, scores=scores, contents=contents, uri=uri)
-    told: list[_Expanded] = list(spread(write, list(enumerate(contents.files))))
-    counts = {"in": sum(file.rows for file in told), "scored": sum(file.scored for file in told)}
+    files: list[_Expanded] = list(map_fn(write, list(enumerate(contents.files))))
+    counts = {"in": sum(file.rows for file in files), "scored": sum(file.scored for file in files)}
     return ScoreTable(
         uri,
-        tuple(_name(number) for number in range(len(told))),
+        tuple(_name(number) for number in range(len(files))),
         scores.scores,
         scores.labels,
         storage.fingerprint(["expanded", contents.fingerprint, [file.key for file in contents.files]]),
@@ -64,27 +72,29 @@ def expand_log(scores: ScoreTable, contents: Contents, uri: str, *, spread: MapF
 
 
 def _name(number: int) -> str:
+    """Return the part name of the log's file with a number."""
     return f"rows/part-{number:05d}.parquet"
 
 
 def _write(numbered: tuple[int, FileTally], scores: ScoreTable, contents: Contents, uri: str) -> _Expanded:
-    """Write the rows of one file of the log, piece by piece."""
+    """Write the rows of one file of the log, piece by piece, and return their counts."""
     number, file = numbered
     known = _known(scores, storage.join(contents.place(file), TALLY))
-    shape, told = score_table.table_schema(scores.columns, contents.grouped), [0, 0]
+    shape, counts = score_table.table_schema(scores.columns, contents.grouped), [0, 0]
 
     def pieces() -> Iterator[pa.Table]:
         for ids, rows in file_rows(contents.source, file, contents.place(file)):
             place = pc.index_in(ids, value_set=known["row_id"].combine_chunks())
             good = pc.is_valid(place)
-            told[0], told[1] = told[0] + len(rows), told[1] + len(place.drop_null())
+            counts[0], counts[1] = counts[0] + len(rows), counts[1] + len(place.drop_null())
             yield _piece(rows.filter(good), known.take(place.drop_null()), shape, contents.grouped)
 
     storage.write_parquet_pieces(storage.join(uri, _name(number)), shape, pieces())
-    return _Expanded(*told)
+    return _Expanded(*counts)
 
 
 def _piece(rows: pa.Table, found: pa.Table, shape: pa.Schema, grouped: bool) -> pa.Table:
+    """Return scored rows in the table's schema: ids and groups of the rows, scores of their contents."""
     columns: dict[str, Any] = {name: found[name] for name in found.column_names} | {"row_id": rows["row_id"]}
     if grouped:
         columns |= {score_table.GROUP: rows["group"], score_table.GROUP_CODE: pa.array(group_codes(rows["group"]))}
@@ -92,7 +102,7 @@ def _piece(rows: pa.Table, found: pa.Table, shape: pa.Schema, grouped: bool) -> 
 
 
 def _known(scores: ScoreTable, tally: str) -> pa.Table:
-    """Return the scores of the contents that occur in one file, from all parts that hold some of them."""
+    """Return the scores of the contents that occur in one file, from every part that holds some of them."""
     names, of = ["row_id", "label", "tokens", *scores.columns], len(scores.parts)
     found: list[pa.Table] = [score_table.table_schema(scores.columns).empty_table()]
     for at, part in enumerate(scores.parts):

@@ -1,4 +1,4 @@
-"""Scores that are known, joined with contents: which contents have none yet, and the table of those that have."""
+"""Join contents with existing scores: find contents without scores, and write the table of scored contents."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ TEXTS = pa.schema([("id", pa.string()), ("text", pa.string()), ("text_pair", pa.
 
 @dataclass(frozen=True)
 class Known:
-    """Where scores lie that need not be computed again: Parquet files by the ranges of ids that they meet.
+    """Files with existing scores, grouped by the ranges of content ids that they overlap.
 
     Attributes:
         scored: per range, files with `row_id`, `label`, `tokens` and the scores.
-        lost: per range, quarantine files: contents that could not be scored.
+        lost: per range, quarantine files of contents that could not be scored.
     """
 
     scored: tuple[tuple[str, ...], ...]
     lost: tuple[tuple[str, ...], ...]
 
     @staticmethod
-    def of_table(known: ScoreTable, of: int) -> Known:
-        """Return what a table of contents knows, whose parts are ranges, too."""
+    def from_table(known: ScoreTable, of: int) -> Known:
+        """Return the files of an earlier score table of contents, whose parts are ranges as well."""
         places = [storage.join(known.uri, name) for name in known.parts]
         found = [tuple(places[i] for i in ranges.overlapping(at, of, len(places))) for at in range(of)]
         return Known(tuple(found), tuple(tuple(map(join_quarantine_uri, files)) for files in found))
 
     @staticmethod
-    def of_files(spans: Iterable[tuple[str, str, str]], of: int) -> Known:
-        """Return what files know that were told as (URI, first id, last id); those named `quarantine-` hold losses."""
+    def from_files(spans: Iterable[tuple[str, str, str]], of: int) -> Known:
+        """Return the files given as (URI, first id, last id); names with `quarantine-` are quarantine files."""
         held: tuple[list[list[str]], list[list[str]]] = ([[] for _ in range(of)], [[] for _ in range(of)])
         for uri, first, last in spans:
             kind = held[uri.rpartition("/")[2].startswith("quarantine-")]
@@ -53,8 +53,8 @@ class Known:
                 kind[at].append(uri)
         return Known(*(tuple(map(tuple, kind)) for kind in held))
 
-    def and_(self, other: Known) -> Known:
-        """Return what both know."""
+    def union(self, other: Known) -> Known:
+        """Return the files of both, range by range."""
         return Known(
             tuple(a + b for a, b in zip(self.scored, other.scored, strict=True)),
             tuple(a + b for a, b in zip(self.lost, other.lost, strict=True)),
@@ -62,7 +62,7 @@ class Known:
 
 
 def join_quarantine_uri(uri: str) -> str:
-    """Return where the losses of a part of a table of contents lie."""
+    """Return the quarantine file that belongs to a part of a score table of contents."""
     folder, _, name = uri.rpartition("/")
     return f"{folder}/{name.replace('part-', 'quarantine-', 1)}"
 
@@ -76,7 +76,7 @@ def span(uri: str) -> tuple[str, str, str] | None:
 
 @dataclass(frozen=True)
 class Join:
-    """What is the same for all ranges: the contents, their classes, what is known, and the columns."""
+    """The arguments common to all ranges: contents, classes, existing scores and score columns."""
 
     contents: Contents
     labels: tuple[str, ...]
@@ -85,18 +85,19 @@ class Join:
 
     @property
     def of(self) -> int:
-        """The number of ranges."""
+        """Number of ranges."""
         return len(self.contents.parts)
 
     @property
     def _classes(self) -> list[str]:
-        """The classes that checkpoints know, spelled as contents spell them."""
+        """Classes of the checkpoints, in the spelling of the contents."""
         return distinct(self.labels, self.contents.source.labels)
 
     def missing(self, at: int, target: str, retry: bool) -> int:
-        """Write the texts of a range's contents that have no scores yet, and return their number.
+        """Write the texts of a range's contents without scores, and return their number.
 
-        Left out are contents whose label no checkpoint knows, and, unless `retry`, those that could not be scored.
+        Contents whose label the checkpoints do not know are left out; so are contents that could not be scored before,
+        unless `retry`.
         """
         rows = storage.read_parquet(self.contents.places[at], TEXTS.names)
         there = [self._read(uri, at, ["row_id"])["row_id"] for uri in self.known.scored[at]]
@@ -110,7 +111,7 @@ class Join:
         return len(new)
 
     def write(self, at: int, target: str) -> tuple[int, int]:
-        """Write the scores of a range's contents, and beside them what has none; return how many of each."""
+        """Write a range's scores and its quarantine file; return the number of rows in each."""
         rows = storage.read_parquet(self.contents.places[at])
         names = ["row_id", "label", "tokens", *self.columns]
         scored = _table([self._read(uri, at, names) for uri in self.known.scored[at]], names)
@@ -122,6 +123,7 @@ class Join:
         return len(rows) - len(bad), len(bad)
 
     def _write_scores(self, rows: pa.Table, scored: pa.Table, uri: str) -> None:
+        """Write scored contents with their groups and counts in the score table's schema."""
         found: dict[str, Any] = {name: scored[name] for name in ("row_id", "label", "tokens", *self.columns)}
         if self.contents.grouped:
             found |= {score_table.GROUP: rows["group"], score_table.GROUP_CODE: pa.array(group_codes(rows["group"]))}
@@ -130,31 +132,35 @@ class Join:
         storage.write_parquet(uri, pa.table({name: found[name] for name in shape.names}).cast(shape))
 
     def _losses(self, at: int, bad: pa.Table) -> pa.Table:
-        """Return why contents have no scores."""
-        told: dict[str, str] = {}
+        """Return a quarantine table with the reason why each content has no scores."""
+        reason_of: dict[str, str] = {}
         for rows in self._lost(at):
-            told.update(zip(rows["row_id"].to_pylist(), rows["reason"].to_pylist(), strict=True))
+            reason_of.update(zip(rows["row_id"].to_pylist(), rows["reason"].to_pylist(), strict=True))
         known = set(self._classes)
         reasons = [
-            told.get(row, "not scored") if label in known else REASONS[UNSEEN]
+            reason_of.get(row, "not scored") if label in known else REASONS[UNSEEN]
             for row, label in zip(bad["id"].to_pylist(), bad["label"].to_pylist(), strict=True)
         ]
         file, stage = [self.contents.places[at]] * len(bad), ["score"] * len(bad)
         return pa.table([file, bad["row"], bad["id"], stage, reasons], schema=QUARANTINE)
 
     def _lost(self, at: int) -> Iterator[pa.Table]:
+        """Yield the quarantined contents of a range from every file that exists."""
         for uri in self.known.lost[at]:
             if storage.exists(uri):
                 yield self._read(uri, at, ["row_id", "reason"])
 
     def _read(self, uri: str, at: int, columns: Sequence[str]) -> pa.Table:
+        """Return the rows of a file whose ids lie in a range."""
         return ranges.read_id_range(uri, at, self.of, "row_id", columns)
 
 
 def _strings(pieces: Sequence[pa.ChunkedArray]) -> pa.Array:
+    """Return chunks of several columns as one string array."""
     return pa.chunked_array([chunk for piece in pieces for chunk in piece.chunks], pa.string()).combine_chunks()
 
 
 def _table(pieces: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
+    """Return the rows of several tables in the schema of the given columns."""
     shape = score_table.table_schema(tuple(names[3:]))
     return pa.concat_tables([shape.empty_table(), *(piece.select(names).cast(shape) for piece in pieces)])

@@ -1,4 +1,4 @@
-"""All tallies of a window to its contents: per range of ids, one row per content, with what the whole window says."""
+"""Merge the tallies of a window into contents: per range of ids, one row per content with counts over the window."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ SCHEMA = pa.schema(
         ("label_share", pa.float32()),
     ]
 )
-"""Columns of contents.
+"""Columns of a contents table.
 
-`group`: the most frequent one (of equals the first by name), `groups`: how many. `labels`: how many labels the text has
-in the window, `label_share`: share of the text's rows that have this one.
+`group`: the content's most frequent group (ties: the first by name); `groups`: number of its groups. `labels`: number
+of labels of the text in the window; `label_share`: share of the text's rows with this label.
 """
 
 
 @dataclass(frozen=True)
 class Merged:
-    """One range: contents, rows, texts with several labels and their rows, rows per label, an order-free digest."""
+    """Counts of one range: contents, rows, conflicting texts and their rows, rows per label, order-free digest."""
 
     contents: int
     rows: int
@@ -51,7 +51,7 @@ class Merged:
 
 
 def merge_range(at: int, files: Sequence[str], folder: str, target: str, of: int) -> Merged:
-    """Merge range `at` of the tallies of `files` (their folders below `folder`) and write it below `target`."""
+    """Merge range `at` of the tallies in `folder/FILE` for `files`, and write it to `target`."""
     pieces = [ranges.read_id_range(storage.join(folder, name, TALLY), at, of) for name in files]
     table, rows = contents_of(pieces)
     storage.write_parquet(range_part(target, at), table)
@@ -63,20 +63,21 @@ def merge_range(at: int, files: Sequence[str], folder: str, target: str, of: int
 
 
 def range_part(folder: str, at: int) -> str:
-    """Return the URI of a range's contents."""
+    """Return the URI of a range's part file."""
     return storage.join(folder, f"part-{at:05d}.parquet")
 
 
 def contents_of(pieces: Sequence[pa.Table]) -> tuple[pa.Table, int]:
-    """Return contents in `SCHEMA`, rising by id, and the sum of their counts."""
+    """Merge tallies into contents in `SCHEMA`, rising by id; return them and the sum of their counts."""
     order = [("id", "ascending"), ("count", "descending"), ("group", "ascending")]
     each = merge_tallies(list(pieces)).sort_by(order).combine_chunks()
     starts = _starts(each["id"])
     times = each.group_by("id").aggregate([("first_seen", "min"), ("last_seen", "max")]).sort_by("id")
-    # the first row of a content has its most frequent group
+    # Sorted by count within an id, so the first row of a content has its most frequent group.
     first = each.take(pa.array(starts))
     count = _sums(each["count"].to_numpy(), starts)
     text = _starts(text_keys(first["id"]))
+    # Content ids begin with the digits of the text, so the labels of one text are neighbours: `width` per text.
     width = np.diff([*text, len(first)])
     share = count / np.repeat(np.maximum(_sums(count, text), 1), width)
     columns: dict[str, Any] = {
@@ -92,12 +93,12 @@ def contents_of(pieces: Sequence[pa.Table]) -> tuple[pa.Table, int]:
 
 
 def text_keys(ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the part of content ids that tells the text, whatever its label."""
+    """Return the part of each content id that identifies the text, without the label."""
     return pc.utf8_slice_codeunits(ids, 0, TEXT_DIGITS)
 
 
 def digest(table: pa.Table) -> int:
-    """Return the sum of a 64-bit hash of each content with its count and group: independent of order and ranges."""
+    """Return the sum mod 2^64 of a hash of each content with its count and group: independent of order and ranges."""
     spelled = pc.binary_join_element_wise(
         table["id"], table["count"].cast(pa.string()), pc.fill_null(table["group"], ""), ":"
     )
@@ -107,7 +108,7 @@ def digest(table: pa.Table) -> int:
 
 
 def _starts(keys: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the places at which a sorted column changes."""
+    """Return the indices at which the values of a sorted column change."""
     values = keys.combine_chunks()
     if not len(values):
         return np.zeros(0, np.int64)
@@ -116,4 +117,5 @@ def _starts(keys: pa.ChunkedArray) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def _sums(values: np.ndarray[Any, np.dtype[np.int64]], starts: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
+    """Return the sum of each run of values that begins at `starts`."""
     return np.add.reduceat(values, starts) if len(starts) else np.zeros(0, np.int64)

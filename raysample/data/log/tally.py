@@ -1,4 +1,4 @@
-"""One file of a log to its tally: each content that occurs in it once, with counts. A pure function of the file."""
+"""Tally one file of a log: each content that occurs in the file once, with counts. A pure function of the file."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from raysample.data.schema import DUPLICATE, FILTERS, FINE, REASONS, Batch, Part
 from raysample.data.sources.resolve import Source, has_rows, part_of, reader_of
 
 VERSION = 2
-"""Raised when a tally comes to mean something else: files are then tallied again."""
+"""Increased when the meaning of a tally changes: files are then tallied again."""
 BATCH_ROWS = 1 << 16
 HELD_ROWS = 1 << 20
-"""Tallied rows that are held before they are merged."""
+"""Tallied rows kept in memory before they are merged."""
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -37,21 +37,24 @@ SCHEMA = pa.schema(
         ("last_seen", pa.string()),
     ]
 )
-"""Columns of a tally: a content occurs once per group that it was seen with; rising by id."""
+"""Columns of a tally: one row per content and group, sorted by id."""
 TALLY, MANIFEST = "tally.parquet", "tally.json"
 
 
 @dataclass(frozen=True)
 class FileTally:
-    """One file of a log.
+    """The tally of one file of a log.
 
     Attributes:
-        name: relative to the log. uri: where it lies. key: what names its folder: file, stamp, columns, version.
-        counts: rows `in`, `usable`, `quarantined`, `filtered`. reasons: of the quarantine, with their rows.
-        tallied: rows of the tally: contents times their groups.
-        left_out: why rows are filtered, with their rows.
-        spellings: classes and how their labels are spelled in the file.
-        class_names: columns of integers and their ClassLabel names; None where they have none.
+        name: file name relative to the log.
+        uri: address of the file.
+        key: name of the tally's folder: a hash of file, stamp, columns and VERSION.
+        counts: rows `in`, `usable`, `quarantined`, `filtered`.
+        reasons: reason for quarantine -> rows.
+        tallied: rows of the tally: one per content and group.
+        left_out: filter reason -> rows.
+        spellings: class -> spellings of its label in the file.
+        class_names: integer column -> its ClassLabel names, None if it has none.
     """
 
     name: str
@@ -66,19 +69,19 @@ class FileTally:
 
 
 def partition(part: Part) -> str:
-    """Return what a window counts: the folder that a file lies in, or the file itself beside others in the log."""
+    """Return a file's partition, the unit of the window: its folder, or the file itself if directly in the log."""
     return posixpath.dirname(part.name) or part.name
 
 
 def key_of(config: SourceConfig, part: Part) -> str:
-    """Return the identity of a file as it is now, read as the configuration says."""
+    """Return the identity of a file in its present state, read with this configuration."""
     fs, path = storage.filesystem(part.uri)
-    told = config.model_copy(update={"path": "", "max_quarantined": 1.0}).to_dict()
-    return storage.fingerprint([part.name, str(fs.ukey(path)), told, VERSION])[:20]
+    settings = config.model_copy(update={"path": "", "max_quarantined": 1.0}).to_dict()
+    return storage.fingerprint([part.name, str(fs.ukey(path)), settings, VERSION])[:20]
 
 
 def tally_file(uri: str, config: SourceConfig, folder: str) -> FileTally:
-    """Tally one file of a settled source below `folder`, unless that was done; what is there is whole.
+    """Tally one file of a resolved source below `folder`; a complete tally of the same file is reused.
 
     Raises:
         CorpusError: the file cannot be read, or lacks a column.
@@ -93,13 +96,13 @@ def tally_file(uri: str, config: SourceConfig, folder: str) -> FileTally:
     table = found.tally(found.repeats())
     storage.write_parquet(storage.join(place, TALLY), table)
     notes = (found.notes.spellings.noted(), found.notes.names)
-    told = FileTally(part.name, uri, key, found.counts, found.reasons, table.num_rows, found.left_out, *notes)
-    storage.write_json(manifest, asdict(told))
-    return told
+    tally = FileTally(part.name, uri, key, found.counts, found.reasons, table.num_rows, found.left_out, *notes)
+    storage.write_json(manifest, asdict(tally))
+    return tally
 
 
 def file_rows(config: SourceConfig, file: FileTally, place: str) -> Iterator[tuple[pa.Array, pa.Table]]:
-    """Yield the usable rows of a tallied file, piece by piece: content ids, and columns as `corpus.rows.CONTENT`."""
+    """Yield the usable rows of a tallied file in pieces: content ids, and columns as in `judge_rows.CONTENT`."""
     found = _File(config, part_of(config, file.uri), place)
     for rows, good, _ in found.rows(found.repeats()):
         usable = rows.content.filter(pa.array(good))
@@ -107,7 +110,7 @@ def file_rows(config: SourceConfig, file: FileTally, place: str) -> Iterator[tup
 
 
 class _File:
-    """Reads one file from end to end: once where no id repeats, twice where one does."""
+    """Reads one file from end to end: once, or twice if ids may repeat."""
 
     def __init__(self, config: SourceConfig, part: Part, place: str) -> None:
         self.config, self.part, self.place = config, part, place
@@ -117,7 +120,7 @@ class _File:
         self.notes = LabelNotes(config)
 
     def repeats(self) -> Mask:
-        """Tell which rows carry an id that an earlier usable row of the file has; empty where ids are places."""
+        """Return [rows] whether a row repeats the id of an earlier usable row; length 0 without an id column."""
         if self.config.columns.id is None:
             return np.zeros(0, np.bool_)
         hashes: list[Hashes] = []
@@ -133,7 +136,7 @@ class _File:
         return repeated
 
     def tally(self, repeated: Mask) -> pa.Table:
-        """Count the file's contents and set its broken rows aside."""
+        """Count the file's contents and quarantine its bad rows."""
         quarantine = Quarantine(self.place)
         held = [SCHEMA.empty_table()]
         for rows, good, start in self.rows(repeated):
@@ -148,6 +151,7 @@ class _File:
         return merge_tallies(held).sort_by([("id", "ascending"), ("group", "ascending")])
 
     def _reconcile(self, written: int) -> None:
+        """Raise CorpusError unless rows in = usable + quarantined + filtered, and all quarantined rows were written."""
         counts = self.counts
         judged = counts["usable"] + counts["quarantined"] + counts["filtered"]
         if not (counts["in"] == judged and counts["quarantined"] == written):
@@ -158,13 +162,14 @@ class _File:
             )
 
     def rows(self, repeated: Mask) -> Iterator[tuple[JudgedRows, Mask, int]]:
-        """Yield judged rows, which of them are usable, and the place of the first."""
+        """Yield judged rows, the mask of usable ones, and the position of the first row."""
         for batch, rows in self._judged():
             if len(repeated):
                 rows.reason[repeated[batch.start : batch.start + batch.rows]] = DUPLICATE
             yield rows, rows.matches & (rows.reason == FINE), batch.start
 
     def _judged(self) -> Iterator[tuple[Batch, JudgedRows]]:
+        """Yield raw and judged batches; record the spellings of their labels."""
         config, reader = self.config, reader_of(self.config)
         if not has_rows(Source(config, reader, (self.part,)), self.part):
             return
@@ -174,6 +179,7 @@ class _File:
             yield batch, rows
 
     def _count(self, rows: JudgedRows, good: Mask, bad: Mask) -> None:
+        """Add the counts and reasons of a batch."""
         found = {"in": len(good), "usable": int(good.sum()), "quarantined": int(bad.sum())}
         found["filtered"] = int((~rows.matches).sum())
         self.counts = {name: self.counts[name] + found[name] for name in self.counts}
@@ -184,7 +190,7 @@ class _File:
 
 
 def tally_rows(content: pa.Table) -> pa.Table:
-    """Return judged rows as a tally in which each counts once."""
+    """Return judged rows as a tally, each row with count 1."""
     time = content["timestamp"]
     columns: dict[str, Any] = {
         "id": content_ids(content),
@@ -197,11 +203,12 @@ def tally_rows(content: pa.Table) -> pa.Table:
 
 
 def merge_tallies(pieces: list[pa.Table]) -> pa.Table:
-    """Add up tallies: each (content, group) once, in no order (that of Arrow's groups is none)."""
+    """Add up tallies by (content, group). The order of the result is unspecified, like Arrow's groups."""
     whole = pa.concat_tables(pieces).combine_chunks()
     numbered = whole.append_column("row", pa.array(np.arange(len(whole))))
     sums = [("count", "sum"), ("first_seen", "min"), ("last_seen", "max"), ("row", "min")]
     added = numbered.group_by(["id", "group"]).aggregate(sums)
+    # `row` finds the first row of each group: texts and labels are equal within a content, so any row would do.
     texts = whole.select(["text", "text_pair", "label"]).take(added["row_min"])
     columns = {name: added[name] for name in ("id", "group")} | {name: texts[name] for name in texts.column_names}
     columns |= {"count": added["count_sum"], "first_seen": added["first_seen_min"], "last_seen": added["last_seen_max"]}

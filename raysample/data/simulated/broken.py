@@ -1,8 +1,8 @@
-"""Break a known share of a log's rows in a dozen ways, to see what a set-up does with them; a program's doing, as said.
+"""Damage a known share of a log's rows in a dozen ways, to test how a set-up handles them.
 
-Real logs are cut off in the middle of a line, hold labels that are lists, bytes of another encoding, the same event
-twice. `write_broken_log` copies Parquet files, such as simulated traffic, as JSON lines, in which most of this can
-occur, and writes down what it broke, with the reason that the quarantine must give.
+Real logs have lines that are cut off, labels that are lists, bytes of another encoding, the same event twice.
+`write_broken_log` copies Parquet files, such as simulated traffic, as JSON lines, in which most kinds of damage can
+occur, and returns the damaged rows, with the reason that the quarantine must record for each.
 """
 
 from __future__ import annotations
@@ -25,26 +25,28 @@ from raysample.data.schema import REASONS
 
 Record = dict[str, Any]
 Break = Callable[[Record, Record], bytes]
-"""From a row and the one before it to the line that is written in its place."""
+"""Maps a row and the row before it to the damaged line."""
 
 TRUTH = pa.schema([("file", pa.string()), ("row", pa.int64()), ("stage", pa.string()), ("reason", pa.string())])
-"""What was broken: the file by its name below the log's folder, the row's place in it, the stage that must notice."""
+"""Columns of the damage report: file name below the log's folder, row position, stage that must detect it, reason."""
 
 UNSCORABLE = "a sign that the model has no finite embedding for"
-"""The reason in TRUTH of rows that only the scores can fail for; which words the quarantine has depends on these."""
+"""Reason in TRUTH for rows that only scoring can reject; the quarantine's reason depends on the scores."""
 
 
 def _line(value: Any) -> bytes:
+    """Return a value as one JSON line."""
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 
 def _cut(row: Record) -> bytes:
+    """Return the first half of a row's JSON line."""
     line = json.dumps(row, ensure_ascii=False)
     return line[: len(line) // 2].encode() + b"\n"
 
 
 def _breaks(columns: Columns) -> dict[int, Break]:
-    """Return reason code -> how a row is broken that way."""
+    """Return reason code -> function that damages a row in that way."""
     text, label, name = columns.text, columns.label, columns.id
 
     def put(column: str, value: Callable[[Record], Any]) -> Break:
@@ -77,21 +79,24 @@ def write_broken_log(
     seed: int = 0,
     unscorable: str | None = None,
 ) -> pa.Table:
-    """Copy Parquet files as JSON lines, a share of them broken in every way in turn; return what was broken, in TRUTH.
+    """Copy Parquet files as JSON lines, damaging a share of their rows in every way in turn.
 
-    Files keep their names below `source`, but for the suffix. Same arguments, same lines. No two neighbours are broken,
-    so that a row which repeats the id of the one before repeats that of a row that is used.
+    Files keep their names below `source`, except for the suffix. The same arguments give the same lines. No two
+    neighbours are damaged, so that a row which repeats the id of the row before it repeats a usable row's id.
 
     Args:
-        source: a folder of Parquet files, as `write_traffic` leaves in `train/`.
-        folder: where the lines go.
+        source: a folder of Parquet files, as `write_traffic` writes to `train/`.
+        folder: target folder of the lines.
         columns: which columns hold text, label and id; those of the simulated traffic by default.
-        share: of the rows of each file, at most a half.
-        seed: draws the rows.
-        unscorable: a sign that is put before the text of some rows beside: for models that cannot score it.
+        share: share of damaged rows in each file, at most 0.5.
+        seed: selects the rows.
+        unscorable: a character put before the text of some further rows, which the model cannot score.
+
+    Returns:
+        The damaged rows, with the columns of TRUTH.
 
     Raises:
-        CorpusError: `source` holds no Parquet file, or the share is none.
+        CorpusError: `source` holds no Parquet file, or the share is outside [0, 0.5].
     """
     files = storage.list_files(source, ".parquet")
     if not files or not 0 <= share <= 0.5:
@@ -121,9 +126,11 @@ def write_broken_log(
 
 
 def _write(lines: list[bytes], stream: IO[bytes]) -> None:
+    """Write lines to an open file."""
     stream.writelines(lines)
 
 
 def _truth(name: str, chosen: Mapping[int, str]) -> pa.Table:
+    """Return the damage report of one file from position -> reason."""
     stages = ["score" if reason == UNSCORABLE else "corpus" for reason in chosen.values()]
     return pa.table([[name] * len(chosen), list(chosen), stages, list(chosen.values())], schema=TRUTH)

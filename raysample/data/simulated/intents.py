@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Intent:
-    """One class: what it is called, its domain, the intents people mistake it for, its phrases by popularity."""
+    """One class: its name, its domain, the intents it is confused with, its phrases by popularity."""
 
     name: str
     domain: str
@@ -23,6 +23,7 @@ class Intent:
 
 
 def _list(text: str) -> tuple[str, ...]:
+    """Return the items of a comma-separated text."""
     return tuple(part.strip() for part in text.split(","))
 
 

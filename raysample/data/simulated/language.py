@@ -1,4 +1,4 @@
-"""Intents -> utterances: every phrase the grammar allows with its probability, carriers around it, and slips in it."""
+"""Utterances of intents: every phrase of the grammar with its probability, carrier words around it, and slips."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from raysample.data.simulated.intents import INTENTS, SLOTS
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
-# What is said before and after a command, and how often.
+# Carrier words before and after a command, with their probabilities.
 BEFORE = (("", 0.82), ("please ", 0.06), ("hey ", 0.05), ("ok ", 0.03), ("um ", 0.02), ("so ", 0.02))
 AFTER = (("", 0.88), (" please", 0.06), (" now", 0.04), (" thanks", 0.02))
 TYPING_SLIPS = 0.08
@@ -42,7 +42,7 @@ class PhraseBook:
 
     Attributes:
         texts: the utterances.
-        edges: running sum of their probabilities; those of intent i end at i + 1.
+        edges: cumulative probabilities; those of intent i end at i + 1.
         last: index of each intent's last utterance.
     """
 
@@ -60,7 +60,7 @@ class PhraseBook:
 
 @cache
 def phrase_book() -> PhraseBook:
-    """Write out the grammar: a phrase's and a filler's probability falls as 1/k with its place k in its list."""
+    """Expand the grammar: the probability of a phrase or filler is proportional to 1/k, k its place in its list."""
     texts: list[str] = []
     edges, last = [], []
     for i, intent in enumerate(INTENTS):
@@ -75,6 +75,7 @@ def phrase_book() -> PhraseBook:
 
 
 def _fillings(phrase: str) -> list[tuple[str, float]]:
+    """Return every expansion of a phrase's slots with its probability."""
     parts = re.split(r"{(\w+)}", phrase)
     choices = [_shares(SLOTS[part]) if i % 2 else [(part, 1.0)] for i, part in enumerate(parts)]
     return [
@@ -84,17 +85,20 @@ def _fillings(phrase: str) -> list[tuple[str, float]]:
 
 
 def _shares(fillers: Sequence[str]) -> list[tuple[str, float]]:
+    """Return fillers with probabilities proportional to 1/k."""
     total = sum(1 / place for place in range(1, len(fillers) + 1))
     return [(filler, 1 / place / total) for place, filler in enumerate(fillers, start=1)]
 
 
 def _carriers(carriers: Sequence[tuple[str, float]], count: int, rng: np.random.Generator) -> pa.Array:
+    """Return `count` carrier words drawn by their probabilities."""
     edges = np.cumsum([share for _, share in carriers])
     at = np.minimum(np.searchsorted(edges, rng.random(count), side="right"), len(carriers) - 1)
     return pa.array([text for text, _ in carriers]).take(pa.array(at))
 
 
 def _slipped(texts: pa.Array, rng: np.random.Generator) -> pa.Array:
+    """Return texts with typing slips in 8 % and hearing slips in another 8 % of them."""
     chance = rng.random(len(texts))
     dice = rng.integers(1 << 30, size=(len(texts), 2))
     rows = np.flatnonzero(chance < TYPING_SLIPS + HEARING_SLIPS)
@@ -108,7 +112,7 @@ def _slipped(texts: pa.Array, rng: np.random.Generator) -> pa.Array:
 
 
 def typing_slip(text: str, kind: int, place: int) -> str:
-    """Drop, double, swap or miss one key, as the two dice say; single letters stay."""
+    """Drop, double, swap or replace one key, as the two random numbers determine; single letters stay."""
     if len(text) < 2:
         return text
     at = place % (len(text) - 1)
@@ -118,7 +122,7 @@ def typing_slip(text: str, kind: int, place: int) -> str:
 
 
 def hearing_slip(text: str, kind: int, place: int) -> str:
-    """Take one word for another that sounds like it; where none does, lose a word or hear a hesitation."""
+    """Replace a word by a similar-sounding one; if there is none, drop a word or insert a hesitation."""
     words: list[Any] = text.split()
     alike = [i for i, word in enumerate(words) if word in _SOUNDS_LIKE]
     at = place % len(words)

@@ -16,7 +16,7 @@ NOTE = (
     "with the probability in `confidence`; `outcome` is what the simulated user did then, and `correction` the intent "
     "that was meant where the user said it again."
 )
-# What users do after a right answer, and after a wrong one; the rest does nothing that the log would show.
+# User behaviour after a right and after a wrong answer; the remaining probability leaves no trace in the log.
 AFTER_RIGHT = {"completed": 0.45, "thumbs_up": 0.05, "abandoned": 0.05}
 AFTER_WRONG = {"completed": 0.05, "rephrased": 0.35, "abandoned": 0.30}
 
@@ -34,12 +34,14 @@ def doubt(wrong: float, sure: Any, rng: np.random.Generator) -> FloatArray:
 def log_columns(
     meant: pa.StringArray, right: Any, confidence: FloatArray, sure: Any, rng: np.random.Generator
 ) -> dict[str, pa.Array]:
-    """Return the columns of a log beside the hypothesis.
+    """Return the columns of a log other than the hypothesis.
 
     Args:
-        meant: the true intents. right: [rows] whether the hypothesis is that. confidence: of the production model.
-        sure: [rows] where users complete what they began, so that their labels stand.
-        rng: throws the dice.
+        meant: the true intents.
+        right: [rows] whether the hypothesis equals the true intent.
+        confidence: [rows] of the production model.
+        sure: [rows] whether users always complete, so that the label stands.
+        rng: random generator.
     """
     dice = rng.random(len(meant))
     outcome = np.where(right, _drawn(AFTER_RIGHT, dice), _drawn(AFTER_WRONG, dice))
@@ -53,6 +55,6 @@ def log_columns(
 
 
 def _drawn(shares: Mapping[str, float], dice: FloatArray) -> Any:
-    """Return a word for each throw of the dice, with these chances; None with what is left of 1."""
+    """Return an outcome for each uniform number, drawn with the given probabilities; None for the remainder of 1."""
     words = np.array([*shares, None], dtype=object)
     return words[np.searchsorted(np.cumsum(list(shares.values())), dice, side="right")]

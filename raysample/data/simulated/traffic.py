@@ -1,4 +1,4 @@
-"""Write simulated assistant traffic as date partitions, streaming: memory does not grow with the number of rows."""
+"""Write simulated assistant traffic as date partitions. Streaming: memory does not grow with the number of rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NOTE = (
 FIRST_DAY = dt.date(2025, 1, 6)
 # Random numbers are drawn for this many rows at a time, so that the rows do not depend on how files are cut.
 CHUNK = 16_384
-# A mistaken label is this many times as likely to be a confusable intent as another one of the same popularity.
+# Odds of a confusable intent as the wrong label, relative to another intent of the same popularity.
 CONFUSION = 60.0
 # Standard deviation of a day's change of an intent's log popularity.
 DRIFT = 0.12
@@ -43,22 +43,24 @@ _DOMAINS = pa.array([intent.domain for intent in INTENTS])
 
 @dataclass
 class _Counts:
+    """Row counts of one part: all rows, rows with a wrong label, rows per class."""
+
     rows: int = 0
     wrong: int = 0
     classes: IntArray = field(default_factory=lambda: np.zeros(len(INTENTS), np.int64))
 
 
 def write_traffic(config: SimulatedConfig, folder: str, *, rows_per_file: int = 50_000) -> None:
-    """Write `train/`, `test/` and `truth/`, each `date=YYYY-MM-DD/part-NNNNN.parquet`, and last `simulated.json`.
+    """Write `train/`, `test/`, `truth/` as `date=YYYY-MM-DD/part-NNNNN.parquet`, and `simulated.json` last.
 
-    Same configuration, same rows, however they are cut into files. Where the folder already holds this traffic nothing
-    is done; an interrupted run is begun again.
+    The same configuration gives the same rows, however they are cut into files. A folder that already holds this
+    traffic is left as it is; an interrupted run starts again.
 
     Columns of train and test: `id`, `text`, `intent` (the label), `domain`, `timestamp`; of truth: `id`, `label`,
     `true_label`. Where `config.labels` are not gold, train has `hypothesis` in place of `intent`, and `confidence`,
     `outcome`, `correction`.
 
-    Each intent has at least one rightly labelled training row. Intent r of n (by popularity) has probability
+    Each intent has at least one correctly labelled training row. Intent r of n (by popularity) has probability
     proportional to imbalance^(-r / (n - 1)) times a drift whose mean over the training days is 1.
 
     Raises:
@@ -74,6 +76,7 @@ def write_traffic(config: SimulatedConfig, folder: str, *, rows_per_file: int = 
 
 
 def _write_days(config: SimulatedConfig, folder: str, part: str, days: range, rows_per_file: int) -> _Counts:
+    """Write the days of one part, with the true labels beside training rows, and return the row counts."""
     popularity, counts = _popularity(config), _Counts()
     for day in days:
         for number, table in enumerate(_cut(_day(config, popularity[day], part, day, counts), rows_per_file)):
@@ -87,13 +90,14 @@ def _write_days(config: SimulatedConfig, folder: str, part: str, days: range, ro
 
 
 def _config_of(manifest: str) -> SimulatedConfig:
-    told = manifests.mapping(manifest, "config")["config"]
+    """Return the configuration that a manifest records."""
+    config = manifests.mapping(manifest, "config")["config"]
     with manifests.damaged(manifest):
-        return SimulatedConfig.model_validate(told)
+        return SimulatedConfig.model_validate(config)
 
 
 def simulated_sources(folder: str) -> tuple[SourceConfig, SourceConfig]:
-    """Return the training and the test source of a folder that `write_traffic` finished; raises CorpusError if not."""
+    """Return training and test source of finished traffic in a folder; raises CorpusError if unfinished."""
     if not storage.exists(storage.join(folder, MANIFEST)):
         raise CorpusError(f"{folder!r} holds no finished simulated traffic", "write it first with write_traffic")
     config = _config_of(storage.join(folder, MANIFEST))
@@ -109,7 +113,7 @@ def simulated_sources(folder: str) -> tuple[SourceConfig, SourceConfig]:
 
 
 def _columns(config: SimulatedConfig) -> Columns:
-    """Return which columns hold what; with levels the one that is not the label tells the groups."""
+    """Return the column names by role; for a hierarchical label, the other level serves as the group."""
     plain = Columns(text="text", label="intent", id="id", group="domain", timestamp="timestamp")
     if config.level is None:
         return plain
@@ -118,17 +122,17 @@ def _columns(config: SimulatedConfig) -> Columns:
 
 
 def _logged(config: SimulatedConfig) -> bool:
-    """Tell whether the training days are logs of a production model, without annotation."""
+    """Return whether the training days are logs of a production model without annotation."""
     return config.labels.origin != "gold"
 
 
 def _test_days(config: SimulatedConfig) -> int:
-    """Return how many days of test traffic follow the training days: one for each week begun."""
+    """Return the number of days of test traffic after the training days: one per started week."""
     return -(-config.days // 7)
 
 
 def _begin(config: SimulatedConfig, folder: str) -> bool:
-    """Tell whether the traffic is there already; clear what an interrupted run left, refuse what others put there."""
+    """Return whether the traffic exists; clear an interrupted run, refuse a folder with other content."""
     manifest, started = storage.join(folder, MANIFEST), storage.join(folder, STARTED)
     parts = [storage.join(folder, part) for part in ("train", "test", "truth")]
     if storage.exists(manifest):
@@ -145,7 +149,7 @@ def _begin(config: SimulatedConfig, folder: str) -> bool:
 
 
 def _popularity(config: SimulatedConfig) -> FloatArray:
-    """Return each day's running sum of the intents' probabilities [days, intents], a random walk around the plan."""
+    """Return each day's cumulative intent probabilities [days, intents], a random walk around the plan."""
     rank = np.arange(len(INTENTS)) / (len(INTENTS) - 1)
     days = config.days + _test_days(config)
     walk = np.exp(
@@ -156,7 +160,7 @@ def _popularity(config: SimulatedConfig) -> FloatArray:
 
 
 def _mistakes(config: SimulatedConfig) -> FloatArray:
-    """Return, for each intent i, i plus the running sum of the probabilities of the labels it is mistaken for, flat."""
+    """Return, flat, i + the cumulative probabilities of the wrong labels of intent i, for each intent i."""
     names = [intent.name for intent in INTENTS]
     popularity = config.imbalance ** -(np.arange(len(names)) / (len(names) - 1))
     weights = np.tile(popularity, (len(names), 1))
@@ -167,17 +171,19 @@ def _mistakes(config: SimulatedConfig) -> FloatArray:
 
 
 def _running(weights: FloatArray) -> FloatArray:
-    """Return the running sums of each row's shares; the last is 1."""
+    """Return cumulative shares along each row; the last is exactly 1."""
     edges: FloatArray = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)
     edges[:, -1] = 1.0
     return edges
 
 
 def _rng(config: SimulatedConfig, *where: int) -> np.random.Generator:
+    """Return a generator for one purpose: counter-based, so that each day and chunk has its own stream."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(config.seed, spawn_key=where)))
 
 
 def _date(day: int) -> str:
+    """Return a day's number as an ISO date."""
     return (FIRST_DAY + dt.timedelta(days=day)).isoformat()
 
 
@@ -207,7 +213,7 @@ def _day(config: SimulatedConfig, popularity: FloatArray, part: str, day: int, c
 
 
 def _every_intent(true: IntArray, places: IntArray, rows: int) -> tuple[IntArray, Any]:
-    """Give every intent one row, evenly spread over the training days; return (intents, which rows those are)."""
+    """Assign one row to every intent, evenly spaced over the training days; return (intents, mask of these rows)."""
     step = rows // len(INTENTS)
     sure = (places % step == 0) & (places // step < len(INTENTS))
     return np.where(sure, places // step, true), sure
@@ -216,6 +222,7 @@ def _every_intent(true: IntArray, places: IntArray, rows: int) -> tuple[IntArray
 def _mislabelled(
     true: IntArray, doubt: FloatArray, sure: Any, mistakes: FloatArray, rng: np.random.Generator
 ) -> IntArray:
+    """Return labels [rows]: the true intent, or with probability `doubt` a wrong one; never wrong where `sure`."""
     wrong = (rng.random(len(true)) < doubt) & ~sure
     at = np.searchsorted(mistakes, true + rng.random(len(true)), side="right")
     return np.where(wrong, np.minimum(at - true * len(INTENTS), len(INTENTS) - 1), true)
@@ -230,6 +237,7 @@ def _table(
     rng: np.random.Generator,
     log: dict[str, pa.Array],
 ) -> pa.Table:
+    """Return rows as a table: ids, utterances, labels, log columns, domain of the label, timestamps over the day."""
     midnight = int(np.datetime64(_date(day), "s").astype(np.int64))
     seconds = midnight + places * 86_400 // rows
     numbers = pc.utf8_lpad(pa.array(places).cast(pa.string()), 9, "0")
@@ -248,7 +256,7 @@ def _table(
 
 
 def _cut(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """Cut a stream of tables anew, `rows` at a time."""
+    """Yield a stream of tables re-cut to `rows` rows each."""
     held: list[pa.Table] = []
     count = 0
     for table in tables:
@@ -263,6 +271,7 @@ def _cut(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
 
 
 def _manifest(config: SimulatedConfig, train: _Counts, test: _Counts) -> dict[str, Any]:
+    """Return the manifest: configuration, and row and class counts of both parts."""
     parts = {}
     for name, counts in (("train", train), ("test", test)):
         classes = {intent.name: int(n) for intent, n in zip(INTENTS, counts.classes, strict=True)}

@@ -1,4 +1,4 @@
-"""Every file of a source: read, or left out for a reason, and counted."""
+"""Inventory of a source: every file is counted as read, or as left out with a reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OUTSIDE = "outside the window"
 """Why a file is left out."""
 
 NAMED = 1_000
-"""So many names are kept per reason; all are counted."""
+"""Number of file names kept per reason; all files are counted."""
 
 _COMPRESSIONS = (".zip", ".lz4", ".snappy", ".sz", ".br", ".7z", ".rar", ".tar", ".tgz", ".lzma", ".lzo", ".z")
 _COMPRESSED = (*_COMPRESSIONS, ".gz", ".gzip", ".bz2", ".zst", ".zstd", ".xz")
@@ -38,9 +38,9 @@ class Inventory:
     """The files of a source.
 
     Attributes:
-        found: how many were found below its path.
-        read: addresses of those that are read, in reading order.
-        left_out: name and reason of each of the others.
+        found: number of files below the source's path.
+        read: addresses of the files that are read, in reading order.
+        left_out: name and reason of every other file.
     """
 
     found: int = 0
@@ -48,7 +48,7 @@ class Inventory:
     left_out: tuple[tuple[str, str], ...] = ()
 
     def without(self, files: Iterable[tuple[str, str]], reason: str) -> Inventory:
-        """Return the inventory with some files (address, name) left out that were to be read."""
+        """Return the inventory with some files, given as (address, name), moved from `read` to `left_out`."""
         names = dict(files)
         read = tuple(uri for uri in self.read if uri not in names)
         return Inventory(self.found, read, (*self.left_out, *((name, reason) for name in names.values())))
@@ -57,7 +57,7 @@ class Inventory:
         """Return the inventory as JSON-able data; raises CorpusError if files were lost between listing and reading.
 
         Args:
-            read: how many files were read in the end. path: of the source.
+            read: number of files actually read. path: of the source.
         """
         if read != len(self.read) or self.found != read + len(self.left_out):
             raise CorpusError(
@@ -69,7 +69,7 @@ class Inventory:
         return {"files": counts, "left_out": self.reasons()}
 
     def reasons(self) -> dict[str, Any]:
-        """Return reason -> how many `files` are left out for it, and the first `NAMED` of their `names`."""
+        """Return reason -> number of `files` left out, and the first `NAMED` of their `names`."""
         names: dict[str, list[str]] = {}
         for name, reason in sorted(self.left_out):
             names.setdefault(reason, []).append(name)
@@ -78,23 +78,23 @@ class Inventory:
 
 
 def inventory_remarks(inventory: dict[str, Any], shown: int = 3) -> list[str]:
-    """Return what the terminal says of an inventory (as `checked` returned it), a line per reason."""
+    """Return lines for the terminal about an inventory (from `checked`), one per reason."""
     lines = []
-    for reason, told in inventory.get("left_out", {}).items():
-        names = ", ".join(told["names"][:shown]) + (", ..." if told["files"] > shown else "")
-        lines.append(f"{told['files']:,} of {inventory['files']['in']:,} files left out: {reason} ({names})")
+    for reason, entry in inventory.get("left_out", {}).items():
+        names = ", ".join(entry["names"][:shown]) + (", ..." if entry["files"] > shown else "")
+        lines.append(f"{entry['files']:,} of {inventory['files']['in']:,} files left out: {reason} ({names})")
     return lines
 
 
 def of_files(path: str, form: str, found: Sequence[Entry]) -> Inventory:
-    """Return the inventory of a folder whose files are read as one format; the order is that of their addresses.
+    """Return the inventory of a folder whose files are read as one format, sorted by address.
 
     Raises:
-        CorpusError: a file that is to be read is a pipe, socket, device, or a link that leads nowhere.
+        CorpusError: a file to be read is a pipe, socket, device or broken link.
     """
-    there = [entry for entry in found if not entry.hidden and entry.kind != "linked folder"]
-    chosen = set(of_format([entry.uri for entry in there], form))
-    for entry in (one for one in there if one.uri in chosen):
+    visible = [entry for entry in found if not entry.hidden and entry.kind != "linked folder"]
+    chosen = set(of_format([entry.uri for entry in visible], form))
+    for entry in (one for one in visible if one.uri in chosen):
         if entry.kind != "file":
             raise _unreadable(entry)
         _check_name(entry)
@@ -110,10 +110,10 @@ def of_files(path: str, form: str, found: Sequence[Entry]) -> Inventory:
 
 
 def of_datasets(path: str, split: str | None) -> Inventory:
-    """Return the inventory of a `save_to_disk` folder: what its state names is read, and what describes it.
+    """Return the inventory of a `save_to_disk` folder: its data files and metadata are read.
 
     Raises:
-        ValueError: the folder holds a pipe or device, or its state cannot be (`whole_folders.check_regular`).
+        ValueError: the folder holds a pipe or device, or a bad state file (`dataset_folders.check_dataset_folder`).
     """
     dataset_folders.check_dataset_folder(path)
     found = entries(path) if is_folder(path) else []
@@ -128,10 +128,12 @@ def of_datasets(path: str, split: str | None) -> Inventory:
 
 
 def _listed(state: str) -> list[str]:
+    """Return the data files that a `state.json` lists."""
     return dataset_folders.names_in(storage.read_json(state))
 
 
 def _unread(entry: Entry, folder: str) -> str:
+    """Return the reason why a file of a `save_to_disk` folder is left out."""
     if entry.kind == "linked folder":
         return LINKED_FOLDER
     if folder and not entry.name.startswith(folder):
@@ -140,6 +142,7 @@ def _unread(entry: Entry, folder: str) -> str:
 
 
 def _reason(entry: Entry, form: str) -> str:
+    """Return the reason why a file is left out of a folder read as `form`."""
     if entry.hidden:
         return HIDDEN
     if entry.kind != "file":
@@ -153,6 +156,7 @@ def _reason(entry: Entry, form: str) -> str:
 
 
 def _of_suffix(name: str) -> str:
+    """Return the reason for a file with an unknown suffix or an unsupported compression."""
     stem = next((name.removesuffix(suffix) for suffix in _COMPRESSED if name.endswith(suffix)), None)
     if stem is not None:
         form = format_of(stem) or ""
@@ -163,11 +167,12 @@ def _of_suffix(name: str) -> str:
 
 
 def _shown(name: str) -> str:
-    """Return a file's name with escapes for bytes that are no UTF-8 and for signs that steer a terminal."""
+    """Return a file's name with escapes for invalid UTF-8 and for terminal control characters."""
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in name)
 
 
 def _check_name(entry: Entry) -> None:
+    """Raise CorpusError for a file name that is not UTF-8: no JSON manifest could hold it."""
     try:
         entry.uri.encode()
     except UnicodeEncodeError:
@@ -178,6 +183,7 @@ def _check_name(entry: Entry) -> None:
 
 
 def _unreadable(entry: Entry) -> CorpusError:
+    """Return the error for a file to be read that is not a regular file."""
     if entry.kind == "nowhere":
         return CorpusError(
             f"{entry.uri!r} is a link that leads nowhere", "restore what it points to, or leave it out of the folder"

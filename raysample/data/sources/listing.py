@@ -1,4 +1,4 @@
-"""What lies below a source's path, by kind: nothing is opened, no link to a folder is followed."""
+"""List what lies below a source's path, by kind: no file is opened, no link to a folder is followed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from raysample.core import storage
 from raysample.data.readers.damage import named
 
 Kind = Literal["file", "linked folder", "special", "nowhere"]
-"""A regular file (or a link to one); a link to a folder; a pipe, socket or device; a link that leads nowhere."""
+"""A regular file (or a link to one); a link to a folder; a pipe, socket or device; a broken link."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Entry:
 
     @property
     def hidden(self) -> bool:
-        """Whether the name, or that of a folder above it, begins with a dot or an underscore."""
+        """Whether the name, or a folder in it, begins with a dot or an underscore."""
         return any(part.startswith((".", "_")) for part in self.name.split("/"))
 
 
 def entries(uri: str) -> list[Entry]:
-    """List everything below a folder that is no folder itself, sorted by name; raises CorpusError if it cannot."""
+    """List everything below a folder except folders, sorted by name; raises CorpusError if it cannot be listed."""
     root = uri.rstrip("/")
     with named(uri, "give this user the right to read it, or leave the folder out"):
         found = _local(root) if storage.is_local(uri) else _remote(uri)
@@ -39,18 +39,20 @@ def entries(uri: str) -> list[Entry]:
 
 
 def is_folder(uri: str) -> bool:
-    """Tell whether a URI names a folder; a link to one is one."""
+    """Return whether a URI names a folder or a link to one."""
     fs, path = storage.filesystem(uri)
     return bool(fs.isdir(path))
 
 
 def _remote(uri: str) -> Iterator[tuple[str, Kind]]:
+    """Yield the names below a folder of an object store, all of kind `file`."""
     fs, path = storage.filesystem(uri)
     for name in fs.find(path):
         yield posixpath.relpath(name, path.rstrip("/")), "file"
 
 
 def _local(root: str, below: str = "") -> Iterator[tuple[str, Kind]]:
+    """Yield the names below a local folder with their kinds, depth first."""
     with os.scandir(posixpath.join(root, below)) as found:
         for entry in found:
             name = posixpath.join(below, entry.name)
@@ -61,9 +63,10 @@ def _local(root: str, below: str = "") -> Iterator[tuple[str, Kind]]:
 
 
 def _kind(entry: os.DirEntry[str]) -> Kind:
+    """Return the kind of a directory entry that is not a folder."""
     try:
         mode = entry.stat().st_mode
-    except OSError:  # its target is not there, or the link leads to itself
+    except OSError:  # a broken link, or one that points to itself
         return "nowhere"
     if stat.S_ISDIR(mode):
         return "linked folder"

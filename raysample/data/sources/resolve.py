@@ -1,4 +1,4 @@
-"""Find what a SourceConfig names: its format, its files, the columns there."""
+"""Resolve a SourceConfig: its format, its files and the columns to read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 @dataclass(frozen=True)
 class Source:
-    """A found source: its config (absolute path, format settled), its files in reading order, and all there are."""
+    """A resolved source: its config (absolute path, known format), its files in reading order and their inventory."""
 
     config: SourceConfig
     reader: Reader
@@ -34,12 +34,12 @@ class Source:
 
     @property
     def by_file(self) -> bool:
-        """Whether each part is one file; a `datasets` folder is read as a whole."""
+        """Whether each part is one file; a `datasets` folder is one part."""
         return self.config.format != "datasets"
 
 
 def open_source(config: SourceConfig) -> Source:
-    """Find the files of a source; raises CorpusError where there is nothing to read, or no telling how."""
+    """Find the files of a source; raises CorpusError if nothing is there to read or the format is unclear."""
     if config.path.startswith(HUB) or config.format == "hub":
         path = config.path if config.path.startswith(HUB) else HUB + config.path
         config = config.model_copy(update={"path": path, "format": "hub"})
@@ -59,6 +59,7 @@ def open_source(config: SourceConfig) -> Source:
 
 
 def _check_there(given: str, path: str) -> None:
+    """Raise CorpusError if a path does not exist or is a pipe, socket or device."""
     if not storage.exists(path):
         raise CorpusError(
             f"there is nothing at {given!r}",
@@ -68,7 +69,7 @@ def _check_there(given: str, path: str) -> None:
 
 
 def reader_of(config: SourceConfig) -> Reader:
-    """Return the reader of a settled config's format."""
+    """Return the reader for a resolved config's format."""
     match config.format:
         case "parquet":
             return Parquet(config.limits)
@@ -81,7 +82,7 @@ def reader_of(config: SourceConfig) -> Reader:
 
 
 def part_of(config: SourceConfig, uri: str) -> Part:
-    """Return the part of a settled source that a file is: its name below the path, and what its folders spell."""
+    """Return a file of a resolved source as a Part: its name below the path, and its `key=value` folders."""
     if config.format in ("datasets", "hub"):
         return Part(uri, config.split or posixpath.basename(uri.removeprefix(HUB).rstrip("/")))
     root = config.path.rstrip("/")
@@ -92,7 +93,8 @@ def part_of(config: SourceConfig, uri: str) -> Part:
 
 
 def _above(folder: str) -> list[str]:
-    # a source may itself be one partition of a larger whole: .../date=2024-01-02
+    """Return the `key=value` folders directly above a folder."""
+    # A source may itself be one partition of a larger data set: .../date=2024-01-02
     found: list[str] = []
     while "=" in posixpath.basename(folder):
         folder, name = posixpath.split(folder)
@@ -101,12 +103,13 @@ def _above(folder: str) -> list[str]:
 
 
 def _spelled(folder: str) -> tuple[str, str | None]:
+    """Return key and value of a `key=value` folder; None for Hive's default partition."""
     key, _, value = folder.partition("=")
     return unquote(key), None if value == _NO_VALUE else unquote(value)
 
 
 def requested_columns(config: SourceConfig) -> dict[str, str]:
-    """Return the columns that a source is asked for, each with the setting that names it."""
+    """Return the columns that a source must have -> the setting that names each of them."""
     roles = config.columns.to_dict()
     levels: list[str] = roles.pop("levels")
     named = {f"columns.{role}": name for role, name in roles.items() if name is not None}
@@ -120,15 +123,15 @@ def requested_columns(config: SourceConfig) -> dict[str, str]:
 
 
 def columns_to_read(config: SourceConfig, part: Part) -> list[str]:
-    """Return the columns to read from a file: the wanted ones that its folders do not spell."""
+    """Return the columns to read from a file: the requested ones that are no partition folders."""
     return [name for name in requested_columns(config) if name not in part.constants]
 
 
 def has_rows(source: Source, part: Part) -> bool:
-    """Tell whether a file may have rows; raises CorpusError, listing what is there, if a wanted column is missing.
+    """Return whether a file may have rows; raises CorpusError, listing its columns, if a column is missing.
 
-    A file of lines without any column may still have rows: broken ones, which go to quarantine.
-    Lines of JSON may leave out what users hardly ever do: the columns that `labels.feedback` names.
+    A file of a line format without any column may still have rows: broken ones, which go to quarantine. JSON lines may
+    lack columns of `labels.feedback`: users give some kinds of feedback rarely.
     """
     fields, rare = source.reader.fields(part), _rare(source.config)
     missing = [name for name in columns_to_read(source.config, part) if name not in {*fields, *rare}]
@@ -139,14 +142,14 @@ def has_rows(source: Source, part: Part) -> bool:
 
 
 def lacking(source: Source, part: Part) -> list[CorpusError]:
-    """Return an error for each wanted column that a file lacks; none for a file without any column."""
+    """Return an error for each requested column that a file lacks; none for a file without any column."""
     fields, rare = source.reader.fields(part), _rare(source.config)
     missing = [name for name in columns_to_read(source.config, part) if name not in {*fields, *rare}]
     return [_lacking(source.config, part, fields, name) for name in missing] if fields else []
 
 
 def check_rare(source: Source) -> None:
-    """Raise CorpusError, listing what is there, if no file has a column that a single one may lack."""
+    """Raise CorpusError, listing columns, if no file of the source has a feedback column."""
     unseen, last = _rare(source.config), None
     for part in source.parts if unseen else ():
         if fields := source.reader.fields(part):
@@ -159,25 +162,29 @@ def check_rare(source: Source) -> None:
 
 
 def _rare(config: SourceConfig) -> set[str]:
+    """Return the columns that a single JSON-lines file may lack: those that `labels.feedback` names."""
     if config.format != "jsonl":
         return set()
     return {name for name, setting in requested_columns(config).items() if setting.startswith("labels.feedback")}
 
 
 def _lacking(config: SourceConfig, part: Part, fields: Sequence[str], column: str) -> CorpusError:
-    there = ", ".join([*fields, *(key for key in part.constants if key not in fields)]) or "none"
+    """Return the error for a missing column, with the columns of the file and the setting to change."""
+    present = ", ".join([*fields, *(key for key in part.constants if key not in fields)]) or "none"
     return CorpusError(
-        f"{part.uri!r} has no column {column!r}; it has {there}",
+        f"{part.uri!r} has no column {column!r}; it has {present}",
         f"name the right column in the source's {_setting(config, column)} instead of {column!r}",
     )
 
 
 def _setting(config: SourceConfig, column: str) -> str:
+    """Return the setting that names a column."""
     found = requested_columns(config)[column]
     return "columns.levels" if found.startswith("columns.levels.") else found
 
 
 def _guessed(path: str, found: Sequence[Entry]) -> str:
+    """Return the format of a path from suffixes and marker files; raises CorpusError if it is ambiguous."""
     form = format_of(path)
     if form:
         return form
@@ -193,6 +200,7 @@ def _guessed(path: str, found: Sequence[Entry]) -> str:
 
 
 def _refuse_split(config: SourceConfig) -> None:
+    """Raise CorpusError if `split` is set for a format without splits."""
     if config.split is not None:
         raise CorpusError(
             f"split={config.split!r} is set, but a {config.format} source has no splits",
