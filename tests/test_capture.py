@@ -40,7 +40,7 @@ RECIPE = FineTuneConfig(
     precision="float32",
     capture=True,
     weight_decay=0,
-    warmup=0,
+    warmup_ratio=0,
     schedule="constant",
     seed=3,
 )

@@ -77,3 +77,24 @@ def test_unreadable_files_are_explained(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- a")
     with pytest.raises(ConfigError, match="holds a list, not a mapping"):
         load(tmp_path / "list.yaml")
+
+
+@pytest.mark.parametrize(
+    ("former", "name", "value"),
+    [
+        ("fine_tune.warmup", "warmup_ratio", 0.2),
+        ("fine_tune.retain", "keep_checkpoints", "scored"),
+        ("score.economy.least", "min_correlation", 0.9),
+    ],
+)
+def test_the_former_name_of_a_key_is_an_error_that_names_the_key(former: str, name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"the key '{former.rpartition('.')[2]}' is now called '{name}'"):
+        parse({}, [f"{former}={value}"])
+    assert parse({}, [f"{former.rpartition('.')[0]}.{name}={value}"])
+
+
+def test_labels_and_landmarks_say_what_their_former_keys_are_called() -> None:
+    with pytest.raises(ConfigError, match="'least_confidence' is now called 'min_confidence'"):
+        parse({"corpus": {"train": {"path": "x", "labels": {"least_confidence": 0.3}}, "test": "y"}})
+    with pytest.raises(ConfigError, match="'least' is now called 'min_correlation'"):
+        parse({"score": {"landmarks": {"scores": ["vog"], "least": 0.5}}})

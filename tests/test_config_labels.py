@@ -21,8 +21,8 @@ def source(**labels: Any) -> dict[str, Any]:
     [
         ({"confidence": "score"}, "confidence tells of the production model's hypotheses, .* set origin to hypothesis"),
         ({"origin": "gold", "feedback": FEEDBACK}, "feedback tells of the production model's hypotheses"),
-        ({"origin": "hypothesis", "least_confidence": 0.5}, "least_confidence needs confidence"),
-        ({"origin": "hypothesis", "confidence": "c", "least_confidence": 1.5}, "less than or equal to 1"),
+        ({"origin": "hypothesis", "min_confidence": 0.5}, "min_confidence needs confidence"),
+        ({"origin": "hypothesis", "confidence": "c", "min_confidence": 1.5}, "less than or equal to 1"),
         ({"origin": "hypothesis", "feedback": FEEDBACK}, "go together: give both or neither"),
         ({"origin": "feedback"}, "go together: give both or neither"),
         ({"origin": "weak"}, "Input should be 'gold', 'hypothesis' or 'feedback'"),

@@ -27,7 +27,7 @@ from raysample.testing import tiny_checkpoints, tiny_rows, tiny_tokenizer
 
 pytestmark = pytest.mark.slow
 
-CONFIG = LandmarksConfig(scores=["vog"], count=200, least=0.8)
+CONFIG = LandmarksConfig(scores=["vog"], count=200, min_correlation=0.8)
 
 
 def described(rows: int = 300, classes: int = 3, seed: int = 0, width: int = 6) -> Descriptors:
@@ -143,7 +143,9 @@ def test_a_heavy_tailed_score_is_learnt_on_its_logarithm_and_never_negative() ->
 def test_a_score_that_depends_on_the_class_is_learnt_by_the_kernel() -> None:
     rows = described(rows=800)
     exact = np.where(rows.labels == 1, 1.0, -1.0) * rows.features[:, 0]  # no linear map of the columns gives it
-    told = fit_landmarks(rows, {"crossed": exact}, LandmarksConfig(scores=["crossed"], least=0.7)).quality["crossed"]
+    told = fit_landmarks(rows, {"crossed": exact}, LandmarksConfig(scores=["crossed"], min_correlation=0.7)).quality[
+        "crossed"
+    ]
     assert told["model"] == "kernel"
 
 
@@ -154,7 +156,7 @@ def test_a_score_that_cannot_be_predicted_is_refused_with_what_was_found() -> No
         fit_landmarks(rows, {"linear": linear(rows), "noise": noise}, CONFIG)
     assert "score 'noise' with a rank correlation of" in refused.value.problem
     assert "on 60 held-out landmarks" in refused.value.problem
-    assert "score.landmarks.least is 0.8" in refused.value.problem
+    assert "score.landmarks.min_correlation is 0.8" in refused.value.problem
     assert "compute 'noise' exactly" in refused.value.advice
     assert "score.landmarks.count (now 200)" in refused.value.advice
 
@@ -210,7 +212,7 @@ def test_prediction_is_deterministic_and_does_not_depend_on_the_other_rows() -> 
 def test_a_fit_survives_a_pickle_and_a_folder(tmp_path: Path) -> None:
     rows = described(rows=800)
     crossed = np.where(rows.labels == 1, 1.0, -1.0) * rows.features[:, 0]
-    config = LandmarksConfig(scores=["a", "b"], least=0.7)
+    config = LandmarksConfig(scores=["a", "b"], min_correlation=0.7)
     fitted = fit_landmarks(rows, {"heavy": np.exp(linear(rows)), "crossed": crossed}, config)
     saved = Fitted.load(fitted.save(str(tmp_path / "landmarks")) and str(tmp_path / "landmarks"))
     for other in (saved, pickle.loads(pickle.dumps(fitted))):
@@ -279,7 +281,7 @@ def test_gradient_scores_of_a_real_model_are_predicted_from_one_forward(tmp_path
     everything = describe_rows(seen.logits, seen.features, labels, encoded.lengths)
     ids = rows["row_id"].to_pylist()
     chosen = draw_landmarks(ids, 150, seed=0)
-    config = LandmarksConfig(scores=["grand", "el2n"], count=150, least=0.7)
+    config = LandmarksConfig(scores=["grand", "el2n"], count=150, min_correlation=0.7)
     landmark_ids = [ids[i] for i in chosen]
     fitted = landmarks.fit_landmarks(
         everything.take(chosen), {n: v[chosen] for n, v in exact.items()}, config, landmark_ids

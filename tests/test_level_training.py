@@ -136,7 +136,9 @@ def test_weights_of_rows_count_at_every_level(corpora: tuple[Corpus, Corpus, str
     first, _, base = corpora
     data = load_examples(first.uri, first.fingerprint, base, SPEC).take(np.arange(8))
     weights = np.array([1, 1, 1, 1, 0, 0, 0, 0], np.float32)
-    config = FineTuneConfig(epochs=1, batch_size=8, learning_rate=1e-2, weight_decay=0, precision="float32", warmup=0)
+    config = FineTuneConfig(
+        epochs=1, batch_size=8, learning_rate=1e-2, weight_decay=0, precision="float32", warmup_ratio=0
+    )
     changed = data.levels
     assert changed is not None
     codes = changed.codes.copy()

@@ -63,7 +63,7 @@ class Setting:
         """Return the landmarks; whatever is learnt is taken, so that poor predictions show as such."""
         if self.landmarks is None:
             return None
-        return LandmarksConfig(scores=list(SCORES), count=self.landmarks, least=0.0)
+        return LandmarksConfig(scores=list(SCORES), count=self.landmarks, min_correlation=0.0)
 
 
 def column(score: str, window: str) -> str:

@@ -54,7 +54,7 @@ def _arguments(recipe: FineTuneConfig, rows: int, seed: int, folder: Path) -> Tr
         per_device_eval_batch_size=64,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
-        warmup_steps=round(recipe.warmup * steps),
+        warmup_steps=round(recipe.warmup_ratio * steps),
         lr_scheduler_type=recipe.schedule,
         max_grad_norm=recipe.max_grad_norm,
         save_strategy="steps",

@@ -78,7 +78,7 @@ def arguments(recipe: FineTuneConfig, folder: str, **more: Any) -> TrainingArgum
         per_device_train_batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
-        warmup_steps=recipe.warmup,
+        warmup_steps=recipe.warmup_ratio,
         lr_scheduler_type=recipe.schedule,
         max_grad_norm=recipe.max_grad_norm,
         optim="adamw_torch_fused",

@@ -61,7 +61,7 @@ def made_up(folder: Path, spec: ModelConfig, batch_size: int, steps: int, epochs
     Without warm-up, since the Trainer's own warms up from 0 and that of raysample from the first step's share.
     """
     recipe = FineTuneConfig(
-        batch_size=batch_size, learning_rate=3e-4, warmup=0.0, precision="float32", checkpoints=1, seed=SEED
+        batch_size=batch_size, learning_rate=3e-4, warmup_ratio=0.0, precision="float32", checkpoints=1, seed=SEED
     )
     train = made_up_corpus(folder / "train", batch_size * (steps // epochs), 256, seed=SEED)
     test = made_up_corpus(folder / "test", 32, 32, seed=SEED + 1)

@@ -29,7 +29,7 @@ CONFIGURED: dict[str, tuple[str, str]] = {
     "run": ("run_all", "the whole loop: fine-tune, score, sample, compare, report"),
     "fine-tune": ("run_fine_tune", "fine-tune on all rows and keep the checkpoints: Corpus -> CheckpointSet"),
     "score": ("run_score", "score every training row: CheckpointSet -> ScoreTable"),
-    "replay": ("run_replay", "score the shards again that set rows aside, once the cause is mended"),
+    "retry": ("run_retry", "score the quarantined rows again, once the cause is mended"),
     "verify": ("run_verify", "score a sample of the rows again, one by one in float64, and tell what differs"),
     "sample": (
         "run_sample",
@@ -87,7 +87,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "--seed": {"type": int, "default": 0, "metavar": "N", "help": "seed of the sample (default 0)"},
     },
     "score": {"--log": {"action": "store_true", "help": "score the log: its contents that have no scores yet"}},
-    "replay": {"--log": {"action": "store_true", "help": "try the log's contents again that could not be scored"}},
+    "retry": {"--log": {"action": "store_true", "help": "retry the quarantined contents of the log"}},
     "sample": {
         "--dry-run": {"action": "store_true", "help": "tell what would be left, and write nothing"},
         "--log": {"action": "store_true", "help": "choose among the contents of the log, at sample.budget"},

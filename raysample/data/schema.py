@@ -93,7 +93,7 @@ FILTERS = (
     "where",
     "no feedback",
     "feedback that gives no label",
-    "confidence below least_confidence",
+    "confidence below min_confidence",
     "other side of the hold-out",
     "limit",
 )

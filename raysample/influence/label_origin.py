@@ -40,7 +40,7 @@ def origins(config: CorpusConfig) -> tuple[str, str]:
 def label_origin(corpus: Corpus) -> dict[str, Any]:
     """Return what a corpus tells of its labels: their rule as configured, and what was found (`Corpus.annotations`)."""
     rule = corpus.source.labels
-    return {**corpus.annotations, "origin": rule.origin, "least_confidence": rule.least_confidence}
+    return {**corpus.annotations, "origin": rule.origin, "min_confidence": rule.min_confidence}
 
 
 def test_warnings(test: Corpus) -> tuple[str, ...]:

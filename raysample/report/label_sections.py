@@ -27,14 +27,14 @@ def label_sections(told: Mapping[str, Mapping[str, Any]], table: ScoreTable) -> 
     """Return what the page says about the labels of each corpus.
 
     Args:
-        told: `train` and `test`: `origin`, and where there are any `least_confidence`, `confidence` and `feedback`.
+        told: `train` and `test`: `origin`, and where there are any `min_confidence`, `confidence` and `feedback`.
         table: the scores, which depend on the labels of training.
     """
     return tuple(_of(name, part, table) for name, part in told.items())
 
 
 def _of(name: str, part: Mapping[str, Any], table: ScoreTable) -> Labels:
-    origin, least = part["origin"], part.get("least_confidence")
+    origin, least = part["origin"], part.get("min_confidence")
     sentences = [f"{_PARTS.get(name, clean(name))} labels are {ORIGINS[origin]}."]
     if least is not None:
         sentences.append(f"Rows whose hypothesis has a confidence below {least:g} were left out.")

@@ -54,6 +54,6 @@ class Patience:
         signs: NDArray[Any] = np.asarray(history) * (-1 if self.config.metric == "nll" else 1)
         best, since = -np.inf, 0
         for value in signs:
-            better = value > best + self.config.least
+            better = value > best + self.config.min_delta
             best, since = (value, 0) if better else (best, since + 1)
         return since >= self.config.patience

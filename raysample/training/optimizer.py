@@ -23,7 +23,7 @@ def learning_rate(step: int, total: int, config: FineTuneConfig) -> float:
     With w warm-up steps and u = (step - w) / (total - w): η (1 - u) for linear, η (1 + cos πu) / 2 for cosine, η for
     constant. Of several layers' rates it is the uppermost's.
     """
-    warm = round(config.warmup * total)
+    warm = round(config.warmup_ratio * total)
     if step < warm:
         return config.learning_rate * (step + 1) / (warm + 1)
     if config.schedule == "constant":

@@ -82,7 +82,7 @@ def check_windows(config: RunConfig, rows: int) -> tuple[int, ...] | None:
 
     Raises:
         CheckpointError: the planned checkpoints will not suit a score; told before the fine-tuning.
-        ConfigError: with `fine_tune.retain: scored` a score would look at other checkpoints than without.
+        ConfigError: with `fine_tune.keep_checkpoints: scored` a score would look at other checkpoints than without.
     """
     layout, recipe = schedule_training(rows, config.fine_tune), config.fine_tune
     captured = config.score.source == "capture"
@@ -96,7 +96,7 @@ def check_windows(config: RunConfig, rows: int) -> tuple[int, ...] | None:
         ]
     scores = create_scores(config.score.scores)
     seen = {name: score.select(planned) for name, score in scores.items()}
-    if recipe.retain == "all" or captured:
+    if recipe.keep_checkpoints == "all" or captured:
         return None
     return _retained(config, scores, planned, seen)
 
@@ -109,17 +109,17 @@ def _retained(
 ) -> tuple[int, ...]:
     if config.score.economy is not None:
         raise ConfigError(
-            "score.economy chooses among all checkpoints, and fine_tune.retain: scored saves a part of them",
-            "set fine_tune.retain: all, or give each score its checkpoints and leave score.economy out",
+            "score.economy chooses among all checkpoints, and fine_tune.keep_checkpoints: scored saves a part of them",
+            "set fine_tune.keep_checkpoints: all, or give each score its checkpoints and leave score.economy out",
         )
     places = sorted({len(planned) - 1}.union(*seen.values()))
     kept = [planned[i] for i in places]
     for name, score in scores.items():
         if [kept[i].step for i in score.select(kept)] != [planned[i].step for i in seen[name]]:
             raise ConfigError(
-                f"with fine_tune.retain: scored {name!r} would find other checkpoints than with all of them: a "
-                "`spread` counts those that are there",
-                "set fine_tune.retain: all, or give that score a window of epochs, first or last checkpoints",
+                f"with fine_tune.keep_checkpoints: scored {name!r} would find other checkpoints than with all of "
+                "them: a `spread` counts those that are there",
+                "set fine_tune.keep_checkpoints: all, or give that score a window of epochs, first or last checkpoints",
             )
     return tuple(checkpoint.step for checkpoint in kept)
 

@@ -117,6 +117,6 @@ def check_losses(lost: int, rows: int, config: ScoreConfig, folder: str) -> None
         raise ScoreError(
             f"{lost:,} of {rows:,} rows could not be scored, more than score.max_quarantined="
             f"{config.max_quarantined:g} allows",
-            f"see the quarantine files in {folder!r}, mend the cause, then `raysample replay` (with --log for a log);"
+            f"see the quarantine files in {folder!r}, mend the cause, then `raysample retry` (with --log for a log);"
             " or raise the limit",
         )

@@ -130,14 +130,15 @@ def _room(config: RunConfig, space: Workspace) -> list[RaysampleError]:
         StorageError(
             f"the checkpoints ({count:,} of about {_size(needed // count)}) need {_size(needed)}, and the disk of "
             f"{str(place)!r} has {_size(free)} free",
-            "give another `output`, make room, or keep fewer: fine_tune.checkpoints, fine_tune.retain: scored",
+            "give another `output`, make room, or keep fewer: fine_tune.checkpoints, "
+            "fine_tune.keep_checkpoints: scored",
         )
     ]
 
 
 def fewest_checkpoints(recipe: FineTuneConfig) -> int:
     """Return how many checkpoints a recipe leaves at least, however many rows there are."""
-    if recipe.retain == "scored" or recipe.checkpoint_every is not None or recipe.early_stopping is not None:
+    if recipe.keep_checkpoints == "scored" or recipe.checkpoint_every is not None or recipe.early_stopping is not None:
         return 1
     return recipe.checkpoints or recipe.epochs * (recipe.checkpoints_per_epoch or 1)
 

@@ -193,12 +193,12 @@ class Pipeline:
             self.reporter.say(f"  {label_origin.describe_label_origin(train.origin, table.scores)}")
         return table
 
-    def replay(self) -> ScoreTable:
+    def retry(self) -> ScoreTable:
         """Score the shards again that set rows aside, and nothing else."""
         train = Corpus.load(self.workspace.train)
         folder = storage.join(self.workspace.scores, self._plan(train).parts)
         rows = reopen(folder, train.shards)
-        self.reporter.say(f"replay: {rows:,} rows were set aside")
+        self.reporter.say(f"retry: {rows:,} rows are in quarantine")
         table = self.scores()
         self.reporter.say(f"  {rows - table.counts['quarantined']:,} of them have scores now")
         return table

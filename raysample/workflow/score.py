@@ -133,7 +133,7 @@ def economised(
         place = storage.join(folder, economy.PLACE)
         rows = economy.sampled(corpus, config.economy.rows, storage.join(place, "rows"))
         sample = score_corpus(traces[:1], rows, economy.trial(config, visits), model, place, engine, SilentReporter())
-        choice = economy.choose_windows(config, sample.to_pandas(), visits, config.economy.least)
+        choice = economy.choose_windows(config, sample.to_pandas(), visits, config.economy.min_correlation)
         economy.store_choice(choice, config, traces, corpus, folder)
     reporter.say(economy.describe_choice(choice, min(config.economy.rows, corpus.rows)))
     return economy.economy_config(config, choice)

@@ -44,7 +44,9 @@ def test_our_loop_makes_the_steps_of_the_trainer(tmp_path: Path) -> None:
     ids = np.array(table["row_id"].to_pylist(), dtype=object)
     ours = testing.tiny_model(dropout=0.0)
     theirs, losses = copy.deepcopy(ours), list[float]()
-    config = FineTuneConfig(epochs=EPOCHS, batch_size=8, learning_rate=RATE, warmup=0, precision="float32", seed=3)
+    config = FineTuneConfig(
+        epochs=EPOCHS, batch_size=8, learning_rate=RATE, warmup_ratio=0, precision="float32", seed=3
+    )
     data = training.Examples(encoded, labels, 0, ids)
     training.train(
         ours,

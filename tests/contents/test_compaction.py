@@ -197,8 +197,8 @@ def test_hypotheses_that_are_too_unsure_are_left_out(log: Path, tmp_path: Path) 
     place.parent.mkdir(parents=True)
     given = [{**row, "sure": 0.2 if i % 3 else 0.9} for i, row in enumerate(day(1))]
     place.write_text(pd.DataFrame(given).to_json(orient="records", lines=True))
-    labels = {"origin": "hypothesis", "confidence": "sure", "least_confidence": 0.5}
+    labels = {"origin": "hypothesis", "confidence": "sure", "min_confidence": 0.5}
     found = compact_log(source(tmp_path / "sure", labels=labels), str(tmp_path / "contents"))
     same(found, day(1)[::3])
-    assert found.left_out == {"confidence below least_confidence": 40}
+    assert found.left_out == {"confidence below min_confidence": 40}
     assert found.as_source().labels.origin == "hypothesis"

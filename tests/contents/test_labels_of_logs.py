@@ -20,7 +20,7 @@ from raysample.data.log import Contents, compact_log
 RULE: dict[str, Any] = {
     "origin": "feedback",
     "confidence": "sure",
-    "least_confidence": 0.5,
+    "min_confidence": 0.5,
     "feedback": {"column": "outcome", "accept": ["completed"], "correct": {"rephrased": "meant"}},
 }
 
@@ -52,7 +52,7 @@ def test_a_log_has_the_labels_that_a_corpus_of_the_same_rows_has(source: SourceC
     assert {name: found.counts[name] for name in corpus.counts} == corpus.counts
     assert found.counts["in"] == 120
     assert found.left_out == corpus.filtered
-    assert set(found.left_out) == {"no feedback", "feedback that gives no label", "confidence below least_confidence"}
+    assert set(found.left_out) == {"no feedback", "feedback that gives no label", "confidence below min_confidence"}
     assert found.reasons == corpus.quarantine == {"confidence is missing": 2}
     rows = pa.concat_tables([storage.read_parquet(place) for place in found.places]).to_pylist()
     said = Counter((row["text"], corpus.labels[row["label"]]) for row in corpus.table().to_pylist())

@@ -25,7 +25,7 @@ HYPOTHESIS: dict[str, Any] = {"origin": "hypothesis", "confidence": "sure"}
 FEEDBACK: dict[str, Any] = {
     "origin": "feedback",
     "confidence": "sure",
-    "least_confidence": 0.3,
+    "min_confidence": 0.3,
     "feedback": {"column": "outcome", "accept": ["completed", 5], "correct": {"rephrased": "meant", "edited": "typed"}},
 }
 
@@ -69,7 +69,7 @@ def twin(row: Row) -> tuple[str, str, float | None]:
         except ValueError:
             sure = -1.0
         if 0 <= sure < 0.3:
-            return "confidence below least_confidence", "", None
+            return "confidence below min_confidence", "", None
     if not row["text"].strip():
         return "text is empty", "", None
     label = {"rephrased": row["meant"], "edited": row["typed"]}.get(said, row["hypothesis"])
@@ -88,7 +88,7 @@ def test_feedback_gives_the_labels_that_a_plain_reading_gives(form: str, tmp_pat
     verdicts = {row["id"]: twin(row) for row in rows}
     tally = Counter(verdict for verdict, _, _ in verdicts.values())
     assert corpus.filtered == {cause: tally[cause] for cause in corpus.filtered}
-    assert set(corpus.filtered) == {"no feedback", "feedback that gives no label", "confidence below least_confidence"}
+    assert set(corpus.filtered) == {"no feedback", "feedback that gives no label", "confidence below min_confidence"}
     assert corpus.quarantine == {reason: tally[reason] for reason in corpus.quarantine}
     assert len(corpus.quarantine) == 5
     counts = corpus.counts
@@ -182,7 +182,7 @@ def test_a_confidence_may_be_written_in_many_ways(value: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64(), pa.string(), pa.decimal128(4, 3)])
-def test_the_least_confidence_is_enough_in_every_type(kind: pa.DataType, tmp_path: Path) -> None:
+def test_the_min_confidence_is_enough_in_every_type(kind: pa.DataType, tmp_path: Path) -> None:
     values = [0.5, 0.75, 0.25, 0.5, 0.499 if kind != pa.float16() else 0.25]
     if kind in (pa.float32(), pa.float64(), pa.string()):
         values = [0.7, 0.71, 0.69, 0.7, 0.699]
@@ -190,9 +190,9 @@ def test_the_least_confidence_is_enough_in_every_type(kind: pa.DataType, tmp_pat
     sure = pa.array(texts).cast(kind) if pa.types.is_decimal(kind) or kind == pa.string() else pa.array(values, kind)
     table = pa.table({"text": ["a", "b", "c", "d", "e"], "hypothesis": ["x", "y", "x", "x", "y"], "sure": sure})
     pq.write_table(table, tmp_path / "log.parquet")
-    rule = {**HYPOTHESIS, "least_confidence": values[0]}
+    rule = {**HYPOTHESIS, "min_confidence": values[0]}
     corpus = told(tmp_path, tmp_path / "log.parquet", rule, columns={"label": "hypothesis"})
-    assert corpus.filtered == {"confidence below least_confidence": 2}
+    assert corpus.filtered == {"confidence below min_confidence": 2}
     assert corpus.table()["text"].to_pylist() == ["a", "b", "d"]
 
 

@@ -139,7 +139,7 @@ def test_a_damaged_checkpoint_is_named(on_ray: CheckpointSet, corpora: tuple[Cor
 
 
 def test_a_failing_worker_tells_its_reason(corpora: tuple[Corpus, Corpus], tmp_path: Path) -> None:
-    recipe = {"learning_rate": 1e30, "warmup": 0, "precision": "float32"}
+    recipe = {"learning_rate": 1e30, "warmup_ratio": 0, "precision": "float32"}
     with pytest.raises(TrainingError, match=r"lower fine_tune\.learning_rate"):
         raysample.fine_tune(*corpora, str(tmp_path), model=MODEL, recipe=recipe, engine=ON_RAY)
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 CONFIG = ScoreConfig(
     scores=["vog", {"name": "el2n", "checkpoints": "all"}, {"name": "aum", "as": "margin_mean"}, "loss"],
-    economy=EconomyConfig(rows=50, least=0.9),
+    economy=EconomyConfig(rows=50, min_correlation=0.9),
 )
 
 
@@ -112,7 +112,7 @@ def test_the_choice_is_measured_once(scored: Path, capsys: pytest.CaptureFixture
     assert main.main(["score", str(scored / "config.yaml")]) == 0
     assert "economy, measured on 60 rows: vog at" in capsys.readouterr().out
     assert place.stat().st_mtime_ns == before
-    changed = "score.economy.least=0.5"
+    changed = "score.economy.min_correlation=0.5"
     assert main.main(["score", str(scored / "config.yaml"), changed]) == 0
     assert place.stat().st_mtime_ns != before
 

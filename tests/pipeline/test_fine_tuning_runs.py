@@ -93,7 +93,7 @@ def test_only_checkpoints_that_scores_look_at_are_retained(small_run: Path, tmp_
     tables = []
     for retain in ("all", "scored"):
         (tmp_path / retain).mkdir()
-        recipe = {**RECIPE, "checkpoints": 7, "retain": retain}
+        recipe = {**RECIPE, "checkpoints": 7, "keep_checkpoints": retain}
         path = write_config(tmp_path / retain, small_run, fine_tune=recipe, score=scores)
         config = RunConfig.model_validate(yaml.safe_load(path.read_text()))
         run = Pipeline(config, LocalExecutor(), NullTracker(), SilentReporter())
@@ -107,10 +107,13 @@ def test_only_checkpoints_that_scores_look_at_are_retained(small_run: Path, tmp_
 
 def test_what_economy_chooses_from_is_retained(small_run: Path, tmp_path: Path) -> None:
     path = write_config(
-        tmp_path, small_run, fine_tune={**RECIPE, "retain": "scored"}, score={"scores": ["vog"], "economy": {}}
+        tmp_path,
+        small_run,
+        fine_tune={**RECIPE, "keep_checkpoints": "scored"},
+        score={"scores": ["vog"], "economy": {}},
     )
     config = RunConfig.model_validate(yaml.safe_load(path.read_text()))
-    with pytest.raises(ConfigError, match=r"saves a part of them(.|\n)*retain: all"):
+    with pytest.raises(ConfigError, match=r"saves a part of them(.|\n)*keep_checkpoints: all"):
         Pipeline(config, LocalExecutor(), NullTracker(), SilentReporter()).checkpoints()
 
 

@@ -137,7 +137,7 @@ def test_every_missing_column_of_a_file_is_told(data: dict[str, Any]) -> None:
         ({"epochs": 4, "checkpoints": 10}, 10),
         ({"epochs": 4, "checkpoints_per_epoch": 3}, 12),
         ({"epochs": 4, "checkpoint_every": 3}, 1),
-        ({"epochs": 4, "retain": "scored"}, 1),
+        ({"epochs": 4, "keep_checkpoints": "scored"}, 1),
         ({"epochs": 4, "early_stopping": {}}, 1),
     ],
 )

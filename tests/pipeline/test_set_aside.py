@@ -1,4 +1,4 @@
-"""Rows that cannot be scored are set aside with a reason, the others are not touched, and a replay brings them back."""
+"""Rows that cannot be scored are set aside with a reason, the others are not touched, and a retry brings them back."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def test_bad_rows_are_set_aside_and_come_back(
     untouched = list((poisoned.parent / "runs/small/scores").rglob(part_name(shards(poisoned)[2])))
     before = untouched[0].stat().st_mtime_ns
     capsys.readouterr()
-    assert main.main(["replay", str(poisoned)]) == 0
+    assert main.main(["retry", str(poisoned)]) == 0
     told = capsys.readouterr().out
-    assert "replay: 4 rows were set aside" in told
+    assert "retry: 4 rows are in quarantine" in told
     assert "1 of 4 shards were finished before, 3 to do" in told
     assert "4 of them have scores now" in told
     assert untouched[0].stat().st_mtime_ns == before
@@ -106,8 +106,8 @@ def test_too_many_bad_rows_stop_the_run(
         assert main.main(["score", str(poisoned), "score.max_quarantined=0.01"]) == 2
     told = capsys.readouterr().err
     assert "3 of 200 rows could not be scored, more than score.max_quarantined=0.01 allows" in told
-    assert "raysample replay" in told
-    assert main.main(["replay", str(poisoned), "score.max_quarantined=0.01"]) == 0
+    assert "raysample retry" in told
+    assert main.main(["retry", str(poisoned), "score.max_quarantined=0.01"]) == 0
     assert table(poisoned).counts["scored"] == 200
 
 
@@ -133,7 +133,7 @@ def test_a_shard_over_which_too_many_workers_died_is_set_aside_and_comes_back(
     assert main.main(["score", str(poisoned), "score.max_quarantined=0.3"]) == 0
     assert table(poisoned).counts == {"in": 200, "scored": 150, "quarantined": 50}
     assert {row["reason"] for row in quarantine(poisoned)} == {"its shard crashed 10 workers"}
-    assert main.main(["replay", str(poisoned), "score.max_quarantined=0.3"]) == 0
+    assert main.main(["retry", str(poisoned), "score.max_quarantined=0.3"]) == 0
     assert table(poisoned).to_pandas().equals(whole)
     assert "50 of them have scores now" in capsys.readouterr().out
 

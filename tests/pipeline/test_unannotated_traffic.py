@@ -47,7 +47,7 @@ def test_the_example_learns_from_a_log_and_is_tested_on_annotation(finished: Pat
     train, test = (Corpus.load(str(finished / "corpus" / part)) for part in ("train", "test"))
     assert (train.origin, test.origin) == ("feedback", "gold")
     assert train.source.columns.label == "hypothesis"
-    assert set(train.filtered) == {"no feedback", "feedback that gives no label", "confidence below least_confidence"}
+    assert set(train.filtered) == {"no feedback", "feedback that gives no label", "confidence below min_confidence"}
     assert train.counts["in"] == 1500 == train.rows + sum(train.filtered.values())
     assert 500 < train.rows < 1000
     accepted, thumbs, corrected = train.annotations["feedback"][:3]

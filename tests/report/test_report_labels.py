@@ -23,8 +23,8 @@ FEEDBACK = [
 ]
 CONFIDENCE = {"rows": 590, "mean": 0.91234, "deciles": [0.3, *[0.9 + i / 100 for i in range(9)], 1.0]}
 TOLD: dict[str, Any] = {
-    "train": {"origin": "feedback", "least_confidence": 0.3, "confidence": CONFIDENCE, "feedback": FEEDBACK},
-    "test": {"origin": "hypothesis", "least_confidence": None, "confidence": {"rows": 0, "mean": None, "deciles": []}},
+    "train": {"origin": "feedback", "min_confidence": 0.3, "confidence": CONFIDENCE, "feedback": FEEDBACK},
+    "test": {"origin": "hypothesis", "min_confidence": None, "confidence": {"rows": 0, "mean": None, "deciles": []}},
 }
 
 

@@ -26,7 +26,7 @@ from tests.helpers.training_runs import a_job, curve, run
 
 
 def test_a_cosine_begins_at_the_peak_and_ends_at_nothing() -> None:
-    config = FineTuneConfig(learning_rate=2.0, warmup=0.2, schedule="cosine")
+    config = FineTuneConfig(learning_rate=2.0, warmup_ratio=0.2, schedule="cosine")
     rates = [learning_rate(step, 100, config) for step in range(100)]
     assert rates[19] < rates[20] == 2.0
     assert rates[60] == pytest.approx(1.0)  # half-way between 20 and 100
@@ -128,7 +128,7 @@ def test_an_order_can_be_entered_anywhere(grouped: bool) -> None:
 def test_patience_ends_where_nothing_is_gained(
     metric: str, values: list[float], patience: int, end: int | None
 ) -> None:
-    given = {"metric": metric, "patience": patience, "least": 0.05 if metric == "macro_f1" else 0.0}
+    given = {"metric": metric, "patience": patience, "min_delta": 0.05 if metric == "macro_f1" else 0.0}
     watch = Patience(EarlyStoppingConfig.model_validate(given))
     ended = [epoch for epoch, value in enumerate(values, start=1) if watch.exhausted({metric: value})]
     assert (ended[0] if ended else None) == end
@@ -149,7 +149,7 @@ def test_rows_are_held_out_by_their_ids_alone(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_stopped_leaves_its_last_step(tmp_path: Path) -> None:
-    stopping = {"holdout": 0.3, "patience": 1, "metric": "accuracy", "least": 1.0}
+    stopping = {"holdout": 0.3, "patience": 1, "metric": "accuracy", "min_delta": 1.0}
     job = a_job(tmp_path, epochs=5, checkpoints=2, early_stopping=stopping)
     outcome = execute(job)
     per_epoch = math.ceil(outcome.rows / 8)

@@ -52,7 +52,7 @@ def test_a_run_goes_on_bit_for_bit_wherever_it_was_ended(ends: tuple[int, ...], 
         {"precision": "float16"},
         {"precision": "bfloat16"},
         {"capture": True, "weight_decay": 0.0},
-        {"early_stopping": {"holdout": 0.3, "patience": 1, "metric": "accuracy", "least": 1.0}, "epochs": 3},
+        {"early_stopping": {"holdout": 0.3, "patience": 1, "metric": "accuracy", "min_delta": 1.0}, "epochs": 3},
     ],
     ids=lambda recipe: "-".join(recipe),
 )

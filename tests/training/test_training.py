@@ -72,12 +72,12 @@ def test_equal_steps_replace_epochs() -> None:
 
 
 def test_the_learning_rate_warms_up_and_decays_to_zero() -> None:
-    config = FineTuneConfig(learning_rate=1.0, warmup=0.1)
+    config = FineTuneConfig(learning_rate=1.0, warmup_ratio=0.1)
     rates = [learning_rate(step, 100, config) for step in range(100)]
     assert rates[0] == pytest.approx(1 / 11)
     assert max(rates) == rates[10] == 1.0
     assert rates[-1] == pytest.approx(1 / 90)
-    constant = FineTuneConfig(learning_rate=1.0, schedule="constant", warmup=0)
+    constant = FineTuneConfig(learning_rate=1.0, schedule="constant", warmup_ratio=0)
     assert {learning_rate(step, 100, constant) for step in range(100)} == {1.0}
 
 
@@ -169,7 +169,7 @@ def gradient(data: Examples, rows: np.ndarray, place: DistributedContext, most: 
 
 
 def test_a_loss_that_is_not_finite_stops_the_run() -> None:
-    data, config = examples(), FineTuneConfig(learning_rate=1e30, precision="float32", warmup=0)
+    data, config = examples(), FineTuneConfig(learning_rate=1e30, precision="float32", warmup_ratio=0)
     with pytest.raises(TrainingError, match=r"lower fine_tune\.learning_rate"):
         train(tiny_model("bert", labels=3), data, config, schedule_training(len(data), config))
 

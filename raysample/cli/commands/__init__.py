@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from raysample.cli.commands.adopt import run_adopt
     from raysample.cli.commands.examples import run_examples
-    from raysample.cli.commands.logs import run_compact, run_expand, run_replay, run_sample, run_score
+    from raysample.cli.commands.logs import run_compact, run_expand, run_retry, run_sample, run_score
     from raysample.cli.commands.runs import (
         run_all,
         run_apply,
@@ -36,8 +36,8 @@ __all__ = [
     "run_fine_tune",
     "run_plan",
     "run_recommend",
-    "run_replay",
     "run_report",
+    "run_retry",
     "run_sample",
     "run_score",
     "run_verify",
@@ -55,7 +55,7 @@ _HOMES = {
     "run_fine_tune": "raysample.cli.commands.runs",
     "run_plan": "raysample.cli.commands.runs",
     "run_recommend": "raysample.cli.commands.runs",
-    "run_replay": "raysample.cli.commands.logs",
+    "run_retry": "raysample.cli.commands.logs",
     "run_report": "raysample.cli.commands.runs",
     "run_sample": "raysample.cli.commands.logs",
     "run_score": "raysample.cli.commands.logs",

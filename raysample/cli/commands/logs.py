@@ -29,7 +29,7 @@ def run_score(config: RunConfig, reporter: Reporter, log: bool = False) -> None:
         _tell(logs.scored(pipeline), reporter)
 
 
-def run_replay(config: RunConfig, reporter: Reporter, log: bool = False) -> None:
+def run_retry(config: RunConfig, reporter: Reporter, log: bool = False) -> None:
     """Score rows again that were set aside; or with `log` contents."""
     if not log:
         runs.run_retry_corpus(config, reporter)

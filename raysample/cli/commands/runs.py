@@ -89,7 +89,7 @@ def run_score_corpus(config: RunConfig, reporter: Reporter) -> None:
 def run_retry_corpus(config: RunConfig, reporter: Reporter) -> None:
     """Score the shards again that set rows aside."""
     with open_run(config, reporter, "score") as pipeline:
-        reporter.say(f"score table: {pipeline.replay().uri}")
+        reporter.say(f"score table: {pipeline.retry().uri}")
 
 
 def run_verify(config: RunConfig, reporter: Reporter, rows: int = 64, seed: int = 0) -> bool:

@@ -94,16 +94,16 @@ class LabelsConfig(Section):
 
     `gold`: people annotated them. `hypothesis`: `columns.label` holds what the production model said. `feedback`: so it
     does, and a row counts only as far as what the user did afterwards tells its label. `confidence` names the column
-    with the production model's confidence, in [0, 1]; a hypothesis below `least_confidence` is left out. Values in
+    with the production model's confidence, in [0, 1]; a hypothesis below `min_confidence` is left out. Values in
     `missing` say that a row has no label; with an empty list -1 is a class. `numeric_strings`: a string that spells a
     whole number is the class of that number; if not, a class that comes in both types is an error.
     """
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"missing", "numeric_strings"})
+    renamed: ClassVar[Mapping[str, str]] = {"least_confidence": "min_confidence"}
 
     origin: Literal["gold", "hypothesis", "feedback"] = "gold"
     confidence: str | None = None
-    least_confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_confidence: Annotated[float, Field(ge=0, le=1)] | None = None
     feedback: FeedbackConfig | None = None
     missing: list[Annotated[str, BeforeValidator(_as_label)]] = Field(default_factory=lambda: ["-1", "-"])
     numeric_strings: bool = True
@@ -120,8 +120,8 @@ class LabelsConfig(Section):
             raise ValueError(
                 "origin: feedback and the section feedback (column, accept, correct) go together: give both or neither"
             )
-        if self.least_confidence is not None and self.confidence is None:
-            raise ValueError("least_confidence needs confidence: the column of the production model's confidence")
+        if self.min_confidence is not None and self.confidence is None:
+            raise ValueError("min_confidence needs confidence: the column of the production model's confidence")
         return self
 
     def columns(self) -> dict[str, str]:
@@ -141,8 +141,6 @@ class SourceConfig(Section):
     is an error. `quoting`, `delimiter` and `escape` say how separated values are written: left out, `.tsv` is separated
     by tabs and has no quotes, everything else by commas, with fields in double quotes where they need them.
     """
-
-    added_later: ClassVar[frozenset[str]] = frozenset({"quoting", "delimiter", "escape", "limits"})
 
     path: Address
     format: Literal["auto", "parquet", "jsonl", "csv", "datasets", "hub"] = "auto"

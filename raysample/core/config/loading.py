@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from raysample.core.config import yaml_text
 from raysample.core.config.run import RunConfig
-from raysample.core.config.section import HOLDS_CREDENTIALS, UNSOUND
+from raysample.core.config.section import HOLDS_CREDENTIALS, RENAMED, UNSOUND
 from raysample.core.errors import ConfigError
 
 MOST = 20
@@ -85,7 +85,7 @@ def _explained(problem: ErrorDetails) -> str:
     told = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == UNSOUND:  # it names its key itself
         return told
-    if problem["type"] == HOLDS_CREDENTIALS:
+    if problem["type"] in (HOLDS_CREDENTIALS, RENAMED):
         return f"{where}: {told}"
     return f"{where}: {told}{came}" if where else f"{told}{came}"
 

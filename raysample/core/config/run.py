@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -100,24 +101,28 @@ class LandmarksConfig(Section):
     """Scores that are computed exactly on a seeded sample of `count` rows and predicted for the others.
 
     The prediction is a regression on what one forward at the last checkpoint gives. It is refused where its rank
-    correlation on held-out landmarks is below `least`.
+    correlation on held-out landmarks is below `min_correlation`.
     """
+
+    renamed: ClassVar[Mapping[str, str]] = {"least": "min_correlation"}
 
     scores: Annotated[list[str], Field(min_length=1)]
     count: Annotated[int, Field(ge=100, lt=2**31)] = 2_000
-    least: Annotated[float, Field(ge=0, le=1)] = 0.8
+    min_correlation: Annotated[float, Field(ge=0, le=1)] = 0.8
     seed: Seed = 0
 
 
 class EconomyConfig(Section):
     """The preset `economy`: bfloat16, and the fewest checkpoints of each score that keep its ranking.
 
-    They are chosen on `rows` rows, such that the rank correlation with all checkpoints is `least` there. Scores whose
-    checkpoints are given, and a precision that is given, stay as they are.
+    The checkpoints are chosen on `rows` rows: the rank correlation with all checkpoints is at least `min_correlation`
+    there. Scores whose checkpoints are given, and a precision that is given, stay as they are.
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {"least": "min_correlation"}
+
     rows: Annotated[int, Field(ge=50, lt=2**31)] = 400
-    least: Annotated[float, Field(gt=0, le=1)] = 0.95
+    min_correlation: Annotated[float, Field(gt=0, le=1)] = 0.95
 
 
 class ScoreConfig(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
@@ -9,8 +10,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -20,6 +19,8 @@ from raysample.core.redaction import credentials, redact_address
 
 HOLDS_CREDENTIALS = "holds_credentials"
 """The type of the error for an address with a password or token in it; its message has it without."""
+RENAMED = "renamed"
+"""The type of the error for the former name of a key; its message has both names."""
 UNSOUND = "unsound"
 """The type of the error for what no key takes; its message names the key."""
 
@@ -52,29 +53,21 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Former name of a key -> its name."""
+
     @model_validator(mode="before")
     @classmethod
     def _sound(cls, data: Any) -> Any:
-        """Refuse at once what no key takes: infinite numbers, endless texts, data that nests without end."""
+        """Refuse former names of keys, infinite numbers, endless texts, and data that nests without end."""
         if isinstance(data, dict):
+            for key in data.keys() & cls.renamed.keys():
+                raise PydanticCustomError(
+                    RENAMED, "the key {old} is now called {new}", {"old": repr(key), "new": repr(cls.renamed[key])}
+                )
             for problem in yaml_text.unsound(data):
                 raise PydanticCustomError(UNSOUND, "{problem}", {"problem": problem})
         return data
-
-    # Keys that came after folders were made: left out of what is stored while they have their default, so that the
-    # fingerprints and keys of finished work stay what they are.
-    added_later: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _without_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        data: dict[str, Any] = handler(self)
-        fields = type(self).model_fields
-        unset = [
-            name
-            for name in self.added_later
-            if getattr(self, name) == fields[name].get_default(call_default_factory=True)
-        ]
-        return {name: value for name, value in data.items() if name not in unset}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the section as JSON-able data (what manifests store and fingerprints are made of)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -56,13 +57,15 @@ class EarlyStoppingConfig(Section):
     """Fine-tuning ends when `metric` on held-out training rows has not improved for `patience` epochs.
 
     `holdout` is the share of the training rows, drawn by their ids, that is not trained on but looked at after every
-    epoch; a smaller gain than `least` is none.
+    epoch; a gain of at most `min_delta` counts as none.
     """
+
+    renamed: ClassVar[Mapping[str, str]] = {"least": "min_delta"}
 
     holdout: Fraction = 0.1
     metric: Literal["nll", "accuracy", "macro_f1"] = "nll"
     patience: Count = 1
-    least: Annotated[float, Field(ge=0)] = 0.0
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
 
 
 class ResumeConfig(Section):
@@ -81,6 +84,8 @@ class ResumeConfig(Section):
 class FineTuneConfig(Section):
     """How a model is fine-tuned and which checkpoints it leaves."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"warmup": "warmup_ratio", "retain": "keep_checkpoints"}
+
     epochs: Count = 3
     batch_size: Count = 32
     # Rows of one forward and backward of a worker, whose gradients are added up to a step; None: its whole share.
@@ -90,7 +95,7 @@ class FineTuneConfig(Section):
     # Each layer's rate is this times that of the layer above; the embeddings lie below the first.
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.1
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -107,7 +112,7 @@ class FineTuneConfig(Section):
     # So many more within the first epoch, at steps in geometric progression.
     early_checkpoints: Count | None = None
     # `scored`: only checkpoints that some score of the run looks at are saved, and the last one.
-    retain: Literal["all", "scored"] = "all"
+    keep_checkpoints: Literal["all", "scored"] = "all"
     group_by_length: bool = False
     # Writes every example's logits at each of its presentations, for scores that need nothing else.
     capture: bool = False

@@ -72,9 +72,9 @@ def read_label_origins(
         sure, fault = read_confidence(raw[rule.confidence])
         sure[~predicted], fault[~predicted] = np.nan, schema.FINE
         reason = np.where(reason == schema.FINE, fault, reason)
-        if rule.least_confidence is not None:
+        if rule.min_confidence is not None:
             # Compare in float32 on both sides: float32(0.7) is less than float64(0.7).
-            filtered[sure < np.float32(rule.least_confidence)] = schema.UNSURE
+            filtered[sure < np.float32(rule.min_confidence)] = schema.UNSURE
     return Labelled(label, reason, filtered, sure, said)
 
 

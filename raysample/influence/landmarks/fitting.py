@@ -68,8 +68,8 @@ def fit_landmarks(
             landmarks should come in one order, such as that of `sample`.
 
     Raises:
-        ScoreError: the rank correlation of a score is below `config.least`, there are too few landmarks, or one of the
-            scores is constant on them.
+        ScoreError: the rank correlation of a score is below `config.min_correlation`, there are too few landmarks, or
+            one of the scores is constant on them.
     """
     order = _order(len(descriptors), config.seed, row_ids)
     rows = descriptors.take(order)
@@ -177,12 +177,13 @@ def _quality(choice: Choice, exact: Matrix, found: npt.NDArray[np.float32]) -> d
 
 
 def _refuse(name: str, told: Mapping[str, Any], config: LandmarksConfig) -> None:
-    if told["spearman"] < config.least:
+    if told["spearman"] < config.min_correlation:
         raise ScoreError(
             f"landmarks predict score {name!r} with a rank correlation of {told['spearman']:.3f} on "
-            f"{told['held_out']} held-out landmarks (R² {told['r2']:.3f}); score.landmarks.least is {config.least}",
+            f"{told['held_out']} held-out landmarks (R² {told['r2']:.3f}); "
+            f"score.landmarks.min_correlation is {config.min_correlation}",
             f"compute {name!r} exactly (take it out of score.landmarks.scores), raise score.landmarks.count "
-            f"(now {config.count:,}), or accept less with score.landmarks.least",
+            f"(now {config.count:,}), or accept less with score.landmarks.min_correlation",
         )
 
 
