@@ -63,7 +63,7 @@ def fit_landmarks(
     Args:
         descriptors: of the n landmarks.
         exact: score column -> exact values [n].
-        config: `least` is the smallest rank correlation on the held-out fifth that is accepted.
+        config: `min_correlation` is the smallest rank correlation on the held-out fifth that is accepted.
         row_ids: [n] ids of the landmarks. With them the result does not depend on the order of the rows; without, the
             landmarks should come in one order, such as that of `sample`.
 
