@@ -1,4 +1,4 @@
-"""Several workers on one model: replicas that add up their gradients, or shards of it (FSDP2)."""
+"""Several workers on one model: replicas that sum their gradients (DDP), or shards of the model (FSDP2)."""
 
 from __future__ import annotations
 
@@ -15,50 +15,54 @@ from raysample.training.schedule import DistributedContext
 LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.\d+$")
 
 
-def wrap_model(core: nn.Module, place: DistributedContext, sharded: bool) -> nn.Module:
-    """Return the module that is trained: the plain one for one worker, else replicas, or shards of every layer."""
-    if sharded and is_distributed(place):
-        return _sharded(core, place)
-    core.to(place.device)
-    if not is_distributed(place):
+def wrap_model(core: nn.Module, context: DistributedContext, sharded: bool) -> nn.Module:
+    """Return the module to train: the plain model for one worker, else a DDP replica or a sharded model.
+
+    Moves the model to the device of `context`.
+    """
+    if sharded and is_distributed(context):
+        return _sharded(core, context)
+    core.to(context.device)
+    if not is_distributed(context):
         return core
-    devices = [torch.device(place.device)] if place.device.startswith("cuda") else None
-    # Buffers are the same everywhere (positions), or it is rank 0's that are saved: to send them before every forward
-    # would let workers wait once more. Gradients that lie in the buckets they are sent in are not copied.
+    devices = [torch.device(context.device)] if context.device.startswith("cuda") else None
+    # Buffers are equal on all workers (positions), or only those of rank 0 are saved: broadcasting them before every
+    # forward would make workers wait once more. Bucket views save one copy of the gradients.
     return DistributedDataParallel(core, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
-def _sharded(core: nn.Module, place: DistributedContext) -> nn.Module:
+def _sharded(core: nn.Module, context: DistributedContext) -> nn.Module:
+    """Shard every layer of the model, and the rest, over all workers."""
     from torch.distributed.fsdp import fully_shard
 
-    mesh = distributed.device_mesh.init_device_mesh(place.device.partition(":")[0], (place.world,))
+    mesh = distributed.device_mesh.init_device_mesh(context.device.partition(":")[0], (context.world,))
     for name, module in core.named_modules():
-        if LAYER.search(name):  # gathered, used and dropped again as a whole
+        if LAYER.search(name):  # one unit: gathered, used and released together
             fully_shard(module, mesh=mesh)
     fully_shard(core, mesh=mesh)
     return core
 
 
-def is_distributed(place: DistributedContext) -> bool:
-    """Tell whether there are other workers to agree with."""
-    return place.world > 1 and distributed.is_initialized()
+def is_distributed(context: DistributedContext) -> bool:
+    """Return whether there are other workers to communicate with."""
+    return context.world > 1 and distributed.is_initialized()
 
 
 def synchronise(model: nn.Module, wanted: bool) -> None:
-    """Say whether the next backward exchanges gradients: only the last one of a step has to."""
+    """Set whether the next backward exchanges gradients: only the last backward of a step has to."""
     if isinstance(model, DistributedDataParallel):
         model.require_backward_grad_sync = wanted
     elif hasattr(model, "set_requires_gradient_sync"):
         model.set_requires_gradient_sync(wanted)  # type: ignore[operator]  # FSDP2's
 
 
-def summing(values: Tensor, place: DistributedContext) -> Callable[[], Tensor]:
-    """Begin to add up some values over all workers; returns what waits for their sums and returns them.
+def summing(values: Tensor, context: DistributedContext) -> Callable[[], Tensor]:
+    """Start to sum a tensor over all workers; return a function that waits for the sums and returns them.
 
-    Right after a backward, which ends with all workers at one point, the sums are there before a step of the optimiser
-    is over: nobody waits for anybody a second time.
+    Started right after a backward, where all workers meet anyway, the sums arrive during the optimiser step: workers
+    wait for each other once per step.
     """
-    if not is_distributed(place):
+    if not is_distributed(context):
         return lambda: values
     work = distributed.all_reduce(values, async_op=True)
 
@@ -69,9 +73,9 @@ def summing(values: Tensor, place: DistributedContext) -> Callable[[], Tensor]:
     return sums
 
 
-def broadcast(value: Any, place: DistributedContext) -> Any:
-    """Return what rank 0 has, on every worker."""
-    if not is_distributed(place):
+def broadcast(value: Any, context: DistributedContext) -> Any:
+    """Return rank 0's value on every worker; a collective call."""
+    if not is_distributed(context):
         return value
     box = [value]
     distributed.broadcast_object_list(box, src=0)
@@ -79,14 +83,14 @@ def broadcast(value: Any, place: DistributedContext) -> Any:
 
 
 def gather_full(value: Tensor) -> Tensor:
-    """Return a copy of a tensor on the CPU, gathered from all workers where it is sharded (then all must call it)."""
-    gather = getattr(value, "full_tensor", None)  # of a DTensor, whose module is not loaded for nothing
+    """Return a copy of a tensor on the CPU, unsharded; a collective call if the tensor is sharded."""
+    gather = getattr(value, "full_tensor", None)  # a DTensor; its module is not imported without need
     found: Tensor = value.detach() if gather is None else gather().detach()
     return found.to("cpu", copy=True)
 
 
 def shard_like(value: Tensor, pattern: Tensor) -> Tensor:
-    """Return a whole tensor on the device, and in the shards, of another one."""
+    """Return a full tensor on the device and in the shards of `pattern`; a collective call if that is sharded."""
     value = value.to(pattern.device)
     if not hasattr(pattern, "placements"):
         return value

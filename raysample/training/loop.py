@@ -1,4 +1,4 @@
-"""The loop over the steps: where it starts, what it tells, what it leaves."""
+"""The loop over the steps: where it starts, what it reports, which states and checkpoints it leaves."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from raysample.training.snapshot import Snapshot
 from raysample.training.step import Seen, Stepper
 
 IntArray = NDArray[np.int64]
-KEEP, ASK = 1, 2
-ASK_SECONDS = 2.0
+KEEP, CHECK = 1, 2
+CHECK_SECONDS = 2.0
 
 
 class States(Protocol):
-    """Where states of a run are kept, so that it can go on."""
+    """The storage of resume states, as the loop uses it."""
 
     def due(self, step: int) -> bool:
-        """Tell whether the state after `step` steps should be kept; asked on rank 0."""
+        """Return whether a state is due after `step` steps; called on rank 0."""
 
     def keep(self, state: Snapshot) -> None:
-        """Keep a state; called on rank 0."""
+        """Store a state; called on rank 0."""
 
 
 def train(
@@ -45,7 +45,7 @@ def train(
     data: Examples,
     config: FineTuneConfig,
     layout: TrainingSchedule,
-    place: DistributedContext = DistributedContext(),
+    context: DistributedContext = DistributedContext(),
     *,
     save: Callable[[int, float], None] | None = None,
     progress: Callable[[int, float], None] | None = None,
@@ -55,45 +55,45 @@ def train(
     urgent: Callable[[], bool] | None = None,
     held_out: Examples | None = None,
 ) -> TrainingCurve:
-    """Fine-tune `model` in place and return what happened at each step, those before `resume` included.
+    """Fine-tune `model` in place and return the curve of all steps, including those before `resume`.
 
     Args:
-        model: a sequence classifier, spread over workers by `parallel.spread` when `place.world` > 1.
-        data: all training rows; each worker takes its share of every global batch.
+        model: a sequence classifier, wrapped by `distributed.wrap_model` if `context.world` > 1.
+        data: all training rows; each worker processes its share of every global batch.
         config: the recipe.
-        layout: from `plan`.
-        place: this worker.
+        layout: from `schedule_training`.
+        context: rank, number of workers and device of this worker.
         save: called as save(step, learning rate of that step) on every worker after the steps of `layout.save_at`, and
-            after the last one where the run is stopped early.
+            after the last step if the run stops early.
         progress: called as progress(step, mean training loss of the global batch) after every step.
-        capture: called as capture(rows, logits, step) after every step: the positions of this worker's rows in its
-            batch, possibly none, and the float32 logits [rows, C] of the forward that the step is made from.
-        resume: a state to go on from, the same on every worker.
-        states: keeps states while the run goes on.
-        urgent: tells, on every worker alike, whether this is the time to keep a state; asked every two seconds.
-        held_out: rows that `config.early_stopping` looks at.
+        capture: called as capture(rows, logits, step) after every step: the positions of this worker's rows in the
+            batch (possibly none), and the float32 logits [rows, C] of the forward of that step.
+        resume: a state to resume from, the same on every worker.
+        states: stores states during the run.
+        urgent: returns, equally on every worker, whether a state must be stored now; called every two seconds.
+        held_out: rows that `config.early_stopping` evaluates on.
     """
-    run = _Run(model, data, config, layout, place)
+    run = _Run(model, data, config, layout, context)
     if resume is not None:
         run.restore(resume)
     run.watch(held_out)
-    began, wishes = time.perf_counter(), _Wishes(states, urgent, place)
+    began, requests = time.perf_counter(), _StateRequests(states, urgent, context)
     lengths = data.encoded.lengths if config.group_by_length else None
     with torch.random.fork_rng(devices=[]):
         order = batches(len(data), config.batch_size, config.seed, layout.steps, lengths, run.curve.last)
         for step, rows in enumerate(order, start=run.curve.last) if not run.over else ():
             rate = learning_rate(step, layout.steps, config)
-            loss, seen, wish = run.step(step, rows, rate, wishes.at(step + 1), began)
+            loss, seen, request = run.step(step, rows, rate, requests.at(step + 1), began)
             if capture is not None:
                 capture(seen.rows, seen.logits, step + 1)
             if progress is not None:
                 progress(step + 1, loss)
-            run.look(step + 1)
+            run.evaluate_held_out(step + 1)
             if save is not None and (step + 1 in layout.save_at or run.over):
                 save(step + 1, rate)
-            if wishes.granted(wish):
+            if requests.granted(request):
                 state = run.state()
-                if states is not None and place.rank == 0:
+                if states is not None and context.rank == 0:
                     states.keep(state)
             if run.over:
                 break
@@ -101,7 +101,7 @@ def train(
 
 
 class _Run:
-    """What changes from step to step."""
+    """The mutable state of a run: model, optimiser, loss scaler, curve, patience."""
 
     def __init__(
         self,
@@ -109,27 +109,27 @@ class _Run:
         data: Examples,
         config: FineTuneConfig,
         layout: TrainingSchedule,
-        place: DistributedContext,
+        context: DistributedContext,
     ) -> None:
-        self.model, self.core, self.layout, self.place = model, getattr(model, "module", model), layout, place
+        self.model, self.core, self.layout, self.context = model, getattr(model, "module", model), layout, context
         self.optimiser = adamw(model, config)
-        self.stepper = Stepper(model, self.optimiser, data, config, place)
+        self.stepper = Stepper(model, self.optimiser, data, config, context)
         self.curve, self.patience = TrainingCurve(), Patience(config.early_stopping) if config.early_stopping else None
         self.held_out: Examples | None = None
-        self.unsettled = False
+        self.needs_warmup = False
         model.train()
 
     def watch(self, held_out: Examples | None) -> None:
-        """Take the rows of early stopping; a run that had stopped before it was ended is over."""
+        """Set the held-out rows of early stopping; a resumed run that had already stopped is over at once."""
         self.held_out = held_out
         self.over = self.patience is not None and self.patience.ends(self.patience.history)
 
-    def step(self, step: int, rows: IntArray, rate: float, wish: int, began: float) -> tuple[float, Seen, int]:
-        """Make a step (counted from 0); returns the mean loss, what this worker saw, and rank 0's wish."""
+    def step(self, step: int, rows: IntArray, rate: float, request: int, began: float) -> tuple[float, Seen, int]:
+        """Make a step (counted from 0); return the mean loss, the rows of this worker, and the request of rank 0."""
         set_rate(self.optimiser, rate)
-        if self.unsettled:
-            self._settle(rows)
-        (summed, agreed), norm, seen = self.stepper(rows, step, wish)
+        if self.needs_warmup:
+            self._warm_up(rows)
+        (summed, agreed), norm, seen = self.stepper(rows, step, request)
         loss = summed / len(rows)
         if not math.isfinite(loss):
             raise TrainingError(
@@ -138,26 +138,27 @@ class _Run:
         self.curve.add(step + 1, self.layout.epoch(step + 1), loss, rate, norm, time.perf_counter() - began)
         return loss, seen, round(agreed)
 
-    def _settle(self, rows: IntArray) -> None:
-        """Let replicas sort their gradients into the buckets that they have from the second step on.
+    def _warm_up(self, rows: IntArray) -> None:
+        """Run one backward whose gradients are discarded, so that DDP fixes its gradient buckets.
 
-        The order in which three or more workers' gradients are added up depends on them; without this the first step
-        after a resume would differ in its last bits.
+        DDP rebuilds its buckets after the first backward of a process, and with three or more workers the buckets
+        decide the order in which gradients are summed. Without this call the first step after a resume would differ in
+        its last bits.
         """
         self.stepper.backward(rows)
         self.optimiser.zero_grad(set_to_none=True)
-        self.unsettled = False
+        self.needs_warmup = False
 
-    def look(self, step: int) -> None:
-        """Test the model on the held-out rows at the end of an epoch, the same result on every worker."""
+    def evaluate_held_out(self, step: int) -> None:
+        """Evaluate on the held-out rows at the end of an epoch and update `over`, equally on every worker."""
         if self.patience is None or self.held_out is None or step % self.layout.steps_per_epoch:
             return
-        found = assess(self.core, self.held_out, self.place.device, self.stepper.dtype)
+        found = assess(self.core, self.held_out, self.context.device, self.stepper.dtype)
         self.model.train()
-        self.over = self.patience.exhausted(distributed.broadcast(found.metrics, self.place))
+        self.over = self.patience.exhausted(distributed.broadcast(found.metrics, self.context))
 
     def state(self) -> Snapshot:
-        """Return all that the next step depends on."""
+        """Return everything the next step depends on."""
         history = [] if self.patience is None else list(self.patience.history)
         held = snapshot.tensors(self.core, self.optimiser)
         return Snapshot(
@@ -165,33 +166,37 @@ class _Run:
         )
 
     def restore(self, state: Snapshot) -> None:
-        """Become what `state` was."""
+        """Set model, optimiser, scaler, curve and history to those of `state`."""
         snapshot.restore(self.core, self.optimiser, state.tensors)
         if state.scaler:
             self.stepper.scaler.load_state_dict(state.scaler)
-        self.curve, self.unsettled = TrainingCurve(list(state.curve.rows)), self.place.world > 1
+        self.curve, self.needs_warmup = TrainingCurve(list(state.curve.rows)), self.context.world > 1
         if self.patience is not None:
             self.patience.history[:] = state.history
 
 
-class _Wishes:
-    """When rank 0 wants a state kept, and when it wants to know whether there is a hurry."""
+class _StateRequests:
+    """Decides when a state is stored.
 
-    def __init__(self, states: States | None, urgent: Callable[[], bool] | None, place: DistributedContext) -> None:
-        self.states, self.urgent, self.first = states, urgent, place.rank == 0
-        self.asked = time.monotonic()
+    Rank 0 decides (its clock, its storage) and sends its request with the loss in the all-reduce of the step, so that
+    the decision costs no extra communication: KEEP stores a state, CHECK makes all workers call `urgent` together.
+    """
+
+    def __init__(self, states: States | None, urgent: Callable[[], bool] | None, context: DistributedContext) -> None:
+        self.states, self.urgent, self.first = states, urgent, context.rank == 0
+        self.checked_at = time.monotonic()
 
     def at(self, step: int) -> int:
-        """Return rank 0's wish; what others say does not count."""
+        """Return this worker's request for a step: that of rank 0, and 0 on all other workers."""
         if not self.first or self.states is None:
             return 0
         if self.states.due(step):
             return KEEP
-        if self.urgent is None or time.monotonic() - self.asked < ASK_SECONDS:
+        if self.urgent is None or time.monotonic() - self.checked_at < CHECK_SECONDS:
             return 0
-        self.asked = time.monotonic()
-        return ASK
+        self.checked_at = time.monotonic()
+        return CHECK
 
-    def granted(self, wish: int) -> bool:
-        """Tell, on every worker alike, whether a state is kept now."""
-        return wish == KEEP or (wish == ASK and self.urgent is not None and self.urgent())
+    def granted(self, request: int) -> bool:
+        """Return, equally on every worker, whether a state is stored now."""
+        return request == KEEP or (request == CHECK and self.urgent is not None and self.urgent())

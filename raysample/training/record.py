@@ -16,8 +16,8 @@ def recorded(
     core: nn.Module, base: str, spec: ModelConfig, seed: int, corpora: Mapping[str, TokenizedCorpus]
 ) -> dict[str, Any]:
     """Return `model`, as `model.initialisation` tells it, and `tokens`: corpus -> `Truncation.to_dict`."""
-    words = models.tokenizer(base, trust_remote_code=spec.trust_remote_code)
+    tokenizer = models.tokenizer(base, trust_remote_code=spec.trust_remote_code)
     return {
-        "model": models.initialisation(core, words, base, spec, seed),
+        "model": models.initialisation(core, tokenizer, base, spec, seed),
         "tokens": {name: rows.truncation.to_dict() for name, rows in corpora.items()},
     }

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: plain `save_pretrained` folders, sealed with hashes, whole or not there."""
+"""The checkpoints of a run: `save_pretrained` folders, sealed with hashes, complete or absent."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ from raysample.training.schedule import DistributedContext, TrainingSchedule
 
 
 class Saver:
-    """Saves the model while it is trained, and knows what was saved before.
+    """Saves the model during training, and lists what was saved.
 
     Args:
-        folder: of the run.
+        folder: the folder of the run.
         core: the model, not wrapped.
-        words: its tokenizer.
-        layout: of the run.
-        place: of this worker; rank 0 writes, and gathers from the others what is sharded.
-        sharded: whether the model is.
+        tokenizer: its tokenizer.
+        layout: the schedule of the run.
+        context: this worker; rank 0 writes, after gathering shards from the others.
+        sharded: whether the model is sharded.
     """
 
     def __init__(
         self,
         folder: str,
         core: nn.Module,
-        words: Any,
+        tokenizer: Any,
         layout: TrainingSchedule,
-        place: DistributedContext,
+        context: DistributedContext,
         sharded: bool,
     ) -> None:
-        self.folder, self.core, self.words, self.layout = folder, core, words, layout
-        self.writes, self.gathers = place.rank == 0, sharded
+        self.folder, self.core, self.tokenizer, self.layout = folder, core, tokenizer, layout
+        self.writes, self.gathers = context.rank == 0, sharded
         self.saved: list[Checkpoint] = []
 
     def __call__(self, step: int, rate: float) -> None:
-        """Save the model as it is after `step` steps, the last of which was made with learning rate `rate`."""
+        """Save the model after `step` steps, whose last one had learning rate `rate`; a collective call if sharded."""
         weights = {name: gather_full(value) for name, value in self.core.state_dict().items()} if self.gathers else None
         self.saved.append(Checkpoint(self._uri(step), step, self.layout.epoch(step), rate))
         if self.writes:
             with storage.whole_folder(self._uri(step), checkpoint_set.COMPLETE) as draft:
-                models.save_model(self.core, self.words, draft, weights)
+                models.save_model(self.core, self.tokenizer, draft, weights)
                 checkpoint_set.seal_checkpoint(draft)
 
     def holds(self, step: int) -> None:
-        """Raise CheckpointError unless all checkpoints up to a step are there, as they were written."""
+        """Raise CheckpointError unless all checkpoints up to a step exist and match their hashes."""
         for saved in self.layout.save_at:
             if saved <= step:
                 checkpoint_set.verify_checkpoint(self._uri(saved), sealed=True)
 
     def resume(self, rates: list[float]) -> None:
-        """Take the checkpoints that a run saved before it went on; `rates` are its steps' learning rates so far."""
+        """List the checkpoints that a resumed run saved before; `rates` are the learning rates of its steps so far."""
         self.saved = [
             Checkpoint(self._uri(step), step, self.layout.epoch(step), rates[step - 1])
             for step in self.layout.save_at
@@ -63,4 +63,5 @@ class Saver:
         ]
 
     def _uri(self, step: int) -> str:
+        """Return the folder of the checkpoint after `step` steps."""
         return storage.join(self.folder, f"step-{step:06d}")

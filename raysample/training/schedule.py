@@ -1,4 +1,4 @@
-"""Where a run's steps lie: how many there are, which leave a checkpoint; and where a worker stands."""
+"""The steps of a run, the steps that leave a checkpoint, and the context of a worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TrainingSchedule:
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """Where a worker stands: its rank, the number of workers, and its device."""
+    """The rank of a worker, the number of workers, and its device."""
 
     rank: int = 0
     world: int = 1
@@ -31,14 +31,16 @@ class DistributedContext:
 
 
 def schedule_training(rows: int, config: FineTuneConfig, steps: int | None = None) -> TrainingSchedule:
-    """Lay out a run: ⌈rows / batch⌉ steps an epoch; checkpoints at the configured cadence, ten over the run by default.
+    """Return the schedule of a run: ⌈rows / batch⌉ steps per epoch.
 
-    To these come n `early_checkpoints` within the first epoch of E steps, after round(E^(i/n)) steps for i = 1 to n.
+    Checkpoints as configured, by default ten over the run.
+
+    Additionally n `early_checkpoints` in the first epoch of E steps: after round(E^(i/n)) steps for i = 1 to n.
 
     Args:
         rows: training rows.
         config: the recipe.
-        steps: a fixed number of steps instead of epochs (the comparison's `equal_steps`).
+        steps: a fixed number of steps instead of epochs (`equal_steps` of a comparison).
     """
     per_epoch = math.ceil(rows / config.batch_size)
     total = steps if steps is not None else per_epoch * config.epochs
@@ -54,4 +56,5 @@ def schedule_training(rows: int, config: FineTuneConfig, steps: int | None = Non
 
 
 def _early(last: int, count: int) -> set[int]:
+    """Return the steps of `count` early checkpoints, spaced geometrically from 1 to `last`."""
     return {max(1, round(last ** (i / count))) for i in range(1, count + 1)}

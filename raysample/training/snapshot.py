@@ -1,4 +1,4 @@
-"""All that the next step of a run depends on, as tensors and plain data."""
+"""The state of a training run after a step: everything the next step depends on, as tensors and plain data."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ WEIGHTS, MOMENTS = "weights/", "optimiser/"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a run after `step` steps, whole and on the CPU, however many workers there were.
+    """The state of a run after `step` steps, complete and on the CPU, independent of the number of workers.
 
     Attributes:
-        step: steps that were made.
-        tensors: `weights/NAME`, and `optimiser/NAME/WHAT` of every parameter.
-        scaler: state of the loss scale; empty unless float16.
+        step: number of steps made.
+        tensors: `weights/NAME` for every weight, `optimiser/NAME/WHAT` for the optimiser state of every parameter.
+        scaler: state of the loss scaler; empty unless training runs in float16.
         curve: the steps so far.
         history: the metric of early stopping after each epoch so far.
     """
@@ -34,7 +34,7 @@ class Snapshot:
 
 
 def tensors(core: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return weights and optimiser state by name; every worker must call it where the model is sharded."""
+    """Return weights and optimiser state by name, unsharded; a collective call if the model is sharded."""
     found = {WEIGHTS + name: gather_full(value) for name, value in core.state_dict().items()}
     for name, parameter in core.named_parameters():
         for what, value in optimiser.state.get(parameter, {}).items():
@@ -43,10 +43,10 @@ def tensors(core: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tens
 
 
 def restore(core: nn.Module, optimiser: torch.optim.Optimizer, found: dict[str, Tensor]) -> None:
-    """Put what `tensors` returned back, also into shards of another number of workers.
+    """Load the result of `tensors` back, also into shards of another number of workers.
 
-    `like` cuts a tensor into shards by a collective call, so that all workers must come to the tensors in one order.
-    The order of `found` differs: a reader of safetensors returns the keys in an order of its own in each process.
+    `shard_like` is a collective call for a sharded tensor, so all workers must process the tensors in the same order.
+    The order of `found` is not that order: a safetensors reader returns keys in an arbitrary order per process.
     """
     with torch.no_grad():
         for name, value in core.state_dict().items():
@@ -55,7 +55,7 @@ def restore(core: nn.Module, optimiser: torch.optim.Optimizer, found: dict[str, 
         start = f"{MOMENTS}{name}/"
         held = {key.removeprefix(start): found[key] for key in sorted(found) if key.startswith(start)}
         if held:
-            # The count of steps is one number; the moments have the shape, and the shards, of their parameter.
+            # The step count is a scalar; the moments have the shape, and so the shards, of their parameter.
             optimiser.state[parameter] = {
                 what: shard_like(value, parameter) if value.shape == parameter.shape else value.to(parameter.device)
                 for what, value in held.items()

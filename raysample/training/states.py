@@ -1,7 +1,19 @@
-"""States of a running fine-tuning on storage: written whole, checked before they are used, gone when it is finished.
+"""Resume states of a running fine-tuning on storage.
 
-A state is a folder `resume/step-000123/` below the run's: tensors (safetensors), the curve (Parquet), the rest as JSON,
-and COMPLETE.json with the hashes of all of them.
+Written atomically, verified before use, deleted when it is finished.
+
+A state is a folder `resume/step-000000123/` in the run's folder: tensors (safetensors), the curve (Parquet), the rest
+as JSON, and COMPLETE.json with the hashes of all files.
+
+Invariants:
+
+* A state is used only if its files match their hashes, its key equals the key of the current job, and all checkpoints
+  up to its step are intact. Anything else is a note and the next older state is tried: an older state leads to the same
+  weights, only later.
+* States after the step that a run starts from are deleted before it starts. Otherwise a later restart could pick a
+  state of an abandoned branch.
+* A state never holds a random state: the random numbers of a step depend on seed, step and rank alone
+  (`training.step`).
 """
 
 from __future__ import annotations
@@ -29,7 +41,7 @@ TENSORS, CURVE, PLAIN = "state.safetensors", "curve.parquet", "state.json"
 
 @dataclass(frozen=True)
 class Start:
-    """One time that the run began or went on: which attempt, from which step, with how many workers."""
+    """One start of the run: `attempt` (the call of the driver), the step it starts from, and the number of workers."""
 
     attempt: str
     step: int
@@ -38,15 +50,17 @@ class Start:
 
 @dataclass
 class StoredStates:
-    """The states of one run.
+    """The resume states of one run.
 
     Attributes:
         run: the run's folder.
-        key: identity of all that the trained weights depend on; states of another key do not count.
-        config: how often states are kept, and how many.
-        every: keep states only after multiples of so many steps.
-        holds: raises RaysampleError unless the checkpoints up to a step are still there, whole.
-        notes: what was wrong with states that could not be used.
+        key: identity of everything the trained weights depend on; states with another key are ignored.
+        config: how often states are written, and how many are kept.
+        every: write states only after multiples of this number of steps.
+        holds: raises RaysampleError unless the checkpoints up to a step are intact.
+        notes: why states could not be used, for the user.
+        kept_at: monotonic time of the last state, in seconds.
+        starts: the starts of the run so far, with the current one, once `begin` was called.
     """
 
     run: str
@@ -64,14 +78,14 @@ class StoredStates:
         return storage.join(self.run, FOLDER)
 
     def due(self, step: int) -> bool:
-        """Tell whether the configured number of steps or minutes has passed."""
+        """Return whether a state is due after `step` steps: the configured steps or minutes have passed."""
         if step % self.every:
             return False
         late = time.monotonic() - self.kept_at >= 60 * self.config.minutes
         return late or (self.config.steps is not None and step % self.config.steps == 0)
 
     def keep(self, state: Snapshot) -> None:
-        """Write a state, and delete those that are older than the newest `config.keep`."""
+        """Write a state, then delete all but the newest `config.keep` states."""
         with storage.whole_folder(self._folder(state.step), checkpoint_set.COMPLETE) as draft:
             _write(draft, state, self.key)
             checkpoint_set.seal_checkpoint(draft)
@@ -80,23 +94,27 @@ class StoredStates:
         self.kept_at = time.monotonic()
 
     def known(self) -> bool:
-        """Tell whether there is a state of this run, whole or not."""
+        """Return whether a state of this run exists, intact or not."""
         return any(self._key(name) == self.key for name in self._names())
 
     def _names(self) -> list[str]:
-        """Return the folders of states, the oldest first; not the drafts of writers that were killed."""
+        """Return the folder names of states, oldest first, without the drafts of writers that were killed."""
         return [name for name in storage.folders(self.uri) if name.startswith("step-")]
 
     def _key(self, name: str) -> str | None:
+        """Return the key of a state, or None if its JSON is missing or damaged."""
         try:
             return str(manifests.mapping(storage.join(self.uri, name, PLAIN), "key")["key"])
         except StorageError:
             return None
 
     def newest(self) -> Snapshot | None:
-        """Return the newest state that is whole and whose checkpoints are; None to begin at the first step.
+        """Return the newest usable state, or None to start from the first step.
 
-        What is wrong with newer ones is told in `notes`: training goes on from an older one and comes to the same.
+        `notes` tell why newer states are not usable.
+
+        A damaged state is never fatal: training repeats the lost steps from an older state and reaches the same
+        weights.
         """
         for name in reversed(self._names()):
             uri = storage.join(self.uri, name)
@@ -112,17 +130,18 @@ class StoredStates:
         return None
 
     def read(self, step: int) -> Snapshot:
-        """Return the state after `step` steps, which another worker has checked."""
+        """Return the state after `step` steps without verification; rank 0 has verified it by `newest`."""
         return _read(Path(storage.localise(self._folder(step))))[0]
 
     def begin(self, step: int, attempt: str, workers: int) -> None:
-        """Note that the run starts at a step; drop states that lie after it, and drafts of killed writers.
+        """Record that the run starts from a step; delete later states and the drafts of killed writers.
 
         Raises:
-            TrainingError: this attempt started there so often before that there is no hope.
+            TrainingError: this attempt has started from this step too often without reaching the next state.
         """
         place = storage.join(self.uri, STARTS)
         noted = _starts(place) if storage.exists(place) else []
+        # Counted per attempt: a user who calls again after a fix gets all tries again.
         before = sum(start.attempt == attempt and start.step == step for start in noted)
         if before > self.config.failures:
             raise TrainingError(
@@ -141,14 +160,17 @@ class StoredStates:
         storage.write_json(place, [asdict(start) for start in self.starts])
 
     def _folder(self, step: int) -> str:
+        """Return the folder of the state after `step` steps."""
         return storage.join(self.uri, _name(step))
 
 
 def _name(step: int) -> str:
+    """Return the folder name of a state; zero-padded, so that names sort by step."""
     return f"step-{step:09d}"
 
 
 def _write(folder: Path, state: Snapshot, key: str) -> None:
+    """Write the files of a state into a draft folder."""
     save_file({name: value.contiguous() for name, value in state.tensors.items()}, folder / TENSORS)
     pq.write_table(state.curve.table(), folder / CURVE)
     plain = {"key": key, "step": state.step, "scaler": state.scaler, "history": state.history}
@@ -156,6 +178,7 @@ def _write(folder: Path, state: Snapshot, key: str) -> None:
 
 
 def _starts(place: str) -> list[Start]:
+    """Read the recorded starts; raises StorageError if the file is damaged."""
     told = storage.read_json(place)
     with manifests.damaged(place):
         found: list[Start] = manifests.checked(list[Start], told)
@@ -163,6 +186,7 @@ def _starts(place: str) -> list[Start]:
 
 
 def _read(folder: Path) -> tuple[Snapshot, str]:
+    """Read a state and its key; raises StorageError or an error of the file formats if the state is damaged."""
     place = str(folder / PLAIN)
     plain = manifests.mapping(place, "step", "scaler", "history", "key")
     table = storage.read_parquet(str(folder / CURVE))

@@ -1,4 +1,4 @@
-"""One optimiser step on a global batch, of which this worker has a share."""
+"""One optimiser step on a global batch, of which this worker processes a share."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from raysample.training.schedule import DistributedContext
 
 IntArray = NDArray[np.int64]
 
-# Steps in a row that float16 may overflow in: the scale of the loss halves each time, from 2^16.
+# Overflows in a row that float16 may have: each one halves the loss scale, which starts at 2^16.
 OVERFLOWS = 25
 
 
 class Seen(NamedTuple):
-    """Rows that a worker made a step with, as positions [b], and their logits [b, C], float32."""
+    """Rows of this worker in a step, as positions [b] in the training rows, and their logits [b, C] in float32."""
 
     rows: IntArray
     logits: Tensor
 
 
 class Stepper:
-    """Makes steps: forwards and backwards of micro-batches, clipping, the optimiser.
+    """Makes steps: forwards and backwards of micro-batches, gradient clipping, the optimiser.
 
-    The losses of a global batch are summed and divided by its rows, so the gradient is the same whichever worker holds
-    which row (`shares`), and however its rows are cut into micro-batches. What is drawn in a step (dropout) depends on
-    the seed, the step and the rank alone: a run goes on anywhere without a random state to restore.
+    The losses of a global batch are summed and divided by its number of rows, so the gradient does not depend on which
+    worker processes which row (`length_balance`) or on the micro-batches. Random numbers of a step (dropout) depend on
+    seed, step and rank alone, so a run resumes at any step without a stored random state.
 
     Raises:
         TrainingError: loss or gradient are not finite; in float16, for many steps in a row.
@@ -49,25 +49,25 @@ class Stepper:
         optimiser: torch.optim.Optimizer,
         data: Examples,
         config: FineTuneConfig,
-        place: DistributedContext = DistributedContext(),
+        context: DistributedContext = DistributedContext(),
     ) -> None:
-        self.model, self.optimiser, self.data, self.config, self.place = model, optimiser, data, config, place
-        self.dtype = resolve(config.precision, model, place.device)
+        self.model, self.optimiser, self.data, self.config, self.context = model, optimiser, data, config, context
+        self.dtype = resolve(config.precision, model, context.device)
         half = self.dtype == torch.float16
-        self.scaler = torch.amp.GradScaler(place.device.partition(":")[0], enabled=half)
+        self.scaler = torch.amp.GradScaler(context.device.partition(":")[0], enabled=half)
         self.overflows = 0
 
     def __call__(self, rows: IntArray, step: int, note: float = 0.0) -> tuple[tuple[float, float], float, Seen]:
         """Make a step (counted from 0) on the global batch `rows`.
 
         Returns:
-            The summed loss of the batch and the sum of all workers' notes; the norm of the whole gradient before it was
-            clipped; and what this worker saw of the batch, from before the step.
+            (summed loss of the batch, sum of the notes of all workers); the norm of the full gradient before clipping;
+            the rows and logits of this worker, from before the step.
         """
-        torch.manual_seed(_seed(self.config.seed, step, self.place.rank))
+        torch.manual_seed(_seed(self.config.seed, step, self.context.rank))
         self.optimiser.zero_grad(set_to_none=True)
         loss, seen = self.backward(rows)
-        sums = summing(torch.stack([loss, loss.new_tensor(note)]), self.place)
+        sums = summing(torch.stack([loss, loss.new_tensor(note)]), self.context)
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
         self.scaler.step(self.optimiser)
@@ -78,11 +78,14 @@ class Stepper:
         return (total, notes), found, seen
 
     def backward(self, rows: IntArray) -> tuple[Tensor, Seen]:
-        """Add the gradient of the mean loss over the global batch to the parameters; returns summed loss and rows."""
+        """Add the gradient of the mean loss over the global batch to the parameters.
+
+        Returns the summed loss of this worker's rows, and these rows with their logits.
+        """
         mine = length_balanced_split(
-            rows, self.data.encoded.lengths, self.place.rank, self.place.world, self.config.micro_batch_size
+            rows, self.data.encoded.lengths, self.context.rank, self.context.world, self.config.micro_batch_size
         )
-        loss = torch.zeros((), device=self.place.device)
+        loss = torch.zeros((), device=self.context.device)
         logits: list[Tensor] = []
         for turn, taken in enumerate(mine, start=1):
             synchronise(self.model, turn == len(mine))
@@ -92,18 +95,23 @@ class Stepper:
         return loss, Seen(np.concatenate(mine), torch.cat(logits))
 
     def _micro(self, mine: IntArray, rows: IntArray) -> tuple[Tensor, Tensor]:
-        # A worker without a row (in a short last batch) still takes part in the all-reduce, with a loss of weight zero.
+        """Run forward and backward of one micro-batch `mine` of the global batch `rows`.
+
+        Returns the summed loss and the logits [len(mine), C].
+        """
+        # A worker without rows (in a short last batch) still joins the all-reduce, with one row of weight zero.
         weight = float(len(mine) > 0)
         taken = mine if weight else rows[:1]
-        inputs, labels = batch(self.data, taken, self.place.device)
-        with autocast(self.place.device, self.dtype):
+        inputs, labels = batch(self.data, taken, self.context.device)
+        with autocast(self.context.device, self.dtype):
             logits = self.model(**inputs).logits.float()
         loss = self._loss(logits, labels, taken) * weight
-        torch.autograd.backward(self.scaler.scale(loss * (self.place.world / len(rows))))
+        # DDP and FSDP average gradients over the workers; the factor `world` turns the average into a sum.
+        torch.autograd.backward(self.scaler.scale(loss * (self.context.world / len(rows))))
         return loss.detach(), logits.detach()[: len(mine)]
 
     def _loss(self, logits: Tensor, labels: Tensor, rows: IntArray) -> Tensor:
-        """Return the summed loss of some rows, over all levels where several have a head."""
+        """Return the summed loss of some rows; the weighted sum over all levels if several levels have a head."""
         weights = None if self.data.weights is None else self.data.weights[rows]
 
         def one(z: Tensor, y: Tensor) -> Tensor:
@@ -112,6 +120,11 @@ class Stepper:
         return one(logits, labels) if self.data.levels is None else over_levels(one, logits, self.data.levels, rows)
 
     def _check(self, norm: float) -> None:
+        """Raise TrainingError if the gradient norm is not finite.
+
+        In float16 a limited number of overflows in a row is normal: the scaler skips the step and halves the loss
+        scale.
+        """
         finite = bool(np.isfinite(norm))
         self.overflows = 0 if finite else self.overflows + 1
         if finite or (self.scaler.is_enabled() and self.overflows < OVERFLOWS):
@@ -123,4 +136,5 @@ class Stepper:
 
 
 def _seed(seed: int, step: int, rank: int) -> int:
+    """Return a 63-bit seed that depends on the seed of the run, the step and the rank."""
     return int(np.random.SeedSequence([seed % 2**63, step, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))

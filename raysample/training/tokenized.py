@@ -53,15 +53,15 @@ def load_tokenized(uri: str, fingerprint: str, base: str, spec: ModelConfig) -> 
 def _tokenised(uri: str, fingerprint: str, base: str, settings: str) -> TokenizedCorpus:
     del fingerprint  # part of the cache's key: a corpus described anew is read anew
     spec, corpus = ModelConfig.model_validate_json(settings), Corpus.load(uri)
-    words = models.tokenizer(base, trust_remote_code=spec.trust_remote_code)
+    tokenizer = models.tokenizer(base, trust_remote_code=spec.trust_remote_code)
     table = corpus.table()
     labels = table["label"].to_numpy().astype(np.int64)
     ids = table["row_id"].to_numpy(zero_copy_only=False)
-    encoded = models.encode(words, table, spec)
+    encoded = models.encode(tokenizer, table, spec)
     levels = None if corpus.levels is None else LevelLabels.read(table, corpus.levels)
     return TokenizedCorpus(
-        examples=Examples(encoded, labels, int(words.pad_token_id), ids, levels=levels),
-        truncation=models.truncation(words, table, encoded, spec, len(corpus.labels)),
+        examples=Examples(encoded, labels, int(tokenizer.pad_token_id), ids, levels=levels),
+        truncation=models.truncation(tokenizer, table, encoded, spec, len(corpus.labels)),
         groups=table["group"] if corpus.grouped else None,
         contents=text_hashes(table),
         class_counts=tuple(corpus.class_counts),

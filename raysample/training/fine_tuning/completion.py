@@ -1,4 +1,4 @@
-"""What a finished job leaves: manifests and evaluation, and no states any more."""
+"""The results of a finished job: manifests and evaluation; its states are deleted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ PREDICTIONS = "predictions.parquet"
 
 
 def finish_job(job: Job, outcome: Outcome) -> CheckpointSet:
-    """Write the manifests and the evaluation of a job that saved checkpoints; the set's manifest comes last."""
+    """Write the manifests and the evaluation of a job that saved checkpoints, then delete its states.
+
+    The manifest of the CheckpointSet is written last: it marks the job as finished.
+    """
     assert job.folder is not None
     corpus = Corpus.load(job.train)
     if job.config.capture:
@@ -43,7 +46,7 @@ def finish_job(job: Job, outcome: Outcome) -> CheckpointSet:
 
 
 def doubts_of(outcome: Outcome, labels: Sequence[str]) -> tuple[str, ...]:
-    """Say whether the model learnt nothing; nothing where its predictions were not kept."""
+    """Return a warning if the model learnt nothing; none if its predictions were not kept."""
     found = outcome.evaluation
     if found.predictions is None:
         return ()
@@ -51,7 +54,7 @@ def doubts_of(outcome: Outcome, labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def read_outcome(uri: str, predictions: str) -> Outcome:
-    """Read an outcome from `uri`, with the predictions that lie at the other place, if there are any."""
+    """Read an outcome from `uri`, with the predictions at the URI `predictions` if that file exists."""
     told = manifests.mapping(uri)
     with manifests.damaged(uri):
         outcome = Outcome.from_dict(told)
@@ -64,5 +67,5 @@ def read_outcome(uri: str, predictions: str) -> Outcome:
 
 
 def outcome_of(folder: str) -> Outcome:
-    """Read the outcome that lies beside the checkpoints of a run; raises StorageError where there is none."""
+    """Read the outcome beside the checkpoints of a run; raises StorageError if missing or damaged."""
     return read_outcome(storage.join(folder, EVALUATION), storage.join(folder, PREDICTIONS))

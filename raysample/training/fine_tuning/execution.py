@@ -1,4 +1,4 @@
-"""A job, run by this worker from its first or newest step to its test."""
+"""Run a job on this worker, from its first step or its newest state to the evaluation."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ Progress = Callable[[int, int, float], None]
 
 def execute(
     job: Job,
-    place: DistributedContext = DistributedContext(),
+    context: DistributedContext = DistributedContext(),
     *,
     attempt: str = "",
     progress: Progress | None = None,
     urgent: Callable[[], bool] | None = None,
 ) -> Outcome:
-    """Run a job, or go on with it where its folder holds a state of it; each worker calls this with its place.
+    """Run a job, or resume it if its folder holds a state of it; every worker calls this with its context.
 
     Args:
-        job: what to do.
-        place: this worker; only rank 0 saves and tests, every one captures its rows.
-        attempt: which call of a driver this belongs to, the same for all workers and restarts of it.
-        progress: called as progress(step, all steps, loss).
+        job: the job.
+        context: this worker; only rank 0 saves and evaluates, every worker captures its rows.
+        attempt: the call of a driver that this belongs to, the same for all workers and restarts of it.
+        progress: called as progress(step, total steps, loss).
         urgent: see `training.train`.
     """
     began = time.perf_counter()
@@ -59,26 +59,26 @@ def execute(
     layout = _layout(job, len(data))
     levels = trained(corpus, job.config, Corpus.load(job.test))
     core = models.build_model(job.base, job.model, corpus.labels, job.config.seed, levels)
-    sharded = job.config.sharding == "full" and is_distributed(place)
-    spread_out = wrap_model(core, place, sharded)
-    saver, states = kept_by(job, core, layout, place, sharded)
-    resume = resumed(states, saver, place, attempt)
+    sharded = job.config.sharding == "full" and is_distributed(context)
+    wrapped = wrap_model(core, context, sharded)
+    saver, states = kept_by(job, core, layout, context, sharded)
+    resume = resumed(states, saver, context, attempt)
     curve = train(
-        spread_out,
+        wrapped,
         data,
         job.config,
         layout,
-        place,
-        save=saver if saver is not None and (place.rank == 0 or sharded) else None,
+        context,
+        save=saver if saver is not None and (context.rank == 0 or sharded) else None,
         progress=None if progress is None else lambda step, loss: progress(step, layout.steps, loss),
-        capture=_recorder(job, data, layout, len(corpus.labels), place.rank, resume),
+        capture=_recorder(job, data, layout, len(corpus.labels), context.rank, resume),
         resume=resume,
         states=states,
         urgent=None if states is None or job.config.capture else urgent,
         held_out=held_out,
     )
-    evaluation = _tested(job, core, place) if place.rank == 0 or sharded else Evaluation({}, ())
-    if place.rank != 0:
+    evaluation = _tested(job, core, context) if context.rank == 0 or sharded else Evaluation({}, ())
+    if context.rank != 0:
         return Outcome(len(data), curve.last, evaluation, 0.0)
     if job.folder is not None:
         storage.write_parquet(storage.join(job.folder, CURVE), curve.table())
@@ -88,7 +88,7 @@ def execute(
         evaluation,
         round(time.perf_counter() - began + (0.0 if resume is None else resume.curve.seconds), 3),
         () if saver is None else tuple(saver.saved),
-        place.world,
+        context.world,
         () if states is None else tuple(states.notes),
         () if states is None else tuple((start.step, start.workers) for start in states.starts),
         {} if job.folder is None else recorded(core, job.base, job.model, job.config.seed, corpora_of(job)),
@@ -96,19 +96,22 @@ def execute(
 
 
 def _layout(job: Job, rows: int) -> TrainingSchedule:
+    """Return the schedule of a job on `rows` rows."""
     layout = schedule_training(rows, job.config, job.steps)
     return layout if job.save_at is None else replace(layout, save_at=job.save_at)
 
 
-def _tested(job: Job, core: nn.Module, place: DistributedContext) -> Evaluation:
+def _tested(job: Job, core: nn.Module, context: DistributedContext) -> Evaluation:
+    """Evaluate the model on the test corpus, with the levels that have a head."""
     rows = corpora_of(job)
     test = replace(rows["test"], examples=rows["test"].examples.headed(job.config))
-    return examine(core, test, rows["train"], place.device, resolve(job.config.precision, core, place.device))
+    return examine(core, test, rows["train"], context.device, resolve(job.config.precision, core, context.device))
 
 
 def _recorder(
     job: Job, data: Examples, layout: TrainingSchedule, classes: int, rank: int, resume: Snapshot | None
 ) -> Callable[[NDArray[np.int64], Tensor, int], None] | None:
+    """Return the callback that captures the logits of the scored label, or None without capture."""
     if job.folder is None or not job.config.capture:
         return None
     recorder = capture.Recorder(job.folder, data, layout, classes, rank, 0 if resume is None else resume.step)

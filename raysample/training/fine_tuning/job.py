@@ -1,4 +1,4 @@
-"""What a fine-tuning is to do, and what it came to."""
+"""The description of a fine-tuning, and its outcome."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from raysample.training import schedule_training
 
 @dataclass(frozen=True)
 class Job:
-    """What one fine-tuning reads and writes.
+    """The inputs and outputs of one fine-tuning; picklable.
 
     Attributes:
         train, test: URIs of Corpus folders.
-        base: model folder or hub name to start from, from `model.prepare`.
+        base: model folder or hub name to start from, from `models.prepare_base`.
         model, config: the recipe; `config.seed` is the run's seed.
         selection: URI of a Selection folder to train on; None trains on all rows.
-        folder: where checkpoints, states, captured logits and the manifests go; None saves none.
+        folder: the folder for checkpoints, states, captured logits and manifests; None saves none.
         steps: fixed number of optimiser steps; None trains `config.epochs` epochs.
         save_at: the steps whose checkpoints are saved; None saves those of the configured cadence.
         key: identity of the job by content, for reuse of finished work.
@@ -43,11 +43,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one fine-tuning came to, by `workers` workers in the end.
+    """The outcome of one fine-tuning.
 
-    `notes` tell of states that could not be used, `starts` from which step, and with how many workers, it began or went
-    on. `record` tells what it was made from: `model` (see `model.initialisation`), and `tokens` of `train` and `test`
-    (see `model.Truncation`).
+    Attributes:
+        rows: training rows.
+        steps: optimiser steps.
+        evaluation: metrics on the test corpus.
+        seconds: seconds of training and evaluation, over all starts.
+        checkpoints: the saved checkpoints in order.
+        workers: number of workers of the last start.
+        notes: why states could not be used.
+        starts: (step, workers) of every start of the run; more than one if it was resumed.
+        record: what the model was made from: `model` (see `models.initialisation`), and `tokens` of `train` and `test`
+            (see `models.Truncation`).
     """
 
     rows: int
@@ -62,12 +70,12 @@ class Outcome:
 
     @property
     def resumed(self) -> str | None:
-        """Tell in words from where the run went on; None where it ran through."""
+        """Describe the resumes of the run; None if it ran through."""
         places = [f"step {step} ({count} worker{'s' if count > 1 else ''})" for step, count in self.starts[1:]]
         return f"went on from {', '.join(places)}" if places else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-able data, without the checkpoints (they have their own manifest)."""
+        """Return JSON-able data, without the checkpoints (their manifest is the CheckpointSet)."""
         return {
             "rows": self.rows,
             "steps": self.steps,
@@ -79,14 +87,14 @@ class Outcome:
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Outcome:
-        """Read back what `to_dict` wrote, also an earlier version of it."""
+        """Read the result of `to_dict`."""
         found, record = Evaluation.of(data), checked(dict[str, Any], data.get("record", {}))
         rows, steps = checked(int, data["rows"]), checked(int, data["steps"])
         return Outcome(rows, steps, found, checked(float, data["seconds"]), record=record)
 
 
 def steps(job: Job) -> int:
-    """Return how many optimiser steps a job takes."""
+    """Return the number of optimiser steps of a job."""
     rows = Corpus.load(job.train).rows if job.selection is None else Selection.load(job.selection).counts["kept"]
     held_out = 0.0 if job.config.early_stopping is None else job.config.early_stopping.holdout
     return schedule_training(max(1, round(rows * (1 - held_out))), job.config, job.steps).steps

@@ -1,4 +1,7 @@
-"""States of a job: under which identity they count, which one it goes on from, what they lie beside."""
+"""The resume states of a job.
+
+The identity that they must match, the state to resume from, the checkpoints beside them.
+"""
 
 from __future__ import annotations
 
@@ -17,28 +20,32 @@ from raysample.training.states import StoredStates
 
 
 def kept_by(
-    job: Job, core: nn.Module, layout: TrainingSchedule, place: DistributedContext, sharded: bool
+    job: Job, core: nn.Module, layout: TrainingSchedule, context: DistributedContext, sharded: bool
 ) -> tuple[Saver | None, StoredStates | None]:
-    """Return who saves checkpoints and states, where the job has a folder for them."""
+    """Return the saver of checkpoints and the storage of states, or (None, None) for a job without a folder."""
     if job.folder is None:
         return None, None
-    words = models.tokenizer(job.base, trust_remote_code=job.model.trust_remote_code)
-    saver = Saver(job.folder, core, words, layout, place, sharded)
-    # The running epoch of a capture lies on the workers' disks: a run with one goes on from the end of an epoch.
+    tokenizer = models.tokenizer(job.base, trust_remote_code=job.model.trust_remote_code)
+    saver = Saver(job.folder, core, tokenizer, layout, context, sharded)
+    # The current epoch of a capture is on the local disks of the workers: with capture a run resumes after an epoch.
     every = layout.steps_per_epoch if job.config.capture else 1
     return saver, StoredStates(job.folder, job_fingerprint(job), job.config.resume, every, saver.holds)
 
 
 def resumed(
-    states: StoredStates | None, saver: Saver | None, place: DistributedContext, attempt: str
+    states: StoredStates | None, saver: Saver | None, context: DistributedContext, attempt: str
 ) -> Snapshot | None:
-    """Return the state to go on from, the same on every worker: rank 0 chooses it."""
+    """Return the state to resume from, the same on every worker, or None to start from the first step.
+
+    Rank 0 verifies states and broadcasts the step that it chose; the others read that state from storage. So a state is
+    hashed once, and workers cannot choose different states.
+    """
     if states is None or saver is None:
         return None
-    found = states.newest() if place.rank == 0 else None
-    step = broadcast(0 if found is None else found.step, place)
-    if place.rank == 0:
-        states.begin(step, attempt, place.world)
+    found = states.newest() if context.rank == 0 else None
+    step = broadcast(0 if found is None else found.step, context)
+    if context.rank == 0:
+        states.begin(step, attempt, context.world)
     elif step:
         found = states.read(step)
     if found is not None:
@@ -47,14 +54,14 @@ def resumed(
 
 
 def clear(job: Job) -> None:
-    """Empty a job's folder, unless there is a state of this very job to go on from."""
+    """Empty a job's folder, unless it holds a state of this very job."""
     assert job.folder is not None
     if not StoredStates(job.folder, job_fingerprint(job), job.config.resume).known():
         storage.remove(job.folder)
 
 
 def job_fingerprint(job: Job) -> str:
-    """Return the fingerprint of all that the trained weights and the saved checkpoints depend on."""
+    """Return the fingerprint of everything the trained weights and the saved checkpoints depend on."""
     chosen = None if job.selection is None else Selection.load(job.selection).fingerprint
     rows = [Corpus.load(uri).fingerprint for uri in (job.train, job.test)]
     return storage.fingerprint(

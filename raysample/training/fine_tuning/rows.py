@@ -1,4 +1,4 @@
-"""The rows that a job is trained and tested on."""
+"""The rows that a job trains and evaluates on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from raysample.training.losses import class_weights
 
 
 def rows_of(job: Job, corpus: Corpus) -> tuple[Examples, Examples | None]:
-    """Return the weighted rows that are trained on, and those that early stopping looks at."""
+    """Return the weighted training rows, and the held-out rows of early stopping or None."""
     data = load_examples(job.train, corpus.fingerprint, job.base, job.model).headed(job.config)
     data = data if job.selection is None else selected_rows(data, corpus, job.selection)
     stopping, wanted = job.config.early_stopping, job.config.class_weights
@@ -28,12 +28,12 @@ def rows_of(job: Job, corpus: Corpus) -> tuple[Examples, Examples | None]:
 
 
 def load_examples(uri: str, fingerprint: str, base: str, config: ModelConfig) -> Examples:
-    """Read and tokenise a corpus; kept in memory, since a worker trains many arms on the same rows."""
+    """Read and tokenise a corpus; cached, since a worker trains many arms on the same rows."""
     return load_tokenized(uri, fingerprint, base, config).examples
 
 
 def corpora_of(job: Job) -> dict[str, TokenizedCorpus]:
-    """Return the corpora that a job is trained (`train`) and tested (`test`) on, whole."""
+    """Return the full training (`train`) and test (`test`) corpus of a job."""
     named = {"train": Corpus.load(job.train), "test": Corpus.load(job.test)}
     return {name: load_tokenized(rows.uri, rows.fingerprint, job.base, job.model) for name, rows in named.items()}
 
@@ -42,8 +42,8 @@ def selected_rows(data: Examples, corpus: Corpus, uri: str) -> Examples:
     """Return the rows of a corpus that the selection at `uri` keeps, with its weights.
 
     Raises:
-        ProvenanceError: it was made from another corpus.
-        SelectionError: it keeps rows that the corpus does not have.
+        ProvenanceError: the selection was made from another corpus.
+        SelectionError: the selection keeps rows that the corpus does not have.
     """
     selection = Selection.load(uri)
     if selection.corpus != corpus.fingerprint:
