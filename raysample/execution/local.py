@@ -57,7 +57,7 @@ class LocalExecutor:
     ) -> Iterator[ShardOutcome]:
         """Score shards one after the other; the next one is read meanwhile."""
         del workers, reporter
-        yield from ShardScorer(job).score_all(shards)
+        return ShardScorer(job).score_all(shards)
 
     def room(self, workers: int) -> int | None:
         """Most of the memory that is free on this process's device."""

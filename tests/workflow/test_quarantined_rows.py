@@ -143,7 +143,7 @@ def test_halving_finds_exactly_the_bad_rows() -> None:
 
     rows, calls = pa.table({"x": list(range(100))}), []
 
-    def work(part: pa.Table) -> tuple[Any, dict[str, Any]]:
+    def work(part: pa.Table, encoded: Any = None) -> tuple[Any, dict[str, Any]]:
         values = part["x"].to_numpy()
         calls.append(len(values))
         if np.isin(values, [0, 41, 99]).any():

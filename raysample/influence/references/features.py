@@ -13,11 +13,12 @@ from torch.nn import functional
 from raysample import training
 from raysample.core.errors import ScoreError
 from raysample.core.numerics.batches import token_batches
+from raysample.core.numerics.halving import map_in_halves
 from raysample.data.checkpoint_set import Checkpoint
 from raysample.influence.references.build_context import Notes, Work, among, reference_options
 from raysample.influence.references.clusters import spherical_kmeans
 from raysample.influence.references.folder import Tensors
-from raysample.influence.references.rows import IntArray, piecewise, row_keys, sample_corpus, tokenize_rows
+from raysample.influence.references.rows import IntArray, row_keys, sample_corpus, tokenize_rows
 from raysample.influence.scores.reference import CLUSTERS, SAMPLE, Reference
 from raysample.influence.visits.artifacts import Need, collect
 from raysample.training import Examples
@@ -79,7 +80,7 @@ def collect_features(
         return seen.features.float().cpu()
 
     batches = list(token_batches(data.encoded.lengths, batch_tokens))
-    visited = torch.cat([piece for batch in batches for piece in piecewise(visit, batch)])
+    visited = torch.cat([piece for batch in batches for piece in map_in_halves(visit, batch)])
     return visited[torch.from_numpy(np.argsort(np.concatenate(batches)))]
 
 

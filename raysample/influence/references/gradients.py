@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from raysample import training
 from raysample.core.errors import ScoreError
 from raysample.core.numerics.batches import token_batches
+from raysample.core.numerics.halving import map_in_halves
 from raysample.core.numerics.hessian import flatten, unflatten
 from raysample.core.numerics.precision import autocast
 from raysample.core.numerics.predictions import cross_entropies
 from raysample.influence.references.build_context import Notes, Work, among, reference_options
 from raysample.influence.references.folder import Tensors
-from raysample.influence.references.rows import IntArray, piecewise, sort_by_row_hash, tokenize_rows
+from raysample.influence.references.rows import IntArray, sort_by_row_hash, tokenize_rows
 from raysample.influence.scores.reference import Reference
 from raysample.training import Examples
 
@@ -103,7 +104,7 @@ def mean_gradient(
 
     total = torch.zeros(sum(w.numel() for w in weights), dtype=weights[0].dtype, device=weights[0].device)
     for batch in token_batches(data.encoded.lengths[rows], batch_tokens):
-        for piece in piecewise(gradient, rows[batch]):
+        for piece in map_in_halves(gradient, rows[batch]):
             total += piece
     if not bool(total.isfinite().all()):
         raise ScoreError("the mean gradient of the target is not finite", "score in float32; check the checkpoint")

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from raysample.core.errors import ScoreError
 from raysample.core.numerics.batches import token_batches
+from raysample.core.numerics.halving import map_in_halves
 from raysample.core.numerics.hessian import (
     Apply,
     Solution,
@@ -24,7 +25,7 @@ from raysample.core.numerics.hessian import (
 from raysample.influence.references.build_context import Notes, Work, among, reference_options
 from raysample.influence.references.folder import Tensors
 from raysample.influence.references.gradients import directions, logits_of, mean_gradient, total_loss, trainable
-from raysample.influence.references.rows import IntArray, piecewise, sample_corpus, sort_by_row_hash, tokenize_rows
+from raysample.influence.references.rows import IntArray, sample_corpus, sort_by_row_hash, tokenize_rows
 from raysample.influence.scores.reference import Reference
 from raysample.training import Examples
 
@@ -124,7 +125,7 @@ def product_with(
 
         total = torch.zeros_like(vector)
         for batch in batches:
-            for piece in piecewise(product, batch):
+            for piece in map_in_halves(product, batch):
                 total += piece
         return total / len(chosen)
 

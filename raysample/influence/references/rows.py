@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from raysample import models
 from raysample.core.config import ModelConfig
@@ -57,15 +55,3 @@ def tokenize_rows(table: pa.Table, words: Any, spec: ModelConfig) -> Examples:
     labels = table["label"].to_numpy().astype(np.int64)
     ids = np.array(table["row_id"].to_pylist(), dtype=object)
     return Examples(encoded, labels, int(words.pad_token_id), ids)
-
-
-def piecewise(work: Callable[[IntArray], Tensor], rows: IntArray) -> list[Tensor]:
-    """Return what `work` makes of rows; out of memory, of both halves of them one after the other, and so on."""
-    try:
-        return [work(rows)]
-    except torch.OutOfMemoryError:
-        if len(rows) == 1:
-            raise
-    # Outside the handler: the traceback would keep the tensors of the failed try alive.
-    half = len(rows) // 2
-    return piecewise(work, rows[:half]) + piecewise(work, rows[half:])

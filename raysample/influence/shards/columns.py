@@ -46,21 +46,30 @@ class ColumnScorer:
         with self._tokenising:
             return models.encode(self.tokenizer, rows, self.job.model)
 
-    def score_rows(self, rows: pa.Table, encoded: models.Encoded | None = None) -> tuple[NDArray[np.int32], Values]:
-        """Return the token count of each row [rows] and each score as float32 [rows].
+    def score_rows(
+        self,
+        rows: pa.Table,
+        encoded: models.Encoded | None = None,
+        exact: Mapping[str, Score[Any]] | None = None,
+    ) -> tuple[NDArray[np.int32], Values]:
+        """Return the token count of each row, and each score as float32 [rows]; NaN where a value is not finite.
 
-        NaN marks a value that is not finite.
+        Scores from visits are averaged over the runs; rows that repeat are visited once.
 
         Args:
             rows: rows in the corpus schema.
             encoded: the tokens of the rows, if already known.
+            exact: scores to compute from visits in place of all scores of the job.
         """
         encoded = self.encode(rows) if encoded is None else encoded
         if self.captured:
             ids, labels = rows["row_id"], row_labels(rows)
             return encoded.lengths, mean([capture.fold_columns(t.uri, ids, labels, self.scores) for t in self.captured])
-        columns = self.exact(encoded, rows, self.visited)
-        if self.job.config.landmarks is not None:
+        scores = self.visited if exact is None else exact
+        block, place = distinct(encoded, rows, scores)
+        columns = mean([run.columns(*block, scores) for run in self.runs]) if scores else {}
+        columns = columns if place is None else {name: values[place] for name, values in columns.items()}
+        if exact is None and self.job.config.landmarks is not None:
             columns |= self.predictor.predict(self.descriptors(encoded, rows, columns))
         return encoded.lengths, columns
 
@@ -70,24 +79,22 @@ class ColumnScorer:
         predicted = () if self.job.config.landmarks is None else self.job.config.landmarks.scores
         return {name: score for name, score in self.scores.items() if name not in predicted}
 
-    def exact(self, encoded: models.Encoded, rows: pa.Table, scores: Mapping[str, Score[Any]]) -> Values:
-        """Return scores from visits to the checkpoints, averaged over the runs, each float32 [rows].
-
-        Rows with equal tokens and labels have equal scores and are visited once, unless a score also depends on the row
-        id (`by_row`).
-        """
-        if not scores:
-            return {}
-        if any(score.by_row for score in scores.values()):
-            return mean([run.columns(encoded, rows, scores) for run in self.runs])
-        first, inverse = encoded.distinct(row_labels(rows))
-        distinct, distinct_rows = encoded.take(first), rows.take(pa.array(first))
-        found = mean([run.columns(distinct, distinct_rows, scores) for run in self.runs])
-        return {name: values[inverse] for name, values in found.items()}
-
     def descriptors(self, encoded: models.Encoded, rows: pa.Table, extra: Values) -> landmarks.Descriptors:
         """Return the descriptors of each row from one forward at the last checkpoint of the first run."""
         return self.runs[0].descriptors(encoded, rows, extra)
+
+
+def distinct(
+    encoded: models.Encoded, rows: pa.Table, scores: Mapping[str, Score[Any]]
+) -> tuple[tuple[models.Encoded, pa.Table], NDArray[np.int64] | None]:
+    """Return the rows to visit, and for each row its place among them; None if every row is visited itself.
+
+    Rows with the same tokens and label have the same scores, unless a score compares a row with others by its id.
+    """
+    if any(score.by_row for score in scores.values()):
+        return (encoded, rows), None
+    first, place = encoded.distinct(row_labels(rows))
+    return (encoded.take(first), rows.take(pa.array(first))), place
 
 
 def mean(runs: Sequence[Values]) -> Values:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +13,20 @@ from numpy.typing import NDArray
 
 from raysample.core.errors import ForwardError, RaysampleError
 
+if TYPE_CHECKING:
+    from raysample.models import Encoded
+
 Values = Mapping[str, NDArray[np.float32]]
-Work = Callable[[pa.Table], tuple[NDArray[np.int32], Values]]
 PROBED = 8
 """Number of rows from which three of them are tried alone before a failure is attributed to single rows."""
+
+
+class Work(Protocol):
+    """Scores rows: returns token counts [n] and columns of [n]; `encoded` are the rows' tokens, if already known."""
+
+    def __call__(self, rows: pa.Table, encoded: Encoded | None = None, /) -> tuple[NDArray[np.int32], Values]:
+        """Score them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,11 +61,11 @@ class Scored:
         )
 
 
-def score_with_isolation(work: Work, rows: pa.Table) -> Scored:
+def score_with_isolation(work: Work, rows: pa.Table, encoded: Encoded | None = None) -> Scored:
     """Score rows; if that raises an error, score both halves separately, down to the single rows that fail.
 
-    A reason names the type of an error, never its message, which may quote text of the row. n rows with k bad ones cost
-    O(k log n) calls.
+    `encoded` are the tokens of all rows, if already known; the halves are tokenised again. A reason names the type of
+    an error, never its message, which may quote text of the row. n rows with k bad ones cost O(k log n) calls.
 
     Raises:
         RaysampleError: an error that no row causes, as it was raised; out of memory as well. An error of the model's
@@ -62,7 +73,7 @@ def score_with_isolation(work: Work, rows: pa.Table) -> Scored:
         Exception: the error itself if the first, a middle and the last row fail alone: then no single row is to blame.
     """
     try:
-        return Scored(*work(rows))
+        return Scored(*work(rows, encoded))
     except Exception as error:
         if _no_row(error):
             raise

@@ -55,7 +55,7 @@ def _fit(job: ScoreJob, config: LandmarksConfig, say: Say) -> None:
     exact = {name: columns.scores[name] for name in config.scores}
     encoded = columns.encode(rows)
     # One visit for all scores: the exact ones of every row help to predict the others.
-    values = columns.exact(encoded, rows, {**columns.visited, **exact})
+    _, values = columns.score_rows(rows, encoded, {**columns.visited, **exact})
     extra = {name: values[name] for name in columns.visited}
     seen = columns.descriptors(encoded, rows, extra)
     wanted = {name: values[name] for name in exact}

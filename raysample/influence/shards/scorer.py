@@ -8,7 +8,6 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +26,6 @@ from raysample.influence.shards.columns import ColumnScorer
 from raysample.influence.shards.crash_counter import CrashCount
 from raysample.influence.shards.isolation import Scored, score_with_isolation
 from raysample.influence.shards.job import ScoreJob, ShardOutcome, finished, part_uri, quarantine_uri
-from raysample.influence.shards.run_visits import Values
 from raysample.models import Encoded
 
 
@@ -117,7 +115,7 @@ class ShardScorer:
         else:
             with self._device, crash_counter.attempt(folder, where):
                 began = time.perf_counter() - begun.seconds
-                scored = score_with_isolation(partial(self._of, begun), rows)
+                scored = score_with_isolation(self.columns.score_rows, rows, begun.encoded)
             outcome = self._write(where, rows, scored, began)
         return replace(outcome, crashes=begun.crashes)
 
@@ -145,10 +143,6 @@ class ShardScorer:
                 return done
         rows = self.corpus.read(where.index)
         return self._write(where, rows, Scored.nothing(len(rows), crash_counter.crash_reason(died)), began)
-
-    def _of(self, begun: LoadedShard, rows: pa.Table) -> tuple[NDArray[np.int32], Values]:
-        """Score rows; the whole shard reuses the tokens of `begin`, a part of it is tokenised again."""
-        return self.columns.score_rows(rows, begun.encoded if rows is begun.rows else None)
 
     def _encoded(self, rows: pa.Table) -> Encoded | None:
         """Return the tokens of rows, or None if a row makes the tokenizer fail."""

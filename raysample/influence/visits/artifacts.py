@@ -185,6 +185,8 @@ def join_artifacts(parts: Sequence[Artifacts]) -> Artifacts:
         return torch.cat(found) if found else None
 
     first = parts[0]
+    if len(parts) == 1:
+        return first
     return Artifacts(
         labels=torch.cat([part.labels for part in parts]),
         mask=torch.cat([part.mask for part in parts]),

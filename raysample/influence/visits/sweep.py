@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from raysample.core.errors import ScoreError
 from raysample.core.numerics.batches import token_batches
+from raysample.core.numerics.halving import Halving
 from raysample.core.numerics.to_device import moved
 from raysample.data.checkpoint_set import Checkpoint
 from raysample.influence.scores import Score
@@ -101,27 +102,47 @@ def score_block(
             f"{len(labels)} labels for {len(encoded.lengths)} examples at {len(checkpoints)} checkpoints do not fit",
             "give one label per example and one model per checkpoint, in the same order",
         )
-    used = {column: frozenset(score.select(checkpoints)) for column, score in scores.items()}
-    columns = {column: np.full(len(labels), np.nan, np.float32) for column in scores}
-    states: dict[int, dict[str, Any]] = {}  # mini-batch -> column -> state, from its first to its last checkpoint
+    folding = _Folding(scores, checkpoints, len(labels))
     cut = list(token_batches(encoded.lengths, batch_tokens))
     batches = _Newest(lambda batch: _Batch.from_rows(cut[batch], pad, labels, keys, device))
-    model_at = _Newest(models.__getitem__ if isinstance(models, Sequence) else models)
-    order = sorted(frozenset[int]().union(*used.values()))
-    for at, batch in _visits(isinstance(models, Sequence), order, len(cut)):
-        mini = batches(batch)
-        state = states.setdefault(batch, {column: score.init() for column, score in scores.items()})
-        active = {column: score for column, score in scores.items() if at in used[column]}
-        required = VisitRequirements.from_scores(active.values(), at, references, by_loop)
-        seen = _visit(model_at(at), mini.inputs, mini.labels, required, autocast)
-        seen = replace(seen, reference=required.tensors, keys=mini.keys)
-        state.update({column: score.fold(state[column], seen, checkpoints[at]) for column, score in active.items()})
-        # The last checkpoint of the union of all windows ends every score of this mini-batch.
-        if at == order[-1]:
-            for column, value in states.pop(batch).items():
-                columns[column][mini.rows] = _finite(scores[column].value(value))
-        del required, seen  # frees the directions of this checkpoint before those of the next one are loaded
-    return columns
+    fetched = _Newest(models.__getitem__ if isinstance(models, Sequence) else models)
+    for at, batch in _visits(isinstance(models, Sequence), folding.order, len(cut)):
+        mini, model, parts = batches(batch), fetched(at), list[Artifacts]()
+        wish = VisitRequirements.from_scores(folding.scores_at(at).values(), at, references, by_loop)
+        for piece in (pieces := Halving(len(mini.labels))):
+            with pieces:
+                inputs = {name: value[piece] for name, value in mini.inputs.items()}  # a half stays padded as it is
+                parts.append(collect(model, inputs, mini.labels[piece], **wish.options, autocast=autocast))
+        folding.add(at, batch, mini.rows, replace(join_artifacts(parts), reference=wish.tensors, keys=mini.keys))
+        del model, wish, parts  # one checkpoint's model and directions can go before those of the next come
+    return folding.columns
+
+
+class _Folding:
+    """The states of the scores for the mini-batches at work, and the columns that they end in.
+
+    `order`: the positions of the checkpoints that some score looks at. A mini-batch's state is dropped at the last one.
+    """
+
+    def __init__(self, scores: Mapping[str, Score[Any]], checkpoints: Sequence[Checkpoint], rows: int) -> None:
+        self.scores, self.checkpoints = scores, checkpoints
+        self.used = {column: frozenset(score.select(checkpoints)) for column, score in scores.items()}
+        self.order = sorted(frozenset[int]().union(*self.used.values()))
+        self.columns = {column: np.full(rows, np.nan, np.float32) for column in scores}
+        self.states: dict[int, dict[str, Any]] = {}
+
+    def scores_at(self, at: int) -> dict[str, Score[Any]]:
+        """Return the scores that look at the checkpoint at a position."""
+        return {column: score for column, score in self.scores.items() if at in self.used[column]}
+
+    def add(self, at: int, batch: int, rows: NDArray[np.int64], seen: Artifacts) -> None:
+        """Fold what a visit saw of mini-batch number `batch`, whose rows [B] are `rows` of the block."""
+        state = self.states.setdefault(batch, {column: score.init() for column, score in self.scores.items()})
+        for column, score in self.scores_at(at).items():
+            state[column] = score.fold(state[column], seen, self.checkpoints[at])
+        if at == self.order[-1]:
+            for column, value in self.states.pop(batch).items():
+                self.columns[column][rows] = _finite(self.scores[column].value(value))
 
 
 def _visits(resident: bool, order: Sequence[int], batches: int) -> Iterator[tuple[int, int]]:
@@ -186,6 +207,12 @@ class VisitRequirements:
     directions: Mapping[str, Mapping[str, Tensor]]
     by_loop: bool = False
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `collect` is asked for."""
+        by = "loop" if self.by_loop else "rules"
+        return {"needs": self.needs, "objectives": self.objectives, "directions": self.directions, "by": by}
+
     @staticmethod
     def from_scores(
         scores: Iterable[Score[Any]], at: int, references: References | None, by_loop: bool = False
@@ -203,40 +230,6 @@ class VisitRequirements:
             raise ScoreError(f"scores need references that were not given: {names}", "pass `references`")
         found = references(at, wanted)
         return VisitRequirements(needs, objectives, found.tensors, found.directions, by_loop)
-
-
-def _visit(
-    model: nn.Module,
-    inputs: dict[str, Tensor],
-    labels: Tensor,
-    required: VisitRequirements,
-    autocast: torch.dtype | None,
-) -> Artifacts:
-    """Collect the required artifacts of one mini-batch; if memory runs out, collect those of both halves.
-
-    Both halves keep the padding of the whole mini-batch, so a row gets the same inputs as without the split.
-    """
-    try:
-        return collect(
-            model,
-            inputs,
-            labels,
-            required.needs,
-            required.objectives,
-            directions=required.directions,
-            autocast=autocast,
-            by="loop" if required.by_loop else "rules",
-        )
-    except torch.OutOfMemoryError:
-        if len(labels) == 1:
-            raise
-    # Outside the handler: inside it the traceback keeps the tensors of the failed visit alive.
-    half = len(labels) // 2
-    parts = [
-        _visit(model, {name: value[cut] for name, value in inputs.items()}, labels[cut], required, autocast)
-        for cut in (slice(None, half), slice(half, None))
-    ]
-    return join_artifacts(parts)
 
 
 def _finite(values: Tensor) -> NDArray[np.float32]:

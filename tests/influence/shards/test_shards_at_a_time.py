@@ -42,7 +42,7 @@ def test_the_numbers_are_those_of_one_shard_after_the_other(tmp_path: Path) -> N
 @pytest.fixture
 def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Return a list that tells what happens to which shard, in order."""
-    seen, read, carefully = list[tuple[str, int]](), Corpus.read, shards.carefully
+    seen, read, score = list[tuple[str, int]](), Corpus.read, shards.score_with_isolation
     at: dict[Any, int] = {}
 
     def reading(corpus: Corpus, shard: int) -> Any:
@@ -51,22 +51,22 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         seen.append(("read", shard))
         return rows
 
-    def scoring(work: Any, rows: Any) -> Any:
+    def scoring(work: Any, rows: Any, encoded: Any = None) -> Any:
         shard = at[rows["row_id"][0].as_py()]
         seen.append(("score", shard))
-        found = carefully(work, rows)
+        found = score(work, rows, encoded)
         seen.append(("scored", shard))
         return found
 
     monkeypatch.setattr(Corpus, "read", reading)
-    monkeypatch.setattr(shards, "carefully", scoring)
+    monkeypatch.setattr(shards, "score_with_isolation", scoring)
     return seen
 
 
 def test_the_next_shard_is_read_while_one_is_scored(
     tmp_path: Path, events: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scorer, second, scoring = ShardScorer(plain_job(tmp_path)), threading.Event(), shards.carefully
+    scorer, second, scoring = ShardScorer(plain_job(tmp_path)), threading.Event(), shards.score_with_isolation
     read = Corpus.read
 
     def reading(corpus: Corpus, shard: int) -> Any:
@@ -74,12 +74,12 @@ def test_the_next_shard_is_read_while_one_is_scored(
             second.set()
         return read(corpus, shard)
 
-    def waiting(work: Any, rows: Any) -> Any:
+    def waiting(work: Any, rows: Any, encoded: Any = None) -> Any:
         assert second.wait(LONG)
-        return scoring(work, rows)
+        return scoring(work, rows, encoded)
 
     monkeypatch.setattr(Corpus, "read", reading)
-    monkeypatch.setattr(shards, "carefully", waiting)
+    monkeypatch.setattr(shards, "score_with_isolation", waiting)
     assert len(list(scorer.score_all(range(4)))) == 4
     assert [shard for what, shard in events if what == "scored"] == [0, 1, 2, 3]
 
