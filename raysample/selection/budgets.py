@@ -1,4 +1,4 @@
-"""What a budget may be: a share of the rows, a count of them, or as many as fit into a number of tokens."""
+"""Budgets: a share of the rows, a number of rows, or as many rows as fit into a number of tokens."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from raysample.core.errors import SelectionError
-from raysample.selection.engine import RoomError, SelectionPlan
+from raysample.selection.engine import BudgetConflictError, SelectionPlan
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """A budget: tokens that the kept rows have together at most."""
+    """A budget in tokens: the maximum number of tokens of all kept rows together."""
 
     count: int
 
@@ -19,15 +19,17 @@ class Tokens:
 def fit_token_budget(
     settle: Callable[[int], SelectionPlan], weigh: Callable[[SelectionPlan], int], budget: int, rows: int, total: int
 ) -> SelectionPlan:
-    """Return the plan of the row count whose kept rows fit into a token budget, while those of one more do not.
+    """Return a plan whose kept rows fit into a token budget while one more row would not.
 
-    Any policy can be asked, since only its row counts are tried: by the secant between a count that fits and one that
-    does not, halving where that is slow. Where tokens do not grow with every row (quotas may shift), it is one such
-    count, the same for any layout of the data.
+    Works for any policy, since it only tries row counts: by the secant between a count that fits and one that does not,
+    with a bisection every third try. If tokens do not grow monotonically with the row count (quotas may shift), the
+    result is one such count; it is the same for any layout of the data.
 
     Args:
-        settle: the plan of a row count. weigh: the tokens of its kept rows.
-        budget: tokens. rows, total: how many rows there are, and their tokens.
+        settle: returns the plan for a row count.
+        weigh: returns the tokens of a plan's kept rows.
+        budget: tokens.
+        rows, total: number of rows, and their tokens.
 
     Raises:
         SelectionError: the budget is more than all tokens, or no row fits into it; or as `settle` does.
@@ -36,18 +38,19 @@ def fit_token_budget(
         raise SelectionError(f"cannot keep {budget:,} of {total:,} tokens", f"give a number from 1 to {total:,}")
     if budget == total:
         return settle(rows)
-    # Counts of kept rows with their tokens: the first is known to fit, the second not to, or limits forbid it.
+    # Invariant: `low` rows (with `below` tokens) fit and `high` rows (with `above` tokens) do not, or a limit of the
+    # policy forbids the count: `under` if it needs more rows than `low`, `over` if it allows fewer than `high`.
     low, below, high, above = 0, 0, rows, total
     found: SelectionPlan | None = None
-    under: RoomError | None = None
-    over: RoomError | None = None
+    under: BudgetConflictError | None = None
+    over: BudgetConflictError | None = None
     turn = 0
     while high - low > 1:
         guess = low + round((budget - below) * (high - low) / (above - below)) if turn % 3 < 2 else (low + high) // 2
         guess, turn = min(max(guess, low + 1), high - 1), turn + 1
         try:
             plan = settle(guess)
-        except RoomError as error:
+        except BudgetConflictError as error:
             if error.raising:
                 low, found, under = guess, None, error
             else:
@@ -65,12 +68,12 @@ def fit_token_budget(
     return found
 
 
-def asked_budget(fraction: float | None, count: int | None, tokens: int | None) -> float | Tokens:
-    """Return the one budget that was given: a fraction (float), a count (int) or Tokens; raises SelectionError."""
+def requested_budget(fraction: float | None, count: int | None, tokens: int | None) -> float | Tokens:
+    """Return the one requested budget: a fraction (float), a count (int) or Tokens; raises SelectionError."""
     given = {"fraction": fraction, "count": count, "tokens": tokens}
     if sum(value is not None for value in given.values()) != 1:
-        told = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        raise SelectionError(f"a budget is a fraction, a count of rows or of tokens, got {told}", "give exactly one")
+        listed = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise SelectionError(f"a budget is a fraction, a count of rows or of tokens, got {listed}", "give exactly one")
     if tokens is not None:
         return Tokens(tokens)
     if count is not None:

@@ -1,7 +1,12 @@
-"""Which rows a policy keeps under a budget: exactly, from a few passes that only count.
+"""The exact-selection engine: which rows a policy keeps under a budget, from a few passes that only count.
 
-Every pass maps a pure function over parts of the data and adds up what comes back, so a cluster can run it as it runs
-here: `select` maps with threads, `plan_with` takes any map.
+Per stratum the engine finds the k-th largest key exactly, k the stratum's quota, without sorting or shuffling rows.
+Keys are float32, mapped to 32-bit words in the same order (`radix.ordered`); ties are broken by a 64-bit hash of the
+row id and the seed. Each pass counts the next 16 bits of (key, tie) for the rows that the bits so far leave undecided,
+and `radix.advance` narrows every stratum's cut to one bin. Memory is strata x bins, whatever the number of rows.
+
+Every pass maps a pure function over parts of the data and adds up the results, in any order, so the result is the same
+in this process and on a cluster: `select` maps with threads, `plan_with` takes any map.
 """
 
 from __future__ import annotations
@@ -20,14 +25,23 @@ from raysample.selection.group_caps import Scan, cap_sketch, capped, few_per_gro
 from raysample.selection.policies.base import FloatArray, GlobalStatistics, IntArray, Policy, Rows, row_hash
 from raysample.selection.policies.steps import Chain, Counts, Step, grouped, policy_columns, steps_of
 from raysample.selection.stages import KEPT, OPEN, Stage, StageDecision, Threshold, changed, keys, walk
-from raysample.selection.survey import Census, Gathered, census, facts, gather, merge_censuses, merge_gathered, wishes
+from raysample.selection.survey import (
+    Census,
+    Gathered,
+    census,
+    facts,
+    gather,
+    merge_censuses,
+    merge_gathered,
+    needs_statistics,
+)
 
 Parts = Callable[[], Iterable[Rows]]
 Stages = tuple[Stage, ...]
 
 
-class RoomError(SelectionError):
-    """Limits and budget do not go together; `raising` tells whether a larger budget would help, or a smaller one."""
+class BudgetConflictError(SelectionError):
+    """A budget and a policy's limits conflict; `raising`: a larger budget helps, otherwise a smaller one."""
 
     def __init__(self, problem: str, advice: str, *, raising: bool) -> None:
         super().__init__(problem, advice)
@@ -36,12 +50,16 @@ class RoomError(SelectionError):
 
 @dataclass(frozen=True, eq=False)
 class SelectionPlan:
-    """A settled selection: a pure function of a row, picklable, the same for every layout of the data.
+    """A finished selection: a pure, picklable function of a row that does not depend on the layout of the data.
 
     Attributes:
-        stages: the policy's steps, settled. columns: the scores that they read. seed: of ties and lots.
-        budget: rows kept. class_counts: rows per class before the cut.
-        reweights: whether kept rows weigh the inverse of their chance. grouped: whether it looks at rows' groups.
+        stages: the policy's steps with their cuts.
+        columns: the score columns that they read.
+        seed: seed of ties and random draws.
+        budget: number of rows kept.
+        class_counts: rows per class before the cut.
+        reweights: whether kept rows are weighted by the inverse of their inclusion probability.
+        grouped: whether the policy reads the rows' groups.
     """
 
     stages: Stages
@@ -54,26 +72,27 @@ class SelectionPlan:
 
     @property
     def rows(self) -> int:
-        """Rows in all."""
+        """Number of rows that the plan was made for."""
         return sum(self.class_counts)
 
     def judge(self, rows: Rows) -> StageDecision:
-        """Judge some rows. Raises SelectionError for a row of a stratum that was not there when counting."""
+        """Return the decisions for some rows; raises SelectionError for a stratum that was never counted."""
         return walk(self.stages, rows, with_chances=True)
 
     def keep(self, rows: Rows) -> npt.NDArray[np.bool_]:
-        """Tell which of some rows are kept."""
+        """Return [n] bool, which of some rows are kept."""
         return self.judge(rows).kept
 
     def thresholds(self, labels: Sequence[str]) -> tuple[Threshold, ...]:
-        """Return the thresholds of all stages, each in the order of its strata's numbers."""
+        """Return the thresholds of all stages, stage by stage, in the order of the strata's numbers."""
         return tuple(threshold for stage in self.stages for threshold in stage.thresholds(labels))
 
 
 def budget_of(rows: int, budget: float) -> int:
-    """Return how many of `rows` rows to keep: `budget` itself if an integer, round(budget · rows) if a fraction.
+    """Return the number of rows to keep: `budget` itself if an integer, round(budget * rows) if a fraction.
 
-    Raises SelectionError for a fraction outside (0, 1), a count outside [1, rows], or a fraction of less than a row.
+    Raises:
+        SelectionError: the fraction is outside (0, 1) or less than one row, or the count is outside [1, rows].
     """
     if isinstance(budget, (int, np.integer)) and not isinstance(budget, bool):
         if not 1 <= budget <= rows:
@@ -90,76 +109,82 @@ def budget_of(rows: int, budget: float) -> int:
 
 
 def plan_with(scan: Scan, policy: Policy | Chain, budget: float, seed: int) -> SelectionPlan:
-    """Settle a selection with any map over the parts.
+    """Plan a selection with any map over the parts.
+
+    The plan keeps exactly the budgeted number of rows and does not depend on the order or the cutting of the parts.
 
     Args:
-        scan: calls a function on every part and yields what it returns, in any order; called once per pass.
-        policy: strata, key and quotas; or several steps of these.
+        scan: calls a function on every part and yields the results, in any order; called once per pass.
+        policy: strata, key and quotas, or a chain of such steps.
         budget: a fraction in (0, 1) or a count (int).
-        seed: of ties and lots.
+        seed: seed of ties and random draws.
 
     Raises:
-        SelectionError: the budget cannot be met, scores are not finite, row ids repeat, or the rows change on the way.
+        SelectionError: the budget cannot be met, scores are not finite, row ids repeat, or rows change between passes.
     """
     steps, columns = steps_of(policy), policy_columns(policy)
-    seen, gathered = _first_look(scan, steps[0].policy, columns)
+    seen, gathered = _first_pass(scan, steps[0].policy, columns)
     keep = budget_of(seen.rows, budget)
     stages: Stages = ()
     for step in steps:
         if stages:
-            gathered = _look_again(scan, step.policy, stages)
-        exactly = _crowded(scan, step.policy, stages, gathered)
+            gathered = _gather_remaining(scan, step.policy, stages)
+        exactly = _count_crowded(scan, step.policy, stages, gathered)
         known = facts(gathered, exactly, seed=seed, total=seen.rows, budget=keep)
         known = replace(known, sieve=cap_sketch(scan, step, stages, seen.rows))
-        stages = (*stages, _settle(scan, step, known, stages))
+        stages = (*stages, _plan_stage(scan, step, known, stages))
     reweights = isinstance(policy, Chain) and policy.reweights
     return SelectionPlan(stages, columns, seed, keep, tuple(seen.classes.tolist()), reweights, grouped(policy))
 
 
-def _first_look(scan: Scan, policy: Policy, columns: tuple[str, ...]) -> tuple[Census, Gathered]:
-    counted: list[Census] = []
+def _first_pass(scan: Scan, policy: Policy, columns: tuple[str, ...]) -> tuple[Census, Gathered]:
+    """Count the classes of all rows and gather the first step's statistics; refuse scores that are not finite."""
+    censuses: list[Census] = []
 
-    def gathered() -> Iterator[Gathered]:  # merged as they come: held together they would grow with the rows
-        for own, told in scan(partial(_look, policy=policy, columns=columns)):
-            counted.append(own)
-            yield told
+    def gathered() -> Iterator[Gathered]:  # merged one by one: together they would grow with the rows
+        for own, statistics in scan(partial(_count_and_gather, policy=policy, columns=columns)):
+            censuses.append(own)
+            yield statistics
 
     total = merge_gathered(gathered(), policy)
-    seen = merge_censuses(counted)
-    wrong = {name: n for name, n in seen.non_finite.items() if n}
+    total_census = merge_censuses(censuses)
+    wrong = {name: n for name, n in total_census.non_finite.items() if n}
     if wrong:
-        listed = ", ".join(f"{name!r}: {n:,} of {seen.rows:,} rows" for name, n in wrong.items())
+        listed = ", ".join(f"{name!r}: {n:,} of {total_census.rows:,} rows" for name, n in wrong.items())
         raise SelectionError(f"scores are not finite in column {listed}", "score again, or drop these rows")
-    return seen, total
+    return total_census, total
 
 
-def _look(rows: Rows, policy: Policy, columns: tuple[str, ...]) -> tuple[Census, Gathered]:
+def _count_and_gather(rows: Rows, policy: Policy, columns: tuple[str, ...]) -> tuple[Census, Gathered]:
+    """Return one part's class counts and statistics."""
     return census(rows, columns), gather(rows, policy)
 
 
-def _look_again(scan: Scan, policy: Policy, stages: Stages) -> Gathered:
-    """Gather what a later step must know, over the rows that no step before it dropped."""
+def _gather_remaining(scan: Scan, policy: Policy, stages: Stages) -> Gathered:
+    """Gather the statistics of a later step, over the rows that no earlier step dropped."""
     return (
-        merge_gathered(scan(partial(_look_at_rest, policy=policy, stages=stages)), policy)
-        if wishes(policy)
+        merge_gathered(scan(partial(_gather_not_dropped, policy=policy, stages=stages)), policy)
+        if needs_statistics(policy)
         else Gathered()
     )
 
 
-def _look_at_rest(rows: Rows, policy: Policy, stages: Stages) -> Gathered:
+def _gather_not_dropped(rows: Rows, policy: Policy, stages: Stages) -> Gathered:
+    """Return one part's statistics over the rows that no stage dropped."""
     return gather(not_dropped(rows, stages), policy)
 
 
-def _crowded(scan: Scan, policy: Policy, stages: Stages, seen: Gathered) -> dict[str, ranks.Counts]:
-    """Count the crowded cells of the ranked columns by all bits."""
+def _count_crowded(scan: Scan, policy: Policy, stages: Stages, seen: Gathered) -> dict[str, ranks.Counts]:
+    """Count the values in crowded coarse cells of the ranked columns by all their bits, for exact ranks."""
     cells = {name: ranks.crowded(counts) for name, counts in seen.coarse.items()}
     found: dict[str, ranks.Counts] = {name: ranks.merge_ranks([]) for name in cells}
-    for part in scan(partial(_look_closer, cells=cells, stages=stages)) if policy.ranked else ():
+    for part in scan(partial(_count_crowded_part, cells=cells, stages=stages)) if policy.ranked else ():
         found = {name: ranks.merge_ranks([found[name], counts]) for name, counts in part.items()}
     return found
 
 
-def _look_closer(rows: Rows, cells: dict[str, IntArray], stages: Stages) -> dict[str, ranks.Counts]:
+def _count_crowded_part(rows: Rows, cells: dict[str, IntArray], stages: Stages) -> dict[str, ranks.Counts]:
+    """Return one part's exact counts in crowded cells, by score column."""
     rest = not_dropped(rows, stages)
     return {name: ranks.fine(rest.scores[name], crowded) for name, crowded in cells.items()}
 
@@ -167,10 +192,20 @@ def _look_closer(rows: Rows, cells: dict[str, IntArray], stages: Stages) -> dict
 def histogram(
     rows: Rows, policy: Policy, known: GlobalStatistics, stages: Stages, cut: radix.Cut | None
 ) -> tuple[radix.Histogram, radix.Histogram]:
-    """Count one part's open rows for the next round; `cut` is None in the first, which counts every open row.
+    """Count one part's open rows for the next radix round, by (stratum, 16-bit digit).
 
-    The first round also counts the rows that are kept already, by stratum. Raises SelectionError if the policy's key is
-    not a number for some row.
+    Args:
+        rows: the part.
+        policy, known: give each row's stratum and key.
+        stages: the earlier steps of the chain; only rows that they left open take part.
+        cut: the cut after the earlier rounds; None in the first round, which counts every open row.
+
+    Returns:
+        The histogram of open rows, and in the first round that of rows already kept, by stratum (for limits that count
+        them). The second one is empty in later rounds.
+
+    Raises:
+        SelectionError: the policy's key is not a number for some row.
     """
     fate = walk(stages, rows).fate if stages else np.full(len(rows), OPEN, np.int8)
     standing = rows.take(np.flatnonzero(fate == KEPT)) if stages else rows.take(np.zeros(0, np.int64))
@@ -178,7 +213,7 @@ def histogram(
     stratum, key = policy.strata(rows, known), radix.ordered(keys(rows, policy, known))
     tie = np.broadcast_to(np.uint64(0), len(rows))
     if cut is not None:
-        if cut.rounds >= radix.KEY_ROUNDS:  # reading and hashing ids is most of the work, so only where they decide
+        if cut.rounds >= radix.KEY_ROUNDS:  # hashing row ids is most of the work: only for rows at the threshold
             level = np.flatnonzero(radix.level(cut, stratum, key))
             stratum, key, tie = stratum[level], key[level], row_hash(rows.take(level), known)
         return radix.count_digits(*radix.next_round_digits(cut, stratum, key, tie)), radix.merge_histograms(())
@@ -188,16 +223,21 @@ def histogram(
     )
 
 
-def _settle(scan: Scan, step: Step, known: GlobalStatistics, stages: Stages) -> Stage:
+def _plan_stage(scan: Scan, step: Step, known: GlobalStatistics, stages: Stages) -> Stage:
+    """Find a step's cut: its quotas per stratum, then the exact thresholds by radix rounds.
+
+    Invariant: after each round every undecided row shares all counted bits of its stratum's threshold. After ROUNDS
+    rounds (all bits of key and tie) rows that are still together have equal row ids, and an exact cut is impossible.
+    """
     if few_per_group(step, stages):
         stage = capped(scan, step, known, stages)
         open_rows, left = int(stage.cut.rows.sum()), known.budget
-        _check_room(step, int(stage.cut.quota.sum()), Counts(known.total, open_rows, known.budget, left))
+        _check_budget(step, int(stage.cut.quota.sum()), Counts(known.total, open_rows, known.budget, left))
         return stage
     policy = step.policy
     beside: list[radix.Histogram] = []
 
-    def first_round() -> Iterator[radix.Histogram]:  # merged as they come, like what the first look gathers
+    def first_round() -> Iterator[radix.Histogram]:  # merged one by one, like the statistics of the first pass
         for own, kept in scan(partial(histogram, policy=policy, known=known, stages=stages, cut=None)):
             beside.append(kept)
             yield own
@@ -205,7 +245,7 @@ def _settle(scan: Scan, step: Step, known: GlobalStatistics, stages: Stages) -> 
     counted = radix.merge_histograms(first_round())
     standing = radix.merge_histograms(beside)
     strata, rows = radix.totals(counted)
-    taken, dropped = _decided(stages)
+    taken, dropped = _rows_decided(stages)
     if int(rows.sum()) != known.total - taken - dropped:
         raise changed()
     counts = Counts(known.total, int(rows.sum()), known.budget, known.budget - taken)
@@ -224,18 +264,18 @@ def _settle(scan: Scan, step: Step, known: GlobalStatistics, stages: Stages) -> 
             again = scan(partial(histogram, policy=policy, known=known, stages=stages, cut=cut))
             counted = radix.merge_histograms(one for one, _ in again)
     stage = Stage(step, known, cut)
-    return replace(stage, below=_highest_left(scan, stage, stages)) if policy.chance == "weight" else stage
+    return replace(stage, below=_highest_not_taken(scan, stage, stages)) if policy.chance == "weight" else stage
 
 
-def _decided(stages: Stages) -> tuple[int, int]:
-    """Return how many rows the stages kept, and how many they dropped."""
+def _rows_decided(stages: Stages) -> tuple[int, int]:
+    """Return the number of rows that the stages kept, and the number that they dropped."""
     kept = sum(int(stage.cut.quota.sum()) for stage in stages if stage.step.role == "keep")
     dropped = sum(int((stage.cut.rows - stage.cut.quota).sum()) for stage in stages if stage.step.role == "drop")
     return kept, dropped
 
 
 def _quotas(step: Step, strata: IntArray, rows: IntArray, standing: radix.Histogram, counts: Counts) -> IntArray:
-    """Return how many rows of each stratum a step takes, checked against what is there and the budget."""
+    """Return the number of rows that a step takes from each stratum, checked against its rows and the budget."""
     if step.limit is not None:
         beside = np.zeros(len(strata), np.int64)
         known = np.isin(standing.group, strata)
@@ -246,41 +286,46 @@ def _quotas(step: Step, strata: IntArray, rows: IntArray, standing: radix.Histog
         size = step.size(counts)
         quotas = step.policy.quotas(strata, rows, size) if len(strata) and 0 <= size <= counts.open else rows * 0
         if int(quotas.sum()) != size or (quotas < 0).any() or (quotas > rows).any():
-            _check_room(step, size, counts)
+            _check_budget(step, size, counts)
             raise SelectionError(
                 f"{type(step.policy).__name__} shares {size:,} rows as {quotas.tolist()} among strata of "
                 f"{rows.tolist()}",
                 "mend the policy's quotas: between 0 and the stratum's rows, summing to the budget",
             )
-    _check_room(step, size, counts)
+    _check_budget(step, size, counts)
     return quotas
 
 
-def _check_room(step: Step, size: int, counts: Counts) -> None:
+def _check_budget(step: Step, size: int, counts: Counts) -> None:
+    """Raise BudgetConflictError if a step keeps more, or leaves fewer, rows than the budget needs."""
     if step.role == "keep" and size > counts.left:
-        raise RoomError(
+        raise BudgetConflictError(
             f"{step.name!r} keeps {size:,} rows, and {counts.left:,} of the budget of {counts.budget:,} are left",
             "raise the budget, or lower what must be kept",
             raising=True,
         )
     left = size if step.role == "drop" else counts.open
     if step.role != "keep" and left < counts.left:
-        raise RoomError(
+        raise BudgetConflictError(
             f"{step.name or 'the policy'!r} leaves {left:,} rows, the budget needs {counts.left:,} of them",
             "lower the budget, or drop fewer rows",
             raising=False,
         )
 
 
-def _highest_left(scan: Scan, stage: Stage, stages: Stages) -> FloatArray:
-    """Return per stratum the highest key of the rows that a stage does not take, −∞ where it takes all."""
+def _highest_not_taken(scan: Scan, stage: Stage, stages: Stages) -> FloatArray:
+    """Return per stratum the highest key of the rows that a stage does not take, -inf if it takes all.
+
+    This is the threshold τ of the inclusion probabilities in `Stage.chances`.
+    """
     found = np.full(len(stage.cut.groups), -np.inf, np.float32)
-    for part in scan(partial(_left_keys, stage=stage, stages=stages)):
+    for part in scan(partial(_keys_not_taken, stage=stage, stages=stages)):
         found = np.maximum(found, part)
     return found
 
 
-def _left_keys(rows: Rows, stage: Stage, stages: Stages) -> FloatArray:
+def _keys_not_taken(rows: Rows, stage: Stage, stages: Stages) -> FloatArray:
+    """Return one part's highest key per stratum among the open rows that a stage does not take."""
     rows = rows.take(np.flatnonzero(walk(stages, rows).fate == OPEN))
     places, key = stage.places(rows), keys(rows, stage.policy, stage.facts)
     left = ~stage.takes(rows, places, key)
@@ -290,13 +335,13 @@ def _left_keys(rows: Rows, stage: Stage, stages: Stages) -> FloatArray:
 
 
 def select(parts: Parts, policy: Policy | Chain, budget: float, seed: int = 0) -> SelectionPlan:
-    """Settle a selection in this process; `parts()` is called once per pass. Raises SelectionError as `plan_with`."""
+    """Plan a selection in this process; `parts()` is called once per pass. Raises SelectionError as `plan_with`."""
     return plan_with(lambda visit: threads(visit, parts()), policy, budget, seed)
 
 
 def choose_rows(
     parts: Sequence[Rows], policy: Policy | Chain, budget: float, seed: int = 0
 ) -> list[npt.NDArray[np.bool_]]:
-    """Return for each part in memory which rows are kept; raises SelectionError as `plan_with`."""
+    """Return for each part in memory the mask of kept rows; raises SelectionError as `plan_with`."""
     plan = select(lambda: parts, policy, budget, seed)
     return [plan.keep(rows) for rows in parts]

@@ -1,4 +1,4 @@
-"""`explain`: what became of one row, and why, in words."""
+"""`explain`: why one row was kept or pruned, as text."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from raysample.selection.result import KEPT, Selection
 
 
 def explain_row(selection: Selection, row_id: str) -> str:
-    """Tell what became of a row: decision, reason, its place among the rows that it competed with, chance and weight.
+    """Return a row's decision, reason, rank among its competitors, keep probability and weight, as text.
 
     Raises:
-        SelectionError: the selection has no row of that id.
+        SelectionError: the selection has no row with this id.
     """
     row = _find(selection, row_id)
     threshold = selection.thresholds[row["stratum"]]
@@ -37,13 +37,14 @@ def explain_row(selection: Selection, row_id: str) -> str:
             f"  place: {above + 1:,} of the {among:,} rows that {where} decided in {threshold['name']!r}; {took}"
         )
     chance = "not known, since several steps draw" if math.isnan(row["keep_probability"]) else row["keep_probability"]
-    told = chance if isinstance(chance, str) else f"{chance:.4g}"
-    lines.append(f"  chance to be kept, over seeds: {told}; weight in training: {row['weight']:.4g}")
+    shown = chance if isinstance(chance, str) else f"{chance:.4g}"
+    lines.append(f"  chance to be kept, over seeds: {shown}; weight in training: {row['weight']:.4g}")
     lines.append(f"  its class: {kept:,} of {rows:,} rows kept")
     return "\n".join(lines)
 
 
 def _find(selection: Selection, row_id: str) -> dict[str, Any]:
+    """Return the row with an id; raises SelectionError if there is none."""
     for table in selection.read():
         found = table.filter(pc.equal(table["row_id"], row_id))
         if found.num_rows:
@@ -56,9 +57,9 @@ def _find(selection: Selection, row_id: str) -> dict[str, Any]:
 
 
 def _place(selection: Selection, row: dict[str, Any]) -> tuple[int, int]:
-    """Return how many rows of the same stratum have a higher key, and how many there are."""
+    """Return the number of rows in the same stratum with a higher key, and the number of rows there."""
     above = among = 0
     for table in selection.read(("stratum", "key")):
-        mine = table.filter(pc.equal(table["stratum"], pa.scalar(row["stratum"], pa.int32())))["key"].to_numpy()
-        above, among = above + int((mine > np.float32(row["key"])).sum()), among + len(mine)
+        stratum_keys = table.filter(pc.equal(table["stratum"], pa.scalar(row["stratum"], pa.int32())))["key"].to_numpy()
+        above, among = above + int((stratum_keys > np.float32(row["key"])).sum()), among + len(stratum_keys)
     return above, among

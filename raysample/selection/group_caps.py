@@ -1,6 +1,8 @@
-"""Caps of a few rows per group, for any number of groups: one pass that sieves, one that holds each group's best rows.
+"""Caps of a few rows per group, for any number of groups, in two passes.
 
-Counting cells as other steps do would hold nearly as many as there are rows where groups are small and many.
+The first pass counts groups in a sketch, whose cells never undercount: groups below the cap there cannot be cut. The
+second pass holds the first rows of the remaining groups. Radix counting, as other steps use it, would need a histogram
+per group: nearly as many cells as rows when groups are many and small.
 """
 
 from __future__ import annotations
@@ -20,24 +22,25 @@ from raysample.selection.policies.steps import InGroups, Step
 from raysample.selection.stages import OPEN, PRUNED, Stage, changed, keys, walk
 
 FEW = 64
+"""Largest cap that this module handles; larger caps use radix counting."""
 HELD_ROWS = 1 << 25
-"""Rows that a cap may hold: their keys, tie words and groups take some 700 MB."""
+"""Maximum number of rows in memory for a cap: keys, tie words and groups take about 700 MB."""
 Scan = Callable[[Callable[[Rows], Any]], Iterable[Any]]
 
 
 def not_dropped(rows: Rows, stages: Sequence[Stage]) -> Rows:
-    """Return the rows that no stage has dropped."""
+    """Return the rows that no stage has dropped: those kept or still open."""
     return rows.take(np.flatnonzero(walk(stages, rows).fate != PRUNED)) if stages else rows
 
 
 def few_per_group(step: Step, stages: Sequence[Stage]) -> bool:
-    """Tell whether a step caps groups at a few rows, before anything is kept."""
+    """Return whether a step caps groups at a few rows, before any step keeps rows."""
     few = step.limit is not None and step.limit.most is not None and step.limit.most <= FEW
     return few and isinstance(step.policy, InGroups) and all(stage.step.role == "drop" for stage in stages)
 
 
 def cap_sketch(scan: Scan, step: Step, stages: Sequence[Stage], rows: int) -> sieves.CountSketch | None:
-    """Return what tells the groups that a step may cut; None for steps that need no such thing."""
+    """Return a sketch of the groups that a step may cut, from one pass; None for other steps."""
     if not few_per_group(step, stages):
         return None
     assert step.limit is not None
@@ -47,15 +50,16 @@ def cap_sketch(scan: Scan, step: Step, stages: Sequence[Stage], rows: int) -> si
 
 
 def _codes(rows: Rows, stages: Sequence[Stage], size: int) -> sieves.Counts:
+    """Return the sketch counts of one part's group codes, without rows that have no group."""
     codes = not_dropped(rows, stages).groups
     return sieves.count_codes(codes[codes != NO_GROUP], size)
 
 
 def capped(scan: Scan, step: Step, known: GlobalStatistics, stages: Sequence[Stage]) -> Stage:
-    """Settle a cap: each group keeps its first rows.
+    """Plan a cap: each group keeps its first rows by (key, tie).
 
     Raises:
-        SelectionError: there are so many groups that their first rows do not fit in memory.
+        SelectionError: the first rows of all groups do not fit in memory.
     """
     assert step.limit is not None
     assert step.limit.most is not None
@@ -77,10 +81,11 @@ def capped(scan: Scan, step: Step, known: GlobalStatistics, stages: Sequence[Sta
 
 
 def _tops(rows: Rows, step: Step, known: GlobalStatistics, stages: Sequence[Stage], most: int) -> top_k.Tops:
+    """Return one part's first rows of each group, and the number of rows without a group, which no cap cuts."""
     rows = rows.take(np.flatnonzero(walk(stages, rows).fate == OPEN)) if stages else rows
     group, key = step.policy.strata(rows, known), radix.ordered(keys(rows, step.policy, known))
     among = np.flatnonzero(group != NO_GROUP)
-    # Those in no danger are counted, not held; only the others' ids must be hashed.
+    # Groups that the sketch clears are counted, not held, and their row ids are not hashed.
     best = top_k.tops(group[among], key[among], row_hash(rows.take(among), known), most)
     free = len(group) - len(among)
     return best if not free else top_k.with_free(best, NO_GROUP, free)

@@ -1,4 +1,4 @@
-"""Whether a score is mostly the length of the text: then what it selects is chosen by length, not by difficulty."""
+"""Detect scores that mostly measure text length: such a score selects by length, not by difficulty."""
 
 from __future__ import annotations
 
@@ -12,16 +12,13 @@ from raysample.core.statistics import TOKENS
 from raysample.data.score_table import ScoreTable
 
 MOSTLY = 0.5
-"""Absolute rank correlation with the number of tokens from which on a score is said to be mostly length."""
+"""Absolute rank correlation with the number of tokens from which on a score counts as mostly length."""
 SAMPLED_ROWS = 100_000
 SAMPLED_PARTS = 16
 
 
 def length_correlations(table: ScoreTable, columns: Iterable[str]) -> dict[str, float]:
-    """Return Spearman's ρ of score columns with the number of tokens; NaN where either is constant.
-
-    Of large tables every n-th row of some parts is looked at, the same ones each time.
-    """
+    """Return Spearman's ρ of score columns with the number of tokens, in [-1, 1]; NaN if either is constant."""
     wanted = tuple(dict.fromkeys(columns))
     if not wanted or not table.parts:
         return {}
@@ -40,7 +37,7 @@ def _correlation(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64])
 
 
 def length_warnings(table: ScoreTable, columns: Iterable[str]) -> tuple[str, ...]:
-    """Name every score column that is mostly the length of the text."""
+    """Return a warning for every score column that mostly measures text length."""
     return tuple(
         f"{name} is mostly the length of the text (rank correlation with the number of tokens {rho:+.2f}): what goes "
         "by it selects by length"

@@ -1,4 +1,4 @@
-"""`apply` for a log: the contents that a selection keeps, with their counts, as a corpus to train on."""
+"""`apply` for a log: write the contents that a selection keeps, with counts and weights, as a training corpus."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from raysample.selection.result import KEPT
 
 
 def apply_to_contents(selection: Selection, contents: Contents, uri: str) -> Applied:
-    """Write the kept contents into folder `uri` as Parquet, with all their columns and the weight of each.
+    """Write the kept contents into folder `uri` as Parquet, with all columns and each row's weight.
 
     Raises:
         ProvenanceError: the selection was made from other contents.
-        SelectionError: there is something at `uri` already, or a kept content is not there.
+        SelectionError: `uri` exists already, or a kept content is missing.
     """
     if selection.corpus != contents.fingerprint:
         raise ProvenanceError(
@@ -41,6 +41,6 @@ def apply_to_contents(selection: Selection, contents: Contents, uri: str) -> App
             f"the selection keeps {selection.counts[KEPT]:,} contents, {written:,} of them are there",
             "score and sample the log again",
         )
-    told = {"selection": selection.name, "fingerprint": selection.fingerprint, "contents": contents.fingerprint}
-    storage.write_json(storage.join(uri, MANIFEST), {**told, "rows": written, "files": files})
+    provenance = {"selection": selection.name, "fingerprint": selection.fingerprint, "contents": contents.fingerprint}
+    storage.write_json(storage.join(uri, MANIFEST), {**provenance, "rows": written, "files": files})
     return Applied(uri, written, tuple(files))

@@ -1,4 +1,4 @@
-"""`apply`: write the rows that a selection keeps, with all their columns, from the corpus or any copy of it."""
+"""`apply`: write the rows that a selection keeps, with all their columns, from the corpus or a copy of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WEIGHT = "raysample_weight"
 SUFFIX = re.compile(r"\.(parquet|pq|jsonl|ndjson|csv|tsv)(\.gz)?$")
 Form = Literal["parquet", "datasets"]
 Pieces = Iterator[tuple[str, pa.Table | None]]
-"""(source file, its kept rows or None where there are none)."""
+"""(source file, its kept rows, or None if it has none)."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,17 @@ class Applied:
 def apply(selection: Selection, corpus: Corpus, uri: str, form: Form = "parquet") -> Applied:
     """Write the kept rows of a corpus into folder `uri`, in reading order, with every column of the source.
 
-    Parquet files lie where the files of the source lie below its path (partition folders included), one for one; files
-    of which nothing is kept are left out. `datasets` is one `save_to_disk` folder. Where rows have different weights, a
-    column `raysample_weight` holds them. The manifest `pruned.json` is written last. The rows that are written from one
-    file are held in memory.
+    `parquet` writes one file per source file at the same relative path (partition folders included); files without a
+    kept row are left out. `datasets` writes one `save_to_disk` folder. If weights differ between rows, a column
+    `raysample_weight` holds them. The manifest `pruned.json` is written last. Memory: the kept rows of one file.
 
     Raises:
-        ProvenanceError: the selection was made from another corpus, or the rows are no longer the same.
-        SelectionError: there is something at `uri` already, a kept row is not in the corpus, or a column is named like
-            that of the weights.
+        ProvenanceError: the selection was made from another corpus, or the source changed.
+        SelectionError: `uri` exists already, a kept row is not in the corpus, or a source column has the name of the
+            weight column.
     """
     _check(selection, corpus, uri)
-    kept = _Kept.of(selection)
+    kept = _Kept.from_selection(selection)
     pieces = ((name, _rows(corpus, list(shards), kept)) for name, shards in groupby(corpus.shards, lambda s: s.uri))
     files: tuple[str, ...] = (".",)
     if form == "datasets":
@@ -68,6 +67,7 @@ def apply(selection: Selection, corpus: Corpus, uri: str, form: Form = "parquet"
 
 
 def _check(selection: Selection, corpus: Corpus, uri: str) -> None:
+    """Raise an error for a selection of another corpus, or a target that exists."""
     if selection.corpus != corpus.fingerprint:
         raise ProvenanceError(
             f"the selection {selection.uri!r} was made from another corpus than {corpus.uri!r}",
@@ -79,13 +79,14 @@ def _check(selection: Selection, corpus: Corpus, uri: str) -> None:
 
 @dataclass(frozen=True)
 class _Kept:
-    """The kept rows by the hash of their ids, rising, and their weights; None where all weigh the same."""
+    """The kept rows: sorted hashes of their ids, and their weights; None if all weights are equal."""
 
     identity: npt.NDArray[np.uint64]
     weight: npt.NDArray[np.float32] | None
 
     @staticmethod
-    def of(selection: Selection) -> _Kept:
+    def from_selection(selection: Selection) -> _Kept:
+        """Return the kept rows of a selection."""
         rows = selection.kept()
         known, weight = hash_row_ids(rows["row_id"].combine_chunks()), rows["weight"].to_numpy()
         order = np.argsort(known)
@@ -93,10 +94,10 @@ class _Kept:
         return _Kept(known[order], None if alike else weight[order])
 
     def find(self, ids: pa.ChunkedArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the places of the kept rows among `ids`, and among the kept."""
-        asked = hash_row_ids(pa.concat_arrays(ids.chunks) if ids.num_chunks else pa.array([], pa.string()))
-        place = np.minimum(np.searchsorted(self.identity, asked), max(0, len(self.identity) - 1))
-        found = np.flatnonzero(self.identity[place] == asked) if len(self.identity) else np.zeros(0, np.int64)
+        """Return the positions of kept rows among `ids`, and their positions in `identity`."""
+        hashes = hash_row_ids(pa.concat_arrays(ids.chunks) if ids.num_chunks else pa.array([], pa.string()))
+        place = np.minimum(np.searchsorted(self.identity, hashes), max(0, len(self.identity) - 1))
+        found = np.flatnonzero(self.identity[place] == hashes) if len(self.identity) else np.zeros(0, np.int64)
         return found, place[found]
 
 
@@ -116,6 +117,7 @@ def _rows(corpus: Corpus, shards: list[Any], kept: _Kept) -> pa.Table | None:
 
 
 def _check_columns(raw: pa.Table, uri: str) -> None:
+    """Raise SelectionError for columns that Parquet cannot hold, or that have the name of the weights."""
     if WEIGHT in raw.column_names:
         raise SelectionError(f"{uri!r} has a column {WEIGHT!r} already", "rename it in the source")
     for field in raw.schema:
@@ -128,6 +130,7 @@ def _check_columns(raw: pa.Table, uri: str) -> None:
 
 
 def _write_files(corpus: Corpus, pieces: Pieces, uri: str) -> tuple[int, tuple[str, ...]]:
+    """Write one Parquet file per source file; return the number of rows, and the file names."""
     written, files = 0, list[str]()
     root = corpus.source.path.rstrip("/")
     for source, table in pieces:
@@ -140,11 +143,13 @@ def _write_files(corpus: Corpus, pieces: Pieces, uri: str) -> tuple[int, tuple[s
 
 
 def _stem(name: str) -> str:
+    """Return a relative file name without its format suffix."""
     folder, file = posixpath.split(name)
     return posixpath.join(folder, SUFFIX.sub("", file))
 
 
 def _write_dataset(corpus: Corpus, pieces: Pieces, uri: str) -> int:
+    """Write all kept rows as one `datasets` folder with its ClassLabel names; return the number of rows."""
     import datasets  # takes a second, and only this format needs it
 
     tables = [table for _, table in pieces if table is not None]

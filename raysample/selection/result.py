@@ -1,4 +1,4 @@
-"""Selection: for every row of a score table whether it is kept, with weight, stratum, key and the reason in words."""
+"""Selection: the decision on every row of a score table, with weight, stratum, key and the reason as text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MANIFEST = "selection.json"
 FOLDER = "selection"
 KEPT_FOLDER = "kept.parquet"
 KEPT_SCHEMA = pa.schema([("row_id", pa.string()), ("weight", pa.float32())])
-"""A folder that Parquet readers take as one file: ids and weights of the kept rows, part by part beside FOLDER."""
+"""Schema of KEPT_FOLDER, which Parquet readers read as one file: ids and weights of the kept rows."""
 KEPT = "kept"
 PRUNED = "pruned"
 SCHEMA = pa.schema(
@@ -36,20 +36,22 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Selection:
-    """The choice of one arm at one budget and seed, as it lies in folder `uri`.
+    """The selection of one arm at one budget and seed, stored in folder `uri`.
 
     Attributes:
-        uri: the folder. parts: Parquet files in SCHEMA, relative to it, row by row beside the score table's parts.
-        arm: the ArmConfig as plain data. seed: of ties and lots.
-        fraction, tokens: the budget as it was asked for; None if it was another, both None if it was a count of rows.
+        uri: the folder.
+        parts: Parquet files in SCHEMA relative to `uri`, with the same rows as the score table's parts.
+        arm: the ArmConfig as a dictionary.
+        seed: seed of ties and random draws.
+        fraction, tokens: the requested budget; None if another kind was requested, both None for a count of rows.
         counts: rows `in`, `kept`, `pruned` and `quarantined` (before scoring); the first is the sum of the others.
-        class_counts, kept_class_counts: per class, before and after.
-        thresholds: per step and stratum its number, name, rows, rows taken, and the key and tie word of its cut (None:
-            all or nothing taken). A part's `stratum` is a place in this list.
+        class_counts, kept_class_counts: rows per class before and after, [C].
+        thresholds: per step and stratum: number, name, rows, rows taken, key and tie word of the cut (None: all or no
+            rows taken). The column `stratum` is an index into this list.
         labels: class names.
-        corpus, scores: fingerprints of what it was made from; `scores`, the table's, is None where no score was read.
-        warnings: what the choice does to the classes, and scores that are mostly length, in words.
-        digest: 64-bit sum (hex) over the kept rows' mixed identities: which rows are kept, whatever their order.
+        corpus, scores: fingerprints of corpus and score table; `scores` is None if the arm reads no score.
+        warnings: sentences about classes that lose rows, and about scores that mostly measure length.
+        digest: 64-bit sum (hex) of the kept rows' mixed identities: identifies the set of kept rows in any order.
     """
 
     uri: str
@@ -75,12 +77,12 @@ class Selection:
 
     @property
     def fingerprint(self) -> str:
-        """Identity: what it was made from, how, and exactly which rows are kept; not how the files are cut."""
-        made = [self.arm, self.seed, list(self.labels), self.corpus, self.scores]
-        return storage.fingerprint([*made, self.counts, list(self.kept_class_counts), self.digest])
+        """Identity: hash of arm, seed, provenance, counts and the set of kept rows; independent of the file layout."""
+        provenance = [self.arm, self.seed, list(self.labels), self.corpus, self.scores]
+        return storage.fingerprint([*provenance, self.counts, list(self.kept_class_counts), self.digest])
 
     def save(self) -> Selection:
-        """Write the manifest, which makes the selection complete; raises SelectionError when rows were lost."""
+        """Write the manifest, which completes the selection; raises SelectionError if the row counts do not add up."""
         kinds = sum(self.counts[name] for name in (KEPT, PRUNED, "quarantined"))
         if self.counts["in"] != kinds or sum(self.kept_class_counts) != self.counts[KEPT]:
             raise SelectionError(
@@ -88,13 +90,13 @@ class Selection:
                 "please report this; do not use the selection",
             )
         data = {key: value for key, value in asdict(self).items() if key != "uri"}
-        made = {"noun": "Selection", "name": self.name, **data, "fingerprint": self.fingerprint}
-        storage.write_json(storage.join(self.uri, MANIFEST), made)
+        manifest = {"noun": "Selection", "name": self.name, **data, "fingerprint": self.fingerprint}
+        storage.write_json(storage.join(self.uri, MANIFEST), manifest)
         return self
 
     @staticmethod
     def load(uri: str) -> Selection:
-        """Read the selection that lies in folder `uri`; raises ProvenanceError if its manifest was edited."""
+        """Read the selection in folder `uri`; raises ProvenanceError if its manifest was edited."""
         place = storage.join(uri, MANIFEST)
         recorded = manifests.mapping(place, "fingerprint")["fingerprint"]
         selection = manifests.kind_of(Selection, place, uri=uri)
@@ -114,7 +116,7 @@ class Selection:
             yield _cast(storage.join(self.uri, part), expected)
 
     def kept(self) -> pa.Table:
-        """Return `row_id` and `weight` of the kept rows, in the score table's order; needs `kept.parquet` alone."""
+        """Return `row_id` and `weight` of the kept rows, in the score table's order; reads only `kept.parquet`."""
         names = (part.replace(FOLDER, KEPT_FOLDER, 1) for part in self.parts)
         found = [_cast(storage.join(self.uri, name), KEPT_SCHEMA) for name in names]
         return pa.concat_tables([KEPT_SCHEMA.empty_table(), *found])
@@ -135,7 +137,7 @@ class Selection:
 
 
 def _cast(uri: str, expected: pa.Schema) -> pa.Table:
-    """Read the columns of a schema; raises StorageError where the file has others."""
+    """Read the columns of a schema from a Parquet file; raises StorageError if the file has others."""
     table = storage.read_parquet(uri, expected.names)
     with manifests.damaged(uri):
         return table.select(expected.names).cast(expected)

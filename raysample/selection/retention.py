@@ -1,4 +1,4 @@
-"""What a selection leaves of classes, groups and lengths, against the rows it chose from."""
+"""What a selection keeps of classes, groups and lengths, compared with the rows it selected from."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from raysample.selection.result import KEPT, Selection
 
 BANDS = 4
 MOST_GROUPS = 1 << 20
+"""Number of groups above which group retention is not reported, to bound memory."""
 
 
 @dataclass(frozen=True)
 class Band:
-    """Rows of `least` to `most` tokens: how many there are, and how many are kept."""
+    """Rows with `least` to `most` tokens: their number, and the number of kept ones."""
 
     least: int
     most: int
@@ -29,12 +30,12 @@ class Band:
 
 @dataclass(frozen=True)
 class Retention:
-    """What is left, part by part.
+    """Kept rows by length band and by group.
 
     Attributes:
-        bands: four bands of length with about as many rows each, fewer where many rows are alike; shortest first.
-        groups: (group, rows, kept) of the groups of which the smallest share is left; none where rows have no groups,
-            or too many to hold.
+        bands: up to four length bands of about equal size, shortest first; fewer if many rows have the same length.
+        groups: (group, rows, kept) of the groups with the smallest kept share; empty if rows have no groups or there
+            are more than MOST_GROUPS.
     """
 
     bands: tuple[Band, ...]
@@ -42,7 +43,7 @@ class Retention:
 
 
 def retention(selection: Selection, table: ScoreTable, count: int = 5) -> Retention:
-    """Read a table beside a selection of it, once."""
+    """Return the retention of a selection, from one pass over the table and the selection."""
     sizes, groups = Tally(), Tally() if table.grouped else None
     base = ("tokens", GROUP) if table.grouped else ("tokens",)
     for scores, chosen in zip(table.read((), base), selection.read(("decision",)), strict=True):
@@ -55,38 +56,39 @@ def retention(selection: Selection, table: ScoreTable, count: int = 5) -> Retent
 
 
 class Tally:
-    """Rows, and kept rows, by value."""
+    """Counts of rows and of kept rows, by value."""
 
     def __init__(self) -> None:
         self.rows, self.kept = Counter[Any](), Counter[Any]()
 
     def add(self, values: pa.ChunkedArray, kept: pa.ChunkedArray) -> None:
-        """Count the values of one part; null is no value."""
+        """Count the values of one part; nulls are ignored."""
         for counter, some in ((self.rows, values), (self.kept, values.filter(kept))):
             for found in some.drop_null().value_counts().to_pylist():
                 counter[found["values"]] += found["counts"]
 
 
 def _bands(sizes: Tally) -> tuple[Band, ...]:
+    """Cut the lengths into bands with about equal numbers of rows."""
     names = sorted(sizes.rows)
     running = np.cumsum([sizes.rows[size] for size in names])
     band = np.minimum((running - 1) * BANDS // max(1, running[-1]), BANDS - 1) if names else np.zeros(0, int)
     found = []
     for number in np.unique(band):
-        mine = [size for size, place in zip(names, band, strict=True) if place == number]
-        rows, kept = (sum(counter[size] for size in mine) for counter in (sizes.rows, sizes.kept))
-        found.append(Band(mine[0], mine[-1], rows, kept))
+        sizes_here = [size for size, place in zip(names, band, strict=True) if place == number]
+        rows, kept = (sum(counter[size] for size in sizes_here) for counter in (sizes.rows, sizes.kept))
+        found.append(Band(sizes_here[0], sizes_here[-1], rows, kept))
     return tuple(found)
 
 
 def _least(groups: Tally, count: int) -> tuple[tuple[str, int, int], ...]:
-    """Return the groups of which the smallest share is left, the largest of these first."""
+    """Return the groups with the smallest kept share; of equal shares, the largest group first."""
     order = sorted(groups.rows, key=lambda name: (groups.kept[name] / groups.rows[name], -groups.rows[name], name))
     return tuple((name, groups.rows[name], groups.kept[name]) for name in order[:count])
 
 
 def smallest(selection: Selection, count: int = 5) -> tuple[tuple[str, int, int], ...]:
-    """Return (class, rows, kept) of the classes with the fewest kept rows, fewest first, of those that had any."""
-    there = [c for c, rows in enumerate(selection.class_counts) if rows]
-    order = sorted(there, key=lambda c: (selection.kept_class_counts[c], selection.class_counts[c]))[:count]
+    """Return (class, rows, kept) of the classes with the fewest kept rows, among classes with any row."""
+    present = [c for c, rows in enumerate(selection.class_counts) if rows]
+    order = sorted(present, key=lambda c: (selection.kept_class_counts[c], selection.class_counts[c]))[:count]
     return tuple((selection.labels[c], selection.class_counts[c], selection.kept_class_counts[c]) for c in order)

@@ -1,4 +1,4 @@
-"""`sample`: apply an arm to a score table and write the Selection, part by part beside the table's parts."""
+"""`sample`: apply an arm to a score table and write the Selection, part by part like the table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from raysample.core.map_fn import MapFn, threads
 from raysample.core.numerics.radix import splitmix64
 from raysample.data.score_table import COUNT, GROUP_CODE, ScoreTable
 from raysample.evaluation.class_balance import class_losses
-from raysample.selection.budgets import Tokens, asked_budget, fit_token_budget, share_of
+from raysample.selection.budgets import Tokens, fit_token_budget, requested_budget, share_of
 from raysample.selection.engine import SelectionPlan, plan_with
 from raysample.selection.lengths import length_warnings
 from raysample.selection.policies import create_policy
@@ -29,12 +29,12 @@ from raysample.selection.result import FOLDER, KEPT, KEPT_FOLDER, KEPT_SCHEMA, M
 from raysample.selection.stages import StageDecision, Threshold
 from raysample.selection.table_blocks import IN_MEMORY_ROWS, Blocks, block_names, needs_groups
 
-PIECE_ROWS = 1 << 16  # judged and written at a time: a decision with its reason takes a hundred times its score's bytes
+PIECE_ROWS = 1 << 16  # rows judged and written at a time: a decision with its reason takes 100 times the score's bytes
 
 
 @dataclass(frozen=True)
 class Written:
-    """What one written part adds to the manifest: rows, kept rows per class, and the digest of the kept identities."""
+    """Counts of one written part: rows, kept rows per class, and the digest of the kept identities."""
 
     rows: int
     kept: tuple[int, ...]
@@ -52,26 +52,26 @@ def write_selection(
     seed: int = 0,
     map_fn: MapFn = threads,
 ) -> Selection:
-    """Choose rows of a score table and write the choice into folder `uri`.
+    """Select rows of a score table and write the selection into folder `uri`.
 
     Args:
         table: the scores; policies without a score need only its ids and labels.
         arm: policy, score, normalisation and quota.
         uri: the folder; a selection already there is replaced.
-        fraction: share of rows to keep, in (0, 1): round(fraction * rows) of them. Give this or another budget.
+        fraction: share of rows to keep, in (0, 1): round(fraction * rows) rows. Give exactly one budget.
         count: rows to keep.
-        tokens: tokens to keep: as many rows as do not have more of them together.
-        seed: of ties and lots.
+        tokens: maximum number of tokens of all kept rows together.
+        seed: seed of ties and random draws.
         map_fn: maps a function over the table's parts: threads by default, or `Executor.map`. The result is the same.
 
     Raises:
-        ScoreError: the table has no such score.
+        ScoreError: the table lacks the arm's score.
         SelectionError: the arm, the budget or the scores do not allow a selection.
     """
-    budget = asked_budget(fraction, count, tokens)
+    budget = requested_budget(fraction, count, tokens)
     _check_copies(table, arm)
     if arm.score is not None:
-        next(table.read((arm.score,)), None)  # names the missing column before anything is counted
+        next(table.read((arm.score,)), None)  # raises ScoreError for a missing column before the counting passes
     plan = plan_arm(table, arm, budget, seed, map_fn)
     begin(uri)
     write = partial(write_part, table=table, plan=plan, arm=arm, uri=uri)
@@ -80,6 +80,7 @@ def write_selection(
 
 
 def _check_copies(table: ScoreTable, arm: ArmConfig) -> None:
+    """Raise SelectionError if an arm uses copies and the table has no counts."""
     if arm.copies is not None and not table.counted:
         raise SelectionError(
             f"the arm weighs rows by their copies, and the score table {table.uri!r} does not count any",
@@ -90,7 +91,7 @@ def _check_copies(table: ScoreTable, arm: ArmConfig) -> None:
 def plan_arm(
     table: ScoreTable, arm: ArmConfig, budget: float | Tokens, seed: int = 0, map_fn: MapFn = threads
 ) -> SelectionPlan:
-    """Return the plan of an arm for a score table: all counting passes, nothing written. Raises as `sample`."""
+    """Return the plan of an arm for a score table: all counting passes, nothing written. Raises like `sample`."""
     rows, blocks = table.counts["scored"], block_names(table)
     total = sum(map_fn(partial(_count_tokens, table), blocks)) if isinstance(budget, Tokens) else 0
     policy = create_policy(arm, table.higher_is, share_of(budget, rows, total))
@@ -111,16 +112,18 @@ def plan_arm(
 
 
 def _count_tokens(table: ScoreTable, names: Sequence[str]) -> int:
+    """Return the tokens of some parts."""
     return sum(pc.sum(part["tokens"]).as_py() or 0 for part in table.read((), ("tokens",), names))
 
 
 def _kept_tokens(read: Blocks, plan: SelectionPlan, names: tuple[str, ...]) -> int:
+    """Return the tokens of the rows that a plan keeps in some parts."""
     tokens = [part["tokens"].to_numpy() for part in read.table.read((), ("tokens",), names)]
     return int(np.concatenate(tokens)[plan.keep(read(names))].sum(dtype=np.int64))
 
 
 def check_whole(plan: SelectionPlan, table: ScoreTable) -> None:
-    """Raise SelectionError unless the plan saw the rows and classes that the table's manifest promises."""
+    """Raise SelectionError unless the plan counted the rows and classes that the table's manifest records."""
     if plan.rows != table.counts["scored"]:
         raise SelectionError(
             f"the score table {table.uri!r} promises {table.counts['scored']:,} rows, its parts hold {plan.rows:,}",
@@ -134,23 +137,23 @@ def check_whole(plan: SelectionPlan, table: ScoreTable) -> None:
 
 
 def begin(uri: str) -> None:
-    """Make folder `uri` ready: a selection that lies there is taken away, its manifest first."""
+    """Delete an earlier selection in folder `uri`: its manifest first, so that an interrupted run leaves none."""
     storage.remove(storage.join(uri, MANIFEST))
     for folder in (FOLDER, KEPT_FOLDER):
         storage.remove(storage.join(uri, folder))
 
 
 def selection_part_uri(uri: str, number: int, folder: str = FOLDER) -> str:
-    """Return where part `number` lies, as the score table's part of that number."""
+    """Return the URI of part `number`, which has the rows of the score table's part of that number."""
     return storage.join(uri, folder, f"part-{number:05d}.parquet")
 
 
 def write_part(numbered: tuple[int, str], table: ScoreTable, plan: SelectionPlan, arm: ArmConfig, uri: str) -> Written:
-    """Judge one part of a score table and write its decisions; a pure function of its arguments, may be repeated."""
+    """Judge one part of a score table and write its decisions. Idempotent, so a worker may repeat it."""
     number, name = numbered
     base = ("row_id", "label", *((GROUP_CODE,) if plan.grouped else ()), *((COUNT,) if arm.copies is not None else ()))
     part = next(table.read(plan.columns, base, (name,)))
-    thresholds, told, kept_rows = plan.thresholds(table.labels), list[Written](), list[pa.Table]()
+    thresholds, counts, kept_rows = plan.thresholds(table.labels), list[Written](), list[pa.Table]()
 
     def pieces() -> Iterator[pa.Table]:
         for start in range(0, max(1, part.num_rows), PIECE_ROWS):
@@ -163,16 +166,16 @@ def write_part(numbered: tuple[int, str], table: ScoreTable, plan: SelectionPlan
             yield decided
             kept = np.bincount(rows.label[judged.kept], minlength=len(table.labels))
             digest = int(splitmix64(rows.identity[judged.kept]).sum(dtype=np.uint64))
-            told.append(Written(len(rows), tuple(kept.tolist()), digest))
+            counts.append(Written(len(rows), tuple(kept.tolist()), digest))
 
     storage.write_parquet_pieces(selection_part_uri(uri, number), SCHEMA, pieces())
     storage.write_parquet_pieces(selection_part_uri(uri, number, KEPT_FOLDER), KEPT_SCHEMA, kept_rows)
-    kept = _column_sums([piece.kept for piece in told], len(table.labels))
-    return Written(sum(piece.rows for piece in told), kept, sum(piece.digest for piece in told))
+    kept = _column_sums([piece.kept for piece in counts], len(table.labels))
+    return Written(sum(piece.rows for piece in counts), kept, sum(piece.digest for piece in counts))
 
 
 def _weighed(decided: pa.Table, count: pa.ChunkedArray, most: int | str) -> pa.Table:
-    """Return decisions whose weights are multiplied with the number of copies, or with `most`."""
+    """Return decisions with weights multiplied by the number of copies, at most `most`."""
     copies = count if most == "all" else pc.min_element_wise(count, pa.scalar(most, pa.int64()))
     weight = pc.multiply(decided["weight"], copies.cast(pa.float32()))
     return decided.set_column(decided.schema.get_field_index("weight"), SCHEMA.field("weight"), weight)
@@ -183,7 +186,7 @@ def decisions(
 ) -> pa.Table:
     """Return the decisions of some rows in the schema of a Selection.
 
-    Kept rows weigh 1, or the inverse of their chance where `reweights`; pruned ones 0.
+    The weight of kept rows is 1, or the inverse of their keep probability if `reweights`; that of pruned rows is 0.
     """
     weight = judged.kept.astype(np.float32)
     if reweights:
@@ -210,9 +213,10 @@ def write_manifest(
     fraction: float | None,
     tokens: int | None = None,
 ) -> Selection:
-    """Check what the parts hold and write the manifest. `written` is in part order.
+    """Check the counts of the parts (`written`, in part order) against the plan and write the manifest.
 
-    Raises SelectionError when the parts do not add up to the plan.
+    Raises:
+        SelectionError: the parts do not add up to the plan.
     """
     kept = _column_sums([part.kept for part in written], len(table.labels))
     if sum(kept) != plan.budget or sum(part.rows for part in written) != plan.rows:
@@ -242,12 +246,14 @@ def write_manifest(
 
 
 def _warnings(table: ScoreTable, plan: SelectionPlan, kept: Sequence[int]) -> tuple[str, ...]:
+    """Return warnings about classes that lose rows and about scores that mostly measure length."""
     before = _column_sums([plan.class_counts], len(table.labels))
     losses = class_losses(table.labels, before, kept, plan.budget / max(plan.rows, 1))
     return (*(f"it {loss}" for loss in losses), *length_warnings(table, plan.columns))
 
 
 def _column_sums(rows: Iterable[Sequence[int]], width: int) -> tuple[int, ...]:
+    """Return the element-wise sum of count vectors, padded to `width`."""
     total: npt.NDArray[np.int64] = np.zeros(width, np.int64)
     for row in rows:
         total[: len(row)] += np.asarray(row, dtype=np.int64)

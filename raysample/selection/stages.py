@@ -1,4 +1,4 @@
-"""A settled step, and what settled steps make of a row: a pure function of it, whatever lies beside it."""
+"""A finished step of a selection (stage) and the decisions of stages on rows: a pure function of each row."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from raysample.selection.policies.steps import InGroups, Step
 
 OPEN, KEPT, PRUNED = 0, 1, 2
 LONG = 1 << 16
+"""Length of a sorted list from which on lookups are sorted first."""
 Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Where one stratum was cut: rows with (key, tie) at or above are taken; None where it takes all or nothing.
+    """The cut of one stratum: rows with (key, tie) at or above it are taken; None if all or no rows are taken.
 
-    `step` is the name of the step that took them: what a step takes it keeps, or, where it drops the others, hands on.
-    Where every group has a threshold of its own, one entry stands for all: `stratum` is -1, `rows` and `kept` are sums.
+    `step` is the name of the step. Rows that a step takes are kept, or, if the step drops the others, passed on to the
+    next step. A step with a threshold per group has one entry: `stratum` is -1, `rows` and `kept` are sums.
     """
 
     stratum: int
@@ -38,7 +39,7 @@ class Threshold:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A settled step: its facts, its cut, and for draws by weight each stratum's highest key that it left."""
+    """A finished step: its statistics, its cut, and for draws by weight each stratum's highest key not taken."""
 
     step: Step
     facts: GlobalStatistics
@@ -51,7 +52,7 @@ class Stage:
         return self.step.policy
 
     def places(self, rows: Rows) -> IntArray:
-        """Return each row's stratum as a place in the cut; raises SelectionError for one that was not counted."""
+        """Return each row's stratum as an index into the cut; raises SelectionError for a stratum never counted."""
         stratum, known = self.policy.strata(rows, self.facts), self.cut.groups
         if not len(known):
             known = np.array([np.iinfo(np.int64).min])
@@ -61,20 +62,20 @@ class Stage:
         return place
 
     def takes(self, rows: Rows, places: IntArray, key: FloatArray) -> Bools:
-        """Tell which rows stand at or above their stratum's threshold; those that share its key draw lots."""
+        """Return which rows lie at or above their stratum's threshold; rows with the threshold's key compare ties."""
         return radix.kept(self.cut, places, radix.ordered(key), lambda at: row_hash(rows.take(at), self.facts))
 
     def fates(self, taken: Bools) -> npt.NDArray[np.int8]:
-        """Return what becomes of rows that the step takes, or does not."""
+        """Return OPEN, KEPT or PRUNED per row, from whether the step takes it."""
         yes, no = {"choose": (KEPT, PRUNED), "keep": (KEPT, OPEN), "drop": (OPEN, PRUNED)}[self.step.role]
         return np.where(taken, yes, no).astype(np.int8)
 
     def chances(self, rows: Rows, places: IntArray, taken: Bools) -> npt.NDArray[np.float64]:
-        """Return the chance of each row to be taken, over seeds: 0 or 1 by a key, or what the draw gives it.
+        """Return the probability over seeds that the step takes each row, [n] float64: 0 or 1 for a fixed key.
 
-        By lot: quota / rows of the stratum. By weight: P(ln w + Gumbel > τ) = 1 − exp(−w e^−τ), with τ the highest key
-        that was not taken, as if that had been fixed beforehand: weights 1 / chance are then unbiased (Duffield, Lund
-        and Thorup, J. ACM 54 (2007); Cohen and Kaplan, VLDB 2008).
+        Uniform draws: quota / rows of the stratum. Draws by weight w: P(ln w + Gumbel > τ) = 1 − exp(−w e^−τ), τ the
+        highest key not taken, treated as fixed. Weights 1 / probability are then unbiased (Duffield, Lund and Thorup,
+        J. ACM 54 (2007); Cohen and Kaplan, VLDB 2008).
         """
         share = self.cut.quota / np.maximum(self.cut.rows, 1)
         if self.policy.chance == "sure":
@@ -89,15 +90,15 @@ class Stage:
 
     @property
     def by_group(self) -> bool:
-        """Whether the strata are groups. There may be millions, so they are told of as one."""
+        """Whether the strata are groups. There may be millions, so they share one threshold entry."""
         return isinstance(self.policy, InGroups)
 
     def entries(self, places: IntArray) -> IntArray:
-        """Return each row's place in `thresholds`."""
+        """Return each row's index into `thresholds`."""
         return np.zeros_like(places) if self.by_group else places
 
     def thresholds(self, labels: Sequence[str]) -> list[Threshold]:
-        """Return the threshold of every stratum, in the order of their numbers; one for all groups together."""
+        """Return the threshold of every stratum, in the order of the strata's numbers; one entry for all groups."""
         cut = self.cut
         if self.by_group:
             name, rows, taken = self.policy.stratum_name(0, labels), int(cut.rows.sum()), int(cut.quota.sum())
@@ -118,23 +119,25 @@ class Stage:
         ]
 
 
-def _searched(known: IntArray, asked: IntArray) -> IntArray:
-    """Return `np.searchsorted`; many questions to a long list are sorted first, or each would miss the cache."""
+def _searched(known: IntArray, wanted: IntArray) -> IntArray:
+    """Return `np.searchsorted(known, wanted)`; long lists are searched in sorted order, to avoid cache misses."""
     if len(known) < LONG:
-        return np.searchsorted(known, asked)
-    order, place = np.argsort(asked), np.empty(len(asked), np.int64)
-    place[order] = np.searchsorted(known, asked[order])
+        return np.searchsorted(known, wanted)
+    order, place = np.argsort(wanted), np.empty(len(wanted), np.int64)
+    place[order] = np.searchsorted(known, wanted[order])
     return place
 
 
 @dataclass(frozen=True, eq=False)
 class StageDecision:
-    """What a plan says of some rows, [n] each.
+    """The decisions of a plan on some rows, [n] each.
 
     Attributes:
-        stage: the number of the stage that decided; fate: OPEN, KEPT or PRUNED.
-        stratum: a place in the thresholds of all stages. key: the row's key there.
-        chance: to be kept, over seeds; NaN where it is not known.
+        stage: number of the stage that decided.
+        fate: OPEN, KEPT or PRUNED.
+        stratum: index into the thresholds of all stages.
+        key: the row's key in the stage that decided.
+        chance: probability over seeds that the row is kept; NaN if unknown.
     """
 
     stage: npt.NDArray[np.int8]
@@ -145,18 +148,19 @@ class StageDecision:
 
     @property
     def kept(self) -> Bools:
-        """Which rows are kept."""
+        """[n] whether a row is kept."""
         kept: Bools = self.fate == KEPT
         return kept
 
 
 def walk(stages: Sequence[Stage], rows: Rows, with_chances: bool = False) -> StageDecision:
-    """Lead some rows through settled stages; without any, all rows are open.
+    """Apply finished stages to some rows, in order; without stages, all rows are open.
 
-    Chances are told if only the last stage draws: what it draws from is certain then.
+    Keep probabilities are computed only if no stage but the last draws at random: the rows that the last stage draws
+    from are then the same for every seed.
     """
     n, offset = len(rows), 0
-    seen = StageDecision(
+    decision = StageDecision(
         np.full(n, -1, np.int8),
         np.full(n, OPEN, np.int8),
         np.full(n, -1, np.int64),
@@ -165,20 +169,20 @@ def walk(stages: Sequence[Stage], rows: Rows, with_chances: bool = False) -> Sta
     )
     with_chances &= all(stage.policy.chance == "sure" for stage in stages[:-1])
     for number, stage in enumerate(stages):
-        at = np.flatnonzero(seen.fate == OPEN)
-        mine = rows.take(at)
-        places, key = stage.places(mine), keys(mine, stage.policy, stage.facts)
-        taken = stage.takes(mine, places, key)
-        seen.fate[at], seen.stage[at] = stage.fates(taken), number
-        seen.stratum[at], seen.key[at] = stage.entries(places) + offset, key
+        at = np.flatnonzero(decision.fate == OPEN)
+        open_rows = rows.take(at)
+        places, key = stage.places(open_rows), keys(open_rows, stage.policy, stage.facts)
+        taken = stage.takes(open_rows, places, key)
+        decision.fate[at], decision.stage[at] = stage.fates(taken), number
+        decision.stratum[at], decision.key[at] = stage.entries(places) + offset, key
         if with_chances:
-            seen.chance[at] = stage.chances(mine, places, taken)
+            decision.chance[at] = stage.chances(open_rows, places, taken)
         offset += 1 if stage.by_group else len(stage.cut.groups)
-    return seen
+    return decision
 
 
 def keys(rows: Rows, policy: Policy, known: GlobalStatistics) -> FloatArray:
-    """Return the rows' keys; raises SelectionError if one is not a number."""
+    """Return the rows' keys, [n] float32; raises SelectionError if one is not a number."""
     key = policy.key(rows, known)
     if np.isnan(key).any():
         raise SelectionError(
@@ -189,7 +193,7 @@ def keys(rows: Rows, policy: Policy, known: GlobalStatistics) -> FloatArray:
 
 
 def changed() -> SelectionError:
-    """Return the error for rows that are not those which were counted."""
+    """Return the error for rows that differ between two passes."""
     return SelectionError(
         "the rows changed between two readings", "give parts that can be read again and do not change meanwhile"
     )

@@ -1,4 +1,4 @@
-"""What a first look at the rows counts: classes, values that are no numbers, and what a policy must know of them."""
+"""The first counting pass: rows per class, values that are not finite, and the statistics that policies need."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Extremes = tuple[FloatArray, FloatArray]
 
 @dataclass(frozen=True, eq=False)
 class Census:
-    """Rows per class, [C], and values that are not finite per score column."""
+    """Rows per class, [C], and the number of values that are not finite per score column."""
 
     classes: IntArray
     non_finite: Mapping[str, int]
 
     @property
     def rows(self) -> int:
-        """Rows in all."""
+        """Number of rows."""
         return int(self.classes.sum())
 
 
 def census(rows: Rows, columns: Sequence[str]) -> Census:
-    """Count one part. Raises SelectionError for a negative label."""
+    """Return one part's counts. Raises SelectionError for a negative label."""
     if len(rows) and rows.label.min() < 0:
         raise SelectionError(
             f"{int((rows.label < 0).sum())} rows have a negative label", "quarantine rows without a label"
@@ -43,7 +43,7 @@ def census(rows: Rows, columns: Sequence[str]) -> Census:
 
 
 def merge_censuses(parts: Iterable[Census]) -> Census:
-    """Add the counts of all parts."""
+    """Return the sum of the counts of all parts."""
     classes, non_finite = np.zeros(0, np.int64), dict[str, int]()
     for part in parts:
         classes = _longer(classes, part.classes, np.add, 0)
@@ -52,7 +52,7 @@ def merge_censuses(parts: Iterable[Census]) -> Census:
 
 
 def _longer(a: Numbers, b: Numbers, combine: np.ufunc, nothing: float) -> Numbers:
-    """Combine two arrays, the shorter one filled up with what changes nothing."""
+    """Combine two arrays element-wise, the shorter one padded with the neutral element `nothing`."""
     width = max(len(a), len(b))
     both = (np.pad(values, (0, width - len(values)), constant_values=nothing) for values in (a, b))
     found: Numbers = combine(*both)
@@ -61,34 +61,47 @@ def _longer(a: Numbers, b: Numbers, combine: np.ufunc, nothing: float) -> Number
 
 @dataclass(frozen=True, eq=False)
 class Top:
-    """The rows with the highest (or lowest) values of a column: the order's words, rising, and values of another."""
+    """The `count` rows with the highest (or lowest) values of one column, and their values of another.
+
+    Attributes:
+        word: [n] uint32, order-preserving words of the first column, rising from the best.
+        identity: [n] uint64, row id hashes, which break ties.
+        value: [n] float32, the second column.
+    """
 
     word: npt.NDArray[np.uint32]
     identity: WordArray
     value: FloatArray
 
     @staticmethod
-    def of(rows: Rows, anchor: Anchor) -> Top:
-        """Take them from one part."""
+    def from_rows(rows: Rows, anchor: Anchor) -> Top:
+        """Return the best rows of one part."""
         word = radix.ordered(rows.scores[anchor.by])
         word = ~word if anchor.highest else word
         return Top(word, rows.identity, rows.scores[anchor.of]).first(anchor.count)
 
     def first(self, count: int) -> Top:
-        """Return the first of these rows; equal words go by the rows' identities."""
+        """Return the first `count` of these rows, ties broken by row identity."""
         order = np.lexsort((self.identity, self.word))[:count]
         return Top(self.word[order], self.identity[order], self.value[order])
 
     @staticmethod
     def merged(parts: Sequence[Top], anchor: Anchor) -> Top:
-        """Take them from what several parts gave."""
+        """Return the best rows over several parts."""
         names = ("word", "identity", "value")
         return Top(*(np.concatenate([getattr(part, name) for part in parts]) for name in names)).first(anchor.count)
 
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """What one part, or all of them, says about the wishes of a policy, by score column."""
+    """The statistics that a policy needs, of one part or of all, by score column.
+
+    Attributes:
+        sums: exact sums for moments; extremes: minima and maxima per class.
+        coarse: counts by the upper bits of the value, for ranks.
+        tops: the best rows of each anchor.
+        pairs: rows per class and group, for entropies.
+    """
 
     sums: Mapping[str, ExactSums] = field(default_factory=dict)
     extremes: Mapping[str, Extremes] = field(default_factory=dict)
@@ -97,13 +110,13 @@ class Gathered:
     pairs: radix.Histogram | None = None
 
 
-def wishes(policy: Policy) -> bool:
-    """Tell whether a policy must know anything of all rows."""
+def needs_statistics(policy: Policy) -> bool:
+    """Return whether a policy needs statistics over all rows."""
     return policy.moments_over != "none" or bool(policy.ranked) or bool(policy.anchored) or policy.entropies
 
 
 def gather(rows: Rows, policy: Policy) -> Gathered:
-    """Look at one part."""
+    """Return the statistics that a policy needs of one part."""
     sums, extremes = dict[str, ExactSums](), dict[str, Extremes]()
     if policy.moments_over != "none":
         group = rows.label if policy.moments_over == "class" else np.zeros(len(rows), np.int32)
@@ -115,19 +128,20 @@ def gather(rows: Rows, policy: Policy) -> Gathered:
         sums,
         extremes,
         {name: ranks.coarse(rows.scores[name]) for name in policy.ranked},
-        {anchor.of: Top.of(rows, anchor) for anchor in policy.anchored},
+        {anchor.of: Top.from_rows(rows, anchor) for anchor in policy.anchored},
         _pairs(rows) if policy.entropies else None,
     )
 
 
 def _pairs(rows: Rows) -> radix.Histogram:
-    """Count the rows of each class and group: `digit` is the group's code."""
+    """Count the rows of each class and group; `digit` is the group's code."""
     return radix.merge_histograms(
         [radix.Histogram(rows.label.astype(np.int64), rows.groups, np.ones(len(rows), np.int64))]
     )
 
 
 def _extremes(values: FloatArray, group: npt.NDArray[np.integer], groups: int) -> Extremes:
+    """Return the minimum and maximum of each group, ignoring NaN."""
     low, high = np.full(groups, np.inf, np.float32), np.full(groups, -np.inf, np.float32)
     np.fmin.at(low, group, values)
     np.fmax.at(high, group, values)
@@ -135,7 +149,7 @@ def _extremes(values: FloatArray, group: npt.NDArray[np.integer], groups: int) -
 
 
 def merge_gathered(parts: Iterable[Gathered], policy: Policy) -> Gathered:
-    """Put the looks at all parts together, a few at a time."""
+    """Merge the statistics of all parts, one part at a time: memory does not grow with the number of parts."""
     total = Gathered()
     for part in parts:
         total = Gathered(
@@ -154,10 +168,12 @@ def merge_gathered(parts: Iterable[Gathered], policy: Policy) -> Gathered:
 
 
 def _known(of: Mapping[str, T], name: str) -> list[T]:
+    """Return the entry of a name as a list: empty if there is none."""
     return [of[name]] if name in of else []
 
 
 def _wider(a: Extremes | None, b: Extremes) -> Extremes:
+    """Return the element-wise minima and maxima of two pairs of extremes."""
     if a is None:
         return b
     return _longer(a[0], b[0], np.minimum, np.inf), _longer(a[1], b[1], np.maximum, -np.inf)
@@ -166,7 +182,7 @@ def _wider(a: Extremes | None, b: Extremes) -> Extremes:
 def facts(
     seen: Gathered, exactly: Mapping[str, ranks.Counts], *, seed: int, total: int, budget: int
 ) -> GlobalStatistics:
-    """Return what a policy may know; `exactly` has the counts of crowded cells of the ranked columns."""
+    """Return the statistics for a policy; `exactly` holds the exact counts in crowded cells of ranked columns."""
     return GlobalStatistics(
         seed,
         {name: moments(sums) for name, sums in seen.sums.items()},
@@ -182,12 +198,12 @@ def facts(
 def class_ranks(pairs: radix.Histogram) -> npt.NDArray[np.float64]:
     """Return the rank of each class's rows by the entropy of its groups, [C]: H_c = −Σ_g p(g|c) log2 p(g|c).
 
-    The rank is the share of rows in classes of lower entropy, plus half of those in classes of the same.
+    The rank is the share of rows in classes of lower entropy, plus half the share of rows in classes of equal entropy.
     """
     rows = np.bincount(pairs.group, pairs.count)
     terms = pairs.count * np.log2(pairs.count)
     entropy = np.log2(np.maximum(rows, 1)) - np.bincount(pairs.group, terms) / np.maximum(rows, 1)
-    entropy = np.where(rows > 0, np.round(np.maximum(entropy, 0), 12), np.inf)  # what rounding tells apart is the same
+    entropy = np.where(rows > 0, np.round(np.maximum(entropy, 0), 12), np.inf)
     levels, place = np.unique(entropy, return_inverse=True)
     at_level = np.bincount(place, rows, len(levels))
     ranks_of: npt.NDArray[np.float64] = ((np.cumsum(at_level) - at_level / 2) / max(1.0, rows.sum()))[place]

@@ -1,4 +1,4 @@
-"""Score tables as blocks of rows, read again for every pass, or held where they are small."""
+"""Blocks of a score table's rows: read again in every pass, or kept in memory if the table is small."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IN_MEMORY_ROWS = 1 << 22  # tables up to this size are read once for all countin
 
 
 def needs_groups(table: ScoreTable, policy: Policy | Chain) -> bool:
-    """Tell whether a policy looks at groups; raises SelectionError where the table has none."""
+    """Return whether a policy reads groups; raises SelectionError if the table has none."""
     if grouped(policy) and not table.grouped:
         raise SelectionError(
             f"the arm goes by groups, and the score table {table.uri!r} has none",
@@ -29,16 +29,16 @@ def needs_groups(table: ScoreTable, policy: Policy | Chain) -> bool:
 
 
 def block_names(table: ScoreTable) -> list[tuple[str, ...]]:
-    """Return the names of the table's parts in groups of about BLOCK_ROWS rows, as if all parts had as many."""
+    """Return the names of the table's parts in blocks of about BLOCK_ROWS rows, assuming equal parts."""
     size = max(1, BLOCK_ROWS * len(table.parts) // max(1, table.counts["scored"]))
     return [table.parts[start : start + size] for start in range(0, len(table.parts), size)]
 
 
 @dataclass
 class Blocks:
-    """Reads some parts of a table as one block of rows; holds them for later passes where told to.
+    """Reads some parts of a table as one block of rows; keeps blocks in memory if `hold`.
 
-    What it holds stays in its process: where it is sent to, it reads anew.
+    Blocks in memory belong to the process: a pickled copy starts empty and does not hold.
     """
 
     table: ScoreTable
@@ -51,7 +51,7 @@ class Blocks:
         return Blocks, (self.table, self.columns, self.more, False)
 
     def __call__(self, names: tuple[str, ...]) -> Rows:
-        """Return the block; its ids are read when they are first asked for: most passes never do."""
+        """Return the block of some parts. Row ids are read on first use: most passes never need them."""
         if names in self.held:
             return self.held[names]
         whole = pa.concat_tables(self.table.read(self.columns, ("label", *self.more), names))
@@ -63,10 +63,11 @@ class Blocks:
         return rows
 
     def visit(self, visit: Callable[[Rows], Any], names: tuple[str, ...]) -> Any:
-        """Return what a visit says of a block."""
+        """Return the result of a function for one block."""
         return visit(self(names))
 
 
 def _ids(table: ScoreTable, names: Sequence[str]) -> pa.Array:
+    """Return the row ids of some parts."""
     found = [part["row_id"].combine_chunks() for part in table.read((), ("row_id",), names)]
     return pa.concat_arrays([pa.array([], pa.string()), *found])
