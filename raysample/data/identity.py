@@ -14,7 +14,13 @@ HASH_KEY = "raysample-row-id"  # 16 bytes, fixed: the identity of a row must nev
 
 
 def hash_row_ids(row_id: pa.Array | npt.NDArray[np.object_]) -> WordArray:
-    """Return the 64-bit SipHash of each row id under a fixed key: [n] uint64, the same on every machine."""
+    """Return the 64-bit SipHash of each row id under a fixed key: [n] uint64, the same on every machine.
+
+    >>> import pyarrow as pa
+    >>> one, two = hash_row_ids(pa.array(["a", "b"])), hash_row_ids(pa.array(["b", "a"]))
+    >>> bool((one == two[::-1]).all())  # a function of the id alone
+    True
+    """
     values = row_id.to_numpy(zero_copy_only=False) if isinstance(row_id, pa.Array) else np.asarray(row_id, dtype=object)
     hashed: WordArray = pd.util.hash_array(values.astype(object), hash_key=HASH_KEY, categorize=False)
     return hashed
@@ -25,7 +31,13 @@ NO_GROUP = -1
 
 
 def group_codes(group: pa.Array | pa.ChunkedArray) -> IntArray:
-    """Return the group code of each row, [n] int64: 63 bits of a hash of the group's name, NO_GROUP for null."""
+    """Return the group code of each row, [n] int64: 63 bits of a hash of the group's name, NO_GROUP for null.
+
+    >>> import pyarrow as pa
+    >>> codes = group_codes(pa.array(["de", None, "de"]))
+    >>> bool(codes[0] == codes[2]), int(codes[1])
+    (True, -1)
+    """
     whole = group.combine_chunks() if isinstance(group, pa.ChunkedArray) else group
     names = whole.dictionary_encode()
     known = (hash_row_ids(names.dictionary) >> np.uint64(1)).astype(np.int64)

@@ -12,6 +12,9 @@ def token_batches(lengths: NDArray[np.integer], budget: int) -> Iterator[NDArray
     """Yield row positions, shortest rows first, such that rows x longest <= budget (one row at least).
 
     The sort is stable, so equal input gives equal batches.
+
+    >>> [rows.tolist() for rows in token_batches(np.array([7, 2, 3, 8]), budget=8)]  # rows x longest <= 8
+    [[1, 2], [0], [3]]
     """
     order = np.argsort(lengths, kind="stable")
     start = 0

@@ -80,7 +80,13 @@ def _added(a: Ints, b: Ints) -> Ints:
 
 
 def moments(sums: ExactSums) -> GroupMoments:
-    """Round the exact moments once: mean = Σx/n and std = √((n·Σx² - (Σx)²) / n²), population form (ddof 0)."""
+    """Round the exact moments once: mean = Σx/n and std = √((n·Σx² - (Σx)²) / n²), population form (ddof 0).
+
+    >>> sums = exact_sums(np.array([1, 3, 5], np.float32), np.array([0, 0, 1]), groups=2)
+    >>> found = moments(sums)
+    >>> found.mean.tolist(), found.std.tolist()
+    ([2.0, 5.0], [1.0, 0.0])
+    """
     both = [_rounded(sums, group) for group in range(len(sums.count))]
     mean, std = np.array(both, dtype=np.float64).reshape(-1, 2).T
     return GroupMoments(sums.count, mean, std)

@@ -48,7 +48,12 @@ def _sums(cell: Ints, half: Ints, groups: int, width: int) -> Ints:
 
 
 def rounded_mean(total: int, rows: int) -> float:
-    """Return Σx / n, rounded once; NaN for no rows."""
+    """Return Σx / n, rounded once; NaN for no rows.
+
+    >>> total = exact_totals(np.array([0.1, 0.2, 0.3]), np.zeros(3, np.int64), 1)[0]
+    >>> rounded_mean(total, 3)  # exact sum, rounded once
+    0.2
+    """
     return total / (rows << UNIT) if rows else math.nan
 
 
@@ -71,7 +76,11 @@ def _scatter(x: int, y: int, xy: int, rows: int) -> int:
 
 
 def pack_total(total: int) -> bytes:
-    """Write a sum in few bytes: two of trailing zero bits, then what is before them."""
+    """Write a sum in few bytes: two of trailing zero bits, then what is before them.
+
+    >>> unpack_total(pack_total(-12345))
+    -12345
+    """
     zeros = (total & -total).bit_length() - 1 if total else 0
     odd = total >> zeros
     return zeros.to_bytes(2, "little") + odd.to_bytes(odd.bit_length() // 8 + 1, "little", signed=True)

@@ -8,7 +8,12 @@ from torch.nn import functional
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Return vectors [N, H] scaled to length 1; a vector of zeros stays one, at cosine 0 to every other."""
+    """Return vectors [N, H] scaled to length 1; a vector of zeros stays one, at cosine 0 to every other.
+
+    >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor([[0.6000, 0.8000],
+            [0.0000, 0.0000]])
+    """
     return functional.normalize(vectors, dim=1)
 
 

@@ -16,7 +16,12 @@ def _zero() -> Tensor:
 
 @dataclass(frozen=True)
 class RunningMoments:
-    """Mean and M2 = Σ (x − mean)² of the `count` values seen so far; every field has the shape of one value."""
+    """Mean and M2 = Σ (x − mean)² of the `count` values seen so far; every field has the shape of one value.
+
+    >>> found = RunningMoments.from_values([torch.tensor(1.0), torch.tensor(3.0)])
+    >>> found.mean.item(), found.variance().item()
+    (2.0, 1.0)
+    """
 
     count: int = 0
     mean: Tensor = field(default_factory=_zero)

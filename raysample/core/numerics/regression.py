@@ -57,6 +57,10 @@ def ridge(X: Matrix, Y: Matrix, strength: float) -> Ridge:
     """Fit Y [n, K] by X W + b, X [n, D]: min ‖Y − XW − b‖² + λ‖W‖², the intercept not penalised.
 
     λ = strength · mean_i ‖x_i − x̄‖². Strength 0 gives the least-squares fit of least norm.
+
+    >>> X, Y = np.array([[0.0], [1.0], [2.0]]), np.array([[1.0], [3.0], [5.0]])
+    >>> ridge(X, Y, strength=0.0).predict(np.array([[3.0]])).round(6).tolist()  # y = 2x + 1
+    [[7.0]]
     """
     centre, offset = X.mean(0), Y.mean(0)
     U, s, Vt = np.linalg.svd(X - centre, full_matrices=False)
