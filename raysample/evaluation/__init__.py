@@ -1,4 +1,4 @@
-"""How good a fine-tuned classifier is on a test corpus, how sure that is, and whether one is better than another.
+"""Evaluation: how good a fine-tuned classifier is on a test corpus, with intervals, and which arm is better.
 
 Accuracy, macro-F1, log-loss, calibration, recall per class and per group, rare classes and rare contents, each with an
 interval from a bootstrap over the test rows. Arms are compared by the predictions of their runs, row by row and over

@@ -1,4 +1,4 @@
-"""The arms that a comparison always has, by name, and what tells one retraining from another."""
+"""Names of the arms that every comparison has, and the key of one retraining."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ FULL = "full"
 RANDOM = "random"
 STRATIFIED = "stratified_random"
 BASELINES = (RANDOM, STRATIFIED)
-"""What an arm has to be better than; each at the fraction of the arm."""
+"""Baselines of every arm, each at the arm's fraction."""
 
 Cell = tuple[str, float, int]
 """Arm, fraction and seed of one retraining; the full data set is arm `full` with fraction 1."""

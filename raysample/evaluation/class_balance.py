@@ -1,13 +1,15 @@
-"""What a selection does to the classes, in numbers and in words."""
+"""Effect of a selection on the classes, as numbers and as warnings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 WIPED_OUT = 0.25
+"""Share of a class's expected kept rows below which the class is nearly wiped out."""
 TURNED_OVER = 0.25
+"""Class shift from which on the class mix is turned over."""
 FEWEST_ROWS = 5
-"""Of a class that can be said to be nearly wiped out."""
+"""Smallest class that can be reported as nearly wiped out."""
 
 
 def class_shift(before: Sequence[int], after: Sequence[int]) -> float:
@@ -18,42 +20,43 @@ def class_shift(before: Sequence[int], after: Sequence[int]) -> float:
 def class_warnings(
     labels: Sequence[str], before: Sequence[int], after: dict[tuple[str, float], tuple[int, ...]]
 ) -> tuple[str, ...]:
-    """Name every selection that empties classes, nearly wipes them out, or turns the class mix over.
+    """Return a warning for every selection that empties classes, nearly wipes them out, or turns the mix over.
 
     Args:
-        labels: class names. before: rows of each class.
-        after: (arm, fraction) -> rows of each class that are kept.
+        labels: class names.
+        before: rows of each class, [C].
+        after: (arm, fraction) -> kept rows of each class, [C].
     """
     found = []
     for (arm, fraction), kept in after.items():
-        told = class_losses(labels, before, kept, fraction)
-        if told:
-            found.append(f"{arm} at {fraction:.0%} {'; it '.join(told)}")
+        losses = class_losses(labels, before, kept, fraction)
+        if losses:
+            found.append(f"{arm} at {fraction:.0%} {'; it '.join(losses)}")
     return tuple(found)
 
 
 def class_losses(labels: Sequence[str], before: Sequence[int], kept: Sequence[int], fraction: float) -> list[str]:
-    """Say what a selection of a share of the rows does to the classes; nothing where all is well.
+    """Return descriptions of what a selection of a share of the rows does to the classes; empty if harmless.
 
-    A class is emptied where a row of it was to be expected and none is left. One of five or more rows is nearly wiped
-    out when less than a quarter of the share that random would keep is left; the mix is turned over from a class shift
-    of a quarter on.
+    A class is emptied if at least one kept row was expected and none is left. A class of five or more rows is nearly
+    wiped out if less than a quarter of the rows that random sampling would keep are left. The mix is turned over if the
+    class shift is at least a quarter.
     """
     if not sum(before) or not sum(kept):
         return []
     gone = [c for c, n in enumerate(before) if fraction * n >= 1 and not kept[c]]
     lost = [c for c, n in enumerate(before) if n >= FEWEST_ROWS and 0 < kept[c] < WIPED_OUT * fraction * n]
     shift = class_shift(before, kept)
-    told = [f"turns the class mix over (class shift {shift:.2f})"] if shift >= TURNED_OVER else []
+    losses = [f"turns the class mix over (class shift {shift:.2f})"] if shift >= TURNED_OVER else []
     if gone:
-        told.append(f"leaves no row of {_listed(gone, labels, before, kept)}")
+        losses.append(f"leaves no row of {_listed(gone, labels, before, kept)}")
     if lost:
-        told.append(f"nearly wipes out {_listed(lost, labels, before, kept)}")
-    return told
+        losses.append(f"nearly wipes out {_listed(lost, labels, before, kept)}")
+    return losses
 
 
 def _listed(classes: Sequence[int], labels: Sequence[str], before: Sequence[int], kept: Sequence[int]) -> str:
-    """Count classes and name the largest three."""
+    """Return the number of classes, and the names of the largest three, as text."""
     largest = sorted(classes, key=lambda c: -before[c])[:3]
     names = ", ".join(f"{labels[c]} ({kept[c]:,} of {before[c]:,} rows left)" for c in largest)
     more = f" and {len(classes) - 3} more" if len(classes) > 3 else ""

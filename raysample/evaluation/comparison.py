@@ -1,4 +1,4 @@
-"""Arms (score x policy x fraction x seed) -> runs -> means, differences with intervals, and verdicts in words."""
+"""Comparison of arms (score x policy x fraction x seed): runs, means, differences with intervals, verdicts as text."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ __all__ = [
 ]
 
 TAILS = ("rare_class_accuracy", "rare_content_accuracy")
-"""Metrics of rare rows, which the test of a run may or may not have."""
+"""Metrics of rare rows, present only if the test has such rows."""
 _METRICS = {"worst_group": ("worst_group_recall", "worst_class_recall")}
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """One training and its test.
+    """One training run and its test results.
 
     Attributes:
-        arm, fraction, seed: which cell; the full data set is arm `full` with fraction 1.
-        kept: rows trained on; `steps`: optimiser steps taken.
+        arm, fraction, seed: the cell; the full data set is arm `full` with fraction 1.
+        kept: rows trained on.
+        steps: optimiser steps.
         metrics: those of the `Evaluation`, and `train_seconds`.
         recall: per class, in label order; NaN where the test has no row of the class.
     """
@@ -55,7 +56,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class Gap:
-    """Mean difference to another arm with its interval, NaN for a single seed and without predictions."""
+    """Mean difference to another arm over `pairs` seeds; the interval is NaN for one seed or without predictions."""
 
     mean: float
     low: float
@@ -65,7 +66,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Tail:
-    """A metric of rare rows over an arm's seeds: mean and sample standard deviation, and the gap to random."""
+    """A metric of rare rows over an arm's seeds: (mean, sample standard deviation), and the gap to random."""
 
     mean: tuple[float, float]
     gap_to_random: Gap | None
@@ -73,10 +74,9 @@ class Tail:
 
 @dataclass(frozen=True)
 class ArmSummary:
-    """One arm at one fraction over its seeds: mean and sample standard deviation, gaps, and a verdict in words.
+    """One arm at one fraction over its seeds: (mean, standard deviation) of metrics, gaps, and a verdict as text.
 
-    Gaps and verdict are those of the objective that the comparison is judged by. `tails` has the metrics of `TAILS`
-    that every run of the arm has.
+    Gaps and verdict refer to the comparison's objective. `tails` holds the metrics of `TAILS` that every run has.
     """
 
     arm: str
@@ -96,17 +96,18 @@ class ArmSummary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found, ready for tables, figures and tracking.
+    """The results of a comparison, ready for tables, figures and tracking.
 
     Attributes:
         labels: class names. class_counts: rows per class in the whole training corpus.
         kept_counts: (arm, fraction) -> rows per class in the sample (of the first seed).
-        warnings: what a reader must know: what is doubtful, of the corpora, and what selections do to the classes.
-        levels: names of the levels of a hierarchical label, coarse to fine, that the models have a head for each.
-        judgements: what every objective says of every arm, from the predictions; empty where none were stored.
-        objective: what the comparison is judged by first. tolerance: the difference that counts as none.
-        doubts: the warnings that come before any verdict: models that learnt nothing, and what else makes one empty.
-        remarks: what the verdict rests on, in sentences.
+        warnings: sentences on doubts, on the corpora, and on what selections do to the classes.
+        levels: names of the levels of a hierarchical label, coarse to fine; the models have one head per level.
+        judgements: verdicts per objective and arm, from the predictions; empty if no predictions were stored.
+        objective: the objective of the main verdict.
+        tolerance: largest difference that counts as equivalent.
+        doubts: warnings that invalidate verdicts, such as models that learnt nothing.
+        remarks: sentences on the evidence behind the verdict.
     """
 
     labels: tuple[str, ...]
@@ -125,14 +126,14 @@ class Comparison:
     remarks: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-able data: the runs and what is not derived from them, and the summaries for readers."""
+        """Return JSON-able data, NaN as null; the summaries are included for readers, though derived from the runs."""
         kept = [{"arm": arm, "fraction": fraction, "kept": list(n)} for (arm, fraction), n in self.kept_counts.items()]
         data: dict[str, Any] = _without_nan({**asdict(self), "kept_counts": kept})
         return data
 
     @staticmethod
-    def of(data: dict[str, Any]) -> Comparison:
-        """Read back what `to_dict` wrote, also an earlier version; the summaries are computed anew from the runs."""
+    def from_dict(data: dict[str, Any]) -> Comparison:
+        """Return a comparison from the data of `to_dict`; the summaries are computed again from the runs."""
         runs = manifests.checked(
             tuple[RunResult, ...],
             [
@@ -141,7 +142,7 @@ class Comparison:
             ],
         )
         kept = {(row["arm"], row["fraction"]): tuple(row["kept"]) for row in data["kept_counts"]}
-        judgements = tuple(Verdict.of(one) for one in data.get("judgements", ()))
+        judgements = tuple(Verdict.from_dict(one) for one in data.get("judgements", ()))
         objective = data.get("objective", "accuracy")
         return Comparison(
             tuple(data["labels"]),
@@ -162,36 +163,38 @@ class Comparison:
 
     @staticmethod
     def load(uri: str) -> Comparison:
-        """Read the comparison that lies at `uri`; raises StorageError where it is missing or damaged."""
+        """Read the comparison at `uri`; raises StorageError if missing or damaged."""
         data = manifests.mapping(uri)
         with manifests.damaged(uri):
-            return manifests.checked_again(Comparison.of(data))
+            return manifests.checked_again(Comparison.from_dict(data))
 
     def judged(self, predictions: Mapping[Cell, Predictions], objective: str, tolerance: float) -> dict[str, Any]:
-        """Return what predictions add to a comparison: the fields that depend on them."""
-        found = judge_arms(predictions, tolerance, self.confidence)
-        made = {"judgements": found, "objective": objective, "tolerance": tolerance}
-        return {**made, "summaries": summarise(self.runs, found, objective)}
+        """Return the fields of a comparison that depend on predictions: judgements, summaries and their settings."""
+        verdicts = judge_arms(predictions, tolerance, self.confidence)
+        fields = {"judgements": verdicts, "objective": objective, "tolerance": tolerance}
+        return {**fields, "summaries": summarise(self.runs, verdicts, objective)}
 
     def findings(self) -> list[str]:
-        """Say what was found: the verdict of the objective first, the others beside it, and what could be seen."""
+        """Return the findings as sentences: the main verdict, the other objectives, the detectable difference."""
         if all(summary.arm in (FULL, RANDOM) for summary in self.summaries):
             return [NO_ARM]
         return [*sentences(self.judgements, self.objective, self.tolerance, self.confidence), *self.remarks]
 
     def level_results(self) -> list[tuple[ArmSummary, list[tuple[str, tuple[float, float]]]]]:
-        """Return for each summary what its runs came to at every level: names, and means with standard deviations."""
+        """Return for each summary the metrics of its runs at every level: (name, (mean, standard deviation))."""
         names = [f"{level}_{metric}" for level in self.levels for metric in ("accuracy", "macro_f1")]
         found = []
         for summary in self.summaries if self.levels else ():
             runs = [run.metrics for run in self.runs if (run.arm, run.fraction) == (summary.arm, summary.fraction)]
-            means = [(name, _spread([metrics[name] for metrics in runs])) for name in [*names, "exact_match"]]
+            means = [
+                (name, _mean_and_deviation([metrics[name] for metrics in runs])) for name in [*names, "exact_match"]
+            ]
             found.append((summary, means))
         return found
 
 
 def _without_nan(value: Any) -> Any:
-    """Replace NaN by None, which JSON can hold."""
+    """Return nested data with NaN replaced by None, for JSON."""
     if isinstance(value, dict):
         return {key: _without_nan(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -202,9 +205,9 @@ def _without_nan(value: Any) -> Any:
 def summarise(
     runs: Iterable[RunResult], judgements: Iterable[Verdict] = (), objective: str = "accuracy"
 ) -> tuple[ArmSummary, ...]:
-    """Summarise runs by (arm, fraction): `full` first, then by falling fraction in the order the arms came.
+    """Summarise runs by (arm, fraction): `full` first, then by falling fraction, arms in order of first appearance.
 
-    Without a judgement of an arm its gaps have no interval, and there is no verdict.
+    Arms without a judgement have gaps without interval, and no verdict.
     """
     cells: dict[tuple[str, float], list[RunResult]] = {}
     for run in runs:
@@ -216,7 +219,7 @@ def summarise(
 
 @dataclass(frozen=True)
 class _Judged:
-    """Runs by arm and fraction, with what predictions say of them, by objective, arm, fraction and baseline."""
+    """Runs by (arm, fraction), and verdicts by (objective, arm, fraction, baseline)."""
 
     cells: dict[tuple[str, float], list[RunResult]]
     judgements: Mapping[tuple[str, str, float, str], Verdict]
@@ -232,8 +235,8 @@ class _Judged:
             fraction=fraction,
             kept=round(statistics.fmean(run.kept for run in runs)),
             seeds=len(runs),
-            accuracy=_spread(accuracy),
-            macro_f1=_spread(macro_f1),
+            accuracy=_mean_and_deviation(accuracy),
+            macro_f1=_mean_and_deviation(macro_f1),
             worst_class_recall=statistics.fmean(run.metrics["worst_class_recall"] for run in runs),
             recall=tuple(statistics.fmean(values) for values in zip(*(run.recall for run in runs), strict=True)),
             gap_to_full=self._gap(cell, FULL, self.objective),
@@ -241,23 +244,25 @@ class _Judged:
             gap_to_stratified=self._gap(cell, STRATIFIED, self.objective),
             verdict=self._verdict(cell),
             tails={
-                name: Tail(_spread([run.metrics[name] for run in runs]), self._gap(cell, RANDOM, name))
+                name: Tail(_mean_and_deviation([run.metrics[name] for run in runs]), self._gap(cell, RANDOM, name))
                 for name in TAILS
                 if all(name in run.metrics for run in runs)
             },
         )
 
     def _verdict(self, cell: tuple[str, float]) -> str:
+        """Return the verdict of one cell against both baselines, as text."""
         arm, fraction = cell
         if arm in (FULL, RANDOM):
             return "all data" if arm == FULL else "baseline"
         found = [self.judgements.get((self.objective, arm, fraction, baseline)) for baseline in (RANDOM, STRATIFIED)]
-        there = [one for one in found if one is not None]
-        if not there and not any(baseline == (RANDOM, fraction) for baseline in self.cells):
+        present = [one for one in found if one is not None]
+        if not present and not any(baseline == (RANDOM, fraction) for baseline in self.cells):
             return "no baseline"
-        return verdict(there) if there else NO_PREDICTIONS
+        return verdict(present) if present else NO_PREDICTIONS
 
     def _gap(self, cell: tuple[str, float], baseline: str, objective: str) -> Gap | None:
+        """Return the gap of a cell to a baseline: from the verdicts, else the mean difference over common seeds."""
         arm, fraction = cell
         if arm in (FULL, baseline) or (arm == RANDOM and baseline == STRATIFIED):
             return None
@@ -266,16 +271,22 @@ class _Judged:
             return Gap(found.mean, found.low, found.high, found.pairs)
         at = next((key for key in self.cells if key[0] == FULL), None) if baseline == FULL else (baseline, fraction)
         others = [] if at is None else self.cells.get(at, [])
-        theirs = {run.seed: _metric(run, objective) for run in others}
-        apart = [_metric(run, objective) - theirs[run.seed] for run in self.cells[cell] if run.seed in theirs]
-        apart = [one for one in apart if not math.isnan(one)]
-        return Gap(statistics.fmean(apart), math.nan, math.nan, len(apart)) if apart else None
+        baseline_values = {run.seed: _metric(run, objective) for run in others}
+        differences = [
+            _metric(run, objective) - baseline_values[run.seed]
+            for run in self.cells[cell]
+            if run.seed in baseline_values
+        ]
+        differences = [one for one in differences if not math.isnan(one)]
+        return Gap(statistics.fmean(differences), math.nan, math.nan, len(differences)) if differences else None
 
 
 def _metric(run: RunResult, objective: str) -> float:
+    """Return a run's value of an objective, NaN if it has none."""
     names = _METRICS.get(objective, (objective,))
     return next((run.metrics[name] for name in names if name in run.metrics), math.nan)
 
 
-def _spread(values: Sequence[float]) -> tuple[float, float]:
+def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """Return mean and sample standard deviation, NaN for a single value."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan

@@ -1,4 +1,4 @@
-"""What the judgements of a comparison come to, in sentences: the same on the terminal and in the report.
+"""Findings of a comparison as sentences, the same on the terminal and in the report.
 
 "As good as all data" and "better than random" are two findings: an arm may be either without the other.
 """
@@ -26,7 +26,7 @@ _AGAINST = {
 
 
 def verdict(found: Sequence[Verdict]) -> str:
-    """Say in a few words what one objective says of one arm against its baselines."""
+    """Return the verdict of one objective on one arm against its baselines, as a few words."""
     if not found:
         return NO_PREDICTIONS
     if all(one.kind == "none" for one in found):
@@ -40,28 +40,29 @@ def verdict(found: Sequence[Verdict]) -> str:
 
 
 def _decided(found: Iterable[Verdict]) -> bool:
+    """Return whether any verdict is not "undecided"."""
     return any(one.kind != "undecided" for one in found)
 
 
 def sentences(found: Sequence[Verdict], objective: str, tolerance: float, confidence: float) -> list[str]:
-    """Say what a comparison found, the verdict of the objective first, the others beside it, and what could be seen."""
+    """Return the findings as sentences: the objective first, then the others, then the detectable difference."""
     if not found:
         return [f"{NO_PREDICTIONS.capitalize()}."]
-    mine = [one for one in found if one.objective == objective]
-    if all(one.kind == "none" for one in mine):
-        return [_one_seed(mine)]
-    said = [_better(mine, confidence), _as_good(mine, tolerance, confidence)]
+    main = [one for one in found if one.objective == objective]
+    if all(one.kind == "none" for one in main):
+        return [_one_seed(main)]
+    said = [_better(main, confidence), _as_good(main, tolerance, confidence)]
     said += [_beside(found, other) for other in OBJECTIVES if other != objective]
-    return [sentence for sentence in [*said, _power(mine), _few_seeds(mine)] if sentence]
+    return [sentence for sentence in [*said, _power(main), _few_seeds(main)] if sentence]
 
 
 def arm_title(one: Verdict) -> str:
-    """Name an arm with what it keeps."""
+    """Return an arm's name with the share of the data that it keeps."""
     return f"{one.arm} at {100 * one.fraction:.3g} % of the data"
 
 
 def points(one: Verdict, confidence: float) -> str:
-    """Write a difference in points with its interval, seeds and test rows."""
+    """Return a difference in points with its interval, seeds and test rows, as text."""
     interval = f"{100 * confidence:.3g} % interval {_signed(one.low)} to {_signed(one.high)}"
     return (
         f"{_signed(one.mean)} points of {NAMES[one.objective]}, {interval}, {one.pairs} seeds, {one.rows:,} test rows"
@@ -69,7 +70,7 @@ def points(one: Verdict, confidence: float) -> str:
 
 
 def better_than_random(found: Iterable[Verdict], objective: str) -> list[Verdict]:
-    """Return the judgements against random of the arms that are better than it and than stratified random."""
+    """Return the verdicts against random of arms that are better than random and stratified random."""
     by_arm: dict[tuple[str, float], list[Verdict]] = {}
     for one in found:
         if one.objective == objective and one.baseline in BASELINES:
@@ -79,15 +80,17 @@ def better_than_random(found: Iterable[Verdict], objective: str) -> list[Verdict
 
 
 def as_good_as_all(found: Iterable[Verdict], objective: str) -> list[Verdict]:
-    """Return the judgements against all data of the arms that are as good, within the tolerance."""
+    """Return the verdicts against all data of the arms that are as good, within the tolerance."""
     return [one for one in found if one.objective == objective and one.baseline == FULL and one.as_good]
 
 
 def _signed(value: float) -> str:
+    """Return a share in points with its sign."""
     return f"{100 * value:+.2f}".replace("-", "−")
 
 
 def _one_seed(mine: Sequence[Verdict]) -> str:
+    """Return the sentence for one seed per arm: the largest difference, without a verdict."""
     best = max((one for one in mine if one.baseline == RANDOM), key=lambda one: one.mean, default=None)
     if best is None:
         return "One seed per arm: no verdict."
@@ -96,6 +99,7 @@ def _one_seed(mine: Sequence[Verdict]) -> str:
 
 
 def _better(mine: Sequence[Verdict], confidence: float) -> str:
+    """Return the sentence on "better than random"."""
     against = [one for one in mine if one.baseline in BASELINES and one.kind != "none"]
     if not against:
         return NO_ARM
@@ -117,18 +121,22 @@ def _better(mine: Sequence[Verdict], confidence: float) -> str:
 
 
 def _weak(shown: Iterable[Verdict]) -> str:
+    """Return a prefix if any verdict is weak evidence."""
     return "Weak evidence: " if any(one.weak for one in shown) else ""
 
 
 def _same(one: Verdict, other: Verdict) -> bool:
+    """Return whether two verdicts are on the same arm and fraction."""
     return (one.arm, one.fraction) == (other.arm, other.fraction)
 
 
 def _both(against: Sequence[Verdict], best: Verdict) -> bool:
+    """Return whether an arm was compared with both baselines."""
     return len({one.baseline for one in against if _same(one, best)}) > 1
 
 
 def _as_good(mine: Sequence[Verdict], tolerance: float, confidence: float) -> str:
+    """Return the sentence on "as good as all data"; empty without runs on all data."""
     against = [one for one in mine if one.baseline == FULL and one.kind != "none"]
     if not against:
         return ""
@@ -146,28 +154,30 @@ def _as_good(mine: Sequence[Verdict], tolerance: float, confidence: float) -> st
 
 
 def _beside(found: Sequence[Verdict], objective: str) -> str:
-    """Say in a sentence what another objective says."""
-    mine = [one for one in found if one.objective == objective and one.kind != "none"]
-    against = [one for one in mine if one.baseline == RANDOM]
+    """Return the sentence on another objective."""
+    verdicts = [one for one in found if one.objective == objective and one.kind != "none"]
+    against = [one for one in verdicts if one.baseline == RANDOM]
     if not against:
         return ""
     lists = {
-        "better than random": better_than_random(mine, objective),
+        "better than random": better_than_random(verdicts, objective),
         "worse than random": [one for one in against if one.kind == "worse"],
-        "as good as all data": as_good_as_all(mine, objective),
+        "as good as all data": as_good_as_all(verdicts, objective),
     }
-    told = [f"{words}: {_listed(ones)}" for words, ones in lists.items() if ones]
+    listed = [f"{words}: {_listed(ones)}" for words, ones in lists.items() if ones]
     title = NAMES[objective][0].upper() + NAMES[objective][1:]
-    title += " (weak evidence)" if told and any(one.weak for one in mine) else ""
-    return f"{title}, by the same rules: {'; '.join(told) if told else 'nothing is decided'}."
+    title += " (weak evidence)" if listed and any(one.weak for one in verdicts) else ""
+    return f"{title}, by the same rules: {'; '.join(listed) if listed else 'nothing is decided'}."
 
 
 def _listed(ones: Sequence[Verdict]) -> str:
+    """Return the first three arms with their differences in points."""
     shown = [f"{one.arm} at {100 * one.fraction:.3g} % ({_signed(one.mean)})" for one in ones[:3]]
     return ", ".join(shown) + (f" and {len(ones) - 3} more" if len(ones) > 3 else "")
 
 
 def _power(mine: Sequence[Verdict]) -> str:
+    """Return the sentence on the smallest detectable difference."""
     against = [one for one in mine if one.baseline in BASELINES and not math.isnan(one.detectable)]
     if not against:
         return ""
@@ -185,6 +195,7 @@ def _power(mine: Sequence[Verdict]) -> str:
 
 
 def _few_seeds(mine: Sequence[Verdict]) -> str:
+    """Return a warning if verdicts rest on two seeds."""
     if not any(one.weak and one.kind != "none" for one in mine):
         return ""
     return "Two seeds say little of how much trainings differ: take three or more for a verdict."

@@ -1,4 +1,4 @@
-"""Which interval suits which quantity."""
+"""Intervals of an evaluation's metrics: which method suits which quantity."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from raysample.evaluation.totals import FloatArray, IntArray, Mask, Measured, Te
 
 @dataclass(frozen=True)
 class Intervals:
-    """Intervals from what was `measured` on the rows themselves and on the `drawn` resamples (None: no intervals).
+    """Computes intervals from the metrics of all rows and of the resamples.
 
-    `units` are the clusters that were drawn, None for rows.
+    Attributes:
+        tested: the test rows.
+        measured: metrics of all rows.
+        drawn: metrics of the resamples; None computes no intervals.
+        units: cluster of each row [N] if clusters were drawn, else None.
+        confidence: of the intervals.
     """
 
     tested: TestRows
@@ -25,13 +30,14 @@ class Intervals:
     confidence: float
 
     def of_metrics(self) -> dict[str, Bounds]:
-        """Return the interval of each metric that was measured and is no worst of several."""
+        """Return metric -> interval for every measured metric except the worst of several recalls."""
         names = [name for name, value in self.measured.metrics.items() if not np.isnan(value[0])]
         if self.drawn is None:
             return {}
         return {name: self._of(name, self.drawn.metrics[name]) for name in names if not name.startswith("worst_")}
 
     def _of(self, name: str, replicates: FloatArray) -> Bounds:
+        """Return the interval of one metric: reflected for the calibration error, Wilson for extreme shares."""
         value = self.measured.metrics[name]
         if name == "calibration_error":
             return reflected(float(value[0]), replicates, self.confidence)
@@ -57,7 +63,10 @@ class Intervals:
         return self._shares(self.measured.group_recall[:, 0], self.drawn.group_recall, sizes)
 
     def _shares(self, values: FloatArray, replicates: FloatArray, sizes: IntArray) -> list[Bounds]:
-        """Return the intervals of shares [K] of rows that are right, of so many independent ones each."""
+        """Return the intervals of shares [K] from replicates [K, R]; `sizes` [K] count independent trials.
+
+        A share of 0 or 1 has identical resamples: Wilson's interval replaces the bootstrap.
+        """
         low, high = percentile(replicates, self.confidence)
         found = list(zip(low.tolist(), high.tolist(), strict=True))
         for i in np.flatnonzero((values == 0) | (values == 1)):
@@ -65,10 +74,11 @@ class Intervals:
         return found
 
     def _sizes(self, codes: IntArray, size: int) -> IntArray:
-        """Return how many rows, or clusters with a row, each class or group has."""
+        """Return the number of rows, or of clusters with a row, in each class or group, [size]."""
         if self.units is not None:
             codes = np.unique(np.stack([codes, self.units]), axis=1)[0]
         return np.bincount(codes[codes >= 0], minlength=size)
 
     def _count(self, mask: Mask) -> int:
+        """Return the number of rows, or of clusters with a row, in a mask."""
         return int(mask.sum()) if self.units is None else len(np.unique(self.units[mask]))

@@ -1,9 +1,8 @@
-"""How accuracy falls as fewer rows are kept, and the smallest share that costs no more than one is ready to give.
+"""Keep curve: accuracy against the kept share, and the smallest share whose loss is within a tolerance.
 
-The curve of an arm is a plateau that is reached exponentially, accuracy(f) = a − b·exp(−c·f), with b >= 0 and c > 0,
+The curve of an arm is an exponential approach to a plateau, accuracy(f) = a − b·exp(−c·f), with b >= 0 and c > 0,
 fitted by least squares to all runs of the arm and those on the full data (f = 1). The form is that of Khera, Ghosh and
-Dutta, 2024 (arXiv 2411.10545). For each of a grid of c the best a and b are known in closed form, so nothing can fail
-to converge.
+Dutta, 2024 (arXiv 2411.10545). For each c of a grid the best a and b have a closed form, so the fit always converges.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from raysample.evaluation.comparison import FULL, RunResult
 Floats = npt.NDArray[np.float64]
 
 RATES = np.geomspace(0.3, 300, 400)
-"""The values of c that are tried: from nearly a straight line to a plateau within a hundredth of the data."""
+"""Grid of c: from nearly a straight line to a plateau within a hundredth of the data."""
 GRID = np.arange(1, 1001) / 1000
 RESAMPLES = 1000
 INNER = (5.0, 95.0)
@@ -36,7 +35,7 @@ class KeepCurve:
     rate: float
 
     def __call__(self, fraction: Floats) -> Floats:
-        """Return the accuracy at shares of the rows."""
+        """Return the accuracy at shares of the rows, [n]."""
         found: Floats = self.plateau - self.drop * np.exp(-self.rate * fraction)
         return found
 
@@ -46,10 +45,13 @@ class Recommendation:
     """The smallest share that an arm may keep.
 
     Attributes:
-        arm: which. fraction: the smallest share whose expected loss against all rows is within the tolerance; never
-            below the smallest that was measured.
-        low, high: the middle 90 % of what it comes to when the seeds are drawn anew; NaN for a single seed.
-        loss: the expected loss there. curve: the fit. measured: shares and mean accuracies that it was made from.
+        arm: name of the arm.
+        fraction: smallest share whose expected loss against all rows is within the tolerance; never below the smallest
+            measured share.
+        low, high: middle 90 % of the fractions over resampled seeds; NaN for a single seed.
+        loss: expected loss of accuracy at `fraction`.
+        curve: the fit.
+        measured: (share, mean accuracy) of the measured shares.
     """
 
     arm: str
@@ -62,14 +64,14 @@ class Recommendation:
 
 
 def fit_keep_curve(fraction: Floats, accuracy: Floats) -> KeepCurve:
-    """Fit the curve to points, [n] each."""
+    """Fit the curve to points `fraction`, `accuracy`, [n] each, by least squares."""
     shape = np.exp(-RATES[:, None] * fraction)
     centred = shape - shape.mean(1, keepdims=True)
-    spread = (centred**2).sum(1)
-    drop = np.maximum(-(centred @ accuracy) / np.where(spread > 0, spread, 1), 0)
+    scatter = (centred**2).sum(1)
+    drop = np.maximum(-(centred @ accuracy) / np.where(scatter > 0, scatter, 1), 0)
     plateau = accuracy.mean() + drop * shape.mean(1)
-    wrong = ((plateau[:, None] - drop[:, None] * shape - accuracy) ** 2).sum(1)
-    best = int(np.argmin(wrong))
+    residuals = ((plateau[:, None] - drop[:, None] * shape - accuracy) ** 2).sum(1)
+    best = int(np.argmin(residuals))
     return KeepCurve(float(plateau[best]), float(drop[best]), float(RATES[best]))
 
 
@@ -77,12 +79,12 @@ def recommend(runs: Iterable[RunResult], tolerance: float, seed: int = 0) -> tup
     """Recommend a share to keep for every arm that was measured at three shares or more.
 
     Args:
-        runs: of a comparison, those on the full data among them.
-        tolerance: the loss of accuracy that is acceptable, in (0, 1): 0.01 is one point of a hundred.
+        runs: the runs of a comparison, including those on the full data.
+        tolerance: acceptable loss of accuracy, in (0, 1): 0.01 is one percentage point.
         seed: of the resampling.
 
     Raises:
-        SelectionError: no arm has three shares, there are no runs on the full data, or the tolerance is no share.
+        SelectionError: no arm has three shares, there are no runs on the full data, or the tolerance is outside (0, 1).
     """
     if not 0 < tolerance < 1:
         raise SelectionError(f"the tolerance is {tolerance!r}", "give a loss of accuracy in (0, 1), such as 0.01")
@@ -102,6 +104,7 @@ def recommend(runs: Iterable[RunResult], tolerance: float, seed: int = 0) -> tup
 def _of_arm(
     arm: str, full: Sequence[RunResult], runs: Sequence[RunResult], tolerance: float, seed: int
 ) -> Recommendation:
+    """Return the recommendation for one arm."""
     points = [*full, *runs]
     fraction = np.array([run.fraction for run in points])
     accuracy = np.array([run.metrics["accuracy"] for run in points])
@@ -115,6 +118,7 @@ def _of_arm(
 
 
 def _smallest(curve: KeepCurve, tolerance: float, least: float) -> float:
+    """Return the smallest share on a grid whose loss is within the tolerance, at least `least`."""
     loss = curve(np.ones(1)) - curve(GRID)
     return max(least, float(GRID[int(np.argmax(loss <= tolerance + 1e-12))]))
 
@@ -122,7 +126,7 @@ def _smallest(curve: KeepCurve, tolerance: float, least: float) -> float:
 def _interval(
     fraction: Floats, accuracy: Floats, seeds: npt.NDArray[np.int64], tolerance: float, least: float, seed: int
 ) -> tuple[float, float]:
-    """Draw the seeds anew, all runs of a seed together, and fit again."""
+    """Return percentiles of the share over resampled seeds: all runs of a seed are drawn together."""
     names = np.unique(seeds)
     if len(names) < 2:
         return math.nan, math.nan

@@ -1,4 +1,4 @@
-"""From logits and gold labels to an Evaluation."""
+"""Evaluation metrics from logits and gold labels."""
 
 from __future__ import annotations
 
@@ -39,35 +39,35 @@ def evaluate(
     * `macro_f1`: mean over the classes that occur in the gold labels or the predictions of 2TP / (2TP + FP + FN).
     * `nll`: mean −ln p(label), nats. `calibration_error`: see `calibration_error`.
     * recall of a class: TP / (TP + FN); `worst_class_recall` is the smallest one.
-    * recall of a group: share of its rows that are predicted right; `group_recall` is the mean over the groups,
-      `worst_group_recall` the smallest one. Rows without a group have no part in them.
+    * recall of a group: share of its rows that are predicted correctly; `group_recall` is the mean over the groups,
+      `worst_group_recall` the smallest one. Rows without a group are ignored.
     * `rare_class_accuracy`: accuracy over the rows of rare classes (`rare_classes`); `rare_class_recall`: mean recall
       of the rare classes that the test has rows of.
     * `rare_content_accuracy`: accuracy over the rows whose content was seen once (`rare_contents`),
       `repeated_content_accuracy` over the others.
 
-    The intervals of shares and means are percentile intervals over `replicates` resamples, that of the calibration
-    error is `resampling.reflected`; where all rows that a share is taken of are right, or none is, the interval is
-    `resampling.wilson`. The worst of several recalls gets none: a resample's worst is worse on average.
+    Shares and means get percentile intervals over `replicates` resamples, the calibration error
+    `resampling.reflected`; a share of exactly 0 or 1 gets `resampling.wilson`. The worst of several recalls gets no
+    interval: a resample's worst recall is lower on average.
 
     Args:
         logits: any real numbers whose softmax is the prediction.
         labels: gold classes.
-        groups: group of each row [N], None for a row without; at most 1,000 groups are told apart.
+        groups: group of each row [N], None for a row without one; with more than 1,000 groups none is reported.
         counts: how often each row's content was seen [N], for the contents' tail.
         train_counts: training rows of each class [C], for the classes' tail.
-        clusters: of each row [N]: draw whole clusters, for rows that are not independent; None draws rows.
-        replicates: resamples; 0 computes no intervals.
+        clusters: cluster of each row [N], for rows that are not independent: whole clusters are drawn; None draws rows.
+        replicates: number of resamples; 0 computes no intervals.
         confidence: of the intervals.
-        seed: of the resamples.
+        seed: seed of the resamples.
 
     Raises:
-        TrainingError: logits that are not finite.
+        TrainingError: logits are not finite.
     """
     _check(logits)
     tested, names, found = _tested(logits, labels, groups, counts, train_counts)
     layout = cells(tested)
-    point = measured(layout.of(np.ones((len(labels), 1))), tested)
+    point = measured(layout.totals(np.ones((len(labels), 1))), tested)
     units = None if clusters is None else pd.factorize(clusters, use_na_sentinel=False)[0].astype(np.int64)
     drawn = replicated(layout, tested, units, replicates, seed) if replicates else None
     intervals = Intervals(tested, point, drawn, units, confidence)
@@ -90,6 +90,7 @@ def evaluate(
 
 
 def _check(logits: FloatArray) -> None:
+    """Raise TrainingError if logits are not finite."""
     bad = int((~np.isfinite(logits)).any(axis=1).sum())
     if bad:
         raise TrainingError(
@@ -101,7 +102,7 @@ def _check(logits: FloatArray) -> None:
 def _tested(
     logits: FloatArray, labels: IntArray, groups: Any, counts: Counts | None, train_counts: Any
 ) -> tuple[TestRows, list[str], dict[str, int]]:
-    """Return what the metrics need of the rows, the groups' names, and what there is of everything."""
+    """Return the test rows as the metrics need them, the groups' names, and counts of rows, groups and rare rows."""
     rows, classes = logits.shape
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_probs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -130,7 +131,10 @@ def _tested(
 
 
 def _grouped(groups: Any, rows: int) -> tuple[IntArray, list[str], int]:
-    """Return the group of each row by number, −1 for none, their names, and how many there are, told apart or not."""
+    """Return the group index of each row (−1 for none), the groups' names, and the number of groups.
+
+    With more than MOST_GROUPS groups no row gets an index and there are no names.
+    """
     nowhere = np.full(rows, -1, np.int64)
     if groups is None:
         return nowhere, [], 0
@@ -143,8 +147,8 @@ def _grouped(groups: Any, rows: int) -> tuple[IntArray, list[str], int]:
 def calibration_error(confidence: FloatArray, correct: Mask) -> float:
     """Return the expected calibration error.
 
-    Σ_b |B_b|/N · |accuracy(B_b) - confidence(B_b)| over 15 equal-width bins of the confidence; range [0, 1]. On few
-    rows it is too large on average, as chance alone makes gaps in every bin.
+    Σ_b |B_b|/N · |accuracy(B_b) - confidence(B_b)| over 15 equal-width bins of the confidence; range [0, 1]. It is
+    biased upwards on few rows, where chance alone makes gaps in every bin.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", eq. 3.
     """

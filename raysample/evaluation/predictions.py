@@ -1,4 +1,4 @@
-"""What a model said of every test row: kept beside a run, so that two runs can be compared row by row. No text."""
+"""Predictions of a model on every test row, stored beside a run so that runs can be compared row by row. No text."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ class Predictions:
 
     Attributes:
         gold, predicted: classes [N].
-        group: group of each row [N] by number, −1 for none; None where the rows have no groups.
-        cluster: rows that are not independent of each other have one number [N] (`evaluate`'s `clusters`); None where
-            every row stands for itself.
-        masks: name -> rows [N] whose accuracy is of interest by itself.
+        group: group index of each row [N], −1 for none; None if the rows have no groups.
+        cluster: cluster of each row [N] (`evaluate`'s `clusters`); None for independent rows.
+        masks: name -> rows [N] whose accuracy is reported separately.
     """
 
     gold: IntArray
@@ -39,13 +38,13 @@ class Predictions:
         return len(self.gold)
 
     def same_rows(self, other: Predictions) -> bool:
-        """Tell whether both are about the same rows, as far as gold classes and groups can tell."""
+        """Return whether both cover the same rows, judged by gold classes and groups."""
         none = np.zeros(0, np.int64)
         ours, theirs = (none if one.group is None else one.group for one in (self, other))
         return np.array_equal(self.gold, other.gold) and np.array_equal(ours, theirs)
 
     def table(self) -> pa.Table:
-        """Return the predictions as a table, one row per test row; `row` is its place in the test corpus."""
+        """Return the predictions as a table, one row per test row; `row` is the position in the test corpus."""
         columns: dict[str, Any] = {
             ROW: np.arange(len(self), dtype=np.int32),
             GOLD: self.gold.astype(np.int32),
@@ -56,11 +55,11 @@ class Predictions:
         return pa.table({**columns, **{_MASK + name: mask for name, mask in self.masks.items()}})
 
     @staticmethod
-    def of(table: pa.Table) -> Predictions:
-        """Read back what `table` returned.
+    def from_table(table: pa.Table) -> Predictions:
+        """Return predictions from the table that `table` returned.
 
         Raises:
-            StorageError: a column that is needed is not there, or rows are missing or out of order.
+            StorageError: a required column is missing, or rows are missing or out of order.
         """
         missing = [name for name in _NEEDED if name not in table.column_names]
         if missing or not np.array_equal(table[ROW].to_numpy(), np.arange(table.num_rows)):

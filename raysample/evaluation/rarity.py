@@ -1,4 +1,4 @@
-"""What counts as rare: classes by their share of the training rows, contents by how often they were seen."""
+"""Rare classes, by their share of the training rows, and rare contents, by their number of copies."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ SHARE = 0.1
 
 
 def rare_classes(counts: Counts, share: float = SHARE) -> Mask:
-    """Tell which classes are rare, [C], by the training rows of each class, [C].
+    """Return which classes are rare, [C] bool, from the number of training rows of each class, [C].
 
-    Of the classes from the smallest on, as many as hold at most `share` of all rows together, and of these the ones
-    with at most half as many rows as a class has on average. Classes of one size are rare together or not at all, so
-    the order of the classes decides nothing. Where classes are about equally large none is rare; a class without any
-    training row always is.
+    Rare are the smallest classes that together hold at most `share` of all rows, if they also have at most half the
+    mean class size. Classes of equal size are rare together or not at all, so the order of classes does not matter. No
+    class is rare if all have about the same size; a class without any training row always is.
     """
     total, present = int(counts.sum()), int((counts > 0).sum())
     if not total:
@@ -34,9 +33,9 @@ def rare_classes(counts: Counts, share: float = SHARE) -> Mask:
 
 
 def rare_contents(counts: Counts) -> Mask | None:
-    """Tell which rows have a rare content, [N], by how often each row's content was seen, [N]: those seen once.
+    """Return which rows have a rare content, [N] bool, one with a single copy, from the number of copies, [N].
 
-    None where all contents were seen once, or none was: there is no tail to tell from the head then.
+    None if all contents have one copy, or none has: there is no tail then.
     """
     once: Mask = np.asarray(counts) <= 1
     return None if once.all() or not once.any() else once

@@ -1,9 +1,9 @@
-"""The bootstrap: test rows drawn with replacement, again and again, and the intervals that come of it.
+"""The bootstrap: test rows drawn with replacement, and intervals from the resamples.
 
-A resample draws as many rows as there are, each with the same chance. That is right for a test that was itself drawn
-from the texts a model will meet, repeats included: a request that half of the users make *should* be half of the test,
-and is no dependency between rows. It is wrong for rows that belong together for another reason (copies that somebody
-made, pairs of one premise, turns of one dialogue); for these whole clusters are drawn.
+A resample draws as many rows as the test has, each with equal probability. This is right for a test that was itself
+drawn from the texts that a model will meet, repeats included: a request from half of the users *should* be half of the
+test, and does not make rows dependent. It is wrong for rows that belong together for another reason (copies, pairs of
+one premise, turns of one dialogue); for such rows whole clusters are drawn.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from raysample.evaluation.result import Bounds
 from raysample.evaluation.totals import FloatArray, IntArray, Measured, MetricCells, TestRows, measured
 
 WEIGHTS = 1 << 21
-"""Weights that are in memory at a time: 16 MB."""
+"""Number of weights in memory at a time: 16 MB."""
 
 
 def replicated(layout: MetricCells, tested: TestRows, units: IntArray | None, replicates: int, seed: int) -> Measured:
@@ -26,12 +26,12 @@ def replicated(layout: MetricCells, tested: TestRows, units: IntArray | None, re
 
     Args:
         layout, tested: the rows.
-        units: cluster of each row, numbered from 0 without gaps; None: each row for itself.
-        replicates: how many resamples.
-        seed: of the Philox generator that draws them.
+        units: cluster of each row [N], numbered from 0 without gaps; None for independent rows.
+        replicates: number of resamples.
+        seed: seed of the Philox generator.
     """
     found = [
-        measured(layout.of(block), tested)
+        measured(layout.totals(block), tested)
         for block in resample_counts(len(tested.gold), units, replicates, seed, WEIGHTS)
     ]
     return Measured(
@@ -42,7 +42,7 @@ def replicated(layout: MetricCells, tested: TestRows, units: IntArray | None, re
 
 
 def resample_counts(rows: int, units: IntArray | None, replicates: int, seed: int, most: int) -> Iterator[FloatArray]:
-    """Yield how often each row was drawn, [rows, some resamples] float64, at most `most` numbers at a time.
+    """Yield how often each row was drawn, [rows, resamples] float64, in blocks of at most `most` numbers.
 
     The draws do not depend on `most`.
     """
@@ -60,8 +60,8 @@ def resample_counts(rows: int, units: IntArray | None, replicates: int, seed: in
 def percentile(values: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:
     """Return the percentile interval of each row of replicates [K, R]: its (1 ∓ confidence)/2 quantiles, [K] each.
 
-    Quantiles are interpolated linearly. Replicates that are NaN (a class of which no row was drawn) do not count; NaN
-    where all are.
+    Quantiles are interpolated linearly. NaN replicates (a class of which no row was drawn) are ignored; the result is
+    NaN if all replicates are.
     """
     ordered = np.sort(values, axis=1)  # NaN come last
     last = (~np.isnan(values)).sum(axis=1) - 1
@@ -70,6 +70,7 @@ def percentile(values: FloatArray, confidence: float) -> tuple[FloatArray, Float
 
 
 def _at(ordered: FloatArray, last: IntArray, share: float) -> FloatArray:
+    """Return the quantile of each sorted row up to index `last`, interpolated linearly; NaN for an empty row."""
     place = np.maximum(last, 0) * share
     below = np.floor(place).astype(np.int64)
     above = np.minimum(below + 1, np.maximum(last, 0))
@@ -79,10 +80,10 @@ def _at(ordered: FloatArray, last: IntArray, share: float) -> FloatArray:
 
 
 def reflected(value: float, replicates: FloatArray, confidence: float) -> Bounds:
-    """Return the basic bootstrap interval of a quantity that is at least 0: [2θ − q_high, 2θ − q_low], cut off at 0.
+    """Return the basic bootstrap interval of a non-negative quantity: [2θ − q_high, 2θ − q_low], clipped at 0.
 
-    For a sum of absolute values, which noise only makes larger: resamples exceed the estimate θ about as much as the
-    estimate exceeds the truth, and the reflection takes that off. The interval may lie below the estimate.
+    For a sum of absolute values, which noise only increases: resamples exceed the estimate θ by about as much as the
+    estimate exceeds the truth, and the reflection removes that bias. The interval may lie below the estimate.
     """
     low, high = percentile(replicates[None], confidence)
     return max(0.0, 2 * value - float(high[0])), max(0.0, 2 * value - float(low[0]))
@@ -92,8 +93,8 @@ def wilson(share: float, count: int, confidence: float) -> Bounds:
     """Return Wilson's score interval of a share of `count` trials.
 
     (p + z²/2n ∓ z √(p(1−p)/n + z²/4n²)) / (1 + z²/n), z the (1 + confidence)/2 quantile of the normal distribution.
-    It stands in where all trials went the same way: no resample then differs from another, and a bootstrap would be
-    certain of a class with three test rows.
+    Used if all trials have the same outcome: all resamples are then equal, and a bootstrap interval of a class with
+    three test rows would have width 0.
 
     Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
     """

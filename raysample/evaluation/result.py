@@ -1,4 +1,4 @@
-"""What an evaluation found, as data: metrics, recalls, their intervals; to JSON and back, and to a tracker."""
+"""Results of an evaluation: metrics, recalls and intervals, to and from JSON, and as tracker metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Bounds = tuple[float, float]
 
 @dataclass(frozen=True)
 class GroupRecall:
-    """One group of the test: its rows, the share of them that is predicted right, and that share's interval."""
+    """One group of the test: its rows, the share of them predicted correctly, and that share's interval."""
 
     name: str
     rows: int
@@ -27,23 +27,22 @@ class GroupRecall:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Test results of one model. What could not be measured is left out of `metrics`, and NaN in `recall`.
+    """Test results of one model. Metrics that could not be measured are absent from `metrics`, and NaN in `recall`.
 
     Attributes:
-        metrics: `accuracy`, `macro_f1`, `nll` (nats), `calibration_error`, `worst_class_recall`. Where there are such
-            rows, `rare_class_accuracy` and `rare_class_recall`, `rare_content_accuracy` and
-            `repeated_content_accuracy`; where the rows have groups, `group_recall` (mean over them) and
+        metrics: `accuracy`, `macro_f1`, `nll` (nats), `calibration_error`, `worst_class_recall`. If the test has such
+            rows: `rare_class_accuracy` and `rare_class_recall`, `rare_content_accuracy` and
+            `repeated_content_accuracy`; if the rows have groups: `group_recall` (mean over them) and
             `worst_group_recall`. `evaluate` defines them.
         recall: per class in label order, NaN where the test has no row of the class.
-        intervals: metric -> its bounds; none for the worst of something, which resampling only makes worse.
-        recall_bounds: per class, NaN as `recall` is; empty where no intervals were computed.
+        intervals: metric -> its bounds; none for the worst of several recalls, which resampling biases downwards.
+        recall_bounds: per class, NaN where `recall` is; empty if no intervals were computed.
         class_rows: test rows per class.
-        groups: by name; empty without groups, and where they are too many to be told apart.
-        counts: what the figures stand on: test `rows`, `groups`, `rare_classes`, `rare_class_rows`,
-            `rare_content_rows`.
-        rare: the rare classes' places among the labels.
+        groups: by name; empty without groups, or with more than `evaluate` reports.
+        counts: sample sizes: test `rows`, `groups`, `rare_classes`, `rare_class_rows`, `rare_content_rows`.
+        rare: indices of the rare classes.
         confidence: of all intervals.
-        predictions: what the model said of every row; None where they were not kept.
+        predictions: the predictions on all rows; None if not kept.
     """
 
     metrics: dict[str, float]
@@ -74,8 +73,8 @@ class Evaluation:
         }
 
     @staticmethod
-    def of(data: Mapping[str, Any]) -> Evaluation:
-        """Read back what `to_dict` wrote; earlier versions wrote metrics and recall alone."""
+    def from_dict(data: Mapping[str, Any]) -> Evaluation:
+        """Return an evaluation from the data of `to_dict`, without predictions."""
         return Evaluation(
             checked(dict[str, float], data["metrics"]),
             tuple(_nan(value) for value in data["recall"]),
@@ -92,9 +91,10 @@ class Evaluation:
         )
 
     def describe(self, metric: str) -> str:
-        """Write a metric as a terminal shows it: `0.8123 [0.791, 0.830]`, without brackets where it has no interval.
+        """Return a metric as text for terminals: `0.8123 [0.791, 0.830]`, without brackets if it has no interval.
 
-        Raises KeyError for a metric that was not measured.
+        Raises:
+            KeyError: the metric was not measured.
         """
         value = f"{self.metrics[metric]:.4f}"
         low, high = self.intervals.get(metric, (NAN, NAN))
@@ -102,9 +102,9 @@ class Evaluation:
 
 
 def tracked(metrics: Mapping[str, float], intervals: Mapping[str, Bounds] | None = None) -> dict[str, float]:
-    """Return metrics under the names that they have in MLflow: `test_acc`, `test_macro_f1` and so on.
+    """Return metrics under their MLflow names: `test_acc`, `test_macro_f1` and so on.
 
-    The ends of an interval are called `test_acc_low` and `test_acc_high`.
+    The ends of an interval are named `test_acc_low` and `test_acc_high`.
     """
     names = {name: "test_acc" if name == "accuracy" else f"test_{name}" for name in metrics}
     found = {names[name]: value for name, value in metrics.items()}
@@ -114,17 +114,21 @@ def tracked(metrics: Mapping[str, float], intervals: Mapping[str, Bounds] | None
 
 
 def _null(value: float) -> float | None:
+    """Return a number with None for NaN."""
     return None if math.isnan(value) else value
 
 
 def _nulls(bounds: Bounds) -> list[float | None]:
+    """Return bounds with None for NaN."""
     return [_null(value) for value in bounds]
 
 
 def _nan(value: float | None) -> float:
+    """Return a number with NaN for None."""
     return NAN if value is None else float(value)
 
 
 def _bounds(values: Any) -> Bounds:
+    """Return bounds from JSON data."""
     low, high = values
     return _nan(low), _nan(high)

@@ -1,4 +1,4 @@
-"""What must be said before any verdict: models that learnt nothing, and arms that lost a class."""
+"""Checks before any verdict: models that learnt nothing, and arms that lost a class."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ from raysample.evaluation.predictions import Predictions
 from raysample.evaluation.totals import IntArray
 
 LEARNT = 0.98
-"""A model whose test log-loss is at least this part of what the class shares alone give has learnt nothing."""
+"""A model with a test log-loss of at least this part of the class shares' entropy has learnt nothing."""
 CONFIDENCE = 0.95
 FEWEST_ROWS = 5
-"""Test rows of a class whose loss is worth a word."""
+"""Smallest number of test rows of a class that is reported as lost."""
 
 
 def doubts(runs: Mapping[Cell, Predictions], losses: Mapping[Cell, float], labels: Sequence[str]) -> tuple[str, ...]:
-    """Say what makes the verdicts of a comparison doubtful; nothing where all is well.
+    """Return sentences on what makes the verdicts of a comparison doubtful; empty if nothing does.
 
-    * A constant predictor: a model that says one class of every test row.
-    * No better than the majority class: neither accuracy nor mean recall lies above what always saying the test's most
-      frequent class comes to, by one-sided tests at 5 % over the test rows.
+    * A constant predictor: a model that predicts one class for every test row.
+    * No better than the majority class: neither accuracy nor mean recall lies above that of always predicting the
+      test's most frequent class, by one-sided tests at 5 % over the test rows.
     * An untrained full model: the same, and its log-loss is not below that of the class shares.
-    * A lost class: one that no run of an arm is right on, where the runs on all data are.
+    * A lost class: no run of an arm is correct on any of its rows, while the runs on all data are on some.
 
     Args:
-        runs: predictions of the retrainings. losses: their test log-losses, nats. labels: class names.
+        runs: predictions of the retrainings.
+        losses: test log-losses of the retrainings, nats.
+        labels: class names.
     """
     arms = dict.fromkeys((arm, fraction) for arm, fraction, _ in runs)
     full = [run for (arm, _, _), run in runs.items() if arm == FULL]
@@ -51,11 +53,13 @@ def doubts(runs: Mapping[Cell, Predictions], losses: Mapping[Cell, float], label
 
 
 def model_doubts(name: str, runs: Sequence[Predictions], loss: float, labels: Sequence[str]) -> list[str]:
-    """Say whether the models of one arm learnt nothing.
+    """Return sentences that say whether the models of one arm learnt nothing.
 
     Args:
-        name: how the models are called. runs: their predictions. labels: class names.
-        loss: mean test log-loss, nats, of models that should be told to be untrained; NaN of others.
+        name: name of the models in the sentences.
+        runs: their predictions.
+        labels: class names.
+        loss: mean test log-loss, nats, of models that may be called untrained; NaN for others.
     """
     gold = runs[0].gold
     shares = np.bincount(gold) / len(gold)
@@ -64,28 +68,29 @@ def model_doubts(name: str, runs: Sequence[Predictions], loss: float, labels: Se
     constant = [run for run in runs if (run.predicted == run.predicted[0]).all()]
     majority = int(shares.argmax())
     prior = float(special.entr(shares).sum())
-    told = list[str]()
+    remarks = list[str]()
     if constant:
         said = ", ".join(dict.fromkeys(labels[int(run.predicted[0])] for run in constant))
         often = "" if len(constant) == len(runs) else f" in {len(constant)} of {len(runs)} seeds"
-        told.append(f"{name} is a constant predictor: it says {said} of every test row{often}")
+        remarks.append(f"{name} is a constant predictor: it says {said} of every test row{often}")
     if _above(runs, majority):
-        return told
+        return remarks
     always = f"always saying {labels[majority]} (accuracy {100 * shares[majority]:.1f} %)"
     if loss >= LEARNT * prior:
         blind = f"its log-loss of {loss:.3f} is that of the class shares ({prior:.3f}) or worse"
-        told.append(f"{name} is untrained: {blind}, and it is no better than {always}")
+        remarks.append(f"{name} is untrained: {blind}, and it is no better than {always}")
     else:
         accuracy = float(np.mean([(run.gold == run.predicted).mean() for run in runs]))
-        told.append(f"{name} is no better than the majority class: accuracy {100 * accuracy:.1f} %, {always}")
-    return told
+        remarks.append(f"{name} is no better than the majority class: accuracy {100 * accuracy:.1f} %, {always}")
+    return remarks
 
 
 def _above(runs: Sequence[Predictions], majority: int) -> bool:
-    """Tell whether the test rows show that the models know more than always saying one class does.
+    """Return whether the test rows show that the models are better than always predicting one class.
 
-    Either their accuracy lies above, or their mean recall above that of any prediction that does not depend on the row,
-    1 / number of classes: one that finds half of a class with a hundredth of the rows knows something, too.
+    Either the accuracy lies above that of the majority class, or the mean recall above 1 / number of classes, that of
+    any prediction that ignores the row: a model that finds half of a class with 1 % of the rows has learnt something,
+    too.
     """
     gold = runs[0].gold
     z = float(special.ndtri(CONFIDENCE))
@@ -95,25 +100,27 @@ def _above(runs: Sequence[Predictions], majority: int) -> bool:
         return True
     hits = np.mean([run.gold == run.predicted for run in runs], axis=0)
     rows = np.bincount(gold)
-    there = rows > 0
-    first, second = (np.bincount(gold, weights=hits**power)[there] / rows[there] for power in (1, 2))
-    variance = ((second - first**2) / rows[there] + 1 / (rows[there] + 2) ** 2).sum() / there.sum() ** 2
-    return bool(first.mean() - 1 / there.sum() > z * math.sqrt(variance))
+    present = rows > 0
+    first, second = (np.bincount(gold, weights=hits**power)[present] / rows[present] for power in (1, 2))
+    variance = ((second - first**2) / rows[present] + 1 / (rows[present] + 2) ** 2).sum() / present.sum() ** 2
+    return bool(first.mean() - 1 / present.sum() > z * math.sqrt(variance))
 
 
 def _lost(ours: Sequence[Predictions], full: Sequence[Predictions]) -> list[int]:
-    """Return the classes that no run of an arm is right on, where some run on all data is."""
+    """Return the classes on which no run of an arm is correct, but some run on all data is."""
     rows = np.bincount(ours[0].gold)
     right, before = (_right(runs, len(rows)) for runs in (ours, full))
     return [int(c) for c in np.flatnonzero((rows >= FEWEST_ROWS) & (right == 0) & (before > 0))]
 
 
 def _right(runs: Sequence[Predictions], classes: int) -> IntArray:
+    """Return the number of correct predictions per class over all runs, [C]."""
     hits = [np.bincount(run.gold[run.gold == run.predicted], minlength=classes) for run in runs]
     return np.asarray(np.sum(hits, axis=0))
 
 
 def _listed(classes: Sequence[int], labels: Sequence[str]) -> str:
+    """Return up to three class names as text."""
     names = ", ".join(labels[c] for c in classes[:3])
     more = f" and {len(classes) - 3} more" if len(classes) > 3 else ""
     return f"{'a class' if len(classes) == 1 else f'{len(classes)} classes'} ({names}{more})"

@@ -1,8 +1,8 @@
-"""All metrics from totals over rows, so that a resample of the rows costs one sparse product and no look at logits.
+"""All metrics from totals over rows: a resample costs one sparse product and never touches logits.
 
-Every row adds some numbers to some cells: one to the cell of its gold class, one to that of its prediction, its
-log-loss to one for all rows, and so on. A resample is a vector of weights, how often each row was drawn; its totals are
-cells x rows times weights, and its metrics follow from the totals.
+Every row adds numbers to cells: one to the cell of its gold class, one to that of its prediction, its log-loss to the
+cell of all rows, and so on. A resample is a weight vector, the number of times each row was drawn; its totals are the
+matrix [cells, rows] times the weights, and its metrics follow from the totals.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ IntArray = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 BINS = 15
-"""Of the confidence, for the calibration error."""
+"""Number of confidence bins for the calibration error."""
 
 
 @dataclass(frozen=True)
 class TestRows:
-    """What the metrics need of N test rows.
+    """The N test rows as the metrics need them.
 
     Attributes:
         gold, predicted: classes [N], below `classes`.
         nll: −ln p of the gold class [N], nats. confidence: p of the predicted class [N].
-        masks: name -> rows [N] whose accuracy is of interest by itself.
+        masks: name -> rows [N] whose accuracy is reported separately.
         rare: classes [C] over which recall is averaged separately.
         group: group [N], below `groups`; −1 for rows without one.
     """
@@ -48,20 +48,20 @@ class TestRows:
 
 @dataclass(frozen=True)
 class MetricCells:
-    """The matrix cells x rows, and which cells belong to which quantity."""
+    """The sparse matrix [cells, rows], and the slice of cells of each quantity."""
 
     matrix: Any
     slices: dict[str, slice]
 
-    def of(self, weights: FloatArray) -> dict[str, FloatArray]:
+    def totals(self, weights: FloatArray) -> dict[str, FloatArray]:
         """Return the totals [cells of the quantity, R] of weights [N, R], by quantity."""
-        totals = self.matrix @ weights
-        return {name: totals[place] for name, place in self.slices.items()}
+        sums = self.matrix @ weights
+        return {name: sums[place] for name, place in self.slices.items()}
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Metrics [R], recall [C, R] and recall by group [G, R] of R weightings; NaN where nothing was there to measure."""
+    """Metrics [R], recall [C, R] and recall by group [G, R] of R weightings; NaN where a denominator is 0."""
 
     metrics: dict[str, FloatArray]
     recall: FloatArray
@@ -69,7 +69,7 @@ class Measured:
 
 
 def cells(tested: TestRows) -> MetricCells:
-    """Lay out what every row adds to which cell."""
+    """Return the matrix of the contributions of every row to every cell."""
     rows = len(tested.gold)
     here, one = np.zeros(rows, np.int64), np.ones(rows)
     hit = (tested.gold == tested.predicted).astype(np.float64)
@@ -104,7 +104,7 @@ def bins(confidence: FloatArray) -> IntArray:
 
 
 def measured(totals: Mapping[str, FloatArray], tested: TestRows) -> Measured:
-    """Return the metrics that totals come to; `evaluate` gives the definitions."""
+    """Return the metrics computed from totals; `evaluate` gives the definitions."""
     rows = totals["rows"][0]
     recall = _ratio(totals["true"], totals["gold"])
     group_recall = _ratio(totals["group hits"], totals["group rows"])
@@ -125,16 +125,18 @@ def measured(totals: Mapping[str, FloatArray], tested: TestRows) -> Measured:
 
 
 def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
+    """Return part / whole, NaN where whole is 0."""
     found: FloatArray = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
     return found
 
 
 def _mean(values: FloatArray) -> FloatArray:
-    """Return the mean over the first axis of what is not NaN; NaN where all is."""
-    there = ~np.isnan(values)
-    return _ratio(np.where(there, values, 0.0).sum(axis=0), there.sum(axis=0).astype(np.float64))
+    """Return the mean over the first axis, ignoring NaN; NaN where all are."""
+    present = ~np.isnan(values)
+    return _ratio(np.where(present, values, 0.0).sum(axis=0), present.sum(axis=0).astype(np.float64))
 
 
 def _least(values: FloatArray) -> FloatArray:
+    """Return the minimum over the first axis, ignoring NaN; NaN where all are."""
     least: FloatArray = np.where(np.isnan(values), np.inf, values).min(axis=0)
     return np.asarray(np.where(np.isinf(least), np.nan, least))

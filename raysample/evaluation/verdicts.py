@@ -1,9 +1,9 @@
 """Verdicts on the arms of a comparison: against random, against stratified random and against all data.
 
-Each is one of four: better, worse, equivalent within a tolerance (two one-sided tests, Schuirmann 1987), or undecided.
-"Better or worse" and "equivalent" are two questions, asked of every arm at every fraction against both baselines, and
-corrected by Holm for how many there are, each objective by itself; "all data" is a family of its own. With two seeds a
-verdict is weak evidence at most, with one there is none.
+A verdict is better, worse, equivalent within a tolerance (two one-sided tests, Schuirmann 1987), or undecided. "Better
+or worse" and "equivalent" are two questions about every arm at every fraction against both baselines, corrected by Holm
+for the number of tests, each objective separately; "all data" is a family of its own. With two seeds a verdict is weak
+evidence at most, with one seed there is none.
 """
 
 from __future__ import annotations
@@ -26,24 +26,28 @@ from raysample.evaluation.totals import FloatArray
 Kind = Literal["better", "worse", "equivalent", "undecided", "none"]
 TOLERANCE = 0.005
 FEW_SEEDS = 2
-"""With so many seeds a verdict is weak evidence."""
+"""Number of seeds up to which a verdict is weak evidence."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one objective says of one arm at one fraction against one baseline.
+    """The verdict of one objective on one arm at one fraction against one baseline.
 
     Attributes:
-        objective, arm, fraction, baseline: which.
-        mean: of the difference, arm minus baseline. low, high: its interval within [−1, 1], not corrected; NaN for one
-            seed.
-        pairs: seeds that both have. rows: of the test.
-        p: that the arm is better or worse, two-sided; p_equivalent: that the difference is smaller than the tolerance;
-            p_not_worse: that the arm does not lie below the baseline by more than the tolerance. All are corrected.
-        detectable: differences below this cannot come out as better or worse, given the noise and the correction.
-        tests: how many the correction counts.
-        kind: the verdict; `none` for one seed. weak: there are but two seeds. small: better or worse, and equivalent.
-        level: what the p-values are held against.
+        objective, arm, fraction, baseline: the comparison.
+        mean: mean difference, arm minus baseline.
+        low, high: its interval within [−1, 1], not corrected for multiple tests; NaN for one seed.
+        pairs: number of seeds that both have.
+        rows: number of test rows.
+        p: corrected two-sided p-value of a difference.
+        p_equivalent: corrected p-value of the difference being smaller than the tolerance.
+        p_not_worse: corrected p-value of the arm not lying below the baseline by more than the tolerance.
+        detectable: smallest difference that could be better or worse, given the noise and the correction.
+        tests: number of tests in the correction.
+        kind: the verdict; `none` for one seed.
+        weak: whether it rests on two seeds.
+        small: whether it is better or worse, and also equivalent.
+        level: significance level of the p-values.
     """
 
     objective: str
@@ -67,12 +71,12 @@ class Verdict:
 
     @property
     def as_good(self) -> bool:
-        """Tell whether the arm is shown to lie no further below the baseline than the tolerance."""
+        """Whether the arm is shown not to lie below the baseline by more than the tolerance."""
         return self.kind == "better" or self.p_not_worse < self.level
 
     @staticmethod
-    def of(data: Mapping[str, Any]) -> Verdict:
-        """Read back from JSON-able data, in which NaN is None."""
+    def from_dict(data: Mapping[str, Any]) -> Verdict:
+        """Return a verdict from JSON-able data, in which NaN is None."""
         numbers = ("low", "high", "p", "p_equivalent", "p_not_worse", "detectable")
         return Verdict(**{**data, **{name: math.nan for name in numbers if data[name] is None}})
 
@@ -80,13 +84,13 @@ class Verdict:
 def judge_arms(
     cells: Mapping[Cell, Predictions], tolerance: float = TOLERANCE, confidence: float = 0.95
 ) -> tuple[Verdict, ...]:
-    """Judge every arm that has predictions, by every objective, and by the accuracy on rare rows where there are any.
+    """Judge every arm with predictions by every objective, and by the accuracy on rare rows if the test has any.
 
     Args:
-        cells: predictions of the retrainings, all of the same test rows; an arm is judged by the seeds that it and the
-            baseline have.
-        tolerance: the difference that counts as none.
-        confidence: of the intervals; 1 minus it is the chance of a false verdict in a family.
+        cells: predictions of the retrainings, all on the same test rows; an arm is judged by the seeds that both it
+            and the baseline have.
+        tolerance: largest difference that counts as equivalent.
+        confidence: of the intervals; 1 − confidence is the probability of a false verdict per family.
 
     Raises:
         ProvenanceError: predictions of different test rows.
@@ -110,6 +114,7 @@ def judge_arms(
 
 
 def _check_rows(cells: Mapping[Cell, Predictions]) -> None:
+    """Raise ProvenanceError if predictions cover different test rows."""
     first = next(iter(cells.values()), None)
     other = next((cell for cell, run in cells.items() if first is not None and not first.same_rows(run)), None)
     if other is not None:
@@ -125,7 +130,7 @@ _Pair = tuple[str, float, str, float]
 def _family(
     objective: str, pairs: Sequence[_Pair], cells: Mapping[Cell, Predictions], tolerance: float, confidence: float
 ) -> Iterable[Verdict]:
-    """Judge pairs of arms by one objective, corrected for each other."""
+    """Yield the verdicts of one objective on pairs of arms, p-values corrected for the number of pairs."""
     compared = [(pair, *_compared(objective, pair, cells)) for pair in pairs]
     compared = [each for each in compared if each[2]]
     if not compared:
@@ -159,18 +164,19 @@ def _family(
 
 
 def _corrected(found: Difference, tolerance: float) -> FloatArray:
-    """Return p-values [3, arms]: of a difference, of equivalence, of not being worse; each kind corrected by itself.
+    """Return corrected p-values [3, arms]: of a difference, of equivalence, of not being worse; corrected by kind.
 
-    Arms with one seed are no tests, and stay NaN.
+    Arms with one seed are not tested, and stay NaN.
     """
     not_worse, not_better = found.p_value(-tolerance), 1 - found.p_value(tolerance)
     p_values = np.stack([found.two_sided(), np.maximum(not_worse, not_better), not_worse])
-    there = ~np.isnan(found.degrees)
-    p_values[:, there] = holm(p_values[:, there])
+    tested = ~np.isnan(found.degrees)
+    p_values[:, tested] = holm(p_values[:, tested])
     return p_values
 
 
 def _kind(mean: float, p: float, equivalent: float, level: float) -> Kind:
+    """Return the verdict from the mean difference and the corrected p-values."""
     if math.isnan(p):
         return "none"
     if p < level:
@@ -179,7 +185,7 @@ def _kind(mean: float, p: float, equivalent: float, level: float) -> Kind:
 
 
 def _compared(objective: str, pair: _Pair, cells: Mapping[Cell, Predictions]) -> tuple[Difference, int, int]:
-    """Return the difference of an arm to its baseline over the seeds that both have, how many, and the test rows."""
+    """Return the difference of an arm to its baseline over common seeds, the number of seeds, and the test rows."""
     arm, fraction, baseline, at = pair
     seeds = [seed for name, kept, seed in cells if (name, kept) == (arm, fraction) and (baseline, at, seed) in cells]
     if objective not in OBJECTIVES:

@@ -55,7 +55,7 @@ def section_of_test(provenance: Mapping[str, Any], labels: Sequence[str]) -> Eva
         labels: class names.
     """
     given = provenance.get("evaluation")
-    found = None if given is None else Evaluation.of(given)
+    found = None if given is None else Evaluation.from_dict(given)
     cuts = {name: Truncation.from_dict(data) for name, data in provenance.get("tokens", {}).items()}
     if found is None and not cuts:
         return None

@@ -92,7 +92,7 @@ def test_a_comparison_survives_storage() -> None:
     kept = {("random", 0.5): (3, 2)}
     changes = {"runs": runs, "summaries": summarise(runs, judged.judgements), "kept_counts": kept}
     before = replace(judged, **changes, warnings=("careful",), doubts=("untrained",), remarks=("Fixed.",))
-    after = Comparison.of(json.loads(json.dumps(before.to_dict(), allow_nan=False)))
+    after = Comparison.from_dict(json.loads(json.dumps(before.to_dict(), allow_nan=False)))
     assert after.kept_counts == kept
     assert after.warnings == ("careful",)
     assert math.isnan(after.runs[0].recall[1])
@@ -106,7 +106,7 @@ def test_a_comparison_of_an_earlier_version_gives_means_without_verdict() -> Non
     data = judged.to_dict()
     for name in ("judgements", "objective", "tolerance", "doubts", "remarks"):
         del data[name]
-    found = Comparison.of(data)
+    found = Comparison.from_dict(data)
     assert found.summaries[2].verdict == "no predictions stored: means without verdict"
     assert found.summaries[2].accuracy == judged.summaries[2].accuracy
     assert found.findings() == ["No predictions stored: means without verdict."]

@@ -258,12 +258,12 @@ def test_an_evaluation_survives_json_and_earlier_ones_can_be_read() -> None:
     given["labels"] = np.where(given["labels"] == 3, 2, given["labels"])
     found = evaluate(**given)
     assert math.isnan(found.recall[3])
-    again = Evaluation.of(json.loads(json.dumps(found.to_dict(), allow_nan=False)))
+    again = Evaluation.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False)))
     assert again.recall[:3] == found.recall[:3]
     assert math.isnan(again.recall[3])
     assert math.isnan(again.recall_bounds[3][0])
     assert again.to_dict() == found.to_dict()
-    early = Evaluation.of({"metrics": {"accuracy": 0.5}, "recall": [0.5, None]})
+    early = Evaluation.from_dict({"metrics": {"accuracy": 0.5}, "recall": [0.5, None]})
     assert early.metrics == {"accuracy": 0.5}
     assert early.intervals == {}
     assert early.words("accuracy") == "0.5000"

@@ -196,7 +196,7 @@ def test_rare_rows_are_judged_by_the_same_rules() -> None:
 def test_judgements_survive_json() -> None:
     for found in judge_arms(cells(ARMS, seeds=1)) + judge_arms(cells(ARMS, seeds=2)):
         data = {name: None if value != value else value for name, value in asdict(found).items()}
-        assert repr(Verdict.of(json.loads(json.dumps(data, allow_nan=False)))) == repr(found)
+        assert repr(Verdict.from_dict(json.loads(json.dumps(data, allow_nan=False)))) == repr(found)
 
 
 def test_other_test_rows_are_refused() -> None:
@@ -217,12 +217,12 @@ def test_predictions_survive_storage_and_damage_is_named(tmp_path: Path) -> None
     storage.write_parquet(uri, whole.table())
     table = storage.read_parquet(uri)
     assert table.column_names == ["row", "gold", "predicted", "group", "cluster", "in_m"]
-    found = Predictions.of(table)
+    found = Predictions.from_table(table)
     assert repr(found) == repr(whole)
     assert found.same_rows(whole)
     for broken in (table.drop_columns(["gold"]), table.slice(1), table.take(pa.array([0, 2, 1]))):
         with pytest.raises(StorageError, match="delete it and run the comparison again"):
-            Predictions.of(broken)
+            Predictions.from_table(broken)
 
 
 def test_copies_stand_for_themselves_unless_clusters_are_given() -> None:

@@ -62,7 +62,7 @@ def read_outcome(uri: str, predictions: str) -> Outcome:
         return outcome
     stored = storage.read_parquet(predictions)
     with manifests.damaged(predictions):
-        found = Predictions.of(stored)
+        found = Predictions.from_table(stored)
     return replace(outcome, evaluation=replace(outcome.evaluation, predictions=found))
 
 
