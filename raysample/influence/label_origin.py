@@ -1,4 +1,4 @@
-"""What the origin of labels means for what a run says: for its scores, its comparison, and whoever reads them."""
+"""What the origin of labels means for the results of a run: its scores, its comparison, its readers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ORIGINS = {
     "hypothesis": "the production model's hypotheses",
     "feedback": "the production model's hypotheses as far as user feedback accepts or corrects them",
 }
-"""Where labels come from, in words."""
+"""Label origin -> its description."""
 
 _TEST = {
     "hypothesis": (
@@ -29,7 +29,7 @@ _TEST = {
 
 
 def origins(config: CorpusConfig) -> tuple[str, str]:
-    """Return where the labels of training and test come from: `gold`, `hypothesis` or `feedback`."""
+    """Return the origins of training and test labels: `gold`, `hypothesis` or `feedback`."""
     if config.simulated is not None:
         return config.simulated.labels.origin, "gold"
     assert config.train is not None, "CorpusConfig checks that there is one or the other"
@@ -38,25 +38,25 @@ def origins(config: CorpusConfig) -> tuple[str, str]:
 
 
 def label_origin(corpus: Corpus) -> dict[str, Any]:
-    """Return what a corpus tells of its labels: their rule as configured, and what was found (`Corpus.annotations`)."""
+    """Return the label origin of a corpus: the configured rule, and the counts in `Corpus.annotations`."""
     rule = corpus.source.labels
     return {**corpus.annotations, "origin": rule.origin, "min_confidence": rule.min_confidence}
 
 
 def test_warnings(test: Corpus) -> tuple[str, ...]:
-    """Return what accuracy on a test corpus means where its labels are not gold."""
+    """Return a warning about the meaning of accuracy on a test corpus without gold labels."""
     said = _TEST.get(test.origin)
     return () if said is None else (said,)
 
 
 def relative(definitions: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
-    """Return the score columns that depend on a row's label, and those that do not; definitions as in a ScoreTable."""
+    """Return the score columns that depend on labels, and those that do not; definitions as in a ScoreTable."""
     free = [name for name, spec in definitions.items() if not SCORES[spec["score"]].uses_label]
     return [name for name in definitions if name not in free], free
 
 
 def meaning(definitions: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say which scores are relative to labels that are not gold, and which do not look at labels."""
+    """Describe which scores are relative to labels that are not gold, and which do not use labels."""
     tied, free = relative(definitions)
     said = [f"{_listed(tied)} {'is' if len(tied) == 1 else 'are'} relative to them"] if tied else []
     said += [f"{_listed(free)} {'does' if len(free) == 1 else 'do'} not look at labels"] if free else []
@@ -64,10 +64,11 @@ def meaning(definitions: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def describe_label_origin(origin: str, definitions: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say what scores mean under labels of this origin; nothing for gold ones."""
+    """Describe the meaning of scores under labels of this origin; empty for gold labels."""
     return "" if origin == "gold" else f"labels are {ORIGINS[origin]}: {meaning(definitions)}"
 
 
 def _listed(names: Iterable[str]) -> str:
+    """Join names as in "a, b and c"."""
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last

@@ -1,4 +1,4 @@
-"""Scores over captured presentations: the folds that serve checkpoints, one epoch after the other."""
+"""Scores folded over captured logits, epoch by epoch, by the same folds as over checkpoints."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Columns = dict[str, NDArray[np.float32]]
 
 
 def check_captured_scores(scores: Scores) -> None:
-    """Raise ScoreError, naming it, for a score that needs more than logits (and class shares, which are in a capture).
+    """Raise ScoreError, naming it, for a score that needs more than a capture holds: logits and class shares.
 
-    Learning rates are more: a presentation is not a step of one row.
+    Learning rates are more: a captured forward belongs to a step of a whole batch, not to a step of one row.
     """
     for column, score in scores.items():
         lacking = _lacking(score)
@@ -38,6 +38,7 @@ def check_captured_scores(scores: Scores) -> None:
 
 
 def _lacking(score: Score[Any]) -> str:
+    """Describe what a score needs beyond a capture; empty if nothing."""
     beyond = [str(need.name) for need in Need if need in score.needs and need != Need.LOGITS]
     beyond += [f"a {reference.kind}" for reference in score.references if reference.kind != "priors"]
     if not beyond and _goes_by_learning_rates(score):
@@ -46,7 +47,7 @@ def _lacking(score: Score[Any]) -> str:
 
 
 def _goes_by_learning_rates(score: Score[Any]) -> bool:
-    """Tell whether a fold reads `Checkpoint.learning_rate`: its value then changes where that is not a number."""
+    """Return whether a fold reads `Checkpoint.learning_rate`: whether NaN there changes its value."""
 
     def value(rate: float) -> Tensor:
         state = score.init()
@@ -60,7 +61,7 @@ def _goes_by_learning_rates(score: Score[Any]) -> bool:
 
 
 def score_capture(folder: str, corpus: Corpus, scores: Scores) -> Columns:
-    """Fold scores over the captured presentations of all rows of a corpus, in its order; see `columns`."""
+    """Fold scores over the captured logits of all rows of a corpus, in its order; see `fold_columns`."""
     parts = []
     for shard in corpus.shards:
         rows = corpus.read(shard.index)
@@ -71,27 +72,27 @@ def score_capture(folder: str, corpus: Corpus, scores: Scores) -> Columns:
 def fold_columns(
     folder: str, row_ids: pa.Array | pa.ChunkedArray, labels: NDArray[np.integer[Any]], scores: Scores
 ) -> Columns:
-    """Fold scores over the captured presentations of some rows.
+    """Fold scores over the captured logits of some rows.
 
     Args:
-        folder: the CheckpointSet's.
+        folder: the folder of the CheckpointSet.
         row_ids: strings [rows], in any order.
-        labels: [rows], which must be those of the training.
+        labels: [rows], equal to those of the training.
         scores: column -> score.
 
     Returns:
-        column -> float32 [rows]; NaN where a value is not finite.
+        column -> float32 [rows]; NaN if a value is not finite.
 
     Raises:
-        ScoreError: a score needs more than logits, or a row was not trained on.
-        ProvenanceError: a row or its label is not the one of the training.
-        CheckpointError: a score finds too few epochs in its window.
+        ScoreError: a score needs more than logits, or a row was not in the training.
+        ProvenanceError: a row or its label differs from the training.
+        CheckpointError: a score's window holds too few epochs.
     """
     check_captured_scores(scores)
     capture = Capture.load(folder)
-    look = capture_reader(folder, capture.fingerprint)
+    reader = capture_reader(folder, capture.fingerprint)
     blocks = [
-        _block(look, row_ids[start : start + GROUP], labels[start : start + GROUP], scores)
+        _block(reader, row_ids[start : start + GROUP], labels[start : start + GROUP], scores)
         for start in range(0, len(row_ids), GROUP)
     ]
     nothing = np.empty(0, np.float32)
@@ -99,28 +100,31 @@ def fold_columns(
 
 
 def _block(
-    look: CaptureReader, row_ids: pa.Array | pa.ChunkedArray, labels: NDArray[np.integer[Any]], scores: Scores
+    reader: CaptureReader, row_ids: pa.Array | pa.ChunkedArray, labels: NDArray[np.integer[Any]], scores: Scores
 ) -> Columns:
-    checkpoints = look.capture.checkpoints
+    """Fold scores over the captured logits of one block of rows; memory holds one epoch of the block at a time."""
+    checkpoints = reader.capture.checkpoints
     used = {column: frozenset(score.select(checkpoints)) for column, score in scores.items()}
     states = {column: score.init() for column, score in scores.items()}
-    places = look.places(row_ids)
+    places = reader.places(row_ids)
     gold = torch.from_numpy(labels.astype(np.int64))
     for k in sorted(frozenset[int]().union(*used.values())):
-        logits = torch.tensor(look.logits(k + 1, places, row_ids, labels))
+        logits = torch.tensor(reader.logits(k + 1, places, row_ids, labels))
         for column, score in scores.items():
             if k in used[column]:
-                seen = _seen(score, gold, logits, look.log_shares)
+                seen = _seen(score, gold, logits, reader.log_shares)
                 states[column] = score.fold(states[column], seen, checkpoints[k])
     return {column: _finite(score.value(states[column])) for column, score in scores.items()}
 
 
 def _seen(score: Score[Any], labels: Tensor, logits: Tensor, log_shares: Tensor) -> Artifacts:
+    """Return captured logits [B, C] as the artifacts of a visit."""
     mask = torch.ones(len(labels), 1, dtype=torch.bool)
     priors = {reference.key: {"log_p": log_shares} for reference in score.references}
     return Artifacts(labels, mask, logits, reference=priors)
 
 
 def _finite(values: Tensor) -> NDArray[np.float32]:
+    """Return the values as float32 [B]; NaN replaces infinities."""
     found = values.float().numpy()
     return np.where(np.isfinite(found), found, np.float32(np.nan))

@@ -1,4 +1,4 @@
-"""Finding the captured logits of given rows, without holding a capture in memory."""
+"""Find the captured logits of given rows without loading a capture into memory."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ IntArray = NDArray[np.int64]
 
 
 class CaptureReader:
-    """Looks rows up in a capture; holds two numbers per training row, and which rows each row group spans.
+    """Looks up rows in a capture; holds two numbers per training row, and the range of rows of each row group.
 
     Attributes:
-        log_shares: ln of the class shares of the training rows [C], float32; `-inf` for a class without a row.
+        log_shares: ln of the class shares of the training rows [C], float32; `-inf` for a class without rows.
     """
 
     def __init__(self, capture: Capture) -> None:
@@ -37,15 +37,16 @@ class CaptureReader:
         self._spans: dict[str, list[tuple[int, int]]] = {}
 
     def _index(self) -> Iterator[tuple[NDArray[np.uint64], IntArray, NDArray[np.int32]]]:
-        # Every epoch has all rows: the first tells where each is.
+        """Yield (hashes, positions, labels) of the training rows, file by file."""
+        # Every epoch has all rows; the first one gives their positions.
         for uri in self.capture.files(1):
             rows = storage.read_parquet(uri, ["row_id", "place", "label"])
             yield _hashes(rows["row_id"]), rows["place"].to_numpy(), rows["label"].to_numpy()
 
     def places(self, row_ids: pa.Array | pa.ChunkedArray) -> IntArray:
-        """Return the position of each row id among the training rows; raises ScoreError for one that is not there.
+        """Return the position of each row id among the training rows; raises ScoreError for an unknown id.
 
-        Positions come from 64-bit hashes; `logits` then compares the row ids themselves.
+        Positions are found by 64-bit hashes; `logits` then compares the row ids themselves.
         """
         wanted = _hashes(row_ids)
         found = np.minimum(np.searchsorted(self.hashes, wanted), len(self.hashes) - 1)
@@ -61,10 +62,10 @@ class CaptureReader:
     def logits(
         self, epoch: int, places: IntArray, row_ids: pa.Array | pa.ChunkedArray, labels: NDArray[np.integer[Any]]
     ) -> NDArray[np.float32]:
-        """Return the logits [rows, C] that an epoch (1 for the first) gave at some places.
+        """Return the logits [rows, C] of an epoch (1 for the first) at some positions.
 
         Raises:
-            ProvenanceError: a row there has another id or label than the given one.
+            ProvenanceError: a row at a position has another id or label than the given one.
         """
         order = np.argsort(places)
         found = [self._groups(uri, places[order]) for uri in self.capture.files(epoch)]
@@ -83,7 +84,7 @@ class CaptureReader:
         return flat.reshape(len(places), self.capture.classes)
 
     def _groups(self, uri: str, places: IntArray) -> pa.Table:
-        """Return the row groups of a file that span any of the places, which are in rising order."""
+        """Return the row groups of a file that contain any of the positions, which are sorted."""
         fs, path = storage.filesystem(uri)
         with fs.open(path, "rb") as stream:
             file = pq.ParquetFile(stream)
@@ -96,12 +97,13 @@ class CaptureReader:
 
 @lru_cache(maxsize=4)
 def capture_reader(folder: str, fingerprint: str) -> CaptureReader:
-    """Return the reader of the capture of the CheckpointSet in `folder`; made once per process."""
-    del fingerprint  # part of the cache's key: a capture that was made anew is read anew
+    """Return the reader of the capture of the CheckpointSet in `folder`; cached per process."""
+    del fingerprint  # part of the cache key: a new capture gets a new reader
     return CaptureReader(Capture.load(folder))
 
 
 def _spans(file: pq.ParquetFile) -> Iterator[tuple[int, int]]:
+    """Yield the smallest and largest position of each row group, from the Parquet statistics."""
     column = file.schema_arrow.get_field_index("place")
     for group in range(file.metadata.num_row_groups):
         told = file.metadata.row_group(group).column(column).statistics
@@ -109,4 +111,5 @@ def _spans(file: pq.ParquetFile) -> Iterator[tuple[int, int]]:
 
 
 def _hashes(row_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.uint64]:
+    """Return the 64-bit hashes of row ids."""
     return hash_row_ids(np.array(row_ids.to_pylist(), dtype=object))

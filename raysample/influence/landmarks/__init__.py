@@ -1,7 +1,9 @@
-"""Landmarks: an expensive score exactly on a seeded sample, predicted for the other rows from one cheap forward.
+"""Landmarks.
 
-`sample` draws the landmarks, `describe_rows` says what one forward at the last checkpoint tells of a row, `fit` learns
-the score from the landmarks, or refuses, and `Fitted.predict` gives it for all rows.
+An expensive score computed exactly on a seeded sample, predicted for all other rows from one cheap forward.
+
+`draw_landmarks` samples the landmarks, `describe_rows` turns one forward at the last checkpoint into descriptors,
+`fit_landmarks` learns the score from the landmarks (or refuses), and `Fitted.predict` predicts it for all rows.
 """
 
 from raysample.influence.landmarks.descriptors import Descriptors, describe_rows

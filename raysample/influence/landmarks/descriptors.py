@@ -1,4 +1,4 @@
-"""What one forward at the last checkpoint says of a row, as columns that a regression can use."""
+"""Descriptors of a row from one forward at the last checkpoint, as columns for a regression."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 MOST_CLASSES = 256
-"""Up to here each class has a column of its own; more classes are sketched in as many columns of random signs."""
+"""Up to this number each class has its own column; more classes are sketched in that many columns of random signs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Descriptors:
 
     @staticmethod
     def join(parts: Sequence[Descriptors]) -> Descriptors:
-        """Return the rows of several parts, which have the same columns, one after the other."""
+        """Concatenate parts with the same columns."""
         return Descriptors(
             np.concatenate([part.logits for part in parts]),
             np.concatenate([part.features for part in parts]),
@@ -54,9 +54,11 @@ class Descriptors:
         )
 
     def blocks(self) -> tuple[Matrix, ...]:
-        """Return the columns in groups that should weigh the same: answers, features, logits, extra; then the class.
+        """Return the columns in groups of equal weight, float64 [n, ...]: answers, features, logits, extra.
 
-        float64, [n, ...] each. The class is the last one: a column of ones and zeros per class, or its sketch.
+        The class last.
+
+        The class is one-hot, or its sketch for more than MOST_CLASSES classes.
         """
         codes = class_codes(self.logits.shape[1])
         extra = [np.asarray(self.extra[name], np.float64) for name in sorted(self.extra)]
@@ -114,13 +116,14 @@ def describe_rows(
 
 
 def _array(values: Any, kind: Any) -> npt.NDArray[Any]:
+    """Return values as a numpy array of a dtype; tensors are moved to the CPU."""
     if isinstance(values, torch.Tensor):
         values = values.detach().to(torch.float64 if values.is_floating_point() else torch.int64).cpu().numpy()
     return np.asarray(values).astype(kind)
 
 
 def class_codes(classes: int) -> Matrix:
-    """Return the row that stands for each class, [C, min(C, 256)]: one-hot, or fixed random signs over √256."""
+    """Return the code of each class, [C, min(C, 256)]: one-hot, or fixed random signs divided by √256."""
     if classes <= MOST_CLASSES:
         return np.eye(classes)
     draw = np.random.Generator(np.random.Philox(key=[classes, MOST_CLASSES]))
@@ -129,10 +132,10 @@ def class_codes(classes: int) -> Matrix:
 
 
 def answers(logits: Floats, features: Floats, labels: Ints, tokens: Ints) -> Matrix:
-    """Return what the model answers, [n, 10].
+    """Return functions of the logits, [n, 10].
 
-    Columns: z_y, margin z_y − max_{c≠y} z_c, loss −ln p_y, p_y, EL2N, entropy, log-odds of p_y, log-sum-exp of z,
-    ln ‖h‖ and ln tokens. All finite for finite logits.
+    Columns: z_y, margin z_y − max_{c≠y} z_c, loss −ln p_y, p_y, EL2N, entropy, log-odds of p_y, log-sum-exp of z, ln
+    ‖h‖ and ln tokens. All finite for finite logits.
     """
     z = logits.astype(np.float64)
     rows = np.arange(len(z))

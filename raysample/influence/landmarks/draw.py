@@ -1,4 +1,4 @@
-"""Which rows are landmarks: those with the smallest seeded hashes of their ids."""
+"""The choice of landmarks: the rows with the smallest seeded hashes of their ids."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from raysample.data.identity import hash_row_ids
 
 IntArray = npt.NDArray[np.int64]
 
-# The `random` policy draws by the same hashes: with this the landmarks of a seed are not the rows that it keeps.
+# The `random` policy draws by the same hashes; this constant separates landmarks from its choice for the same seed.
 _STREAM = 0x6C616E64
 
 
 def draw_landmarks(row_ids: Sequence[str], count: int, seed: int) -> IntArray:
     """Return the positions of the `count` rows with the smallest seeded hashes of their ids, smallest first.
 
-    Which ids these are depends neither on the order of the rows nor on how they lie in files, and fewer landmarks of a
-    seed are the first of more. All rows, in that order, where there are no more than `count`.
+    The choice depends neither on row order nor on files, and the landmarks of a smaller `count` are the first ones of a
+    larger `count`. All rows, in that order, if there are no more than `count`.
     """
     return np.argsort(landmark_hashes(row_ids, seed), kind="stable")[:count].astype(np.int64)
 
 
 def landmark_hashes(row_ids: Sequence[str], seed: int) -> npt.NDArray[np.uint64]:
-    """Return the seeded random word of each row id, [n]: a distributed caller merges the smallest ones of its parts."""
+    """Return the seeded uint64 hash of each row id, [n]; a distributed caller merges the smallest ones of its parts."""
     return seeded(hash_row_ids(np.asarray(row_ids, dtype=object)), seed ^ _STREAM)

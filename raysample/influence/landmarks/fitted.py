@@ -1,4 +1,4 @@
-"""What was learnt from the landmarks: predicts the scores of other rows, is saved as safetensors and JSON."""
+"""The fitted landmark regressions: they predict the scores of other rows; saved as safetensors and JSON."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ TENSORS = "landmarks.safetensors"
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """How blocks of descriptors become the columns of a regression: (value − centre) · factor, [D] each.
+    """The map from descriptor blocks to regression columns: (value − centre) · factor, [D] each.
 
-    Each extra column x is there as such and as sign(x) ln(1 + |x| / unit), with a unit [E] of a thousandth of its
-    median size: scores are often heavy-tailed.
+    Each extra column x appears as x and as sign(x) ln(1 + |x| / unit), with unit [E] a thousandth of its median size:
+    scores are often heavy-tailed.
     """
 
     centre: Matrix
@@ -33,10 +33,11 @@ class Design:
 
     @staticmethod
     def from_descriptors(rows: Descriptors) -> Design:
-        """Learn it from rows: every block but the class is standardised, and divided by √(its width).
+        """Fit the map to rows: every block but the class is standardised and divided by √(its width).
 
-        So the blocks weigh the same in a distance, however many columns they have; a constant column weighs nothing.
-        The class keeps its ones and zeros, or a rare class would be farther from all else than anything.
+        So all blocks have the same weight in a distance, whatever their number of columns; a constant column has weight
+        zero. The class stays one-hot: standardised, a rare class would be farther from everything else than any other
+        difference.
         """
         middle = np.median(np.abs(rows.blocks()[3]), axis=0)
         unit = 1e-3 * np.where(middle > 0, middle, 1.0)
@@ -50,7 +51,7 @@ class Design:
         return Design(np.concatenate([block.mean(0), np.zeros(more)]), np.concatenate([factor, np.ones(more)]), unit)
 
     def matrix(self, rows: Descriptors) -> Matrix:
-        """Return the columns of some rows, [n, D]; raises ScoreError where they were described otherwise."""
+        """Return the columns of some rows, [n, D]; raises ScoreError if the rows have other descriptors."""
         found = np.hstack(_widened(rows, self.unit)) if len(rows.extra) == len(self.unit) else np.empty((0, 0))
         if found.shape[1] != len(self.centre):
             widths = sum(block.shape[1] for block in rows.blocks())
@@ -62,15 +63,18 @@ class Design:
 
 
 def _widened(rows: Descriptors, unit: Matrix) -> tuple[Matrix, ...]:
+    """Return the blocks of rows with the logarithmic columns of `extra` added."""
     *values, extra, codes = rows.blocks()
     return (*values, np.hstack([extra, np.sign(extra) * np.log1p(np.abs(extra) / unit)]), codes)
 
 
 @dataclass(frozen=True)
 class TargetScale:
-    """What a regression sees of a score: (t(y) − mean) / deviation with t(y) = y, or ln(y + shift) where `log`.
+    """The scale on which a regression predicts a score.
 
-    `low` and `high` are the smallest and largest exact value; predictions stay between them, so in the score's range.
+    (t(y) − mean) / deviation with t(y) = y, or ln(y + shift) if `log`.
+
+    `low` and `high` are the smallest and largest exact value; predictions are clipped to them, so to the score's range.
     """
 
     log: bool
@@ -82,7 +86,7 @@ class TargetScale:
 
     @staticmethod
     def from_values(exact: Matrix, log: bool) -> TargetScale:
-        """Learn it from exact values [n]; the shift is a thousandth of the median of the positive ones."""
+        """Fit the scale to exact values [n]; the shift is a thousandth of the median of the positive values."""
         positive = exact[exact > 0]
         shift = 1e-3 * (float(np.median(positive)) if len(positive) else 1.0) if log else 0.0
         seen = np.log(exact + shift) if log else exact
@@ -90,24 +94,28 @@ class TargetScale:
         return TargetScale(log, float(seen.mean()), deviation or 1.0, shift, float(exact.min()), float(exact.max()))
 
     def forward(self, exact: Matrix) -> Matrix:
-        """Return what the regression sees of exact values."""
+        """Return exact values on the scale of the regression."""
         found: Matrix = (self._seen(exact) - self.mean) / self.deviation
         return found
 
     def backward(self, seen: Matrix) -> Matrix:
-        """Return the score for what the regression predicts."""
+        """Return predictions of the regression as scores."""
         low, high = self._seen(np.array([self.low, self.high]))
         found = np.clip(seen * self.deviation + self.mean, low, high)
         return np.clip(np.exp(found) - self.shift if self.log else found, self.low, self.high)
 
     def _seen(self, exact: Matrix) -> Matrix:
+        """Return t(y)."""
         found: Matrix = np.log(exact + self.shift) if self.log else exact
         return found
 
 
 @dataclass(frozen=True, eq=False)
 class FittedColumn:
-    """One score: how it is scaled, and the regression: weights [D] and an offset, or weights [l] of the anchors."""
+    """One score.
+
+    Its scale and its regression, weights [D] and an offset (ridge) or weights [l] of the anchors (kernel).
+    """
 
     model: Literal["ridge", "kernel"]
     scale: TargetScale
@@ -116,7 +124,7 @@ class FittedColumn:
     bandwidth: float = 1.0
 
     def predict(self, X: Matrix, anchors: Matrix) -> Matrix:
-        """Return the score of rows X [n, D], [n]; NaN where a descriptor is not finite."""
+        """Return the score of rows X [n, D], [n]; NaN if a descriptor is not finite."""
         known = np.isfinite(X).all(1)
         weights = self.weights[:, None]
         if self.model == "ridge":
@@ -130,14 +138,14 @@ class FittedColumn:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """The scores that landmarks predict.
+    """The fitted regressions of all predicted scores.
 
     Attributes:
-        design: how rows become columns of a regression.
-        anchors: [l, D] the landmarks' columns where a score is predicted by kernel regression, else [0, D].
+        design: the map from rows to regression columns.
+        anchors: [l, D] the columns of the landmarks if a score uses kernel regression, else [0, D].
         columns: score column -> its regression.
-        quality: score column -> how it fared on landmarks that neither chose nor fitted it: `r2` (in the score's own
-            units), `spearman`, `held_out` (their number), and what was chosen: `model` (ridge or kernel), `log`,
+        quality: score column -> its quality on held-out landmarks that neither chose nor fitted it: `r2` (in the
+            score's own units), `spearman`, `held_out` (their number), and the choice: `model` (ridge or kernel), `log`,
             `strength`.
     """
 
@@ -147,7 +155,7 @@ class Fitted:
     quality: Mapping[str, Mapping[str, Any]]
 
     def predict(self, descriptors: Descriptors) -> dict[str, Floats]:
-        """Return every score of some rows, float32 [n] each; NaN for a row whose descriptors are not finite.
+        """Return every score of some rows, float32 [n] each; NaN for a row with descriptors that are not finite.
 
         A row's prediction does not depend on the other rows beyond rounding.
         """
@@ -176,14 +184,15 @@ class Fitted:
 
     @staticmethod
     def load(uri: str) -> Fitted:
-        """Read what `save` wrote; raises StorageError where it is missing."""
+        """Read the result of `save`; raises StorageError if missing or damaged."""
         place = storage.join(uri, MANIFEST)
         told = manifests.mapping(place, "columns", "quality")
         with manifests.damaged(place):
-            return Fitted._of(uri, told)
+            return Fitted._from_manifest(uri, told)
 
     @staticmethod
-    def _of(uri: str, told: dict[str, Any]) -> Fitted:
+    def _from_manifest(uri: str, told: dict[str, Any]) -> Fitted:
+        """Build the regressions from the manifest and the tensors in folder `uri`."""
         with fsspec.open(storage.join(uri, TENSORS), "rb") as stream:
             tensors = safetensors.numpy.load(stream.read())
         columns = {
@@ -195,4 +204,5 @@ class Fitted:
 
 
 def _write(stream: Any, data: bytes) -> None:
+    """Write bytes into a stream."""
     stream.write(data)

@@ -1,4 +1,4 @@
-"""Learning scores from landmarks: what predicts them is chosen by leaving one out, and measured on rows held out."""
+"""Learn scores from landmarks: leave-one-out chooses the regression, held-out landmarks measure it."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from raysample.influence.landmarks.draw import landmark_hashes
 from raysample.influence.landmarks.fitted import Design, Fitted, FittedColumn, TargetScale
 
 HELD_OUT = 0.2
-FEWEST = 50
+MIN_LANDMARKS = 50
 RIDGE_STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 KERNEL_STRENGTHS = (1e-4, 1e-3, DELTA, 0.1, 1.0)
 WIDTHS = (1.0, 2.0)
-"""Bandwidths that are tried, in median distances."""
+"""Candidate bandwidths, in median distances."""
 MOST_CHOOSING = 1_000
-"""The choice is made on at most so many landmarks: its cost grows with the cube of their number."""
+"""Landmarks that the choice uses at most: its cost grows with the cube of their number."""
 MOST_ANCHORS = 5_000
-"""With more landmarks only ridge regression is tried: memory and time of a kernel grow with the square and cube."""
+"""With more landmarks only ridge regression is tried: a kernel needs quadratic memory and cubic time."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One way to predict a score, and the rank correlation of its left-out predictions with the exact values."""
+    """A regression for a score, and the rank correlation of its leave-one-out predictions with the exact values."""
 
     model: Literal["ridge", "kernel"]
     strength: float
@@ -58,18 +58,18 @@ def fit_landmarks(
 
     A fifth of the landmarks is held out. On the others, leave-one-out rank correlation chooses for each score between
     ridge and kernel ridge regression, the strength, the bandwidth, and whether its logarithm is predicted (only for
-    scores that are never negative). What was chosen is measured on the fifth, and fitted once more on all landmarks.
+    scores that are never negative). The choice is measured on the held-out fifth, then fitted again on all landmarks.
 
     Args:
         descriptors: of the n landmarks.
         exact: score column -> exact values [n].
         config: `min_correlation` is the smallest rank correlation on the held-out fifth that is accepted.
-        row_ids: [n] ids of the landmarks. With them the result does not depend on the order of the rows; without, the
-            landmarks should come in one order, such as that of `sample`.
+        row_ids: [n] ids of the landmarks. With ids the result does not depend on the row order; without ids, pass the
+            landmarks in a fixed order, such as that of `draw_landmarks`.
 
     Raises:
-        ScoreError: the rank correlation of a score is below `config.min_correlation`, there are too few landmarks, or
-            one of the scores is constant on them.
+        ScoreError: the rank correlation of a score is below `config.min_correlation`, there are too few landmarks, or a
+            score is constant on them.
     """
     order = _order(len(descriptors), config.seed, row_ids)
     rows = descriptors.take(order)
@@ -91,15 +91,17 @@ def fit_landmarks(
 
 
 def _order(count: int, seed: int, row_ids: Sequence[str] | None) -> npt.NDArray[np.intp]:
+    """Return the order in which landmarks are split: by id hash, or a seeded permutation."""
     if row_ids is not None:
         return np.argsort(landmark_hashes(row_ids, seed), kind="stable")
     return np.random.Generator(np.random.Philox(key=[seed % 2**63, 0])).permutation(count)
 
 
 def _check(values: Mapping[str, Matrix], rows: int) -> None:
-    if rows < FEWEST:
+    """Raise ScoreError for too few landmarks or a constant score."""
+    if rows < MIN_LANDMARKS:
         raise ScoreError(
-            f"{rows} landmarks have finite scores, and {FEWEST} or more are needed",
+            f"{rows} landmarks have finite scores, and {MIN_LANDMARKS} or more are needed",
             "raise score.landmarks.count, or compute the scores exactly (leave score.landmarks out)",
         )
     for name, column in values.items():
@@ -111,7 +113,7 @@ def _check(values: Mapping[str, Matrix], rows: int) -> None:
 
 
 def _choose(rows: Descriptors, values: Mapping[str, Matrix], landmarks: int) -> dict[str, Choice]:
-    """Return the best way to predict each score; of equals the first, and ridge regression comes first."""
+    """Return the best regression for each score by leave-one-out; the first of equals, so ridge before kernel."""
     targets = [
         (name, TargetScale.from_values(column, log)) for name, column in values.items() for log in _scales(column)
     ]
@@ -127,11 +129,12 @@ def _choose(rows: Descriptors, values: Mapping[str, Matrix], landmarks: int) -> 
 
 
 def _scales(column: Matrix) -> tuple[bool, ...]:
+    """Return the values of `log` to try: the logarithm only for scores that are never negative."""
     return (False, True) if column.min() >= 0 else (False,)
 
 
 def _left_out(X: Matrix, Y: Matrix, kernels: bool) -> Iterator[tuple[Literal["ridge", "kernel"], float, float, Matrix]]:
-    """Yield (model, strength, bandwidth in medians, left-out predictions [n, K]) of all that is tried."""
+    """Yield (model, strength, bandwidth in medians, leave-one-out predictions [n, K]) of every candidate."""
     for strength, found in zip(RIDGE_STRENGTHS, ridge_left_out(X, Y, RIDGE_STRENGTHS), strict=True):
         yield "ridge", strength, 1.0, found
     median = median_distance(X)
@@ -147,6 +150,7 @@ def _fitted(
     choices: Mapping[str, Choice],
     quality: Mapping[str, Mapping[str, Any]],
 ) -> Fitted:
+    """Fit the chosen regressions to rows and their exact values."""
     design = Design.from_descriptors(rows)
     X = design.matrix(rows)
     columns = {name: _column(X, values[name], choice) for name, choice in choices.items()}
@@ -155,6 +159,7 @@ def _fitted(
 
 
 def _column(X: Matrix, exact: Matrix, choice: Choice) -> FittedColumn:
+    """Fit the chosen regression of one score to columns X [n, D]."""
     scale = TargetScale.from_values(exact, choice.log)
     Y = scale.forward(exact)[:, None]
     if choice.model == "ridge":
@@ -165,6 +170,7 @@ def _column(X: Matrix, exact: Matrix, choice: Choice) -> FittedColumn:
 
 
 def _quality(choice: Choice, exact: Matrix, found: npt.NDArray[np.float32]) -> dict[str, Any]:
+    """Return the quality of predictions on held-out landmarks."""
     around = ((exact - exact.mean()) ** 2).sum()
     return {
         "r2": float(1 - ((exact - found) ** 2).sum() / around) if around > 0 else 0.0,
@@ -177,6 +183,7 @@ def _quality(choice: Choice, exact: Matrix, found: npt.NDArray[np.float32]) -> d
 
 
 def _refuse(name: str, told: Mapping[str, Any], config: LandmarksConfig) -> None:
+    """Raise ScoreError if the rank correlation on held-out landmarks is below the minimum."""
     if told["spearman"] < config.min_correlation:
         raise ScoreError(
             f"landmarks predict score {name!r} with a rank correlation of {told['spearman']:.3f} on "
@@ -188,7 +195,7 @@ def _refuse(name: str, told: Mapping[str, Any], config: LandmarksConfig) -> None
 
 
 def spearman_pair(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
-    """Return Spearman's ρ, ties ranked by their mean; 0 where one side is constant, as it then says nothing."""
+    """Return Spearman's ρ, ties ranked by their mean; 0 if one side is constant, as it then has no ranking."""
     ranks = np.stack([stats.rankdata(a), stats.rankdata(b)])
     ranks -= ranks.mean(1, keepdims=True)
     norms = np.sqrt((ranks**2).sum(1))

@@ -1,7 +1,7 @@
-"""What scores need from elsewhere than the visited model, prepared once before the scoring and read by every worker.
+"""References: data that scores need beyond the visited model, prepared once before scoring and read by every worker.
 
-`prepare` builds what is missing below a folder, `load` reads what one checkpoint needs of it. The kinds are described
-in `raysample.influence.scores.reference`, each builder in its own module here.
+`prepare_references` builds what is missing in a folder, `load_reference` reads the part of one checkpoint. The kinds
+are described in `raysample.influence.scores.reference`; each builder has its own module here.
 """
 
 from raysample.influence.references.folder import Loaded, Request, load_reference

@@ -1,4 +1,4 @@
-"""What a builder of references works with: the nouns of a request opened, its models and target corpora on demand."""
+"""The context of a reference builder: the opened artifacts of a request, its models and target corpora on demand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Notes = dict[str, Any]
 
 @dataclass(frozen=True)
 class Work:
-    """A request with its corpus and checkpoints opened, and the device to work on."""
+    """A request with its opened corpus and checkpoint set, the device, and a callback `say` for progress lines."""
 
     request: Request
     corpus: Corpus
@@ -35,13 +35,16 @@ class Work:
 
     @staticmethod
     def from_request(request: Request, say: Say) -> Work:
-        """Open the nouns of a request; raises ProvenanceError where corpus and checkpoints differ in their classes."""
+        """Open the artifacts of a request; raises ProvenanceError if corpus and checkpoints have different classes."""
         corpus, trace = Corpus.load(request.corpus), CheckpointSet.load(request.checkpoints)
         _check_labels(corpus, trace, "the scored corpus")
         return Work(request, corpus, trace, precision.device(), say)
 
     def model(self, at: Checkpoint) -> nn.Module:
-        """Return the model of a checkpoint on the device, in eval mode; what the user froze does not require grad."""
+        """Return the model of a checkpoint on the device, in eval mode.
+
+        Parameters that the user froze require no gradient.
+        """
         spec, folder = self.request.model, storage.localise(at.uri)
         checkpoint_set.verify_checkpoint(folder, at.files)
         found = models.load_model(folder, trust_remote_code=spec.trust_remote_code, freeze=spec.freeze)
@@ -53,11 +56,14 @@ class Work:
         return models.tokenizer(place, trust_remote_code=self.request.model.trust_remote_code)
 
     def autocast(self, network: nn.Module) -> torch.dtype | None:
-        """Return the lower precision of the request, None for float32."""
+        """Return the lower precision of the request, or None for float32."""
         return precision.resolve(self.request.precision, network, self.device)
 
     def target(self, name: str) -> Corpus:
-        """Return a target corpus by its name; raises ScoreError or ProvenanceError where it cannot be one."""
+        """Return a target corpus by name.
+
+        Raises ScoreError or ProvenanceError if it is missing, empty or of other classes.
+        """
         known = self.request.targets
         if name not in known:
             raise ScoreError(
@@ -72,10 +78,11 @@ class Work:
 
 
 Builder = Callable[[Work, Reference, Notes], Iterator[tuple[int, Tensors]]]
-"""Makes a reference: yields (step, tensors) and notes in the last argument what the manifest should tell."""
+"""Builds a reference: yields (step, tensors) and fills its last argument with notes for the manifest."""
 
 
 def _check_labels(corpus: Corpus, trace: CheckpointSet, what: str) -> None:
+    """Raise ProvenanceError unless corpus and checkpoints have the same classes in the same order."""
     if corpus.labels != trace.labels:
         raise ProvenanceError(
             f"{what} has the classes {_listed(corpus.labels)}, the checkpoints know {_listed(trace.labels)}",
@@ -84,11 +91,12 @@ def _check_labels(corpus: Corpus, trace: CheckpointSet, what: str) -> None:
 
 
 def _listed(labels: tuple[str, ...]) -> str:
+    """Return class names for an error message, eight at most."""
     return ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
 
 
 def reference_options(reference: Reference, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a reference's options over defaults; raises ScoreError for one that its kind does not have."""
+    """Return a reference's options merged over the defaults; raises ScoreError for an unknown option."""
     unknown = sorted(set(reference.given) - set(defaults))
     if unknown:
         raise ScoreError(
@@ -98,7 +106,7 @@ def reference_options(reference: Reference, defaults: Mapping[str, Any]) -> dict
 
 
 def among(reference: Reference, name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise ScoreError where an option's value is none of the allowed ones."""
+    """Raise ScoreError unless an option's value is one of the allowed ones."""
     if value not in allowed:
         raise ScoreError(
             f"{reference.kind!r}: option {name!r} is {value!r}", f"choose {' or '.join(map(repr, allowed))}"

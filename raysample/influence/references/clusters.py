@@ -1,4 +1,4 @@
-"""k-means among directions: unit vectors by their cosines, the same result whenever and wherever it runs."""
+"""Spherical k-means: clusters of unit vectors by cosine, deterministic on every machine."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ ROUNDS = 100
 
 
 def spherical_kmeans(units: Floats, k: int, seed: int) -> Floats:
-    """Return k unit centres [k, H] of unit vectors [R, H], sorted, that make Σ max_c cos(u, c) large.
+    """Return k unit centres [k, H] of unit vectors [R, H], sorted, that make Σ_u max_c cos(u, c) large.
 
-    Lloyd's rounds with centres drawn back to the sphere (Dhillon and Modha 2001), the best of STARTS k-means++ starts
-    (Arthur and Vassilvitskii 2007; among unit vectors the squared distance is 2 − 2 cos).
+    Lloyd's iterations with centres projected back to the sphere (Dhillon and Modha 2001), the best of STARTS k-means++
+    starts (Arthur and Vassilvitskii 2007; for unit vectors the squared distance is 2 − 2 cos).
 
     Args:
         units: vectors of length one; at least k of them.
         k: number of centres.
-        seed: of the starts.
+        seed: seed of the starts.
     """
     found = [_rounds(units, _start(units, k, seed, attempt)) for attempt in range(STARTS)]
     best = max(found, key=lambda centres: float((units @ centres.T).max(1).sum()))
@@ -28,6 +28,10 @@ def spherical_kmeans(units: Floats, k: int, seed: int) -> Floats:
 
 
 def _start(units: Floats, k: int, seed: int, attempt: int) -> Floats:
+    """Draw k start centres [k, H] by k-means++.
+
+    Each with probability proportional to its squared distance from the others.
+    """
     draw = np.random.Generator(np.random.Philox(key=[seed % 2**63, attempt]))
     chosen = [int(draw.integers(len(units)))]
     far = 1 - units @ units[chosen[0]]
@@ -41,6 +45,7 @@ def _start(units: Floats, k: int, seed: int, attempt: int) -> Floats:
 
 
 def _rounds(units: Floats, centres: Floats) -> Floats:
+    """Run Lloyd's iterations until no vector changes its centre, ROUNDS at most; return the centres [k, H]."""
     before = np.full(len(units), -1)
     for _ in range(ROUNDS):
         cosines = units @ centres.T
@@ -52,11 +57,15 @@ def _rounds(units: Floats, centres: Floats) -> Floats:
 
 
 def _moved(units: Floats, centres: Floats, nearest: NDArray[np.intp], closeness: Floats) -> Floats:
+    """Return the normalised mean of each centre's vectors [k, H].
+
+    An empty centre moves to a vector far from its centre.
+    """
     sums = np.zeros_like(centres)
     np.add.at(sums, nearest, units)
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     moved: Floats = np.divide(sums, lengths, out=centres.copy(), where=lengths > 1e-12)
     empty = np.setdiff1d(np.arange(len(centres)), nearest)
-    # A centre that lost all its rows goes to those that are worst served.
+    # An empty centre moves to the vector with the smallest cosine to its own centre.
     moved[empty] = units[np.argsort(closeness, kind="stable")[: len(empty)]]
     return moved

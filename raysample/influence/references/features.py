@@ -1,4 +1,7 @@
-"""`features`: what the classifier sees of a sample of rows, and the landmarks made of it: centres and medians."""
+"""`features`: the classifier inputs of a sample of rows, and landmarks computed from them.
+
+Centres and class medians.
+"""
 
 from __future__ import annotations
 
@@ -27,17 +30,18 @@ DEFAULTS = {"rows": SAMPLE, "clusters": CLUSTERS, "seed": 0, "at": "last"}
 
 
 def build_features(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
-    """Yield, for a seeded sample of R rows of the scored corpus, what a checkpoint makes of them.
+    """Yield features, centres and medians of a seeded sample of R rows of the scored corpus at a checkpoint.
 
     * `features` [R, H] float32, the classifier's inputs in eval mode; `labels` [R] int64; `keys` [R] int64, `row_keys`;
-    * `centres` [k, H], unit vectors: spherical k-means of the unit features, in a fixed order;
-    * `medians` [C, H], per class and coordinate (of an even count the middle of both); NaN for a class without a row.
+    * `centres` [k, H], unit vectors: spherical k-means of the normalised features, in a fixed order;
+    * `medians` [C, H], per class and coordinate (the mean of the middle two for an even count); NaN for a class without
+      rows.
 
-    Options: `rows`, at most so many, those with the smallest seeded id hashes; `clusters` k, 0 for one per
-    class, R at most; `seed` of the sample and of k-means; `at`: `last` for the last checkpoint only, or `all`.
+    Options: `rows`, the sample size (the rows with the smallest seeded id hashes); `clusters` k, 0 for one per class, R
+    at most; `seed` of the sample and of k-means; `at`: `last` for the last checkpoint only, or `all`.
 
     Raises:
-        ScoreError: features that are not finite.
+        ScoreError: features are not finite.
     """
     given = reference_options(reference, DEFAULTS)
     among(reference, "at", given["at"], ("last", "all"))
@@ -61,6 +65,7 @@ def build_features(work: Work, reference: Reference, notes: Notes) -> Iterator[t
 
 
 def _features(work: Work, at: Checkpoint, data: Examples) -> Tensor:
+    """Return the features [R, H] at a checkpoint; raises ScoreError if any is not finite."""
     network = work.model(at)
     found = collect_features(network, data, work.request.batch_tokens, work.device, work.autocast(network))
     if not bool(found.isfinite().all()):
@@ -71,7 +76,7 @@ def _features(work: Work, at: Checkpoint, data: Examples) -> Tensor:
 def collect_features(
     network: nn.Module, data: Examples, batch_tokens: int, device: str, autocast: torch.dtype | None
 ) -> Tensor:
-    """Return the classifier's inputs of all rows, [R, H] float32 on the CPU, in the order of the rows."""
+    """Return the classifier's inputs of all rows, [R, H] float32 on the CPU, in row order."""
 
     def visit(batch: IntArray) -> Tensor:
         inputs, labels = training.batch(data, batch, device)
@@ -85,12 +90,13 @@ def collect_features(
 
 
 def _centres(features: Tensor, clusters: int, seed: int) -> Tensor:
+    """Return the k-means centres [k, H] float32 of the normalised features, computed in float64."""
     units = functional.normalize(features.double(), dim=1).numpy()
     return torch.from_numpy(spherical_kmeans(units, clusters, seed)).float()
 
 
 def class_medians(features: Tensor, labels: NDArray[np.int64], classes: int) -> Tensor:
-    """Return the median of each class in each coordinate, [C, H] float32; NaN for a class without a row."""
+    """Return the median of each class in each coordinate, [C, H] float32; NaN for a class without rows."""
     values = features.double().numpy()
     rows = [values[labels == label] for label in range(classes)]
     nothing = np.full(values.shape[1], np.nan)

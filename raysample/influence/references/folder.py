@@ -1,12 +1,12 @@
-"""Where references lie: one folder per content, one safetensors file per checkpoint, the manifest last.
+"""The storage of references: one folder per content, one safetensors file per checkpoint, the manifest last.
 
 ::
 
     FOLDER/null_model-3f2a90c41b7e/step-000040.safetensors ... manifest.json
-    FOLDER/requests/8d01.../null_model.json        which of the folders belongs to a request
+    FOLDER/requests/8d01.../null_model.json        maps a request to one of the folders
 
-The folder's name holds a hash of everything that the numbers depend on. The small file under `requests` spares the
-readers from working that hash out again, which would mean to hash adopted checkpoints at every look.
+The folder's name holds a hash of everything the numbers depend on. The small file under `requests` saves readers from
+computing that hash again, which would mean hashing adopted checkpoints on every read.
 """
 
 from __future__ import annotations
@@ -36,16 +36,17 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Request:
-    """From what references are made and where they are stored; picklable and small.
+    """The inputs of references and their storage; picklable and small.
 
     Attributes:
         corpus: URI of the scored Corpus.
         checkpoints: URI of the CheckpointSet.
         targets: name -> URI of a Corpus described with the checkpoints' labels.
-        model: as in fine-tuning; how it tokenises, `freeze` and `trust_remote_code` matter here.
-        batch_tokens: budget of a mini-batch; changes results by rounding only, so it is no part of their identity.
-        precision: of forwards and backwards; training and Hessians keep their own.
-        folder: URI below which everything is written.
+        model: as in fine-tuning; tokenising, `freeze` and `trust_remote_code` matter here.
+        batch_tokens: token budget of a mini-batch; changes results by rounding only, so it is not part of their
+            identity.
+        precision: precision of forwards and backwards; training and Hessians use their own.
+        folder: URI of the folder for all references.
     """
 
     corpus: str
@@ -58,17 +59,17 @@ class Request:
 
     @property
     def key(self) -> str:
-        """Identity of the request itself (not of what lies at its URIs)."""
+        """Identity of the request itself (not of the content at its URIs)."""
         return storage.fingerprint({**asdict(self), "model": self.model.to_dict()})[:16]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What one checkpoint needs of some references.
+    """The references of one checkpoint, on a device.
 
     Attributes:
-        tensors: key of a reference -> its tensors by name; for the kinds that are no directions.
-        directions: key of a reference -> parameter name -> [M, *shape of the parameter]; for the others.
+        tensors: reference key -> its tensors by name; for the kinds that are no directions.
+        directions: reference key -> parameter name -> [M, *shape of the parameter]; for the kinds in DIRECTIONS.
     """
 
     tensors: dict[str, Tensors] = field(default_factory=dict)
@@ -114,13 +115,14 @@ def located(request: Request, reference: Reference) -> str:
 
 
 def point(request: Request, reference: Reference, name: str) -> None:
-    """Note that a reference of a request lies in the folder called `name`."""
+    """Record that a reference of a request is in the folder `name`."""
     uri = _pointer(request, reference)
     if not storage.exists(uri) or storage.read_json(uri) != {"folder": name}:
         storage.write_json(uri, {"folder": name})
 
 
 def _pointer(request: Request, reference: Reference) -> str:
+    """Return the URI of the file that maps a reference of a request to its folder."""
     return storage.join(request.folder, "requests", request.key, f"{reference.key}.json")
 
 
@@ -130,7 +132,7 @@ def step_file(place: str, step: int) -> str:
 
 
 def write_tensors(uri: str, tensors: Tensors) -> None:
-    """Write tensors whole or not at all."""
+    """Write tensors atomically as safetensors."""
     data = pack({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
     def write(stream: Any) -> None:
@@ -140,7 +142,7 @@ def write_tensors(uri: str, tensors: Tensors) -> None:
 
 
 def read_tensors(uri: str, device: str) -> Tensors:
-    """Read what `write_tensors` wrote onto a device; raises StorageError where it is missing or damaged."""
+    """Read the result of `write_tensors` onto a device; raises StorageError if missing or damaged."""
     fs, path = storage.filesystem(uri)
     try:
         with fs.open(path, "rb") as stream:

@@ -1,4 +1,4 @@
-"""`target_gradient`: the mean gradient of a target corpus at every checkpoint, a direction that examples point to."""
+"""`target_gradient`: the mean loss gradient of a target corpus at every checkpoint, a direction for dot products."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def build_target_gradients(work: Work, reference: Reference, notes: Notes) -> It
     """Yield ḡ = (1/n) Σ ∇_w ℓ(w_t, z′) over the target's rows at each checkpoint: {parameter: [M, *shape]} float32.
 
     Loss in nats, eval mode, over all parameters that are trainable and not frozen. Options: `target`, the target's
-    name; `by`: `all` gives one direction (M = 1), `class` one per class that the target has, in the order of the
-    labels (the manifest lists them), each the mean over that class's rows.
+    name; `by`: `all` gives one direction (M = 1), `class` one per class that occurs in the target, in label order
+    (listed in the manifest), each the mean over the rows of that class.
 
     Source: TracInCP (Pruthi et al. 2020), whose sum over target examples of dot products is n times the dot product
     with ḡ.
@@ -52,7 +52,7 @@ def build_target_gradients(work: Work, reference: Reference, notes: Notes) -> It
 
 
 def trainable(network: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that count, by name; raises ScoreError where every one is frozen."""
+    """Return the trainable parameters by name; raises ScoreError if every parameter is frozen."""
     found = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
     if not found:
         raise ScoreError("no parameter of the model is trainable", "let model.freeze match fewer names")
@@ -67,7 +67,7 @@ def directions(network: nn.Module, vectors: list[Tensor]) -> Tensors:
 
 
 def total_loss(network: nn.Module, data: Examples, rows: IntArray, dtype: torch.dtype | None = None) -> Tensor:
-    """Return the summed cross-entropy, in nats, of some rows; not averaged, so that batches can be added up."""
+    """Return the summed cross-entropy (nats) of some rows; a sum, so that mini-batches can be added."""
     labels = torch.from_numpy(data.labels[rows]).to(next(network.parameters()).device)
     return cross_entropies(logits_of(network, data, rows, dtype), labels).sum()
 
@@ -84,13 +84,13 @@ def logits_of(network: nn.Module, data: Examples, rows: IntArray, dtype: torch.d
 def mean_gradient(
     network: nn.Module, data: Examples, rows: IntArray, batch_tokens: int, *, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """Return the mean gradient [P] of the loss over rows, parameters in the order of `trainable`.
+    """Return the mean gradient [P] of the loss over rows, with parameters in the order of `trainable`.
 
     Args:
-        network: in eval mode; its `.grad` fields stay as they are.
+        network: in eval mode; its `.grad` fields are not changed.
         data: tokenised rows.
-        rows: positions among them.
-        batch_tokens: budget of a mini-batch; out of memory it is halved.
+        rows: positions in `data`.
+        batch_tokens: token budget of a mini-batch; a mini-batch that runs out of memory is halved.
         dtype: lower precision of forward and backward.
 
     Raises:

@@ -1,4 +1,7 @@
-"""`inverse_hessian`: the target's gradient seen through the curvature of the training loss, for influence functions."""
+"""`inverse_hessian`.
+
+The target gradient multiplied by the inverse Hessian of the training loss, for influence functions.
+"""
 
 from __future__ import annotations
 
@@ -52,28 +55,28 @@ def build_inverse_hessian(work: Work, reference: Reference, notes: Notes) -> Ite
 
     ḡ is the target's mean gradient and H the Hessian of the mean loss (nats, eval mode) over a seeded sample of the
     scored corpus, both over the trainable parameters and in float32 whatever the precision of the scoring. The
-    influence of an example on the target's loss is its gradient's dot product with u. (Koh and Liang 2017, who solve
-    it once per target as here.)
+    influence of an example on the target's loss is the dot product of its gradient with u. (Koh and Liang 2017, who
+    also solve it once per target.)
 
     Options: `target`; `curvature`: `hessian`, or `gauss_newton`, its positive semi-definite part, which needs no
-    damping against negative eigenvalues (see `numerics.hessian.gauss_newton`); `solver`: `cg` (`iterations` at most,
-    by default 50) or `lissa` (`repeats` recursions of `iterations` steps, by default 1000, on `batch` rows each, and
-    `scale`); `damping` λ; `rows` of the sample and its `seed`; `tolerance`, the relative residual
-    ‖ḡ − (H + λI)u‖/‖ḡ‖ that must be reached: by default 0.01 for `cg`, 0.5 for `lissa`. The manifest tells the one
-    that was. A product with H costs about four gradients of the sample.
+    damping against negative eigenvalues (see `numerics.hessian.gauss_newton`); `solver`: `cg` (`iterations` at most, by
+    default 50) or `lissa` (`repeats` recursions of `iterations` steps, by default 1000, on `batch` rows each, and
+    `scale`); `damping` λ; `rows` of the sample and its `seed`; `tolerance`, the relative residual ‖ḡ − (H + λI)u‖/‖ḡ‖
+    that must be reached: by default 0.01 for `cg`, 0.5 for `lissa`. The manifest records the residual that was reached.
+    A product with H costs about four gradients of the sample.
 
     Raises:
         ScoreError: H + λI is not positive definite, LiSSA diverges, or the residual stays above the tolerance.
     """
     given = solver_options(reference)
-    words, spec = work.tokenizer(), work.request.model
-    target = tokenize_rows(sort_by_row_hash(work.target(given["target"]).table()), words, spec)
-    data = tokenize_rows(sample_corpus(work.corpus, given["rows"], given["seed"]), words, spec)
+    tokenizer, spec = work.tokenizer(), work.request.model
+    target = tokenize_rows(sort_by_row_hash(work.target(given["target"]).table()), tokenizer, spec)
+    data = tokenize_rows(sample_corpus(work.corpus, given["rows"], given["seed"]), tokenizer, spec)
     last = work.trace.checkpoints[-1]
     network = work.model(last)
     tokens = work.request.batch_tokens
     goal = mean_gradient(network, target, np.arange(len(target)), tokens)
-    # Attention as plain mathematics: the fused kernels cannot be differentiated twice.
+    # The plain attention kernel: the fused kernels have no second derivative.
     with sdpa_kernel(SDPBackend.MATH):
         found = solve(network, data, goal, tokens, given)
     notes.update(
@@ -89,7 +92,7 @@ def build_inverse_hessian(work: Work, reference: Reference, notes: Notes) -> Ite
 
 
 def solver_options(reference: Reference) -> dict[str, Any]:
-    """Return the options with every default settled; raises ScoreError for an unknown option or solver."""
+    """Return the options with all defaults filled in; raises ScoreError for an unknown option or solver."""
     given = reference_options(reference, DEFAULTS)
     among(reference, "solver", given["solver"], tuple(TOLERANCES))
     among(reference, "curvature", given["curvature"], ("hessian", "gauss_newton"))
@@ -100,7 +103,7 @@ def solver_options(reference: Reference) -> dict[str, Any]:
 
 
 def solve(network: nn.Module, data: Examples, goal: Tensor, batch_tokens: int, given: dict[str, Any]) -> Solution:
-    """Solve (H + λI) u = goal [P] as the settled options say; see `build` for them."""
+    """Solve (H + λI) u = goal [P] by the resolved options; see `build_inverse_hessian`."""
     apply, damping = product_with(network, data, batch_tokens, given["curvature"]), given["damping"]
     if given["solver"] == "cg":
         return conjugate_gradient(apply, goal, damping, given["iterations"], given["tolerance"])
@@ -112,7 +115,7 @@ def solve(network: nn.Module, data: Examples, goal: Tensor, batch_tokens: int, g
 def product_with(
     network: nn.Module, data: Examples, batch_tokens: int, curvature: str = "hessian", rows: IntArray | None = None
 ) -> Apply:
-    """Return v -> H v for the curvature of the mean loss over some rows (all by default), mini-batch by mini-batch."""
+    """Return the function v [P] -> H v [P] for the mean loss over some rows (by default all of them)."""
     weights = list(trainable(network).values())
     chosen = np.arange(len(data)) if rows is None else rows
     batches = [chosen[batch] for batch in token_batches(data.encoded.lengths[chosen], batch_tokens)]
@@ -135,6 +138,8 @@ def product_with(
 def _drawn(
     network: nn.Module, data: Examples, batch_tokens: int, given: dict[str, Any]
 ) -> Callable[[Tensor, int], Tensor]:
+    """Return the function (v, draw) -> H v over a random mini-batch of rows, seeded by `draw`, for LiSSA."""
+
     def apply(vector: Tensor, draw: int) -> Tensor:
         lots = np.random.Generator(np.random.Philox(key=[given["seed"] % 2**63, draw]))
         rows = lots.choice(len(data), min(given["batch"], len(data)), replace=False)
@@ -144,6 +149,7 @@ def _drawn(
 
 
 def _check_residual(found: Solution, tolerance: float, solver: str) -> None:
+    """Raise ScoreError if the residual exceeds the tolerance: a wrong solution must not become a score."""
     if not found.residual <= tolerance:
         more = "iterations" if solver == "cg" else "iterations, repeats or batch"
         raise ScoreError(

@@ -1,4 +1,4 @@
-"""`null_model`: the recipe of the run once more, on the same labels, with nothing to read."""
+"""`null_model`: the run's recipe trained once more on the same labels, with an empty text in every row."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ ADVICE = "set the option `null: prior` of the score, which takes the class share
 def build_null_model(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
     """Train f[∅] and yield `log_p` [C] = ln softmax f[∅](" ") at each checkpoint's step, in eval mode, float32.
 
-    Same base, seed, plan, learning rates, batches and dropout as the run; only the text of every row is the null input,
-    tokenised by the run's tokenizer, so that little more than the special tokens is left. (Ethayarajh, Choi and
+    Same base, seed, schedule, learning rates, batches and dropout as the run; only the text of every row is the null
+    input, tokenised by the run's tokenizer, so that little more than the special tokens is left. (Ethayarajh, Choi and
     Swayamdipta 2022, "Understanding dataset difficulty with V-usable information".)
 
-    The cost: as many optimiser steps as the run, on rows of some two tokens each. Forwards and backwards become nearly
-    free; the optimiser's pass over all weights stays. Nothing is saved but C numbers per checkpoint.
+    Cost: as many optimiser steps as the run, on rows of about two tokens. Forwards and backwards become nearly free;
+    the optimiser's pass over all weights remains. Nothing is saved but C numbers per checkpoint.
 
     Raises:
-        ProvenanceError: the scored corpus is not the one the run was trained on, or the run was trained otherwise than
-            its recipe says (on a selection, for example).
-        ScoreError: the run does not know its recipe (adopted), or the tokenizer makes no token of the null input.
+        ProvenanceError: the scored corpus is not the training corpus of the run, or the run was not trained as its
+            recipe says (on a selection, for example).
+        ScoreError: the run has no recipe (adopted), or the tokenizer returns no token for the null input.
     """
     reference_options(reference, {})
     base, spec, recipe = _recipe(work)
@@ -66,6 +66,7 @@ def build_null_model(work: Work, reference: Reference, notes: Notes) -> Iterator
 
 
 def _recipe(work: Work) -> tuple[str, ModelConfig, FineTuneConfig]:
+    """Return base, model and recipe of the run; raises if it has no complete recipe or another training corpus."""
     config: dict[str, Any] = work.trace.config
     missing = [name for name in ("base", "model", "fine_tune") if not config.get(name)]
     if missing:
@@ -87,10 +88,10 @@ def _recipe(work: Work) -> tuple[str, ModelConfig, FineTuneConfig]:
 
 
 def _nothing(work: Work, spec: ModelConfig) -> Examples:
-    """Return the corpus's labels, in its order, each with the null input."""
-    words = work.tokenizer()
+    """Return the corpus's labels in its order, each row with the null input."""
+    tokenizer = work.tokenizer()
     columns = [pa.array([NULL if name == "text" else None], SCHEMA.field(name).type) for name in SCHEMA.names]
-    null = models.encode(words, pa.table(columns, names=SCHEMA.names), spec)
+    null = models.encode(tokenizer, pa.table(columns, names=SCHEMA.names), spec)
     if null.lengths[0] == 0:
         raise ScoreError(
             "the tokenizer makes no token of the null input (a single space), so no model can read it", ADVICE
@@ -99,11 +100,14 @@ def _nothing(work: Work, spec: ModelConfig) -> Examples:
     table = pa.concat_tables(tables)
     labels = table["label"].to_numpy().astype(np.int64)
     ids = np.array(table["row_id"].to_pylist(), dtype=object)
-    return Examples(null.take(np.zeros(len(labels), np.int64)), labels, int(words.pad_token_id), ids)
+    return Examples(null.take(np.zeros(len(labels), np.int64)), labels, int(tokenizer.pad_token_id), ids)
 
 
 def _layout(trace: CheckpointSet, rows: int, recipe: FineTuneConfig) -> TrainingSchedule:
-    """Return the plan that the run's checkpoints bear witness to: the configured one, or one of a fixed step count."""
+    """Return the schedule that matches the run's checkpoints: the configured one, or one with a fixed number of steps.
+
+    Epoch and learning rate of every checkpoint must match; a run on a selection of the rows matches neither.
+    """
     last = trace.checkpoints[-1].step
     for layout in (training.schedule_training(rows, recipe), training.schedule_training(rows, recipe, last)):
         if all(_fits(c.epoch, layout.epoch(c.step)) for c in trace.checkpoints) and all(
@@ -119,17 +123,19 @@ def _layout(trace: CheckpointSet, rows: int, recipe: FineTuneConfig) -> Training
 
 
 def _fits(recorded: float, computed: float) -> bool:
+    """Return whether a recorded number equals a computed one up to rounding."""
     return math.isclose(recorded, computed, rel_tol=1e-9, abs_tol=1e-15)
 
 
 def _level_labels(work: Work, levels: Levels, recipe: FineTuneConfig) -> LevelLabels | None:
-    """Return the labels of all levels, where the run trained a head for each."""
+    """Return the labels of all levels if the run trained a head for each of them."""
     columns = list(levels.columns)
     tables = [work.corpus.read(shard.index).select(columns) for shard in work.corpus.shards]
     return LevelLabels.read(pa.concat_tables(tables), levels).wanted(recipe)
 
 
 def _log_p(network: nn.Module, inputs: dict[str, torch.Tensor], scored: slice) -> torch.Tensor:
+    """Return the log-probabilities [C] of the null input, in eval mode; the model returns to training mode."""
     network.eval()
     with torch.no_grad():
         found: torch.Tensor = network(**inputs).logits[0, scored].float().log_softmax(0).cpu()

@@ -1,4 +1,4 @@
-"""Prepare references: which folder each belongs to, what is missing, build that, write its manifest last."""
+"""Prepare references: find the folder of each, build what is missing, write the manifest last."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from raysample.influence.references.folder import DIRECTIONS, MANIFEST, Request,
 from raysample.influence.scores.reference import Kind, Reference
 from raysample.version import __version__
 
-# Raised when a change of the numerics makes earlier references wrong: they are then built again.
+# Increased when a change of the numerics invalidates earlier references: they are then built again.
 NUMERICS = 1
 
 BUILDERS: dict[Kind, Builder] = {
@@ -26,30 +26,30 @@ BUILDERS: dict[Kind, Builder] = {
 
 
 def _silent(_line: str) -> None:
-    return None
+    """Ignore a progress line."""
+    return
 
 
 def prepare_references(request: Request, wanted: Sequence[Reference], *, say: Callable[[str], None] = _silent) -> None:
-    """Build what is missing of the wanted references below `request.folder`; what is there and whole stays.
+    """Build the missing references below `request.folder`; complete ones are reused.
 
-    Whatever the numbers depend on is part of a folder's name: the rows and classes of the corpora, the contents of the
-    checkpoints, the run's recipe, options, precision. What a build was interrupted in has no manifest and is built
-    again.
+    Everything the numbers depend on is part of a folder's name: rows and classes of the corpora, contents of the
+    checkpoints, the run's recipe, options, precision. An interrupted build has no manifest and is repeated.
 
     Args:
-        request: from what.
-        wanted: the references of all scores; repeated ones are built once.
-        say: told what is built, one line at a time.
+        request: the inputs.
+        wanted: the references of all scores; duplicates are built once.
+        say: receives progress, one line at a time.
 
     Raises:
         ScoreError: an unknown target or option, a solver that failed, a run without a recipe.
-        ProvenanceError: corpora, classes and checkpoints do not belong together.
+        ProvenanceError: corpora, classes and checkpoints do not match.
     """
     references = list(dict.fromkeys(wanted))
     if not references:
         return
     work = Work.from_request(request, say)
-    # All names first: a wrong target is told before anything is trained.
+    # All names first, so that a wrong target raises its error before anything is trained.
     names = {reference: _name(work, reference) for reference in references}
     for reference, name in names.items():
         if not storage.exists(storage.join(request.folder, name, MANIFEST)):
@@ -58,6 +58,7 @@ def prepare_references(request: Request, wanted: Sequence[Reference], *, say: Ca
 
 
 def _name(work: Work, reference: Reference) -> str:
+    """Return the folder name of a reference: its key and a hash of everything its numbers depend on."""
     target = str(reference.given.get("target"))
     spec = work.request.model
     of = [
@@ -72,6 +73,7 @@ def _name(work: Work, reference: Reference) -> str:
 
 
 def _build(work: Work, reference: Reference, name: str) -> None:
+    """Build a reference into its folder, one file per checkpoint, the manifest last."""
     work.say(f"  preparing {reference.key}")
     place, began = storage.join(work.request.folder, name), time.perf_counter()
     notes: Notes = {}

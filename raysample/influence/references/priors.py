@@ -1,4 +1,4 @@
-"""`priors`: what an ideal null model would say, in closed form."""
+"""`priors`: the prediction of an ideal null model, in closed form."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from raysample.influence.scores.reference import Reference
 
 
 def build_priors(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
-    """Yield `log_p` [C]: ln(n_c / n) of the scored corpus, `-inf` for a class without a row; alike at every step.
+    """Yield `log_p` [C]: ln(n_c / n) of the scored corpus, `-inf` for a class without rows; equal at every step.
 
-    It is what a null model of enough steps and no regularisation converges to: of all predictions that do not look at
-    the input it has the least cross-entropy on these rows.
+    A null model without regularisation converges to it: of all predictions that ignore the input it has the smallest
+    cross-entropy on these rows.
     """
     reference_options(reference, {})
     counts = torch.tensor(work.corpus.class_counts, dtype=torch.float64)

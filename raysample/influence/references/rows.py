@@ -1,4 +1,4 @@
-"""Rows in an order of their own: by hashes of their ids, so that neither files nor their order decide anything."""
+"""Rows ordered by hashes of their ids, so that results do not depend on files or their order."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ IntArray = NDArray[np.int64]
 
 
 def row_keys(row_ids: pa.Array | pa.ChunkedArray | Sequence[str] | NDArray[np.object_]) -> IntArray:
-    """Return [rows] int64: the 64-bit hash of each row id, the bits of `policies.base.identity`.
+    """Return the 64-bit hash of each row id, [rows] int64, with the bits of `data.identity.hash_row_ids`.
 
-    The same on every machine; two of n ids meet by accident with probability n² / 2^65.
+    The same on every machine; two of n ids collide with probability n² / 2^65.
     """
     values: Any = row_ids.to_pylist() if isinstance(row_ids, pa.Array | pa.ChunkedArray) else row_ids
     return hash_row_ids(np.array(values, dtype=object)).view(np.int64)
 
 
 def sample_corpus(corpus: Corpus, count: int, seed: int) -> pa.Table:
-    """Return at most `count` rows: those whose seeded id hashes are the smallest, in the order of these.
+    """Return at most `count` rows: those with the smallest seeded id hashes, in the order of these hashes.
 
-    Every set of rows is equally likely over the seeds. One shard at a time is in memory, beside the sample.
+    Every subset is equally likely over the seeds. One shard at a time is in memory, beside the sample.
     """
     best: list[pa.Table] = []
     for shard in corpus.shards:
@@ -40,8 +40,9 @@ def sample_corpus(corpus: Corpus, count: int, seed: int) -> pa.Table:
 
 
 def _smallest(table: pa.Table, count: int, seed: int) -> pa.Table:
-    words = seeded(row_keys(table["row_id"]).view(np.uint64), seed)
-    return table.take(pa.array(np.argsort(words, kind="stable")[:count]))
+    """Return the `count` rows with the smallest seeded id hashes, in hash order."""
+    hashes = seeded(row_keys(table["row_id"]).view(np.uint64), seed)
+    return table.take(pa.array(np.argsort(hashes, kind="stable")[:count]))
 
 
 def sort_by_row_hash(table: pa.Table) -> pa.Table:
@@ -49,9 +50,9 @@ def sort_by_row_hash(table: pa.Table) -> pa.Table:
     return table.take(pa.array(np.argsort(row_keys(table["row_id"]), kind="stable")))
 
 
-def tokenize_rows(table: pa.Table, words: Any, spec: ModelConfig) -> Examples:
-    """Return rows tokenised, in their order."""
-    encoded = models.encode(words, table, spec)
+def tokenize_rows(table: pa.Table, tokenizer: Any, spec: ModelConfig) -> Examples:
+    """Return the rows tokenised, in their order."""
+    encoded = models.encode(tokenizer, table, spec)
     labels = table["label"].to_numpy().astype(np.int64)
     ids = np.array(table["row_id"].to_pylist(), dtype=object)
-    return Examples(encoded, labels, int(words.pad_token_id), ids)
+    return Examples(encoded, labels, int(tokenizer.pad_token_id), ids)

@@ -1,8 +1,8 @@
-"""`raysample verify`: a seeded sample of a score table's rows, scored again by the slow twin, and what differs.
+"""`raysample verify`: score a seeded sample of a table's rows again by the slow twin, and report the differences.
 
 The slow twin visits one row at a time, unpadded, in float64, with `torch.autograd.grad` over all trainable parameters:
 another batch composition, another arithmetic, and none of the rules that make the fast path fast. Only the folds of the
-scores are the same (they have slow twins of their own in the tests), and what references hold is taken as it is.
+scores are shared (they have slow twins of their own in the tests), and prepared references are reused.
 """
 
 from raysample.influence.verification.bounds import Check, compare_column

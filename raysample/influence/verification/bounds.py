@@ -1,4 +1,4 @@
-"""How far a stored score may be from the slow twin's, and how far it is."""
+"""The largest accepted difference between stored scores and the slow twin's, and the measured difference."""
 
 from __future__ import annotations
 
@@ -15,29 +15,28 @@ RELATIVE = 1e-3
 """Bound of the largest relative difference of a score in float32."""
 
 CORRELATION: dict[Precision, float] = {"float32": 0.999, "bfloat16": 0.95}
-"""Least Spearman rank correlation over the sample."""
+"""Smallest Spearman rank correlation over the sample."""
 
 DIFFERING = 0.02
 """Largest share of rows whose count differs, for the scores of STEPS in float32."""
 
 STEPS = frozenset({"forgetting", "correctness", "knn_label_disagreement"})
-"""Scores that count: rounding moves them by whole steps, in the few rows that stand on an edge, or not at all."""
+"""Scores that count: rounding changes them by whole steps, in few rows on an edge, or not at all."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What the slow twin says about one column.
+    """The comparison of one column with the slow twin.
 
     Attributes:
-        column, score: where it is stored, and which score it is.
-        rows: how many were compared.
-        absolute: largest |a - b|, a stored and b from the slow twin; None if the twin has no finite value for a row.
-        relative: largest |a - b| / max(|b|, median |b|): rows whose score is next to nothing are measured by the usual
-            size of the score.
-        correlation: Spearman rank correlation; None where all values are equal.
+        column, score: column name and score name.
+        rows: number of rows compared.
+        absolute: largest |a - b|, a stored and b from the slow twin; None if the twin's value of a row is not finite.
+        relative: largest |a - b| / max(|b|, median |b|): rows with a score near zero are measured by the median size.
+        correlation: Spearman rank correlation; None if all values are equal.
         differing: share of rows with different counts, for the scores that count.
-        bound: in words, what was asked for.
-        passed: whether it was met.
+        bound: description of the bound.
+        passed: whether the bound was met.
     """
 
     column: str
@@ -58,9 +57,9 @@ class Check:
 def compare_column(
     column: str, score: str, stored: NDArray[np.float64], again: NDArray[np.float64], precision: Precision
 ) -> Check:
-    """Compare a stored column [rows] with the slow twin's values [rows], under the bounds of a precision.
+    """Compare a stored column [rows] with the slow twin's values [rows] under the bounds of a precision.
 
-    In bfloat16 only the rank correlation has a bound: single values may well differ in their third digit.
+    In bfloat16 only the rank correlation has a bound: single values may differ in their third digit.
     """
     told = _bound(score, precision)
     if not np.isfinite(again).all():
@@ -80,6 +79,7 @@ def compare_column(
 
 
 def _bound(score: str, precision: Precision) -> str:
+    """Describe the bound of a score in a precision."""
     ranks = f"rank correlation at least {CORRELATION[precision]:g}"
     if precision == "bfloat16":
         return f"{ranks} (the only bound in bfloat16)"
@@ -89,12 +89,14 @@ def _bound(score: str, precision: Precision) -> str:
 
 
 def _scale(values: NDArray[np.float64]) -> float:
+    """Return the median |value|, or the largest one if that is 0; positive."""
     size = np.abs(values)
     return float(np.median(size)) or float(size.max()) or 1.0
 
 
 def _spearman(stored: NDArray[np.float64], again: NDArray[np.float64]) -> float | None:
-    # In the resolution of the table, or values that float32 cannot tell apart would count as ranked wrongly.
+    """Return the rank correlation, or None if one side is constant."""
+    # In float32 as in the table: values that are equal in float32 must not count as ranked wrongly.
     rounded = again.astype(np.float32)
     if len(rounded) < 2 or np.ptp(stored) == 0 or np.ptp(rounded) == 0:
         return None

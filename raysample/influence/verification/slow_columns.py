@@ -1,4 +1,4 @@
-"""Where the slow twin looks: at checkpoints in float64, or at what the training captured."""
+"""The sources of the slow twin: checkpoints in float64, or captured logits."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ Visit = Callable[[int], Artifacts]
 
 
 class Twin(Protocol):
-    """Shows the sampled rows to the scores, one at a time."""
+    """A source of artifacts for the sampled rows, one row at a time."""
 
     @property
     def checkpoints(self) -> tuple[Checkpoint, ...]:
-        """What there is to look at, in training order."""
+        """The checkpoints (or captured epochs), in training order."""
         ...
 
     def at(self, k: int, scores: Scores) -> Visit:
-        """Return the function from a row to what some scores need of checkpoint k."""
+        """Return the function from a row position to the artifacts that some scores need at checkpoint k."""
         ...
 
 
 class CheckpointTwin:
-    """Loads one checkpoint after the other, in float64 unless asked, and visits one unpadded row at a time."""
+    """Loads one checkpoint after another, by default in float64, and visits one unpadded row at a time."""
 
     def __init__(
         self,
@@ -60,22 +60,23 @@ class CheckpointTwin:
         self.dtype = dtype
         self.job, self.checkpoints, self.device = job, trace.checkpoints, device()
         self.request = request(job, trace.uri)
-        # What the scoring prepared is found again, also in a folder that was moved.
+        # Reuses the references of the scoring, even if their folder was moved.
         references.prepare_references(self.request, _references(scores), say=say)
-        words = models.tokenizer(trace.tokenizer, trust_remote_code=job.model.trust_remote_code)
-        encoded = models.encode(words, rows, job.model)
+        tokenizer = models.tokenizer(trace.tokenizer, trust_remote_code=job.model.trust_remote_code)
+        encoded = models.encode(tokenizer, rows, job.model)
         types: Sequence[Any] = encoded.types or [None] * len(rows)
         self.inputs = [self._alone(ids, kinds) for ids, kinds in zip(encoded.ids, types, strict=True)]
         self.labels = torch.tensor(rows["label"].to_numpy().astype(np.int64), device=self.device)
         self.keys = torch.tensor(row_keys(rows["row_id"]), device=self.device)
 
     def _alone(self, ids: Any, types: Any) -> dict[str, Tensor]:
+        """Return the model inputs of one unpadded row, [1, T] each."""
         tokens = torch.tensor(ids, device=self.device).long()[None]
         inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
         return inputs if types is None else {**inputs, "token_type_ids": torch.tensor(types).to(tokens)[None]}
 
     def at(self, k: int, scores: Scores) -> Visit:
-        """Load checkpoint k and what its scores need from elsewhere; return the visit of one row."""
+        """Load checkpoint k and its references; return the visit of one row."""
         spec, uri = self.job.model, storage.localise(self.checkpoints[k].uri)
         network = models.load_model(uri, trust_remote_code=spec.trust_remote_code, freeze=spec.freeze)
         network = network.to(self.device, self.dtype)
@@ -94,7 +95,7 @@ class CheckpointTwin:
 
 
 class CaptureTwin:
-    """Reads the captured logits of each epoch through and folds one row at a time in float64."""
+    """Reads the captured logits of each epoch completely and folds one row at a time in float64."""
 
     def __init__(self, corpus: Corpus, trace: CheckpointSet, rows: pa.Table) -> None:
         self.capture, self.ids = Capture.load(trace.uri), rows["row_id"].combine_chunks()
@@ -108,7 +109,7 @@ class CaptureTwin:
         return self.capture.checkpoints
 
     def at(self, k: int, scores: Scores) -> Visit:
-        """Read epoch k + 1 and return the look at one row."""
+        """Read epoch k + 1; return the visit of one row."""
         logits = torch.tensor(self._logits(k + 1), dtype=torch.float64)
         priors = {reference.key: {"log_p": self.log_shares} for s in scores.values() for reference in s.references}
 
@@ -119,6 +120,7 @@ class CaptureTwin:
         return visit
 
     def _logits(self, epoch: int) -> Any:
+        """Return the captured logits [rows, C] of an epoch in the order of the sampled rows."""
         found = []
         for uri in self.capture.files(epoch):
             rows = storage.read_parquet(uri, ["row_id", "logits"])
@@ -134,9 +136,11 @@ class CaptureTwin:
 
 
 def _references(scores: Scores) -> list[Reference]:
+    """Return the references of scores, each once, sorted by key."""
     wanted = {reference for score in scores.values() for reference in score.references}
     return sorted(wanted, key=lambda reference: reference.key)
 
 
 def _wide(value: Tensor) -> Tensor:
+    """Return floating tensors in float64, others unchanged."""
     return value.double() if value.is_floating_point() else value

@@ -1,4 +1,4 @@
-"""The slow twin of a visit: one example, one forward, and plain `torch.autograd.grad` for whatever is asked."""
+"""The slow twin of a visit: one example, one forward, and plain `torch.autograd.grad` for every need."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def collect_slowly(
     *,
     directions: Directions | None = None,
 ) -> Artifacts:
-    """Fill the artifacts of one example, in the precision of the model.
+    """Return the artifacts of one example, in the precision of the model.
 
     Args:
-        model: a classifier in eval mode; the gradients are those over its parameters with `requires_grad`.
-        inputs: of one row without padding: `input_ids` [1, T] and what else the model takes.
-        labels, needs: of the row [1]; what to compute.
+        model: a classifier in eval mode; gradients are over its parameters with `requires_grad`.
+        inputs: one row without padding: `input_ids` [1, T] and the other inputs of the model.
+        labels, needs: label of the row [1]; what to compute.
         objectives: for EMBEDDING_GRADS: `logit`, `probability`, `loss`.
         directions: for GRAD_DOTS, reference -> parameter name -> [M, *shape of the parameter].
 
     Raises:
         ScoreError: more than one row was given.
-        UnsupportedModelError: the model has no embedding output or classifier where one is asked for.
+        UnsupportedModelError: a need requires an embedding output or classifier that the model does not have.
     """
     if len(labels) != 1:
         raise ScoreError(f"the slow twin looks at one row at a time, not at {len(labels)}", "call it once per row")
@@ -72,6 +72,8 @@ def objective_value(objective: str, logits: Tensor, label: Tensor) -> Tensor:
 
 
 def _watch(model: nn.Module, ids: Tensor, needs: Need, passed: dict[str, Tensor]) -> Iterator[RemovableHandle]:
+    """Register hooks that store embedding output, classifier input and classifier output in `passed`."""
+
     def at_embedding(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
         check_padded_inside(module, ids, (*args, *kwargs.values()), output)
         passed["embedding"], given = require_grad(output)
@@ -107,6 +109,7 @@ def _parameter_gradients(
 def _embedding_gradients(
     passed: dict[str, Tensor], logits: Tensor, labels: Tensor, objectives: frozenset[str], needs: Need
 ) -> dict[str, Tensor]:
+    """Return objective -> gradient [1, T, D] of the objective at the embedding output."""
     if Need.EMBEDDING_GRADS not in needs:
         return {}
     return {
@@ -118,9 +121,9 @@ def _embedding_gradients(
 
 
 def _features(passed: dict[str, Tensor], logits: Tensor) -> Tensor:
-    """Return the input [1, H] of the last linear layer at the place that the logits come from.
+    """Return the input [1, H] of the last linear layer at the position whose logits the model returns.
 
-    A decoder classifies every token, and the logits are those of one of them: the last where they are equal.
+    A decoder classifies every token and returns the logits of one; if several are equal, the last of them is taken.
     """
     given, made = passed["features"], passed["made"]
     width = given.shape[-1]

@@ -1,4 +1,4 @@
-"""A handful of rows of a table that was just scored, scored again by the slow twin: cheap enough to be done always."""
+"""Score a few rows of a new table again by the slow twin: cheap enough to run after every scoring."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from raysample.influence.shards import ScoreJob, part_name
 from raysample.influence.verification.bounds import DIFFERING, RELATIVE, STEPS
 from raysample.influence.verification.verify import Scores, Values, score_again
 
-LEAST = 4
+MIN_ROWS = 4
 SHARE = 0.02
-"""Of the cost of scoring, at most, unless LEAST rows cost more."""
+"""Largest share of the cost of scoring, unless MIN_ROWS rows cost more."""
 SLOWNESS = 25
-"""What a row costs the slow twin, in rows of a mini-batch."""
+"""Cost of a row for the slow twin, in rows of a mini-batch."""
 SHARDS = 2
-"""Parts that rows are drawn from: each is read as a whole."""
+"""Parts that rows are drawn from: each is read completely."""
 COARSE = 0.25
 """Bound of the median relative difference in bfloat16, whose single values may differ in their second digit."""
 ROUNDING = 20
-"""How much of the twin's own rounding (float32 against float64) is borne: mini-batches round in another way."""
+"""Tolerance in multiples of the twin's own rounding (float32 against float64): mini-batches round differently."""
 
 
 @dataclass(frozen=True)
 class Spot:
-    """What came of it.
+    """The result of a spot check.
 
     Attributes:
-        rows: how many were compared. seconds: what it cost.
-        differences: column -> the largest difference relative to the score, or to its median where that is larger; of
-            scores that count the share of rows that differ.
-        wrong: column -> in words, what is out of bounds.
+        rows: rows compared. seconds: its cost.
+        differences: column -> the largest difference relative to max(|score|, median |score|); for scores that count,
+            the share of rows that differ.
+        wrong: column -> description of the values out of bounds.
     """
 
     rows: int
@@ -52,17 +52,17 @@ class Spot:
     wrong: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-able data, as a table keeps it."""
+        """Return JSON-able data for the manifest of a table."""
         return {"rows": self.rows, "seconds": self.seconds, "differences": self.differences}
 
 
 def affordable(wanted: int, rows: int) -> int:
-    """Return how many of `wanted` rows are verified after `rows` rows were scored."""
-    return min(wanted, rows, max(LEAST, int(SHARE * rows / SLOWNESS)))
+    """Return how many of `wanted` rows to verify after `rows` rows were scored: about SHARE of the cost of scoring."""
+    return min(wanted, rows, max(MIN_ROWS, int(SHARE * rows / SLOWNESS)))
 
 
 def verifiable(job: ScoreJob) -> Scores:
-    """Return the columns that a twin can compute again: captured logits are read, predicted columns are estimates."""
+    """Return the columns that a twin can compute again: neither captured logits nor predicted columns."""
     if job.config.source == "capture":
         return {}
     predicted = () if job.config.landmarks is None else tuple(job.config.landmarks.scores)
@@ -73,10 +73,10 @@ def spot_check(table: ScoreTable, job: ScoreJob, rows: int, seed: int = 0) -> Sp
     """Score some rows of a table again, one at a time in float64, and compare; nothing is written.
 
     Args:
-        table: with parts that are there; its manifest need not be.
-        job: what it was scored with.
-        rows: how many.
-        seed: draws them.
+        table: with existing parts; its manifest is not needed.
+        job: the job that scored it.
+        rows: number of rows.
+        seed: seed of the sample.
 
     Raises:
         ProvenanceError: a row of the table is not in the corpus.
@@ -88,7 +88,7 @@ def spot_check(table: ScoreTable, job: ScoreJob, rows: int, seed: int = 0) -> Sp
     again = score_again(job, corpus, traces, scores, sample, SilentReporter())
     wrong = _wrong(job, scores, sample, stored, again, None)
     if wrong:
-        # It may be rounding: of rows that a model is sure of, little but that is left in float32.
+        # It may be rounding: for rows that the model is sure of, the float32 gradient is mostly rounding noise.
         few = {column: scores[column] for column in wrong}
         rounded = score_again(job, corpus, traces, few, sample, SilentReporter(), torch.float32)
         wrong = _wrong(job, few, sample, stored, again, rounded)
@@ -97,7 +97,7 @@ def spot_check(table: ScoreTable, job: ScoreJob, rows: int, seed: int = 0) -> Sp
 
 
 def check_spot(spot: Spot, table: ScoreTable) -> None:
-    """Raise ScoreError, naming scores and rows, where something is out of bounds."""
+    """Raise ScoreError, naming scores and rows, if a value is out of bounds."""
     if spot.wrong:
         told = "; ".join(f"{column}: {words}" for column, words in spot.wrong.items())
         raise ScoreError(
@@ -111,7 +111,7 @@ def check_spot(spot: Spot, table: ScoreTable) -> None:
 def _drawn(
     table: ScoreTable, corpus: Corpus, columns: tuple[str, ...], rows: int, seed: int
 ) -> tuple[pa.Table, Values]:
-    """Return some rows of few parts, in the corpus's schema, and their stored scores in the same order."""
+    """Return rows from SHARDS parts, in the corpus's schema, and their stored scores in the same order."""
     random = np.random.Generator(np.random.Philox(key=[seed, 0x5907]))
     shards = {part_name(shard): shard.index for shard in corpus.shards}
     left, texts, picked = rows, list[pa.Table](), list[pa.Table]()
@@ -131,6 +131,7 @@ def _drawn(
 
 
 def _texts(corpus: Corpus, shard: int, ids: pa.ChunkedArray) -> pa.Table:
+    """Return the rows of one shard with the given ids, in their order."""
     rows = corpus.read(shard)
     places = pc.index_in(ids, value_set=rows["row_id"].combine_chunks())
     if places.null_count:
@@ -141,6 +142,10 @@ def _texts(corpus: Corpus, shard: int, ids: pa.ChunkedArray) -> pa.Table:
 def _wrong(
     job: ScoreJob, scores: Scores, sample: pa.Table, stored: Values, again: Values, rounded: Values | None
 ) -> dict[str, str]:
+    """Return column -> description of the values out of bounds.
+
+    `rounded` are the twin's values in float32, if known.
+    """
     found = {}
     for column, score in scores.items():
         here, there = stored[column], again[column]
@@ -158,7 +163,7 @@ def _wrong(
 def _out_of_bounds(
     score: str, here: NDArray[np.float64], there: NDArray[np.float64], borne: NDArray[np.float64], precision: str
 ) -> tuple[NDArray[np.int64], str]:
-    """Return the rows that are out of bounds, and the bound in words."""
+    """Return the positions of rows out of bounds, and a description of the bound."""
     away = np.where(np.isfinite(there), np.abs(here - there), np.inf)
     if precision == "bfloat16":
         relative = away / _scale(there)
@@ -166,17 +171,19 @@ def _out_of_bounds(
         return np.flatnonzero(relative > COARSE) if wide else np.empty(0, np.int64), f"median at most {COARSE:g}"
     if score in STEPS:
         differ = np.flatnonzero(away > 1e-6)
-        most = max(1, int(DIFFERING * len(here)))  # one may stand on an edge
+        most = max(1, int(DIFFERING * len(here)))  # one row may be on an edge
         return differ if len(differ) > most else differ[:0], f"at most {most} may differ"
     return np.flatnonzero(away > RELATIVE * _scale(there) + borne), f"relative difference at most {RELATIVE:g}"
 
 
 def _difference(score: str, here: NDArray[np.float64], there: NDArray[np.float64]) -> float:
+    """Return the largest relative difference, or the share of rows that differ for scores that count."""
     away = np.abs(here - there)
     return float((away > 1e-6).mean()) if score in STEPS else float((away / _scale(there)).max())
 
 
 def _scale(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return max(|value|, median |value|) per row, positive."""
     size = np.abs(values)
     usual = float(np.median(size)) or float(size.max()) or 1.0
     return np.maximum(size, usual)

@@ -1,4 +1,4 @@
-"""Drawing a sample of a finished table, scoring it again, and the verdict that is stored beside the table."""
+"""Draw a sample of a finished table, score it again, and store the verdict beside the table."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ Values = dict[str, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Verification:
-    """What became of a verification.
+    """The result of a verification.
 
     Attributes:
-        table: the key of the verified table (`made_by["key"]`): another key, another table.
+        table: key of the verified table (`made_by["key"]`); another key means another table.
         rows, seed: the sample.
-        precision: of the stored scores.
+        precision: precision of the stored scores.
         checks: one per column.
-        left_out: columns that were predicted from landmarks, not computed: nothing exact to hold them against.
-        versions: what both sides were computed with.
+        left_out: columns predicted from landmarks: there is no exact value to compare them with.
+        versions: versions of the libraries that computed both sides.
     """
 
     table: str
@@ -64,31 +64,31 @@ class Verification:
         return {**data, "passed": self.passed}
 
     def save(self, folder: str) -> str:
-        """Write the result beside the manifest of the table in `folder`; returns where it is."""
+        """Write the result beside the manifest of the table in `folder`; return its URI."""
         uri = storage.join(folder, RESULT)
         storage.write_json(uri, self.to_dict())
         return uri
 
     @staticmethod
     def load(folder: str) -> Verification:
-        """Read the result that lies beside a table; raises StorageError where there is none."""
+        """Read the result beside a table; raises StorageError if missing or damaged."""
         return manifests.kind_of(Verification, storage.join(folder, RESULT))
 
 
 def verify_table(
     table: ScoreTable, job: ScoreJob, *, rows: int = 64, seed: int = 0, reporter: Reporter | None = None
 ) -> Verification:
-    """Score a seeded sample of a table's rows again by the slow twin and compare; the result is stored with the table.
+    """Score a seeded sample of a table's rows again by the slow twin, compare, and store the result with the table.
 
     Args:
-        table: a finished one.
-        job: what it was scored with.
+        table: a finished table.
+        job: the job that scored it.
         rows: size of the sample; all rows if the table has fewer.
-        seed: of the sample.
-        reporter: who is told of the progress; nobody by default.
+        seed: seed of the sample.
+        reporter: receives progress; none by default.
 
     Raises:
-        ProvenanceError: the table was made from another corpus or other checkpoints than the job names.
+        ProvenanceError: the table was made from another corpus or other checkpoints than those of the job.
         ConfigError: every column was predicted from landmarks, or the sample is empty.
     """
     corpus = Corpus.load(job.corpus)
@@ -137,6 +137,7 @@ def draw(table: ScoreTable, corpus: Corpus, columns: tuple[str, ...], rows: int,
 
 
 def _texts(corpus: Corpus, ids: pa.Array) -> pa.Table:
+    """Return the corpus rows of some ids, in the order of the ids; reads shard by shard."""
     found = []
     for shard in corpus.shards:
         rows = corpus.read(shard.index)
@@ -151,14 +152,14 @@ def _texts(corpus: Corpus, ids: pa.Array) -> pa.Table:
     return there.take(places)
 
 
-def rescore(twin: Twin, scores: Scores, rows: int, told: Callable[[], None]) -> Values:
-    """Fold scores over what a twin shows of `rows` rows, each for itself: column -> float64 [rows].
+def rescore(twin: Twin, scores: Scores, rows: int, on_visit: Callable[[], None]) -> Values:
+    """Fold scores over the visits of a twin, row by row: column -> float64 [rows].
 
     Args:
-        twin: what is looked at.
+        twin: the source of artifacts.
         scores: column -> score.
-        rows: how many there are.
-        told: called after every visit.
+        rows: number of rows.
+        on_visit: called after every visit.
     """
     used = {column: frozenset(score.select(twin.checkpoints)) for column, score in scores.items()}
     states = [{column: score.init() for column, score in scores.items()} for _ in range(rows)]
@@ -168,7 +169,7 @@ def rescore(twin: Twin, scores: Scores, rows: int, told: Callable[[], None]) -> 
         for row, state in enumerate(states):
             seen = visit(row)
             state.update({c: score.fold(state[c], seen, twin.checkpoints[k]) for c, score in here.items()})
-            told()
+            on_visit()
     return {c: np.array([float(score.value(state[c])) for state in states]) for c, score in scores.items()}
 
 
@@ -181,7 +182,7 @@ def score_again(
     reporter: Reporter,
     dtype: torch.dtype = torch.float64,
 ) -> Values:
-    """Return the slow twin's scores of the sample, averaged over the runs; visited in a precision of its own."""
+    """Return the slow twin's scores of the sample, averaged over the runs, computed in precision `dtype`."""
     twins: list[Twin] = [
         CaptureTwin(corpus, trace, sample)
         if job.config.source == "capture"
@@ -192,16 +193,17 @@ def score_again(
     done = 0
     with reporter.bar("verify", visits, "visits") as bar:
 
-        def told() -> None:
+        def on_visit() -> None:
             nonlocal done
             done += 1
             bar.to(done)
 
-        runs = [rescore(twin, scores, len(sample), told) for twin in twins]
+        runs = [rescore(twin, scores, len(sample), on_visit) for twin in twins]
     return {column: np.mean([run[column] for run in runs], axis=0) for column in scores}
 
 
 def _check_origin(table: ScoreTable, corpus: Corpus, traces: Sequence[CheckpointSet]) -> None:
+    """Raise ProvenanceError unless the table was made from this corpus and these checkpoints."""
     prints = [trace.fingerprint for trace in traces]
     known = prints[0] if len(prints) == 1 else storage.fingerprint(prints)
     for what, stored, given in (
@@ -216,5 +218,6 @@ def _check_origin(table: ScoreTable, corpus: Corpus, traces: Sequence[Checkpoint
 
 
 def _versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that decide numbers."""
     names = ("torch", "transformers", "numpy")
     return {"raysample": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}

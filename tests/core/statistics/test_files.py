@@ -11,7 +11,7 @@ import pytest
 from raysample.core import storage
 from raysample.core.errors import StorageError
 from raysample.core.statistics import count_part, merge_statistics, nothing, read_statistics, write_statistics_file
-from raysample.influence.shards.part_statistics import FEWEST
+from raysample.influence.shards.part_statistics import MIN_ROWS_PER_CELL
 from tests.helpers.scored_rows import SCORES, plain, scored_rows
 
 
@@ -44,7 +44,7 @@ def test_what_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_they_are_smaller_than_the_part_where_they_are_kept(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    rows, cells = 4_000, 4_000 // FEWEST
+    rows, cells = 4_000, 4_000 // MIN_ROWS_PER_CELL
     values = {name: rng.lognormal(size=rows).astype(np.float32) for name in SCORES}
     label = np.arange(rows, dtype=np.int32) % cells
     data = {

@@ -38,7 +38,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 def test_the_table_keeps_what_a_few_rows_came_to(trace: CheckpointSet, corpus: Corpus, tmp_path: Path) -> None:
     table = raysample.score(trace, corpus, SCORES, str(tmp_path), max_length=16)
-    assert table.verified["rows"] == spot.LEAST
+    assert table.verified["rows"] == spot.MIN_ROWS
     assert set(table.verified["differences"]) == set(table.columns)
     assert all(0 <= value < 1e-3 for value in table.verified["differences"].values())
     assert table.cost["verify_seconds"] == table.verified["seconds"] > 0
@@ -81,7 +81,7 @@ def test_rows_that_a_model_is_sure_of_are_rounding_and_no_fault(corpus: Corpus, 
     checkpoint_set.seal_checkpoint(Path(place))
     sure = raysample.adopt([place], str(tmp_path / "sure"), labels=LABELS)
     found = raysample.score(sure, corpus, ["el2n"], str(tmp_path / "scores"), max_length=16)
-    assert found.verified["rows"] == spot.LEAST
+    assert found.verified["rows"] == spot.MIN_ROWS
 
 
 def test_how_many_rows_are_paid_for() -> None:

@@ -22,7 +22,7 @@ def _seeded() -> None:
 @pytest.mark.parametrize("count", [1, 2, 9])
 @pytest.mark.parametrize("room", [1 << 24, 2 * I * O, 1])
 def test_linear_weight(count: int, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gradient_dots, "ROOM", room)
+    monkeypatch.setattr(gradient_dots, "WORKSPACE", room)
     A, G, W = draw(B, T, I), draw(B, T, O), draw(count, O, I)
     torch.testing.assert_close(gradient_dots.linear_dots(A, G, W), torch.einsum("bto,bti,moi->bm", G, A, W))
 
