@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from raysample.cli import main
 from raysample.core.config import parse
 from raysample.core.errors import ConfigError
 from raysample.data.score_table import ScoreTable
 from tests.helpers import trainer_runs
+from tests.helpers.configs import small_corpus, write_config
 from tests.helpers.trainer_runs import NAMES
 
 pytestmark = pytest.mark.slow
@@ -27,25 +27,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def configured(folder: Path, small_run: Path, **changes: object) -> str:
-    data = {
+    sections = {
         "name": "adopting",
-        "output": str(folder / "runs"),
-        "corpus": {
-            "columns": {"id": "id"},
-            "train": {"path": str(small_run / "train.parquet")},
-            "test": {"path": str(small_run / "test.parquet")},
-        },
         "model": {"hidden_size": 16, "vocabulary_size": 200, "max_length": 32},
         "fine_tune": {"epochs": 1, "learning_rate": 3e-3},
         "score": {"scores": [{"name": "el2n", "checkpoints": "all"}, "tracin_self"]},
         "compare": {"seeds": [0], "arms": [{"policy": "hard", "score": "el2n"}]},
-        "engine": {"kind": "local"},
-        "tracking": {"enabled": False},
-        **changes,
     }
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(data))
-    return str(path)
+    return str(write_config(folder, small_run, **{**sections, **changes}))
 
 
 def test_a_trainers_run_is_adopted_scored_and_compared(
@@ -141,7 +130,7 @@ def test_classes_of_the_checkpoints_that_no_row_has_are_told(
     rows = pq.read_table(small_run / "train.parquet").to_pandas()
     some = tmp_path / "some.parquet"
     rows[rows["label"] != "calm"].to_parquet(some)
-    corpus = {"columns": {"id": "id"}, "train": {"path": str(some)}, "test": {"path": str(small_run / "test.parquet")}}
+    corpus = small_corpus(small_run, train={"path": str(some)})
     config = configured(tmp_path, small_run, corpus=corpus, adopt={"path": str(run)})
     assert main.main(["score", config]) == 0
     assert "no training row has these classes of the checkpoints: calm" in capsys.readouterr().out

@@ -20,7 +20,7 @@ from raysample.data.corpus import Corpus, describe_source
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation.comparison import FULL, Comparison, RunResult, summarise
 from raysample.selection import Selection, apply, explain_row, write_selection
-from tests.helpers.configs import write_config
+from tests.helpers.configs import small_corpus, write_config
 
 pytestmark = pytest.mark.slow
 
@@ -43,11 +43,7 @@ def sampled(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         speaker = pa.array([None if i % 10 == 9 else f"speaker {i % 10 // 2}" for i in range(len(rows))])
         extra = pa.array(range(len(rows)))
         pq.write_table(rows.append_column("extra", extra).append_column("speaker", speaker), part)
-    corpus = {
-        "columns": {"id": "id"},
-        "train": {"path": str(source), "columns": {"id": "id", "group": "speaker"}},
-        "test": {"path": str(small_run / "test.parquet")},
-    }
+    corpus = small_corpus(small_run, train={"path": str(source), "columns": {"id": "id", "group": "speaker"}})
     config = str(write_config(folder, small_run, corpus=corpus, compare={"seeds": [0], "arms": ARMS}))
     for verb in ("fine-tune", "score"):
         assert main.main([verb, config]) == 0

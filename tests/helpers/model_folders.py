@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from raysample import models
+from raysample.data.corpus import SCHEMA
 from raysample.testing import Family, tiny_model, tiny_rows, tiny_tokenizer
 
 
@@ -30,3 +31,9 @@ def shelf() -> Any:
 def saved(folder: Path, family: Family = "bert", **options: Any) -> str:
     models.save_model(tiny_model(family, **options), tiny_tokenizer(family), folder)
     return str(folder)
+
+
+def texts_table(texts: list[str], pairs: list[str | None] | None = None) -> pa.Table:
+    nothing = [None] * len(texts)
+    columns = {"row_id": [str(i) for i in range(len(texts))], "text": texts, "text_pair": pairs or nothing}
+    return pa.table({**columns, "label": [0] * len(texts), "group": nothing, "timestamp": nothing}, schema=SCHEMA)

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from raysample import models
-from raysample.core.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
+from raysample.core.config import FineTuneConfig, ModelConfig
 from raysample.data.checkpoint_set import CheckpointSet
-from raysample.data.corpus import Corpus, describe_source
+from raysample.data.corpus import Corpus
 from raysample.influence.references import Request
-from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
+from raysample.testing import tiny_checkpoints
 from raysample.training.fine_tuning import Job, execute, finish_job
+from tests.helpers.corpora import tiny_corpus
 
 SPEC = ModelConfig(path="tiny", max_length=16, hidden_size=16, vocabulary_size=120, dropout=0.0)
 RECIPE = FineTuneConfig(epochs=2, batch_size=16, learning_rate=2e-3, head_learning_rate=5e-3, checkpoints=3, seed=5)
@@ -23,9 +24,7 @@ RECIPE = FineTuneConfig(epochs=2, batch_size=16, learning_rate=2e-3, head_learni
 
 def described(folder: Path, rows: int, seed: int = 0, **options: Any) -> Corpus:
     """Write and describe a small corpus with the labels of the tiny models."""
-    files = tiny_corpus_files(folder / "files", rows, seed, files=options.pop("files", 2))
-    source = SourceConfig(path=files, columns=Columns(id="id"), **options)
-    return describe_source(source, str(folder / "corpus"), labels=LABELS, shard_rows=32)
+    return tiny_corpus(folder, rows, seed, shard_rows=32, **options)
 
 
 def made_up(folder: Path, rows: int = 60, checkpoints: int = 2) -> Request:

@@ -8,22 +8,21 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysample.core.config import Columns, ModelConfig, ScoreConfig, SourceConfig
+from raysample.core.config import ModelConfig, ScoreConfig
 from raysample.data.checkpoint_set import CheckpointSet
-from raysample.data.corpus import Corpus, describe_source
+from raysample.data.corpus import Corpus
 from raysample.influence.shards import ScoreJob, ShardOutcome, ShardScorer, prepare_scoring
-from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
+from raysample.testing import LABELS, tiny_checkpoints
 from raysample.workflow.score import describe_targets, job_of
 from tests.helpers import every_score
+from tests.helpers.corpora import tiny_corpus
 
 MODEL = ModelConfig(max_length=16)
 
 
 def corpus_in(folder: Path, rows: int, seed: int = 0) -> Corpus:
     """Write and describe a small corpus in shards of 16 rows."""
-    files = tiny_corpus_files(folder / "files", rows, seed)
-    source = SourceConfig(path=files, columns=Columns(id="id"))
-    return describe_source(source, str(folder / "corpus"), labels=LABELS, shard_rows=16)
+    return tiny_corpus(folder, rows, seed, shard_rows=16)
 
 
 def every_job(folder: Path, rows: int = 60, runs: int = 2) -> ScoreJob:

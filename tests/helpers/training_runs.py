@@ -13,12 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysample import models
-from raysample.core.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
+from raysample.core.config import FineTuneConfig, ModelConfig
 from raysample.data.checkpoint_set import CheckpointSet
-from raysample.data.corpus import describe_source
-from raysample.testing import tiny_corpus_files
 from raysample.training import DistributedContext
 from raysample.training.fine_tuning import Job, execute, finish_job
+from tests.helpers.corpora import tiny_corpus
 from tests.helpers.paths import ROOT
 
 SPEC = ModelConfig(path="tiny", max_length=16, hidden_size=16, vocabulary_size=120, dropout=0.2)
@@ -39,8 +38,7 @@ class Ended(BaseException):
 
 def a_job(folder: Path, dropout: float = 0.2, **recipe: Any) -> Job:
     """Describe 67 rows in a folder and return a job on them: 9 steps an epoch, the last batch has 3 rows."""
-    files = tiny_corpus_files(folder / "files", 67, files=1)
-    corpus = describe_source(SourceConfig(path=files, columns=Columns(id="id")), str(folder / "corpus"), shard_rows=40)
+    corpus = tiny_corpus(folder, 67, files=1, labels=None, shard_rows=40)
     spec = SPEC.model_copy(update={"dropout": dropout})
     base = models.prepare_base(spec, corpus, str(folder / "base"))
     config = FineTuneConfig.model_validate({**RECIPE.to_dict(), **recipe})

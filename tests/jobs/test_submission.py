@@ -18,6 +18,7 @@ import psutil
 import pytest
 import yaml
 
+from tests.helpers.configs import small_config
 from tests.helpers.paths import ROOT
 
 RAY = str(Path(sys.executable).parent / "ray")
@@ -97,18 +98,15 @@ def test_a_submitted_run_succeeds_and_appears_in_mlflow(
     head: tuple[str, dict[str, str]], small_run: Path, tmp_path: Path
 ) -> None:
     address, environment = head
-    config = {
-        "name": "submitted",
-        "corpus": {
-            "columns": {"id": "id"},
-            "train": {"path": str(small_run / "train.parquet")},
-            "test": {"path": str(small_run / "test.parquet")},
-        },
-        "model": {"hidden_size": 16, "vocabulary_size": 200, "max_length": 16},
-        "fine_tune": {"epochs": 1, "learning_rate": 3e-3, "checkpoints": 2},
-        "score": {"scores": ["el2n"]},
-        "compare": {"seeds": [0], "arms": [{"policy": "hard", "score": "el2n"}]},
-    }
+    config = small_config(
+        tmp_path,
+        small_run,
+        name="submitted",
+        fine_tune={"epochs": 1, "learning_rate": 3e-3, "checkpoints": 2},
+        score={"scores": ["el2n"]},
+        compare={"seeds": [0], "arms": [{"policy": "hard", "score": "el2n"}]},
+    )
+    del config["engine"], config["tracking"]  # on Ray, and tracked
     path = tmp_path / "submitted.yaml"
     path.write_text(yaml.safe_dump(config))
     submit = [RAY, "job", "submit", f"--address={address}", "--working-dir=.", "--"]

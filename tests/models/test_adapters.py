@@ -8,10 +8,10 @@ import torch
 
 import raysample
 from raysample import models, testing
-from raysample.core.config import Columns, SourceConfig
 from raysample.core.errors import CheckpointError, ModelError
 from raysample.models import adapters
 from raysample.testing import LABELS
+from tests.helpers.corpora import tiny_corpus
 
 pytestmark = [
     pytest.mark.slow,
@@ -40,8 +40,7 @@ def saved(folder: Path, count: int = 2) -> list[str]:
 def test_adapters_are_scored_by_their_own_gradients(tmp_path: Path) -> None:
     places = saved(tmp_path)
     trace = raysample.adopt(places, str(tmp_path / "run"), labels=LABELS)
-    files = testing.tiny_corpus_files(tmp_path / "files", 12, 0, files=1)
-    corpus = raysample.describe(SourceConfig(path=files, columns=Columns(id="id")), labels=LABELS)
+    corpus = tiny_corpus(tmp_path, 12, files=1)
     table = raysample.score(trace, corpus, ["vog", "el2n", {"name": "grand", "checkpoints": "last"}], max_length=16)
     found = table.to_pandas()
     assert np.isfinite(found[["vog", "el2n", "grand"]].to_numpy()).all()

@@ -12,19 +12,13 @@ from transformers import PreTrainedTokenizerBase
 
 from raysample import models
 from raysample.core.config import ModelConfig
-from raysample.data.corpus import SCHEMA
 from raysample.testing import FAMILIES, TYPED, Family, tiny_model, tiny_rows, tiny_tokenizer
-
-
-def table(texts: list[str], pairs: list[str | None] | None = None) -> pa.Table:
-    nothing = [None] * len(texts)
-    columns = {"row_id": [str(i) for i in range(len(texts))], "text": texts, "text_pair": pairs or nothing}
-    return pa.table({**columns, "label": [0] * len(texts), "group": nothing, "timestamp": nothing}, schema=SCHEMA)
+from tests.helpers.model_folders import texts_table
 
 
 def test_encode_single_pairs_and_mixed() -> None:
     words = tiny_tokenizer()
-    rows = table(["the pond", "a moon", "red"], [None, "the old moss", None])
+    rows = texts_table(["the pond", "a moon", "red"], [None, "the old moss", None])
     encoded = models.encode(words, rows, ModelConfig(max_length=24))
     assert encoded.types is not None
     assert encoded.lengths.tolist() == [4, 8, 3]
@@ -37,7 +31,7 @@ def test_encode_single_pairs_and_mixed() -> None:
 
 def test_encode_truncates_the_longer_of_a_pair() -> None:
     words = tiny_tokenizer()
-    rows = table(["the " * 30, "the " * 30], ["moon", None])
+    rows = texts_table(["the " * 30, "the " * 30], ["moon", None])
     encoded = models.encode(words, rows, ModelConfig(max_length=8))
     assert encoded.lengths.tolist() == [8, 8]
     assert words.decode(encoded.ids[0]) == "[CLS] the the the the [SEP] moon [SEP]"
@@ -52,7 +46,7 @@ def test_token_types_only_where_the_model_takes_them(family: Family) -> None:
 
 def test_pad_goes_to_the_longest_of_the_chosen_rows() -> None:
     words = tiny_tokenizer()
-    encoded = models.encode(words, table(["the", "the old moss", "the " * 9]), ModelConfig(max_length=24))
+    encoded = models.encode(words, texts_table(["the", "the old moss", "the " * 9]), ModelConfig(max_length=24))
     batch = models.pad(encoded, np.array([1, 0]), pad_id=7)
     assert set(batch) == {"input_ids", "attention_mask", "token_type_ids"}
     assert all(value.dtype == torch.int64 and value.shape == (2, 5) for value in batch.values())
@@ -75,7 +69,7 @@ def cut(words: PreTrainedTokenizerBase, rows: pa.Table, **settings: Any) -> list
 
 
 def test_the_side_that_is_cut_can_be_chosen_and_is_the_tokenizer_s_own_by_default() -> None:
-    words, rows = tiny_tokenizer(), table(["the old moss saw a moon", "a pond"])
+    words, rows = tiny_tokenizer(), texts_table(["the old moss saw a moon", "a pond"])
     right, left = "[CLS] the old [SEP]", "[CLS] a moon [SEP]"
     assert cut(words, rows, max_length=4)[0] == right
     assert cut(words, rows, max_length=4, truncation_side="left")[0] == left
@@ -87,7 +81,7 @@ def test_the_side_that_is_cut_can_be_chosen_and_is_the_tokenizer_s_own_by_defaul
 
 def test_the_text_of_a_pair_that_is_cut_can_be_chosen() -> None:
     words = tiny_tokenizer()
-    rows = table(["the old moss", "the", "a pond", "the " * 9], ["a moon a moon", "moon", "moon " * 9, None])
+    rows = texts_table(["the old moss", "the", "a pond", "the " * 9], ["a moon a moon", "moon", "moon " * 9, None])
     assert cut(words, rows, max_length=8) == [
         "[CLS] the old [SEP] a moon a [SEP]",
         "[CLS] the [SEP] moon [SEP]",
@@ -114,7 +108,7 @@ def test_no_pair_is_longer_than_asked_for_and_each_is_what_the_tokenizer_alone_m
     words, rng = tiny_tokenizer(family), np.random.default_rng(0)
     texts = [" ".join(["moss"] * int(n)) for n in rng.integers(1, 14, 60)]
     pairs: list[str | None] = [" ".join(["pond"] * int(n)) for n in rng.integers(1, 14, 60)]
-    found = models.encode(words, table(texts, pairs), ModelConfig(max_length=12, pair_truncation=strategy))
+    found = models.encode(words, texts_table(texts, pairs), ModelConfig(max_length=12, pair_truncation=strategy))
     assert found.lengths.max() == 12
     for ids, text, pair in zip(found.ids, texts, pairs, strict=True):
         try:
@@ -126,11 +120,13 @@ def test_no_pair_is_longer_than_asked_for_and_each_is_what_the_tokenizer_alone_m
 
 def test_pad_rounds_up_to_a_multiple_but_not_beyond_the_positions() -> None:
     words = tiny_tokenizer()
-    encoded = models.encode(words, table(["the " * 3, "the " * 9]), ModelConfig(max_length=12, pad_to_multiple_of=8))
+    encoded = models.encode(
+        words, texts_table(["the " * 3, "the " * 9]), ModelConfig(max_length=12, pad_to_multiple_of=8)
+    )
     assert models.pad(encoded, [0], 0)["input_ids"].shape == (1, 8)
     assert models.pad(encoded.take([1, 0]), [0, 1], 0)["input_ids"].shape == (2, 12)
     assert models.pad(encoded, [0], 0)["attention_mask"].tolist() == [[1] * 5 + [0] * 3]
-    plain = models.encode(words, table(["the " * 3]), ModelConfig(max_length=12))
+    plain = models.encode(words, texts_table(["the " * 3]), ModelConfig(max_length=12))
     logits = [tiny_model()(**models.pad(each, [0], words.pad_token_id)).logits for each in (encoded, plain)]
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-5, atol=1e-6)
 

@@ -16,18 +16,11 @@ from transformers import AutoModelForCausalLM, BertForMaskedLM
 from raysample import models
 from raysample.core.config import ModelConfig
 from raysample.core.errors import ModelError
-from raysample.data.corpus import SCHEMA
 from raysample.models.tiny import texts
 from raysample.testing import FAMILIES, LABELS, Family, tiny_batch, tiny_model, tiny_rows, tiny_tokenizer
-from tests.helpers.model_folders import Shelf, saved, shelf
+from tests.helpers.model_folders import Shelf, saved, shelf, texts_table
 
 TINY = ModelConfig(hidden_size=16, vocabulary_size=120, max_length=24)
-
-
-def table(texts: list[str], pairs: list[str | None] | None = None) -> pa.Table:
-    nothing = [None] * len(texts)
-    columns = {"row_id": [str(i) for i in range(len(texts))], "text": texts, "text_pair": pairs or nothing}
-    return pa.table({**columns, "label": [0] * len(texts), "group": nothing, "timestamp": nothing}, schema=SCHEMA)
 
 
 def logits(module: Any) -> torch.Tensor:
@@ -67,14 +60,14 @@ def test_vocabulary_does_not_depend_on_the_cut_into_shards(tiny_base: str, tmp_p
 
 
 def test_texts_of_large_corpora_are_thinned_evenly() -> None:
-    many: Any = Shelf(*[table([f"shard {i}"] * 10, ["pair", None] * 5) for i in range(10)])
+    many: Any = Shelf(*[texts_table([f"shard {i}"] * 10, ["pair", None] * 5) for i in range(10)])
     seen = list(texts(many, limit=40))
     assert [batch[0] for batch in seen[::2]] == ["shard 0", "shard 3", "shard 6", "shard 9"]
     assert seen[1] == ["pair"] * 5
 
 
 def test_tiny_without_words_is_refused(tmp_path: Path) -> None:
-    empty: Any = Shelf(table(["", " "]))
+    empty: Any = Shelf(texts_table(["", " "]))
     with pytest.raises(ModelError, match=r"check columns\.text"):
         models.prepare_base(TINY, empty, str(tmp_path))
 

@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import raysample
-from raysample.core.config import Columns, ModelConfig, ScoreConfig, SourceConfig
+from raysample.core.config import ModelConfig, ScoreConfig
 from raysample.core.errors import ScoreError
 from raysample.data.checkpoint_set import CheckpointSet
-from raysample.data.corpus import Corpus, describe_source
+from raysample.data.corpus import Corpus
 from raysample.influence.shards import ScoreJob, ShardScorer, crash_counter, isolated, part_name
-from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
+from raysample.testing import tiny_checkpoints
+from tests.helpers.corpora import tiny_corpus
 from tests.helpers.crashing_models import make_deadly
 
 pytestmark = pytest.mark.slow
@@ -30,10 +31,7 @@ def trace(tmp_path: Path) -> CheckpointSet:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
-    source = SourceConfig(
-        path=tiny_corpus_files(tmp_path / "rows", 120, files=1), columns=Columns(text="text", label="label", id="id")
-    )
-    return describe_source(source, str(tmp_path / "corpus"), labels=LABELS, shard_rows=40)
+    return tiny_corpus(tmp_path, 120, files=1, shard_rows=40)
 
 
 def job_of(trace: CheckpointSet, corpus: Corpus, folder: Path) -> ScoreJob:

@@ -12,21 +12,17 @@ from pathlib import Path
 import pytest
 
 import raysample
-from raysample.core.config import Columns, SourceConfig
 from raysample.core.errors import StorageError
-from raysample.data.corpus import Corpus, describe_source
-from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
+from raysample.data.corpus import Corpus
+from raysample.testing import tiny_checkpoints
+from tests.helpers.corpora import tiny_corpus
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
-    source = tiny_corpus_files(tmp_path / "rows", 2_000, files=1)
-    columns = Columns(text="text", label="label", id="id")
-    return describe_source(
-        SourceConfig(path=source, columns=columns), str(tmp_path / "corpus"), labels=LABELS, shard_rows=500
-    )
+    return tiny_corpus(tmp_path, 2_000, files=1, shard_rows=500)
 
 
 @contextmanager

@@ -12,15 +12,15 @@ import pytest
 from rich.console import Console
 
 from raysample.core import progress
-from raysample.core.config import ModelConfig, ScoreConfig, SourceConfig
+from raysample.core.config import ModelConfig, ScoreConfig
 from raysample.core.progress import Reporter
-from raysample.data.corpus import Corpus, describe_source
 from raysample.execution.local import LocalExecutor
 from raysample.influence.shards import ShardOutcome
-from raysample.testing import LABELS, tiny_checkpoints, tiny_corpus_files
+from raysample.testing import tiny_checkpoints
 from raysample.tracking import MemoryTracker
 from raysample.workflow import missing_shards
 from raysample.workflow.score import score_corpus
+from tests.helpers.corpora import tiny_corpus
 
 pytestmark = pytest.mark.slow
 
@@ -41,15 +41,10 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "LINE_EVERY_SECONDS", 0.0)
 
 
-def corpus_in(folder: Path, rows: int) -> Corpus:
-    files = tiny_corpus_files(folder / "files", rows)
-    return describe_source(SourceConfig(path=files), str(folder / "corpus"), labels=LABELS, shard_rows=20)
-
-
 @pytest.mark.usefixtures("often")
 def test_metrics_and_lines_come_while_shards_end(tmp_path: Path) -> None:
     tracker, out = Steps(), io.StringIO()
-    trace, corpus = tiny_checkpoints(tmp_path / "run", 2), corpus_in(tmp_path, 50)
+    trace, corpus = tiny_checkpoints(tmp_path / "run", 2), tiny_corpus(tmp_path, 50, shard_rows=20)
     told = Reporter(Console(file=out, width=200))
     config, model = ScoreConfig(scores=["el2n"]), ModelConfig(max_length=16)
     score_corpus([trace], corpus, config, model, str(tmp_path / "scores"), LocalExecutor(), told, tracker)

@@ -16,7 +16,7 @@ from raysample.data.corpus import Corpus, Shard
 from raysample.data.score_table import ScoreTable
 from raysample.influence.shards import crash_counter, part_name
 from raysample.influence.shards.isolation import Scored, score_with_isolation
-from tests.helpers.configs import write_config
+from tests.helpers.configs import small_corpus, write_config
 
 pytestmark = pytest.mark.slow
 
@@ -33,12 +33,7 @@ def poisoned(small_run: Path, tmp_path: Path) -> Path:
         texts[place] = f"{POISON} {place}"
     at = rows.schema.get_field_index("text")
     pq.write_table(rows.set_column(at, "text", pa.array(texts)), tmp_path / "train.parquet")
-    corpus = {
-        "columns": {"id": "id"},
-        "shard_rows": 50,
-        "train": {"path": str(tmp_path / "train.parquet")},
-        "test": {"path": str(small_run / "test.parquet")},
-    }
+    corpus = small_corpus(small_run, shard_rows=50, train={"path": str(tmp_path / "train.parquet")})
     config = write_config(tmp_path, small_run, corpus=corpus)
     assert main.main(["fine-tune", str(config)]) == 0
     return config

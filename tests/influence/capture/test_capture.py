@@ -15,19 +15,19 @@ from torch import Tensor
 
 from raysample import models
 from raysample.core import storage
-from raysample.core.config import FineTuneConfig, ModelConfig, SourceConfig
+from raysample.core.config import FineTuneConfig, ModelConfig
 from raysample.core.errors import CheckpointError, ProvenanceError, ScoreError, TrainingError
 from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
-from raysample.data.corpus import Corpus, describe_source
+from raysample.data.corpus import Corpus
 from raysample.influence.capture import check_captured_scores, fold_columns, score_capture
 from raysample.influence.scores import SCORES, Score, create_scores
 from raysample.influence.visits.artifacts import Artifacts
-from raysample.testing import tiny_corpus_files
 from raysample.training import DistributedContext, Examples, batches, capture, schedule_training
 from raysample.training.capture import Capture, Recorder
 from raysample.training.fine_tuning import Job, Outcome, execute, finish_job, load_examples
 from raysample.training.length_balance import length_balanced_split
 from tests.helpers import oracles
+from tests.helpers.corpora import tiny_corpus
 
 pytestmark = pytest.mark.slow
 
@@ -54,9 +54,7 @@ LOGITS_ONLY = [
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """67 rows in two shards: the last batch of an epoch has three rows."""
-    folder = tmp_path_factory.mktemp("corpus")
-    source = SourceConfig(path=tiny_corpus_files(folder / "files", 67, files=1), columns={"id": "id"})
-    return describe_source(source, str(folder / "train"), shard_rows=40)
+    return tiny_corpus(tmp_path_factory.mktemp("rows"), 67, files=1, labels=None, shard_rows=40)
 
 
 def job_of(corpus: Corpus, folder: Path, dropout: float, **recipe: Any) -> Job:

@@ -12,7 +12,7 @@ import torch
 
 import raysample
 from raysample import testing
-from raysample.core.config import Columns, ScoreConfig, SourceConfig
+from raysample.core.config import ScoreConfig
 from raysample.core.errors import ScoreError
 from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import CheckpointSet
@@ -21,6 +21,7 @@ from raysample.data.score_table import ScoreTable
 from raysample.influence.shards import run_visits
 from raysample.influence.verification import spot
 from raysample.testing import LABELS
+from tests.helpers.corpora import tiny_corpus
 
 SCORES: list[Any] = ["vog", "el2n", {"name": "grand", "checkpoints": "last"}, "correctness"]
 
@@ -32,8 +33,7 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> CheckpointSet:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    files = testing.tiny_corpus_files(tmp_path_factory.mktemp("rows"), 24, 0, files=2)
-    return raysample.describe(SourceConfig(path=files, columns=Columns(id="id")), labels=LABELS)
+    return tiny_corpus(tmp_path_factory.mktemp("rows"), 24)
 
 
 def test_the_table_keeps_what_a_few_rows_came_to(trace: CheckpointSet, corpus: Corpus, tmp_path: Path) -> None:

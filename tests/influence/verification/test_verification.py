@@ -31,6 +31,7 @@ from raysample.influence.verification.verify import draw
 from raysample.influence.visits.artifacts import Need, collect
 from raysample.testing import FAMILIES, Family, tiny_batch, tiny_model
 from tests.helpers import oracles
+from tests.helpers.configs import small_corpus, write_config
 
 pytestmark = pytest.mark.slow
 
@@ -48,23 +49,15 @@ def run(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fine-tune with capture, score 200 rows in four parts, and return the configuration."""
     folder = tmp_path_factory.mktemp("verified")
     target = {"path": str(small_run / "test.parquet"), "columns": {"id": "id"}}
-    data = {
-        "name": "small",
-        "output": str(folder / "runs"),
-        "corpus": {
-            "columns": {"id": "id"},
-            "train": {"path": str(small_run / "train.parquet")},
-            "test": {"path": str(small_run / "test.parquet")},
-            "shard_rows": 60,
-        },
-        "model": {"hidden_size": 16, "vocabulary_size": 200, "max_length": 16, "freeze": ["embeddings"]},
-        "fine_tune": {"epochs": 2, "learning_rate": 5e-3, "checkpoints": 3, "capture": True},
-        "score": {"scores": SCORES, "targets": {"held_out": target}},
-        "engine": {"kind": "local"},
-        "tracking": {"enabled": False},
-    }
-    path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(data))
+    path = write_config(
+        folder,
+        small_run,
+        corpus=small_corpus(small_run, shard_rows=60),
+        model={"hidden_size": 16, "vocabulary_size": 200, "max_length": 16, "freeze": ["embeddings"]},
+        fine_tune={"epochs": 2, "learning_rate": 5e-3, "checkpoints": 3, "capture": True},
+        score={"scores": SCORES, "targets": {"held_out": target}},
+        compare={},
+    )
     assert main.main(["fine-tune", str(path)]) == 0
     assert main.main(["score", str(path)]) == 0
     return path

@@ -14,9 +14,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import raysample
 from raysample import testing
 from raysample.cli import main
-from raysample.core.config import Columns, SourceConfig
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.testing import LABELS
+from tests.helpers.corpora import tiny_corpus
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # MLflow warns of what it does itself
 STEPS = (20, 10, 9)
@@ -72,8 +72,7 @@ def test_the_models_of_a_run_come_in_the_order_of_their_steps(
     assert trace.labels == LABELS
     assert trace.tokenizer == str(tmp_path / "set/tokenizer")
     assert all(Path(c.uri).is_relative_to(tmp_path / "artifacts") for c in trace.checkpoints)  # in place
-    files = testing.tiny_corpus_files(tmp_path / "files", 12, 5, files=1)
-    corpus = raysample.describe(SourceConfig(path=files, columns=Columns(id="id")), labels=LABELS)
+    corpus = tiny_corpus(tmp_path, 12, 5, files=1)
     known = raysample.score(ours, corpus, ["vog"], max_length=32).to_pandas()
     assert raysample.score(trace, corpus, ["vog"], max_length=32).to_pandas().equals(known)
     shown = capsys.readouterr().out

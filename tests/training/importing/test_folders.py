@@ -12,13 +12,13 @@ from safetensors.torch import save_file
 
 import raysample
 from raysample import models, testing
-from raysample.core.config import Columns, SourceConfig
 from raysample.core.errors import CheckpointError
 from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import COMPLETE, CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.models.weights import shapes
 from raysample.testing import LABELS
+from tests.helpers.corpora import tiny_corpus
 
 pytestmark = pytest.mark.slow
 
@@ -32,8 +32,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> CheckpointSet:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    files = testing.tiny_corpus_files(tmp_path_factory.mktemp("files"), 16, 5, files=1)
-    return raysample.describe(SourceConfig(path=files, columns=Columns(id="id")), labels=LABELS)
+    return tiny_corpus(tmp_path_factory.mktemp("rows"), 16, 5, files=1)
 
 
 def foreign(ours: CheckpointSet, folder: Path, stem: str) -> Path:

@@ -12,12 +12,12 @@ import pytest
 import raysample
 from raysample import testing
 from raysample.core import storage
-from raysample.core.config import Columns, SourceConfig
 from raysample.core.errors import CheckpointError, CorpusError
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.training.importing import Schedule
 from tests.helpers import trainer_runs
+from tests.helpers.corpora import tiny_corpus
 from tests.helpers.trainer_runs import NAMES, RATE, STEPS
 
 pytestmark = pytest.mark.slow
@@ -32,8 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    files = testing.tiny_corpus_files(tmp_path_factory.mktemp("files"), 20, 5, files=1)
-    return raysample.describe(SourceConfig(path=files, columns=Columns(id="id")), labels=NAMES)
+    return tiny_corpus(tmp_path_factory.mktemp("rows"), 20, 5, files=1, labels=NAMES)
 
 
 @pytest.fixture
