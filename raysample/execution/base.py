@@ -53,7 +53,7 @@ class Executor(AbstractContextManager["Executor"], Protocol):
         """Score shards; yield what became of each as it ends."""
         ...
 
-    def room(self, workers: int) -> int | None:
+    def memory_per_worker(self, workers: int) -> int | None:
         """Return the bytes that each of up to so many scoring workers may take; None where nobody knows."""
         ...
 

@@ -59,7 +59,7 @@ class LocalExecutor:
         del workers, reporter
         return ShardScorer(job).score_all(shards)
 
-    def room(self, workers: int) -> int | None:
+    def memory_per_worker(self, workers: int) -> int | None:
         """Most of the memory that is free on this process's device."""
         del workers
         return memory.free(device())

@@ -1,6 +1,6 @@
-"""The report of a run: one self-contained HTML page that answers whether a sample was worth keeping.
+"""The report of a run: one self-contained HTML page on whether the selected rows train as good a model.
 
-Its functions are loaded when first used: matplotlib comes with the extra `report`, and tables need no figure.
+Its functions are loaded on first use: matplotlib comes with the extra `report`, and tables need no figure.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    """Load a public name on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'raysample.report' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,4 +1,4 @@
-"""The page's section on the test of the scored model: metrics with intervals, classes, groups, and what was cut off."""
+"""The report's section on the test of the scored model: metrics with intervals, classes, groups, truncated rows."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from raysample.models import Truncation
 from raysample.report.formatting import NOTHING, clean, format_interval, format_mean_std, percent, share, signed
 
 SHOWN = 12
+"""Classes or groups shown in a table."""
 _METRICS = {
     "accuracy": "accuracy, %",
     "macro_f1": "macro-F1, %",
@@ -31,7 +32,7 @@ _TAILS = dict(zip(TAILS, ("rare classes", "texts seen once"), strict=True))
 
 @dataclass(frozen=True)
 class Figures:
-    """A plain table: caption, heads, and rows of cells of which the first is a name."""
+    """A plain table: caption, column heads, and rows of cells, the first of which is a name."""
 
     caption: str
     heads: tuple[str, ...]
@@ -40,18 +41,18 @@ class Figures:
 
 @dataclass(frozen=True)
 class EvaluationSection:
-    """What the page says about the test of one model."""
+    """Sentences and tables on the test of one model."""
 
     sentences: tuple[str, ...]
     tables: tuple[Figures, ...]
 
 
 def section_of_test(provenance: Mapping[str, Any], labels: Sequence[str]) -> EvaluationSection | None:
-    """Return the section; None where the provenance has neither `evaluation` nor `tokens`.
+    """Return the section; None if the provenance has neither `evaluation` nor `tokens`.
 
     Args:
-        provenance: `evaluation` as `Evaluation.to_dict` writes it, with the `seed` and training `rows` of the run;
-            `tokens`: corpus -> what `Truncation.to_dict` writes.
+        provenance: `evaluation` as `Evaluation.to_dict` returns it, with the `seed` and training `rows` of the run;
+            `tokens`: corpus -> what `Truncation.to_dict` returns.
         labels: class names.
     """
     given = provenance.get("evaluation")
@@ -69,6 +70,7 @@ def section_of_test(provenance: Mapping[str, Any], labels: Sequence[str]) -> Eva
 
 
 def _sentences(found: Evaluation, given: Mapping[str, Any]) -> list[str]:
+    """Return sentences on the model, the intervals, rare rows and groups."""
     rows = found.counts.get("rows")
     on = f" on {rows:,} test rows" if rows is not None else ""
     said = [f"The model that was scored (all {given['rows']:,} training rows, seed {given['seed']}){on}."]
@@ -90,26 +92,29 @@ def _sentences(found: Evaluation, given: Mapping[str, Any]) -> list[str]:
 
 
 def _metrics(found: Evaluation) -> Figures:
+    """Return the table of metrics with intervals."""
     rows = [
         (name, percent(found.metrics[metric]), _interval(found.intervals.get(metric)))
         for metric, name in _METRICS.items()
         if metric in found.metrics
     ]
     low, high = found.intervals.get("nll", (float("nan"), float("nan")))
-    told = NOTHING if low != low else f"{low:.4f} to {high:.4f}"
-    rows.append(("log-loss, nats", f"{found.metrics['nll']:.4f}", told))
+    interval = NOTHING if low != low else f"{low:.4f} to {high:.4f}"
+    rows.append(("log-loss, nats", f"{found.metrics['nll']:.4f}", interval))
     return Figures("Test results", ("metric", "value", "interval"), tuple(rows))
 
 
 def _interval(found: Bounds | None) -> str:
+    """Return an interval in per cent as text; a dash if there is none."""
     return NOTHING if found is None or found[0] != found[0] else f"{percent(found[0])} to {percent(found[1])}"
 
 
 def _classes(found: Evaluation, labels: Sequence[str]) -> list[Figures]:
+    """Return the table of the classes with the lowest recall."""
     if not found.recall_bounds or not found.class_rows:
         return []
-    there = [c for c, rows in enumerate(found.class_rows) if rows]
-    worst = sorted(there, key=lambda c: (found.recall[c], -found.class_rows[c]))[:SHOWN]
+    present = [c for c, rows in enumerate(found.class_rows) if rows]
+    worst = sorted(present, key=lambda c: (found.recall[c], -found.class_rows[c]))[:SHOWN]
     rare = set(found.rare)
     rows = [
         (
@@ -125,6 +130,7 @@ def _classes(found: Evaluation, labels: Sequence[str]) -> list[Figures]:
 
 
 def _groups(found: Evaluation) -> list[Figures]:
+    """Return the table of the groups with the lowest recall."""
     if not found.groups:
         return []
     worst = sorted(found.groups, key=lambda group: (group.recall, -group.rows))[:SHOWN]
@@ -135,6 +141,7 @@ def _groups(found: Evaluation) -> list[Figures]:
 
 
 def _lengths(cuts: Mapping[str, Truncation]) -> Figures:
+    """Return the table of token counts and truncated rows per corpus."""
     shares = ("0.5", "0.9", "0.95", "0.99", "1.0")
     heads = ("corpus", "rows cut", "of all", "tokens lost", "median", "90 %", "95 %", "99 %", "longest")
     rows = [
@@ -155,6 +162,7 @@ def _lengths(cuts: Mapping[str, Truncation]) -> Figures:
 
 
 def _cut_classes(cuts: Mapping[str, Truncation], labels: Sequence[str]) -> list[Figures]:
+    """Return the table of the classes with the largest share of truncated training rows."""
     cut = cuts.get("train")
     if cut is None or not cut.cut:
         return []
@@ -165,7 +173,7 @@ def _cut_classes(cuts: Mapping[str, Truncation], labels: Sequence[str]) -> list[
 
 
 def tail_figures(comparison: Comparison) -> Figures | None:
-    """Return the arms' accuracy on rare rows and its gap to random; None where no arm has any."""
+    """Return the arms' accuracy on rare rows and its gap to random; None if no arm has such metrics."""
     names = [name for name in TAILS if any(name in summary.tails for summary in comparison.summaries)]
     if not names:
         return None
@@ -175,6 +183,7 @@ def tail_figures(comparison: Comparison) -> Figures | None:
 
 
 def _tails(summary: ArmSummary, names: Sequence[str]) -> tuple[str, ...]:
+    """Return one row of the table of rare rows."""
     cells = [clean(summary.arm), share(summary.fraction)]
     for name in names:
         tail = summary.tails.get(name)
@@ -183,4 +192,5 @@ def _tails(summary: ArmSummary, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _gap(gap: Gap | None) -> str:
+    """Return a gap with its interval as text; a dash if there is none."""
     return NOTHING if gap is None else f"{signed(gap.mean)} ({format_interval(gap)})"

@@ -1,4 +1,4 @@
-"""Which rows the page shows as the hardest, the easiest and the suspected mislabelled ones."""
+"""Example rows of the report: the hardest, the easiest and the suspected mislabelled ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUSPECT_SCORES = ("loss", "confidence", "el2n")
 
 @dataclass(frozen=True)
 class ExampleRule:
-    """How one group of examples is chosen: by the `highest` or lowest values of one column."""
+    """Rule of one group of examples: the `highest` or lowest values of one column."""
 
     title: str
     column: str
@@ -27,13 +27,13 @@ class ExampleRule:
 
     @property
     def words(self) -> str:
-        """The rule as the page states it."""
+        """The rule as text for the page."""
         return f"{'Highest' if self.highest else 'Lowest'} {clean(self.column)}. {self.note}"
 
 
 @dataclass(frozen=True)
 class Example:
-    """One row of the page: identity, label, token count, the value of every score, and the text where allowed."""
+    """One example row: id, label, token count, the value of every score, and the text if it may be shown."""
 
     row_id: str
     label: str
@@ -44,7 +44,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Group:
-    """A titled list of examples and the rule that chose them."""
+    """A titled list of examples and their rule."""
 
     title: str
     rule: str
@@ -52,7 +52,7 @@ class Group:
 
 
 def is_harder_up(table: ScoreTable, column: str) -> bool:
-    """Tell whether higher values of a column mean harder rows (the default where its score does not say)."""
+    """Return whether higher values of a column mean harder rows (the default if its score does not say)."""
     return bool(table.scores[column].get("higher_is", "harder") == "harder")
 
 
@@ -60,8 +60,8 @@ def rules(table: ScoreTable) -> tuple[ExampleRule, ...]:
     """Return the rules for hardest, easiest and suspected rows.
 
     Suspects come from the mean loss, else the confidence, else the margin, else EL2N, whichever the table has first
-    (a doubted label has a high loss), or from its first column. Hardest and easiest use the first *other* column, so
-    that the lists say different things where the table allows it.
+    (a doubtful label has a high loss), or from its first column. Hardest and easiest use the first *other* column if
+    there is one, so that the lists differ.
     """
     if not table.columns:
         return ()
@@ -79,14 +79,14 @@ def rules(table: ScoreTable) -> tuple[ExampleRule, ...]:
 
 
 def choose_examples(data: pa.Table, rule: ExampleRule, examples: int) -> pa.Table:
-    """Return the rows a rule chooses, first first; ties are broken by row id, values that are not finite left out."""
+    """Return the rows that a rule chooses, in its order; ties are broken by row id, non-finite values left out."""
     usable = data.filter(pc.is_finite(data[rule.column]))
     keys = [(rule.column, "descending" if rule.highest else "ascending"), ("row_id", "ascending")]
     return usable.take(pc.select_k_unstable(usable, min(examples, usable.num_rows), keys))
 
 
 def groups(table: ScoreTable, found: Sequence[pa.Table], texts: Mapping[str, str] | None) -> tuple[Group, ...]:
-    """Build the groups of examples from the rows that each rule chose; `texts` None shows no text."""
+    """Return the groups of examples from the rows that each rule chose; `texts` None shows no text."""
     return tuple(
         Group(rule.title, rule.words, tuple(_example(table, row, texts) for row in rows.to_pylist()))
         for rule, rows in zip(rules(table), found, strict=True)
@@ -94,6 +94,7 @@ def groups(table: ScoreTable, found: Sequence[pa.Table], texts: Mapping[str, str
 
 
 def _example(table: ScoreTable, row: Mapping[str, Any], texts: Mapping[str, str] | None) -> Example:
+    """Return one example from a table row."""
     row_id, label, tokens = (row[name] for name in BASE_COLUMNS)
     text = None if texts is None else clean(texts.get(row_id, "(text not found)"), TEXT_LIMIT)
     scores = tuple(f"{row[column]:.4g}" for column in table.columns)

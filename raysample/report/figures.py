@@ -1,7 +1,7 @@
-"""The page's figures: matplotlib through its object interface, as SVG that takes its ink from the page around it.
+"""Figures of the report: matplotlib through its object interface, as SVG that inherits the page's colours.
 
-Text stays text (a class name in any script is drawn by the reader's fonts), the ink is `currentColor`, and every id
-carries the figure's name, so that several figures live in one page, in light and dark, without disturbing each other.
+Text stays text (a class name in any script is drawn by the reader's fonts), lines use `currentColor`, and every id has
+the figure's name as prefix, so that several figures share one page, in light and dark mode.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from raysample.report.tables import Floats, fractions
 Metric = Literal["accuracy", "macro_f1"]
 TITLES: dict[Metric, str] = {"accuracy": "Accuracy", "macro_f1": "Macro-F1"}
 
-# Stand-ins that matplotlib draws with and the page replaces by its own, light or dark, colours.
+# Placeholder colours that `embedded` replaces by the page's own, light or dark.
 _INK, _RULE = "#0a0b0c", "#0d0e0f"
-# Mid-tones with at least 3:1 against white and against the dark page, apart for colour-blind eyes; markers differ too.
+# Mid-tones with a contrast of at least 3:1 on white and on the dark page, distinct for colour-blind readers.
 _GREY, _SAND = "#7d848c", "#98836a"
 _COLOURS = ("#2f7bd1", "#d55e00", "#10916a", "#b65799", "#a07a00", "#6f6bd0", "#1b8fa3", "#c4476b")
 _MARKERS = "osD^vPX*"
@@ -58,7 +58,7 @@ _MIN_ROWS = 5
 
 
 def curves(comparison: Comparison, metric: Metric) -> Markup:
-    """Draw a metric against the fraction kept, or by arm where there is only one fraction; bars are ± one deviation."""
+    """Draw a metric against the fraction kept, or by arm if there is one fraction; bars are ± one deviation."""
     with mpl.rc_context(_STYLE):
         one = len(fractions(comparison)) == 1
         figure = _by_arm(comparison, metric) if one else _by_fraction(comparison, metric)
@@ -67,6 +67,7 @@ def curves(comparison: Comparison, metric: Metric) -> Markup:
 
 
 def _looks(comparison: Comparison) -> dict[str, tuple[str, str]]:
+    """Return arm -> (colour, marker)."""
     arms = dict.fromkeys(s.arm for s in comparison.summaries)
     looks = {FULL: (_INK, "s"), RANDOM: (_GREY, "o"), STRATIFIED: (_SAND, "D")}
     others = [arm for arm in arms if arm not in looks]
@@ -75,11 +76,13 @@ def _looks(comparison: Comparison) -> dict[str, tuple[str, str]]:
 
 
 def _values(summary: ArmSummary, metric: Metric) -> tuple[float, float]:
+    """Return mean and standard deviation of a metric in per cent, deviation 0 for one seed."""
     mean, deviation = getattr(summary, metric)
     return 100 * mean, 0.0 if math.isnan(deviation) else 100 * deviation
 
 
 def _by_arm(comparison: Comparison, metric: Metric) -> Figure:
+    """Draw one row per arm: single seeds, mean and deviation."""
     arms = [s for s in comparison.summaries if s.arm != FULL]
     figure = Figure(figsize=(4.3, 0.75 + 0.3 * len(arms)))
     axes = figure.add_subplot()
@@ -105,6 +108,7 @@ def _by_arm(comparison: Comparison, metric: Metric) -> Figure:
 
 
 def _full_band(axes: Any, comparison: Comparison, metric: Metric, *, upright: bool) -> float | None:
+    """Draw the result on all data as a line with a band; return its mean in per cent, None without such a run."""
     full = next((s for s in comparison.summaries if s.arm == FULL), None)
     if full is None:
         return None
@@ -120,6 +124,7 @@ def _full_band(axes: Any, comparison: Comparison, metric: Metric, *, upright: bo
 
 
 def _by_fraction(comparison: Comparison, metric: Metric) -> Figure:
+    """Draw one line per arm over the fractions kept."""
     figure = Figure(figsize=(4.4, 3.3))
     axes = figure.add_subplot()
     kept = sorted(fractions(comparison))
@@ -141,6 +146,7 @@ def _by_fraction(comparison: Comparison, metric: Metric) -> Figure:
 
 
 def _line(axes: Any, comparison: Comparison, metric: Metric, arm: str, shift: float) -> tuple[str, float, float]:
+    """Draw one arm's line; return its colour and its last point."""
     cells = sorted((s for s in comparison.summaries if s.arm == arm), key=lambda s: s.fraction)
     colour, marker = _looks(comparison)[arm]
     xs = [s.fraction + shift for s in cells]
@@ -161,9 +167,9 @@ def _line(axes: Any, comparison: Comparison, metric: Metric, arm: str, shift: fl
 
 
 def _label_ends(axes: Any, ends: list[tuple[str, str, float, float]]) -> None:
-    """Write each line's name right of its end; names that would overlap are moved apart.
+    """Write each line's name to the right of its end; names that would overlap are moved apart.
 
-    A line of the arm's colour leads to each name; the names themselves are in ink, for contrast.
+    A connector in the arm's colour leads to each name; the names themselves have the text colour, for contrast.
     """
     low, high = axes.get_ylim()
     ends = sorted(ends, key=lambda end: end[3])
@@ -185,7 +191,7 @@ def _label_ends(axes: Any, ends: list[tuple[str, str, float, float]]) -> None:
 
 
 def spread_apart(values: Sequence[float], gap: float) -> list[float]:
-    """Move rising values as little as needed to be `gap` apart: runs that touch share their mean displacement."""
+    """Return rising values moved as little as needed to be `gap` apart: runs that touch are centred on their mean."""
     blocks: list[list[float]] = []
     for value in values:
         blocks.append([value])
@@ -196,6 +202,7 @@ def spread_apart(values: Sequence[float], gap: float) -> list[float]:
 
 
 def _edge(block: list[float], gap: float, side: int) -> float:
+    """Return the lower (`side` -1) or upper (1) end of a block of values that are `gap` apart."""
     return math.fsum(block) / len(block) + side * gap * len(block) / 2
 
 
@@ -223,7 +230,7 @@ def ridges(column: str, statistics: Statistics, labels: Sequence[str]) -> Markup
 
 
 def ridge_edges(rows: Distribution) -> Floats:
-    """Return the bin edges of a ridge: one bin per count where the values are few whole numbers, else 48 equal ones."""
+    """Return the bin edges of a ridge: one bin per count if values are few whole numbers, else 48 equal bins."""
     low, high = rows.quantiles([0.005, 0.995])
     if rows.whole and high - low < _BINS:
         return np.arange(low, high + 2, dtype=np.float64) - 0.5
@@ -231,6 +238,7 @@ def ridge_edges(rows: Distribution) -> Floats:
 
 
 def _ridge(axes: Any, rows: Distribution, y: float, edges: Floats, colour: str) -> None:
+    """Draw one distribution at height `y`: histogram, quartiles and median."""
     counts = rows.between(edges)
     heights = y + 0.3 - 1.05 * counts / max(counts.max(), 1e-9)
     axes.stairs(heights, edges, baseline=y + 0.3, fill=True, color=colour, alpha=0.4, linewidth=0)
@@ -240,6 +248,7 @@ def _ridge(axes: Any, rows: Distribution, y: float, edges: Floats, colour: str) 
 
 
 def _ridge_groups(column: str, statistics: Statistics, labels: Sequence[str]) -> list[tuple[str, Distribution]]:
+    """Return the classes to show with their distributions, by falling median."""
     parts = {int(label): statistics.of_class(int(label), column) for label in statistics.classes.keys}
     medians = {label: rows.quantile(0.5) for label, rows in parts.items()}
     shown = ridge_classes({label: rows.rows for label, rows in parts.items()}, medians)
@@ -258,9 +267,10 @@ def ridge_classes(counts: dict[int, int], medians: dict[int, float], limit: int 
 
 
 def _svg(figure: Figure, name: str, description: str) -> Markup:
+    """Return a figure as an SVG element, with a name for its ids and a description for screen readers."""
     stream = io.StringIO()
     with warnings.catch_warnings():
-        # The reader's fonts draw the text; that matplotlib's own font lacks a sign only makes its width an estimate.
+        # The reader's fonts draw the text: a glyph missing in matplotlib's font only makes its width an estimate.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
         figure.savefig(stream, format="svg", bbox_inches="tight", pad_inches=0.05, metadata={"Date": None})
@@ -269,7 +279,7 @@ def _svg(figure: Figure, name: str, description: str) -> Markup:
 
 
 def embedded(document: str, prefix: str, description: str) -> str:
-    """Turn an SVG document into an element of a page: no prolog, metadata or style sheet, own ids, the page's ink."""
+    """Return an SVG document as a page element: no prolog, metadata or style sheet, unique ids, the page's colours."""
     svg = document[document.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<style.*?</style>\s*", "", svg, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""The page's first lines: what makes a verdict doubtful, the verdict, and what it rests on."""
+"""The report's first lines: doubts about the verdict, the verdict, and its evidence."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from raysample.evaluation.comparison import Comparison
 from raysample.report.formatting import clean
 
 SHOWN = 4
-"""Doubts in the first lines; the warnings have all of them."""
+"""Number of doubts in the first lines; the warnings list all."""
 
 
 def headline(comparison: Comparison) -> list[str]:
-    """Return what a reader must see first.
+    """Return the first sentences of the page.
 
     Doubts come before the verdict. The verdict is that of the configured objective, with interval, seeds and test rows;
-    the other objectives stand beside it, and what could be seen with so many seeds and rows.
+    the other objectives and the smallest detectable difference follow.
     """
     doubts = [f"Before any verdict: {clean(doubt)}." for doubt in comparison.doubts[:SHOWN]]
     more = len(comparison.doubts) - len(doubts)
@@ -22,5 +22,5 @@ def headline(comparison: Comparison) -> list[str]:
 
 
 def tone(verdict: str) -> str:
-    """Return the word that a verdict is shown by: `better`, `worse`, `equivalent`, `undecided`, `baseline`, ..."""
+    """Return the first word of a verdict, its style: `better`, `worse`, `equivalent`, `undecided`, `baseline`, ..."""
     return verdict.removeprefix("weak evidence: ").replace(":", " ").split()[0]

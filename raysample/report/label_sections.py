@@ -1,4 +1,4 @@
-"""The page's section on labels: where they come from, how sure the production model was, what users did."""
+"""The report's section on labels: their origin, the production model's confidence, user feedback."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ class Labels:
     feedback: tuple[tuple[str, str, str, str], ...]
 
 
-def label_sections(told: Mapping[str, Mapping[str, Any]], table: ScoreTable) -> tuple[Labels, ...]:
-    """Return what the page says about the labels of each corpus.
+def label_sections(corpora: Mapping[str, Mapping[str, Any]], table: ScoreTable) -> tuple[Labels, ...]:
+    """Return the section on the labels of each corpus.
 
     Args:
-        told: `train` and `test`: `origin`, and where there are any `min_confidence`, `confidence` and `feedback`.
-        table: the scores, which depend on the labels of training.
+        corpora: `train` and `test` -> `origin`, and optionally `min_confidence`, `confidence` and `feedback`.
+        table: the scores, which depend on the training labels.
     """
-    return tuple(_of(name, part, table) for name, part in told.items())
+    return tuple(_of(name, part, table) for name, part in corpora.items())
 
 
 def _of(name: str, part: Mapping[str, Any], table: ScoreTable) -> Labels:
+    """Return the section on the labels of one corpus."""
     origin, least = part["origin"], part.get("min_confidence")
     sentences = [f"{_PARTS.get(name, clean(name))} labels are {ORIGINS[origin]}."]
     if least is not None:
@@ -44,6 +45,7 @@ def _of(name: str, part: Mapping[str, Any], table: ScoreTable) -> Labels:
 
 
 def _confidence(found: Mapping[str, Any] | None) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Return heads and values of the confidence table; None if there is no confidence."""
     if not found or not found["rows"]:
         return None
     heads = ("rows", "mean", "least", *(f"{10 * i} %" for i in range(1, 10)), "most")
@@ -51,6 +53,7 @@ def _confidence(found: Mapping[str, Any] | None) -> tuple[tuple[str, ...], tuple
 
 
 def _feedback(part: Mapping[str, Any]) -> tuple[tuple[str, str, str, str], ...]:
+    """Return the rows of the feedback table."""
     rows = part.get("feedback") or []
     total = sum(row["rows"] for row in rows)
     return tuple(

@@ -1,4 +1,4 @@
-"""The page: what goes into the template, and writing it whole."""
+"""The report's page: the context of its template, and writing it atomically."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def write_report(
     examples: int = 8,
     looked: TableSample | None = None,
 ) -> str:
-    """Render the report and write it to `path` whole or not at all; return `path`.
+    """Render the report and write it to `path` atomically; return `path`.
 
     Raises:
-        StorageError: the place cannot be written.
-        ScoreError: the table's statistics are missing or those of another table.
+        StorageError: the path cannot be written.
+        ScoreError: the table's statistics are missing or belong to another table.
     """
     page = render_report(
         title=title,
@@ -71,20 +71,20 @@ def render_report(
     examples: int = 8,
     looked: TableSample | None = None,
 ) -> str:
-    """Return the report as one HTML page without scripts or outside parts; equal input gives equal bytes.
+    """Return the report as one HTML page without scripts or external resources; equal input gives equal bytes.
 
-    The page is made of the table's statistics and of one look at its parts, so memory does not grow with the rows.
+    The page uses the table's statistics and a bounded sample of its parts, so memory does not grow with the rows.
 
     Args:
         title: the page's heading.
-        comparison: what the arms achieved.
-        table: the scores that the arms chose by.
-        texts: row id -> text of the example rows (`Looked.places` names them); None shows no corpus text at all.
+        comparison: the results of the arms.
+        table: the scores that the arms used.
+        texts: row id -> text of the example rows (`TableSample.places` lists them); None shows no corpus text.
         provenance: nested plain data. `config` is shown as YAML, a true `simulated` as a badge, `labels`, and
             `evaluation` with `tokens`, as sections (see `label_sections`, `section_of_test`); every other key
             (versions, corpus, fingerprints, durations, ...) becomes a table under its own name.
         examples: rows per list of examples.
-        looked: what `look` saw of the table with as many examples, if it was looked at already.
+        looked: the result of `collect_table_sample` with as many examples, if it was called before.
     """
     looked = collect_table_sample(table, examples) if looked is None else looked
     context = {
@@ -119,7 +119,7 @@ def render_report(
 
 
 def _scores(table: ScoreTable, looked: TableSample | None, texts: Mapping[str, str] | None) -> dict[str, Any]:
-    """Return what the page says of the scores and of single rows."""
+    """Return the template's context on scores and example rows."""
     if looked is None:
         return {"rows": 0, "scoring": [], "ridges": [], "summaries": [], "correlations": None, "groups": ()}
     known = looked.statistics
@@ -134,6 +134,7 @@ def _scores(table: ScoreTable, looked: TableSample | None, texts: Mapping[str, s
 
 
 def _template() -> jinja2.Template:
+    """Return the page's template, with automatic escaping."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -148,13 +149,14 @@ def breakable(name: str) -> Markup:
 
 
 def _curves(comparison: Comparison) -> list[Any]:
+    """Return the figures of all metrics; none without arms."""
     if not tables.fractions(comparison):
         return []
     return [figures.curves(comparison, metric) for metric in figures.TITLES]
 
 
 def _correlations(table: ScoreTable, looked: TableSample) -> dict[str, Any]:
-    """Rank correlations between the scores and with the token count, and the scores that mostly measure length."""
+    """Return rank correlations between scores and with the token count, and the scores that mostly measure length."""
     data = looked.sample
     if data.num_rows < 3 or not table.columns:
         return {"correlations": None}
@@ -166,7 +168,7 @@ def _correlations(table: ScoreTable, looked: TableSample) -> dict[str, Any]:
 
 
 def _made(table: ScoreTable, provenance: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return titled key-value tables: what the provenance holds besides the config, then what the score table knows."""
+    """Return titled key-value tables: the provenance except the config, then the score table's manifest."""
     sections = {key: value for key, value in provenance.items() if key not in _SHOWN_ELSEWHERE}
     known = {
         "rows": dict(table.counts),
@@ -181,6 +183,7 @@ def _made(table: ScoreTable, provenance: Mapping[str, Any]) -> list[tuple[str, l
 
 
 def _flat(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield (name, text) for every leaf of nested data."""
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from _flat(inner, (*path, str(key)))
@@ -190,6 +193,7 @@ def _flat(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 
 
 def _shown(value: Any, *, timed: bool) -> str:
+    """Return a leaf value as text; numbers under a duration key as durations."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     if isinstance(value, int | float) and timed:
@@ -204,6 +208,7 @@ def _shown(value: Any, *, timed: bool) -> str:
 
 
 def _yaml(config: Any) -> str:
+    """Return a configuration as YAML without credentials."""
     if config is None:
         return ""
     return str(yaml.safe_dump(redacted(config), sort_keys=False, allow_unicode=True, width=100))

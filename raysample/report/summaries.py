@@ -1,4 +1,4 @@
-"""The scores by class and by group as the page shows them, and what the scoring took and set aside."""
+"""The report's tables of scores by class and by group, and sentences on throughput and quarantined rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REASONS = 5
 
 @dataclass(frozen=True)
 class Line:
-    """One class or group: its name, rows, and the mean and the median of each column."""
+    """One class or group: its name, its rows, and (mean, median) of each column."""
 
     name: str
     rows: str
@@ -26,7 +26,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Summary:
-    """Classes or groups, the hardest by column `by` first, and how many more there are than are shown."""
+    """Classes or groups, the hardest by column `by` first; `left` counts those not shown."""
 
     of: str
     by: str
@@ -36,7 +36,7 @@ class Summary:
 
 
 def summary_tables(table: ScoreTable, statistics: Statistics) -> list[Summary]:
-    """Return the table of classes, and that of groups where the corpus has some, and not too many."""
+    """Return the table of classes, and that of groups if the corpus has groups and not too many."""
     if not table.columns:
         return []
     names = {label: table.labels[int(label)] for label in statistics.classes.keys}
@@ -47,6 +47,7 @@ def summary_tables(table: ScoreTable, statistics: Statistics) -> list[Summary]:
 
 
 def _summary(table: ScoreTable, of: str, cells: Cells, names: Mapping[int | str, str]) -> Summary:
+    """Return the table of the hardest classes or groups."""
     main = rules(table)[0].column
     sign = -1 if is_harder_up(table, main) else 1
     order = sorted(cells.keys, key=lambda key: (sign * cells.distribution(key, main).mean, names[key]))
@@ -63,12 +64,13 @@ def _summary(table: ScoreTable, of: str, cells: Cells, names: Mapping[int | str,
 
 
 def _cell(rows: Distribution) -> tuple[str, str]:
+    """Return mean and median of a distribution as text."""
     median = rows.quantile(0.5)
     return figure(rows.mean), f"{median:,.0f}".replace("-", "−") if rows.whole else figure(median)
 
 
 def figure(value: float) -> str:
-    """Write a figure with three significant digits, or as a whole number from 1,000 on; NaN as a dash."""
+    """Return a number with three significant digits, or whole from 1,000 on; NaN as a dash."""
     if math.isnan(value):
         return NOTHING
     written = f"{value:,.0f}" if 1_000 <= abs(value) < 1e9 else f"{value:#.3g}".rstrip(".")
@@ -76,7 +78,7 @@ def figure(value: float) -> str:
 
 
 def scoring_words(table: ScoreTable, statistics: Statistics) -> list[str]:
-    """Say what the scoring took, what it set aside, and what is left out here, a sentence each."""
+    """Return sentences on the time that scoring took, on quarantined rows, and on what is left out."""
     said = [_throughput(table, statistics)] if statistics.milliseconds else []
     said += _set_aside(statistics)
     if statistics.grouped and statistics.groups is None:
@@ -85,6 +87,7 @@ def scoring_words(table: ScoreTable, statistics: Statistics) -> list[str]:
 
 
 def _throughput(table: ScoreTable, statistics: Statistics) -> str:
+    """Return the sentence on the time and throughput of scoring."""
     shards = f"{statistics.shards:,} shard{'' if statistics.shards == 1 else 's'}"
     took = f"{shards} took {duration(statistics.seconds)} of workers' time"
     said = f"{took}, {figure(statistics.rows_per_second)} rows per second and worker"
@@ -95,14 +98,16 @@ def _throughput(table: ScoreTable, statistics: Statistics) -> str:
 
 
 def _set_aside(statistics: Statistics) -> list[str]:
+    """Return a sentence on quarantined rows and their reasons; empty if there are none."""
     if not statistics.quarantined:
         return []
     by_count = sorted(statistics.reasons.items(), key=lambda found: (-found[1], found[0]))
-    told = [f"{count:,} ({clean(reason, 100)})" for reason, count in by_count[:_REASONS]]
+    listed = [f"{count:,} ({clean(reason, 100)})" for reason, count in by_count[:_REASONS]]
     rest = sum(count for _, count in by_count[_REASONS:])
-    told += [f"{rest:,} for other reasons"] if rest else []
-    return [f"Set aside, and in no figure here: {_listed(told)}."]
+    listed += [f"{rest:,} for other reasons"] if rest else []
+    return [f"Set aside, and in no figure here: {_listed(listed)}."]
 
 
 def _listed(items: Sequence[str]) -> str:
+    """Return items joined with commas and "and"."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

@@ -1,7 +1,7 @@
-"""One look at a table's parts, one part at a time: the rows to show as examples, and a sample for rank correlations.
+"""One pass over a table's parts, one part at a time: example rows, and a sample for rank correlations.
 
-What is kept does not grow with the table. Parts may be looked at in any order and on any worker: which rows are kept
-depends on their scores and ids alone.
+Memory does not grow with the table. Parts may be read in any order and on any worker: the result depends on scores and
+row ids alone.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _HASH = "hash"
 
 @dataclass(frozen=True)
 class TableSample:
-    """What the page shows of a score table.
+    """The example rows and the sample of a score table.
 
     Attributes:
         statistics: of all rows.
-        examples: for each of the `rules` its rows, first first, with the name of the part they lie in.
-        sample: tokens and scores of at most 100,000 rows, all where there are no more; by the lowest hashes of row ids.
+        examples: for each of the `rules` its rows, in its order, with the name of their part.
+        sample: tokens and scores of at most 100,000 rows (all rows of smaller tables): those with the lowest id hashes.
     """
 
     statistics: Statistics
@@ -43,7 +43,7 @@ class TableSample:
     sample: pa.Table
 
     def places(self) -> dict[str, list[str]]:
-        """Return the ids of the example rows by the part that they lie in, so that just those texts are looked up."""
+        """Return part name -> ids of its example rows, so that only those texts are read."""
         found: dict[str, list[str]] = {}
         for rows in self.examples:
             for row_id, part in zip(rows["row_id"].to_pylist(), rows[PART].to_pylist(), strict=True):
@@ -53,12 +53,12 @@ class TableSample:
 
 
 def collect_table_sample(
-    table: ScoreTable, examples: int, spread: MapFn = threads, sample: int = SAMPLE_ROWS
+    table: ScoreTable, examples: int, map_fn: MapFn = threads, sample: int = SAMPLE_ROWS
 ) -> TableSample | None:
-    """Look at a table; None where it has no rows. `spread` maps over blocks of parts (`Engine.map`).
+    """Return the sample of a table; None if it has no rows. `map_fn` maps over blocks of parts.
 
     Raises:
-        ScoreError: its statistics are missing or those of another table.
+        ScoreError: the table's statistics are missing or belong to another table.
     """
     if not table.counts["scored"]:
         return None
@@ -66,7 +66,7 @@ def collect_table_sample(
     see = partial(_see, table, shown, examples, bound(sample, table.counts["scored"]))
     best: list[pa.Table] | None = None
     sampled = []
-    for rows, some in spread(see, block_names(table)):
+    for rows, some in map_fn(see, block_names(table)):
         best = rows if best is None else _better(best, rows, shown, examples)
         sampled.append(some)
     assert best is not None, "a table with parts has blocks"
@@ -76,7 +76,7 @@ def collect_table_sample(
 
 
 def bound(sample: int, rows: int) -> int:
-    """Return the hash below which rows are gathered: a little more than `sample` of them; all of a small table."""
+    """Return the hash threshold that collects slightly more than `sample` of `rows` rows; all rows of a small table."""
     share = 1.0 if rows <= sample else (sample + 8 * math.sqrt(sample) + 64) / rows
     return min(round(share * 2.0**64), 2**64 - 1)
 
@@ -84,7 +84,7 @@ def bound(sample: int, rows: int) -> int:
 def _see(
     table: ScoreTable, shown: Sequence[ExampleRule], examples: int, below: int, names: Sequence[str]
 ) -> tuple[list[pa.Table], pa.Table]:
-    """Look at some parts, one after the other; each is forgotten before the next one is read."""
+    """Return example rows and sample of some parts, holding one part in memory at a time."""
     best: list[pa.Table] | None = None
     sampled = []
     for name in names:
@@ -98,6 +98,7 @@ def _see(
 def _see_part(
     table: ScoreTable, shown: Sequence[ExampleRule], examples: int, below: int, name: str
 ) -> tuple[list[pa.Table], pa.Table]:
+    """Return example rows and sample of one part."""
     part = next(table.read(base=("row_id", "label", "tokens"), parts=(name,)))
     rows = [_named(choose_examples(part, rule, examples), name) for rule in shown]
     hashed = seeded(hash_row_ids(part["row_id"].combine_chunks()), _SEED)
@@ -106,11 +107,13 @@ def _see_part(
 
 
 def _named(rows: pa.Table, name: str) -> pa.Table:
+    """Return rows with the name of their part as a column."""
     return rows.append_column(PART, pa.array([name] * len(rows), pa.string()))
 
 
 def _better(
     one: Sequence[pa.Table], other: Sequence[pa.Table], shown: Sequence[ExampleRule], examples: int
 ) -> list[pa.Table]:
+    """Return the example rows of two results combined."""
     both = zip(one, other, shown, strict=True)
     return [choose_examples(pa.concat_tables([a, b]), rule, examples).combine_chunks() for a, b, rule in both]

@@ -1,4 +1,4 @@
-"""The page's tables: results, class shares, recall per class, rank correlations; values and the shade of each cell."""
+"""The report's tables: results, class shares, recall per class, rank correlations; values and shades of cells."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Heat:
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One arm at one fraction as the results table shows it."""
+    """One arm at one fraction in the results table."""
 
     arm: str
     fraction: str
@@ -81,13 +81,14 @@ def results(comparison: Comparison) -> tuple[ResultRow, ...]:
 
 
 def seeds(comparison: Comparison) -> str:
-    """Say how many seeds stand behind each row: `5 seeds`, `1 seed`, `2 to 5 seeds`."""
+    """Return the number of seeds of the rows as text: `5 seeds`, `1 seed`, `2 to 5 seeds`."""
     counts = sorted({s.seeds for s in comparison.summaries}) or [0]
     said = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return f"{said} seed{'' if counts[-1] == 1 else 's'}"
 
 
 def _result(summary: ArmSummary, starts_group: bool) -> ResultRow:
+    """Return one row of the results table."""
     word = tone(summary.verdict)
     full, random, stratified = (
         None if gap is None else (signed(gap.mean), format_interval(gap))
@@ -111,7 +112,7 @@ def _result(summary: ArmSummary, starts_group: bool) -> ResultRow:
 
 
 def level_table(comparison: Comparison) -> Heat | None:
-    """Return the results at every level of a hierarchical label, mean ± standard deviation; None where there is one."""
+    """Return the results at every level of a hierarchical label, mean ± standard deviation; None for flat labels."""
     found = comparison.level_results()
     if not found:
         return None
@@ -134,9 +135,9 @@ def shade(value: float, steps: Sequence[float]) -> int:
 
 
 def share_tables(comparison: Comparison) -> list[Heat]:
-    """Class shares before and after, one table per fraction; the shade is the ratio after / before, on a log scale.
+    """Return class shares before and after, one table per fraction, shaded by the log ratio after / before.
 
-    The last row is the total variation distance ½ Σ|p_after − p_before| over all classes: how far the mix moved.
+    The last row is the total variation distance of the class mixes, ½ Σ|p_after − p_before| over all classes.
     """
     before = np.asarray(comparison.class_counts, dtype=np.float64)
     classes = share_classes(comparison)
@@ -153,12 +154,14 @@ def share_tables(comparison: Comparison) -> list[Heat]:
 
 
 def _normalised(counts: Floats) -> Floats:
+    """Return counts as shares."""
     return np.asarray(counts / max(counts.sum(), 1.0))
 
 
 def _share_row(
     comparison: Comparison, c: int, before: Floats, after: dict[str, Floats]
 ) -> tuple[str, tuple[str, ...], tuple[Cell, ...]]:
+    """Return the row of one class."""
     cells = []
     steps = [math.log(step) for step in _RATIO_STEPS]
     for shares in after.values():
@@ -169,14 +172,15 @@ def _share_row(
 
 
 def _fine_percent(value: float) -> str:
+    """Return a share in per cent, with two digits below 1 %."""
     return "0 %" if value == 0 else f"{100 * value:.{2 if value < 0.01 else 1}f} %"
 
 
 def share_classes(comparison: Comparison, limit: int = SHARE_CLASSES) -> list[int]:
-    """Choose the classes to show, by falling size: all, or the largest, the smallest and the most changed thirds.
+    """Return the classes to show, by falling size: all, or the largest, the smallest and the most changed thirds.
 
-    Change is |kept − expected| / √(expected + 1), the largest over the arms, with fraction · n_c expected. Classes of
-    which an arm leaves no row count as most changed, where a row of them was to be expected.
+    Change is |kept − expected| / √(expected + 1), the largest over the arms, with fraction · n_c expected. A class
+    counts as most changed if an arm keeps no row of it although at least one was expected.
     """
     before = np.asarray(comparison.class_counts, dtype=np.float64)
     by_size = [int(c) for c in np.argsort(-before, kind="stable")]
@@ -196,9 +200,9 @@ def share_classes(comparison: Comparison, limit: int = SHARE_CLASSES) -> list[in
 
 
 def recall_tables(comparison: Comparison, limit: int = RECALL_CLASSES) -> list[Heat]:
-    """Change of recall against all data for the worst-hit classes, in points, one table per fraction.
+    """Return the change of recall against all data for the worst-hit classes, in points, one table per fraction.
 
-    Classes without test rows have NaN recall and do not take part. Empty without a run on all data.
+    Classes without test rows (recall NaN) are left out. Empty without a run on all data.
     """
     full = next((s for s in comparison.summaries if s.arm == FULL), None)
     arms = [s for s in comparison.summaries if s.arm != FULL]
@@ -211,6 +215,7 @@ def recall_tables(comparison: Comparison, limit: int = RECALL_CLASSES) -> list[H
 
 
 def _recall_table(comparison: Comparison, full: ArmSummary, classes: list[int], fraction: float) -> Heat:
+    """Return the recall table of one fraction."""
     arms = [s for s in comparison.summaries if s.arm != FULL and s.fraction == fraction]
     rows = []
     for c in classes:
@@ -223,13 +228,13 @@ def _recall_table(comparison: Comparison, full: ArmSummary, classes: list[int], 
 
 
 def untested_classes(comparison: Comparison) -> int:
-    """Count the classes whose recall no run could measure."""
+    """Return the number of classes without test rows."""
     recalls = np.asarray([run.recall for run in comparison.runs]) if comparison.runs else np.zeros((1, 0))
     return int(np.isnan(recalls).all(axis=0).sum())
 
 
 def spearman_matrix(columns: Sequence[Floats]) -> Floats:
-    """Return the matrix of Spearman's ρ, ties ranked by their mean; NaN for a constant column and where values lack."""
+    """Return the matrix of Spearman's ρ, ties ranked by their mean; NaN for constant columns and missing values."""
     ranks = np.stack([stats.rankdata(column, nan_policy="propagate") for column in columns])
     centred = ranks - ranks.mean(axis=1, keepdims=True)
     norms = np.sqrt((centred**2).sum(axis=1))
@@ -238,7 +243,7 @@ def spearman_matrix(columns: Sequence[Floats]) -> Floats:
 
 
 def correlation_table(names: Sequence[str], rho: Floats) -> Heat:
-    """Lay a correlation matrix out as a shaded table."""
+    """Return a correlation matrix as a shaded table."""
     heads = tuple(clean(name) for name in names)
     rows = []
     for i, name in enumerate(heads):
@@ -249,4 +254,5 @@ def correlation_table(names: Sequence[str], rho: Floats) -> Heat:
 
 
 def _rho(value: float) -> str:
+    """Return a correlation with two digits; NaN as a dash."""
     return NOTHING if math.isnan(value) else f"{value:.2f}".replace("-", "−")

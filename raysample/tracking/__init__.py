@@ -1,7 +1,7 @@
-"""Tracker: where the workflow records a run. The MLflow tracker is in `raysample.tracking.mlflow`.
+"""Tracker: records runs of the workflow. The MLflow tracker is in `raysample.tracking.mlflow`.
 
-Only the driver talks to a tracker. Tracking never fails or stalls the work: an implementation that cannot reach its
-server warns once and goes on.
+Only the driver calls a tracker. Tracking never fails or stalls the work: an implementation that cannot reach its server
+warns once and continues.
 """
 
 from raysample.tracking.base import Tracker, Value

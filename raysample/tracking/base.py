@@ -1,4 +1,4 @@
-"""The Tracker protocol: where the workflow records params, metrics, dataset inputs and artifacts."""
+"""The Tracker protocol: records params, metrics, dataset inputs and artifacts of runs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Value = str | int | float | bool | None
 
 
 class Tracker(Protocol):
-    """A place for one run's params, metrics, dataset inputs and artifacts, with nested runs below it."""
+    """Records one run's params, metrics, dataset inputs and artifacts, and nested runs below it."""
 
     def run(
         self, name: str, params: Mapping[str, Value], tags: Mapping[str, str] | None = None
     ) -> AbstractContextManager[Tracker]:
-        """Open a run nested in this one; leaving it normally finishes it, by an exception marks it failed."""
+        """Open a nested run; leaving the context normally finishes the run, an exception marks it as failed."""
         ...
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
@@ -32,5 +32,5 @@ class Tracker(Protocol):
 
     @property
     def where(self) -> str:
-        """How a person opens what was tracked."""
+        """Command or address that opens the tracked results."""
         ...

@@ -11,7 +11,7 @@ from raysample.tracking.base import Value
 
 @dataclass
 class MemoryTracker:
-    """Keeps everything in memory, as a tree; for tests and notebooks."""
+    """Records everything in memory, as a tree of runs; for tests and notebooks."""
 
     name: str = "root"
     params: dict[str, Value] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class MemoryTracker:
     def run(
         self, name: str, params: Mapping[str, Value], tags: Mapping[str, str] | None = None
     ) -> Iterator[MemoryTracker]:
-        """Open a child node."""
+        """Open a nested run."""
         child = MemoryTracker(name, dict(params), dict(tags or {}))
         self.children.append(child)
         try:
@@ -38,15 +38,15 @@ class MemoryTracker:
         child.status = "FINISHED"
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Keep the newest value of each metric."""
+        """Record the newest value of each metric."""
         del step
         self.logged.update(values)
 
     def dataset(self, name: str, uri: str, digest: str, context: str, tags: Mapping[str, str] | None = None) -> None:
-        """Keep name, digest and context."""
+        """Record name, digest and context."""
         del uri, tags
         self.datasets.append((name, digest, context))
 
     def artifact(self, path: str, folder: str | None = None) -> None:
-        """Keep the path."""
+        """Record the path."""
         self.artifacts.append(f"{folder}/{path}" if folder else path)

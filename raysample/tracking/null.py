@@ -9,7 +9,7 @@ from raysample.tracking.base import Value
 
 
 class NullTracker:
-    """Tracks nothing."""
+    """Records nothing."""
 
     where = "tracking is off"
 

@@ -81,7 +81,7 @@ def score_missing_shards(
     if not missing:
         return outcomes, cost
     workers = min(len(missing), job.config.workers or len(missing))
-    plan = memory_plan(job, corpus, job.config.memory_bytes or engine.room(workers))
+    plan = memory_plan(job, corpus, job.config.memory_bytes or engine.memory_per_worker(workers))
     if plan is not None:
         reporter.say(f"  memory of a worker: {plan}")
         cost |= {

@@ -60,14 +60,14 @@ def _found(path: str, folder: str, tracking_uri: str | None) -> list[Found]:
 
 def _brought(address: str, folder: str, tracking_uri: str | None) -> list[Found]:
     require("mlflow", f"the address {address!r}", "give a folder")
-    from raysample.tracking.mlflow.logged_models import bring
+    from raysample.tracking.mlflow.logged_models import fetch_models
 
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or (str(OURS) if OURS.exists() else None)
     if uri is None:
         raise ConfigError(
             f"nobody says where the MLflow of {address!r} is", "give --tracking-uri, or set MLFLOW_TRACKING_URI"
         )
-    models = bring(address, uri, storage.join(storage.absolute(folder), "models"))
+    models = fetch_models(address, uri, storage.join(storage.absolute(folder), "models"))
     schedule = importing.Schedule(models.rates, models.epochs) if models.rates or models.epochs else None
     found = list[Found]()
     for place, step in zip(models.places, models.steps, strict=True):

@@ -52,9 +52,9 @@ class RayExecutor:
         """Score shards with actors that Ray Data maps over them."""
         return scoring.score_on_ray(job, shards, workers, self.config.gpus_per_worker, reporter)
 
-    def room(self, workers: int) -> int | None:
+    def memory_per_worker(self, workers: int) -> int | None:
         """Return the share of a scoring actor in the memory of the node, or GPU, that has the least."""
-        return scoring.room(workers, self.config.gpus_per_worker)
+        return scoring.memory_per_worker(workers, self.config.gpus_per_worker)
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
         """Map with one task per item, a few ahead of who reads the results."""

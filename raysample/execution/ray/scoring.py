@@ -94,7 +94,7 @@ def score_on_ray(
         raise failures.failure_cause(error, _broken) from error
 
 
-def room(workers: int, gpus: float) -> int | None:
+def memory_per_worker(workers: int, gpus: float) -> int | None:
     """Return the bytes that each of up to `workers` actors may take where there is the least: on a GPU, or a node."""
     if gpus:
         session.require(1, ACTOR_CPUS, gpus, "scoring")

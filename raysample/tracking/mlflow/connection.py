@@ -1,4 +1,4 @@
-"""The connection to MLflow that a tree of trackers shares: each call is sent, waits for MLflow, or is put aside."""
+"""The connection to MLflow shared by a tree of trackers: each call is sent, kept for later, or refused for good."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ _BATCH = {"metrics": 1000, "params": 100, "tags": 100}
 
 
 class Link:
-    """Applies operations, or keeps them in a file while MLflow is away; what it refuses goes to another file.
+    """Applies operations, or stores them in a file while MLflow is unreachable; refused ones go to another file.
 
-    `ids` maps our own run keys to MLflow's ids: a run that is started while MLflow is away has no id until it is sent.
+    Attributes:
+        ids: raysample's run keys -> MLflow's run ids: a run that starts while MLflow is unreachable has no id until its
+            start is delivered.
+        away: whether MLflow was unreachable at the last call; then every call goes to the file, which keeps the order.
     """
 
     def __init__(self, client: Any, experiment_id: str, pending: Pending) -> None:
@@ -41,7 +44,7 @@ class Link:
         }
 
     def do(self, operation: Operation) -> None:
-        """Apply one operation now, or keep it; never raises an ordinary exception."""
+        """Apply one operation now, or store it; never raises an ordinary exception."""
         operation = {"at": int(time.time() * 1000), "experiment": self._experiment_id, **operation}
         try:
             if not self.away:
@@ -54,7 +57,7 @@ class Link:
         self.pending.append({**operation, "ids": known})
 
     def deliver(self) -> None:
-        """Send what is pending, of this process or an earlier one. Operations keep their times: no point doubles."""
+        """Send pending operations. They keep their times, so that sending one twice does no harm."""
         if not self.pending:
             self.away = False
             return
@@ -64,13 +67,14 @@ class Link:
             _LOG.warning("MLflow is still away (%s); the calls stay in %s", failure_reason(stop), self.pending.path)
 
     def _send(self, operation: Operation) -> None:
+        """Apply a pending operation, with the run ids that were known when it was stored."""
         ids = operation.get("ids")
         if isinstance(ids, dict):
             self.ids = {**ids, **self.ids}
         self._try(operation)
 
     def _try(self, operation: Operation) -> None:
-        """Apply an operation, or put it aside; raises what may be better later."""
+        """Apply an operation, or record it as refused; raises errors that may pass later."""
         run = str(operation.get("run"))
         if run in self._gone:
             self.pending.put_aside(operation, "the run is gone")
@@ -79,12 +83,12 @@ class Link:
             with silence_mlflow():
                 self._actions[operation["do"]](operation)
         except Exception as error:
-            said = answer(error)
-            if said is Answer.AWAY:
+            verdict = answer(error)
+            if verdict is Answer.AWAY:
                 raise
             self.pending.put_aside(operation, failure_reason(error))
             what, where = operation.get("do"), self.pending.aside
-            if said is Answer.GONE or what == "start":
+            if verdict is Answer.GONE or what == "start":
                 self._gone.add(run)
                 _LOG.warning(
                     "MLflow did not take a %s call, nor will it take others of the run %s: %s; they are kept in %s",
@@ -94,6 +98,7 @@ class Link:
                 _LOG.warning("MLflow did not take a %s call: %s; it is kept in %s", what, failure_reason(error), where)
 
     def _start(self, operation: Operation) -> None:
+        """Create a run, under its parent's MLflow id."""
         parent = self.ids.get(operation["parent"] or "")
         tags = {"mlflow.parentRunId": parent} if parent else {}
         experiment = operation.get("experiment", self._experiment_id)
@@ -101,6 +106,7 @@ class Link:
         self.ids[operation["run"]] = run.info.run_id
 
     def _log(self, operation: Operation) -> None:
+        """Log params, metrics and tags in batches within MLflow's limits."""
         at, step = operation["at"], operation["step"]
         entries = {
             "params": [Param(name, value) for name, value in operation.get("params", {}).items()],
@@ -113,13 +119,16 @@ class Link:
             entries = {kind: values[_BATCH[kind] :] for kind, values in entries.items()}
 
     def _dataset(self, operation: Operation) -> None:
+        """Log a dataset input."""
         labels = [InputTag(name, value) for name, value in operation["labels"].items()]
         self.client.log_inputs(self.ids[operation["run"]], [DatasetInput(Dataset(**operation["data"]), labels)])
 
     def _artifact(self, operation: Operation) -> None:
+        """Upload a file; raises FileNotFoundError, a final refusal, if the file no longer exists."""
         if not Path(operation["path"]).exists():
             raise FileNotFoundError(operation["path"])
         self.client.log_artifact(self.ids[operation["run"]], operation["path"], operation["folder"])
 
     def _end(self, operation: Operation) -> None:
+        """Set a run's final status and end time."""
         self.client.set_terminated(self.ids[operation["run"]], operation["status"], operation["at"])

@@ -1,8 +1,8 @@
-"""MLflow's database in one SQLite file, made whole or not at all.
+"""MLflow's database in one SQLite file, created atomically.
 
-MLflow makes its tables in some sixty steps, in seconds. Whoever stops it there leaves a file that no later run can
-open, and two that begin at once stop each other. So the tables are made in a draft beside the file, under a lock, and
-the draft gets the file's name once it is whole. A half-made file, left by another version or program, is set aside.
+MLflow creates its tables in some sixty steps, in seconds. An interruption there leaves a file that no later run can
+open, and two processes that create tables at once break each other. So the tables are created in a draft beside the
+file, under a lock, and the complete draft is renamed. An incomplete file of another version or program is moved away.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from raysample.tracking.mlflow.schema import Schema
 
 _LOG = logging.getLogger(__name__)
 
-# Another program may be making its tables in the file right now: it is half-made for good once nothing changes.
+# Another program may be creating its tables right now: the file counts as abandoned once nothing changes for so long.
 STILL_SECONDS = 5.0
-# A driver that is paused while it makes the database holds nobody up for longer: two drafts do no harm.
+# Maximum wait for the lock: a suspended driver must not block others, and two drafts do no harm.
 PATIENCE = 60.0
 UNLOCKED_DRAFT_SECONDS = 3600.0
 
 
 def ensure(file: Path, artifact_root: str) -> None:
-    """Make a database that is missing or half-made; leave one with all tables, or with runs, as it is.
+    """Create a database that is missing or incomplete; leave a complete one, or one with runs, unchanged.
 
     Args:
-        file: where it shall be.
-        artifact_root: where its default experiment keeps files.
+        file: path of the database.
+        artifact_root: artifact folder of its default experiment.
 
     Raises:
-        StorageError: the file is something else, has tables of another MLflow, or cannot be made.
+        StorageError: the file is something else, has tables of another MLflow, or cannot be created.
     """
     if _judged(file) is Schema.WHOLE:
         return
@@ -56,7 +56,7 @@ def ensure(file: Path, artifact_root: str) -> None:
 
 
 def _usable(file: Path) -> bool:
-    """Tell whether the file is whole; set a half-made one aside."""
+    """Return whether the file is complete; move an incomplete one away once it stops changing."""
     state = _judged(file)
     while state is Schema.HALF_MADE and (left := _changed(file) + STILL_SECONDS - time.time()) > 0:
         time.sleep(min(left, STILL_SECONDS, 0.2))
@@ -67,6 +67,7 @@ def _usable(file: Path) -> bool:
 
 
 def _judged(file: Path) -> Schema:
+    """Return the state of the file; raises StorageError if it is unreadable or has tables of another MLflow."""
     try:
         state = schema.inspect_schema(file)
     except sqlite3.Error as error:
@@ -83,16 +84,18 @@ def _judged(file: Path) -> Schema:
 
 
 def _changed(file: Path) -> float:
-    """Return when a database, or what SQLite keeps beside it, last changed; never later than now."""
+    """Return when the database, or a file that SQLite keeps beside it, last changed; never later than now."""
     times = [part.stat().st_mtime for part in (file, *_beside(file)) if part.exists()]
     return min(max(times, default=0.0), time.time())
 
 
 def _beside(file: Path) -> list[Path]:
+    """Return the files that SQLite may keep beside a database."""
     return [file.with_name(file.name + ending) for ending in ("-journal", "-wal", "-shm")]
 
 
 def _set_aside(file: Path) -> None:
+    """Rename an incomplete database and the files beside it."""
     aside = f"{file.name}.half-made-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
     for part in (file, *_beside(file)):
         with suppress(FileNotFoundError):
@@ -101,6 +104,7 @@ def _set_aside(file: Path) -> None:
 
 
 def _make(file: Path, artifact_root: str) -> None:
+    """Create the tables in a draft and give the complete draft the file's name."""
     draft = file.with_name(f".{file.name}.draft-{uuid.uuid4().hex[:8]}")
     try:
         schema.create_schema(draft, artifact_root)
@@ -121,7 +125,7 @@ def _make(file: Path, artifact_root: str) -> None:
 
 
 def _give_name(draft: Path, file: Path) -> None:
-    """Rename, but never over a file that someone without our lock has made meanwhile."""
+    """Rename a draft, but never over a file that a process without the lock created in the meantime."""
     try:
         file.hardlink_to(draft)
     except FileExistsError:
@@ -132,7 +136,7 @@ def _give_name(draft: Path, file: Path) -> None:
 
 
 def _remove_drafts(file: Path, locked: bool) -> None:
-    """Remove what killed processes left. Under the lock nobody else is at work; without, old drafts alone go."""
+    """Remove drafts of killed processes: all if this process has the lock, else only old ones."""
     for draft in file.parent.glob(f".{file.name}.draft-*"):
         with suppress(OSError):
             if locked or time.time() - draft.stat().st_mtime > UNLOCKED_DRAFT_SECONDS:
@@ -140,6 +144,7 @@ def _remove_drafts(file: Path, locked: bool) -> None:
 
 
 def _cannot_make(file: Path, error: Exception) -> StorageError:
+    """Return the error for a database that cannot be created."""
     reason = str(error).partition("\n")[0]
     return StorageError(
         f"cannot make the MLflow database {str(file)!r}: {type(error).__name__}: {reason}",

@@ -1,6 +1,6 @@
-"""The models that an MLflow run logged, as folders: in place where they lie on this machine, else downloaded.
+"""Models logged by an MLflow run, as local folders: in place if they lie on this machine, else downloaded.
 
-Nothing is unpickled: folders are brought here, and others look into them.
+Nothing is unpickled: this module fetches folders, and other modules inspect them.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ Step = int | None
 
 
 @dataclass(frozen=True)
-class Brought:
-    """Folders of models of one run, in the order of their steps.
+class FetchedModels:
+    """Model folders of one run, in the order of their steps.
 
     Attributes:
-        places: local folders. steps: of each; None where MLflow does not tell them apart.
+        places: local folders.
+        steps: training step of each; None if MLflow does not distinguish them.
         rates, epochs: the run's metrics `learning_rate` and `epoch` by step, as Hugging Face's callback logs them.
     """
 
@@ -44,19 +45,19 @@ class Brought:
     epochs: Mapping[int, float] = field(default_factory=dict)
 
 
-def bring(address: str, uri: str, folder: str) -> Brought:
-    """Return the models behind an address, as folders on this machine.
+def fetch_models(address: str, uri: str, folder: str) -> FetchedModels:
+    """Return the models at an address as folders on this machine.
 
     Args:
         address: `runs:/RUN_ID` (the models that the run logged, or else its artifacts `checkpoint-*`),
             `runs:/RUN_ID/PATH` (the artifacts below a path), `models:/MODEL_ID`, `models:/NAME/VERSION`, or
             `models:/NAME@ALIAS`.
         uri: the tracking URI.
-        folder: where models go that do not lie on this machine.
+        folder: target folder for downloads.
 
     Raises:
         StorageError: MLflow cannot be reached or does not know the address.
-        CheckpointError: the run has no model, or one that was not logged to its end.
+        CheckpointError: the run has no model, or an incomplete one.
     """
     uri = values.store_uri(uri)
     with _explained(uri, address), silence_mlflow():
@@ -65,14 +66,15 @@ def bring(address: str, uri: str, folder: str) -> Brought:
             return _of_run(client, uri, run[1], run[2] or "", folder)
         if model is not None:
             where = client.get_logged_model(model[1]).artifact_location
-            return Brought([_local(where, uri, folder, model[1])], [None])
-        # A copy also where it lies here: MLflow writes a file of its own into what it gives of the registry.
-        return Brought([_copied(address, uri, folder, address.partition("/")[2])], [None])
+            return FetchedModels([_local(where, uri, folder, model[1])], [None])
+        # Copied even if local: MLflow writes a file of its own into model folders of the registry.
+        return FetchedModels([_copied(address, uri, folder, address.partition("/")[2])], [None])
 
 
-def _of_run(client: Any, uri: str, run_id: str, path: str, folder: str) -> Brought:
-    told = client.get_run(run_id)
-    listed = ([] if path else _models(client, told)) or _artifacts(client, told, path)
+def _of_run(client: Any, uri: str, run_id: str, path: str, folder: str) -> FetchedModels:
+    """Return the models of a run, with its learning rates and epochs."""
+    run = client.get_run(run_id)
+    listed = ([] if path else _models(client, run)) or _artifacts(client, run, path)
     if not listed:
         raise CheckpointError(
             f"the MLflow run {run_id} has no logged models, and {path or 'its artifacts'} no checkpoint-* folders",
@@ -83,11 +85,11 @@ def _of_run(client: Any, uri: str, run_id: str, path: str, folder: str) -> Broug
         {metric.step: metric.value for metric in client.get_metric_history(run_id, name)}
         for name in ("learning_rate", "epoch")
     )
-    return Brought(places, [step for step, _, _ in listed], rates, epochs)
+    return FetchedModels(places, [step for step, _, _ in listed], rates, epochs)
 
 
 def _models(client: Any, run: Any) -> list[tuple[Step, str, str]]:
-    """Return step, name and place of the models that a run logged: by their steps, where these tell them apart."""
+    """Return step, name and location of a run's logged models, ordered by step if the steps are distinct."""
     outputs = list(run.outputs.model_outputs) if run.outputs is not None else []
     known = [(output.step, client.get_logged_model(output.model_id)) for output in outputs]
     for _, model in known:
@@ -97,13 +99,16 @@ def _models(client: Any, run: Any) -> list[tuple[Step, str, str]]:
                 "delete it in MLflow, or log it again",
             )
     steps = [step for step, _ in known]
-    apart = len(set(steps)) == len(steps) and 0 not in steps
-    known.sort(key=lambda one: one[0] if apart else one[1].creation_timestamp)
-    return [(step if apart else _named(model.name), model.model_id, model.artifact_location) for step, model in known]
+    distinct_steps = len(set(steps)) == len(steps) and 0 not in steps
+    known.sort(key=lambda one: one[0] if distinct_steps else one[1].creation_timestamp)
+    return [
+        (step if distinct_steps else _named(model.name), model.model_id, model.artifact_location)
+        for step, model in known
+    ]
 
 
 def _artifacts(client: Any, run: Any, path: str) -> list[tuple[Step, str, str]]:
-    """Return the same of the folders `checkpoint-*` among a run's artifacts, or of the one that the path names."""
+    """Return step, name and location of a run's artifact folders `checkpoint-*`, or of the folder at `path`."""
     found = [item.path for item in client.list_artifacts(run.info.run_id, path or None) if item.is_dir]
     taken = sorted((name for name in found if _named(name) is not None), key=lambda name: _named(name) or 0)
     names = taken or ([path] if path and found != [path] else [])
@@ -112,18 +117,20 @@ def _artifacts(client: Any, run: Any, path: str) -> list[tuple[Step, str, str]]:
 
 
 def _named(name: str) -> Step:
+    """Return the step in a folder name `checkpoint-STEP`, None for other names."""
     match = _CHECKPOINT.fullmatch(name.rpartition("/")[2])
     return int(match[1]) if match else None
 
 
 def _local(where: str, uri: str, folder: str, name: str) -> str:
-    """Return the folder of a model on this machine; one that lies elsewhere is copied below `folder`."""
+    """Return a model's local folder; a remote one is copied below `folder`."""
     if where.startswith(("/", "file:")):
         return str(Path(unquote(urlparse(where).path) if where.startswith("file:") else where))
     return _copied(where, uri, folder, name)
 
 
 def _copied(where: str, uri: str, folder: str, name: str) -> str:
+    """Download a model folder below `folder` and return its path."""
     target = Path(folder) / re.sub(r"[^\w.-]", "_", name)
     found = download_artifacts(artifact_uri=where, dst_path=str(target), tracking_uri=uri)
     return str(Path(found).absolute())
@@ -131,6 +138,7 @@ def _copied(where: str, uri: str, folder: str, name: str) -> str:
 
 @contextmanager
 def _explained(uri: str, address: str) -> Iterator[None]:
+    """Turn MLflow's exceptions into a StorageError without credentials."""
     try:
         yield
     except CheckpointError:

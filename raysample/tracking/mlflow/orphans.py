@@ -1,4 +1,4 @@
-"""Runs that MLflow takes for running although their driver is gone: killed, or lost with its machine."""
+"""Runs with MLflow status RUNNING whose driver was killed, or lost with its machine."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ PAGE, PAGES = 500, 20
 
 
 def close_orphans(client: Any, experiment_id: str, folder: str, gone: Collection[str]) -> int:
-    """End the running runs of a folder whose driver is gone, as KILLED; return how many. Never raises.
+    """Set RUNNING runs of a folder to KILLED if their driver is gone; return their number. Never raises.
 
     Args:
-        client: MLflow's.
-        experiment_id: where to look.
-        folder: the run folder, as its tag.
-        gone: drivers of other machines that are known to be gone, since their lock of the folder was taken over.
+        client: the MLflow client.
+        experiment_id: experiment to search.
+        folder: the run folder, as in the runs' tag.
+        gone: drivers of other machines whose lock on the folder was taken over.
     """
     closed = 0
     try:
@@ -40,6 +40,7 @@ def close_orphans(client: Any, experiment_id: str, folder: str, gone: Collection
 
 
 def _running(client: Any, experiment_id: str) -> Iterator[Any]:
+    """Yield the RUNNING runs of an experiment, page by page, up to a limit."""
     token = None
     for _ in range(PAGES):
         page = client.search_runs([experiment_id], "attributes.status = 'RUNNING'", max_results=PAGE, page_token=token)

@@ -1,7 +1,7 @@
-"""JSONL files of tracking calls: those that wait for MLflow, taken out when sent, and those it will never take.
+"""JSONL files of tracking calls: pending ones, removed once sent, and those that MLflow refused for good.
 
-Drivers that run side by side in one output share the files. Each sends the calls of its own runs, and those of
-drivers that are gone; one alone at a time sends the latter.
+Drivers that write to one output share the files. Each driver sends the calls of its own runs; calls of dead drivers are
+sent by whichever driver has the sending lock.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from raysample.core.locking.processes import dead, machine, me
 Operation = dict[str, Any]
 _LOG = logging.getLogger(__name__)
 
-# The driver of another machine cannot be looked up: it has a day to send its calls itself.
+# Whether a driver on another machine is alive is unknown here: it has a day to send its calls itself.
 ELSEWHERE_SECONDS = 86_400.0
 DAMAGED = 10_000
-"""Characters that are kept of a line that is no operation."""
+"""Maximum length of a damaged line that is kept in the file of refused calls."""
 
 
 class Pending:
-    """The file of undelivered operations; no method raises because the disk is full or the file is damaged."""
+    """The file of undelivered operations; methods never raise for a full disk or a damaged file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -42,14 +42,15 @@ class Pending:
         return self.path.exists()
 
     def append(self, operation: Operation) -> None:
-        """Add one operation; warns, and loses it, where even the local disk cannot be written."""
+        """Add one operation; warns, and loses it, if the local disk cannot be written."""
         self._append(self.path, {"id": uuid.uuid4().hex, "by": me(), **operation})
 
     def put_aside(self, operation: Operation, why: str) -> None:
-        """Keep an operation that MLflow will never take, with the reason, where a person finds it."""
+        """Record an operation that MLflow refused for good, with the reason, in the file beside."""
         self._append(self.aside, {**operation, "refused": why})
 
     def _append(self, path: Path, operation: Operation) -> None:
+        """Append an operation to a file under the lock."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with self._locked():
@@ -60,7 +61,7 @@ class Pending:
             _LOG.warning("cannot keep %r in %s: %s", operation.get("do"), path, error)
 
     def deliver(self, send: Callable[[Operation], None]) -> Exception | None:
-        """Send in order what is ours to send; what was sent leaves the file. Returns what stopped it, if anything."""
+        """Send operations in order and remove the sent ones; return the error that stopped the delivery, if any."""
         try:
             with self._one_at_a_time() as alone:
                 with self._locked():
@@ -70,6 +71,7 @@ class Pending:
             return error
 
     def _send(self, lines: list[str], send: Callable[[Operation], None]) -> Exception | None:
+        """Send lines in order until one fails; remove the sent ones and return the error."""
         sent = set[str]()
         try:
             for line in lines:
@@ -86,11 +88,12 @@ class Pending:
         return None
 
     def _read(self) -> list[str]:
+        """Return the lines of the file."""
         _make_way(self.path)
         return self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.exists() else []
 
     def _take_out(self, sent: set[str]) -> None:
-        """Remove lines; others may have been added meanwhile."""
+        """Remove lines from the file, keeping those that other drivers added in the meantime."""
         try:
             with self._locked():
                 left = [line for line in self._read() if line not in sent]
@@ -98,22 +101,23 @@ class Pending:
                     storage.write_text(str(self.path), "".join(f"{line}\n" for line in left))
                 else:
                     self.path.unlink(missing_ok=True)
-        except Exception as error:  # noqa: BLE001 - sent twice at worst, with the same times and values
+        except Exception as error:  # noqa: BLE001 - resent at worst, with the same times and values
             _LOG.warning("cannot shorten %s: %s", self.path, error)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        """Hold the lock of the files for one short access."""
         with exclusive(self.path.with_name(f".{self.path.name}.lock")):
             yield
 
     @contextmanager
     def _one_at_a_time(self) -> Iterator[bool]:
-        """Yield whether this driver may send the calls of others meanwhile."""
+        """Yield whether this driver has the sending lock, which permits sending the calls of dead drivers."""
         held = None
         try:
             held = try_lock(self.path.with_name(f".{self.path.name}.sending"))
             alone = held is not None
-        except OSError:  # a file system without locks: as a single driver
+        except OSError:  # no file locks here: act as the only driver
             alone = True
         try:
             yield alone
@@ -123,7 +127,7 @@ class Pending:
 
 
 def _ours(line: str, alone: bool) -> bool:
-    """Tell whether to send a line: of this process; of one that is gone, or of an earlier version, where `alone`."""
+    """Return whether to send a line: of this process; or, with the sending lock (`alone`), of a dead driver."""
     operation = _parsed(line)
     if operation is None:
         return alone
@@ -137,15 +141,16 @@ def _ours(line: str, alone: bool) -> bool:
 
 
 def _parsed(line: str) -> Operation | None:
+    """Return the operation in a line, None if it is damaged."""
     try:
         operation = json.loads(line)
-    except (ValueError, RecursionError):  # the process died while it wrote the line, or something else wrote it
+    except (ValueError, RecursionError):  # a line cut off when its process died, or written by another program
         return None
     return operation if isinstance(operation, dict) else None
 
 
 def _make_way(path: Path) -> None:
-    """Move what is no file out of the way: a pipe would wait for ever, and a folder takes no call."""
+    """Rename a path that is not a regular file: a pipe would block forever, and a folder cannot be appended to."""
     if path.exists() and not path.is_file():
         aside = path.with_name(f"{path.name}.no-file-{uuid.uuid4().hex[:8]}")
         path.rename(aside)

@@ -1,4 +1,4 @@
-"""What an exception of MLflow means for the call that it came from. Imports no mlflow."""
+"""Classification of MLflow's exceptions: try the call again later, or never. Imports no mlflow."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 from raysample.tracking.mlflow import values
 
 REFUSING = {400, 403, 404, 405, 409, 413, 414, 422}
-"""Statuses of answers about this one call; 401, 408, 425, 429 and those of the server may be other ones later."""
+"""HTTP statuses that are final for this call; 401, 408, 425, 429 and 5xx may change later."""
 
 
 FAULTS = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
-"""What a call that is itself damaged ends in."""
+"""Exceptions of a call with invalid data."""
 
 PATHS = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP}
-"""What the system answers where the path of a call leads to no file."""
+"""Error numbers for a path that leads to no file."""
 
 
 class Answer(Enum):
-    """How it goes on with a call that failed."""
+    """What a failed call means for this and later calls."""
 
     AWAY = "the same call may be taken later, and so may no other now"
     REFUSED = "this call will never be taken; others may be"
@@ -28,10 +28,10 @@ class Answer(Enum):
 
 
 def answer(error: Exception) -> Answer:
-    """Tell whether a call that failed shall wait, or be put aside.
+    """Return whether a failed call should wait, or is refused for good.
 
-    What MLflow (by its own code) or a server (by its status) says of the call is final; so is a fault of the call
-    itself. A connection, a lock, a full disk and every fault of a server may pass.
+    A statement on the call itself by MLflow (error code) or a server (HTTP status) is final, and so is invalid data in
+    the call. Errors of connections, locks, disks and servers may pass.
     """
     status, code = _status(error), getattr(error, "error_code", "")
     if status is None:
@@ -39,7 +39,7 @@ def answer(error: Exception) -> Answer:
             return Answer.REFUSED
         faulty = isinstance(error, FAULTS)
         return Answer.REFUSED if faulty and not isinstance(error, OSError) else Answer.AWAY
-    if code == "ENDPOINT_NOT_FOUND":  # a proxy without its server answers so
+    if code == "ENDPOINT_NOT_FOUND":  # a proxy whose server is down gives this code
         return Answer.AWAY
     if code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "PERMISSION_DENIED"):
         return Answer.GONE
@@ -47,7 +47,7 @@ def answer(error: Exception) -> Answer:
 
 
 def _status(error: Any) -> int | None:
-    """Return the HTTP status of MLflow's exceptions, of requests' and of object stores' clients; None of others."""
+    """Return the HTTP status of exceptions of MLflow, requests and object store clients; None for others."""
     found = getattr(error, "get_http_status_code", None)
     if callable(found):
         return int(found())
@@ -60,5 +60,5 @@ def _status(error: Any) -> int | None:
 
 
 def failure_reason(error: Exception) -> str:
-    """Return an exception in one line without credentials."""
+    """Return an exception as one line of text without credentials."""
     return values.redact(f"{type(error).__name__}: {error}").splitlines()[0][:300]

@@ -1,4 +1,4 @@
-"""The tables of an MLflow database in one SQLite file: what is there, and making them. An importer of MLflow."""
+"""The tables of an MLflow database in one SQLite file: inspecting and creating them. Imports MLflow."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from enum import Enum
 from functools import cache
 from pathlib import Path
 
-# MLflow's store is imported where it is used: for a server nobody needs it, and it warns when it is imported.
+# MLflow's store is imported on use: a tracking server does not need it, and the import emits warnings.
 from raysample.tracking.mlflow.settings import silence_mlflow
 
 BUSY_SECONDS = 20.0
 
 KEPT = ("runs", "registered_models", "logged_models", "trace_info", "datasets", "evaluation_datasets")
-"""Tables of what people put into MLflow; a row in one of them, and the file is not ours to replace."""
+"""Tables of user data: a file with a row in one of them is never replaced."""
 
 
 class Schema(Enum):
-    """What a SQLite file holds of MLflow."""
+    """Content of a SQLite file with respect to MLflow."""
 
     MISSING = "no file"
     WHOLE = "all tables, of this MLflow"
@@ -27,15 +27,15 @@ class Schema(Enum):
 
 
 def inspect_schema(file: Path) -> Schema:
-    """Tell what a file holds, by its tables, their revision, and whether there are runs.
+    """Return the state of a file from its tables, their revision, and the existence of runs.
 
     Raises:
-        sqlite3.Error: it is no SQLite database, it is damaged, or another process holds it for long.
+        sqlite3.Error: the file is no SQLite database, is damaged, or is locked by another process for long.
     """
     if not file.exists():
         return Schema.MISSING
     expected, newest = _wanted()
-    # `rw`: a transaction that was cut off is rolled back by the first who reads.
+    # `rw` and not `ro`: the first reader rolls an interrupted transaction back.
     with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", timeout=BUSY_SECONDS, uri=True)) as database:
         tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
         revisions = _column(database, tables, "alembic_version", "version_num")
@@ -58,13 +58,14 @@ def _wanted() -> tuple[set[str], str]:
 
 
 def _column(database: sqlite3.Connection, tables: set[str], table: str, column: str) -> list[str]:
+    """Return up to two values of a column; none if the table is missing."""
     if table not in tables:
         return []
     return [str(value) for (value,) in database.execute(f"select {column} from {table} limit 2")]  # noqa: S608 - ours
 
 
 def create_schema(file: Path, artifact_root: str) -> None:
-    """Make a new database with all tables and MLflow's default experiment, and let go of it."""
+    """Create a database with all tables and MLflow's default experiment, and close it."""
     uri = f"sqlite:///{file}"
     with silence_mlflow():
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore

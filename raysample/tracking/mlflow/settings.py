@@ -1,4 +1,4 @@
-"""What is set before MLflow is imported, and silence while it works. Imports no mlflow itself."""
+"""Settings made before MLflow is imported, and a filter for its log output. Imports no mlflow itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOISY = ("mlflow", "alembic", "urllib3")
 
 @contextmanager
 def silence_mlflow() -> Iterator[None]:
-    """Silence the chatter of MLflow and its libraries (migrations, retries, deprecations inside SQLAlchemy models)."""
+    """Suppress logs and warnings of MLflow and its libraries (migrations, retries, SQLAlchemy deprecations)."""
     loggers = [logging.getLogger(name) for name in _NOISY]
     levels = [logger.level for logger in loggers]
     try:

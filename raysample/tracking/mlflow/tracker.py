@@ -1,9 +1,9 @@
-"""The MLflow tracker: one experiment per study, a run per verb, nested runs below it.
+"""The MLflow tracker: one experiment per study, one run per command, nested runs below it.
 
-Every call becomes a plain-data operation with its own time. An operation that MLflow cannot take, because its server
-has died or hangs, goes to a JSONL file instead, and so do all later ones: one warning, one short delay, no lost number,
-and the job goes on. When the outermost run ends, the file is sent once more; what MLflow will never take goes to
-another file, and the rest goes out. Only `open` may fail, before expensive work.
+Every call becomes a plain-data operation with its own time. If MLflow cannot take an operation because its server is
+down or hangs, this and all later operations go to a JSONL file instead: one warning, one short delay, no lost value,
+and the job goes on. When the outermost run ends, the file is sent again; refused operations go to another file, and the
+rest is sent. Only `open` may fail, before expensive work.
 """
 
 from __future__ import annotations
@@ -44,20 +44,19 @@ def open(
     folder: str | None = None,
     gone: Collection[str] = (),
 ) -> MLflowTracker:
-    """Connect to MLflow and make the experiment if it is new; a new sqlite file gets its tables here, once.
+    """Connect to MLflow and create the experiment if it is new; a new SQLite file gets its tables here, once.
 
     Args:
         uri: `sqlite:///` with a file, a plain `*.db` path, `http(s)://...`, or another store that MLflow knows.
         experiment: its name.
-        artifact_root: where a new experiment keeps files; for sqlite the folder `artifacts` beside the file.
-        pending: the JSONL file for what MLflow could not take; `mlflow-pending.jsonl` beside the sqlite file, or here.
-        folder: the run folder that the caller alone writes; runs of it are tagged so, and those that a driver left
-            running when it died are ended.
-        gone: drivers of other machines that left the folder without a word.
+        artifact_root: artifact folder of a new experiment; for sqlite the folder `artifacts` beside the file.
+        pending: JSONL file for undelivered calls; by default `mlflow-pending.jsonl` beside the sqlite file, or here.
+        folder: the run folder, locked by the caller; its runs get it as a tag, and RUNNING runs of dead drivers are
+            ended.
+        gone: drivers of other machines whose lock on the folder was taken over.
 
     Raises:
         StorageError: MLflow cannot be reached, or cannot use the address.
-
     """
     uri = plain.store_uri(uri)
     file = plain.sqlite_file(uri)
@@ -87,7 +86,7 @@ def open(
 
 
 class MLflowTracker:
-    """A `Tracker` that keeps everything in MLflow, without MLflow's global state; made by `open`."""
+    """A `Tracker` that records in MLflow without MLflow's global state; created by `open`."""
 
     def __init__(self, link: Link, where: str, tags: Mapping[str, str], run: str | None = None) -> None:
         self._link = link
@@ -97,13 +96,13 @@ class MLflowTracker:
 
     @property
     def where(self) -> str:
-        """How a person opens what was tracked, without credentials."""
+        """Command or address that opens the tracked results, without credentials."""
         pending = self._link.pending
         return self._where + (f"; calls that MLflow did not take are in {pending.path}" if pending else "")
 
     @property
     def run_id(self) -> str | None:
-        """MLflow's id of this run; None outside a run, or while MLflow is away."""
+        """MLflow's id of this run; None outside a run, or while MLflow is unreachable."""
         return self._link.ids.get(self._run or "")
 
     @contextmanager
@@ -117,7 +116,7 @@ class MLflowTracker:
         try:
             yield child
         except BaseException as error:
-            # Ray's own SIGTERM handler, set by ray.init, leaves by SystemExit.
+            # Ray's own SIGTERM handler, set by ray.init, raises SystemExit.
             status = "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
             child._log(tags={"error": type(error).__name__})
             child._end(status, outermost=self._run is None)
@@ -151,16 +150,19 @@ class MLflowTracker:
         tags: Mapping[str, str] | None = None,
         step: int = 0,
     ) -> None:
+        """Log non-empty params, metrics and tags as one operation."""
         parts = {"params": params, "metrics": metrics, "tags": tags}
         if any(parts.values()):
             self._do({"do": "log", **{kind: dict(part) for kind, part in parts.items() if part}, "step": step})
 
     def _end(self, status: str, outermost: bool) -> None:
+        """End the run; the outermost run then delivers pending operations."""
         self._do({"do": "end", "status": status})
         if outermost:
             self._link.deliver()
 
     def _do(self, operation: Operation) -> None:
+        """Apply an operation to this run; warns for a call outside a run."""
         if self._run is None:
             _LOG.warning("MLflow: a %s call came outside a run and was not tracked", operation["do"])
         else:
@@ -168,6 +170,7 @@ class MLflowTracker:
 
 
 def _experiment(client: Any, name: str, artifact_root: str | None) -> str:
+    """Return the id of an experiment, created or restored if necessary."""
     found = client.get_experiment_by_name(name)
     if found is not None and found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
@@ -176,7 +179,7 @@ def _experiment(client: Any, name: str, artifact_root: str | None) -> str:
     try:
         return str(client.create_experiment(name, artifact_root))
     except MlflowException:
-        found = client.get_experiment_by_name(name)  # another driver made it at the same time
+        found = client.get_experiment_by_name(name)  # another driver created it at the same time
         if found is None:
             raise
         return str(found.experiment_id)

@@ -1,4 +1,4 @@
-"""Names, values and addresses in the form that MLflow takes, and texts without credentials. Pure; imports no mlflow."""
+"""Names, values and addresses in MLflow's form, and texts without credentials. Pure; imports no mlflow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME_CHARACTERS = 250
 
 
 def mlflow_name(name: str) -> str:
-    """Return a name with only the signs MLflow allows (letters, digits, `_-. :/`), at most 250 of them."""
+    """Return a name of at most 250 characters that MLflow allows (letters, digits, `_-. :/`)."""
     return re.sub(r"[^/\w.\- :]", "_", name).strip("/")[:NAME_CHARACTERS] or "_"
 
 
@@ -33,7 +33,7 @@ def tags_of(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def dataset_source(uri: str) -> tuple[str, dict[str, str]]:
-    """Return a data set's place in the words of MLflow's pages: (source type, source), without credentials."""
+    """Return a data set's address in MLflow's form: (source type, source), without credentials."""
     uri = redact(uri)
     if uri.startswith("hub:"):
         return "hugging_face", {"path": uri.removeprefix("hub:")}
@@ -46,7 +46,7 @@ def store_uri(uri: str) -> str:
     """Return a tracking URI with an absolute sqlite file; a plain `*.db` path becomes one.
 
     Raises:
-        StorageError: it is a folder, which MLflow 3 refuses to write to; or credentials were taken out of it.
+        StorageError: the URI is a folder, which MLflow 3 refuses to write to; or its credentials were removed.
 
     """
     if is_masked(uri):
@@ -56,7 +56,7 @@ def store_uri(uri: str) -> str:
         )
     if "://" not in uri and Path(uri).suffix in (".db", ".sqlite", ".sqlite3"):
         return f"sqlite:///{Path(uri).absolute()}"
-    if uri.startswith("databricks"):  # no folder, but the name of a profile
+    if uri.startswith("databricks"):  # not a folder but the name of a profile
         return uri
     if not uri.startswith("sqlite:") and (storage.is_local(uri) or uri.startswith("file:")):
         raise StorageError(
@@ -71,7 +71,7 @@ SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databrick
 
 
 def check_uri(uri: str) -> None:
-    """Raise StorageError for a tracking URI that MLflow cannot use, whatever answers there."""
+    """Raise StorageError for a tracking URI that MLflow can never use, without connecting to it."""
     scheme, _, rest = store_uri(uri).partition("://")
     if not uri.startswith("databricks") and scheme.partition("+")[0] not in SCHEMES:
         raise StorageError(
@@ -88,7 +88,7 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def how_to_open(uri: str, experiment_id: str) -> str:
-    """Say how a person opens an experiment, without credentials."""
+    """Return the command or address that opens an experiment, without credentials."""
     if uri.startswith(("http://", "https://")):
         return f"{redact(uri).replace(f'{MASK}@', '').rstrip('/')}/#/experiments/{experiment_id}"
     return f"mlflow ui --backend-store-uri {redact(uri)}"

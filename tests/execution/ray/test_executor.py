@@ -236,12 +236,12 @@ def test_a_shard_that_kills_its_workers_is_set_aside_and_the_others_are_scored(
 def test_an_actor_may_take_its_share_of_the_smallest_node() -> None:
     from raysample.execution.ray import scoring
 
-    alone, crowded = scoring.room(1, 0), scoring.room(99, 0)
+    alone, crowded = scoring.memory_per_worker(1, 0), scoring.memory_per_worker(99, 0)
     assert alone is not None
     assert crowded is not None
     assert 0 <= crowded < alone
     with pytest.raises(ClusterError, match="scoring needs 1 x 1 GPUs; the cluster has 0"):
-        scoring.room(1, 1)
+        scoring.memory_per_worker(1, 1)
 
 
 def test_parts_hold_no_text(tables: tuple[ScoreTable, ScoreTable]) -> None:

@@ -121,7 +121,7 @@ def test_free_memory_is_bounded_by_the_container(tmp_path: Path) -> None:
     assert memory._left_in_container(tmp_path) == [700]
     (tmp_path / "memory.max").write_text("max\n")
     assert memory._left_in_container(tmp_path) == memory._left_in_container(tmp_path / "none") == []
-    room = LocalExecutor().room(1)
+    room = LocalExecutor().memory_per_worker(1)
     assert room is not None
     assert 0 < room < 2**50
     assert memory.format_memory(3 * MIB) == "3.0 MiB"
