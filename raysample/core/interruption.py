@@ -1,7 +1,7 @@
-"""Ctrl-C, and SIGTERM as Ctrl-C: everything unwinds, and the process ends with the code of its signal.
+"""SIGINT and SIGTERM as exceptions: everything unwinds, and the process ends with the exit code of its signal.
 
-Schedulers, `kill` and `ray job stop` send SIGTERM. Without a handler Python dies of it at once, and Ray's own writes a
-native stack trace. Here it is an exception like Ctrl-C, so that runs are ended as KILLED and locks are given back.
+Schedulers, `kill` and `ray job stop` send SIGTERM. Without a handler Python dies of it at once, and Ray's handler
+writes a native stack trace. As an exception like Ctrl-C it lets runs end as KILLED and locks be released.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def watch_signals() -> Iterator[None]:
-    """Make exceptions of SIGINT and SIGTERM meanwhile. A SIGINT that is ignored, as in a shell's `&`, stays so.
+    """Raise exceptions for SIGINT and SIGTERM in the block. An ignored SIGINT, as in a shell's `&`, stays ignored.
 
-    In other threads than the main one nothing is changed: Python handles signals there alone.
+    Does nothing in other threads than the main one: Python handles signals only there.
     """
     if threading.current_thread() is not threading.main_thread() or _depth:
         yield
@@ -45,12 +45,12 @@ def watch_signals() -> Iterator[None]:
 
 
 def active() -> bool:
-    """Tell whether signals are watched."""
+    """Return whether signals are watched."""
     return bool(_depth)
 
 
 def again() -> None:
-    """Watch again, where a library has put its own handlers in place of ours."""
+    """Install the handlers again, after a library has replaced them by its own."""
     if active() and threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
@@ -58,16 +58,17 @@ def again() -> None:
 
 
 def received() -> bool:
-    """Tell whether a signal came."""
+    """Return whether a signal was received."""
     return bool(_received)
 
 
 def exit_code() -> int:
-    """Return the code that shells know: 128 and the number of the first signal; SIGINT's if none came."""
+    """Return the exit code for shells: 128 plus the number of the first signal; SIGINT's if none was received."""
     return 128 + (_received[0] if _received else signal.SIGINT)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Record the signal and raise Interrupted."""
     del frame
     _received.append(number)
     raise Interrupted(signal.Signals(number).name)

@@ -1,7 +1,7 @@
-"""What raysample wrote and reads again: each file is what it was, or an error names it and what is wrong.
+"""Read files that raysample wrote: the content is valid, or an error names the file and the problem.
 
-`kind_of` builds a dataclass from a manifest, every field checked against its type. `damaged` goes around readers that
-build by hand. Both know nothing of what the manifests mean.
+`kind_of` builds a dataclass from a manifest and checks every field against its type. `damaged` wraps readers that build
+objects by hand. Neither knows the meaning of a manifest.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MOST = 3
 def mapping(uri: str, *names: str, foreign: bool = False) -> dict[str, Any]:
     """Read a JSON file that holds a mapping with at least these keys; raises StorageError for anything else.
 
-    `foreign`: as of `storage.read_json`.
+    `foreign`: as for `storage.read_json`.
     """
     found = storage.read_json(uri, foreign=foreign)
     if not isinstance(found, dict):
@@ -45,42 +45,43 @@ def kind_of(kind: type[T], place: str, change: Change | None = None, /, **more: 
 
     Args:
         kind: the dataclass.
-        place: the file.
-        change: what is done to the mapping first, where the file's form is not the dataclass's.
+        place: URI of the file.
+        change: applied to the mapping first, if the form of the file differs from the dataclass.
         more: fields that the file does not hold.
 
     Raises:
-        StorageError: the file is not there, damaged, or a value is not of its field's type; it names file and field.
+        StorageError: the file is missing or damaged, or a value has not the type of its field; names file and field.
     """
     found = mapping(place)
     with damaged(place):
         values = {**(found if change is None else change(found)), **more}
         try:
             made: T = checked(kind, values)
-        except RaysampleError as error:  # of the dataclass itself, which knows nothing of files
+        except RaysampleError as error:  # raised by the dataclass, which does not know the file
             raise type(error)(f"{place!r}: {error.problem}", error.advice) from error
         return made
 
 
 def checked(kind: Any, value: Any) -> Any:
-    """Return a value as a type of typing has it; raises pydantic's error, which `damaged` explains."""
+    """Return a value converted to a type; raises pydantic's error, which `damaged` explains."""
     return _adapter(kind).validate_python(value)
 
 
 def checked_again(made: T) -> T:
-    """Return a dataclass that was built by hand, if all its fields are of their types; for use within `damaged`."""
+    """Return a dataclass built by hand after checking the types of its fields; for use inside `damaged`."""
     _adapter(type(made)).validate_python({one.name: getattr(made, one.name) for one in fields(made)})  # type: ignore[arg-type]
     return made
 
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return the validator of a type, cached: building one is expensive."""
     return TypeAdapter(kind)
 
 
 @contextmanager
 def damaged(uri: str) -> Iterator[None]:
-    """Turn what goes wrong with the content of a file into a StorageError that names it; our own errors pass."""
+    """Turn errors about the content of a file into a StorageError that names it; RaysampleErrors pass unchanged."""
     try:
         yield
     except RaysampleError:
@@ -100,7 +101,7 @@ def damaged(uri: str) -> Iterator[None]:
 
 
 def whole_number(found: Mapping[str, Any], name: str, uri: str) -> int:
-    """Return a count of a mapping; raises StorageError for anything but a whole number from 0 on."""
+    """Return a count from a mapping; raises StorageError unless it is an integer >= 0."""
     value = found.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise StorageError(f"{uri!r}: {name} was expected to be a count, and is {_brief(value)}", ADVICE)
@@ -108,6 +109,7 @@ def whole_number(found: Mapping[str, Any], name: str, uri: str) -> int:
 
 
 def _brief(value: Any) -> str:
+    """Return a value in at most about 60 characters, for an error message."""
     if isinstance(value, dict | list):
         return f"a {'mapping' if isinstance(value, dict) else 'list'} of {len(value):,}"
     text = ascii(value)

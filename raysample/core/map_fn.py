@@ -1,4 +1,4 @@
-"""Mapping a function over parts of the data with threads; a cluster does the same elsewhere (`Engine.map`)."""
+"""Map a function over parts of the data with threads; a cluster does the same through `Executor.map`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class MapFn(Protocol):
     """Maps a picklable, pure function over items; yields the results in the order of the items."""
 
     def __call__(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-        """Map it."""
+        """Map a function over items."""
         ...
 
 
 def threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Map with as many threads as there are cores, up to eight, a few items ahead of who reads the results.
+    """Map with one thread per core, eight at most; runs a few items ahead of the consumer.
 
-    Items are drawn one after the other, in the caller's thread. Most of what reading and counting do leaves Python's
-    lock, so threads suffice.
+    Items are drawn one after another in the caller's thread. Reading and counting mostly release Python's lock, so
+    threads suffice.
     """
     with ThreadPoolExecutor(THREADS) as pool:
         pending: deque[Future[R]] = deque()

@@ -1,4 +1,4 @@
-"""Long work shows itself: bars with rates and time left on a terminal, plain lines elsewhere."""
+"""Progress of long work: bars with rates and time left on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOG_WIDTH = 140
 
 
 class Pace:
-    """How fast a piece of work goes, from its first advance on: what it took to get going says nothing about that."""
+    """The rate of a piece of work from its first progress on: start-up time says nothing about the rate."""
 
     def __init__(self) -> None:
         self.done, self.start = 0.0, time.monotonic()
@@ -35,7 +35,7 @@ class Pace:
         self._last = self.start
 
     def to(self, done: float) -> None:
-        """Note how much is done by now."""
+        """Record the amount done so far."""
         self._last = time.monotonic()
         if self.done == 0 and done > 0:
             self._first = (self._last, done)
@@ -43,7 +43,7 @@ class Pace:
 
     @property
     def rate(self) -> float:
-        """Units a second; 0 as long as nobody can tell."""
+        """Units per second; 0 while unknown."""
         since, before = self._first
         return (self.done - before) / (self._last - since) if self._last > since else 0.0
 
@@ -57,25 +57,25 @@ class Bar(Protocol):
     """One piece of work of known size."""
 
     def to(self, done: float, note: str = "") -> None:
-        """Report how much is done by now."""
+        """Report the amount done so far."""
         ...
 
 
 class Reporter:
-    """Prints what the driver does: one line per finished step, and the advance of long steps."""
+    """Prints the progress of the driver: one line per finished step, and bars for long steps."""
 
     def __init__(self, console: Console | None = None) -> None:
-        # A log has no width of its own: wide enough for the results table.
+        # A log has no terminal width; this one fits the results table.
         width = None if sys.stdout.isatty() else LOG_WIDTH
         self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True, width=width)
 
     def say(self, text: str = "") -> None:
-        """Print a line, without the credentials of addresses in it."""
+        """Print a line, with the credentials of addresses masked."""
         self.console.print(redact(text), markup=False)
 
     @contextmanager
     def bar(self, title: str, total: float, unit: str) -> Iterator[Bar]:
-        """Show the advance of one piece of work; `total` and the values given to `Bar.to` are in `unit`."""
+        """Show the progress of one piece of work; `total` and the values passed to `Bar.to` are in `unit`."""
         bar = (
             RichBar(self.console, title, total, unit) if self.console.is_terminal else LineBar(self, title, total, unit)
         )
@@ -84,7 +84,7 @@ class Reporter:
 
 
 class SilentReporter(Reporter):
-    """Says nothing; for notebooks and tests."""
+    """Prints nothing; for notebooks and tests."""
 
     def say(self, text: str = "") -> None:
         """Print nothing."""
@@ -97,7 +97,10 @@ class SilentReporter(Reporter):
 
 
 class _SilentBar:
+    """A bar that shows nothing."""
+
     def to(self, done: float, note: str = "") -> None:
+        """Ignore the amount."""
         del done, note
 
 
@@ -110,7 +113,7 @@ class LineBar:
         self.last = self.pace.start
 
     def to(self, done: float, note: str = "") -> None:
-        """Report how much is done by now."""
+        """Report the amount done so far."""
         self.pace.to(done)
         self.note = note
         now = time.monotonic()
@@ -119,6 +122,7 @@ class LineBar:
             self.reporter.say(self._line())
 
     def _line(self) -> str:
+        """Return the line: amount, share, rate, time left and note."""
         rate, done = self.pace.rate, self.pace.done
         pace = "time left unknown"
         if rate > 0:
@@ -154,7 +158,7 @@ class RichBar:
         self.pace = Pace()
 
     def to(self, done: float, note: str = "") -> None:
-        """Report how much is done by now."""
+        """Report the amount done so far."""
         self.pace.to(done)
         rate = f"{self.pace.rate:,.1f}/s" if self.pace.rate else ""
         self.progress.update(self.task, completed=done, note=note, rate=rate)

@@ -1,6 +1,6 @@
-"""Credentials: what they look like in addresses, settings and texts, and everything of that without them.
+"""Credentials: their patterns in addresses, settings and texts, and the same data with credentials masked.
 
-The one place that knows. Terminal, logs, errors, report, stored configurations and MLflow all go through it.
+The single home of these patterns: terminal, logs, errors, report, stored configurations and MLflow all use it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 MASK = "***"
-"""What stands in the place of a credential."""
+"""The replacement for a credential."""
 
 # Whole words of a key's name: `X-Amz-Security-Token` has `token`, `max_tokens` and `tokenizer` have not.
 _WORDS = {"password", "passwd", "passphrase", "pwd", "pw", "pass", "secret", "token", "sig", "signature", "sas", "jwt"}
@@ -40,7 +40,7 @@ _SETTING = re.compile(
 
 
 def is_secret(key: str) -> bool:
-    """Tell whether a setting or query parameter of this name holds a credential."""
+    """Return whether a setting or query parameter of this name holds a credential."""
     name = unquote_plus(key)
     words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
     joined = "".join(words)
@@ -48,7 +48,7 @@ def is_secret(key: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """Return a text without the credentials of the addresses and settings in it."""
+    """Return a text with the credentials of addresses and settings masked."""
     if _WHOLE.match(text):  # an address with signs that end one in running text
         text = redact_address(text)
     text = _ADDRESS.sub(lambda match: redact_address(match[0]), text)
@@ -57,7 +57,7 @@ def redact(text: str) -> str:
 
 
 def redact_address(address: str) -> str:
-    """Return one address without its credentials: user and password, and the values of query parameters that are."""
+    """Return one address with its credentials masked: user and password, and values of secret query parameters."""
     scheme, slashes, rest = address.rpartition("//") if "//" not in address else _split(address)
     start, found = _userinfo(scheme, rest)
     if found is not None:
@@ -67,7 +67,7 @@ def redact_address(address: str) -> str:
 
 
 def credentials(address: str) -> str:
-    """Say what kind of credential an address holds, as words for a message; empty where it holds none."""
+    """Return a description of the credential in an address, for a message; empty if there is none."""
     scheme, _, rest = _split(address) if "//" in address else ("", "", address)
     _, found = _userinfo(scheme, rest)
     if found is not None:
@@ -80,7 +80,7 @@ def credentials(address: str) -> str:
 
 
 def redacted(value: Any, key: str = "") -> Any:
-    """Return plain data without credentials: in its addresses and texts, and under keys that name one."""
+    """Return plain data with credentials masked: in addresses and texts, and under keys that name one."""
     if isinstance(value, Mapping):
         return {name: redacted(inner, str(name)) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -91,12 +91,12 @@ def redacted(value: Any, key: str = "") -> Any:
 
 
 def is_masked(address: str) -> bool:
-    """Tell whether credentials were taken out of an address."""
+    """Return whether credentials were masked in an address."""
     return f"{MASK}@" in address or f"={MASK}" in address
 
 
 class RedactingFormatter(logging.Formatter):
-    """Formats log records, and the exceptions that they carry, without credentials."""
+    """Formats log records, and the exceptions in them, with credentials masked."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -104,25 +104,26 @@ class RedactingFormatter(logging.Formatter):
 
 
 def watch_logs() -> None:
-    """Let log records that no one else handles be printed without credentials, as Python prints them otherwise."""
+    """Mask credentials in log records that no other handler prints (Python's handler of last resort)."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(RedactingFormatter())
 
 
 def print_exception(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
-    """Print an exception with its traceback, as `sys.excepthook` does, without credentials."""
+    """Print an exception with its traceback, as `sys.excepthook` does, with credentials masked."""
     sys.stderr.write(redact("".join(traceback.format_exception(kind, error, at))))
 
 
 def _split(address: str) -> tuple[str, str, str]:
+    """Split an address into scheme, `//` and the rest."""
     scheme, slashes, rest = address.partition("//")
     return scheme, slashes, rest
 
 
 def _userinfo(scheme: str, rest: str) -> tuple[int, str | None]:
-    """Return where user and password stand in what follows `//`, and what they are; None where there are none.
+    """Return the position of user and password in the part after `//`, and their text; None if there are none.
 
-    A password may hold every sign, as people write them: `@`, `/`, `?`. But `host:8080/path@x` has a port.
+    A password may contain every character, as people write them: `@`, `/`, `?`. But `host:8080/path@x` has a port.
     """
     user, colon, after = rest.partition(":")
     if colon and not re.search(r"[/?#@]", user) and "@" in after and not re.match(r"\d+(?:[/?#]|$)", after):
@@ -136,23 +137,25 @@ def _userinfo(scheme: str, rest: str) -> tuple[int, str | None]:
 
 
 def _before_last_at(rest: str) -> str:
-    """Return what stands before the last `@` of the authority, or of all where only that makes sense of the `?`."""
+    """Return the text before the last `@` of the authority, or of the whole if only that explains the `?`."""
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     return authority.rpartition("@")[0] if "@" in authority else rest.rpartition("@")[0]
 
 
 def _at_query(rest: str) -> tuple[str, str, str]:
-    """Split an address where its parameters begin: `?`, `#`, or `;` as JDBC has them."""
+    """Split an address at the start of its parameters: `?`, `#`, or `;` as in JDBC."""
     match = re.search(r"[?#;&]", rest)
     return (rest, "", "") if match is None else (rest[: match.start()], match[0], rest[match.end() :])
 
 
 def _without_values(query: str) -> str:
+    """Mask the secret values in a query string."""
     pieces = re.split(r"([&;#?])", query)
     return "".join(_without_own_value(piece) for piece in pieces)
 
 
 def _without_own_value(piece: str) -> str:
+    """Mask the value of one `key=value` piece if it is secret or an address with credentials."""
     key, equals, value = piece.partition("=")
     if not equals or not value:
         return piece
@@ -162,6 +165,7 @@ def _without_own_value(piece: str) -> str:
 
 
 def _without_value(match: re.Match[str]) -> str:
+    """Return a matched setting with its value masked if its key names a credential."""
     key, value = match["key"], match["value"]
     if not is_secret(key) or value.startswith(("//", MASK)) or (":" in match["between"] and _is_everyday(match)):
         return match[0]
@@ -170,6 +174,6 @@ def _without_value(match: re.Match[str]) -> str:
 
 
 def _is_everyday(match: re.Match[str]) -> bool:
-    """Tell whether `word: value` may be a sentence: no quotes, and a word that need not name a credential."""
+    """Return whether `word: value` may be a sentence: no quotes, and a word that need not name a credential."""
     words = {word.lower() for word in re.split(r"[^A-Za-z]+", match["key"])}
     return match["between"][0] not in "\"'" and words <= _EVERYDAY | {word for word in words if not is_secret(word)}

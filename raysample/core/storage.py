@@ -1,7 +1,7 @@
-"""Files by URI: JSON manifests and Parquet shards, written whole or not at all, and fingerprints of content.
+"""Files by URI: JSON manifests and Parquet shards, written atomically, and fingerprints of content.
 
-A path without a scheme is local. Locally a file is written under a temporary name and renamed, so that a reader never
-sees half of it; on object stores one PUT is already atomic and goes to the final name.
+A path without a scheme is local. A local file is written under a temporary name and renamed, so that a reader never
+sees a partial file; on object stores one PUT is already atomic and goes to the final name.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def filesystem(uri: str) -> tuple[Any, str]:
 
 
 def is_local(uri: str) -> bool:
-    """Tell whether a URI names this machine's file system."""
+    """Return whether a URI is on this machine's file system."""
     return "://" not in uri or uri.startswith(("file://", "local://"))
 
 
 def absolute(uri: str) -> str:
-    """Return a local path as an absolute one (Ray workers have another working directory); leave other URIs alone."""
+    """Return a local path as an absolute one (Ray workers have another working directory); other URIs unchanged."""
     return str(Path(uri.removeprefix("file://")).absolute()) if is_local(uri) else uri
 
 
@@ -59,7 +59,7 @@ def join(uri: str, *parts: str) -> str:
 
 
 def exists(uri: str) -> bool:
-    """Tell whether a file or folder exists; raises StorageError when the store cannot be reached."""
+    """Return whether a file or folder exists; raises StorageError if the store cannot be reached."""
     fs, path = filesystem(uri)
     try:
         return bool(fs.exists(path))
@@ -68,7 +68,7 @@ def exists(uri: str) -> bool:
 
 
 def list_files(uri: str, suffix: str = "") -> list[str]:
-    """List all files below a URI (or the file itself), sorted, hidden and temporary ones left out."""
+    """List all files below a URI (or the file itself), sorted, without hidden and temporary ones."""
     fs, path = filesystem(uri)
     if fs.isfile(path):
         return [uri]
@@ -81,7 +81,7 @@ def list_files(uri: str, suffix: str = "") -> list[str]:
 
 
 def folders(uri: str) -> list[str]:
-    """List the names of the folders right below a URI, sorted; none where there is nothing."""
+    """List the names of the folders directly below a URI, sorted; empty if the URI does not exist."""
     fs, path = filesystem(uri)
     if not fs.isdir(path):
         return []
@@ -90,7 +90,7 @@ def folders(uri: str) -> list[str]:
 
 
 def write_file(uri: str, write: Callable[[IO[bytes]], None], *, private: bool = False) -> None:
-    """Write one file whole or not at all; `write` gets the open binary stream. `private`: for its owner alone."""
+    """Write one file atomically; `write` receives the open binary stream. `private`: readable by its owner only."""
     fs, path = filesystem(uri)
     try:
         fs.makedirs(posixpath.dirname(path), exist_ok=True)
@@ -114,20 +114,23 @@ def write_file(uri: str, write: Callable[[IO[bytes]], None], *, private: bool = 
 
 
 def write_json(uri: str, value: Any, *, private: bool = False) -> None:
-    """Write a JSON document atomically; `private`: for its owner alone."""
+    """Write a JSON document atomically; `private`: readable by its owner only."""
     data = (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     write_file(uri, lambda stream: _write_bytes(stream, data), private=private)
 
 
 def write_new(uri: str, value: Any) -> bool:
-    """Write a JSON document where none is; tells whether it did. Atomic on stores that know conditional writes."""
+    """Write a JSON document unless one exists; return whether it was written.
+
+    Atomic on stores with conditional writes; elsewhere two writers at once may both succeed.
+    """
     fs, path = filesystem(uri)
     data = (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
     try:
         fs.pipe_file(path, data, mode="create")
     except FileExistsError:
         return False
-    except Exception:  # noqa: BLE001 - a driver without conditional writes says so in a way of its own
+    except Exception:  # noqa: BLE001 - drivers without conditional writes raise errors of many types
         if fs.exists(path):
             return False
         write_json(uri, value)
@@ -135,18 +138,19 @@ def write_new(uri: str, value: Any) -> bool:
 
 
 def _write_bytes(stream: IO[bytes], data: bytes) -> None:
+    """Write bytes into a stream."""
     stream.write(data)
 
 
 def write_text(uri: str, text: str, *, private: bool = False) -> None:
-    """Write a UTF-8 text atomically; `private`: for its owner alone."""
+    """Write a UTF-8 text atomically; `private`: readable by its owner only."""
     write_file(uri, lambda stream: _write_bytes(stream, text.encode()), private=private)
 
 
 def read_json(uri: str, *, foreign: bool = False) -> Any:
-    """Read a JSON document; raises StorageError when it is missing, damaged, or no regular file.
+    """Read a JSON document; raises StorageError if it is missing, damaged, or not a regular file.
 
-    `foreign`: others wrote it, who may have NaN and infinite numbers in it.
+    `foreign`: written by another program, so NaN and infinite numbers are accepted.
     """
     data = _read_bytes(uri)
     try:
@@ -165,7 +169,7 @@ def read_json(uri: str, *, foreign: bool = False) -> Any:
 
 
 def _read_bytes(uri: str) -> bytes:
-    """Return what a file holds; a pipe would never end."""
+    """Return the content of a regular file; reading a pipe would never end."""
     check_regular(uri)
     fs, path = filesystem(uri)
     try:
@@ -179,7 +183,7 @@ def _read_bytes(uri: str) -> bytes:
 
 
 def check_regular(uri: str) -> None:
-    """Raise StorageError for a local path at which no regular file lies: a folder, a pipe, a loop of links."""
+    """Raise StorageError unless a local path is a regular file (no folder, pipe or loop of links)."""
     if not is_local(uri):
         return
     try:
@@ -194,10 +198,12 @@ def check_regular(uri: str) -> None:
 
 
 def _no_number(word: str) -> float:
+    """Refuse NaN and Infinity, which are not JSON."""
     raise ValueError(f"{word} is no number of JSON")
 
 
 def _finite(text: str) -> float:
+    """Parse a float; refuse one that overflows to infinity."""
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"the number {text[:40]} has no bound")
@@ -205,6 +211,7 @@ def _finite(text: str) -> float:
 
 
 def _bounded(text: str) -> int:
+    """Parse an integer; refuse one beyond 64 bits."""
     if len(text) > 20 or not -(2**63) <= int(text) < 2**64:
         raise ValueError(f"the number {text[:40]} is larger than any that is written")
     return int(text)
@@ -216,7 +223,7 @@ def write_parquet(uri: str, table: pa.Table) -> None:
 
 
 def write_parquet_pieces(uri: str, schema: pa.Schema, pieces: Iterable[pa.Table]) -> None:
-    """Write one Parquet file (zstd) atomically from tables that need not be in memory together, a row group each."""
+    """Write one Parquet file (zstd) atomically from tables that need not fit in memory together, one row group each."""
 
     def write(stream: IO[bytes]) -> None:
         with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
@@ -227,7 +234,7 @@ def write_parquet_pieces(uri: str, schema: pa.Schema, pieces: Iterable[pa.Table]
 
 
 def read_parquet(uri: str, columns: list[str] | None = None) -> pa.Table:
-    """Read one Parquet file; raises StorageError when it is missing or damaged, or lacks a column."""
+    """Read one Parquet file; raises StorageError if it is missing or damaged, or lacks a column."""
     check_regular(uri)
     fs, path = filesystem(uri)
     try:
@@ -247,14 +254,14 @@ def read_parquet(uri: str, columns: list[str] | None = None) -> pa.Table:
 
 
 def remove(uri: str) -> None:
-    """Delete a file or folder if it is there."""
+    """Delete a file or folder if it exists."""
     fs, path = filesystem(uri)
     if fs.exists(path):
         fs.rm(path, recursive=True)
 
 
 def localise(uri: str) -> str:
-    """Return a local folder with the content of `uri`: itself if local, else a copy for this process's life."""
+    """Return a local folder with the content of `uri`: itself if local, else a copy that is deleted at process exit."""
     if is_local(uri):
         return absolute(uri)
     fs, path = filesystem(uri)
@@ -266,9 +273,10 @@ def localise(uri: str) -> str:
 
 @contextmanager
 def whole_folder(uri: str, last: str) -> Iterator[Path]:
-    """Yield an empty local folder to write into; at the end it is in its final place, instead of what was there.
+    """Yield an empty local folder to write into; at the end it replaces the folder at `uri`.
 
-    Locally it is renamed; on object stores its files are put there, `last`, which makes it complete, after all others.
+    Locally it is renamed; on object stores its files are uploaded, with `last`, which marks it as complete, after all
+    others.
     """
     fs, path = filesystem(uri)
     with tempfile.TemporaryDirectory(prefix="raysample-folder-") as scratch:
@@ -288,12 +296,14 @@ def whole_folder(uri: str, last: str) -> Iterator[Path]:
 
 
 def _rename(draft: Path, path: Path) -> None:
+    """Replace a local folder by a draft."""
     if path.exists():
         shutil.rmtree(path)
     draft.replace(path)
 
 
 def _put(draft: Path, fs: Any, path: str, last: str) -> None:
+    """Upload the files of a draft, `last` at the end."""
     if fs.exists(path):
         fs.rm(path, recursive=True)
     names = sorted(p.relative_to(draft).as_posix() for p in draft.rglob("*") if p.is_file())
@@ -301,13 +311,13 @@ def _put(draft: Path, fs: Any, path: str, last: str) -> None:
         fs.put_file(str(draft / name), f"{path.rstrip('/')}/{name}")
 
 
-# A network file system or object store that stumbles; a full disk or a missing right stays what it is.
+# Errors that a retry cannot mend: a full disk, missing rights, a missing path. All others may be transient.
 LASTING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR}
 WAITS = (0.2, 1.0, 5.0)
 
 
 def patiently(work: Callable[[], T]) -> T:
-    """Do some work on storage; again after a moment where it failed for a reason that may pass (three times)."""
+    """Run some work on storage; retry up to three times after errors that may be transient."""
     for wait in WAITS:
         try:
             return work()
@@ -319,7 +329,7 @@ def patiently(work: Callable[[], T]) -> T:
 
 
 def sha256(uri: str) -> str:
-    """Return the sha256 (hex) of a file, wherever it is; raises StorageError for a pipe or a folder in its place."""
+    """Return the sha256 (hex) of a file at a URI; raises StorageError if it is not a regular file."""
     check_regular(uri)
     fs, path = filesystem(uri)
     digest = hashlib.sha256()
@@ -332,7 +342,7 @@ def sha256(uri: str) -> str:
 def fingerprint(value: Any) -> str:
     """Return the sha256 (hex) of a JSON-able value in canonical form: the identity of configs and manifests."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    # Damaged manifests may hold half a character, which has no UTF-8.
+    # A damaged manifest may hold a lone surrogate, which has no UTF-8 form.
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 

@@ -16,7 +16,7 @@ from raysample.core.config.section import HOLDS_CREDENTIALS, RENAMED, UNSOUND
 from raysample.core.errors import ConfigError
 
 MOST = 20
-"""So many wrong keys are told at once."""
+"""Number of wrong keys in one error message."""
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -44,6 +44,7 @@ def parse(data: dict[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def _parsed(override: str) -> tuple[list[str], Any]:
+    """Split an override `key=value` into its path and its YAML value."""
     key, equals, text = override.partition("=")
     path = key.split(".")
     if not equals or not all(path) or len(path) > yaml_text.DEPTH:
@@ -52,7 +53,7 @@ def _parsed(override: str) -> tuple[list[str], Any]:
 
 
 def _check_once(given: Sequence[Sequence[str]], path: Sequence[str]) -> None:
-    """Refuse an override that would undo an earlier one: the same key again, or the section around it."""
+    """Raise ConfigError for an override that undoes an earlier one: the same key, or the section around it."""
     for earlier in given:
         if list(earlier[: len(path)]) == list(path):
             again = "" if len(earlier) == len(path) else f", after {'.'.join(earlier)!r} in it"
@@ -63,6 +64,7 @@ def _check_once(given: Sequence[Sequence[str]], path: Sequence[str]) -> None:
 
 
 def _replaced(data: Any, path: list[str], value: Any) -> Any:
+    """Return data with the value at a path replaced; missing sections are created."""
     if not path:
         return value
     inner = data if isinstance(data, dict) else {}
@@ -70,7 +72,7 @@ def _replaced(data: Any, path: list[str], value: Any) -> Any:
 
 
 def explain_errors(error: ValidationError) -> str:
-    """Return what is wrong with a configuration, a line for each key."""
+    """Return the problems of a configuration, one line per key."""
     problems = error.errors()
     lines = [_explained(problem) for problem in problems[:MOST]]
     lines += [f"and {len(problems) - MOST:,} more"] if len(problems) > MOST else []
@@ -78,6 +80,7 @@ def explain_errors(error: ValidationError) -> str:
 
 
 def _explained(problem: ErrorDetails) -> str:
+    """Return the explanation of one problem in one line."""
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"unknown key {_short(where)}{_suggest(problem['loc'])}"
@@ -91,11 +94,13 @@ def _explained(problem: ErrorDetails) -> str:
 
 
 def _short(value: Any) -> str:
+    """Return a value in at most 200 characters."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:150]}... ({len(text):,} characters)"
 
 
 def _suggest(location: tuple[int | str, ...]) -> str:
+    """Return a hint for an unknown key: the closest known key, or all known keys."""
     model: Any = RunConfig
     for part in location[:-1]:
         field = getattr(model, "model_fields", {}).get(part)

@@ -33,6 +33,7 @@ class SimulatedConfig(Section):
 
     @model_validator(mode="after")
     def _annotated_levels(self) -> SimulatedConfig:
+        """Refuse levels without gold labels."""
         if self.level is not None and self.labels.origin != "gold":
             raise ValueError("level goes with gold labels: the simulated log has hypotheses of intents alone")
         return self
@@ -52,6 +53,7 @@ class CorpusConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _share_columns(cls, data: Any) -> Any:
+        """Copy `corpus.columns` to sources without columns of their own."""
         if isinstance(data, dict) and data.get("columns") is not None:
             for part in ("train", "test"):
                 if isinstance(data.get(part), dict) and "columns" not in data[part]:
@@ -60,6 +62,7 @@ class CorpusConfig(Section):
 
     @model_validator(mode="after")
     def _one_origin(self) -> CorpusConfig:
+        """Require exactly one source of training and one of test texts."""
         if (self.train is None) == (self.simulated is None):
             raise ValueError("give either corpus.train or corpus.simulated")
         if self.train is not None and (self.test is None) == (self.holdout is None):
@@ -70,6 +73,7 @@ class CorpusConfig(Section):
 
     @model_validator(mode="after")
     def _same_levels(self) -> CorpusConfig:
+        """Require the same levels, in the same order, in training and test."""
         if self.train is None or self.test is None:
             return self
         ours, theirs = self.train.columns, self.test.columns
@@ -85,6 +89,7 @@ class CorpusConfig(Section):
 
     @model_validator(mode="after")
     def _say_what_the_test_labels_are(self) -> CorpusConfig:
+        """Require the origin of test labels if training labels are hypotheses in a column of the same name."""
         train, test = self.train, self.test
         if train is None or test is None or train.labels.origin == "gold" or "labels" in test.model_fields_set:
             return self
@@ -185,6 +190,7 @@ class LogConfig(Section):
 
     @model_validator(mode="after")
     def _label_alone(self) -> LogConfig:
+        """Refuse levels: a log needs the scored label only."""
         if self.source.columns.levels:
             raise ValueError("a log needs the label that is scored, not all of its levels: leave columns.levels out")
         return self

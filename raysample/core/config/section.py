@@ -33,6 +33,7 @@ Place = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 def _without_credentials(value: str) -> str:
+    """Refuse an address with credentials: addresses of data are stored and shown."""
     kind = credentials(value)
     if kind:
         raise PydanticCustomError(

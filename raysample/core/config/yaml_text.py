@@ -1,6 +1,6 @@
-"""Text -> plain data: YAML in the words of YAML 1.2, of which nothing is lost and nothing grows without bound.
+"""Text -> plain data: YAML 1.2 scalars, nothing silently lost, bounded in size and depth.
 
-PyYAML alone takes the last of two equal keys, expands aliases of aliases without end, reads `on` as true and `1:30` as
+PyYAML alone takes the last of two equal keys, expands nested aliases without bound, reads `on` as true and `1:30` as
 ninety, ends in RecursionError on deep nesting and in ValueError on long numbers. Here each of these is an error with
 its line, or a string.
 """
@@ -22,13 +22,13 @@ from raysample.core.errors import ConfigError
 BYTES = 1 << 20
 """The largest configuration file."""
 DEPTH = 32
-"""How deep sections and lists may lie in each other."""
+"""Largest nesting depth of sections and lists."""
 VALUES = 50_000
-"""How many values there may be, each alias counted with all that it stands for."""
+"""Largest number of values, with every alias expanded."""
 CHARACTERS = 4_096
 """The longest string."""
 WHOLE = 2**63
-"""No whole number reaches this, up or down: what files, tensors and tables hold."""
+"""Bound of integers in absolute value: what files, tensors and tables hold."""
 
 _CORE = "tag:yaml.org,2002:"
 _KNOWN = {_CORE + name for name in ("str", "int", "float", "bool", "null", "seq", "map", "merge")}
@@ -46,7 +46,7 @@ _WORDS = {
 
 
 class _Refused(yaml.YAMLError):
-    """A construct that is valid YAML and refused here; `line` counts from 1."""
+    """An error for valid YAML that is refused here; `line` counts from 1."""
 
     def __init__(self, problem: str, advice: str, line: int) -> None:
         super().__init__(problem)
@@ -54,7 +54,7 @@ class _Refused(yaml.YAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the words of YAML 1.2, equal keys refused, and limits on depth and size."""
+    """PyYAML's safe loader with the scalars of YAML 1.2, equal keys refused, and limits on depth and size."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own form
 
@@ -65,7 +65,7 @@ class _Loader(yaml.SafeLoader):
         self._composed = 0
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        """Compose one node; refuses what lies too deep, what grows too large, and tags that make objects."""
+        """Compose one node; refuses excessive depth and size, and tags that create objects."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
         self._depth += 1
@@ -86,13 +86,13 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def compose_sequence_node(self, anchor: Any) -> SequenceNode:
-        """Compose a list, and count its values."""
+        """Compose a list and count its values."""
         node: SequenceNode = super().compose_sequence_node(anchor)
         self._count(node, node.value)
         return node
 
     def compose_mapping_node(self, anchor: Any) -> MappingNode:
-        """Compose a section; refuses equal keys, and keys that are no single value."""
+        """Compose a section; refuses equal keys, and keys that are not scalars."""
         node: MappingNode = super().compose_mapping_node(anchor)
         seen: dict[Any, int] = {}
         for key, _ in node.value:
@@ -111,6 +111,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _count(self, node: Node, parts: list[Node]) -> None:
+        """Record the size of a node, with aliases expanded; refuses a size above VALUES."""
         self._sizes[id(node)] = size = 1 + sum(self._sizes[id(part)] for part in parts)
         if size > VALUES:
             raise _Refused(
@@ -120,7 +121,7 @@ class _Loader(yaml.SafeLoader):
             )
 
     def construct_number(self, node: Node) -> int | float:
-        """Construct a number as YAML 1.2 writes it, with `_` between digits where a person wants it."""
+        """Construct a number as in YAML 1.2, with `_` between digits allowed."""
         kind = node.tag.removeprefix(_CORE)
         text = self.construct_scalar(node).replace("_", "")  # type: ignore[arg-type]
         if not text or not re.fullmatch(_WORDS[kind][0], text):
@@ -145,7 +146,7 @@ _Loader.add_constructor(_CORE + "bool", _Loader.construct_truth)
 
 
 def read_file(path: str | Path) -> str:
-    """Return the text of a configuration file; raises ConfigError for what is no file of at most 1 MiB in UTF-8."""
+    """Return the text of a configuration file; raises ConfigError unless it is a UTF-8 file of at most 1 MiB."""
     try:
         found = Path(path).stat()
         if not stat.S_ISREG(found.st_mode):
@@ -191,7 +192,10 @@ def values_of(text: str, where: str) -> Any:
 
 
 def unsound(data: Any) -> Iterator[str]:
-    """Yield what no key takes, with the key before it: numbers without bound, endless strings, data without end."""
+    """Yield a problem, with its key, for values that no key accepts.
+
+    Infinite numbers, too long strings, too much data.
+    """
     waiting: list[tuple[tuple[Any, ...], Any]] = [((), data)]
     values = 0
     while waiting:
@@ -214,6 +218,7 @@ def unsound(data: Any) -> Iterator[str]:
 
 
 def _problem(value: Any) -> str:
+    """Return the problem of one value, or an empty string."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"expected a finite number, got {value!r}"
     if isinstance(value, int) and not -WHOLE < value < WHOLE:
@@ -222,6 +227,7 @@ def _problem(value: Any) -> str:
 
 
 def _text_problem(value: str) -> str:
+    """Return the problem of one string, or an empty string."""
     if len(value) > CHARACTERS:
         return f"expected at most {CHARACTERS:,} characters, got {len(value):,}"
     if "\0" in value:
@@ -232,16 +238,18 @@ def _text_problem(value: str) -> str:
 
 
 def _key(path: tuple[Any, ...]) -> str:
+    """Return the dotted name of a key."""
     return ".".join(_brief(part).strip("'") for part in path) or "the configuration"
 
 
 def _brief(value: Any) -> str:
+    """Return a value in at most 60 characters."""
     text = str(value)
     return ascii(text if len(text) <= 60 else text[:57] + "...")
 
 
 def _told(error: yaml.YAMLError) -> str:
-    """Return PyYAML's words in one line, with the line's number."""
+    """Return PyYAML's message in one line, with the line number."""
     mark = getattr(error, "problem_mark", None)
     words = getattr(error, "problem", None) or " ".join(str(error).split())
     return f"line {mark.line + 1}: {words}" if mark is not None else str(words)

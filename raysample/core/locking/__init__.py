@@ -1,4 +1,4 @@
-"""Who may write: locks of single files between processes of a machine, and the lock of a run's folder."""
+"""Locks: of single files between the processes of a machine, and of a run's folder between drivers."""
 
 from raysample.core.locking.files import exclusive
 from raysample.core.locking.folders import Holder, Lock, held

@@ -1,6 +1,6 @@
 """A lock between the processes of a machine (and of those that share its file system): one file, one holder.
 
-The kernel takes the lock back when its holder ends, however it ends, so a lock never outlives a process.
+The kernel releases the lock when its holder ends, however it ends, so a lock never outlives a process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 POLL_SECONDS = 0.2
 
-# What file systems answer that know no locks.
+# Errors of file systems without locks.
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 _open = set[int]()
@@ -23,6 +23,7 @@ _open = set[int]()
 
 
 def _forget() -> None:
+    """Close the copies of lock descriptors in a forked child."""
     for descriptor in _open:
         os.close(descriptor)
     _open.clear()
@@ -32,15 +33,15 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def try_lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock, or None where another holds it.
+    """Return a descriptor that holds the lock, or None if another process holds it.
 
     Raises:
-        OSError: the file cannot be made, or the file system knows no locks (`NO_LOCKS`).
+        OSError: the file cannot be created, or the file system has no locks (`NO_LOCKS`).
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Whoever held it may have removed the file meanwhile: then this lock is on a file that no other finds.
+        # The last holder may have removed the file meanwhile: a lock on a removed file excludes nobody.
         if os.path.samestat(os.fstat(descriptor), path.stat()):
             _open.add(descriptor)
             return descriptor
@@ -54,7 +55,7 @@ def try_lock(path: Path) -> int | None:
 
 
 def unlock(descriptor: int) -> None:
-    """Give a lock back."""
+    """Release a lock."""
     if descriptor in _open:
         _open.discard(descriptor)
         os.close(descriptor)
@@ -62,7 +63,7 @@ def unlock(descriptor: int) -> None:
 
 @contextmanager
 def exclusive(path: Path, waiting: Callable[[], None] | None = None, patience: float = 10.0) -> Iterator[bool]:
-    """Hold the lock of a file meanwhile; wait for it, but not for ever: its holder may be paused. The file stays.
+    """Hold the lock of a file in the block; wait for it, but not for ever: its holder may be paused. The file stays.
 
     Args:
         path: the file.
@@ -70,7 +71,7 @@ def exclusive(path: Path, waiting: Callable[[], None] | None = None, patience: f
         patience: seconds to wait.
 
     Yields:
-        Whether there is a lock: not on a file system that knows none, and not where patience ended.
+        Whether the lock is held: not on a file system without locks, and not after patience ended.
     """
     descriptor, end = None, time.monotonic() + patience
     try:

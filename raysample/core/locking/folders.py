@@ -1,8 +1,8 @@
-"""The lock of a run's folder: one driver writes it, others wait or are told who it is.
+"""The lock of a run's folder: one driver writes it, others wait or fail with the holder's name.
 
 `lock.json` in the folder names the holder and carries its heartbeat. On a local or shared file system the kernel's lock
-of `.lock` beside it decides: it goes with its process, and stays with a paused one. Elsewhere, as on object storage,
-the file alone decides: it is made only where none is, and one whose heartbeat has stopped is taken over.
+on `.lock` beside it decides: it ends with its process, and stays with a paused one. Elsewhere, as on object storage,
+the file alone decides: it is created only if missing, and taken over if its heartbeat has stopped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from raysample.core.locking.processes import dead, machine, me
 
 NAME, KERNEL = "lock.json", ".lock"
 BEAT_SECONDS = 10.0
-# Heartbeats of another machine that stood still while we watched, or that its clock puts into the far past.
+# A holder on another machine is gone after this many missed heartbeats, or with a heartbeat this old by its clock.
 STALE_BEATS, STALE_SECONDS = 6, 900.0
 POLL_SECONDS = 1.0
 TELL_SECONDS = 60.0
@@ -33,9 +33,9 @@ TELL_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a folder: user, host, process, since when, and the last heartbeat (seconds since 1970).
+    """The holder of a folder: user, host, process id, start and last heartbeat (seconds since 1970).
 
-    `driver` is the process in the word of `processes.me`; `token` is one hold of it.
+    `driver` identifies the process (`processes.me`); `token` identifies one hold of it.
     """
 
     user: str
@@ -57,7 +57,7 @@ class Holder:
 
     @staticmethod
     def from_json(stored: Any) -> Holder | None:
-        """Return the holder that a file names; None where it names none."""
+        """Return the holder in a lock file; None if it names none."""
         try:
             return Holder(
                 *(str(stored["user"]), str(stored["host"]), int(stored["pid"])),
@@ -68,14 +68,14 @@ class Holder:
             return None
 
     def describe(self) -> str:
-        """Say who it is."""
+        """Describe the holder for a message."""
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
         return f"{self.user} on {self.host}, process {self.pid}, since {since}"
 
 
 @dataclass
 class Lock:
-    """A folder's lock in our hands. `gone`: drivers that left it without a word."""
+    """A folder's lock held by this process. `gone`: earlier drivers that ended without releasing it."""
 
     folder: str
     holder: Holder
@@ -85,15 +85,15 @@ class Lock:
 
 @contextmanager
 def held(folder: str, patience: float, say: Callable[[str], None] | None = None) -> Iterator[Lock]:
-    """Hold a run's folder meanwhile.
+    """Hold a run's folder in the block.
 
     Args:
-        folder: its URI; it is made where it is not there.
+        folder: its URI; created if missing.
         patience: seconds to wait for another holder.
-        say: told who holds it, when waiting begins and every minute.
+        say: receives the holder's description when waiting begins, and every minute.
 
     Raises:
-        StorageError: another still holds it when patience ends, or it was taken from us since our heartbeat stopped.
+        StorageError: another process still holds it when patience ends, or took it over because this heartbeat stopped.
     """
     lock = _taken(folder, patience, say or (lambda _: None))
     heart = Heart(lambda: _beat(lock), BEAT_SECONDS)
@@ -113,6 +113,7 @@ def held(folder: str, patience: float, say: Callable[[str], None] | None = None)
 
 
 def _taken(folder: str, patience: float, say: Callable[[str], None]) -> Lock:
+    """Wait for the folder and return its lock; raises StorageError when patience ends."""
     began, told = time.monotonic(), -TELL_SECONDS
     watch = HeartbeatWatch()
     while True:
@@ -134,7 +135,7 @@ def _taken(folder: str, patience: float, say: Callable[[str], None]) -> Lock:
 
 
 def lock_holder(folder: str) -> Holder | None:
-    """Return who a folder's lock names; None where it names nobody, or cannot be read."""
+    """Return the holder in a folder's lock file; None if it is missing or unreadable."""
     try:
         return Holder.from_json(storage.read_json(storage.join(folder, NAME)))
     except (StorageError, OSError, ValueError):
@@ -142,14 +143,14 @@ def lock_holder(folder: str) -> Holder | None:
 
 
 class HeartbeatWatch:
-    """Watches heartbeats by our own clock: those of another machine need not agree with it."""
+    """Watches heartbeats by the local clock: clocks of other machines may differ."""
 
     def __init__(self) -> None:
         self._seen: tuple[str, float] | None = None
         self._at = 0.0
 
     def stopped(self, holder: Holder) -> bool:
-        """Tell whether a holder is gone: dead on this machine, or without a heartbeat for long."""
+        """Return whether a holder is gone: dead on this machine, or without a heartbeat for too long."""
         if holder.driver.startswith(f"{machine()}:"):
             return dead(holder.driver)
         if time.time() - holder.beat > STALE_SECONDS:
@@ -160,6 +161,7 @@ class HeartbeatWatch:
 
 
 def _try_local(folder: str, watch: HeartbeatWatch) -> Lock | None:
+    """Try to take a folder by the kernel's lock; None if it is held."""
     place = Path(storage.absolute(folder))
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -176,10 +178,10 @@ def _try_local(folder: str, watch: HeartbeatWatch) -> Lock | None:
 
 
 def _entered(folder: str, watch: HeartbeatWatch, descriptor: int) -> Lock | None:
-    """Write our name, unless one of another machine, whose kernel's locks we do not see, is at work."""
+    """Write the holder file, unless a live holder on another machine exists, whose kernel locks are invisible here."""
     try:
         before, now = lock_holder(folder), Holder.me()
-        # One of this machine would hold the kernel's lock if it were at work.
+        # A live holder on this machine would still hold the kernel's lock.
         elsewhere = before is not None and not before.driver.startswith(f"{machine()}:")
         if before is None or not elsewhere or watch.stopped(before):
             _write(folder, now)
@@ -192,7 +194,7 @@ def _entered(folder: str, watch: HeartbeatWatch, descriptor: int) -> Lock | None
 
 
 def _try_anywhere(folder: str, watch: HeartbeatWatch) -> Lock | None:
-    """Take a folder by its file alone."""
+    """Try to take a folder by its lock file alone; None if it is held."""
     before, now = lock_holder(folder), Holder.me()
     if before is not None:
         if not watch.stopped(before):
@@ -200,7 +202,7 @@ def _try_anywhere(folder: str, watch: HeartbeatWatch) -> Lock | None:
         storage.remove(storage.join(folder, NAME))
     if not storage.write_new(storage.join(folder, NAME), asdict(now)):
         return None
-    # Where the store knows no conditional writes, the last of two writers at once has it.
+    # On a store without conditional writes both of two simultaneous writers succeed: the last one holds the lock.
     found = lock_holder(folder)
     if found is None or found.token != now.token:
         return None
@@ -208,11 +210,12 @@ def _try_anywhere(folder: str, watch: HeartbeatWatch) -> Lock | None:
 
 
 def _write(folder: str, holder: Holder) -> None:
+    """Write the lock file."""
     storage.write_json(storage.join(folder, NAME), asdict(holder))
 
 
 def _beat(lock: Lock) -> bool:
-    """Renew the heartbeat; tells whether the folder is still ours. A store that stumbles is no loss."""
+    """Renew the heartbeat; return whether the folder is still held. A storage error does not lose the lock."""
     try:
         found = lock_holder(lock.folder)
         if found is not None and found.token != lock.holder.token:
@@ -224,7 +227,7 @@ def _beat(lock: Lock) -> bool:
 
 
 def _give_back(lock: Lock, lost: bool) -> None:
-    """Leave nothing behind: neither our name nor a folder that was made for it alone."""
+    """Release the lock: remove the holder file, and the folder if it was created for the lock alone."""
     with suppress(StorageError, OSError):
         if not lost:
             storage.remove(storage.join(lock.folder, NAME))

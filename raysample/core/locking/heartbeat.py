@@ -1,4 +1,4 @@
-"""A thread that says again and again that this process is alive, and stops the process where nobody believes it."""
+"""A thread that renews the heartbeat of a lock, and interrupts the process if the lock is lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class Heart:
-    """Beats until it is stopped. When a beat says that we are no longer the holder, the main thread is interrupted."""
+    """Calls `beat` until stopped. If `beat` returns False (the lock is lost), the main thread is interrupted."""
 
     def __init__(self, beat: Callable[[], bool], seconds: float) -> None:
         self._beat, self._seconds = beat, seconds
@@ -17,16 +17,17 @@ class Heart:
         self.lost = False
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; the beat that is under way may last a moment."""
+        """Stop the thread; waits for a beat that is running."""
         self._end.set()
         if self._thread.is_alive():
             self._thread.join(self._seconds)
 
     def _run(self) -> None:
+        """Beat until stopped or lost."""
         while not self._end.wait(self._seconds):
             if not self._beat():
                 self.lost = True

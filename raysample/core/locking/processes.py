@@ -1,4 +1,4 @@
-"""Which process this is, and whether another one still lives."""
+"""The identity of this process, and whether another process still lives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @cache
 def machine() -> str:
-    """Return what tells machines apart: host name, boot, and space of process ids (containers share a kernel)."""
+    """Return an identity of this machine: host name, boot, and PID namespace (containers share a kernel)."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:13]
         space = str(Path("/proc/self/ns/pid").stat().st_ino)
@@ -20,16 +20,16 @@ def machine() -> str:
 
 
 def started(pid: int) -> str:
-    """Return when a process of this machine started, in the kernel's own count; empty where nobody knows.
+    """Return the start time of a process of this machine, in clock ticks since boot; empty if unknown.
 
-    A process id is given again to another process later; together with its start it is not.
+    A process id is reused; together with the start time it is unique.
     """
     fields = _stat(pid)
     return fields[19] if len(fields) > 19 else ""
 
 
 def lives(pid: int, start: str) -> bool:
-    """Tell whether the process of this machine that had this id and this start is still there; paused ones are."""
+    """Return whether the process with this id and start time still lives on this machine; paused processes live."""
     fields = _stat(pid)
     if not fields:
         return not Path("/proc/self/stat").exists() and _answers(pid)
@@ -37,19 +37,22 @@ def lives(pid: int, start: str) -> bool:
 
 
 def me() -> str:
-    """Return this process in one word: machine, process id and start."""
+    """Return this process as `machine:pid:start`."""
     return f"{machine()}:{os.getpid()}:{started(os.getpid())}"
 
 
 def dead(word: str) -> bool:
-    """Tell whether the process of a word of `me` is known to be gone; False for processes of other machines."""
+    """Return whether the process of an identity from `me` is known to be gone.
+
+    False for processes of other machines.
+    """
     rest, _, start = word.rpartition(":")
     where, _, pid = rest.rpartition(":")
     return where == machine() and pid.isdigit() and not lives(int(pid), start)
 
 
 def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat from the state on: the name before it may hold spaces and brackets."""
+    """Return the fields of /proc/PID/stat from the state on; the name before it may contain spaces and brackets."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -57,6 +60,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def _answers(pid: int) -> bool:
+    """Return whether a process exists, by signal 0."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,7 +1,7 @@
-"""Which groups can have more than k rows: counts by hash, for any number of groups in a fixed memory.
+"""Which groups can have more than k rows: counts by hash, for any number of groups in fixed memory.
 
 A group's code is a hash. Rows are counted by its low bits; a bucket with k rows or fewer holds no group of more than k.
-The converse may fail, so what a sieve lets through is counted exactly elsewhere. Counts stop at 255.
+The converse may fail (two groups share a bucket), so candidates are counted exactly elsewhere. Counts saturate at 255.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class CountSketch:
     size: int
 
     def __call__(self, code: Ints) -> npt.NDArray[np.bool_]:
-        """Tell which codes, [n] and not negative, may be those of groups of more than k rows."""
+        """Return which codes [n], not negative, may belong to groups of more than k rows."""
         bucket = code & (self.size - 1)
         found: npt.NDArray[np.bool_] = (self.bits[bucket >> 3] >> (bucket & 7).astype(np.uint8)) & 1 == 1
         return found
 
 
 def buckets(rows: int) -> int:
-    """Return how many buckets to count so many rows in: two per row, 128 million at most."""
+    """Return the number of buckets for a number of rows: two per row, 128 million at most."""
     return min(LARGEST, max(SMALLEST, 1 << (2 * rows - 1).bit_length() if rows else 0))
 
 

@@ -1,8 +1,8 @@
 """Exact, mergeable mean and standard deviation of float32 values by group.
 
-A finite float32 is ±m · 2^(e-150) with a 24-bit integer m and a biased exponent e >= 1. Sums of m (and of m², cut into
-two 24-bit halves) per exponent are integers, so adding them knows no rounding and no order: the moments are the same to
-the last bit whatever the order of the rows, their cut into parts, or the machine that counted a part.
+A finite float32 is ±m · 2^(e-150) with a 24-bit integer m and a biased exponent e >= 1. Sums of m (and of m², split
+into two 24-bit halves) per exponent are integers, so additions are exact and commute: the moments are equal to the last
+bit whatever the order of the rows, their division into parts, or the machine that counted a part.
 """
 
 from __future__ import annotations
@@ -58,12 +58,13 @@ def exact_sums(values: npt.NDArray[np.float32], group: npt.NDArray[np.integer], 
 
 
 def _sum(cell: Ints, weights: Ints, groups: int) -> Ints:
+    """Sum integer weights [n] by cell into [groups, EXPONENTS]; exact, as every partial sum stays below 2^53."""
     sums = np.bincount(cell, weights.astype(np.float64), minlength=groups * EXPONENTS)
     return sums.astype(np.int64).reshape(groups, EXPONENTS)
 
 
 def merge_sums(parts: Iterable[ExactSums]) -> ExactSums:
-    """Add the sums of several parts; a part that knows fewer groups has nothing of the others."""
+    """Add the sums of several parts; a part with fewer groups counts as zero for the others."""
     total = ExactSums(np.zeros(0, np.int64), *(np.zeros((0, EXPONENTS), np.int64) for _ in range(3)))
     for part in parts:
         names = ("count", "mantissa", "high", "low")
@@ -72,6 +73,7 @@ def merge_sums(parts: Iterable[ExactSums]) -> ExactSums:
 
 
 def _added(a: Ints, b: Ints) -> Ints:
+    """Add two arrays along the first axis, the shorter one padded with zeros."""
     if len(a) < len(b):
         a, b = b, a
     result = a.copy()
@@ -93,6 +95,7 @@ def moments(sums: ExactSums) -> GroupMoments:
 
 
 def _rounded(sums: ExactSums, group: int) -> tuple[float, float]:
+    """Return (mean, standard deviation) of one group, rounded once from exact integers."""
     n = int(sums.count[group])
     if n == 0:
         return 0.0, 0.0

@@ -1,8 +1,8 @@
-"""Exact sums of float64 values by group, as Python integers: adding them knows no rounding and no order.
+"""Exact sums of float64 values by group, as Python integers: additions are exact and commute.
 
 A finite float64 is w · 2^(e-53) with a 54-bit signed integer w. Both halves of w are summed per exponent, which a
-float64 of `bincount` holds exactly, and put together as one integer in units of 2^-UNIT. So means, deviations and
-correlations are rounded once, whatever the order of the rows or their cut into parts.
+float64 of `bincount` holds exactly, and combined into one integer in units of 2^-UNIT. So means, deviations and
+correlations are rounded once, whatever the order of the rows or their division into parts.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def exact_totals(values: Floats, group: Ints, groups: int) -> tuple[int, ...]:
 
 
 def _sums(cell: Ints, half: Ints, groups: int, width: int) -> Ints:
+    """Sum one half of the integers by cell; exact, as every partial sum stays below 2^53."""
     return np.bincount(cell, half.astype(np.float64), groups * width).astype(np.int64)
 
 
@@ -76,7 +77,7 @@ def _scatter(x: int, y: int, xy: int, rows: int) -> int:
 
 
 def pack_total(total: int) -> bytes:
-    """Write a sum in few bytes: two of trailing zero bits, then what is before them.
+    """Write a sum in few bytes: two bytes with the number of trailing zero bits, then the remaining bits.
 
     >>> unpack_total(pack_total(-12345))
     -12345
@@ -87,5 +88,5 @@ def pack_total(total: int) -> bytes:
 
 
 def unpack_total(data: bytes) -> int:
-    """Invert `packed`."""
+    """Invert `pack_total`."""
     return int.from_bytes(data[2:], "little", signed=True) << int.from_bytes(data[:2], "little")

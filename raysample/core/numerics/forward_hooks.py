@@ -1,4 +1,4 @@
-"""Where a classifier's embeddings and its last linear layer are, and what passes there in one forward."""
+"""The embedding module and the last linear layer of a classifier, and hooks that record their values in one forward."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def embedding_module(model: nn.Module) -> nn.Module:
 
 
 def classifier(model: nn.Module) -> nn.Linear:
-    """Return the last linear layer, which makes the logits; that of `classifier` or `score` where the model has one.
+    """Return the last linear layer, which computes the logits; that of `classifier` or `score` if the model has one.
 
     Raises:
         UnsupportedModelError: there is no linear layer.
@@ -68,14 +68,15 @@ def no_site(problem: str) -> UnsupportedModelError:
 
 
 def _no_features(problem: str) -> UnsupportedModelError:
+    """Return the error for a model whose classifier input cannot be found."""
     return UnsupportedModelError(f"the classifier's input: {problem}", "leave out the scores that need it")
 
 
 def require_grad(output: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a layer's output as a tensor that a gradient can be taken at, and what the model goes on with.
+    """Return a layer's output as a tensor with a gradient, and the tensor that the model continues with.
 
-    Where all below is frozen the graph starts here. The model gets a copy then: some change it in place (CTRL scales
-    its embeddings), which a leaf does not allow.
+    If everything below is frozen the graph starts here, at a leaf. The model then gets a copy: some models change the
+    output in place (CTRL scales its embeddings), which a leaf does not allow.
     """
     if output.requires_grad or not torch.is_grad_enabled():
         return output, output
@@ -84,9 +85,9 @@ def require_grad(output: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def check_padded_inside(module: nn.Module, ids: Tensor | None, given: tuple[Any, ...], output: Tensor) -> None:
-    """Refuse an embedding output that is longer than the tokens, unless the tokens come first there.
+    """Raise UnsupportedModelError for an embedding output longer than the tokens, unless the tokens come first.
 
-    Longformer pads to its attention window, inside and on the right.
+    Longformer pads to its attention window, inside the model and on the right.
     """
     if ids is None or output.shape[1] == ids.shape[1]:
         return
@@ -97,9 +98,9 @@ def check_padded_inside(module: nn.Module, ids: Tensor | None, given: tuple[Any,
 
 
 class ForwardHooks:
-    """What passes the embedding output and the classifier in one forward of `examples` examples.
+    """The embedding output and the classifier's input and output in one forward of `examples` examples.
 
-    `ids` [examples, T]: the tokens that go in, for models that pad them inside.
+    `ids` [examples, T] are the input tokens, for models that pad inside.
     """
 
     def __init__(self, examples: int, ids: Tensor | None = None) -> None:
@@ -108,13 +109,14 @@ class ForwardHooks:
         self._classified: tuple[Tensor, Tensor] | None = None
 
     def attach(self, model: nn.Module, embedding: bool, features: bool) -> Iterator[RemovableHandle]:
-        """Put hooks on the embedding output and the classifier, where wanted; the caller removes them."""
+        """Register hooks on the embedding output and the classifier, as far as needed; the caller removes them."""
         if embedding:
             yield embedding_module(model).register_forward_hook(self._at_embedding, with_kwargs=True)
         if features:
             yield classifier(model).register_forward_hook(self._at_classifier)
 
     def _at_embedding(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Tensor:
+        """Record the embedding output [examples, T, D] and make it part of the graph."""
         fits = isinstance(output, Tensor) and output.dim() == 3 and len(output) == self.examples
         if self.embedding is not None or not fits:
             raise no_site(f"{type(module).__name__} does not give one tensor [batch, tokens, dims], once")
@@ -123,19 +125,21 @@ class ForwardHooks:
         return passed
 
     def real(self, gradient: Tensor) -> Tensor:
-        """Return a gradient at the embedding output without what the model padded inside."""
+        """Return a gradient at the embedding output without the positions that the model padded inside."""
         return gradient if self.ids is None else gradient[:, : self.ids.shape[1]]
 
     def _at_classifier(self, _module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        """Record input and output of the classifier."""
         self._classified = (args[0].detach(), output.detach())
 
     def features(self, model: nn.Module, inputs: dict[str, Tensor], logits: Tensor) -> Tensor:
-        """Return the classifier's input [B, H] that the logits [B, C] were made of.
+        """Return the classifier's input [B, H] from which the logits [B, C] were computed.
 
-        A decoder classifies every token and takes the logits of one, its last that is not padding: so is its input.
+        A decoder classifies every token and returns the logits of one, its last token that is not padding; the features
+        are the input at that token.
 
         Raises:
-            UnsupportedModelError: the logits are not what the last linear layer gave.
+            UnsupportedModelError: the logits are not the output of the last linear layer.
         """
         if self._classified is None:
             raise _no_features(f"the last linear layer of {type(model).__name__} is not called in the forward")
@@ -150,9 +154,11 @@ class ForwardHooks:
 
 
 def last_tokens(model: nn.Module, ids: Tensor) -> Tensor:
-    """Return where a decoder takes its logits from, [B]: the rightmost token of ids [B, T] that is not `pad_token_id`.
+    """Return the positions whose logits a decoder returns, [B].
 
-    Without a padding id (possible for one example only) that is the last token.
+    The last token of ids [B, T] that is not `pad_token_id`.
+
+    Without a padding id (possible for a single example only) that is the last token.
     """
     config = getattr(_bare(model), "config", None)
     padding = None if config is None else config.get_text_config().pad_token_id

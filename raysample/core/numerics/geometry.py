@@ -1,4 +1,4 @@
-"""Directions and neighbours among feature vectors."""
+"""Directions and nearest neighbours of feature vectors."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def unit(vectors: Tensor) -> Tensor:
 
 
 def nearest(features: Tensor, keys: Tensor, others: Tensor, other_keys: Tensor, count: int) -> Tensor:
-    """Return the places among `others` of the nearest ones by cosine, nearest first, [B, count].
+    """Return the positions in `others` of the `count` nearest vectors by cosine, nearest first, [B, count].
 
-    A row whose key is its own is no neighbour. Cosines are computed in float64 and compared in float32, so that copies
-    of one vector are equally near whatever the shape of the product; equal ones come in the order of their keys, and
-    the order of `others` does not matter. A vector that is not finite is nobody's neighbour.
+    A row is not its own neighbour (equal keys are excluded). Cosines are computed in float64 and compared in float32,
+    so that copies of a vector are equally near whatever the shape of the product; ties are ordered by key, so the order
+    of `others` does not matter. A vector that is not finite is never a neighbour.
 
     Args:
         features: [B, H]. keys: [B] int64.
         others: [R, H]. other_keys: [R] int64, all different.
-        count: how many, less than R.
+        count: number of neighbours, less than R.
     """
     order = other_keys.argsort()
     cosines = (unit(features.double()) @ unit(others[order].double()).T).float().nan_to_num(-torch.inf)

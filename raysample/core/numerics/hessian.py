@@ -1,7 +1,7 @@
 """Products with a Hessian and with its damped inverse, (H + λI)⁻¹ b, without ever forming H.
 
-Vectors are flat: all parameters one after another, [P]. Two solvers: conjugate gradients, whose products are with the
-whole Hessian, and LiSSA, whose products are each with the Hessian of a mini-batch.
+Vectors are flat: all parameters concatenated, [P]. Two solvers: conjugate gradients, with products of the full Hessian,
+and LiSSA, with products of the Hessians of mini-batches.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from raysample.core.errors import ScoreError
 Apply = Callable[[Tensor], Tensor]
 """v [P] -> H v [P], the same H at every call."""
 
-# How far a LiSSA estimate may lie beyond what it can reach while its recursion contracts.
+# Tolerated length of a LiSSA estimate, as a multiple of the bound for a contracting recursion.
 SLACK = 10.0
 
 
 @dataclass(frozen=True)
 class Solution:
-    """What a solver came to.
+    """The result of a solver.
 
     Attributes:
         x: [P] the approximate solution of (H + λI) x = b.
-        residual: ‖b − (H + λI) x‖ / ‖b‖, computed from x itself, not carried along.
+        residual: ‖b − (H + λI) x‖ / ‖b‖, computed from x itself, not from the solver's recurrence, which drifts.
         iterations: products with H that it took.
     """
 
@@ -38,12 +38,12 @@ class Solution:
 
 
 def flatten(tensors: Sequence[Tensor]) -> Tensor:
-    """Return tensors one after another as one vector [P]."""
+    """Concatenate tensors into one vector [P]."""
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
 def unflatten(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """Invert `flat`: cut a vector [P] into the shapes of `like`."""
+    """Invert `flatten`: split a vector [P] into the shapes of `like`."""
     pieces = torch.split(vector, [tensor.numel() for tensor in like])
     return [piece.view(tensor.shape) for piece, tensor in zip(pieces, like, strict=True)]
 
@@ -82,6 +82,8 @@ def gauss_newton(logits: Callable[[], Tensor], parameters: Sequence[Tensor], vec
     Returns:
         [P], in the dtype of the parameters.
     """
+    # Jᵀu is linear in u, so its derivative by u, applied to v, is J v: two backwards replace a forward-mode derivative.
+    # The value of u (here 0) does not matter.
     z = logits()
     lever = torch.zeros_like(z, requires_grad=True)
     pulled = torch.autograd.grad(
@@ -95,7 +97,7 @@ def gauss_newton(logits: Callable[[], Tensor], parameters: Sequence[Tensor], vec
 
 
 def relative_residual(apply: Apply, x: Tensor, b: Tensor, damping: float) -> float:
-    """Return ‖b − (H + λI) x‖ / ‖b‖; 0 where both vanish."""
+    """Return ‖b − (H + λI) x‖ / ‖b‖; 0 if both are zero."""
     scale = math.sqrt(_dot(b, b))
     rest = b - apply(x) - damping * x
     return math.sqrt(_dot(rest, rest)) / scale if scale > 0 else 0.0
@@ -130,6 +132,7 @@ def conjugate_gradient(apply: Apply, b: Tensor, damping: float, iterations: int,
 
 
 def _check_curvature(curvature: float, damping: float) -> None:
+    """Raise ScoreError unless the curvature along a direction is finite and positive."""
     if math.isfinite(curvature) and curvature > 0:
         return
     if not math.isfinite(curvature):
@@ -174,7 +177,7 @@ def lissa(
         x, reach = b.clone(), 1.0
         for step in range(depth):
             x = b + (1 - damping / scale) * x - apply_sampled(x, repeat * depth + step) / scale
-            # ‖xⱼ‖ ≤ ‖b‖ Σᵢ (1 − λ/s)ⁱ for positive semi-definite Hessians that s bounds.
+            # ‖xⱼ‖ ≤ ‖b‖ Σᵢ (1 − λ/s)ⁱ if all Hessians are positive semi-definite with eigenvalues below s.
             reach = 1 + abs(1 - damping / scale) * reach
             _check_reach(x, b, reach, step + 1, scale, damping)
         total += x / scale
@@ -182,6 +185,10 @@ def lissa(
 
 
 def _check_reach(x: Tensor, b: Tensor, reach: float, step: int, scale: float, damping: float) -> None:
+    """Raise ScoreError if an estimate of LiSSA is far longer than a contracting recursion allows.
+
+    Catches divergence long before an overflow, with a message that names the scale.
+    """
     size = math.sqrt(_dot(x, x))
     if not size <= SLACK * reach * math.sqrt(_dot(b, b)):
         raise ScoreError(
@@ -192,5 +199,8 @@ def _check_reach(x: Tensor, b: Tensor, reach: float, step: int, scale: float, da
 
 
 def _dot(a: Tensor, b: Tensor) -> float:
-    # Summed in float64: a plain float32 dot over millions of parameters loses what conjugate gradients live on.
+    """Return the dot product, summed in float64.
+
+    A float32 sum over millions of parameters loses the digits that the orthogonality of conjugate gradients depends on.
+    """
     return float((a * b).sum(dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""How much memory there is, and how amounts of it are told."""
+"""The free memory of a device or host, and the format of amounts of memory."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 
 PROCESS = 600 * 2**20
-"""What Python, torch and what else is imported take in a process."""
+"""Baseline of a process: bytes for Python, torch and the other imports."""
 
 _DEVICE_SHARE, _HOST_SHARE = 0.9, 0.8
 
 
 def free(device: str) -> int:
-    """Return the bytes that this process may well take on a device: most of what is free there."""
+    """Return the bytes that this process may use on a device: most of what is free there."""
     if device.startswith("cuda"):
         return int(_DEVICE_SHARE * torch.cuda.mem_get_info()[0])
     rooms = [_left_on_host(), *_left_in_container(Path("/sys/fs/cgroup"))]
@@ -22,6 +22,7 @@ def free(device: str) -> int:
 
 
 def _left_on_host() -> int:
+    """Return the host's available memory in bytes."""
     about = Path("/proc/meminfo")
     if about.exists():
         return int(about.read_text(encoding="utf-8").partition("MemAvailable:")[2].split()[0]) * 1024
@@ -29,7 +30,7 @@ def _left_on_host() -> int:
 
 
 def _left_in_container(group: Path) -> list[int]:
-    """Return what the limit of the container leaves, where there is one (cgroups, version 2)."""
+    """Return the bytes left below the container's limit (cgroups v2), or nothing without a limit."""
     try:
         most, used = ((group / name).read_text(encoding="utf-8").strip() for name in ("memory.max", "memory.current"))
     except OSError:
@@ -38,5 +39,5 @@ def _left_in_container(group: Path) -> list[int]:
 
 
 def format_memory(amount: int) -> str:
-    """Return an amount of memory in MiB, or from a GiB on in these."""
+    """Return an amount of memory in MiB, or in GiB from 1 GiB on."""
     return f"{amount / 2**30:,.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:,.1f} MiB"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def _zero() -> Tensor:
-    # A scalar takes the shape, the dtype and the device of the first value that is added to it.
+    """Return a scalar zero; it takes shape, dtype and device of the first value added to it."""
     return torch.zeros(())
 
 

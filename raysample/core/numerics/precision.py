@@ -1,4 +1,4 @@
-"""Which arithmetic a forward and backward run in, and the autocast context for it."""
+"""The arithmetic of forwards and backwards, and the autocast context for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-# Below this width the casts cost more than bf16 matrix units save.
+# Hidden size below which casts cost more time than bf16 matrix units save.
 WORTH_CASTING = 256
 
 
@@ -19,7 +19,7 @@ def resolve(
 ) -> torch.dtype | None:
     """Return torch.bfloat16 or torch.float16 for mixed precision, or None for plain float32.
 
-    `auto` takes bfloat16 where the hardware multiplies it natively and the model is wide enough to gain from it.
+    `auto` selects bfloat16 if the hardware multiplies it natively and the model is wide enough to gain from it.
     """
     if precision == "float32":
         return None
@@ -33,12 +33,12 @@ def resolve(
 
 
 def device() -> str:
-    """Return the device that this process should use."""
+    """Return the device for this process: `cuda` if available, else `cpu`."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def native_bfloat16(device: str) -> bool:
-    """Tell whether a device has bf16 matrix units (CUDA from Ampere on; CPUs with AMX or AVX512-BF16)."""
+    """Return whether a device has bf16 matrix units (CUDA from Ampere on; CPUs with AMX or AVX512-BF16)."""
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
@@ -47,7 +47,7 @@ def native_bfloat16(device: str) -> bool:
 
 @contextmanager
 def autocast(device: str, dtype: torch.dtype | None) -> Iterator[None]:
-    """Run what is inside in a dtype by autocast; None means as it is.
+    """Run the block under autocast to a dtype; None runs it unchanged.
 
     On CPUs the fused attention has a slow backward in bfloat16 (ten times that of float32 in torch 2.13, half of a
     training step of MiniLM), so the plain attention is used there.

@@ -1,7 +1,7 @@
-"""What logits [B, C] say about gold labels [B]: each function returns one value per example, [B].
+"""Functions of logits [B, C] and gold labels [B] that return one value per example, [B].
 
-Everything is computed in float32, or in float64 where the logits are; logits of lower precision are widened first.
-Logits that are not finite give NaN, never a plausible number.
+Computed in float32, or in float64 if the logits are float64; logits of lower precision are widened first. Logits that
+are not finite give NaN, never a plausible number.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def gold_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return −ln p_y in nats, computed from the logits so that it stays finite where p_y underflows.
+    """Return −ln p_y in nats, computed from the logits so that it stays finite if p_y underflows.
 
     >>> cross_entropies(torch.zeros(1, 4), torch.tensor([2]))  # ln 4
     tensor([1.3863])
@@ -55,7 +55,7 @@ def error_norms(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return 1.0 where the first largest logit is the gold one, else 0.0; NaN where a logit is not finite.
+    """Return 1.0 if the first largest logit is the gold one, else 0.0; NaN if a logit is not finite.
 
     >>> correct(torch.tensor([[2.0, 1.0], [2.0, 1.0]]), torch.tensor([0, 1]))
     tensor([1., 0.])
@@ -98,6 +98,7 @@ def probability_margins(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _margins(values: Tensor, labels: Tensor) -> Tensor:
+    """Return the value at the gold label minus the largest other value, [B]."""
     gold = labels[:, None]
     return values.gather(1, gold).squeeze(1) - values.scatter(1, gold, -torch.inf).amax(1)
 

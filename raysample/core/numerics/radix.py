@@ -78,6 +78,7 @@ def count_digits(group: Ints, digit: Ints) -> Histogram:
 
 
 def _places(group: Ints) -> tuple[Ints, Ints]:
+    """Return the distinct groups, rising, and the position of each row's group among them."""
     low, high = int(group.min()), int(group.max())
     if high - low >= BINS:
         names, place = np.unique(group, return_inverse=True)
@@ -98,6 +99,7 @@ def merge_histograms(parts: Iterable[Histogram]) -> Histogram:
 
 
 def _merged(parts: list[Histogram]) -> Histogram:
+    """Add histograms: sort the cells by (group, digit), then sum equal ones."""
     names = ("group", "digit", "count")
     group, digit, count = (
         np.concatenate([np.zeros(0, np.int64), *(getattr(part, name) for part in parts)]) for name in names
@@ -111,7 +113,7 @@ def _merged(parts: list[Histogram]) -> Histogram:
 
 
 def totals(histogram: Histogram) -> tuple[Ints, Ints]:
-    """Return the groups of a histogram, rising, and the rows of each."""
+    """Return the groups of a histogram, rising, and the number of rows of each."""
     groups, first = np.unique(histogram.group, return_index=True)
     return groups, np.add.reduceat(histogram.count, first) if len(first) else groups
 
@@ -144,7 +146,10 @@ class Cut:
 
 
 def initial_cut(groups: Ints, rows: Ints, quota: Ints) -> Cut:
-    """Begin: groups that keep all or nothing are settled at once (threshold 0, or above every key)."""
+    """Return the cut before the first round.
+
+    Groups that keep all or no rows are settled (threshold 0, or above every key).
+    """
     none = (quota == 0) & (rows > 0)
     key = np.where(none, NOTHING, np.uint32(0)).astype(np.uint32)
     return Cut(groups, rows, quota, key, np.zeros(len(groups), np.uint64), rows, quota, (quota > 0) & (quota < rows))
@@ -164,7 +169,7 @@ def next_round_digits(cut: Cut, group: Ints, key: Keys, tie: Words) -> tuple[Int
 
 
 def level(cut: Cut, group: Ints, key: Keys) -> npt.NDArray[np.bool_]:
-    """Tell which rows [n] share the whole key of an unsettled threshold, so that their tie words matter."""
+    """Return which rows [n] have the full key of an unsettled threshold, so that their tie words matter."""
     place = _locate(cut, group)
     return np.asarray(cut.unsettled[place] & (key == cut.key[place]))
 
@@ -177,6 +182,7 @@ def digit_of(key: Keys, tie: Words, number: int) -> Ints:
 
 
 def _locate(cut: Cut, group: Ints) -> Ints:
+    """Return the position in the cut of each row's group."""
     if len(cut.groups) == 1:
         return np.zeros(len(group), np.int64)
     return np.minimum(np.searchsorted(cut.groups, group), len(cut.groups) - 1).astype(np.int64)
@@ -205,6 +211,7 @@ def advance(cut: Cut, histogram: Histogram) -> Cut:
 
 
 def _fixed(cut: Cut, place: Ints, digit: Ints, inside: Ints, need: Ints) -> Cut:
+    """Return the cut with one more digit of the thresholds at `place`."""
     key, tie, all_inside, all_need = cut.key.copy(), cut.tie.copy(), cut.inside.copy(), cut.need.copy()
     unsettled = cut.unsettled.copy()
     if cut.rounds < KEY_ROUNDS:
@@ -217,9 +224,9 @@ def _fixed(cut: Cut, place: Ints, digit: Ints, inside: Ints, need: Ints) -> Cut:
 
 
 def kept(cut: Cut, place: Ints, key: Keys, ties: Callable[[Ints], Words]) -> npt.NDArray[np.bool_]:
-    """Tell which rows [n] stand at or above the threshold of the group at `place` in the cut.
+    """Return which rows [n] are at or above the threshold of the group at `place` in the cut.
 
-    `ties` returns the tie words of some rows, by their positions; it is asked for those alone that need them.
+    `ties` returns the tie words of rows by position; it is called for rows with a key equal to the threshold only.
     """
     edge = cut.key[place]
     above: npt.NDArray[np.bool_] = key > edge

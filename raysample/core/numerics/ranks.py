@@ -1,7 +1,7 @@
-"""The distribution function of float32 values, from counts that add up: the same for every order and cut of the rows.
+"""The distribution function of float32 values, from counts that add up: equal for every order and division of the rows.
 
-Values are counted by the leading 16 bits of their order-preserving form, and those of crowded cells by all 32. The rank
-of a value is the share of values below it, plus half of those that cannot be told from it.
+Values are counted by the leading 16 bits of their order-preserving form, and those of crowded cells by all 32 bits. The
+rank of a value is the share of values below it, plus half of those in its cell.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def fine(values: npt.NDArray[np.float32], crowded: Ints) -> Counts:
 
 
 def _counted(words: npt.NDArray[np.uint32]) -> Counts:
+    """Return the distinct words, rising, and their counts."""
     found, counts = np.unique(words, return_counts=True)
     return found.astype(np.int64), counts.astype(np.int64)
 
@@ -54,9 +55,10 @@ def crowded(counts: Counts) -> Ints:
 
 @dataclass(frozen=True, eq=False)
 class Ranks:
-    """The distribution function, made by `Ranks.of`.
+    """The distribution function, built by `Ranks.from_counts`.
 
-    `cells` [m] are the first words of the cells, rising, as 32-bit words; `rank` [m] is that of the values in each.
+    `cells` [m] are the smallest words of the cells, rising, as 32-bit words; `rank` [m] is the rank of the values in
+    each.
     """
 
     cells: Ints
@@ -64,7 +66,7 @@ class Ranks:
 
     @staticmethod
     def from_counts(roughly: Counts, exactly: Counts) -> Ranks:
-        """Put the counts of all cells and of the crowded ones together."""
+        """Combine the counts of all cells (`roughly`) with those of the crowded ones by all bits (`exactly`)."""
         cells, counts = roughly
         open_cells = ~np.isin(cells, crowded(roughly))
         starts = np.concatenate([cells[open_cells] << BITS, exactly[0]])
@@ -75,7 +77,7 @@ class Ranks:
         return Ranks(starts, (below + number / 2) / max(1, int(number.sum())))
 
     def __call__(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Return the rank of each value, in (0, 1); exact to 1/8192, and exact where a cell was crowded."""
+        """Return the rank of each value, in (0, 1); within 1/8192, and exact if its cell is crowded."""
         place = np.searchsorted(self.cells, ordered(values).astype(np.int64), side="right") - 1
         found: npt.NDArray[np.float64] = self.rank[np.maximum(place, 0)]
         return found

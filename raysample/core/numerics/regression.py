@@ -1,10 +1,11 @@
-"""Ridge and kernel ridge regression in float64, with closed-form leave-one-out predictions to choose the strength by.
+"""Ridge and kernel ridge regression in float64, with closed-form leave-one-out predictions for choosing the strength.
 
 Strengths are relative: `strength` times the mean of the diagonal of the Gram matrix is added to that diagonal, so one
 grid suits matrices of any size and scale.
 
-Source of the kernel form: Nikdan et al., NeurIPS 2025, arXiv 2505.19051 (landmarks). What differs: they propagate
-gradients from landmarks to the other rows, here it is any score. The leave-one-out forms are Allen's PRESS (1974).
+Source of the kernel form: Nikdan et al., NeurIPS 2025, arXiv 2505.19051 (landmarks). Difference: they propagate
+gradients from landmarks to the other rows, this module predicts any score. The leave-one-out forms are Allen's PRESS
+(1974).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Matrix = npt.NDArray[np.float64]
 
 DELTA = 1e-2
 SAMPLE = 1_000
-"""Rows whose pairwise distances decide the bandwidth: the first ones."""
+"""Number of first rows whose pairwise distances decide the bandwidth."""
 CHUNK = 4_096
 
 
@@ -69,7 +70,7 @@ def ridge(X: Matrix, Y: Matrix, strength: float) -> Ridge:
 
 
 def ridge_left_out(X: Matrix, Y: Matrix, strengths: Sequence[float]) -> Matrix:
-    """Return what `ridge` predicts for each row when it is fitted without that row, [strengths, n, K].
+    """Return the leave-one-out predictions of `ridge` for each row, [strengths, n, K].
 
     Exact for fixed λ: y_i − r_i / (1 − h_ii), r the residuals and h the diagonal of the hat matrix
     1/n + U diag(s² / (s² + λ)) Uᵀ of the centred X = U diag(s) Vᵀ.
@@ -86,7 +87,7 @@ def ridge_left_out(X: Matrix, Y: Matrix, strengths: Sequence[float]) -> Matrix:
 
 
 def _inverted(s: Matrix, strength: float, rows: int) -> Matrix:
-    """Return s / (s² + λ), 0 for singular values that are rounding noise."""
+    """Return s / (s² + λ), 0 for singular values at the level of rounding noise."""
     noise = s.max(initial=0.0) * max(rows, len(s)) * np.finfo(np.float64).eps
     penalty = strength * float((s**2).sum()) / rows
     return np.divide(s, s**2 + penalty, out=np.zeros_like(s), where=s > noise)
@@ -99,14 +100,14 @@ def rbf(A: Matrix, B: Matrix, bandwidth: float) -> Matrix:
 
 
 def squared_distances(A: Matrix, B: Matrix) -> Matrix:
-    """Return ‖a − b‖², [n, l], never negative."""
+    """Return ‖a − b‖², [n, l], clipped at 0 against rounding."""
     found = (A**2).sum(1)[:, None] + (B**2).sum(1) - 2 * (A @ B.T)
     positive: Matrix = np.maximum(found, 0.0)
     return positive
 
 
 def median_distance(X: Matrix) -> float:
-    """Return the median distance between two different rows of X (the first SAMPLE of them); 1 where that is 0."""
+    """Return the median distance between two rows of X (among the first SAMPLE); 1 if that is 0."""
     X = X[:SAMPLE]
     found = np.sqrt(squared_distances(X, X)[np.triu_indices(len(X), 1)])
     return float(np.median(found)) if len(found) and np.median(found) > 0 else 1.0
@@ -126,7 +127,7 @@ def kernel_ridge(X: Matrix, Y: Matrix, strength: float = DELTA, bandwidth: float
 
 
 def kernel_left_out(X: Matrix, Y: Matrix, strengths: Sequence[float], bandwidth: float) -> Matrix:
-    """Return what `kernel_ridge` predicts for each row when it is fitted without that row, [strengths, l, K].
+    """Return the leave-one-out predictions of `kernel_ridge` for each row, [strengths, l, K].
 
     Exact: y_i − w_i / M_ii, M = (K + strength · I)⁻¹ and w = M Y, by one eigendecomposition for all strengths.
     """

@@ -1,4 +1,4 @@
-"""Mini-batches on their way to a device."""
+"""Copies of mini-batches to a device."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 def moved(tensors: Mapping[str, Tensor], device: str) -> dict[str, Tensor]:
-    """Return tensors on a device: to a GPU from pinned memory, so that the copies run while it works on.
+    """Return tensors on a device; copies to a GPU start from pinned memory and overlap with its work.
 
-    The pinned memory is given back when the copies are done; torch's allocator sees to that.
+    torch's caching allocator frees the pinned memory after the copies.
     """
     if device.startswith("cuda"):
         return {name: value.pin_memory().to(device, non_blocking=True) for name, value in tensors.items()}

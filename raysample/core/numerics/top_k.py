@@ -1,7 +1,7 @@
-"""The k best rows of every group, from parts that can be merged: what a cap of few rows per group is found with.
+"""The k best rows of every group, from mergeable parts: how a cap of few rows per group is found.
 
-Memory grows with k times the groups, not with the rows. `radix` finds the same thresholds without holding any row, but
-counts cells, of which many small groups have as many as rows.
+Memory grows with k times the number of groups, not with the rows. `radix` finds the same thresholds without holding
+rows, but counts cells, and many small groups have as many cells as rows.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ def tops(group: Ints, key: Keys, tie: Words, most: int) -> Tops:
 
 
 def with_free(found: Tops, free: int, rows: int) -> Tops:
-    """Add the group `free`, lower than all others, of which no row is held."""
+    """Add the group `free`, which sorts before all others and holds no rows."""
     groups, counts = np.r_[np.int64(free), found.groups], np.r_[np.int64(rows), found.rows]
     return Tops(groups, counts, found.group, found.key, found.tie)
 
 
 def _best(group: Ints, key: Keys, tie: Words, most: int) -> tuple[Ints, Keys, Words]:
+    """Return (group, key, tie) of the `most` best rows of each group, by group, best first."""
     order = _order(group, key, tie)
     sorted_group = group[order]
     first = np.flatnonzero(np.r_[True, np.diff(sorted_group) != 0]) if len(order) else np.zeros(0, np.int64)
@@ -49,21 +50,25 @@ def _best(group: Ints, key: Keys, tie: Words, most: int) -> tuple[Ints, Keys, Wo
 
 
 def _order(group: Ints, key: Keys, tie: Words) -> Ints:
-    """Return the order by group, then by falling key and tie. Half of the tie word nearly always tells rows apart."""
+    """Return the order by group, then by falling key and tie.
+
+    Sorts by one 64-bit word first: the key and the upper half of the tie word. Only if two rows of a group share that
+    word, the full words are sorted.
+    """
     word = ~(key.astype(np.uint64) << np.uint64(32) | tie >> np.uint64(32))
-    order = np.argsort(word)  # then stably by group: faster than np.lexsort
+    order = np.argsort(word)  # then a stable sort by group: faster than np.lexsort
     order = order[np.argsort(group[order], kind="stable")]
     again = (np.diff(group[order]) == 0) & (np.diff(word[order]) == 0)
     return np.lexsort((~tie, ~key, group)) if again.any() else order
 
 
 def merge_top_k(parts: Iterable[Tops], most: int, limit: int) -> Tops:
-    """Put parts together, many at a time; raises ValueError where more than `limit` rows would be held."""
+    """Merge parts, many at a time; raises ValueError if more than `limit` rows would be held."""
     total, pending, waiting = _merged([], most), list[Tops](), 0
     for part in parts:
         pending.append(part)
         waiting += len(part.group) + len(part.groups)
-        if waiting > max(PENDING_ROWS, len(total.group)):  # so that no row is sorted more often than log n times
+        if waiting > max(PENDING_ROWS, len(total.group)):  # doubling: a row is sorted at most log n times
             total, pending, waiting = _merged([total, *pending], most), [], 0
             if len(total.group) > limit:
                 raise ValueError(f"{len(total.group):,} rows of {len(total.groups):,} groups")
@@ -71,6 +76,7 @@ def merge_top_k(parts: Iterable[Tops], most: int, limit: int) -> Tops:
 
 
 def _merged(parts: list[Tops], most: int) -> Tops:
+    """Merge parts into one with the `most` best rows of each group."""
     group, rows, among = (
         np.concatenate([np.zeros(0, np.int64), *(getattr(part, name) for part in parts)])
         for name in ("groups", "rows", "group")
@@ -84,7 +90,7 @@ def _merged(parts: list[Tops], most: int) -> Tops:
 
 
 def cut(found: Tops, most: int, free: int) -> Cut:
-    """Return the settled cut that takes `most` rows of each group, and all of those of the group `free`."""
+    """Return the settled cut that keeps `most` rows of each group, and all rows of the group `free`."""
     quota = np.where(found.groups == free, found.rows, np.minimum(found.rows, most))
     inner = quota < found.rows
     last = np.searchsorted(found.group, found.groups[inner], side="right") - 1

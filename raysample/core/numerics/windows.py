@@ -1,4 +1,4 @@
-"""The mean of a statistic over all windows of J consecutive values, in one pass that keeps no more than J values."""
+"""The mean of a statistic over all windows of J consecutive values, in one pass with at most J values in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SlidingMean:
     Attributes:
         size: J.
         recent: the last values, [B] each, oldest first, at most J.
-        total, windows: sum of the statistic over the windows that are full, and their number.
+        total, windows: sum of the statistic over all complete windows, and their number.
     """
 
     size: int
@@ -35,5 +35,5 @@ class SlidingMean:
         return SlidingMean(self.size, recent, self.total + statistic(torch.stack(recent)), self.windows + 1)
 
     def mean(self, statistic: Statistic) -> Tensor:
-        """Return the mean, [B]; where fewer than J values came, the statistic of the one window that holds them all."""
+        """Return the mean, [B]; with fewer than J values, the statistic of the one window of all values."""
         return self.total / self.windows if self.windows else statistic(torch.stack(self.recent))

@@ -1,4 +1,4 @@
-"""Columns counted by class or by group, in a form that adds up: the same for every order and cut of the rows."""
+"""Columns counted by class or by group, in mergeable form: equal for every order and division of the rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ TOKENS = "tokens"
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One column of K cells: arrays and tuples [K] as in `Distribution`; the histogram's groups are places of cells."""
+    """One column over K cells: arrays and tuples [K] as in `Distribution`.
+
+    The histogram's groups are cell positions.
+    """
 
     low: Values
     high: Values
@@ -35,7 +38,7 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """K classes (by number) or groups (by name), rising, with their rows [K] and columns, `tokens` among them."""
+    """K classes (by number) or groups (by name), rising, with their row counts [K] and columns, `tokens` among them."""
 
     keys: tuple[Key, ...]
     rows: Ints
@@ -43,14 +46,14 @@ class Cells:
 
     @staticmethod
     def counted(keys: Sequence[Key], place: Ints, columns: Mapping[str, Values]) -> Cells:
-        """Count finite columns [n] by `place` [n] in `keys`, which are rising and none of which lacks rows."""
+        """Count finite columns [n] by cell `place` [n] in `keys`, which are rising and none of which is empty."""
         tokens = columns[TOKENS].astype(np.float64)
         found = {name: _counted(values, tokens, place, len(keys)) for name, values in columns.items()}
         return Cells(tuple(keys), np.bincount(place, minlength=len(keys)).astype(np.int64), found)
 
     @staticmethod
     def merged(parts: Sequence[Cells]) -> Cells:
-        """Add the cells of at least one part; all have the same columns."""
+        """Add the cells of at least one part; all parts have the same columns."""
         keys = sorted({key for part in parts for key in part.keys}, key=_order)
         at = {key: place for place, key in enumerate(keys)}
         places = [np.array([at[key] for key in part.keys], np.int64) for part in parts]
@@ -72,7 +75,7 @@ class Cells:
         return Cells((0,), np.array([self.rows.sum()]), columns)
 
     def distribution(self, key: Key, name: str) -> Distribution:
-        """Return one column of one cell; KeyError for a key or a column that is not there."""
+        """Return one column of one cell; raises KeyError for an unknown key or column."""
         if key not in self.keys:
             raise KeyError(key)
         place, column = self.keys.index(key), self.columns[name]
@@ -91,10 +94,12 @@ class Cells:
 
 
 def _order(key: Key) -> tuple[int, str]:
+    """Return the sort key of a class number or a group name."""
     return (key, "") if isinstance(key, int) else (0, key)
 
 
 def _counted(values: Values, tokens: npt.NDArray[np.float64], place: Ints, cells: int) -> Column:
+    """Count one column by cell: extremes, exact sums and histogram."""
     exact = values.astype(np.float64)
     low, high = _extremes([(place, values, values)], cells)
     whole = np.ones(cells, np.bool_)
@@ -105,6 +110,7 @@ def _counted(values: Values, tokens: npt.NDArray[np.float64], place: Ints, cells
 
 
 def _extremes(parts: Iterable[tuple[Ints, Values, Values]], cells: int) -> tuple[Values, Values]:
+    """Return the smallest and largest value of each cell, float32 [cells]."""
     low, high = np.full(cells, np.inf, np.float32), np.full(cells, -np.inf, np.float32)
     for place, lows, highs in parts:
         np.minimum.at(low, place, lows)
@@ -113,6 +119,7 @@ def _extremes(parts: Iterable[tuple[Ints, Values, Values]], cells: int) -> tuple
 
 
 def _added(parts: Sequence[tuple[Ints, Column]], cells: int) -> Column:
+    """Add columns of several parts, whose cells move to the positions `place`."""
     whole = np.ones(cells, np.bool_)
     for place, column in parts:
         np.logical_and.at(whole, place, column.whole)
@@ -128,6 +135,7 @@ def _added(parts: Sequence[tuple[Ints, Column]], cells: int) -> Column:
 
 
 def _sums(parts: Iterable[tuple[Ints, tuple[int, ...]]], cells: int) -> tuple[int, ...]:
+    """Add exact sums of several parts by cell position."""
     total = [0] * cells
     for place, values in parts:
         for at, value in zip(place.tolist(), values, strict=True):

@@ -1,7 +1,7 @@
-"""One column of one class, group or table: moments that are exact, and quantiles that are right within a bin.
+"""One column of one class, group or table: exact moments, and quantiles within one bin.
 
-Bins are the leading 16 bits of a float32 in its order-preserving form: sign, exponent and 7 bits of the mantissa, so
-that a bin is at most 1/128 (0.8 %) of its values wide. Whole numbers below 256 have a bin each.
+Bins are the leading 16 bits of a float32 in its order-preserving form: sign, exponent and 7 bits of the mantissa, so a
+bin is at most 1/128 (0.8 %) of its values wide. Integers below 256 have one bin each.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class Distribution:
     """The values of one column over some rows.
 
     Attributes:
-        rows: how many. low, high: smallest and largest value, exact.
-        whole: whether all are whole numbers.
+        rows: number of rows. low, high: smallest and largest value, exact.
+        whole: whether all values are integers.
         total, squares, lengths: Σx, Σx² and Σx·tokens, exact integers in the unit of `exact_totals`.
-        bins, counts: [m] rising bins that hold rows, and how many.
+        bins, counts: [m] the non-empty bins, rising, and their row counts.
     """
 
     rows: int
@@ -58,13 +58,13 @@ class Distribution:
         return rounded_deviation(self.total, self.squares, self.rows)
 
     def length_correlation(self, tokens: Distribution) -> float:
-        """Return Pearson's correlation with the token count of the same rows; NaN where either is constant."""
+        """Return Pearson's correlation with the token count of the same rows; NaN if either is constant."""
         sums = (self.total, tokens.total, self.squares, tokens.squares, self.lengths)
         return rounded_correlation(*sums, self.rows)
 
     @cached_property
     def _spans(self) -> tuple[Floats, Floats]:
-        """The ends of the bins [m], as far as values can lie in them."""
+        """The lower and upper ends of the bins [m], limited to possible values."""
         words = self.bins.astype(np.uint32) << np.uint32(BITS)
         lower, upper = restored(words).astype(np.float64), restored(words | np.uint32(0xFFFF)).astype(np.float64)
         if self.whole:
@@ -72,9 +72,9 @@ class Distribution:
         return np.clip(lower, self.low, self.high), np.clip(upper, self.low, self.high)
 
     def quantile(self, share: float) -> float:
-        """Return the value at place ⌈share · rows⌉ in rising order; NaN without rows.
+        """Return the value at position ⌈share · rows⌉ in rising order; NaN without rows.
 
-        It is off by less than its bin's width, 1/128 of it, and exact for whole numbers below 256.
+        The error is below the width of its bin, 1/128 of the value, and zero for integers below 256.
         """
         if not self.rows:
             return float("nan")
@@ -91,9 +91,11 @@ class Distribution:
         return [self.quantile(share) for share in shares]
 
     def between(self, edges: Floats) -> Floats:
-        """Return how many rows lie between rising edges, [len(edges) - 1]; rows outside count in the outermost.
+        """Return the number of rows between rising edges, [len(edges) - 1].
 
-        Rows are spread evenly inside a bin that an edge cuts.
+        Rows outside count in the outermost intervals.
+
+        Rows are assumed evenly distributed inside a bin that an edge cuts.
         """
         lower, upper = self._spans
         if self.whole:

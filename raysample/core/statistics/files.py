@@ -1,4 +1,4 @@
-"""Statistics as a Parquet file: a line per class or group and column, the rest as JSON in the file's metadata."""
+"""Statistics as a Parquet file: one line per class or group and column, the rest as JSON in the file's metadata."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SUMS = ("total", "squares", "lengths")
 
 
 def write_statistics_file(uri: str, statistics: Statistics, of: str = "") -> None:
-    """Write statistics whole or not at all; `of` says of what they are."""
+    """Write statistics atomically; `of` is the fingerprint of the table that they describe."""
     kinds = [statistics.classes, *([] if statistics.groups is None else [statistics.groups])]
     lines = [_lines(cells, name) for cells in kinds for name in (TOKENS, *statistics.scores)]
     notes: dict[str, Any] = {
@@ -56,6 +56,7 @@ def write_statistics_file(uri: str, statistics: Statistics, of: str = "") -> Non
 
 
 def _lines(cells: Cells, name: str) -> pa.Table:
+    """Return the lines of one column over all cells."""
     column, by_class = cells.columns[name], all(isinstance(key, int) for key in cells.keys)
     starts = np.searchsorted(column.histogram.group, np.arange(len(cells.keys) + 1))
     lists = [pa.array(starts.astype(np.int32))]
@@ -75,7 +76,7 @@ def _lines(cells: Cells, name: str) -> pa.Table:
 
 
 def read_statistics(uri: str) -> tuple[Statistics, str]:
-    """Read statistics, and of what they are; raises StorageError where there are none."""
+    """Read statistics, and the fingerprint of their table; raises StorageError if missing or damaged."""
     table = storage.read_parquet(uri)
     try:
         notes = json.loads(table.schema.metadata[NOTES])
@@ -86,6 +87,7 @@ def read_statistics(uri: str) -> tuple[Statistics, str]:
 
 
 def _statistics(table: pa.Table, notes: dict[str, Any]) -> tuple[Statistics, str]:
+    """Build statistics from the lines and the notes of a file."""
     scores, classes, groups = tuple(notes["scores"]), notes["classes"], notes["groups"]
     split = classes * (len(scores) + 1)
     found = Statistics(
@@ -103,6 +105,7 @@ def _statistics(table: pa.Table, notes: dict[str, Any]) -> tuple[Statistics, str
 
 
 def _cells(lines: pa.Table, key: str, cells: int, scores: tuple[str, ...]) -> Cells:
+    """Build cells from their lines, which are grouped by column."""
     keys: list[Key] = lines[key].slice(0, cells).to_pylist()
     rows = lines["rows"].slice(0, cells).to_numpy().astype(np.int64)
     names = (TOKENS, *scores)
@@ -110,6 +113,7 @@ def _cells(lines: pa.Table, key: str, cells: int, scores: tuple[str, ...]) -> Ce
 
 
 def _column(lines: pa.Table) -> Column:
+    """Build one column from its lines."""
     bins, counts = (lines[name].combine_chunks() for name in ("bins", "counts"))
     group = np.repeat(np.arange(len(lines)), bins.value_lengths().to_numpy())
     total, squares, lengths = (tuple(map(unpack_total, lines[name].to_pylist())) for name in _SUMS)

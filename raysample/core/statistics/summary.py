@@ -1,4 +1,4 @@
-"""Statistics of a score table: what a part says, what several say together, and what a reader asks of them."""
+"""Statistics of a score table: those of one part, their merge, and the queries of a reader."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ QUANTILES = {"q05": 0.05, "median": 0.5, "q95": 0.95}
 class Statistics:
     """Counts, moments and histograms of each score, by class and by group.
 
-    All of it adds up: counts, extremes, moments and correlations are exact, quantiles are right within a bin of 1/128
-    of the value, and neither the order of the rows nor their cut into shards changes any of it.
+    All of it is mergeable: counts, extremes, moments and correlations are exact, quantiles are within a bin of 1/128 of
+    the value, and neither the order of the rows nor their division into shards changes anything.
 
     Attributes:
         scores: the score columns. Beside them there is a column `tokens`.
         classes: by label number; classes without rows are left out.
-        groups: by name; None where the corpus has none, or more than 1,000. Rows without a group are in none.
+        groups: by name; None if the corpus has none, or more than 1,000. Rows without a group are in no group.
         grouped: whether the corpus has groups.
-        products: Σxy of each two scores, in the order of `itertools.combinations`, in the unit of `exact_totals`.
-        shards: how many were scored.
-        reasons: why rows were set aside -> how many.
-        milliseconds: of workers, summed over shards.
+        products: Σxy of each pair of scores, in the order of `itertools.combinations`, in the unit of `exact_totals`.
+        shards: number of scored shards.
+        reasons: quarantine reason -> number of rows.
+        milliseconds: workers' time, summed over shards.
         labels: class names.
     """
 
@@ -59,7 +59,7 @@ class Statistics:
 
     @property
     def quarantined(self) -> int:
-        """Rows set aside."""
+        """Quarantined rows."""
         return sum(self.reasons.values())
 
     @property
@@ -69,29 +69,33 @@ class Statistics:
 
     @property
     def rows_per_second(self) -> float:
-        """Rows that one worker got through in a second; NaN where no time was taken."""
+        """Rows per second of one worker; NaN if no time was recorded."""
         return (self.rows + self.quarantined) / self.seconds if self.milliseconds else float("nan")
 
     @cached_property
     def _whole(self) -> Cells:
+        """All classes as one cell."""
         return self.classes.whole()
 
     def overall(self, column: str) -> Distribution:
-        """Return a column, a score or `tokens`, over all rows; KeyError where there is no such column or no row."""
+        """Return a column, a score or `tokens`, over all rows.
+
+        Raises KeyError for an unknown column or without rows.
+        """
         return self._whole.distribution(0, column)
 
     def of_class(self, label: int, column: str) -> Distribution:
-        """Return a column over the rows of a class; KeyError where it has none."""
+        """Return a column over the rows of a class; raises KeyError if the class has no rows."""
         return self.classes.distribution(label, column)
 
     def of_group(self, name: str, column: str) -> Distribution:
-        """Return a column over the rows of a group; KeyError where there is no such group, or too many."""
+        """Return a column over the rows of a group; raises KeyError for an unknown group, or too many groups."""
         if self.groups is None:
             raise KeyError(name)
         return self.groups.distribution(name, column)
 
     def correlation(self, a: str, b: str) -> float:
-        """Return Pearson's correlation of two columns over all rows; NaN where one is constant."""
+        """Return Pearson's correlation of two columns over all rows; NaN if one is constant."""
         one, other = self.overall(a), self.overall(b)
         if TOKENS in (a, b):
             return (other if a == TOKENS else one).length_correlation(one if a == TOKENS else other)
@@ -101,9 +105,9 @@ class Statistics:
         return rounded_correlation(one.total, other.total, one.squares, other.squares, both, self.rows)
 
     def to_pandas(self, by: Literal["class", "group"] = "class") -> pd.DataFrame:
-        """Return a line per class (or group) and column: rows, mean, deviation, extremes, quantiles, correlation.
+        """Return one line per class (or group) and column: rows, mean, deviation, extremes, quantiles, correlation.
 
-        The correlation is Pearson's, with the token count. Empty where there are no groups, or too many.
+        The correlation is Pearson's, with the token count. Empty if there are no groups, or too many.
         """
         cells = self.classes if by == "class" else self.groups
         lines = [] if cells is None else [_line(cells, key, name) for key in cells.keys for name in cells.columns]
@@ -115,6 +119,7 @@ class Statistics:
 
 
 def _line(cells: Cells, key: int | str, name: str) -> tuple[object, ...]:
+    """Return the line of one cell and column for `to_pandas`."""
     found = cells.distribution(key, name)
     quantiles = found.quantiles(list(QUANTILES.values()))
     length = found.length_correlation(cells.distribution(key, TOKENS))
@@ -122,7 +127,7 @@ def _line(cells: Cells, key: int | str, name: str) -> tuple[object, ...]:
 
 
 def nothing(scores: Sequence[str], grouped: bool) -> Statistics:
-    """Return the statistics of no shard."""
+    """Return the statistics of no shard, the neutral element of the merge."""
     none = Cells.counted((), np.zeros(0, np.int64), {name: np.zeros(0, np.float32) for name in (TOKENS, *scores)})
     pairs = len(scores) * (len(scores) - 1) // 2
     return Statistics(tuple(scores), none, none if grouped else None, grouped, (0,) * pairs)
@@ -131,11 +136,13 @@ def nothing(scores: Sequence[str], grouped: bool) -> Statistics:
 def count_part(
     part: pa.Table, scores: Sequence[str], *, seconds: float = 0.0, reasons: Mapping[str, int] | None = None
 ) -> Statistics:
-    """Count one part: columns `label`, `tokens`, the finite scores, and perhaps `group`. A pure function of its rows.
+    """Count one part.
+
+    Columns `label`, `tokens`, the finite scores, and optionally `group`. A pure function of its rows.
 
     Args:
         part: the rows. scores: the score columns.
-        seconds: what scoring them took. reasons: why other rows of the shard were set aside, and how many.
+        seconds: time of scoring them. reasons: quarantine reason -> number of other rows of the shard.
     """
     columns = {name: part[name].to_numpy().astype(np.float32) for name in (TOKENS, *scores)}
     labels, place = np.unique(part["label"].to_numpy(), return_inverse=True)
@@ -154,6 +161,7 @@ def count_part(
 
 
 def _groups(part: pa.Table, columns: Mapping[str, np.ndarray]) -> Cells | None:
+    """Count the columns by group; None for more than MOST_GROUPS groups."""
     known = np.flatnonzero(pc.is_valid(part["group"]).to_numpy())
     names = part["group"].take(pa.array(known)).combine_chunks().dictionary_encode()
     keys = names.dictionary.to_pylist()
@@ -167,7 +175,7 @@ def _groups(part: pa.Table, columns: Mapping[str, np.ndarray]) -> Cells | None:
 
 
 def merge_statistics(parts: Iterable[Statistics], start: Statistics) -> Statistics:
-    """Add the statistics of several parts to `start`, a few at a time."""
+    """Add the statistics of several parts to `start`, AT_A_TIME at a time."""
     total, left = start, iter(parts)
     while some := list(itertools.islice(left, AT_A_TIME)):
         total = _merged([total, *some])
@@ -175,6 +183,7 @@ def merge_statistics(parts: Iterable[Statistics], start: Statistics) -> Statisti
 
 
 def _merged(parts: Sequence[Statistics]) -> Statistics:
+    """Add the statistics of at least one part."""
     first, reasons = parts[0], Counter[str]()
     for part in parts:
         reasons.update(part.reasons)
@@ -192,6 +201,7 @@ def _merged(parts: Sequence[Statistics]) -> Statistics:
 
 
 def _merged_groups(parts: Sequence[Cells | None]) -> Cells | None:
+    """Add the groups of parts; None if one part has too many, or all together."""
     known = [cells for cells in parts if cells is not None]
     if len(known) < len(parts):
         return None
