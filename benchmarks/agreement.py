@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from labelled.detection import baseline, detection, ranks
-from labelled.trials import TRIALS, Trial, simulated, written
-from measuring.outcome import finish, machine, parser, target
-from measuring.quietness import quiet
+from harness.outcome import finish, machine, parser, target
+from harness.quietness import quiet
+from label_noise.detection import baseline, detection, ranks
+from label_noise.trials import TRIALS, Trial, simulated, written
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table

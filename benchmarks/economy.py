@@ -22,11 +22,11 @@ from statistics import mean, median
 from typing import Any
 
 import torch
-from economical.halves import Trainer
-from economical.settings import ALL_LOW, REFERENCE, SCORES, Setting, column, few, scored, settings, windows
-from labelled.trials import TRIALS, Trial, simulated, written
-from measuring.outcome import finish, machine, parser, target
-from measuring.quietness import quiet
+from cost.halves import Trainer
+from cost.settings import ALL_LOW, REFERENCE, SCORES, Setting, column, few, scored, settings, windows
+from harness.outcome import finish, machine, parser, target
+from harness.quietness import quiet
+from label_noise.trials import TRIALS, Trial, simulated, written
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table

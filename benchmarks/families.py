@@ -23,9 +23,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from kinds import making, truth
-from measuring.outcome import finish, machine, parser, target
-from measuring.quietness import quiet
+from harness.outcome import finish, machine, parser, target
+from harness.quietness import quiet
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -33,6 +32,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICA
 
 import raysample
 from raysample.core.errors import RaysampleError
+from tests.helpers.families import making, truth
 
 SCORES = ("el2n", "grand", "vog")
 TOLERANCE = 1e-3

@@ -22,15 +22,15 @@ from statistics import median
 from typing import Any
 
 import torch
-from faulty import judging, ordeal
-from faulty.faults import planned
-from faulty.study import Study, prepare
-from measuring.outcome import finish, machine, parser, target
+from harness.outcome import finish, machine, parser, target
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
 from raysample.data.score_table import ScoreTable
+from tests.helpers.chaos import judging, ordeal
+from tests.helpers.chaos.faults import planned
+from tests.helpers.chaos.study import Study, prepare
 
 SHARES = {"actor": 0.55, "worker": 0.2, "shard": 0.05, "replaced node": 0.1, "driver": 0.1}
 QUICK = {"worker": 1}

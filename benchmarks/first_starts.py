@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring.outcome import finish, machine, parser, target
+from harness.outcome import finish, machine, parser, target
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
-from starting.drivers import Driver, corpus, left_over, preload, runs
+
+from tests.helpers.chaos.start_drivers import Driver, corpus, left_over, preload, runs
 
 SIGNALS = (signal.SIGINT, signal.SIGKILL)
 MOMENTS, QUICK_MOMENTS = 12, 2

@@ -24,13 +24,14 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from fuzzing import columnar, config, folders, rows, saved
-from fuzzing.kinds import Kind, Verdict
-from fuzzing.running import run, tried
-from measuring.outcome import finish, machine, parser, target
+from harness.outcome import finish, machine, parser, target
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+
+from tests.helpers.hostile import columnar, config, folders, rows, saved
+from tests.helpers.hostile.kinds import Kind, Verdict
+from tests.helpers.hostile.running import run, tried
 
 KINDS = {kind.name: kind for room in (config, rows, columnar, folders, saved) for kind in room.KINDS}
 TEMPLATES = {"run": folders.prepare_run, "datasets": columnar.prepare_datasets, "saved": saved.prepare_saved}

@@ -27,7 +27,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from measuring.outcome import finish, machine, parser, target
+from harness.outcome import finish, machine, parser, target
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table

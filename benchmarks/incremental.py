@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from logs.making import growing, made_up, plain, source, write_day
-from measuring.outcome import finish, machine, parser, target
+from harness.made_logs import growing, made_up, plain, source, write_day
+from harness.outcome import finish, machine, parser, target
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from logs.making import CLASSES, source, zipf_log
-from measuring.apart import Figures, apart, workers_peak_mib
-from measuring.outcome import finish, machine, parser, target
+from harness.isolated import Figures, apart, workers_peak_mib
+from harness.made_logs import CLASSES, source, zipf_log
+from harness.outcome import finish, machine, parser, target
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table

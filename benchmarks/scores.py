@@ -19,13 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring.outcome import finish, installed, machine, parser, target, version
-from measuring.quietness import quiet
-from measuring.timing import Cost, measure
-from measuring.visits import FEATURES, PREDICTIONS, Visit, embedding_grads, every_score, grad_norms, only
-from measuring.workload import LAYOUTS, Layout, Shape, Work, made_up
-from peers import PEERS, Peer
-from peers.base import relative_error, squares, truth
+from harness.outcome import finish, installed, machine, parser, target, version
+from harness.quietness import quiet
+from harness.timing import Cost, measure
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -34,6 +30,10 @@ from torch.nn import functional
 
 from raysample.core.config import ScoreConfig
 from raysample.influence.visits.artifacts import Need
+from tests.helpers.peers import PEERS, Peer
+from tests.helpers.peers.base import relative_error, squares, truth
+from tests.helpers.peers.visits import FEATURES, PREDICTIONS, Visit, embedding_grads, every_score, grad_norms, only
+from tests.helpers.peers.workload import LAYOUTS, Layout, Shape, Work, made_up
 
 TOLERANCE = 1e-4
 FORWARD, TRAINING = "plain forward", "plain forward and backward"

@@ -23,13 +23,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring.outcome import finish, machine, parser, target
-from measuring.quietness import quiet
-from measuring.timing import Cost
-from peers.base import relative_error
-from rates.by_hand import scored_by_hand
-from rates.material import Block, Material, made_up_corpus, made_up_run
-from rates.passages import Passage, through_ray
+from baselines.ray_passages import Passage, through_ray
+from baselines.score_loop import scored_by_hand
+from baselines.score_material import Block, Material, made_up_corpus, made_up_run
+from harness.outcome import finish, machine, parser, target
+from harness.quietness import quiet
+from harness.timing import Cost
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -38,6 +37,7 @@ from raysample.core.config import EngineConfig, ModelConfig, ScoreConfig
 from raysample.data.corpus import Corpus
 from raysample.influence.scores import create_scores
 from raysample.influence.visits.sweep import score_block
+from tests.helpers.peers.base import relative_error
 
 TOLERANCE = 1e-4
 LONG = 300.0

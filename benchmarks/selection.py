@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from measuring.apart import Figures, apart, peak_mib
-from measuring.outcome import finish, installed, machine, parser, target
+from harness.isolated import Figures, apart, peak_mib
+from harness.outcome import finish, installed, machine, parser, target
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table

@@ -20,11 +20,11 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from labelled import trials
-from measuring.outcome import finish, machine, parser, target
-from measuring.quietness import quiet
+from baselines.train_loop import by_length, in_turn
+from harness.outcome import finish, machine, parser, target
+from harness.quietness import quiet
+from label_noise import trials
 from numpy.typing import NDArray
-from paces.bare import by_length, in_turn
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table

@@ -32,13 +32,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring.outcome import finish, machine, parser, target
-from measuring.quietness import quiet
-from paces import accuracy, bare, equality, hugging, material, ours, speeds, turns
-from paces.accuracy import Pairs, Trial
-from paces.material import Work
-from paces.pace import Clock, Pace, over, watched
-from paces.speeds import BARE, DDP, DEALT, ONE, OURS, TRAINER, TWO, Paces, Ratios
+from baselines import accuracy, equality, hf_trainer, raysample_loop, speeds, train_loop, train_material, turns
+from baselines.accuracy import Pairs, Trial
+from baselines.pace import Clock, Pace, over, watched
+from baselines.speeds import BARE, DDP, DEALT, ONE, OURS, TRAINER, TWO, Paces, Ratios
+from baselines.train_material import Work
+from harness.outcome import finish, machine, parser, target
+from harness.quietness import quiet
 from rich.console import Console
 
 from raysample.core.config import EngineConfig, FineTuneConfig, ModelConfig
@@ -59,15 +59,15 @@ def ways(work: Work, folder: Path, names: Sequence[str] = (*ALONE, *TOGETHER)) -
     """Return the ways to train so named, in that order: those next to each other that are held against each other."""
 
     def ray(workers: int) -> Pace:
-        return ours.on_ray(work, workers, Path(tempfile.mkdtemp(dir=folder)))
+        return raysample_loop.on_ray(work, workers, Path(tempfile.mkdtemp(dir=folder)))
 
     made: dict[str, Callable[[], Pace]] = {
-        TRAINER: lambda: hugging.on_given_batches(work),
-        OURS: lambda: ours.here(work),
-        BARE: lambda: bare.alone(work),
+        TRAINER: lambda: hf_trainer.on_given_batches(work),
+        OURS: lambda: raysample_loop.here(work),
+        BARE: lambda: train_loop.alone(work),
         ONE: lambda: ray(1),
         TWO: lambda: ray(2),
-        DDP: lambda: bare.together(work, 2),
+        DDP: lambda: train_loop.together(work, 2),
     }
     return {name: made[name] for name in names}
 
@@ -92,12 +92,12 @@ def in_turns(work: Work, folder: Path, repetitions: int) -> tuple[str, dict[str,
     more, ratios = replace(work, steps=TURNS), dict[str, list[float]]()
 
     def mine(under_way: Event) -> Pace:
-        return ours.on_ray(more, 2, Path(tempfile.mkdtemp(dir=folder)), under_way)
+        return raysample_loop.on_ray(more, 2, Path(tempfile.mkdtemp(dir=folder)), under_way)
 
     for repetition in range(repetitions):
-        for name, dealt in {DDP: bare.in_turn, DEALT: bare.by_length}.items():
-            by_hand = turns.Side(partial(bare.together, more, 2, dealt), bare.processes)
-            pair = turns.alternate(turns.Side(mine, ours.processes), by_hand)
+        for name, dealt in {DDP: train_loop.in_turn, DEALT: train_loop.by_length}.items():
+            by_hand = turns.Side(partial(train_loop.together, more, 2, dealt), train_loop.processes)
+            pair = turns.alternate(turns.Side(mine, raysample_loop.processes), by_hand)
             if problem := wrong({DDP: [replace(pace, losses=pace.losses[: work.steps]) for pace in pair]}):
                 return problem, {}
             ratios.setdefault(name, []).append(turns.over(*pair, first=TURNS // 4))
@@ -144,7 +144,7 @@ def speed(given: argparse.Namespace, console: Console) -> int:
         spec = ModelConfig(path=given.model, layers=given.layers, dropout=0.0)
     with tempfile.TemporaryDirectory(prefix="raysample-training-") as place, quiet():
         folder, began = Path(place), time.perf_counter()
-        work = material.made_up(folder, spec, given.batch_size, given.steps, epochs=4)
+        work = train_material.made_up(folder, spec, given.batch_size, given.steps, epochs=4)
         with session.cluster(EngineConfig(address="local", cpus=2)):
             joining = time.perf_counter() - began
             paces = take_turns(ways(work, folder, given.ways), given.repetitions)

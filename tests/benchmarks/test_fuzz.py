@@ -10,16 +10,15 @@ from random import Random
 
 import pytest
 
+from tests.helpers.hostile import damage, running
+from tests.helpers.hostile.every_way import EVERY_WAY
+from tests.helpers.hostile.kinds import LostError
+from tests.helpers.hostile.rows import Truth, check
 from tests.helpers.paths import BENCHMARKS
 
 sys.path.insert(0, str(BENCHMARKS))
 
 import fuzz
-from fuzzing import damage, running
-from fuzzing.kinds import LostError
-from fuzzing.rows import Truth, check
-
-from tests.helpers.hostile_kinds import EVERY_WAY
 
 SMALL = {"config": 150, "jsonl": 25, "csv": 25, "tsv": 25, "parquet": 25}
 

@@ -24,10 +24,12 @@ import torch
 from raysample.core.config import ModelConfig
 from raysample.core.numerics.batches import token_batches
 from raysample.influence.scores import SCORES
-from tests.helpers.benchmark_scripts import assert_targets, imported, shared
+from tests.helpers.benchmark_scripts import assert_targets, imported, on_path, shared
 from tests.helpers.paths import BENCHMARKS
 
 pytestmark = pytest.mark.slow
+
+__all__ = ["on_path"]  # a fixture that every test here uses, too
 
 SCRIPTS = sorted(BENCHMARKS.glob("*.py"))
 SMALL = ["--quick", "--shapes=1x16x200", "--rows=5", "--repetitions=2", "--layouts=padded"]
@@ -81,7 +83,7 @@ def test_scores_times_nothing_where_numbers_are_wrong(
 
 
 def test_a_peer_with_wrong_numbers_is_told_and_not_timed(scores: ModuleType) -> None:
-    base, workload = shared("peers.base"), shared("measuring.workload")
+    base, workload = shared("tests.helpers.peers.base"), shared("tests.helpers.peers.workload")
     work = workload.made_up(workload.Shape(1, 16, 50), "full", 3, 300)
     found = base.squares(work.model, work.singles)
     right = torch.tensor(base.truth(found, work.model, "all"))
@@ -96,19 +98,8 @@ def test_a_peer_with_wrong_numbers_is_told_and_not_timed(scores: ModuleType) -> 
     assert scores.try_peer(missing, work, found)[0]["state"] == "not installed"
 
 
-def test_the_truth_of_a_peer_is_over_the_parameters_that_it_counts() -> None:
-    base, workload = shared("peers.base"), shared("measuring.workload")
-    work = workload.made_up(workload.Shape(1, 16, 50), "padded", 3, 300)
-    found = base.squares(work.model, work.singles)
-    everything, linear, last = (base.truth(found, work.model, c) for c in ("all", "linear", "classifier weight"))
-    assert (everything > linear).all()
-    assert (linear > last).all()
-    assert np.allclose(last**2, found["classifier.weight"])
-    assert base.relative_error(np.array([1.0, np.nan]), np.array([1.0, 1.0])) == np.inf
-
-
 def test_costs_are_compared_per_row_within_each_repetition() -> None:
-    timing, outcome = shared("measuring.timing"), shared("measuring.outcome")
+    timing, outcome = shared("harness.timing"), shared("harness.outcome")
     torch.set_num_threads(1)
     one, other = timing.Cost(10, [4.0, 1.0, 9.0], []), timing.Cost(5, [1.0, 1.0, 1.0], [])
     assert one.over(other) == {"median": 2.0, "lowest": 0.5, "highest": 4.5}
@@ -121,24 +112,14 @@ def test_costs_are_compared_per_row_within_each_repetition() -> None:
 def test_methods_take_turns_and_each_repetition_starts_elsewhere() -> None:
     order: list[str] = []
     methods = {name: (lambda name=name: order.append(name)) for name in "abc"}
-    costs = shared("measuring.timing").measure(methods, 4, 3)
+    costs = shared("harness.timing").measure(methods, 4, 3)
     assert "".join(order) == "abcbcacab"
     assert all(len(cost.cpu) == len(cost.wall) == 3 for cost in costs.values())
 
 
-@pytest.mark.slow
-def test_crosscheck_agrees_with_what_is_installed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert imported(BENCHMARKS / "crosscheck.py").main(["--quick", "--rows=6"]) == 0
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert_targets(result["targets"])
-    assert {one["state"] for one in result["found"]} <= {"compared", "not installed"}
-    compared = {one["score"] for one in result["found"] if one["state"] == "compared"}
-    assert {"confidence", "variability", "correctness", "forgetting", "el2n"} <= compared
-
-
 @pytest.fixture
 def material(tmp_path: Path) -> Any:
-    made, spec = shared("rates.material"), ModelConfig(hidden_size=16, vocabulary_size=300, max_length=64)
+    made, spec = shared("baselines.score_material"), ModelConfig(hidden_size=16, vocabulary_size=300, max_length=64)
     corpus = made.made_up_corpus(tmp_path / "corpus", 96, 32, seed=0)
     return made.Material.of(corpus, made.made_up_run(tmp_path / "run", spec, corpus, 2), 64, 512)
 
@@ -201,7 +182,7 @@ def test_a_family_with_a_wrong_number_or_a_bare_failure_misses_its_target(
 def test_the_loop_by_hand_gives_the_numbers_of_sweep(material: Any) -> None:
     scoring = imported(BENCHMARKS / "scoring.py")
     for scores in scoring.SETS.values():
-        found = scoring.Found({name: shared("measuring.timing").Cost(32) for name in (scoring.HAND, scoring.SWEEP)})
+        found = scoring.Found({name: shared("harness.timing").Cost(32) for name in (scoring.HAND, scoring.SWEEP)})
         values = scoring.take_turns(material, [0, 2], scores, found)
         assert list(values) == [0, 2]
         assert len(found.errors) == len(scores)
@@ -211,7 +192,7 @@ def test_the_loop_by_hand_gives_the_numbers_of_sweep(material: Any) -> None:
 
 
 def test_the_loop_by_hand_cuts_by_the_same_budget(material: Any) -> None:
-    by_hand, block = shared("rates.by_hand"), material.block(1)
+    by_hand, block = shared("baselines.score_loop"), material.block(1)
     cut = list(by_hand._mini_batches(block.encoded.lengths, 512))
     assert sorted(np.concatenate(cut)) == list(range(32))
     lengths = [block.encoded.lengths[rows] for rows in cut]
@@ -227,8 +208,8 @@ def test_rows_that_repeat_are_no_material(material: Any) -> None:
 
 
 def test_short_runs_on_ray_are_told_and_meet_nothing() -> None:
-    scoring, passages = imported(BENCHMARKS / "scoring.py"), shared("rates.passages")
-    cost = shared("measuring.timing").Cost
+    scoring, passages = imported(BENCHMARKS / "scoring.py"), shared("baselines.ray_passages")
+    cost = shared("harness.timing").Cost
     torch.set_num_threads(1)
     costs = {scoring.HAND: cost(100, [1.0], [1.0]), scoring.SWEEP: cost(100, [1.0], [1.0])}
     found = scoring.Found(costs)
@@ -251,7 +232,7 @@ def test_short_runs_on_ray_are_told_and_meet_nothing() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 def test_the_cpu_seconds_of_processes_are_seen_from_outside() -> None:
-    processor = shared("rates.processor")
+    processor = shared("baselines.processor")
     mine = processor.seconds_of(Path("/proc/self/cmdline").read_bytes()[:20])[os.getpid()]
     assert 0 < mine <= time.process_time() + 1
     watch = processor.Watch()
@@ -275,7 +256,7 @@ def test_scoring_goes_from_parquet_to_parquet(capsys: pytest.CaptureFixture[str]
 
 
 def test_noise_redraws_exactly_its_share_among_the_other_classes() -> None:
-    trials = shared("labelled.trials")
+    trials = shared("label_noise.trials")
     clean = pd.DataFrame({"id": range(200), "text": "words", "label": [f"class {i % 4}" for i in range(200)]})
     noisy = trials.with_noise(clean, 0.1, seed=3)
     assert noisy["wrong"].sum() == 20
@@ -286,7 +267,7 @@ def test_noise_redraws_exactly_its_share_among_the_other_classes() -> None:
 
 
 def test_detection_counts_wrong_labels_among_the_hardest() -> None:
-    detection = shared("labelled.detection")
+    detection = shared("label_noise.detection")
     wrong = np.array([True, False, True, False, False])
     assert detection.detection(np.array([5.0, 1, 4, 3, 2]), wrong) == {
         "auroc": 1.0,
@@ -299,7 +280,7 @@ def test_detection_counts_wrong_labels_among_the_hardest() -> None:
 
 
 def test_the_baseline_finds_a_label_that_the_words_speak_against() -> None:
-    detection = shared("labelled.detection")
+    detection = shared("label_noise.detection")
     texts = ["calm lake", "quick dash"] * 20
     labels = ["calm", "quick"] * 20
     labels[0] = "quick"
@@ -319,19 +300,6 @@ def test_agreement_on_simulated_traffic(capsys: pytest.CaptureFixture[str]) -> N
     assert set(found["detection"]["scores"]) == set(agreement.usable()) == set(found["with_length"])
     assert found["between_scores"]["el2n"]["el2n"] == 1
     assert found["detection"]["wrong"] == 50
-
-
-@pytest.mark.slow
-def test_adopted_runs_are_held_against_two_seeds(capsys: pytest.CaptureFixture[str]) -> None:
-    script = imported(BENCHMARKS / "adoption.py")
-    assert script.main(["--quick", "--rows=500", "--epochs=2", "--scores", "el2n", "loss"]) == 0
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert_targets(result["targets"])
-    (found,) = result["found"].values()
-    assert len(found["steps"]) == 11  # every third of 32 steps, and the last one
-    for name, values in found["correlations"].items():
-        gap = values["across"] - (values["ours"] + values["theirs"]) / 2
-        assert result["targets"][f"{name}: Trainer and own beyond two seeds"]["value"] == pytest.approx(gap, abs=2e-4)
 
 
 @pytest.mark.slow
@@ -359,7 +327,7 @@ def test_scale_tells_contents_memory_and_gain() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells peaks there")
 def test_only_a_process_own_workers_count() -> None:
-    apart = shared("measuring.apart")
+    apart = shared("harness.isolated")
     with subprocess.Popen(["bash", "-c", "exec -a made-up::own sleep 60"]) as own:
         waiting = subprocess.Popen(
             ["bash", "-c", "(exec -a made-up::other sleep 60) & echo $!"], stdout=subprocess.PIPE
@@ -382,7 +350,7 @@ def test_only_a_process_own_workers_count() -> None:
 
 
 def test_made_up_logs_repeat_as_they_say() -> None:
-    making = shared("logs.making")
+    making = shared("harness.made_logs")
     drawn = making.ranks(np.random.default_rng(0), 200_000, 1_000)
     shares = np.bincount(drawn, minlength=1_000) / len(drawn)
     # P(k) = ln((k + 2) / (k + 1)) / ln(1001), from floor(exp(u ln 1001) - 1)
@@ -393,7 +361,7 @@ def test_made_up_logs_repeat_as_they_say() -> None:
 
 
 def test_faults_are_planned_by_their_seed_while_there_is_work() -> None:
-    faults = shared("faulty.faults")
+    faults = shared("tests.helpers.chaos.faults")
     plan = faults.planned({"actor": 5, "driver": 2}, 40, seed=3)
     assert [fault.kind for fault in plan].count("driver") == 2
     assert len(plan) == 7
@@ -419,7 +387,7 @@ def test_what_faults_did_to_a_table_is_found(ids: list[str], score: list[float],
         held = pa.table({"row_id": ids, "el2n": pa.array(score, pa.float32())})
         return SimpleNamespace(to_arrow=lambda: held)
 
-    judging = shared("faulty.judging")
+    judging = shared("tests.helpers.chaos.judging")
     assert judging.differences(table(["a", "b", "c"], [0.0, 1.0, 2.0]), table(ids, score)) == expected
 
 

@@ -33,7 +33,7 @@ def training() -> ModuleType:
 @pytest.fixture
 def work(tmp_path: Path) -> Any:
     spec = ModelConfig(hidden_size=16, vocabulary_size=300, layers=1, max_length=512, dropout=0.0)
-    return shared("paces.material").made_up(tmp_path, spec, batch_size=8, steps=8, epochs=4)
+    return shared("baselines.train_material").made_up(tmp_path, spec, batch_size=8, steps=8, epochs=4)
 
 
 def test_every_loop_in_this_process_has_the_same_losses(
@@ -59,7 +59,7 @@ def test_every_loop_in_this_process_has_the_same_losses(
 
 
 def test_wrong_losses_are_told_and_nothing_else(training: ModuleType) -> None:
-    pace = shared("paces.pace").Pace
+    pace = shared("baselines.pace").Pace
     right = pace([1.0, 0.8, 0.9, 0.7], [1.0, 2.0, 3.0, 4.0], None, 4.0)
     for losses in ([1.0, 0.8, 0.9, 0.703], [1.0, 0.8, 0.9], [1.0, 0.8, 0.9, float("nan")]):
         wrong = pace(losses, [1.0, 2.0, 3.0, 4.0][: len(losses)], None, 4.0)
@@ -70,7 +70,7 @@ def test_wrong_losses_are_told_and_nothing_else(training: ModuleType) -> None:
 
 
 def test_a_pace_tells_steady_state_from_start_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    paces = shared("paces.pace")
+    paces = shared("baselines.pace")
     # Three steps to get going, then 2 seconds each; 20 seconds in all, of which 6 x 2 are steps.
     slow = paces.Pace([0.0] * 6, [4.0, 7.0, 9.0, 11.0, 13.0, 15.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 20.0)
     assert slow.seconds() == 2
@@ -93,7 +93,7 @@ def test_a_pace_tells_steady_state_from_start_up(monkeypatch: pytest.MonkeyPatch
 
 
 def test_by_hand_with_two_processes_however_rows_are_dealt(training: ModuleType, work: Any) -> None:
-    bare = shared("paces.bare")
+    bare = shared("baselines.train_loop")
     lengths = work.data.encoded.lengths
     shares = [[bare.by_length(rows, lengths, rank, 2) for rank in range(2)] for rows in work.order]
     assert any(len(one) != len(other) for one, other in shares), "rows of one length show nothing"
@@ -104,7 +104,7 @@ def test_by_hand_with_two_processes_however_rows_are_dealt(training: ModuleType,
 
 def test_two_trainings_take_turns(tmp_path: Path) -> None:
     """Two processes write down the time over and over: neither does so while it is the other's turn."""
-    turns, pace = shared("paces.turns"), shared("paces.pace").Pace
+    turns, pace = shared("baselines.turns"), shared("baselines.pace").Pace
     script = (
         "import sys, time\nfor _ in range(int(sys.argv[2])):\n    time.sleep(0.01)\n"
         "    with open(sys.argv[1], 'a') as file: print(time.perf_counter(), file=file)\n"
@@ -143,7 +143,7 @@ def test_two_trainings_take_turns(tmp_path: Path) -> None:
 
 
 def test_only_steps_without_a_stop_count(training: ModuleType) -> None:
-    turns, pace = shared("paces.turns"), shared("paces.pace").Pace
+    turns, pace = shared("baselines.turns"), shared("baselines.pace").Pace
     one = pace([0.0] * 7, [0.0, 9.0, 10.0, 16.0, 17.0, 18.0, 19.0], None, 19.0)  # stopped once: 9 does not count
     other = pace([0.0] * 7, [0.0, 3.0, 6.0, 8.0, 20.0, 23.0, 25.0], None, 25.0)
     # From the second step on: 1, 6*, 1, 1, 1 and 3, 2, 12*, 3, 2; both went through three of them.
@@ -156,7 +156,7 @@ def test_only_steps_without_a_stop_count(training: ModuleType) -> None:
 
 
 def test_what_took_turns_is_told_beside_the_table(training: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    speeds, pace = shared("paces.speeds"), shared("paces.pace").Pace
+    speeds, pace = shared("baselines.speeds"), shared("baselines.pace").Pace
     paces = {training.DDP: [pace([0.7, 0.6], [1.0, 2.0], None, 3.0)]}
     speeds.show(paces, {training.DDP: [0.9, 1.25, 1.1]}, Console(width=120))
     assert "raysample on Ray, 2 workers / bare DDP, 2 processes: 1.100 (0.900 to 1.250, 3 pairs)" in (
@@ -186,7 +186,7 @@ def test_rows_dealt_by_length_and_in_turn_are_counted(capsys: pytest.CaptureFixt
 
 
 def test_accuracies_are_equal_within_noise_or_not() -> None:
-    accuracy, equality = shared("paces.accuracy"), shared("paces.equality")
+    accuracy, equality = shared("baselines.accuracy"), shared("baselines.equality")
     # t(0.975, 2) = 4.303, standard error 0.01 / sqrt(3)
     mean, half = accuracy.interval([0.01, 0.02, 0.03], 0.95)
     assert mean == pytest.approx(0.02)

@@ -14,9 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from faulty.cluster import Nodes, kill
-
 from raysample.training.fine_tuning import Job
+from tests.helpers.chaos.cluster import Nodes, kill
 
 import ray  # isort: skip
 from ray.core.generated import autoscaler_pb2  # isort: skip

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysample.data.score_table import ScoreTable
-from tests.helpers.paths import BENCHMARKS
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -21,18 +20,20 @@ FAULTS = {"actor": 1, "worker": 1, "shard": 1, "node": 1, "driver": 1}
 
 
 @pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return what the benchmark of the same name is made of."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return {name: importlib.import_module(f"faulty.{name}") for name in ("study", "faults", "ordeal", "judging")}
+def chaos() -> Any:
+    """Return the modules that benchmarks/faults.py uses, too; some of them import ray."""
+    return {
+        name: importlib.import_module(f"tests.helpers.chaos.{name}")
+        for name in ("study", "faults", "ordeal", "judging")
+    }
 
 
-def test_faults_cost_no_row_and_no_finished_work(faulty: Any, tmp_path: Path) -> None:
-    study = faulty["study"].prepare(tmp_path / "study", ROWS, SHARDS, SEED)
+def test_faults_cost_no_row_and_no_finished_work(chaos: Any, tmp_path: Path) -> None:
+    study = chaos["study"].prepare(tmp_path / "study", ROWS, SHARDS, SEED)
     undisturbed = study.score(tmp_path / "undisturbed")
-    faults = faulty["faults"].planned(FAULTS, SHARDS, SEED)
-    plan = faulty["ordeal"].plan(study, tmp_path / "disturbed", faults, nodes=2, seed=SEED)
-    told = faulty["ordeal"].run(tmp_path / "ordeal", plan, patience=600)
+    faults = chaos["faults"].planned(FAULTS, SHARDS, SEED)
+    plan = chaos["ordeal"].plan(study, tmp_path / "disturbed", faults, nodes=2, seed=SEED)
+    told = chaos["ordeal"].run(tmp_path / "ordeal", plan, patience=600)
 
     # Every fault that was planned did happen, and while there was work to do.
     assert told["missed"] == []
@@ -45,7 +46,7 @@ def test_faults_cost_no_row_and_no_finished_work(faulty: Any, tmp_path: Path) ->
 
     disturbed = ScoreTable.load(str(tmp_path / "disturbed"))
     assert disturbed.to_arrow().equals(undisturbed.to_arrow())
-    assert faulty["judging"].differences(undisturbed, disturbed) == {"lost": 0, "doubled": 0, "differing": 0}
+    assert chaos["judging"].differences(undisturbed, disturbed) == {"lost": 0, "doubled": 0, "differing": 0}
     assert disturbed.fingerprint == undisturbed.fingerprint
     assert told["parts"] == SHARDS
     assert told["redone"] == []
@@ -65,7 +66,7 @@ def test_faults_cost_no_row_and_no_finished_work(faulty: Any, tmp_path: Path) ->
     assert len(study.truth) == ROWS // 100
     assert len(set(study.truth["reason"].to_pylist())) == 13
     for output in (tmp_path / "undisturbed", tmp_path / "disturbed"):
-        assert faulty["judging"].misjudged(study, output) == {"missing": 0, "wrong": 0}
+        assert chaos["judging"].misjudged(study, output) == {"missing": 0, "wrong": 0}
     assert sum(len(pq.read_table(path)) for path in (tmp_path / "disturbed").glob("parts-*/part-*.parquet")) == len(
         disturbed.to_arrow()
     )

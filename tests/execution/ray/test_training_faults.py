@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import training_runs
-from tests.helpers.paths import BENCHMARKS, ROOT
+from tests.helpers.paths import ROOT
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -31,7 +31,7 @@ def suffer(folder: Path) -> dict[str, Any]:
     """Run the ordeal on a cluster of its own."""
     # Ray's sockets need a short path; and nobody else must find this cluster by its usual place.
     place = tempfile.mkdtemp(prefix="ordeal-", dir="/tmp")
-    paths = [str(BENCHMARKS), *(path for path in sys.path if path)]
+    paths = [str(ROOT), *(path for path in sys.path if path)]
     settings = {"RAY_TMPDIR": place, "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5", "OMP_NUM_THREADS": "1"}
     env = {**os.environ, **settings, "PYTHONPATH": os.pathsep.join(paths)}
     for name in ("RAY_ADDRESS", "TMPDIR"):

@@ -1,1 +1,0 @@
-"""Made-up logs: repeats as in real traffic, in date partitions."""

@@ -1,1 +1,0 @@
-"""First starts of drivers, and what is done to them."""
