@@ -1,1 +1,1 @@
-"""Readers: files of every supported format -> Arrow batches, with the position of every row that cannot be read."""
+"""Readers: files of every supported format become Arrow batches, with the position of every unreadable row."""

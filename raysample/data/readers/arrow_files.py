@@ -1,4 +1,4 @@
-"""What the Arrow files of a `datasets` folder come to in memory: their buffers may be compressed."""
+"""Uncompressed size of the Arrow files of a `datasets` folder, whose buffers may be compressed."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from raysample.data.readers.dataset_folders import state_files
 from raysample.data.readers.expansion import allowed, expansion_error, too_large_group
 
 _DICTIONARY, _RECORDS = 2, 3
-"""Kinds of messages that have buffers, as Arrow's Message.fbs numbers them."""
+"""Message types that have buffers, numbered as in Arrow's Message.fbs."""
 
 
 def check_unpacked(uri: str, limits: LimitsConfig) -> None:
     """Raise CorpusError if an Arrow file of a local `save_to_disk` folder unpacks to more than the limits allow.
 
-    `datasets` unpacks all compressed buffers of a file when it opens it.
+    `datasets` decompresses all buffers of a file when it opens the file, so the check must come first.
     """
     if not storage.is_local(uri):
         return
     for path in state_files(Path(storage.absolute(uri))):
-        told = path.stat()
-        _check_file(str(path), told.st_size, told.st_mtime_ns, limits)
+        status = path.stat()
+        _check_file(str(path), status.st_size, status.st_mtime_ns, limits)
 
 
 @lru_cache(maxsize=256)
 def _check_file(path: str, size: int, stamp: int, limits: LimitsConfig) -> None:  # noqa: ARG001
-    # the folder is opened for every shard; a file that did not change is walked through once
+    """Raise CorpusError for one file, once per state: the folder is opened again for every shard."""
     total = 0
     for number, unpacked in enumerate(_unpacked(path)):
         total += unpacked
@@ -43,6 +43,7 @@ def _check_file(path: str, size: int, stamp: int, limits: LimitsConfig) -> None:
 
 
 def _unpacked(path: str) -> Iterator[int]:
+    """Yield the uncompressed size of every message of a file."""
     with pa.memory_map(path) as stream:
         for message in pa.ipc.MessageReader.open_stream(stream):
             if message.body is not None and message.body.size:
@@ -50,9 +51,10 @@ def _unpacked(path: str) -> Iterator[int]:
 
 
 def unpacked_size(metadata: memoryview, body: memoryview) -> int:
-    """Return the bytes of a message's buffers, unpacked; a compressed one begins with that number (-1: it is plain).
+    """Return the uncompressed size of a message's buffers in bytes.
 
-    The metadata is a flatbuffer: a table begins with the distance to its list of fields (Arrow's Message.fbs).
+    A compressed buffer begins with its uncompressed size (-1: not compressed). The metadata is a flatbuffer: a table
+    begins with the distance to its list of fields (Arrow's Message.fbs).
     """
     message = _number("<I", metadata, 0)
     header = _field(metadata, message, 2)
@@ -69,12 +71,13 @@ def unpacked_size(metadata: memoryview, body: memoryview) -> int:
         return len(body)
     total = 0
     for offset, length in _buffers(metadata, batch):
-        told = _number("<q", body, offset) if length >= 8 else length
-        total += length if told < 0 else told
+        unpacked = _number("<q", body, offset) if length >= 8 else length
+        total += length if unpacked < 0 else unpacked
     return total
 
 
 def _buffers(metadata: memoryview, batch: int) -> Iterator[tuple[int, int]]:
+    """Yield offset and length of every buffer of a record batch."""
     at = _field(metadata, batch, 2)
     if at is None:
         return
@@ -84,7 +87,7 @@ def _buffers(metadata: memoryview, batch: int) -> Iterator[tuple[int, int]]:
 
 
 def _field(data: memoryview, table: int, number: int) -> int | None:
-    """Return where a field of a table lies; None if the table lacks it."""
+    """Return the offset of a field of a flatbuffer table; None if the table lacks it."""
     fields = table - _number("<i", data, table)
     if 4 + 2 * number >= _number("<H", data, fields):
         return None
@@ -93,6 +96,7 @@ def _field(data: memoryview, table: int, number: int) -> int | None:
 
 
 def _number(form: str, data: memoryview, at: int) -> int:
+    """Return the number at an offset; raises ValueError for a negative offset, struct.error beyond the end."""
     if at < 0:
         raise ValueError("its metadata leads out of the file")
     found: int = struct.unpack_from(form, data, at)[0]

@@ -1,4 +1,4 @@
-"""Whether Arrow arrays of a file are sound: offsets and dictionary indices of damaged ones lead out of memory."""
+"""Checks of Arrow arrays from files: offsets and dictionary indices of damaged arrays lead out of memory."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _BYTES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.t
 
 
 def check_arrays(arrays: Iterable[pa.Array]) -> None:
-    """Raise ArrowInvalid or ValueError if an array is not sound. Bytes that are no UTF-8 are sound: they cost a row."""
+    """Raise ArrowInvalid or ValueError if an array is damaged. Invalid UTF-8 is allowed: it only costs a row."""
     for array in arrays:
         _check(array)
 
 
 def longer_than(array: pa.Array, most: int) -> Mask:
-    """Tell for each value whether it is a string or bytes of more than so many bytes."""
+    """Return [n] bool, whether each value is a string or binary value of more than `most` bytes."""
     coded = pa.types.is_dictionary(array.type)
     values = array.dictionary if coded else array
     if pa.types.is_string_view(values.type):
         values = values.view(pa.binary_view()).cast(pa.large_binary())
-    if not any(told(values.type) for told in _BYTES):
+    if not any(matches(values.type) for matches in _BYTES):
         return np.zeros(len(array), np.bool_)
     long = pc.greater(pc.binary_length(values), most)
     if not pc.any(long).as_py():
@@ -36,6 +36,7 @@ def longer_than(array: pa.Array, most: int) -> Mask:
 
 
 def _check(array: pa.Array) -> None:
+    """Raise ArrowInvalid or ValueError if an array is damaged."""
     type_ = array.type
     array.validate()
     if pa.types.is_dictionary(type_):
@@ -53,6 +54,7 @@ def _check(array: pa.Array) -> None:
 
 
 def _check_dictionary(array: pa.DictionaryArray) -> None:
+    """Raise ValueError if an index lies outside the dictionary."""
     _check(array.dictionary)
     found = pc.min_max(array.indices)
     low, high = found["min"].as_py(), found["max"].as_py()
@@ -63,9 +65,10 @@ def _check_dictionary(array: pa.DictionaryArray) -> None:
 
 
 def _check_nested(array: pa.Array) -> None:
+    """Raise ArrowInvalid if a nested array is damaged, except for invalid UTF-8 in its strings."""
     try:
         array.validate(full=True)
     except pa.ArrowInvalid as error:
-        # nothing but the bytes of a string in it: nested values are no texts, and never looked into
+        # Only invalid UTF-8 in a string: nested values are never used as texts.
         if "UTF8" not in str(error) and "utf8" not in str(error).lower().replace("-", ""):
             raise

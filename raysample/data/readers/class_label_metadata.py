@@ -1,4 +1,4 @@
-"""The ClassLabel names that `datasets` leaves in the schema of a Parquet file, held against their form."""
+"""ClassLabel names that `datasets` stores in the schema metadata of a Parquet file, with validation."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ KEY = b"huggingface"
 
 
 def class_labels(metadata: Mapping[bytes, bytes] | None, uri: str) -> dict[str, tuple[str, ...]]:
-    """Return column -> class names out of a schema's metadata; raises CorpusError, naming the file, if it is damaged.
+    """Return column -> class names from a schema's metadata; raises CorpusError, naming the file, if it is damaged.
 
-    Metadata that cannot be understood is no reason to take integers for class names: which classes they are would be
-    a guess.
+    Damaged metadata is an error, not ignored: the meaning of the integer labels would be a guess.
     """
     raw = (metadata or {}).get(KEY)
     if raw is None:
@@ -31,6 +30,7 @@ def class_labels(metadata: Mapping[bytes, bytes] | None, uri: str) -> dict[str, 
 
 
 def _names(found: Any) -> dict[str, tuple[str, ...]]:
+    """Return column -> class names from the parsed metadata; raises ValueError for another structure."""
     features: Any = found
     for key in ("info", "features"):
         if not isinstance(features, dict):
@@ -48,6 +48,7 @@ def _names(found: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _checked(column: str, names: Any) -> tuple[str, ...]:
+    """Return the class names of a column; raises ValueError if they are not distinct strings."""
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"the ClassLabel names of {column!r} are no list of strings")
     if len(set(names)) != len(names):

@@ -27,12 +27,12 @@ from raysample.data.schema import TOO_LARGE, Batch, Part
 HUB = "hub:"
 ADVICE = "it is read as a datasets folder: write it again with Dataset.save_to_disk"
 HELD_BYTES = 256 << 20
-"""A worker holds its last decoded row group if it takes no more than this; a larger one is decoded each time."""
+"""Largest row group that a worker keeps decoded in memory; larger groups are decoded again for every shard."""
 
 
 @dataclass(frozen=True)
 class Parquet:
-    """Parquet files; only the row groups that overlap the asked rows and only the asked columns are read."""
+    """Parquet files; only requested columns, and row groups that overlap the requested rows, are read."""
 
     limits: LimitsConfig = field(default_factory=LimitsConfig)
 
@@ -42,12 +42,12 @@ class Parquet:
             return tuple(file.schema_arrow.names)
 
     def names(self, part: Part) -> dict[str, tuple[str, ...]]:
-        """Return the ClassLabel names that `datasets` leaves in the schema's `huggingface` metadata."""
+        """Return the ClassLabel names in the schema's `huggingface` metadata."""
         with _parquet(part.uri) as file:
             return class_labels(file.schema_arrow.metadata, part.uri)
 
     def batches(self, part: Part, columns: Sequence[str], size: int) -> Iterator[Batch]:
-        """Yield all rows, decoded piece by piece; raises CorpusError if they are more than the limits allow."""
+        """Yield all rows, decoded in pieces; raises CorpusError if they unpack to more than the limits allow."""
         start = 0
         with _opened(part.uri) as (stream, file):
             check_expansion(stream, file, part.uri, columns, self.limits)
@@ -56,7 +56,7 @@ class Parquet:
             pieces = file.iter_batches(min(size, 1 << 16), columns=list(columns), use_threads=False)
             for rows, table in _rechunked(pieces, size):
                 unpacked += table.nbytes
-                if unpacked > most:  # the footer lied
+                if unpacked > most:  # the footer was wrong
                     raise expansion_error(part.uri, size_on_disk, unpacked, self.limits)
                 yield _batch(table, columns, start, self.limits)
                 start += rows
@@ -71,10 +71,10 @@ class Parquet:
         stop: int,
         offset: int,  # noqa: ARG002
     ) -> Batch | None:
-        """Return a row range out of the row groups that it overlaps; the last decoded group is held for the next call.
+        """Return a row range from the row groups that overlap it; the last decoded group is cached for the next call.
 
-        A Parquet row group decodes only from its beginning, and writers like groups of a million rows: without the
-        memory, reading such a group shard by shard would take time quadratic in its rows.
+        A Parquet row group decodes only from its beginning, and writers often use groups of a million rows: without
+        the cache, reading such a group shard by shard would take time quadratic in its rows.
         """
         pieces = []
         with _parquet(part.uri) as file:
@@ -92,16 +92,19 @@ class Parquet:
 
 @lru_cache(maxsize=1)
 def _group(uri: str, stamp: str, group: int, columns: tuple[str, ...]) -> pa.Table:  # noqa: ARG001
+    """Return a decoded row group, cached by file state."""
     with _parquet(uri) as file:
         return file.read_row_group(group, columns=list(columns), use_threads=False)
 
 
 def _cut(file: pq.ParquetFile, group: int, columns: Sequence[str], first: int, last: int) -> pa.Table:
+    """Return rows `first` to `last` of a row group that is too large to cache, decoded in small pieces."""
     pieces = file.iter_batches(4096, row_groups=[group], columns=list(columns), use_threads=False)
     return next(_rechunked(_without(pieces, first), last - first))[1]
 
 
 def _overlaps(metadata: Any, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (row group, first row, last row) of every row group that overlaps a row range."""
     first = 0
     for group in range(metadata.num_row_groups):
         rows = metadata.row_group(group).num_rows
@@ -112,12 +115,14 @@ def _overlaps(metadata: Any, start: int, stop: int) -> Iterator[tuple[int, int, 
 
 @contextmanager
 def _parquet(uri: str) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file; errors name the file."""
     with _opened(uri) as (_, file):
         yield file
 
 
 @contextmanager
 def _opened(uri: str) -> Iterator[tuple[IO[bytes], pq.ParquetFile]]:
+    """Open a Parquet file and its stream; errors name the file."""
     check_regular_source(uri)
     fs, path = storage.filesystem(uri)
     with named(uri), fs.open(path, "rb") as stream:
@@ -127,12 +132,14 @@ def _opened(uri: str) -> Iterator[tuple[IO[bytes], pq.ParquetFile]]:
 
 
 def _check_names(names: Sequence[str], uri: str) -> None:
+    """Raise CorpusError for a repeated column name."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise CorpusError(f"{uri!r} names the column {twice[0]!r} twice", "give every column a name of its own")
 
 
 def _without(pieces: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.RecordBatch]:
+    """Yield record batches without their first `skip` rows."""
     for piece in pieces:
         if skip < piece.num_rows:
             yield piece.slice(skip)
@@ -140,6 +147,7 @@ def _without(pieces: Iterable[pa.RecordBatch], skip: int) -> Iterator[pa.RecordB
 
 
 def _rechunked(pieces: Iterable[pa.RecordBatch], size: int) -> Iterator[tuple[int, pa.Table]]:
+    """Yield (rows, table) of `size` rows each from record batches of any size."""
     held: list[pa.RecordBatch] = []
     rows = 0
     for piece in pieces:
@@ -154,6 +162,7 @@ def _rechunked(pieces: Iterable[pa.RecordBatch], size: int) -> Iterator[tuple[in
 
 
 def _batch(table: pa.Table, columns: Sequence[str], start: int, limits: LimitsConfig) -> Batch:
+    """Return a batch of columns; rows with a value above limits.value are marked as unreadable."""
     arrays = {name: _whole(table.column(name)) for name in columns}
     large = np.zeros(table.num_rows, np.bool_)
     for array in arrays.values():
@@ -162,6 +171,7 @@ def _batch(table: pa.Table, columns: Sequence[str], start: int, limits: LimitsCo
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as one array, after checking that it is not damaged."""
     check_arrays(column.chunks)
     return column.combine_chunks()
 
@@ -174,13 +184,13 @@ class Datasets:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
 
     def fields(self, part: Part) -> tuple[str, ...]:
-        """Return the columns of the split."""
+        """Return the columns of the split; raises CorpusError for a repeated name."""
         names = _dataset(part.uri, self.split, self.limits).column_names
         _check_names(names, part.uri)
         return tuple(names)
 
     def names(self, part: Part) -> dict[str, tuple[str, ...]]:
-        """Return the names of its ClassLabel features."""
+        """Return the names of the ClassLabel features."""
         features = _dataset(part.uri, self.split, self.limits).features
         return {
             column: tuple(feature.names)
@@ -210,6 +220,7 @@ class Datasets:
 
 
 def _slice(data: Any, columns: Sequence[str], start: int, stop: int, limits: LimitsConfig) -> Batch:
+    """Return rows `start` to `stop` as a batch; raises ValueError if there are fewer."""
     table = data[start:stop]
     if table.num_rows != stop - start:
         raise ValueError(f"{stop - start:,} rows from row {start:,} on were asked for, {table.num_rows:,} came")
@@ -217,7 +228,8 @@ def _slice(data: Any, columns: Sequence[str], start: int, stop: int, limits: Lim
 
 
 def _dataset(uri: str, split: str | None, limits: LimitsConfig) -> Any:
-    # a hub name or a remote folder is fetched once per process; a local folder is mapped anew, as it may have changed
+    """Return the data set of a folder or hub name and split."""
+    # Hub names and remote folders are fetched once per process; a local folder is mapped again, as it may have changed.
     if uri.startswith(HUB):
         return _chosen(_from_hub(uri, split), uri, split)
     found = _chosen(_from_folder(uri, limits) if storage.is_local(uri) else _from_remote(uri, limits), uri, split)
@@ -227,6 +239,7 @@ def _dataset(uri: str, split: str | None, limits: LimitsConfig) -> Any:
 
 
 def _chosen(found: Any, uri: str, split: str | None) -> Any:
+    """Return the requested split of a DatasetDict; raises CorpusError, listing the splits, if it is missing."""
     if not isinstance(found, dict):
         return found
     if split not in found:
@@ -240,6 +253,7 @@ def _chosen(found: Any, uri: str, split: str | None) -> Any:
 
 
 def _from_folder(uri: str, limits: LimitsConfig) -> Any:
+    """Load a folder written by `save_to_disk`, after checking its files and their size."""
     import datasets  # takes a second, and only this format needs it
 
     with named(uri, ADVICE):
@@ -253,6 +267,7 @@ _from_remote = lru_cache(maxsize=4)(_from_folder)
 
 @lru_cache(maxsize=4)
 def _from_hub(uri: str, split: str | None) -> Any:
+    """Load a data set of the Hugging Face hub; raises CorpusError with an offline alternative."""
     import datasets
 
     name, _, configuration = uri.removeprefix(HUB).partition(":")

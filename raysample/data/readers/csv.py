@@ -1,4 +1,4 @@
-"""Reader of separated values: CSV, and tab-separated ones, which have no quotes unless asked for."""
+"""Reader of separated values: CSV with quotes, and tab-separated values without quotes by default."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Separated(LineFormat):
     """Values separated by commas (tabs in `.tsv`) under a header; every value is a string. Blank lines are no rows.
 
     Attributes:
-        quoting, delimiter, escape: as in `SourceConfig`; None for what the suffix says.
+        quoting, delimiter, escape: as in `SourceConfig`; None for the suffix's default.
     """
 
     quoting: Literal["minimal", "none"] | None = None
@@ -29,7 +29,7 @@ class Separated(LineFormat):
     escape: str | None = None
 
     def fields(self, part: Part) -> tuple[str, ...]:
-        """Return the header; raises CorpusError where it cannot be read or names a column twice."""
+        """Return the header; raises CorpusError if it is unreadable or repeats a column name."""
         with open_stream(part.uri, self.limits) as stream:
             encodings.check_encoding(stream)
             account = Account(part)
@@ -38,15 +38,17 @@ class Separated(LineFormat):
             )
 
     def _grammar(self, part: Part) -> Grammar:
+        """Return the line grammar of a file, from the configuration and the suffix."""
         tabs = formats.bare(part.name).endswith(".tsv")
         quoting = self.quoting or ("none" if tabs else "minimal")
         return grammar(self.delimiter or ("\t" if tabs else ","), self.escape, quoting == "minimal")
 
     def _spans(self, part: Part, lines: PhysicalLines, account: Account) -> Spans:
+        """Return an iterator over the texts of records."""
         return Spans(part.uri, lines, self._grammar(part), self.limits, account)
 
     def _header(self, part: Part, spans: Iterator[Span], account: Account) -> tuple[str, ...]:
-        """Return the names in the first line that is not blank; none where there is no such line."""
+        """Return the column names in the first line that is not blank; empty if there is no such line."""
         first = next(spans, None)
         if first is None:
             return ()
@@ -66,6 +68,7 @@ class Separated(LineFormat):
         return header
 
     def _records(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
+        """Yield the records after the header, split into fields; broken ones have a reason code."""
         lines = PhysicalLines(stream, self.limits.line)
         found = self._spans(part, lines, account)
         spans, rules, most = iter(found), self._grammar(part), self.limits.value
@@ -89,7 +92,7 @@ class Separated(LineFormat):
 
 
 def _fault(text: str, code: int, rules: Grammar) -> int:
-    """Return the reason why the text of a record cannot be split."""
+    """Return the reason code why the text of a record cannot be split, FINE if it can."""
     if code != FINE:
         return code
     if "\0" in text:
@@ -100,6 +103,7 @@ def _fault(text: str, code: int, rules: Grammar) -> int:
 
 
 def _split(text: str, rules: Grammar) -> list[str]:
+    """Return the fields of a record; the regular expression is needed only for quotes and escapes."""
     if (rules.quoting and '"' in text) or (rules.escape is not None and rules.escape in text):
         return rules.split(text)
     return text.split(rules.delimiter)

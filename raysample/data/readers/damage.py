@@ -1,4 +1,4 @@
-"""Damage of any kind as one error that names the file: the only place where readers' exceptions are translated."""
+"""Any damage of a file as one error that names the file: the only place that translates readers' exceptions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ADVICE = "write it again, or leave it out of the folder"
 
 @contextmanager
 def named(uri: str, advice: str = _ADVICE) -> Iterator[None]:
-    """Turn whatever the reading of a file raises into a CorpusError that names the file.
+    """Turn any exception raised while a file is read into a CorpusError that names the file.
 
-    Readers raise what their libraries raise: ArrowInvalid, OSError, ArrowNotImplementedError, KeyError, MemoryError,
-    OverflowError, UnicodeDecodeError, ValueError of a codec. No list of them is whole, so all are caught here.
+    Readers raise the exceptions of their libraries: ArrowInvalid, OSError, ArrowNotImplementedError, KeyError,
+    MemoryError, OverflowError, UnicodeDecodeError, ValueError of a codec. No list is complete, so all are caught here.
     """
     try:
         yield
@@ -29,16 +29,16 @@ def named(uri: str, advice: str = _ADVICE) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its kind where it says nothing."""
+    """Return the first line of an error's message, with its type if the message is too short to help."""
     lines = str(error).strip().splitlines()
     text = lines[0][:300] if lines else ""
     return text if len(text) > 8 else f"{type(error).__name__}{f': {text}' if text else ''}"
 
 
 def check_regular_source(uri: str) -> None:
-    """Raise CorpusError if a local path is a pipe, a socket or a device: opening one may wait forever.
+    """Raise CorpusError if a local path is a pipe, a socket or a device: opening one may block forever.
 
-    One that leads nowhere is left to the reader, whose error `named` translates.
+    A missing file is left to the reader, whose error `named` translates.
     """
     if not storage.is_local(uri):
         return

@@ -1,4 +1,4 @@
-"""What must hold of a `save_to_disk` folder before `datasets` may open it, which would wait forever for a pipe."""
+"""Checks of a `save_to_disk` folder before `datasets` opens it, which would block forever on a pipe."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NUMBERED = re.compile(r"(?P<stem>.*)-(?P<place>\d{5})-of-(?P<of>\d{5})\.arrow")
 
 
 def check_dataset_folder(uri: str) -> None:
-    """Raise ValueError if a local `save_to_disk` folder holds a pipe or device, or a state that leads out of it.
+    """Raise ValueError if a local `save_to_disk` folder holds a pipe or device, or a state with paths outside it.
 
-    `datasets` opens every file that a `state.json` names, whatever it is. Remote folders are fetched by fsspec, and an
-    object store holds files only.
+    `datasets` opens every file that a `state.json` names, of any kind. Remote folders are fetched by fsspec, and object
+    stores hold regular files only.
     """
     if not storage.is_local(uri):
         return
@@ -34,19 +34,19 @@ def check_dataset_folder(uri: str) -> None:
 
 
 def state_files(root: Path) -> list[Path]:
-    """Return the Arrow files that the states in a folder list and that are there."""
+    """Return the existing Arrow files that the states in a folder list."""
     states = [path for path in _below(root) if path.name == STATE and path.is_file()]
     files = [state.parent / name for state in states for name in data_files(state)]
     return [path for path in files if path.is_file()]
 
 
 def data_files(state: Path) -> list[str]:
-    """Return the names of the Arrow files that a `state.json` lists; raises ValueError if it is not of that form."""
+    """Return the names of the Arrow files in a `state.json`; raises ValueError if the file has another structure."""
     return names_in(json.loads(state.read_text(encoding="utf-8")))
 
 
 def names_in(found: Any) -> list[str]:
-    """Return the names of the Arrow files in the content of a `state.json`; as `data_files`."""
+    """Return the names of the Arrow files in the content of a `state.json`; raises as `data_files`."""
     files = found.get("_data_files") if isinstance(found, dict) else None
     if not isinstance(files, list):
         raise ValueError(f"its {STATE} lists no _data_files")
@@ -57,23 +57,27 @@ def names_in(found: Any) -> list[str]:
 
 
 def _below(root: Path) -> list[Path]:
-    # rglob does not descend into links, and a split's folder may be one
+    """Return everything below a folder, including linked folders one level down."""
+    # rglob does not follow links, and a split's folder may be a link
     links = [path for path in root.iterdir() if path.is_symlink() and path.is_dir()]
     return [path for folder in (root, *links) for path in folder.rglob("*")]
 
 
 def _mode(path: Path) -> int | None:
+    """Return the mode of a path, None for a broken link."""
     try:
         return path.stat().st_mode
-    except OSError:  # a link that leads nowhere, which opening tells
+    except OSError:  # a broken link, reported when it is opened
         return None
 
 
 def _inner(path: Path, root: Path) -> str:
+    """Return a path relative to the folder."""
     return path.relative_to(root).as_posix()
 
 
 def _check_inside(names: list[str]) -> None:
+    """Raise ValueError for names outside the folder, or listed twice."""
     for name in names:
         if name != Path(name).name or name in ("", ".", ".."):
             raise ValueError(f"its {STATE} names {name!r}, which does not lie in it")
@@ -83,10 +87,10 @@ def _check_inside(names: list[str]) -> None:
 
 
 def _check_numbered(names: list[str]) -> None:
-    """Refuse a set of numbered files (`data-00000-of-00003.arrow`) of which the state lists a part."""
+    """Raise ValueError for an incomplete set of numbered files, such as `data-00000-of-00003.arrow` alone."""
     matches = [found for name in names if (found := _NUMBERED.fullmatch(name))]
     for stem, of in sorted({(found["stem"], found["of"]) for found in matches}):
         places = {int(found["place"]) for found in matches if (found["stem"], found["of"]) == (stem, of)}
-        lacking = sorted(set(range(int(of))) - places)
-        if lacking:
-            raise ValueError(f"its {STATE} lacks {stem}-{lacking[0]:05d}-of-{of}.arrow, one of {int(of)} data files")
+        absent = sorted(set(range(int(of))) - places)
+        if absent:
+            raise ValueError(f"its {STATE} lacks {stem}-{absent[0]:05d}-of-{of}.arrow, one of {int(of)} data files")

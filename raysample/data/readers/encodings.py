@@ -1,4 +1,4 @@
-"""Encodings of line formats: UTF-8, with a byte order mark or without; what else a file may hold is refused by name."""
+"""Encodings of line formats: UTF-8 with or without byte order mark; other encodings are refused by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from raysample.core.errors import CorpusError
 from raysample.data.readers.streams import Unpacked
 
 BOM = codecs.BOM_UTF8
-# UTF-32 first, as its little-endian mark begins like that of UTF-16.
+# UTF-32 first: its little-endian mark begins like that of UTF-16.
 _MARKS = {
     "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
     "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
@@ -19,7 +19,7 @@ _LOOKED_AT = 4096
 
 
 def check_encoding(stream: Unpacked) -> None:
-    """Raise CorpusError if the beginning of a file says that it holds no lines of UTF-8."""
+    """Raise CorpusError if the beginning of a file shows that it does not hold lines of UTF-8."""
     head = stream.head
     encoding = next((name for name, marks in _MARKS.items() if head.startswith(marks)), None)
     first = head[:_LOOKED_AT]
@@ -38,7 +38,7 @@ def check_encoding(stream: Unpacked) -> None:
 
 
 def may_hold_surrogates(line: bytes) -> bool:
-    """Tell whether JSON may spell half a surrogate pair, which no text of UTF-8 can hold."""
+    """Return whether JSON may contain an escaped half of a surrogate pair, which UTF-8 cannot encode."""
     return _SURROGATE.search(line) is not None
 
 
@@ -51,7 +51,7 @@ def decoded(line: bytes) -> str | None:
 
 
 def is_sound(text: str) -> bool:
-    """Tell whether text that was decoded with `surrogateescape`, or comes from JSON, is valid Unicode."""
+    """Return whether text that was decoded with `surrogateescape`, or comes from JSON, is valid Unicode."""
     if text.isascii():
         return True
     try:

@@ -1,6 +1,6 @@
-"""What a Parquet file comes to in memory, told from its footer and its dictionaries before any row is decoded.
+"""Upper bound of a Parquet file's size in memory, from its footer and dictionaries, before rows are decoded.
 
-A file of a kilobyte may hold 64 GiB: one long value in a dictionary and a run of indices, or a run of numbers.
+A file of a kilobyte may decode to 64 GiB: one long dictionary value with a run of indices, or a run of numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DICTIONARY_PAGE = 2
 
 @dataclass(frozen=True)
 class _Chunk:
-    """One column of one row group: the bytes that it has decoded, at most; `exact` counts them."""
+    """One column of one row group, with an upper bound of its decoded size in bytes."""
 
     group: int
     path: str
@@ -36,15 +36,17 @@ class _Chunk:
 def check_expansion(
     stream: IO[bytes], file: pq.ParquetFile, uri: str, columns: Sequence[str], limits: LimitsConfig
 ) -> None:
-    """Raise CorpusError, naming the file and the key to raise, if asked columns unpack to more than the limits allow.
+    """Raise CorpusError, naming file and configuration key, if requested columns unpack to more than the limits allow.
 
-    A bound comes from the footer and the longest value of each dictionary; only where that is too much are the lengths
-    of all values added up, by their places in the dictionary, which takes no memory to speak of.
+    The bound comes from the footer and the longest value of each dictionary. Only if it exceeds the limits are the
+    lengths of all values added up, by dictionary index, which takes little memory.
 
     Args:
-        stream: of the file, which may be read anywhere. file: opened from it. uri: its address.
-        columns: the columns that are to be read.
-        limits: how much is allowed.
+        stream: seekable stream of the file.
+        file: the Parquet file opened from it.
+        uri: address of the file.
+        columns: the columns to be read.
+        limits: maximum sizes.
 
     Raises:
         ValueError: the footer contradicts the file or itself.
@@ -64,22 +66,23 @@ def check_expansion(
 
 
 def allowed(size: int, limits: LimitsConfig) -> float:
-    """Return how many bytes a file of a size may unpack to."""
+    """Return the number of bytes that a file of `size` bytes may unpack to."""
     return min(limits.unpacked, max(FREE, limits.expansion * size))
 
 
 def expansion_error(uri: str, size: int, total: int, limits: LimitsConfig) -> CorpusError:
-    """Return the error for a file of a size that unpacks to more than is allowed."""
+    """Return the error for a file of `size` bytes that unpacks to more than allowed."""
     key = "unpacked" if total > limits.unpacked else "expansion"
     return _refused(uri, f"the file, of {size:,} bytes,", total, key, limits)
 
 
 def too_large_group(uri: str, what: str, total: int, limits: LimitsConfig) -> CorpusError:
-    """Return the error for a row group or record batch that unpacks to more than is allowed."""
+    """Return the error for a row group or record batch that unpacks to more than allowed."""
     return _refused(uri, what, total, "row_group", limits)
 
 
 def _refused(uri: str, what: str, total: int, key: str, limits: LimitsConfig) -> CorpusError:
+    """Return an error that names the limit to raise."""
     return CorpusError(
         f"{uri!r} cannot be read: {what} unpacks to {total:,} bytes, more than limits.{key}="
         f"{getattr(limits, key):,} allows",
@@ -88,14 +91,14 @@ def _refused(uri: str, what: str, total: int, key: str, limits: LimitsConfig) ->
 
 
 def _check_footer(metadata: Any, size: int) -> None:
-    """Refuse a footer whose pages lie outside the file, or whose counts contradict each other."""
+    """Raise ValueError for a footer with pages outside the file or contradictory counts."""
     rows = 0
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         rows += group.num_rows
         for chunk in map(group.column, range(group.num_columns)):
             first = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
             if min(group.num_rows, chunk.num_values, chunk.total_uncompressed_size, chunk.total_compressed_size) < 0:
-                raise ValueError(f"its footer tells of less than no values in {chunk.path_in_schema!r}")
+                raise ValueError(f"its footer has negative counts for {chunk.path_in_schema!r}")
             if not 0 <= first <= first + chunk.total_compressed_size <= size:
                 raise ValueError(f"its footer says that pages of {chunk.path_in_schema!r} lie outside the file")
     if rows != metadata.num_rows:
@@ -103,26 +106,27 @@ def _check_footer(metadata: Any, size: int) -> None:
 
 
 def _chunks(stream: IO[bytes], file: pq.ParquetFile, columns: set[str], most: float) -> list[_Chunk]:
-    """Return the asked columns of each row group with their bytes: a bound, or the exact number where that is large."""
+    """Return the requested columns of each row group with a bound of their size, exact if the bound is too large."""
     found = []
     dictionaries = _Dictionaries(stream, file)
     for group in range(file.metadata.num_row_groups):
-        told = file.metadata.row_group(group)
-        for at in range(told.num_columns):
-            chunk = told.column(at)
+        metadata = file.metadata.row_group(group)
+        for at in range(metadata.num_columns):
+            chunk = metadata.column(at)
             if chunk.path_in_schema.split(".")[0] in columns or chunk.path_in_schema in columns:
                 found.append(_Chunk(group, chunk.path_in_schema, _bytes(dictionaries, group, at, chunk, most)))
     return found
 
 
 def _bytes(dictionaries: _Dictionaries, group: int, at: int, chunk: Any, most: float) -> int:
+    """Return the decoded size of a column chunk: exact for fixed-width values, else a bound or a count."""
     width = _WIDTHS.get(chunk.physical_type)
     if width is None and chunk.physical_type == "FIXED_LEN_BYTE_ARRAY":
         width = dictionaries.file.schema.column(at).length
     if width is not None:
         return int(chunk.num_values * width)
     plain = int(chunk.total_uncompressed_size + chunk.num_values * _OFFSET)
-    # as if every value were as long as the whole dictionary
+    # Cheapest bound first: as if every value were as long as the whole dictionary.
     dictionary = dictionaries.size(chunk)
     if dictionary is None or plain + chunk.num_values * chunk.total_uncompressed_size <= most:
         return plain
@@ -132,7 +136,7 @@ def _bytes(dictionaries: _Dictionaries, group: int, at: int, chunk: Any, most: f
 
 
 class _Dictionaries:
-    """The values of byte arrays by their places in dictionaries, so that a value that repeats is held once."""
+    """Reads byte arrays as dictionary indices, so that a repeated value is in memory once."""
 
     def __init__(self, stream: IO[bytes], file: pq.ParquetFile) -> None:
         self.stream, self.file = stream, file
@@ -140,13 +144,13 @@ class _Dictionaries:
         self._coded = pq.ParquetFile(stream, metadata=file.metadata, read_dictionary=names)
 
     def size(self, chunk: Any) -> int | None:
-        """Return the unpacked size of a chunk's dictionary; None if its first page is none."""
+        """Return the uncompressed size of a chunk's dictionary; None if the first page is no dictionary."""
         first = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
         self.stream.seek(first)
         return dictionary_size(self.stream.read(32))
 
     def longest(self, group: int, path: str, size: int) -> int | None:
-        """Return the length of the longest value in a column's dictionary of that size; None if it is not at hand."""
+        """Return the length of the longest dictionary value; None if pyarrow's dictionary does not have that size."""
         pieces = self._coded.iter_batches(1, row_groups=[group], columns=[path], use_threads=False)
         leaf = next((leaf for piece in pieces for leaf in _leaves(piece.column(0))), None)
         lengths = None if leaf is None else _lengths(leaf.dictionary)
@@ -155,7 +159,7 @@ class _Dictionaries:
         return int(pc.max(lengths).as_py() or 0)
 
     def total(self, group: int, path: str) -> int:
-        """Return the bytes of all values of a column in a row group, decoded."""
+        """Return the decoded size of a column in a row group, in bytes."""
         total = 0
         for piece in self._coded.iter_batches(_BATCH, row_groups=[group], columns=[path], use_threads=False):
             for leaf in _leaves(piece.column(0)):
@@ -165,7 +169,7 @@ class _Dictionaries:
 
 
 def dictionary_size(header: bytes) -> int | None:
-    """Return the unpacked size out of a page header (Thrift's compact form); None unless it is a dictionary's.
+    """Return the uncompressed size in a page header (Thrift compact protocol); None unless it is a dictionary page.
 
     Field 1 is the type of the page (2: dictionary), field 2 the size; both are 32-bit integers.
     """
@@ -184,11 +188,12 @@ def dictionary_size(header: bytes) -> int | None:
 
 
 def _lengths(values: pa.Array) -> pa.Array:
+    """Return the lengths of values in bytes, [n] int64."""
     return pc.binary_length(values).cast(pa.int64())
 
 
 def _leaves(array: pa.Array) -> Iterator[pa.DictionaryArray]:
-    """Yield the dictionary arrays in a column, which may be nested."""
+    """Yield the dictionary arrays of a column, which may be nested."""
     if pa.types.is_dictionary(array.type):
         yield array
     elif pa.types.is_struct(array.type):

@@ -1,4 +1,4 @@
-"""Reader of JSON: an object per line, or one array of them, told by what the file holds and not by its suffix."""
+"""Reader of JSON: one object per line, or one array of objects, detected by content and not by suffix."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from raysample.data.schema import BAD_BYTES, BAD_JSON, KEY_TWICE, LONG_LINE, NOT
 
 
 class _KeyTwiceError(ValueError):
-    """A JSON object names a key twice: which of the values is meant, nobody knows."""
+    """A JSON object repeats a key: it is unknown which value is meant."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object from its key-value pairs; raises _KeyTwiceError for a repeated key."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise _KeyTwiceError
@@ -36,7 +37,7 @@ class JsonLines(LineFormat):
     """One JSON object per line, or an array of objects however it is laid out, in UTF-8. Blank lines are no rows."""
 
     def fields(self, part: Part) -> tuple[str, ...]:
-        """Return the keys seen in the first `PEEK_RECORDS` records, in order of appearance."""
+        """Return the keys of the first `PEEK_RECORDS` records, in order of first appearance."""
         seen: dict[str, None] = {}
         with open_stream(part.uri, self.limits) as stream:
             encodings.check_encoding(stream)
@@ -45,11 +46,13 @@ class JsonLines(LineFormat):
         return tuple(seen)
 
     def _records(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
+        """Yield records from lines or from the elements of one array."""
         if json_arrays.begins(stream.head):
             return self._elements(part, stream, account, offset)
         return self._lines(stream, account, offset)
 
     def _lines(self, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
+        """Yield the records of JSON lines; blank lines are counted but yield none."""
         lines = PhysicalLines(stream, self.limits.line)
         if offset:
             lines.skip_to(offset)
@@ -63,6 +66,7 @@ class JsonLines(LineFormat):
         account.total = lines.count
 
     def _elements(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
+        """Yield the elements of a JSON array; one that is not JSON makes the file an error."""
         array = json_arrays.Array(stream, self.limits.line)
         for element, begin, line in array.elements(offset):
             try:
@@ -77,9 +81,9 @@ class JsonLines(LineFormat):
         account.total = array.expected
 
     def _parsed(self, line: bytes, *, strict: bool = False) -> tuple[dict[str, Any] | None, int]:
-        """Return the object that a line holds, or the reason why it holds none.
+        """Return the object in a line, or None and the reason code.
 
-        With `strict`, what is no JSON raises JSONDecodeError, as nobody knows what else it holds.
+        With `strict`, invalid JSON raises JSONDecodeError: inside an array the end of a broken element is unknown.
         """
         text = encodings.decoded(line)
         if text is None:
@@ -89,7 +93,7 @@ class JsonLines(LineFormat):
         except _KeyTwiceError:
             return None, KEY_TWICE
         except (ValueError, RecursionError) as error:
-            # a whole number of more digits than int() takes is a ValueError too
+            # int() raises ValueError, too, for a number with too many digits
             if strict and isinstance(error, json.JSONDecodeError):
                 raise
             return None, NUL_BYTE if b"\0" in line else BAD_JSON
@@ -98,6 +102,7 @@ class JsonLines(LineFormat):
         return self._checked(value, line)
 
     def _checked(self, value: dict[str, Any], line: bytes) -> tuple[dict[str, Any] | None, int]:
+        """Return an object if its strings are valid Unicode and within the limits, else None and the reason code."""
         if encodings.may_hold_surrogates(line) and not encodings.is_sound(json.dumps(value, ensure_ascii=False)):
             return None, BAD_BYTES
         if len(line) > self.limits.value and exceeds_limit(value.values(), self.limits.value):

@@ -1,8 +1,7 @@
-"""One JSON array as a stream of its elements, each with its place; the array is never held as a whole.
+"""Streams the elements of one JSON array with their positions; the array is never in memory as a whole.
 
-`pyarrow.json` reads no arrays, and `json` only whole ones. What lies between the elements must be exactly the commas of
-an array: where the brackets or quotes of an element are damaged, nobody can say where the next one begins, so the file
-is refused.
+`pyarrow.json` reads no arrays, and `json` only complete ones. Only commas may stand between elements: if brackets or
+quotes of an element are damaged, the beginning of the next one is unknown, so the file is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _BEGIN = re.compile(rb"(?:\xef\xbb\xbf)?\s*+\[\s*+([{\]]|\Z)(\s*+\Z)?")
 _BLANK = re.compile(rb"\s*+")
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _FLAT = re.compile(rb'\{(?:[^"{}\[\]]*+' + _STRING + rb')*+[^"{}\[\]]*+\}', re.DOTALL)
-"""An object without objects or arrays in it: most elements are such, and this finds their end at once."""
+"""A flat object without nested objects or arrays: matches most elements in one step."""
 _MARK = re.compile(_STRING + rb'|["{}\[\]]', re.DOTALL)
 _SCALAR = re.compile(rb'[^\s,\[\]{}"]++')
 
@@ -28,9 +27,9 @@ Element = tuple[bytes, int, int]
 
 
 def begins(head: bytes) -> bool:
-    """Tell whether a file that begins like this is an array of objects: `[` and then `{`, or nothing but `[]`.
+    """Return whether a file with this beginning is an array of objects: `[` followed by `{`, or exactly `[]`.
 
-    Lists, one per line, begin with `[` too; they are lines, and no rows.
+    JSON lines with one list per line also begin with `[`; they are broken rows, not an array of objects.
     """
     found = _BEGIN.match(head)
     return found is not None and (found[1] == b"{" or found[2] is not None)
@@ -40,7 +39,7 @@ class Array:
     """Reads the elements of the array that a stream holds.
 
     Attributes:
-        expected: how many elements the commas between them tell, once the end is reached.
+        expected: number of elements by the count of commas, once the end is reached.
     """
 
     def __init__(self, stream: Unpacked, limit: int) -> None:
@@ -52,8 +51,8 @@ class Array:
         """Yield the elements from the one on that begins at byte `offset` (0: all of them).
 
         Raises:
-            CorpusError: the array ends too early, or goes on after its end, or something else stands between its
-                elements than commas, or an element is longer than the limit.
+            CorpusError: the array ends too early, data follows its end, anything but a comma separates its elements,
+                or an element is longer than the limit.
         """
         place = self._opened() if offset == 0 else self._skipped(offset)
         if offset == 0 and self._sign(place := self._past_blanks(place)) == b"]":
@@ -75,34 +74,39 @@ class Array:
             place = self._dropped(place + 1)
 
     def _opened(self) -> int:
+        """Read the beginning; return the position after the opening bracket."""
         self._more()
         place = self._past_blanks(len(BOM) if self._stream.head.startswith(BOM) else 0)
         return place + 1
 
     def _skipped(self, offset: int) -> int:
+        """Continue at a byte offset, at which an element begins."""
         self._stream.skip_to(offset)
         self._base = offset
         return 0
 
     def _more(self) -> bool:
-        # what is held grows twofold, so that a long element is looked through a few times only
+        """Read more bytes; return whether there were any."""
+        # The buffer doubles, so that a long element is scanned a logarithmic number of times.
         piece = self._stream.buffer.read(max(_CHUNK, len(self._held)))
         self._held += piece
         return bool(piece)
 
     def _dropped(self, place: int) -> int:
-        """Let go of what was read before a place, if that is much; return where the place is then."""
+        """Drop the buffer before a position if it is large; return the position in the new buffer."""
         if place < _CHUNK:
             return place
         self._held, self._base = self._held[place:], self._base + place
         return 0
 
     def _sign(self, place: int) -> bytes:
+        """Return the byte at a position, reading more if necessary; empty at the end of the file."""
         while place >= len(self._held) and self._more():
             pass
         return self._held[place : place + 1]
 
     def _past_blanks(self, place: int) -> int:
+        """Return the position after whitespace; counts lines."""
         while True:
             found = _BLANK.match(self._held, place)
             end = place if found is None else found.end()
@@ -114,7 +118,7 @@ class Array:
                 return 0
 
     def _end(self, place: int) -> int:
-        """Return where the element ends that begins at a place."""
+        """Return the end of the element that begins at a position; raises CorpusError if it is too long or cut off."""
         while True:
             end = _element_end(self._held, place)
             if (len(self._held) if end is None else end) - place > self._limit:
@@ -129,10 +133,12 @@ class Array:
                 self._damaged("it ends inside an element")
 
     def _check_end(self, place: int) -> None:
+        """Raise CorpusError if data follows the closing bracket."""
         if self._sign(place := self._past_blanks(place)):
             self._damaged("it goes on after its end")
 
     def _damaged(self, how: str) -> None:
+        """Raise CorpusError for a damaged array, with the line number."""
         raise CorpusError(
             f"{self._stream.uri!r} is no whole JSON array: {how}, in line {self._line}",
             "copy or write it again, or leave it out of the folder",
@@ -140,7 +146,7 @@ class Array:
 
 
 def _element_end(held: bytes, place: int) -> int | None:
-    """Return where the element ends that begins at a place; None if that is not held yet."""
+    """Return the end of the element that begins at a position; None if the buffer ends before it."""
     flat = _FLAT.match(held, place)
     if flat is not None:
         return flat.end()

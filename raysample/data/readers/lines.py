@@ -1,10 +1,9 @@
-"""Physical lines of a file, counted, each with the byte at which it begins; none is held that is longer than allowed.
+"""Physical lines of a file with their byte offsets; lines above the limit are skipped and never held in memory.
 
-Neither `pyarrow.csv` nor `pyarrow.json` can take the place of these readers. `pyarrow.json` ends at the first bad line,
-and says where only as a row of a block. `pyarrow.csv` hands over rows with another number of columns, with their number
-if it reads in one thread, but lets a stray quote swallow the lines behind it. And neither tells the byte at which a row
-begins, by which a shard is found again. What is read here is checked instead: the lines that records, blank lines and
-the header cover must be all lines there are (`records.Account`).
+`pyarrow.csv` and `pyarrow.json` cannot replace these readers. `pyarrow.json` stops at the first bad line and reports
+only its row within a block. `pyarrow.csv` reports rows with another number of columns, but lets a stray quote swallow
+the lines after it. Neither returns the byte offset of a row, by which a shard is found again. The lines read here are
+checked instead: records, blank lines and the header must cover all lines of the file (`records.Account`).
 """
 
 from __future__ import annotations
@@ -16,14 +15,15 @@ from raysample.data.readers.streams import Unpacked
 _SKIP = 1 << 20
 
 Line = tuple[bytes | None, int]
-"""A line with its end, None for one that is longer than allowed; and the byte at which it begins."""
+"""A line with its line end, None if longer than allowed; and its byte offset."""
 
 
 class PhysicalLines:
-    """The lines of a stream, which end with a line feed.
+    """The lines of a stream, separated by line feeds.
 
     Attributes:
-        count: lines handed out so far. odd: whether the last line that was too long has an odd number of double quotes.
+        count: number of lines yielded so far.
+        odd: whether the last line above the limit has an odd number of double quotes.
     """
 
     def __init__(self, stream: Unpacked, limit: int) -> None:
@@ -33,7 +33,7 @@ class PhysicalLines:
         self.odd = False
 
     def skip_to(self, offset: int) -> None:
-        """Go on with the line that begins at a byte."""
+        """Continue with the line that begins at a byte offset."""
         self._stream.skip_to(offset, self._offset)
         self._offset = offset
 
@@ -50,6 +50,7 @@ class PhysicalLines:
                 yield None, begin
 
     def _pass(self, line: bytes) -> None:
+        """Skip the rest of a long line, counting its quotes."""
         quotes = line.count(b'"')
         while not line.endswith(b"\n") and (line := self._stream.buffer.readline(_SKIP)):
             self._offset += len(line)

@@ -1,8 +1,8 @@
-"""Quotes of separated values: which lines one record spans, and which cannot be told for the sake of a stray quote.
+"""Quoting rules of separated values: the lines that one record spans, and lines made ambiguous by a stray quote.
 
 `csv.reader` and `pyarrow.csv` join all lines between two quotes into one field, whether or not the second one closes
-it. Here a field ends where the rules of RFC 4180 let it end, before a delimiter or the end of a line, or it does not
-end: then its lines are neither a record nor several, and none of them is read.
+it. Here a field may end only where RFC 4180 allows it, before a delimiter or the end of a line. Otherwise its lines are
+neither one record nor several, and none of them is read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ QUOTE = '"'
 
 
 class State(enum.Enum):
-    """Where a record stands at the end of a line."""
+    """State of a record at the end of a line: complete, in an open quote, or broken."""
 
     CLOSED = enum.auto()
     OPEN = enum.auto()
@@ -25,7 +25,10 @@ class State(enum.Enum):
 
 @dataclass(frozen=True)
 class Grammar:
-    """The patterns of lines without their ends, for one delimiter and escape sign."""
+    """Regular expressions for lines without line ends, for one delimiter and escape character.
+
+    Possessive quantifiers prevent backtracking: matching takes linear time on any input.
+    """
 
     delimiter: str
     escape: str | None = None
@@ -59,13 +62,13 @@ class Grammar:
             object.__setattr__(self, name, re.compile(pattern, re.DOTALL))
 
     def first(self, text: str) -> State:
-        """Return where a record stands that begins with a line."""
+        """Return the state after the first line of a record."""
         if self.closed.fullmatch(text):
             return State.CLOSED
         return State.OPEN if self._opened.fullmatch(text) else State.BROKEN
 
     def next(self, text: str) -> State:
-        """Return where a record stands that had a quote open before a line."""
+        """Return the state after a line that begins inside an open quote."""
         if self._still.fullmatch(text):
             return State.OPEN
         if self._closing.fullmatch(text):
@@ -73,25 +76,27 @@ class Grammar:
         return State.OPEN if self._reopened.fullmatch(text) else State.BROKEN
 
     def split(self, text: str) -> list[str]:
-        """Return the fields of a whole record."""
+        """Return the fields of a complete record."""
         found = self.fields.findall(text + self.delimiter)
         if self.escape is None:
             return [quoted.replace('""', QUOTE) if quoted else bare for quoted, bare in found]
         return [self._unquoted(quoted) or self._unescaped(bare) for quoted, bare in found]
 
     def odd(self, text: str) -> bool:
-        """Tell whether a line has an odd number of quotes."""
+        """Return whether a line has an odd number of unescaped quotes."""
         marks = text.count(QUOTE)
         if self.escape is not None and self.escape in text:
             marks -= text.count(self.escape + QUOTE)
         return marks % 2 == 1
 
     def _unquoted(self, text: str) -> str:
+        """Return the content of a quoted field with doubled quotes and escapes resolved."""
         if self.escape is None or self.escape not in text:
             return text.replace('""', QUOTE)
         return self._sign.sub(lambda found: found[1] or QUOTE, text)
 
     def _unescaped(self, text: str) -> str:
+        """Return the content of a bare field with escapes resolved."""
         if self.escape is None or self.escape not in text:
             return text
         return re.sub(re.escape(self.escape) + "(.)", r"\1", text, flags=re.DOTALL)

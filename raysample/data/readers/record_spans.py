@@ -1,4 +1,4 @@
-"""Physical lines to the texts of records, which may span several where a quote or an escape sign says so."""
+"""Physical lines -> texts of records, which may span several lines with quotes or escaped line ends."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from raysample.data.schema import BAD_BYTES, BAD_QUOTE, BEHIND_QUOTE, FINE, LONG
 BOM = "\ufeff"
 
 _EVIDENCE = 4
-"""Delimiters that must stand where rows have them, before quoted lines are taken for rows that a stray quote joined."""
+"""Number of delimiters in matching positions from which on quoted lines count as rows joined by a stray quote."""
 
 
 Span = tuple[str | None, int, int, int, int, bool]
-"""The text of one record without the end of its last line, or None and the reason; else as in `records.Record`."""
+"""Text of one record without its last line end, or None and the reason; the other fields as in `records.Record`."""
 
 
 class _Line(NamedTuple):
-    """A line, with those that it takes along by escaped line feeds; no text where it is too long."""
+    """A line including lines joined to it by escaped line feeds; text None if too long."""
 
     text: str | None
     code: int
@@ -33,6 +33,7 @@ class _Line(NamedTuple):
 
     @property
     def content(self) -> str:
+        """The text without its line end; empty if too long."""
         return "" if self.text is None else self.text.rstrip("\r\n")
 
 
@@ -40,7 +41,7 @@ class Spans:
     """Cuts the lines of a file into the texts of records.
 
     Attributes:
-        width: how many fields a record has; None before the header is known.
+        width: number of fields per record; None before the header is known.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Spans:
                 yield from self._odd(self._joined(raw, offset))
 
     def _odd(self, line: _Line) -> Iterator[Span]:
-        """Yield what begins with a line that has quotes or escape signs, or is too long."""
+        """Yield the records that begin with a line that has quotes or escapes, or is too long."""
         quoting = self._grammar.quoting
         if line.text is None:
             if quoting and self._lines.odd:
@@ -87,11 +88,12 @@ class Spans:
             self._account.other += line.lines
 
     def _next(self) -> _Line | None:
+        """Return the next line, None at the end."""
         found = next(self._each, None)
         return None if found is None else self._joined(*found)
 
     def _joined(self, raw: bytes | None, offset: int) -> _Line:
-        """Return a line with those behind it whose line feeds are escaped."""
+        """Return a line joined with the lines after it while line feeds are escaped."""
         number, escape = self._lines.count, self._grammar.escape
         line = _decoded(raw, offset, number)
         if escape is None or line.text is None or not _escaped_end(line.text, escape):
@@ -109,7 +111,11 @@ class Spans:
         return _Line(None if code == LONG_LINE else "".join(texts), code, offset, number, lines)
 
     def _region(self, line: _Line, state: State) -> Iterator[Span]:
-        """Yield what begins with a line in which a quote stays open: one record, or its lines as none."""
+        """Yield the record that begins with a line with an open quote, or its lines as unreadable.
+
+        A broken quote ends at the next line with which the number of quotes becomes even: from there the file is
+        readable again. Lines are held until then, without their texts once they exceed the limit.
+        """
         grammar, held, size = self._grammar, [line], len(line.text or "")
         odd = self._lines.odd if line.text is None else grammar.odd(line.text)
         whole = line.text is not None
@@ -133,6 +139,7 @@ class Spans:
             yield from self._apart(held, BAD_QUOTE, BEHIND_QUOTE)
 
     def _closed(self, held: list[_Line], whole: bool) -> Iterator[Span]:
+        """Yield a record whose quotes are closed; refuse lines that look like rows joined by stray quotes."""
         first, lines = held[0], sum(line.lines for line in held)
         if not whole:
             yield None, LONG_LINE, first.offset, first.number, lines, True
@@ -144,10 +151,10 @@ class Spans:
             yield text, code, first.offset, first.number, lines, True
 
     def _look_like_rows(self, held: list[_Line]) -> bool:
-        """Tell whether each of the lines would be a row if quotes were signs like any other.
+        """Return whether each of the lines would be a row if quotes were ordinary characters.
 
-        Where one text begins with a stray quote and a later one ends with one, what lies between them is a field by the
-        rules of CSV. A delimiter of running text has a space behind it.
+        If one text begins with a stray quote and a later one ends with one, everything in between is one field by the
+        rules of CSV. In running text a delimiter is followed by a space, so such lines do not count as rows.
         """
         width = self.width
         if width is None or (len(held) - 1) * (width - 1) < _EVIDENCE:
@@ -159,6 +166,7 @@ class Spans:
         return True
 
     def _apart(self, held: list[_Line], first: int, rest: int) -> Iterator[Span]:
+        """Yield each line as unreadable, with reason `first` for the first line and `rest` for the others."""
         for place, line in enumerate(held):
             if line.text is not None and not line.content:
                 self._account.other += line.lines
@@ -166,6 +174,7 @@ class Spans:
             yield None, rest if place else first, line.offset, line.number, line.lines, place == 0
 
     def _endless(self, line: _Line) -> CorpusError:
+        """Return the error for a quote that stays open for too many lines."""
         return CorpusError(
             f"the quote that opens in line {line.number} of {self._uri!r} stays open for more than "
             f"{self._limits.quoted_lines:,} lines, the most that limits.quoted_lines allows",
@@ -174,6 +183,7 @@ class Spans:
 
 
 def _decoded(line: bytes | None, offset: int, number: int) -> _Line:
+    """Return a raw line as text, with reason BAD_BYTES if it is not UTF-8."""
     if line is None:
         return _Line(None, LONG_LINE, offset, number, 1)
     try:
@@ -184,6 +194,7 @@ def _decoded(line: bytes | None, offset: int, number: int) -> _Line:
 
 
 def _escaped_end(text: str, escape: str) -> bool:
+    """Return whether a line ends with an odd number of escape characters before its line feed."""
     content = text.removesuffix("\n").removesuffix("\r")
     signs = len(content) - len(content.rstrip(escape))
     return len(content) < len(text) and signs % 2 == 1

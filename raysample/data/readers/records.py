@@ -1,4 +1,4 @@
-"""Records of line formats to batches; at the end of each file the lines that they cover are held against all lines."""
+"""Records of line formats -> batches; the lines covered by records are checked against all lines of the file."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from raysample.data.readers.streams import Unpacked, open_stream
 from raysample.data.schema import Batch, Part
 
 PEEK_RECORDS = 10_000
-"""How many records are looked at for the names of the columns, where each may have its own."""
+"""Number of records that are read for the column names of JSON lines."""
 
 _KINDS = (str, bool, int, float)
 _INT64 = 1 << 63
 
 
 Record = tuple[dict[str, Any] | None, int, int, int, int, bool]
-"""One record of a line format, a bare tuple for speed: its values by column (None for a broken record), the reason why
-it is broken, the byte at which it begins, the number of its first line (from 1 on), how many lines it covers, and
-whether reading can begin with it (it cannot behind a quote that opened before)."""
+"""One record of a line format, a bare tuple for speed: values by column (None for a broken record), reason code, byte
+offset, number of the first line (from 1 on), number of lines, and whether reading can start at it (not if an earlier
+quote is still open)."""
 
 
 class Account:
-    """What became of the lines of a file that is read from end to end.
+    """Accounts for the lines of a file that is read completely.
 
     Attributes:
-        other: lines that are no record: blank ones, and the header.
-        total: lines that the file has; of an array, elements that its commas tell.
+        other: lines that belong to no record: blank lines and the header.
+        total: all lines of the file; for a JSON array, the elements by the count of its commas.
     """
 
     def __init__(self, part: Part) -> None:
@@ -42,11 +42,11 @@ class Account:
         self.other = self.total = 0
 
     def enter(self, records: Iterable[Record]) -> None:
-        """Count the lines that records cover."""
+        """Count the lines covered by records."""
         self._covered += sum(record[4] for record in records)
 
     def close(self, stream: Unpacked) -> None:
-        """Raise CorpusError if the file has other lines than were accounted for."""
+        """Raise CorpusError if the counted lines differ from all lines of the file."""
         if self._covered + self.other != self.total or stream.buffer.peek(1):
             raise CorpusError(
                 f"{self._part.uri!r} has {self.total:,} lines, of which {self._covered:,} are in records and "
@@ -57,12 +57,12 @@ class Account:
 
 @dataclass(frozen=True)
 class LineFormat(ABC):
-    """What the line formats share: a batch is a number of records from a byte on."""
+    """Base class of line formats: a batch is a number of records from a byte offset on."""
 
     limits: LimitsConfig = field(default_factory=LimitsConfig)
 
     def batches(self, part: Part, columns: Sequence[str], size: int) -> Iterator[Batch]:
-        """Yield all records, `size` at a time, or a few more; each batch knows the byte at which it begins."""
+        """Yield all records, `size` at a time or slightly more; each batch has its byte offset."""
         with open_stream(part.uri, self.limits) as stream:
             encodings.check_encoding(stream)
             account = Account(part)
@@ -78,7 +78,7 @@ class LineFormat(ABC):
         return found if found is None or offset == 0 else replace(found, lines=None)
 
     def names(self, part: Part) -> dict[str, tuple[str, ...]]:  # noqa: ARG002
-        """Lines carry no class names."""
+        """Return no class names: line formats carry none."""
         return {}
 
     @abstractmethod
@@ -87,13 +87,13 @@ class LineFormat(ABC):
 
     @abstractmethod
     def _records(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
-        """Yield the records from a byte on (0: all of them), and account for all lines."""
+        """Yield the records from a byte offset on (0: all records), and account for all lines."""
 
 
 def batch_records(
     records: Iterable[Record], account: Account, columns: Sequence[str], size: int, start: int
 ) -> Iterator[Batch]:
-    """Yield records as batches of `size`, or more where the record behind cannot be read without those before it."""
+    """Yield records in batches of `size`, or more if reading cannot start at the next record."""
     held: list[Record] = []
     for record in records:
         if len(held) >= size and record[5]:
@@ -107,6 +107,7 @@ def batch_records(
 
 
 def _batch(records: list[Record], columns: Sequence[str], start: int) -> Batch:
+    """Return records as a batch with the requested columns."""
     broken = {place: record[1] for place, record in enumerate(records) if record[0] is None}
     rows = [record[0] or {} for record in records]
     arrays = {name: to_array([row.get(name) for row in rows]) for name in columns}
@@ -115,12 +116,12 @@ def _batch(records: list[Record], columns: Sequence[str], start: int) -> Batch:
 
 
 def exceeds_limit(values: Iterable[Any], limit: int) -> bool:
-    """Tell whether a string among the values has more bytes than one may have."""
+    """Return whether a string among the values has more than `limit` bytes."""
     return any(isinstance(value, str) and len(value.encode("utf-8", "surrogatepass")) > limit for value in values)
 
 
 def to_array(values: list[Any]) -> pa.Array:
-    """Return JSON values as an Arrow array: of one type where they have one, else as a sparse union over the kinds.
+    """Return JSON values as an Arrow array: of one type if they have one, else as a sparse union of types.
 
     The union's children are, in order: strings, booleans, integers, floats, and anything else (as the null-or-true of a
     one-field struct, which says "a nested value" without copying it).
@@ -137,6 +138,7 @@ def to_array(values: list[Any]) -> pa.Array:
 
 
 def _kind(value: Any) -> int:
+    """Return the index of a value's type in the union; the last index for nested values and huge integers."""
     if isinstance(value, int) and not isinstance(value, bool) and not -_INT64 <= value < _INT64:
         return len(_KINDS)
     if value is None:
@@ -145,6 +147,7 @@ def _kind(value: Any) -> int:
 
 
 def _union(values: list[Any], codes: list[int]) -> pa.Array:
+    """Return values of mixed types as a sparse union."""
     types = (pa.string(), pa.bool_(), pa.int64(), pa.float64())
     children = [
         pa.array([value if code == kind else None for value, code in zip(values, codes, strict=True)], type_)

@@ -1,8 +1,8 @@
-"""Files of line formats as streams of unpacked bytes: compressions are told by magic bytes, not by suffixes.
+"""Files of line formats as streams of decompressed bytes; compression is detected by magic bytes, not suffixes.
 
-Reading is ours, and not left to fsspec's `compression="infer"`, for what that does not say: which file is cut off or
-damaged (it raises whatever the codec does, and takes rubbish behind a bzip2 or xz stream for its end), whether a suffix
-lies, and when a file unpacks to more than anybody can want.
+fsspec's `compression="infer"` is not used because it does not report which file is cut off or damaged (it raises the
+codec's error, and takes garbage after a bzip2 or xz stream for its end), whether a suffix is wrong, and when a file
+unpacks to more than the limits.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from raysample.core.config import LimitsConfig
 from raysample.core.errors import CorpusError
 
 HEAD = 1 << 16
-"""Bytes of the unpacked beginning that are looked at to tell what a file holds."""
+"""Number of decompressed bytes that are inspected to detect the content of a file."""
 FREE = 256 << 20
-"""Unpacked bytes that a file may have whatever its own size is."""
+"""Decompressed size that is allowed for any file, whatever its compressed size."""
 _CHUNK = 1 << 18
 
 _MAGIC = {
@@ -58,10 +58,12 @@ _UNPACKERS: dict[str, Callable[[], Any]] = {
 
 
 class Unpacked:
-    """The unpacked bytes of an open file, from the beginning or from an offset on.
+    """The decompressed bytes of an open file, from the beginning or from an offset on.
 
     Attributes:
-        uri: the file. head: its first `HEAD` unpacked bytes. buffer: the stream; see `skip_to`.
+        uri: the file.
+        head: its first `HEAD` decompressed bytes.
+        buffer: the stream; replaced by `skip_to` for files without compression.
     """
 
     def __init__(self, uri: str, file: IO[bytes], size: int, limits: LimitsConfig) -> None:
@@ -72,7 +74,7 @@ class Unpacked:
         self.head = self.buffer.peek(HEAD)[:HEAD]
 
     def skip_to(self, offset: int, position: int = 0) -> None:
-        """Go on to byte `offset`, if so many bytes were read as `position` says; packed streams only go forward."""
+        """Move to byte `offset`; `position` bytes were read so far. Compressed streams can only move forward."""
         if self.kind is None:
             self._file.seek(offset)
             self.buffer = io.BufferedReader(_Raw(self, iter(lambda: self._file.read(_CHUNK), b"")), _CHUNK)
@@ -81,7 +83,7 @@ class Unpacked:
             position += passed
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield what a packed file unpacks to, of which no piece is large."""
+        """Yield a compressed file's content in small pieces."""
         if self.kind == "zstd":
             stream = pa.CompressedInputStream(pa.PythonFile(self._file, mode="r"), "zstd")
             yield from iter(lambda: stream.read(_CHUNK), b"")
@@ -89,7 +91,7 @@ class Unpacked:
             yield from _members(self._file, _UNPACKERS[self.kind], _MAGIC[self.kind])
 
     def broken(self, error: Exception) -> CorpusError:
-        """Return an error of reading as one that names the file."""
+        """Return a CorpusError that names the file for an error of the codec or the file."""
         what = "file" if self.kind is None else f"{self.kind} stream"
         return CorpusError(
             f"{self.uri!r} is not a whole {what}: {error or type(error).__name__}",
@@ -102,8 +104,8 @@ def open_stream(uri: str, limits: LimitsConfig) -> Iterator[Unpacked]:
     """Open a file of a line format for reading.
 
     Raises:
-        CorpusError: it cannot be opened, its suffix names a compression that it is not in, it is of a format that has
-            no lines; while it is read, also: it is cut off or damaged, or unpacks to more than the limits allow.
+        CorpusError: the file cannot be opened, its suffix names another compression than its content has, or its
+            format has no lines; during reading also: it is cut off or damaged, or unpacks to more than allowed.
     """
     fs, path = storage.filesystem(uri)
     try:
@@ -115,7 +117,7 @@ def open_stream(uri: str, limits: LimitsConfig) -> Iterator[Unpacked]:
 
 
 class _Raw(io.RawIOBase):
-    """Pieces of bytes as a raw stream; fills the buffer as far as it can, so that a peek sees a whole head."""
+    """Pieces of bytes as a raw stream; fills the whole buffer, so that a peek returns a complete head."""
 
     def __init__(self, owner: Unpacked, pieces: Iterator[bytes]) -> None:
         self._owner, self._pieces, self._rest = owner, pieces, memoryview(b"")
@@ -136,6 +138,7 @@ class _Raw(io.RawIOBase):
         return filled
 
     def _next(self) -> bytes:
+        """Return the next piece, empty at the end; errors name the file."""
         try:
             return next(self._pieces, b"")
         except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
@@ -143,7 +146,7 @@ class _Raw(io.RawIOBase):
 
 
 def _kind_of(uri: str, file: IO[bytes]) -> str | None:
-    """Return the compression of an open file, None for none."""
+    """Return the compression of an open file, None for none; raises CorpusError for formats without lines."""
     first = file.read(16)
     file.seek(0)
     kind = next((kind for kind, magic in _MAGIC.items() if first.startswith(magic)), None)
@@ -165,7 +168,7 @@ def _kind_of(uri: str, file: IO[bytes]) -> str | None:
 
 
 def _bounded(owner: Unpacked, size: int, limits: LimitsConfig) -> Iterator[bytes]:
-    """Yield what a file unpacks to; raises CorpusError where that is more than the limits allow."""
+    """Yield decompressed pieces; raises CorpusError once they exceed the limits."""
     total, most = 0, min(limits.unpacked, max(FREE, limits.expansion * size))
     for piece in owner.pieces():
         total += len(piece)
@@ -180,7 +183,7 @@ def _bounded(owner: Unpacked, size: int, limits: LimitsConfig) -> Iterator[bytes
 
 
 def _members(file: IO[bytes], unpacker_of: Callable[[], Any], magic: tuple[bytes, ...]) -> Iterator[bytes]:
-    """Yield what a gzip, bzip2 or xz file unpacks to, which may be several streams and zeros, one after the other."""
+    """Yield decompressed pieces of a gzip, bzip2 or xz file: one or more streams, with zero padding between them."""
     packed = file.read(_CHUNK)
     while packed:
         packed += file.read(_CHUNK) if len(packed) < 16 else b""
@@ -191,7 +194,7 @@ def _members(file: IO[bytes], unpacker_of: Callable[[], Any], magic: tuple[bytes
 
 
 def _member(file: IO[bytes], unpacker: Any, packed: bytes) -> Generator[bytes, None, bytes]:
-    """Yield what one stream unpacks to; return the bytes that were read behind it."""
+    """Yield decompressed pieces of one stream; return the bytes that were read after its end."""
     while True:
         piece = unpacker.decompress(packed, _CHUNK)
         if piece:
@@ -207,6 +210,7 @@ def _member(file: IO[bytes], unpacker: Any, packed: bytes) -> Generator[bytes, N
 
 
 def _past_zeros(file: IO[bytes], packed: bytes) -> bytes:
+    """Return the bytes after zero padding; empty at the end of the file."""
     while not (packed := packed.lstrip(b"\0")):
         if not (packed := file.read(_CHUNK)):
             return b""

@@ -195,6 +195,7 @@ ask_help talk: greet tell_joke
 
 
 def _parsed(grammar: str) -> Iterator[Intent]:
+    """Yield the intents of a grammar in text form."""
     for head, _, phrases in (block.partition("\n") for block in re.split(r"\n(?=\S)", grammar.strip())):
         name, domain, *confusable = head.replace(":", "").split()
         yield Intent(name, domain, tuple(confusable), tuple(" ".join(p.split()) for p in phrases.split("|")))
