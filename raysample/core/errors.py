@@ -100,5 +100,9 @@ class ClusterError(RaysampleError):
     """Ray cannot give what the work needs."""
 
 
+class PluginError(RaysampleError):
+    """A plug-in class is not the same on a worker, or is not there."""
+
+
 class ResultWarning(UserWarning):
     """A result is right as asked for, and yet not to be relied on: it says why."""

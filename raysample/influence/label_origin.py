@@ -7,7 +7,7 @@ from typing import Any
 
 from raysample.core.config import CorpusConfig
 from raysample.data.corpus import Corpus
-from raysample.influence.scores import SCORES
+from raysample.influence.scores import describe_column
 
 ORIGINS = {
     "gold": "annotated by people",
@@ -51,7 +51,7 @@ def test_warnings(test: Corpus) -> tuple[str, ...]:
 
 def relative(definitions: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
     """Return the score columns that depend on labels, and those that do not; definitions as in a ScoreTable."""
-    free = [name for name, spec in definitions.items() if not SCORES[spec["score"]].uses_label]
+    free = [name for name, spec in definitions.items() if not describe_column(spec).uses_label]
     return [name for name in definitions if name not in free], free
 
 

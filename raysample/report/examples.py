@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysample.data.score_table import BASE_COLUMNS, ScoreTable
+from raysample.influence.scores import describe_column
 from raysample.report.formatting import clean
 
 TEXT_LIMIT = 320
-SUSPECT_SCORES = ("loss", "confidence", "el2n")
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,13 @@ def is_harder_up(table: ScoreTable, column: str) -> bool:
 def rules(table: ScoreTable) -> tuple[ExampleRule, ...]:
     """Return the rules for hardest, easiest and suspected rows.
 
-    Suspects come from the mean loss, else the confidence, else the margin, else EL2N, whichever the table has first
-    (a doubtful label has a high loss), or from its first column. Hardest and easiest use the first *other* column if
-    there is one, so that the lists differ.
+    Suspects come from the score that points best at wrong labels, by what each score says of itself, and from the first
+    column if none does. Hardest and easiest use the first *other* column if there is one, so that the lists differ.
     """
     if not table.columns:
         return ()
-    kinds = {str(table.scores[c].get("score", c)): c for c in reversed(table.columns)}
-    kinds |= {c: c for c in table.columns}
-    suspect = next((kinds[name] for name in SUSPECT_SCORES if name in kinds), table.columns[0])
+    ranks = {c: describe_column({"score": c, **table.scores[c]}).label_error_rank for c in table.columns}
+    suspect = max(table.columns, key=lambda c: ranks[c])  # the first of equals
     main = next((c for c in table.columns if c != suspect), suspect)
     up = is_harder_up(table, main)
     doubt = "The model doubts these labels most: worth a look before training again, no proof that they are wrong."

@@ -12,7 +12,7 @@ from raysample.core.progress import Reporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import MANIFEST, ScoreTable
-from raysample.influence.scores import create_scores
+from raysample.influence.scores import create_scores, define_score
 from raysample.training import capture
 
 # Raised when a change of the numerics makes earlier parts wrong: they are then scored again.
@@ -62,10 +62,7 @@ class ScoringPlan:
         """
         captured = config.source == "capture"
         seen = capture.checkpoints(traces[0].uri) if captured else traces[0].checkpoints
-        definitions = {
-            column: {"score": score.name, "higher_is": score.higher_is, **score.options(seen)}
-            for column, score in create_scores(config.scores).items()
-        }
+        definitions = {column: define_score(score, seen) for column, score in create_scores(config.scores).items()}
         found = {
             "checkpoints": checkpoints_fingerprint(traces),
             "scores": definitions,

@@ -37,6 +37,12 @@ class Score(ABC, Generic[S]):
         uses_label: whether a row's value depends on its own label: where labels are a model's hypotheses, it is then
             relative to that model.
         by_row: whether a row's value may depend on which row it is, not only on its tokens and label.
+        discrete: whether its values come in steps (a count, or a share of a few): rounding then moves a row that stands
+            on an edge by a whole step, and other rows not at all.
+        label_error_rank: how well its hard end points at wrong labels: 0 for not at all; of the scores of a table the
+            one with the highest rank finds the suspected rows of a report.
+        version: raised by whoever changes its numbers; part of the identity of every table that holds it.
+        example: options of a small example, for documentation and tests; needed where an option has no default.
         least: for each option that is a number, the smallest that makes sense.
         checkpoints: which checkpoints of the run it looks at.
     """
@@ -48,6 +54,10 @@ class Score(ABC, Generic[S]):
     last_only: ClassVar[bool] = False
     uses_label: ClassVar[bool] = True
     by_row: ClassVar[bool] = False
+    discrete: ClassVar[bool] = False
+    label_error_rank: ClassVar[int] = 0
+    version: ClassVar[str] = "1"
+    example: ClassVar[Mapping[str, Any]] = {}
     least: ClassVar[Mapping[str, float]] = {}
 
     checkpoints: CheckpointWindow = ALL

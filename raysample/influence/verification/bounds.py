@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from raysample.influence.scores import Score
+
 Precision = Literal["float32", "bfloat16"]
 
 RELATIVE = 1e-3
@@ -18,10 +20,7 @@ CORRELATION: dict[Precision, float] = {"float32": 0.999, "bfloat16": 0.95}
 """Smallest Spearman rank correlation over the sample."""
 
 DIFFERING = 0.02
-"""Largest share of rows whose count differs, for the scores of STEPS in float32."""
-
-STEPS = frozenset({"forgetting", "correctness", "knn_label_disagreement"})
-"""Scores that count: rounding changes them by whole steps, in few rows on an edge, or not at all."""
+"""Largest share of rows whose count differs, for discrete scores in float32."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Check:
 
 
 def compare_column(
-    column: str, score: str, stored: NDArray[np.float64], again: NDArray[np.float64], precision: Precision
+    column: str, score: Score[Any], stored: NDArray[np.float64], again: NDArray[np.float64], precision: Precision
 ) -> Check:
     """Compare a stored column [rows] with the slow twin's values [rows] under the bounds of a precision.
 
@@ -63,11 +62,11 @@ def compare_column(
     """
     told = _bound(score, precision)
     if not np.isfinite(again).all():
-        return Check(column, score, len(again), None, None, None, None, f"{told}; the twin is not finite", False)
+        return Check(column, score.name, len(again), None, None, None, None, f"{told}; the twin is not finite", False)
     difference = np.abs(stored - again)
     relative = float((difference / np.maximum(np.abs(again), _scale(again))).max())
     correlation = _spearman(stored, again)
-    differing = float((difference > 1e-6).mean()) if score in STEPS else None
+    differing = float((difference > 1e-6).mean()) if score.discrete else None
     ranked = correlation is None or correlation >= CORRELATION[precision]
     if precision == "bfloat16":
         passed = ranked
@@ -75,15 +74,17 @@ def compare_column(
         passed = differing <= DIFFERING
     else:
         passed = ranked and relative <= RELATIVE
-    return Check(column, score, len(again), float(difference.max()), relative, correlation, differing, told, passed)
+    return Check(
+        column, score.name, len(again), float(difference.max()), relative, correlation, differing, told, passed
+    )
 
 
-def _bound(score: str, precision: Precision) -> str:
+def _bound(score: Score[Any], precision: Precision) -> str:
     """Describe the bound of a score in a precision."""
     ranks = f"rank correlation at least {CORRELATION[precision]:g}"
     if precision == "bfloat16":
         return f"{ranks} (the only bound in bfloat16)"
-    if score in STEPS:
+    if score.discrete:
         return f"at most {DIFFERING:.0%} of the rows differ"
     return f"relative difference at most {RELATIVE:g}, {ranks}"
 

@@ -17,9 +17,9 @@ from raysample.core.progress import SilentReporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
-from raysample.influence.scores import create_scores
+from raysample.influence.scores import Score, create_scores
 from raysample.influence.shards import ScoreJob, part_name
-from raysample.influence.verification.bounds import DIFFERING, RELATIVE, STEPS
+from raysample.influence.verification.bounds import DIFFERING, RELATIVE
 from raysample.influence.verification.verify import Scores, Values, score_again
 
 MIN_ROWS = 4
@@ -92,7 +92,7 @@ def spot_check(table: ScoreTable, job: ScoreJob, rows: int, seed: int = 0) -> Sp
         few = {column: scores[column] for column in wrong}
         rounded = score_again(job, corpus, traces, few, sample, SilentReporter(), torch.float32)
         wrong = _wrong(job, few, sample, stored, again, rounded)
-    differences = {column: _difference(scores[column].name, stored[column], again[column]) for column in scores}
+    differences = {column: _difference(scores[column], stored[column], again[column]) for column in scores}
     return Spot(len(sample), round(time.perf_counter() - began, 3), differences, wrong)
 
 
@@ -150,7 +150,7 @@ def _wrong(
     for column, score in scores.items():
         here, there = stored[column], again[column]
         borne = np.zeros(len(here)) if rounded is None else ROUNDING * np.abs(rounded[column] - there)
-        bad, bound = _out_of_bounds(score.name, here, there, borne, job.config.precision)
+        bad, bound = _out_of_bounds(score, here, there, borne, job.config.precision)
         if len(bad):
             row = int(bad[0])
             found[column] = (
@@ -161,7 +161,7 @@ def _wrong(
 
 
 def _out_of_bounds(
-    score: str, here: NDArray[np.float64], there: NDArray[np.float64], borne: NDArray[np.float64], precision: str
+    score: Score[Any], here: NDArray[np.float64], there: NDArray[np.float64], borne: NDArray[np.float64], precision: str
 ) -> tuple[NDArray[np.int64], str]:
     """Return the positions of rows out of bounds, and a description of the bound."""
     away = np.where(np.isfinite(there), np.abs(here - there), np.inf)
@@ -169,17 +169,17 @@ def _out_of_bounds(
         relative = away / _scale(there)
         wide = np.median(relative) > COARSE
         return np.flatnonzero(relative > COARSE) if wide else np.empty(0, np.int64), f"median at most {COARSE:g}"
-    if score in STEPS:
+    if score.discrete:
         differ = np.flatnonzero(away > 1e-6)
         most = max(1, int(DIFFERING * len(here)))  # one row may be on an edge
         return differ if len(differ) > most else differ[:0], f"at most {most} may differ"
     return np.flatnonzero(away > RELATIVE * _scale(there) + borne), f"relative difference at most {RELATIVE:g}"
 
 
-def _difference(score: str, here: NDArray[np.float64], there: NDArray[np.float64]) -> float:
+def _difference(score: Score[Any], here: NDArray[np.float64], there: NDArray[np.float64]) -> float:
     """Return the largest relative difference, or the share of rows that differ for scores that count."""
     away = np.abs(here - there)
-    return float((away > 1e-6).mean()) if score in STEPS else float((away / _scale(there)).max())
+    return float((away > 1e-6).mean()) if score.discrete else float((away / _scale(there)).max())
 
 
 def _scale(values: NDArray[np.float64]) -> NDArray[np.float64]:

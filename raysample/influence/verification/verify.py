@@ -109,7 +109,7 @@ def verify_table(
         rows=len(sample),
         seed=seed,
         precision=precision,
-        checks=tuple(compare_column(c, scores[c].name, stored[c], again[c], precision) for c in scores),
+        checks=tuple(compare_column(c, scores[c], stored[c], again[c], precision) for c in scores),
         left_out=predicted,
         versions=_versions(),
     )

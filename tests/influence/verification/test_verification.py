@@ -24,6 +24,7 @@ from raysample.core.numerics.forward_hooks import embedding_module
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
+from raysample.influence.scores import SCORES as REGISTRY
 from raysample.influence.shards import ScoreJob
 from raysample.influence.verification import Verification, collect_slowly, compare_column, verify_table
 from raysample.influence.verification.slow_columns import CaptureTwin
@@ -310,7 +311,7 @@ VALUES = np.linspace(1, 2, 100)
 )
 def test_each_precision_has_its_bound(score: str, precision: Any, stored: Any, passed: bool) -> None:
     again = VALUES if score == "vog" else np.arange(100.0)
-    check = compare_column("column", score, np.asarray(stored, np.float64), again, precision)
+    check = compare_column("column", REGISTRY[score](), np.asarray(stored, np.float64), again, precision)
     assert check.passed is passed
     assert ("the only bound in bfloat16" in check.bound) == (precision == "bfloat16")
     assert (check.differing is None) == (score == "vog")
@@ -318,13 +319,15 @@ def test_each_precision_has_its_bound(score: str, precision: Any, stored: Any, p
 
 def test_differences_are_measured_by_the_size_of_the_score() -> None:
     again = np.array([0.0, 1.0, 2.0, 4.0])
-    check = compare_column("vog", "vog", again + np.array([3e-3, 0, 0, 0]), again, "float32")
+    check = compare_column("vog", REGISTRY["vog"](), again + np.array([3e-3, 0, 0, 0]), again, "float32")
     assert check.absolute == pytest.approx(3e-3)
     assert check.relative == pytest.approx(3e-3 / 1.5)
-    nothing = compare_column("vog", "vog", np.zeros(4), np.zeros(4), "float32")
+    nothing = compare_column("vog", REGISTRY["vog"](), np.zeros(4), np.zeros(4), "float32")
     assert (nothing.relative, nothing.correlation, nothing.passed) == (0.0, None, True)
-    mostly_nothing = compare_column("vog", "vog", np.array([0, 0, 0, 2.0]), np.array([0, 0, 0, 2.0]), "float32")
+    mostly_nothing = compare_column(
+        "vog", REGISTRY["vog"](), np.array([0, 0, 0, 2.0]), np.array([0, 0, 0, 2.0]), "float32"
+    )
     assert mostly_nothing.passed
-    lost = compare_column("vog", "vog", np.ones(2), np.array([1, np.nan]), "bfloat16")
+    lost = compare_column("vog", REGISTRY["vog"](), np.ones(2), np.array([1, np.nan]), "bfloat16")
     assert (lost.absolute, lost.passed) == (None, False)
     assert "the twin is not finite" in lost.bound

@@ -43,6 +43,8 @@ class KnnLabelDisagreement(MeanScore):
 
     name: ClassVar[str] = "knn_label_disagreement"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
+    discrete: ClassVar[bool] = True
+    label_error_rank: ClassVar[int] = 2
     last_only: ClassVar[bool] = True
     by_row: ClassVar[bool] = True  # a row is no neighbour of itself, but one of its repeats
     least: ClassVar[dict[str, float]] = {"neighbours": 1, "rows": 2, "seed": 0}

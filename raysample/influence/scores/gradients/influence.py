@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
@@ -46,6 +47,7 @@ class Influence(MeanScore):
 
     name: ClassVar[str] = "influence"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
+    example: ClassVar[Mapping[str, Any]] = {"target": "held_out"}
     last_only: ClassVar[bool] = True
     least: ClassVar[dict[str, float]] = {"damping": 0, "iterations": 1, "rows": 1, "seed": 0}
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 from torch import Tensor
 
@@ -41,6 +42,7 @@ class TracinTarget(RateScore):
 
     name: ClassVar[str] = "tracin_target"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
+    example: ClassVar[Mapping[str, Any]] = {"target": "held_out"}
 
     target: str | None = None
     by: Literal["all", "class"] = "all"

@@ -34,6 +34,7 @@ class Aum(MeanScore):
 
     name: ClassVar[str] = "aum"
     higher_is: ClassVar[Literal["harder", "easier"]] = "easier"
+    label_error_rank: ClassVar[int] = 3
 
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
         """Return the logit margin at one checkpoint, [B]."""

@@ -34,6 +34,7 @@ class Confidence(MeanScore):
 
     name: ClassVar[str] = "confidence"
     higher_is: ClassVar[Literal["harder", "easier"]] = "easier"
+    label_error_rank: ClassVar[int] = 5
 
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
         """Return the gold probability at one checkpoint, [B]."""

@@ -36,6 +36,7 @@ class Correctness(Score[Tensor]):
 
     name: ClassVar[str] = "correctness"
     higher_is: ClassVar[Literal["harder", "easier"]] = "easier"
+    discrete: ClassVar[bool] = True
 
     def init(self) -> Tensor:
         """Return the count of nothing."""

@@ -37,6 +37,7 @@ class El2n(MeanScore):
 
     name: ClassVar[str] = "el2n"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
+    label_error_rank: ClassVar[int] = 4
     designed_runs: ClassVar[int] = 10
 
     checkpoints: CheckpointWindow = EARLY

@@ -59,6 +59,7 @@ class Forgetting(Score[ForgettingState]):
 
     name: ClassVar[str] = "forgetting"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
+    discrete: ClassVar[bool] = True
     fewest: ClassVar[int] = 2
     designed_runs: ClassVar[int] = 3
 

@@ -32,6 +32,7 @@ class Loss(MeanScore):
 
     name: ClassVar[str] = "loss"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
+    label_error_rank: ClassVar[int] = 6
 
     checkpoints: CheckpointWindow = LAST
 

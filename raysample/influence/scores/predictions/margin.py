@@ -35,6 +35,7 @@ class Margin(MeanScore):
 
     name: ClassVar[str] = "margin"
     higher_is: ClassVar[Literal["harder", "easier"]] = "easier"
+    label_error_rank: ClassVar[int] = 1
 
     checkpoints: CheckpointWindow = LAST
 
