@@ -2,7 +2,7 @@
 
 The verbs (`describe`, `compact`, `fine_tune`, `score`, `expand`, `verify`, `sample`) take and return the nouns
 `Corpus`, `Contents`, `CheckpointSet`, `ScoreTable` and `Selection`. They are loaded when first used: importing the
-package is cheap and imports neither Ray nor MLflow.
+package is cheap and imports neither Ray nor MLflow. Plug-ins derive from `Score`, `Policy`, `Tracker` or `Executor`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,22 @@ if TYPE_CHECKING:
     from raysample.data.corpus import Corpus
     from raysample.data.log import Contents
     from raysample.data.score_table import ScoreTable
+    from raysample.execution.base import Executor
+    from raysample.influence.scores import Score
     from raysample.selection import Selection
+    from raysample.selection.policies import Policy
+    from raysample.tracking import Tracker
 
 _HOMES = {
     "CheckpointSet": "raysample.data.checkpoint_set",
     "Contents": "raysample.data.log",
     "Corpus": "raysample.data.corpus",
+    "Executor": "raysample.execution.base",
+    "Policy": "raysample.selection.policies",
+    "Score": "raysample.influence.scores",
     "ScoreTable": "raysample.data.score_table",
     "Selection": "raysample.selection",
+    "Tracker": "raysample.tracking",
     "adopt": "raysample.api",
     "compact": "raysample.api",
     "describe": "raysample.api",
@@ -40,8 +48,12 @@ __all__ = [
     "CheckpointSet",
     "Contents",
     "Corpus",
+    "Executor",
+    "Policy",
+    "Score",
     "ScoreTable",
     "Selection",
+    "Tracker",
     "__version__",
     "adopt",
     "compact",

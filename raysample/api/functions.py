@@ -34,6 +34,7 @@ from raysample.selection import Selection
 from raysample.selection import write_selection as sample_table
 from raysample.selection.lengths import length_warnings
 from raysample.training.fine_tuning import Job, finish_job
+from raysample.workflow.plugins import check_plugins, policy_plugins
 from raysample.workflow.score import job_of, score_corpus
 from raysample.workflow.score_contents import score_contents
 
@@ -220,6 +221,7 @@ def sample(
     arm = section(ArmConfig, {"policy": policy, "score": score, "normalise": normalise, "quota": quota, **more})
     folder = folder_of(output, "selection")
     with create_executor(engine) as running:
+        check_plugins(policy_plugins([arm]), running)
         made = sample_table(
             read, arm, folder, fraction=fraction, count=count, tokens=tokens, seed=seed, map_fn=running.map
         )

@@ -89,7 +89,8 @@ class Registry(Generic[T]):
         problem = self._misfit(found)
         if problem:
             raise self.error(f"{name!r} is no {self.kind}: {problem}", f"derive it from raysample.{self._base_name()}")
-        return found
+        fitting: type[T] = found
+        return fitting
 
     def plugin(self, found: type[Any]) -> PluginIdentity | None:
         """Return the identity of a class, or None for a built-in one."""

@@ -51,6 +51,7 @@ class Selection:
         labels: class names.
         corpus, scores: fingerprints of corpus and score table; `scores` is None if the arm reads no score.
         warnings: sentences about classes that lose rows, and about scores that mostly measure length.
+        plugin: class, version and source hash of the policy if it is a plug-in.
         digest: 64-bit sum (hex) of the kept rows' mixed identities: identifies the set of kept rows in any order.
     """
 
@@ -69,6 +70,7 @@ class Selection:
     digest: str
     tokens: int | None = None
     warnings: tuple[str, ...] = ()
+    plugin: dict[str, str] | None = None
 
     @property
     def name(self) -> str:
@@ -78,8 +80,9 @@ class Selection:
     @property
     def fingerprint(self) -> str:
         """Identity: hash of arm, seed, provenance, counts and the set of kept rows; independent of the file layout."""
+        plugin = [] if self.plugin is None else [self.plugin]
         provenance = [self.arm, self.seed, list(self.labels), self.corpus, self.scores]
-        return storage.fingerprint([*provenance, self.counts, list(self.kept_class_counts), self.digest])
+        return storage.fingerprint([*provenance, self.counts, list(self.kept_class_counts), self.digest, *plugin])
 
     def save(self) -> Selection:
         """Write the manifest, which completes the selection; raises SelectionError if the row counts do not add up."""
@@ -89,7 +92,8 @@ class Selection:
                 f"rows were lost: {self.counts}, kept per class {self.kept_class_counts}",
                 "please report this; do not use the selection",
             )
-        data = {key: value for key, value in asdict(self).items() if key != "uri"}
+        left_out = {"uri"} if self.plugin is not None else {"uri", "plugin"}
+        data = {key: value for key, value in asdict(self).items() if key not in left_out}
         manifest = {"noun": "Selection", "name": self.name, **data, "fingerprint": self.fingerprint}
         storage.write_json(storage.join(self.uri, MANIFEST), manifest)
         return self

@@ -21,7 +21,7 @@ from raysample.evaluation.class_balance import class_losses
 from raysample.selection.budgets import Tokens, fit_token_budget, requested_budget, share_of
 from raysample.selection.engine import SelectionPlan, plan_with
 from raysample.selection.lengths import length_warnings
-from raysample.selection.policies import create_policy
+from raysample.selection.policies import create_policy, policy_plugin
 from raysample.selection.policies.base import Rows
 from raysample.selection.policies.steps import policy_columns
 from raysample.selection.reasons import reasons
@@ -224,7 +224,7 @@ def write_manifest(
             f"{sum(kept):,} rows were kept where the plan has {plan.budget:,}",
             "the score table changed while it was read; sample again",
         )
-    quarantined = table.counts["quarantined"]
+    quarantined, plugin = table.counts["quarantined"], policy_plugin(arm)
     pruned = plan.rows - plan.budget
     return Selection(
         uri=uri,
@@ -242,6 +242,7 @@ def write_manifest(
         digest=f"{sum(part.digest for part in written) % 2**64:016x}",
         tokens=tokens,
         warnings=_warnings(table, plan, kept),
+        plugin=None if plugin is None else plugin.to_dict(),
     ).save()
 
 

@@ -19,7 +19,7 @@ from raysample.evaluation.comparison import FULL, Comparison, RunResult, class_s
 from raysample.execution.base import Executor
 from raysample.selection import Selection, write_selection
 from raysample.selection.lengths import length_warnings
-from raysample.selection.policies import create_policy
+from raysample.selection.policies import create_policy, policy_plugin
 from raysample.selection.policies.steps import policy_columns
 from raysample.selection.result import KEPT, KEPT_FOLDER, MANIFEST
 from raysample.selection.table_blocks import IN_MEMORY_ROWS
@@ -111,7 +111,7 @@ class Retraining:
                 and found.counts["in"] == table.counts["in"]
                 and found.counts["quarantined"] == table.counts["quarantined"]
             )
-            if same_scores and found.corpus == table.corpus and found.arm == arm.to_dict():
+            if same_scores and found.corpus == table.corpus and _same_arm(found, arm):
                 return found
         return write_selection(table, arm, uri, fraction=fraction, seed=seed, map_fn=map_for(table, engine))
 
@@ -264,3 +264,9 @@ def map_for(table: ScoreTable, engine: Executor) -> MapFn:
     Starting tasks costs more than counting a few million rows.
     """
     return threads if table.counts["scored"] <= IN_MEMORY_ROWS else engine.map
+
+
+def _same_arm(found: Selection, arm: ArmConfig) -> bool:
+    """Tell whether a stored selection was made by this arm, by the same version of its policy if that is a plug-in."""
+    plugin = policy_plugin(arm)
+    return found.arm == arm.to_dict() and found.plugin == (None if plugin is None else plugin.to_dict())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from raysample.core.extras import install_command, is_installed, require
 from raysample.core.locking import Lock, held
 from raysample.core.progress import Reporter
 from raysample.execution.create import create_executor
-from raysample.tracking import NullTracker, Tracker
+from raysample.tracking import TRACKER_REGISTRY, NullTracker, Tracker
 from raysample.workflow import Pipeline, Workspace, preflight
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
@@ -55,20 +55,19 @@ def _check_extras(config: RunConfig, reporter: Reporter, steps: Collection[str])
     Tracking and the report are on by default, and a base installation has neither library: it works without them.
     """
     asked = _given(config) is not None or "enabled" in config.tracking.model_fields_set
-    if config.tracking.enabled and asked:
+    by_mlflow = preflight.tracks_by_mlflow(config)
+    if by_mlflow and asked:
         require("mlflow", "tracking", "set tracking.enabled=false")
-    if config.tracking.enabled and not _is_tracked(config):
+    if by_mlflow and not is_installed("mlflow"):
         reporter.say(f"MLflow is not installed, so this run is not tracked ({install_command('mlflow')})")
     if "compare" in steps and not is_installed("report"):
         reporter.say(f"matplotlib is not installed, so no report is written ({install_command('report')})")
 
 
-def _is_tracked(config: RunConfig) -> bool:
-    return config.tracking.enabled and is_installed("mlflow")
-
-
 def _tracker(config: RunConfig, space: Workspace, lock: Lock) -> Tracker:
-    if not _is_tracked(config):
+    if not preflight.tracks_by_mlflow(config):
+        return _plugin_tracker(config, space) if config.tracking.enabled else NullTracker()
+    if not is_installed("mlflow"):
         return NullTracker()
     from raysample.tracking.mlflow import tracker
 
@@ -86,6 +85,12 @@ def _tracker(config: RunConfig, space: Workspace, lock: Lock) -> Tracker:
         folder=space.root,
         gone=lock.gone,
     )
+
+
+def _plugin_tracker(config: RunConfig, space: Workspace) -> Tracker:
+    make: Callable[..., Tracker] = TRACKER_REGISTRY.find(config.tracking.tracker)
+    settings = config.tracking
+    return make(uri=settings.uri, experiment=settings.experiment or config.name, folder=space.root)
 
 
 def silence_libraries() -> None:

@@ -17,10 +17,12 @@ from raysample.execution.base import Demand, Executor
 from raysample.models.building import TINY
 from raysample.models.folders import locate
 from raysample.models.sizes import FLOAT, model_size
+from raysample.tracking import MLFLOW, TRACKER_REGISTRY
 from raysample.tracking.mlflow import values
 from raysample.training.importing.find import find
 from raysample.workflow.checks import check_plans
 from raysample.workflow.layout import Workspace
+from raysample.workflow.plugins import check_plugins, run_plugins
 
 STEPS = frozenset({"fine-tune", "score", "compare"})
 """What the verb `run` does; others do a part of it, or read the `log`."""
@@ -44,17 +46,30 @@ def check_preflight(
     if config.adopt is not None and "score" in steps:  # describes the corpora, too
         steps = {*steps, "fine-tune"}
     found = [
-        *_raised(lambda: check_plans(config)),
+        *_raised(lambda: _plans(config, engine)),
         *_sources(config, space, steps, fresh),
         *(_models(config) if fresh and "fine-tune" in steps else ()),
         *(_room(config, space) if fresh and "fine-tune" in steps else ()),
         *engine.refusals(list(_demands(config, space, steps))),
-        *(_raised(lambda: values.check_uri(tracking_uri)) if tracking_uri and config.tracking.enabled else ()),
+        *(_raised(lambda: values.check_uri(tracking_uri)) if tracking_uri and tracks_by_mlflow(config) else ()),
     ]
     if len(found) == 1:
         raise found[0]
     if found:
         raise ConfigError(listed(found), "mend all of it, and run the same command again: nothing was computed yet")
+
+
+def tracks_by_mlflow(config: RunConfig) -> bool:
+    """Tell whether a run asks for MLflow, and not for a plug-in tracker or none."""
+    return config.tracking.enabled and config.tracking.tracker == MLFLOW
+
+
+def _plans(config: RunConfig, engine: Executor) -> None:
+    """Raise what is wrong with the scores and arms as they are configured, plug-ins that a worker lacks included."""
+    check_plans(config)
+    if config.tracking.enabled and config.tracking.tracker != MLFLOW:
+        TRACKER_REGISTRY.find(config.tracking.tracker)
+    check_plugins(run_plugins(config), engine)
 
 
 def listed(found: Sequence[RaysampleError]) -> str:

@@ -15,6 +15,7 @@ from raysample.data.corpus import Corpus, describe_source
 from raysample.data.score_table import ScoreTable
 from raysample.execution.base import Executor
 from raysample.influence.landmarks import Fitted
+from raysample.influence.scores import resolve_specs, score_plugins
 from raysample.influence.shards import ScoreJob, ShardOutcome, ensure_statistics, landmarks_folder, part_name
 from raysample.tracking import NullTracker, Tracker
 from raysample.training import capture
@@ -23,6 +24,7 @@ from raysample.version import __version__
 from raysample.workflow import economy
 from raysample.workflow.checks import check_scores
 from raysample.workflow.missing_shards import score_missing_shards
+from raysample.workflow.plugins import check_plugins
 from raysample.workflow.score_identity import NUMERICS, ScoringPlan, checkpoints_fingerprint, tell_changes
 from raysample.workflow.spot_check import verified
 
@@ -63,6 +65,7 @@ def score_corpus(
         CheckpointError: the checkpoints do not suit a score, or one is damaged.
     """
     check_scores(config)
+    check_plugins(score_plugins(config.scores), engine)
     _check(traces, corpus)
     config = economised(traces, corpus, config, model, folder, engine, reporter)
     if config.source == "capture":
@@ -169,15 +172,17 @@ def job_of(
     traces: Sequence[CheckpointSet], corpus: Corpus, config: ScoreConfig, model: ModelConfig, folder: str, parts: str
 ) -> ScoreJob:
     """Return what actors are told about a table in `folder`, whose parts lie in its subfolder `parts`."""
+    plugins = score_plugins(config.scores)
     return ScoreJob(
         corpus=corpus.uri,
         traces=tuple(trace.uri for trace in traces),
-        config=config,
+        config=config if not plugins else config.model_copy(update={"scores": resolve_specs(config.scores)}),
         # Alone means unpadded.
         model=model.model_copy(update={"pad_to_multiple_of": 1}) if config.method == "loop" else model,
         folder=storage.join(folder, parts),
         references=storage.join(folder, "references"),
         targets={name: target_folder(folder, name) for name in config.targets},
+        plugins=plugins,
     )
 
 

@@ -1,4 +1,4 @@
-"""One arm for every policy, with all that it must be told; a policy that is missing here fails a test."""
+"""One arm for every policy, with all that it must be told; what that is the policy says itself (`example`)."""
 
 from typing import Any
 
@@ -10,29 +10,14 @@ from raysample.selection.policies import POLICIES, Rows
 
 HIGHER_IS = {"vog": "harder", "aum": "easier", "dual": "harder", "confidence": "easier"}
 
-_TOLD: dict[str, dict[str, Any]] = {
-    "random": {},
-    "stratified_random": {},
-    "hard": {"score": "vog"},
-    "easy": {"score": "vog"},
-    "window": {"score": "vog", "start": 0.15},
-    "middle": {"score": "aum"},
-    "linear": {"score": "vog", "epsilon": 0.05},
-    "softmax": {"score": "vog", "normalise": "corpus", "temperature": 0.7},
-    "coverage": {"score": "vog", "bins": 20, "drop": 0.1},
-    "explore": {"score": "vog", "share": 0.6},
-    "beta": {"score": "dual"},
-    "mix": {"scores": {"vog": 2, "aum": 1}},
-    "consensus": {"scores": ["vog", "aum", "dual"], "top": 0.3},
-}
-ARMS = {name: ArmConfig(policy=name, **_TOLD[name]) for name in POLICIES}
+ARMS = {name: ArmConfig(policy=name, **policy.example) for name, policy in POLICIES.items()}
 
 VARIANTS = {
     arm.name: arm
     for arm in (
         *ARMS.values(),
         *(
-            ArmConfig(policy=name, **{**_TOLD[name], "quota": quota})
+            ArmConfig(policy=name, **{**POLICIES[name].example, "quota": quota})
             for name in ("window", "middle", "linear", "softmax", "mix", "consensus")
             for quota in ("proportional", "balanced")
         ),

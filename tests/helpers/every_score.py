@@ -7,7 +7,7 @@ from typing import Any
 from raysample.influence.scores import SCORES
 
 TARGET = "held_out"
-NEEDS_TARGET = ("tracin_target", "influence")
+NEEDS_TARGET = tuple(name for name, kind in SCORES.items() if "target" in kind.example)
 
 
 def specs() -> list[str | dict[str, Any]]:
@@ -17,6 +17,5 @@ def specs() -> list[str | dict[str, Any]]:
 
 def spec(name: str) -> str | dict[str, Any]:
     """Return the spec of one score."""
-    if name not in NEEDS_TARGET:
-        return name
-    return {"name": name, "target": TARGET}
+    example = SCORES[name].example
+    return {"name": name, **example} if example else name

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from raysample.core.config.corpus import Columns, LabelsConfig, SourceConfig
 from raysample.core.config.importing import AdoptConfig
-from raysample.core.config.section import Address, Count, Fraction, Place, Section, Seed
+from raysample.core.config.section import Address, Count, Fraction, Place, PluginName, Section, Seed
 from raysample.core.config.selection import CompareConfig, SampleConfig
 from raysample.core.config.training import FineTuneConfig, ModelConfig
 
@@ -197,9 +197,15 @@ class LogConfig(Section):
 
 
 class TrackingConfig(Section):
-    """MLflow: `uri` defaults to an sqlite file in the output folder, `experiment` to the run's name."""
+    """MLflow: `uri` defaults to an sqlite file in the output folder, `experiment` to the run's name.
+
+    `tracker` may also name a plug-in, which gets both as they are given.
+    """
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"tracker"})
 
     enabled: bool = True
+    tracker: Literal["mlflow"] | PluginName = "mlflow"
     uri: Place | None = None
     experiment: Place | None = None
 
@@ -212,9 +218,9 @@ class ReportConfig(Section):
 
 
 class EngineConfig(Section):
-    """Where the work runs: on Ray, or `local`ly in this process, without Ray."""
+    """Where the work runs: on Ray, `local`ly in this process, without Ray, or where a plug-in executor runs it."""
 
-    kind: Literal["ray", "local"] = "ray"
+    kind: Literal["ray", "local"] | PluginName = "ray"
     # `auto`, `local` (always a new one) or a head's address; None joins a cluster if one is there, else starts one.
     address: Place | None = None
     cpus: Count | None = None

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raysample import models
+from raysample.core.registry import require_plugins
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.influence import capture, landmarks
 from raysample.influence.scores import Score, create_scores
@@ -24,6 +25,7 @@ class ColumnScorer:
     """The tokenizer, models and landmark regression of a job, in memory; `score_rows` turns rows into columns."""
 
     def __init__(self, job: ScoreJob) -> None:
+        require_plugins(job.plugins)
         self.job = job
         traces = [CheckpointSet.load(uri) for uri in job.traces]
         words, trust = traces[0].tokenizer, job.model.trust_remote_code

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from raysample.core import storage
 from raysample.core.config import ModelConfig, ScoreConfig
+from raysample.core.registry import PluginIdentity
 from raysample.data.corpus import Shard
 from raysample.influence.references import Request
 
@@ -28,6 +29,7 @@ class ScoreJob:
         references: URI of the folder for prepared references.
         targets: name -> URI of the Corpus that target-aware scores point to.
         max_resident_models: models that an actor keeps in memory at a time; None for all. Changes no number.
+        plugins: the classes of plug-in scores, which `config` names by their paths; a worker that has others refuses.
     """
 
     corpus: str
@@ -38,6 +40,7 @@ class ScoreJob:
     references: str
     targets: dict[str, str] = field(default_factory=dict)
     max_resident_models: int | None = None
+    plugins: tuple[PluginIdentity, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from raysample.core import storage
 from raysample.core.config import LandmarksConfig
+from raysample.core.registry import require_plugins
 from raysample.data.corpus import Corpus
 from raysample.influence import landmarks, references
 from raysample.influence.landmarks.fitted import MANIFEST
@@ -40,6 +41,7 @@ def prepare_scoring(job: ScoreJob, say: Say) -> None:
     Raises:
         UnsupportedModelError: a model returns other values for a row if it is scored with other rows.
     """
+    require_plugins(job.plugins)
     proofs.prove(job, say)
     needed = wanted_references(job)
     for trace in job.traces if needed else ():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
+from raysample.core.registry import PluginIdentity, Registry
 from raysample.data.identity import hash_row_ids
 from raysample.selection.policies.base import GlobalStatistics, Policy, Rows, row_hash
 from raysample.selection.policies.beta import Beta
@@ -45,6 +45,9 @@ POLICIES: dict[str, type[Policy] | type[Chain]] = {
 AUTO, FEW = "auto", 0.3
 """The policy that is not named, and the share of rows from which on it is `hard`; below, `explore`."""
 
+POLICY_REGISTRY: Registry[Policy | Chain] = Registry("policy", (Policy, Chain), POLICIES, SelectionError, also=(AUTO,))
+"""Leads from a name in a configuration to a class: a built-in policy, a dotted path, or an entry point."""
+
 
 def create_policy(arm: ArmConfig, higher_is: Mapping[str, str], share: float = 1.0) -> Policy | Chain:
     """Build the policy of an arm, with the arm's limits around it.
@@ -60,15 +63,17 @@ def create_policy(arm: ArmConfig, higher_is: Mapping[str, str], share: float = 1
     """
     if arm.policy == AUTO:
         arm = arm.model_copy(update={"policy": "explore" if share < FEW else "hard"})
-    if arm.policy not in POLICIES:
-        close = difflib.get_close_matches(arm.policy, POLICIES, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise SelectionError(f"there is no policy {arm.policy!r}", f"{hint}known: {', '.join([AUTO, *POLICIES])}")
-    return with_limits(POLICIES[arm.policy].from_arm(arm, higher_is), arm, higher_is)
+    return with_limits(POLICY_REGISTRY.find(arm.policy).from_arm(arm, higher_is), arm, higher_is)
+
+
+def policy_plugin(arm: ArmConfig) -> PluginIdentity | None:
+    """Return the identity of the plug-in that an arm names; None where the policy is a built-in one."""
+    return None if arm.policy == AUTO else POLICY_REGISTRY.plugin(POLICY_REGISTRY.find(arm.policy))
 
 
 __all__ = [
     "POLICIES",
+    "POLICY_REGISTRY",
     "Chain",
     "GlobalStatistics",
     "Policy",
@@ -76,6 +81,7 @@ __all__ = [
     "create_policy",
     "hash_row_ids",
     "policy_columns",
+    "policy_plugin",
     "row_hash",
     "steps_of",
 ]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -146,7 +146,14 @@ class Policy(ABC):
 
     Policies are frozen, picklable and pure: what they say of a row depends on that row and the Facts alone, so the
     result cannot depend on the order or layout of the data.
+
+    Attributes:
+        version: raised by whoever changes what it keeps; part of the identity of a selection by a plug-in.
+        example: what an arm says beside `policy` in a small example, for documentation and tests.
     """
+
+    version: ClassVar[str] = "1"
+    example: ClassVar[Mapping[str, Any]] = {"score": "vog"}
 
     @classmethod
     @abstractmethod

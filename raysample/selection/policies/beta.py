@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self, final
+from typing import Any, ClassVar, Self, final
 
 import numpy as np
 
@@ -28,6 +28,8 @@ class Beta(Budgeted):
     al., 2025, arXiv 2502.06905; its code adds 1 to a, as here). `c` is smaller for harder tasks; the paper takes 4 to
     11.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"score": "dual"}
 
     score: str
     mean: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self, final
+from typing import Any, ClassVar, Self, final
 
 import numpy as np
 
@@ -23,6 +23,8 @@ class Consensus(Blended):
     Every score votes for the rows in the top share `top` of its ranking (Wu et al., 2025, arXiv 2501.00654, whose code
     leaves ties to chance). Weights are those of the votes; the smallest must be 1 for ties alone to be broken by ranks.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"scores": ["vog", "aum", "dual"], "top": 0.3}
 
     top: float = 0.2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self, final
+from typing import Any, ClassVar, Self, final
 
 import numpy as np
 
@@ -29,6 +29,8 @@ from raysample.selection.policies.steps import Chain, Step, StepSize
 @dataclass(frozen=True)
 class Bins(Policy):
     """Strata: `bins` intervals of equal width between the smallest and the largest value of a score; key: a lot."""
+
+    example: ClassVar[Mapping[str, Any]] = {"score": "vog", "bins": 20, "drop": 0.1}
 
     score: str
     bins: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, ClassVar, Self
 
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
@@ -20,6 +20,8 @@ class Drawn(Budgeted):
     Attributes:
         quota: as in `raysample.core.config.ArmConfig`. least, most: rows of a class, where classes are strata.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {}
 
     quota: Quota = "corpus"
     least: int | None = None

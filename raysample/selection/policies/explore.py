@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self, final
+from typing import Any, ClassVar, Self, final
 
 from raysample.core.config import ArmConfig
 from raysample.selection.policies.hard import Hard
@@ -22,6 +22,8 @@ class Explore(Chain):
     has the sum over all rows as its expectation (Horvitz and Thompson). Calibration by randomness: Ayed and Hayou, TMLR
     2023, arXiv 2302.06960; where few rows are kept, a score alone does worse than chance.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"score": "vog", "share": 0.6}
 
     share: float
     hardest: Hard

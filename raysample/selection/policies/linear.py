@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 
@@ -21,6 +22,8 @@ class Linear(Weighted):
     The easiest row still has ε of the hardest one's weight (Anand et al., EMNLP 2023, arXiv 2311.16298, App. C.3, who
     give no ε). Normalising over the corpus changes nothing here; within classes it does.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"score": "vog", "epsilon": 0.05}
 
     epsilon: float = 0.01
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self, final
+from typing import Any, ClassVar, Self, final
 
 from raysample.core.config import ArmConfig
 from raysample.selection.policies.easy import Easy
@@ -21,6 +21,8 @@ class Middle(Chain):
     With the score `moderate` it is Xia et al.'s selection (ICLR 2023), which keeps rows at a median distance from their
     class.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"score": "aum"}
 
     dropped: Easy
     chosen: Hard

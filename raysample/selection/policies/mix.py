@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self, final
+from typing import Any, ClassVar, Self, final
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class Mix(Blended):
     the entropy of its slot-label trails, H_c = −Σ_t p(t|c) log2 p(t|c). Where the corpus's groups are such trails (or
     templates, sources, …), `group_entropy` is the weight w of that rank; rows of a class share it.
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"scores": {"vog": 2, "aum": 1}}
 
     group_entropy: float = 0.0
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from raysample.core.config import ArmConfig
 from raysample.selection.policies.base import GlobalStatistics, Rows
@@ -19,6 +20,8 @@ class Softmax(Weighted):
     A high temperature T comes near `random`, a low one near `hard`. Without replacement, so that the chance of a row is
     in proportion to its weight among those left (Anand et al., EMNLP 2023, arXiv 2311.16298, App. B.2, who give no T).
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"score": "vog", "normalise": "corpus", "temperature": 0.7}
 
     temperature: float = 1.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -100,7 +100,10 @@ class Step:
 
 
 class Chain(ABC):
-    """A policy that is made of steps."""
+    """A policy that is made of steps; `version` and `example` are as in `Policy`."""
+
+    version: ClassVar[str] = "1"
+    example: ClassVar[Mapping[str, Any]] = {"score": "vog"}
 
     @classmethod
     @abstractmethod

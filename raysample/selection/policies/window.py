@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self, final
+from typing import Any, ClassVar, Self, final
 
 from raysample.core.config import ArmConfig
 from raysample.selection.policies.easy import Easy
@@ -20,6 +20,8 @@ class Window(Chain):
 
     The very hardest rows are often wrong labels (Paul et al., NeurIPS 2021, arXiv 2107.07075, section 4).
     """
+
+    example: ClassVar[Mapping[str, Any]] = {"score": "vog", "start": 0.15}
 
     start: float
     dropped: Easy

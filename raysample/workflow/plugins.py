@@ -1,0 +1,30 @@
+"""Plug-ins before the work: whether the workers have the classes that the driver found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from raysample.core.config import ArmConfig, RunConfig
+from raysample.core.registry import PluginIdentity, plugin_problems, refuse_plugins
+from raysample.execution.base import Executor
+from raysample.influence.scores import score_plugins
+from raysample.selection.policies import policy_plugin
+
+
+def check_plugins(plugins: Iterable[PluginIdentity], engine: Executor) -> None:
+    """Raise PluginError where a worker lacks one of these classes or has another version: one small task asks it."""
+    wanted = tuple(dict.fromkeys(plugins))
+    if wanted:
+        refuse_plugins(engine.once(partial(plugin_problems, wanted)))
+
+
+def policy_plugins(arms: Iterable[ArmConfig]) -> tuple[PluginIdentity, ...]:
+    """Return the identities of the plug-in policies that arms name, each once."""
+    found = (policy_plugin(arm) for arm in arms)
+    return tuple(dict.fromkeys(plugin for plugin in found if plugin is not None))
+
+
+def run_plugins(config: RunConfig) -> tuple[PluginIdentity, ...]:
+    """Return the identities of all plug-in scores and policies of a run."""
+    return (*score_plugins(config.score.scores), *policy_plugins(config.compare.arms))
