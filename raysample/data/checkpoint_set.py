@@ -43,6 +43,12 @@ class CheckpointSet:
         config: fingerprint-able configuration of the run.
         metrics: evaluation at the end of training.
         warnings: reasons to doubt the trained model, as sentences.
+
+    >>> import raysample
+    >>> from raysample.testing import tiny_checkpoints
+    >>> made = tiny_checkpoints("run", 3)
+    >>> [checkpoint.step for checkpoint in raysample.CheckpointSet.load(made.uri).checkpoints]
+    [10, 20, 30]
     """
 
     checkpoints: tuple[Checkpoint, ...]

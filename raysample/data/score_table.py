@@ -50,6 +50,12 @@ class ScoreTable:
         counted: whether the parts have a column `count`: each row is a content, the number of its copies in the log.
         verified: result of the spot check, which scores a few rows again in float64, one by one: the number of `rows`,
             the `seconds` it took and the largest `differences` by column. Empty if the check was turned off.
+
+    >>> import raysample
+    >>> from raysample.testing import tiny_checkpoints, tiny_corpus_files
+    >>> table = raysample.score(tiny_checkpoints("run"), tiny_corpus_files("train", rows=60), ["el2n"])
+    >>> raysample.ScoreTable.load(table.uri).to_pandas().columns.tolist()
+    ['row_id', 'label', 'class', 'tokens', 'el2n']
     """
 
     uri: str

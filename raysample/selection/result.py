@@ -53,6 +53,13 @@ class Selection:
         warnings: sentences about classes that lose rows, and about scores that mostly measure length.
         plugin: class, version and source hash of the policy if it is a plug-in.
         digest: 64-bit sum (hex) of the kept rows' mixed identities: identifies the set of kept rows in any order.
+
+    >>> import raysample
+    >>> from raysample.testing import tiny_checkpoints, tiny_corpus_files
+    >>> table = raysample.score(tiny_checkpoints("run"), tiny_corpus_files("train", rows=60), ["el2n"])
+    >>> easy = raysample.sample(table, "easy", score="el2n", fraction=0.25)
+    >>> len(raysample.Selection.load(easy.uri).kept_ids())
+    15
     """
 
     uri: str

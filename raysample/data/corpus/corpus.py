@@ -50,6 +50,12 @@ class Corpus:
         inventory: number of `files` (`in`, `read`, `left_out`; the first is the sum of the others), and for each reason
             in `left_out` the number of `files` and the first thousand `names`.
         warnings: sentences about the rows, such as spellings that were merged into one class.
+
+    >>> import raysample
+    >>> from raysample.testing import tiny_corpus_files
+    >>> corpus = raysample.describe(tiny_corpus_files("train", rows=60), "corpus")
+    >>> raysample.Corpus.load("corpus").rows
+    60
     """
 
     uri: str

@@ -49,6 +49,12 @@ class Contents:
         left_out: reason -> number of rows that the configuration leaves out.
         inventory: the log's files, as in `Corpus`; those outside the window are left out.
         warnings: as in `Corpus`.
+
+    >>> import raysample
+    >>> from raysample.testing import tiny_corpus_files
+    >>> found = raysample.compact(tiny_corpus_files("log", rows=60), "contents")
+    >>> raysample.Contents.load("contents").fingerprint == found.fingerprint
+    True
     """
 
     uri: str
