@@ -1,9 +1,7 @@
-"""Where work runs: `Engine` is what the workflow needs, `raysample.execution.local` works in this process.
-
-`raysample.execution.ray` works on Ray.
+"""The Executor protocol: where work runs. `execution.local` works in this process, `execution.ray` on Ray.
 
 Both run the same functions on the same shards with the same batches, so the scores are equal. Fine-tuning on several
-workers sees the same global batches, but draws other dropout masks.
+workers uses the same global batches, but other dropout masks.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Demand:
-    """Workers that a step needs at a time: for what, how many, and of which kind. The engine knows how large."""
+    """Workers that a step needs at once: purpose, number and kind. The executor knows the resources of each kind."""
 
     what: str
     workers: int
@@ -31,30 +29,30 @@ class Demand:
 
 
 class Executor(AbstractContextManager["Executor"], Protocol):
-    """Runs one large fine-tuning, many small ones, a scoring, or any pure function over parts of a table."""
+    """Runs one large fine-tuning, many small ones, scoring, or any pure function over parts of a table."""
 
     def fine_tune(self, job: Job, workers: tuple[int, int], reporter: Reporter) -> Outcome:
-        """Run one data-parallel fine-tuning on the fewest to the most workers."""
+        """Run one data-parallel fine-tuning; `workers` is the minimum and maximum number of workers."""
         ...
 
     def fine_tune_many(
         self, jobs: Sequence[Job], workers: int | None, reporter: Reporter
     ) -> Iterator[tuple[Job, Outcome]]:
-        """Run independent fine-tunings, several at a time; yield each as it ends."""
+        """Run independent fine-tunings, at most `workers` at a time; yield each when it ends."""
         ...
 
     def prepare(self, job: ScoreJob, reporter: Reporter) -> None:
-        """Prepare what a scoring needs before its shards: references, landmarks."""
+        """Compute what scoring needs before its shards: references, landmarks."""
         ...
 
     def score(
         self, job: ScoreJob, shards: Sequence[int], workers: int | None, reporter: Reporter
     ) -> Iterator[ShardOutcome]:
-        """Score shards; yield what became of each as it ends."""
+        """Score shards on at most `workers` workers; yield each outcome when the shard ends."""
         ...
 
     def memory_per_worker(self, workers: int) -> int | None:
-        """Return the bytes that each of up to so many scoring workers may take; None where nobody knows."""
+        """Return the memory budget in bytes of each of up to `workers` scoring workers, or None if unknown."""
         ...
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
@@ -62,13 +60,13 @@ class Executor(AbstractContextManager["Executor"], Protocol):
         ...
 
     def once(self, function: Callable[[], T]) -> T:
-        """Run a picklable function once, where models are run: on a worker with the device of a scoring actor."""
+        """Run a picklable function once on a worker with the device of a scoring actor."""
         ...
 
     def slots(self) -> int:
-        """Return how many workers of one CPU, with the GPUs that each wants, can be at work at a time."""
+        """Return the number of workers with one CPU and the configured GPUs that can run at once."""
         ...
 
     def refusals(self, demands: Sequence[Demand]) -> list[RaysampleError]:
-        """Return an error for each demand that can never be met here."""
+        """Return an error for each demand that this executor can never meet."""
         ...

@@ -1,4 +1,4 @@
-"""The executor of this process: one thing after the other, without Ray."""
+"""The executor of this process: sequential, without Ray."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class LocalExecutor:
-    """Everything in this process, one thing after the other; needs no Ray."""
+    """Runs everything in this process, sequentially; needs no Ray."""
 
     def __enter__(self) -> Self:
         return self
@@ -29,7 +29,7 @@ class LocalExecutor:
         return None
 
     def fine_tune(self, job: Job, workers: tuple[int, int], reporter: Reporter) -> Outcome:
-        """Run one fine-tuning with one worker, whatever `workers` says: the global batches are the same."""
+        """Run one fine-tuning with one worker, whatever `workers` is: the global batches are the same."""
         del workers
         with reporter.bar("fine-tune", steps(job), "steps") as bar:
             return execute(
@@ -49,18 +49,18 @@ class LocalExecutor:
                 bar.to(done + 1)
 
     def prepare(self, job: ScoreJob, reporter: Reporter) -> None:
-        """Prepare it here."""
+        """Compute references and landmarks in this process."""
         prepare_scoring(job, reporter.say)
 
     def score(
         self, job: ScoreJob, shards: Sequence[int], workers: int | None, reporter: Reporter
     ) -> Iterator[ShardOutcome]:
-        """Score shards one after the other; the next one is read meanwhile."""
+        """Score shards one after the other; the next shard is read in the background."""
         del workers, reporter
         return ShardScorer(job).score_all(shards)
 
     def memory_per_worker(self, workers: int) -> int | None:
-        """Most of the memory that is free on this process's device."""
+        """Return most of the free memory of this process's device, in bytes."""
         del workers
         return memory.free(device())
 
@@ -69,14 +69,14 @@ class LocalExecutor:
         return threads(function, items)
 
     def once(self, function: Callable[[], T]) -> T:
-        """Run it here."""
+        """Run the function in this process."""
         return function()
 
     def slots(self) -> int:
-        """One: this process."""
+        """Return 1: this process."""
         return 1
 
     def refusals(self, demands: Sequence[Demand]) -> list[RaysampleError]:
-        """None: all work is done here, by one."""
+        """Return no errors: every demand is met by one process."""
         del demands
         return []

@@ -31,6 +31,7 @@ def length_correlations(table: ScoreTable, columns: Iterable[str]) -> dict[str, 
 
 
 def _correlation(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> float:
+    """Return the correlation of two rank vectors, NaN if either is constant."""
     if len(ours) < 2 or np.ptp(ours) == 0 or np.ptp(theirs) == 0:
         return float("nan")
     return float(np.corrcoef(ours, theirs)[0, 1])

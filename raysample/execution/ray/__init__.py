@@ -1,1 +1,1 @@
-"""The shell on Ray: the only folder that imports ray. What runs inside its tasks and actors is the plain core."""
+"""The executor on Ray: the only package that imports ray. Its tasks and actors run the plain core."""

@@ -1,4 +1,4 @@
-"""The arms of a comparison as Ray tasks: small trainings pay no start-up of a worker group, and fill all CPUs."""
+"""Retrainings of a comparison as Ray tasks: small trainings avoid the start-up of a worker group and fill all CPUs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from raysample.training.fine_tuning import Job, Outcome, execute
 
 @ray.remote(max_retries=2)
 def _execute(job: Job, on: Any, key: str) -> Outcome:
-    # One CPU a task: more threads than that would fight with the tasks beside it.
+    """Run one training in a task, with its progress written to the progress actor."""
+    # Each task has one CPU: more threads would compete with the tasks beside it.
     torch.set_num_threads(1)
     return execute(job, DistributedContext(device=device()), progress=progress_actor.Writer(on, key))
 
@@ -26,7 +27,7 @@ def _execute(job: Job, on: Any, key: str) -> Outcome:
 def fine_tune_many(
     jobs: Sequence[Job], workers: int | None, gpus: float, reporter: Reporter
 ) -> Iterator[tuple[Job, Outcome]]:
-    """Run jobs, at most `workers` at a time (all CPUs by default); yield each with its outcome as it ends."""
+    """Run jobs, at most `workers` at a time (all CPUs by default); yield each with its outcome when it ends."""
     at_once = min(len(jobs), workers or session.slots(1, gpus))
     session.require(at_once, 1, gpus, "retraining the arms")
     task = _execute.options(num_cpus=1, num_gpus=gpus)
@@ -50,8 +51,10 @@ def fine_tune_many(
 
 
 def _share(notes: dict[str, tuple[int, int, float]]) -> float:
+    """Return the sum of the finished shares of all running jobs."""
     return sum(done / total for done, total, _ in notes.values())
 
 
 def _broken(error: BaseException) -> TrainingError:
+    """Return the error for a task that failed without an error of raysample."""
     return TrainingError(f"retraining an arm failed: {error}", "finished arms are kept; mend the cause and run again")

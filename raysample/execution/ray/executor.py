@@ -1,4 +1,4 @@
-"""The engine on Ray: Ray Train for one large fine-tuning, tasks for the arms of a comparison, Ray Data for scoring."""
+"""The executor on Ray: Ray Train for one large fine-tuning, tasks for retrainings, Ray Data for scoring."""
 
 from __future__ import annotations
 
@@ -53,23 +53,23 @@ class RayExecutor:
         return scoring.score_on_ray(job, shards, workers, self.config.gpus_per_worker, reporter)
 
     def memory_per_worker(self, workers: int) -> int | None:
-        """Return the share of a scoring actor in the memory of the node, or GPU, that has the least."""
+        """Return the memory budget of a scoring actor on the node, or GPU, with the least memory, in bytes."""
         return scoring.memory_per_worker(workers, self.config.gpus_per_worker)
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-        """Map with one task per item, a few ahead of who reads the results."""
+        """Map with one task per item, a few items ahead of the consumer."""
         return map_tasks.tasks(function, items)
 
     def once(self, function: Callable[[], T]) -> T:
-        """Run it in one task, with a GPU if the scoring actors have one."""
+        """Run the function in one task, with a GPU if the scoring actors have one."""
         return scoring.once(function, self.config.gpus_per_worker)
 
     def slots(self) -> int:
-        """As many as the cluster has CPUs, or GPUs for."""
+        """Return the number of workers that fit the cluster's CPUs and GPUs."""
         return session.slots(1, self.config.gpus_per_worker)
 
     def refusals(self, demands: Sequence[Demand]) -> list[RaysampleError]:
-        """Return an error for each demand that the nodes of the cluster cannot meet together."""
+        """Return an error for each demand that exceeds the nodes of the cluster."""
         found = list[RaysampleError]()
         for demand in demands:
             cpus = scoring.ACTOR_CPUS if demand.kind == "scoring" else 1

@@ -1,4 +1,4 @@
-"""Errors that come back from workers: ours as they were raised, Ray's as what a user can do about them."""
+"""Errors from workers: raysample's own as they were raised, Ray's as errors with advice."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Otherwise = Callable[[BaseException], RaysampleError]
 
 
 def failure_cause(error: BaseException, otherwise: Otherwise) -> RaysampleError:
-    """Return our own error that lies behind one of Ray's, or what `otherwise` makes of it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, RaysampleError):
-            return seen
-        seen = getattr(seen, "cause", None) or seen.__cause__
+    """Return raysample's own error in the cause chain of one of Ray's errors, or `otherwise(error)`."""
+    current: BaseException | None = error
+    while current is not None:
+        if isinstance(current, RaysampleError):
+            return current
+        current = getattr(current, "cause", None) or current.__cause__
     return otherwise(error)
 
 
 def result(reference: Any, otherwise: Otherwise) -> Any:
-    """Return what a task returned; raises our own error behind its failure, or what `otherwise` makes of it."""
+    """Return the result of a task; raises raysample's own error behind a failure, or `otherwise(error)`."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayError as error:

@@ -1,4 +1,4 @@
-"""One data-parallel fine-tuning with Ray Train: gloo on CPUs, NCCL on GPUs, the loop of `raysample.training` inside."""
+"""Data-parallel fine-tuning with Ray Train: gloo on CPUs, NCCL on GPUs, running the loop of `raysample.training`."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from raysample.execution.ray import progress_actor, session
 from raysample.training import DistributedContext
 from raysample.training.fine_tuning import Job, Outcome, execute, steps
 
-# Workers that die before the training begins leave no trace among its states.
+# Workers that die before the first saved state are not counted there: this bounds their restarts.
 MOST_FAILURES = 100
-# How often a run with a range of workers looks whether nodes have come or gone.
+# Interval at which an elastic run checks whether nodes joined or left.
 RESIZE_SECONDS = 60.0
 
 
 def _worker(settings: dict[str, Any]) -> Outcome:
+    """Run the job on one Ray Train worker and return its outcome."""
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     if not torch.cuda.is_available():
-        # Ray's own processes want a CPU, too: threads that wait for each other at barriers are held up when one of them
-        # is preempted.
+        # One CPU is left to Ray's own processes: threads that meet at barriers all wait when one of them is preempted.
         torch.set_num_threads(max(1, (settings["cpus"] - 1) // world))
     return execute(
         settings["job"],
@@ -43,60 +43,61 @@ def _worker(settings: dict[str, Any]) -> Outcome:
 
 
 class Notices:
-    """Tells once of every notice that nodes will be taken away; all workers must ask together."""
+    """Reports each preemption notice once; a collective call, so all workers must call it at the same step."""
 
     def __init__(self) -> None:
         self.known: Any = None
 
     def __call__(self) -> bool:
-        """Tell whether there is a notice that was not there before."""
+        """Return whether there is a new preemption notice."""
         found = ray.train.get_preemption_info()
         news, self.known = found is not None and found != self.known, found
         return news
 
 
 class _GivesUp(ray.train.UserCallback):  # type: ignore[misc]  # ray is not followed
-    """Ends a run whose workers failed with an error that would only come again: Ray Train starts all others anew."""
+    """Ends a run after an error of raysample, which would only recur; Ray Train restarts workers after other errors."""
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        """Raise the first error that tells a user what to do."""
+        """Raise the first error of raysample among the workers' exceptions."""
         del run_context
         for error in worker_exceptions.values():
-            if (cause := _told(error)) is not None:
+            if (cause := _own_error(error)) is not None:
                 raise cause
 
 
 class _Trainer(ray.train.torch.TorchTrainer):  # type: ignore[misc]  # ray is not followed
-    """A TorchTrainer that leaves Ctrl-C what it is, a KeyboardInterrupt, and starts no actor for datasets.
+    """A TorchTrainer that keeps Ctrl-C a KeyboardInterrupt and starts no dataset actor.
 
-    Ray Train's handler ends the process with code 0 as if all were well, and stays after the training: it would swallow
-    every later Ctrl-C, such as one while scoring. Its actor for datasets would hand out none, since rows are read here
-    by the order of `raysample.training`: a process that takes memory, and wakes up 100 times a second beside workers
-    that wait for each other.
+    Ray Train's signal handler exits with code 0, as if the run had succeeded, and stays installed after the training,
+    where it would swallow Ctrl-C during scoring. Its dataset actor is useless here, since `raysample.training` reads
+    the rows itself: it would take memory, and wake up 100 times a second beside workers that wait for each other.
     """
 
     def _create_default_callbacks(self) -> list[Any]:
+        """Return Ray Train's callbacks without the one that starts the dataset actor."""
         return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
 
     def _register_sigint_handler(self, controller: Any) -> None:
+        """Do not install Ray Train's SIGINT handler."""
         del controller
 
 
 def fine_tune_on_ray(job: Job, workers: tuple[int, int], gpus: float, reporter: Reporter) -> Outcome:
     """Run a job on Ray Train workers and return rank 0's outcome.
 
-    A group of workers that loses one is started anew and goes on from the newest state, with as many workers, between
-    the fewest and the most, as there is room for.
+    A worker group that loses a worker restarts from the newest state, with as many workers, between minimum and
+    maximum, as the cluster has resources for.
 
     Args:
-        job: what to do; one without a folder has no states to go on from, and fails with its first worker.
-        workers: the fewest and the most.
-        gpus: of each worker.
-        reporter: is told how far it is.
+        job: the fine-tuning; without a folder it has no saved states, and fails with its first worker.
+        workers: minimum and maximum number of workers.
+        gpus: GPUs per worker.
+        reporter: shows the progress.
 
     Raises:
-        ClusterError: the cluster has no room for the fewest workers.
-        TrainingError: a worker fails for a reason that stays, or too often at one place.
+        ClusterError: the cluster cannot hold the minimum number of workers.
+        TrainingError: a worker fails for a lasting reason, or too often without progress.
     """
     session.require(workers[0], 1, gpus, "fine-tuning")
     with tempfile.TemporaryDirectory(prefix="raysample-train-") as scratch, _watched(job, reporter) as on:
@@ -113,8 +114,8 @@ def fine_tune_on_ray(job: Job, workers: tuple[int, int], gpus: float, reporter: 
                 name="fine-tune",
                 storage_path=scratch,
                 callbacks=[_GivesUp()],
-                # Ray Train would wait for ever for resources; two failures of the controller are enough. How often a
-                # run may fail without getting on is counted with its states.
+                # Ray Train would wait forever for resources: two failures of the controller end the run. Failures
+                # without progress are counted with the saved states.
                 failure_config=ray.train.FailureConfig(
                     max_failures=0 if job.folder is None else MOST_FAILURES, controller_failure_limit=2
                 ),
@@ -129,6 +130,7 @@ def fine_tune_on_ray(job: Job, workers: tuple[int, int], gpus: float, reporter: 
 
 @contextmanager
 def _watched(job: Job, reporter: Reporter) -> Iterator[Any]:
+    """Yield a progress actor whose notes move a progress bar."""
     with reporter.bar("fine-tune", steps(job), "steps") as bar:
 
         def show(notes: dict[str, tuple[int, int, float]]) -> None:
@@ -141,15 +143,16 @@ def _watched(job: Job, reporter: Reporter) -> Iterator[Any]:
 
 
 def _cause(error: Any) -> RaysampleError:
+    """Return the first error of raysample behind a failed training, else a TrainingError."""
     failures = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]
     for failure in failures:
-        if (cause := _told(failure)) is not None:
+        if (cause := _own_error(failure)) is not None:
             return cause
     return TrainingError(f"fine-tuning failed on a worker: {error}", "run with --debug for the whole trace")
 
 
-def _told(failure: Any) -> RaysampleError | None:
-    """Return what a failure says in our own words, if it does."""
+def _own_error(failure: Any) -> RaysampleError | None:
+    """Return raysample's own error in the cause chain of a failure, None if there is none."""
     while failure is not None and not isinstance(failure, RaysampleError):
         failure = getattr(failure, "cause", None) or failure.__cause__
     return failure

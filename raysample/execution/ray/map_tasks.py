@@ -1,4 +1,4 @@
-"""A pure function over items as Ray tasks: what selections count and write, part by part."""
+"""Map a pure function over items as Ray tasks: counting and writing of selections, part by part."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ import ray
 from raysample.core.errors import SelectionError
 from raysample.execution.ray import failures, session
 
-TASK_CPUS = 0.9  # as scoring actors: a whole CPU could starve what else a small cluster has to run
+TASK_CPUS = 0.9  # as scoring actors: a whole CPU could starve other tasks of a small cluster
 
 
 @ray.remote(max_retries=3)
 def _call(function: Callable[[Any], Any], item: Any) -> Any:
+    """Apply the function to one item in a task."""
     return function(item)
 
 
 def tasks(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-    """Map with one task per item, twice as many at a time as the cluster can run; yield in the order of the items.
+    """Map with one task per item, submitting twice as many as the cluster can run; yield results in item order.
 
-    The function travels once, through the object store.
+    The function is pickled once, through the object store.
 
     Raises:
-        RaysampleError: what the function raised, or SelectionError where a task died again and again.
+        RaysampleError: raised by the function, or a SelectionError if a task's worker died repeatedly.
     """
     session.require(1, TASK_CPUS, 0, "a task of a selection")
     shared, task = ray.put(function), _call.options(num_cpus=TASK_CPUS)
@@ -44,4 +45,5 @@ def tasks(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]
 
 
 def _broken(error: BaseException) -> SelectionError:
+    """Return the error for a task that failed without an error of raysample."""
     return SelectionError(f"a part could not be counted or written: {error}", "mend the cause and run again")

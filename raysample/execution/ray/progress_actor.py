@@ -1,4 +1,4 @@
-"""A small actor on which workers write how far they are, so that the driver can show it while it waits."""
+"""A small actor on which workers record their progress, so that the driver can show it while it waits."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ POLL_SECONDS = 1.0
 
 
 class Board:
-    """Holds the newest note of every worker."""
+    """Actor that holds the newest progress note of every worker: (done, total, value)."""
 
     def __init__(self) -> None:
         self.notes: dict[str, tuple[int, int, float]] = {}
 
     def write(self, key: str, done: int, total: int, value: float) -> None:
-        """Note that `key` has done `done` of `total`."""
+        """Record that worker `key` has finished `done` of `total`, with a value such as the loss."""
         self.notes[key] = (done, total, value)
 
     def read(self) -> dict[str, tuple[int, int, float]]:
@@ -29,13 +29,13 @@ class Board:
 
 
 class Writer:
-    """Writes to a board at most once a second; fire and forget."""
+    """Writes progress to a board at most once a second, without waiting for the call."""
 
     def __init__(self, board: Any, key: str) -> None:
         self.board, self.key, self.last = board, key, 0.0
 
     def __call__(self, done: int, total: int, value: float) -> None:
-        """Note the advance, unless one was noted within the last second and this is not the end."""
+        """Record the progress, unless the last record is less than a second old and this is not the end."""
         now = time.monotonic()
         if now - self.last >= POLL_SECONDS or done == total:
             self.last = now
@@ -44,7 +44,7 @@ class Writer:
 
 @contextmanager
 def watch_progress(show: Callable[[dict[str, tuple[int, int, float]]], None]) -> Iterator[Any]:
-    """Yield a board; `show` gets its notes about once a second from a thread of the driver."""
+    """Yield a board; a driver thread calls `show` with its notes about once a second."""
     board = ray.remote(num_cpus=0)(Board).remote()
     stop = threading.Event()
 
@@ -53,9 +53,9 @@ def watch_progress(show: Callable[[dict[str, tuple[int, int, float]]], None]) ->
             try:
                 show(ray.get(board.read.remote(), timeout=5))
             except ray.exceptions.GetTimeoutError:
-                continue  # the board is not up yet, or the machine is busy
+                continue  # the actor is not up yet, or the machine is busy
             except ray.exceptions.RayError:
-                return  # the board is gone with its cluster: there is nothing left to show
+                return  # the actor died with its cluster
 
     thread = threading.Thread(target=poll, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""Whether a cluster answers that shall be joined: told before Ray is imported, which waits for minutes otherwise."""
+"""Check that a cluster answers before Ray is imported, since Ray would wait for minutes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _LOG = logging.getLogger(__name__)
 
 RAY_ADDRESS = "RAY_ADDRESS"
 CLIENT_PORT = 10001
-# Seconds of the first try and of later ones, of all of them (a head may be starting), and of the head's first words.
+# Timeouts in seconds: first attempt, later attempts, all attempts (a head may be starting), and the protocol greeting.
 FIRST, TRY, PATIENCE, GREETING = 1.5, 5.0, 15.0, 15.0
 
 
 @dataclass(frozen=True)
 class ClusterHead:
-    """The head of a cluster: as it was written, where that was, and its host and port."""
+    """The head of a cluster: the configured address, the setting that it comes from, host and port."""
 
     address: str
     origin: str
@@ -33,10 +33,10 @@ class ClusterHead:
 
 
 def head(config: EngineConfig) -> ClusterHead | None:
-    """Return the head that will be joined; None where Ray looks for one on this machine, or starts one.
+    """Return the head to be joined; None if Ray looks for a cluster on this machine, or starts one.
 
     Raises:
-        ClusterError: the address is none of a head.
+        ClusterError: the address is not that of a cluster head.
     """
     address, origin = config.address, "engine.address"
     if address in (None, "auto"):
@@ -64,19 +64,19 @@ def head(config: EngineConfig) -> ClusterHead | None:
 
 
 def require_ray() -> None:
-    """Raise a MissingExtraError where Ray is not installed."""
+    """Raise a MissingExtraError if Ray is not installed."""
     require("ray", "engine.kind: ray", "set engine.kind=local to work in this process")
 
 
 def reach(config: EngineConfig, say: Callable[[str], None] | None = None) -> None:
-    """Wait until the head that shall be joined answers.
+    """Wait until the head to be joined answers.
 
     Args:
-        config: the engine.
-        say: told at once what is being joined; by default the log is, once it takes long.
+        config: the executor's configuration.
+        say: receives a message at once; by default a warning is logged if the first attempt fails.
 
     Raises:
-        ClusterError: the address is none of a head, or no head answers there within half a minute.
+        ClusterError: the address is not that of a cluster head, or no head answers there within half a minute.
         MissingExtraError: Ray is not installed.
     """
     require_ray()
@@ -97,7 +97,7 @@ def reach(config: EngineConfig, say: Callable[[str], None] | None = None) -> Non
 
 
 def _connect(found: ClusterHead, words: str | None) -> str:
-    """Open a connection; return what stands against it."""
+    """Open a connection; return the problem, empty on success."""
     began, patience = time.monotonic(), FIRST
     while True:
         try:
@@ -115,7 +115,7 @@ def _connect(found: ClusterHead, words: str | None) -> str:
 
 
 def _greet(found: ClusterHead) -> str:
-    """Wait for the first words of the protocol: a port may be open while its process hangs, or is something else."""
+    """Wait for the protocol's greeting, since an open port may belong to a hanging or another process."""
     if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
         return ""
     try:

@@ -1,4 +1,4 @@
-"""Scoring with actors that Ray Data maps over shards: a shard is one row, no corpus text enters the object store."""
+"""Scoring with actors that Ray Data maps over shard numbers: no corpus text enters the object store."""
 
 from __future__ import annotations
 
@@ -17,33 +17,34 @@ from raysample.execution.ray import failures, session
 from raysample.influence.shards import ScoreJob, ShardOutcome, ShardScorer, prepare_scoring, proofs
 
 T = TypeVar("T")
-# An actor that asks for a whole CPU could starve the reading task on a small cluster, and Ray Data would wait silently.
+# Actors with a whole CPU each could starve the reading task on a small cluster, and Ray Data would wait silently.
 ACTOR_CPUS = 0.9
 NO_PROGRESS_SECONDS = 900
 
 
 class ScoringActor:
-    """Loads the checkpoints once, then scores the shards it is handed, also by two threads at a time."""
+    """Loads the checkpoints once, then scores shards, in up to two threads at a time."""
 
     def __init__(self, job: ScoreJob) -> None:
         self.scorer = ShardScorer(job)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Score the shards named in the batch; returns their outcomes as columns."""
+        """Score the shards in the batch; return their outcomes as columns."""
         outcomes = [vars(self.scorer.score(int(shard))) for shard in batch["shard"]]
         return {name: np.array([outcome[name] for outcome in outcomes]) for name in outcomes[0]}
 
 
 def prepare_once(job: ScoreJob, gpus: float, reporter: Reporter) -> None:
-    """Run the preparations of a scoring in one task and pass on what it has to say."""
+    """Compute references and landmarks in one task, and report its messages."""
     session.require(1, ACTOR_CPUS, gpus, "the preparations of scoring")
-    told = _prepare.options(num_cpus=ACTOR_CPUS, num_gpus=gpus or None).remote(job)
-    for line in failures.result(told, _broken):
+    reference = _prepare.options(num_cpus=ACTOR_CPUS, num_gpus=gpus or None).remote(job)
+    for line in failures.result(reference, _broken):
         reporter.say(line)
 
 
-@ray.remote(max_retries=proofs.MOST)  # the proof draws other rows where a worker died over some
+@ray.remote(max_retries=proofs.MOST)  # a retry draws other rows for the check if a worker died on some
 def _prepare(job: ScoreJob) -> list[str]:
+    """Compute references and landmarks, and return the messages."""
     said: list[str] = []
     prepare_scoring(job, said.append)
     return said
@@ -58,13 +59,14 @@ def once(function: Callable[[], T], gpus: float) -> T:
 
 @ray.remote(max_retries=1)
 def _once(function: Callable[[], Any]) -> Any:
+    """Call a function in a task."""
     return function()
 
 
 def score_on_ray(
     job: ScoreJob, shards: Sequence[int], workers: int | None, gpus: float, reporter: Reporter
 ) -> Iterator[ShardOutcome]:
-    """Score shards on up to `workers` actors (all CPUs by default) and yield each outcome as it streams in."""
+    """Score shards on up to `workers` actors (all CPUs by default); yield each outcome when it arrives."""
     pool = min(len(shards), workers or session.slots(ACTOR_CPUS, gpus))
     session.require(pool, ACTOR_CPUS, gpus, "scoring")
     context = ray.data.DataContext.get_current()
@@ -78,7 +80,7 @@ def score_on_ray(
             min_size=1,
             max_size=pool,
             initial_size=pool,
-            # Two shards at a time: one is read, tokenised and written while the other is on the device.
+            # Two shards at a time: one is read, tokenised and written while the other one is on the device.
             max_concurrent_calls_per_actor=2,
             enable_true_multi_threading=True,
         ),
@@ -95,7 +97,10 @@ def score_on_ray(
 
 
 def memory_per_worker(workers: int, gpus: float) -> int | None:
-    """Return the bytes that each of up to `workers` actors may take where there is the least: on a GPU, or a node."""
+    """Return the memory budget in bytes of each of up to `workers` actors, on the smallest node or GPU.
+
+    None if no node reports its memory.
+    """
     if gpus:
         session.require(1, ACTOR_CPUS, gpus, "scoring")
         found = _gpu_memory.options(num_cpus=ACTOR_CPUS, num_gpus=gpus).remote()
@@ -110,12 +115,15 @@ def memory_per_worker(workers: int, gpus: float) -> int | None:
 
 @ray.remote
 def _gpu_memory() -> int:
+    """Return the free memory of the task's device, in bytes."""
     return memory.free(device())
 
 
 def _plain(value: Any) -> Any:
+    """Return a numpy scalar as a Python value."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _broken(error: BaseException) -> ScoreError:
+    """Return the error for an actor that failed without an error of raysample."""
     return ScoreError(f"scoring failed on an actor: {error}", "finished shards are kept; mend the cause and run again")

@@ -1,4 +1,4 @@
-"""Joining or starting a Ray cluster, quietly, and checking beforehand that it can give what the work needs."""
+"""Join or start a Ray cluster without Ray's own output, and check that it has the resources that the work needs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from raysample.core.config import EngineConfig
 from raysample.core.errors import ClusterError
 from raysample.execution.ray.reachability import head, reach
 
-# Read when ray is imported or a cluster starts: no bars of Ray's own, no usage report, a look at workers once a second.
-# The C++ core writes errors to the driver's terminal that are none (ray#53727, for every actor pool of Ray Data).
+# Read when ray is imported or a cluster starts: no progress bars of Ray, no usage report, a health check of workers
+# every second. The C++ core writes spurious errors to the driver's terminal (ray#53727, for every actor pool).
 QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -25,7 +25,7 @@ QUIET = {
 for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
 
-# A machine that is busy may miss ray's limit of 30 seconds once; a second try then finds the files in memory.
+# A busy machine may miss ray's start limit of 30 seconds once; the second attempt finds the files in the page cache.
 SLOW_START = "timed out during startup"
 
 import ray  # noqa: E402 - after the environment it reads
@@ -33,9 +33,9 @@ import ray  # noqa: E402 - after the environment it reads
 
 @contextmanager
 def cluster(config: EngineConfig) -> Iterator[None]:
-    """Join the cluster at `config.address`, or use the one joined before, and leave it again at the end.
+    """Join the cluster at `config.address`, or use the one joined before, and leave it at the end.
 
-    Without an address Ray joins the cluster that RAY_ADDRESS names or one that runs on this machine, else starts one.
+    Without an address Ray joins the cluster in RAY_ADDRESS or one that runs on this machine, else it starts one.
     """
     if ray.is_initialized():
         yield
@@ -55,6 +55,7 @@ def cluster(config: EngineConfig) -> Iterator[None]:
 
 
 def _join(config: EngineConfig) -> None:
+    """Call ray.init; any failure becomes a ClusterError."""
     own = config.address in (None, "local")
     try:
         with _native_stderr_muted():
@@ -66,24 +67,25 @@ def _join(config: EngineConfig) -> None:
                 logging_level=logging.ERROR,
                 configure_logging=True,
             )
-        # Ray puts handlers of its own, one in Python and one that writes a native stack trace, in place of ours.
+        # Ray replaces the signal handlers, one in Python and one that writes a native stack trace: install ours again.
         interruption.again()
-    except Exception as error:  # a bare Exception is what ray raises for a node that starts too slowly
+    except Exception as error:  # ray raises a bare Exception for a node that starts too slowly
         ray.shutdown()
         raise ClusterError(
-            f"no Ray cluster could be joined or started ({_asked(config)}): {error}",
+            f"no Ray cluster could be joined or started ({_requested(config)}): {error}",
             "start one with `ray start --head`, leave engine.address out to start one here, or set engine.kind=local",
         ) from error
 
 
-def _asked(config: EngineConfig) -> str:
+def _requested(config: EngineConfig) -> str:
+    """Return the requested cluster and the setting that names it, as text."""
     found = head(config)
     return f"engine.address: {config.address}" if found is None else f"{found.origin}: {found.address}"
 
 
 @contextmanager
 def _native_stderr_muted() -> Iterator[None]:
-    """Drop what C++ code writes to stderr meanwhile (Ray announces its log level there); errors still raise."""
+    """Discard stderr output of C++ code (Ray announces its log level there); exceptions still propagate."""
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path
@@ -96,26 +98,27 @@ def _native_stderr_muted() -> Iterator[None]:
 
 
 def _quiet_loggers() -> None:
+    """Show only errors of Ray's loggers."""
     for name in ("ray", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def cpus() -> int:
-    """Return the CPUs of the whole cluster."""
+    """Return the number of CPUs of the whole cluster."""
     return int(ray.cluster_resources().get("CPU", 0))
 
 
 def slots(cpus_each: float, gpus_each: float) -> int:
-    """Return how many workers of this size the cluster can hold, one at least."""
+    """Return the number of workers of this size that fit the cluster, at least one."""
     there = ray.cluster_resources()
     fits = [there.get(kind, 0) // each for kind, each in (("CPU", cpus_each), ("GPU", gpus_each)) if each]
     return max(1, int(min(fits)))
 
 
 def require(workers: int, cpus_each: float, gpus_each: float, what: str) -> None:
-    """Raise ClusterError at once where Ray would wait for ever: fewer CPUs or GPUs than `what` needs.
+    """Raise ClusterError if the cluster has fewer CPUs or GPUs than `what` needs: Ray would wait forever.
 
-    All nodes together may have enough where none has what one worker needs, or where too little is left of each.
+    Checked for the cluster and for its nodes: a worker must fit into one node.
     """
     there = ray.cluster_resources()
     sizes = [(kind, each) for kind, each in (("CPU", cpus_each), ("GPU", gpus_each)) if each]
