@@ -32,8 +32,12 @@ ifneq ($(RAYSAMPLE_KUBERAY_SCHEMAS),)
 export RAYSAMPLE_KUBERAY_SCHEMAS
 endif
 
+# Three processes for two cores: one of them mostly waits for Ray (tests/conftest.py says which tests stay together).
+WORKERS ?= 3
+XDIST   := --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder
+
 test: $(STAMP) ## all tests, offline
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(XDIST)
 
 test-fast: $(STAMP) ## the tests that need no Ray and start no server
 	@$(BIN)/python -m pytest -m "not ray and not slow"

@@ -1,4 +1,4 @@
-"""What all tests share: an offline, quiet environment, and one Ray cluster for the whole session."""
+"""What all tests share: an offline, quiet environment, one Ray cluster, and what runs beside what."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     MLFLOW_DISABLE_TELEMETRY="true",
     RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.2",
+    # Several processes share few cores: neither they nor those that they start take a thread for each core as well.
+    OMP_NUM_THREADS="1",
     # Where transformers copies the code of models that bring their own.
     HF_MODULES_CACHE=tempfile.mkdtemp(prefix="modules-"),
 )
@@ -21,9 +23,30 @@ os.environ.update(
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 import pytest
-import torch
 
-torch.set_num_threads(1)
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests that need Ray in one process; what takes longest comes first, for processes to end together."""
+    if not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+    items.sort(key=lambda item: (not item.get_closest_marker("ray"), not item.get_closest_marker("slow")))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep every other module in one process, too: its fixtures are then made once."""
+    from xdist.scheduler import LoadGroupScheduling
+
+    class ModulesTogether(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            group = super()._split_scope(nodeid)
+            return nodeid.partition("::")[0] if group == nodeid else group
+
+    return ModulesTogether(config, log)
 
 
 @pytest.fixture(scope="session")
