@@ -1,7 +1,7 @@
 """Models: configuration -> base folder -> `nn.Module` with a fresh head; tokenisation and padding.
 
-Only this package and `testing.py` import transformers. A base is a folder (or hub name) from which every seed's model
-is built alike; a checkpoint is a folder that `save` wrote, or that a Hugging Face Trainer did.
+Only this package and `raysample.testing` import transformers. A base is a folder (or hub name) from which the model of
+every seed is built the same way; a checkpoint is a folder written by `save_model` or by a Hugging Face Trainer.
 """
 
 from raysample.models.building import build_model, load_model, prepare_base, save_model, tokenizer

@@ -1,6 +1,6 @@
-"""Checkpoints that hold adapters alone (peft): their base is loaded, the adapters are put on it, and only they count.
+"""Checkpoints that hold adapters only (peft): their base is loaded and the adapters are attached; only adapters count.
 
-peft is no requirement of raysample: it is imported when a folder of adapters is met.
+peft is an optional requirement: it is imported when a folder of adapters is loaded.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 _HEADS = ("score.", "classifier.")
 _PREFIX = "base_model.model."
-"""Of the names in a file of adapters: the rest is what the base calls its weights."""
+"""Prefix of the names in an adapter file; the rest is the name of the weight in the base."""
 
 
 def is_adapter(place: str) -> bool:
-    """Tell whether a local folder holds adapters, and no model of its own."""
+    """Return whether a local folder holds adapters and no full model."""
     folder = Path(place)
     return (folder / CONFIG).exists() and not (folder / "config.json").exists()
 
@@ -41,7 +41,7 @@ def base_of(place: str) -> str:
 
 
 def load_adapters(place: str, name: str, trust_remote_code: bool) -> nn.Module:
-    """Return a base model with adapters in float32; gradients are those of adapters and of the modules beside them.
+    """Return a base model with adapters in float32; adapters and the modules saved beside them require gradients.
 
     Raises:
         ModelError: peft is not installed, the adapters hold no classifier, or a weight is in neither folder.
@@ -53,7 +53,7 @@ def load_adapters(place: str, name: str, trust_remote_code: bool) -> nn.Module:
     base, report = AutoModelForSequenceClassification.from_pretrained(
         base_of(place),
         num_labels=classes(place, name),
-        ignore_mismatched_sizes=True,  # the base may have a head of another size, or none: the adapters bring theirs
+        ignore_mismatched_sizes=True,  # the base may have no head or one of another size: adapters bring theirs
         dtype=torch.float32,
         trust_remote_code=trust_remote_code,
         output_loading_info=True,
@@ -61,7 +61,7 @@ def load_adapters(place: str, name: str, trust_remote_code: bool) -> nn.Module:
     there = adapter_tensors(place)
     base_lost = randomly_initialized(base, report)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for things by their old names
+        warnings.simplefilter("ignore", FutureWarning)  # peft uses deprecated names of transformers
         warnings.filterwarnings("ignore", "Found missing adapter keys", UserWarning)  # it is an error, below
         model: nn.Module = peft.PeftModel.from_pretrained(base, place, is_trainable=True)
     own = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
@@ -77,7 +77,7 @@ def load_adapters(place: str, name: str, trust_remote_code: bool) -> nn.Module:
 
 
 def adapter_tensors(place: str) -> dict[str, tuple[int, ...]]:
-    """Return names and shapes of the tensors in a folder's file of adapters; nothing where it is not there."""
+    """Return names and shapes of the tensors in a folder's adapter file; empty if there is none."""
     weights = Path(place) / WEIGHTS
     if not weights.exists():
         return {}
@@ -86,12 +86,12 @@ def adapter_tensors(place: str) -> dict[str, tuple[int, ...]]:
 
 
 def _shared(key: str) -> bool:
-    """Tell whether a kind of adapters makes a tensor anew from a seed in its configuration, or shares it by design."""
+    """Return whether peft generates a tensor from a seed in the configuration, or shares it by design."""
     return any(part in key for part in ("vblora_vector_bank", "prompt_encoder", "tinylora_v", "vera_A", "vera_B"))
 
 
 def classes(place: str, name: str) -> int:
-    """Return how many classes the classifier beside the adapters tells apart."""
+    """Return the number of classes of the classifier beside the adapters."""
     shapes = adapter_tensors(place)
     heads = [key for key in shapes if key.endswith("weight") and any(f".{head}" in key for head in _HEADS)]
     if heads:

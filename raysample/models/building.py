@@ -40,31 +40,31 @@ T = TypeVar("T")
 
 
 def prepare_base(config: ModelConfig, corpus: Corpus, folder: str) -> str:
-    """Return the base that `build` starts from; whatever is wrong with the model is found here, before any training.
+    """Return the base for `build_model`; problems of the model are found here, before any training.
 
-    `tiny`: trains the tokenizer on `corpus` and writes it, with the configuration, into `folder`, whose absolute URI
-    is returned. A local folder or hub name is loaded once as a trial and returned (absolute) itself.
+    `tiny`: trains the tokenizer on `corpus` and writes it, with the configuration, into `folder`, whose absolute URI is
+    returned. A local folder or hub name is loaded once as a trial and returned (absolute) itself.
 
     Raises:
         ModelError: the folder or name cannot be used: missing or damaged files, unknown to the hub, no padding token,
-            fewer layers or positions than asked for, a tokenizer with more ids than the model has embeddings.
+            fewer layers or positions than configured, a tokenizer with more ids than the model has embeddings.
     """
     if config.path == TINY:
-        words = train_tokenizer(config, corpus)
+        text_tokenizer = train_tokenizer(config, corpus)
         with written_to(folder) as place, silence_transformers():
-            words.save_pretrained(place)
-            tiny_config(config, len(words)).save_pretrained(place)
+            text_tokenizer.save_pretrained(place)
+            tiny_config(config, len(text_tokenizer)).save_pretrained(place)
         return storage.absolute(folder)
     base = locate(config.path)
-    words = tokenizer(base, trust_remote_code=config.trust_remote_code)
-    if words.pad_token_id is None:
+    text_tokenizer = tokenizer(base, trust_remote_code=config.trust_remote_code)
+    if text_tokenizer.pad_token_id is None:
         raise ModelError(
             f"the tokenizer of {config.path!r} has no padding token", "choose an encoder, or set pad_token and save it"
         )
     model = build_model(base, config, ("one", "other"), seed=0)
     check_positions(model, config)
-    check_padding(model, words.pad_token_id, config)
-    check_vocabulary(model, words, config.path)
+    check_padding(model, text_tokenizer.pad_token_id, config)
+    check_vocabulary(model, text_tokenizer, config.path)
     return base
 
 
@@ -73,14 +73,14 @@ def build_model(
 ) -> nn.Module:
     """Return a `*ForSequenceClassification` in eval mode, its head drawn from `seed`: same arguments, same weights.
 
-    Of `tiny` all weights are drawn. Of a pretrained encoder only those outside the encoder proper are, even where the
-    folder holds a trained head: another task's classes would otherwise be taken for these. `config.layers` keeps the
-    first n layers; the parameters that `config.freeze` names do not require gradients. `config.head_hidden` puts a
-    perceptron in place of the last linear layer. With `levels` the logits are those of all levels, side by side as
-    `levels.spans` tells. The global random state is left as it was.
+    All weights of `tiny` are drawn. Of a pretrained encoder only those outside the encoder are, even if the folder
+    holds a trained head: the classes of another task would otherwise be taken for these. `config.layers` keeps the
+    first n layers; parameters that match `config.freeze` require no gradient. `config.head_hidden` replaces the last
+    linear layer by a perceptron. With `levels` the logits are those of all levels, concatenated as in `levels.spans`.
+    The global random state is restored.
 
     Raises:
-        ModelError: the base cannot be loaded, its weights are another architecture's, it has too few layers, or
+        ModelError: the base cannot be loaded, its weights are of another architecture, it has too few layers, or
             `config.freeze` does not fit it.
     """
     names = dict(enumerate(labels if levels is None else _side_by_side(levels)))
@@ -91,7 +91,7 @@ def build_model(
     }
     with at_hand(base) as place, silence_transformers(), torch.random.fork_rng(devices=[]):
         options |= _dropout(place, base, config)
-        # The CPU's generator alone: torch.manual_seed would also reseed accelerators, which fork_rng leaves out here.
+        # The CPU generator only: torch.manual_seed would also reseed accelerators, which fork_rng does not restore.
         torch.default_generator.manual_seed(seed)
         if config.path == TINY:
             model = _tiny(place, base, options)
@@ -106,21 +106,22 @@ def build_model(
 
 
 def _side_by_side(levels: Levels) -> list[str]:
+    """Return the names of the outputs of all levels: `level: class`."""
     return [f"{level}: {name}" for level, known in zip(levels.names, levels.classes, strict=True) for name in known]
 
 
 def load_model(
     checkpoint_uri: str, *, trust_remote_code: bool = False, freeze: Sequence[str] = (), levels: bool = False
 ) -> nn.Module:
-    """Return a saved checkpoint in float32 and eval mode, its head included; or adapters on the base they name.
+    """Return a saved checkpoint in float32 and eval mode with its head, or adapters on their base.
 
-    A checkpoint does not tell which parameters were frozen when it was trained: `freeze` does, as in `ModelConfig`.
-    Of a checkpoint with several levels it is the classifier of the one that is scored; with `levels` of all, their
-    logits side by side.
+    A checkpoint does not record which parameters were frozen in training: pass `freeze`, as in `ModelConfig`. For a
+    checkpoint with several levels, returns the classifier of the scored level; with `levels` that of all levels, their
+    logits concatenated.
 
     Raises:
-        ModelError: the folder cannot be loaded, lacks some of the model's weights or holds some that are not finite,
-            has no levels where they are asked for, or `freeze` does not fit it.
+        ModelError: the folder cannot be loaded, lacks weights or holds some that are not finite, has no levels although
+            `levels` is set, or `freeze` does not fit it.
     """
     with at_hand(checkpoint_uri) as place, silence_transformers():
         if is_adapter(place):
@@ -141,7 +142,7 @@ def load_model(
 
 
 def tokenizer(uri: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """Return the tokenizer that a base or checkpoint folder holds; raises ModelError if it has none."""
+    """Return the tokenizer of a base or checkpoint folder; raises ModelError if it has none."""
     with at_hand(uri) as place, silence_transformers():
         if is_adapter(place) and not has_tokenizer([path.name for path in Path(place).iterdir()]):
             return _explained(uri, lambda: AutoTokenizer.from_pretrained(base_of(place)))
@@ -149,37 +150,41 @@ def tokenizer(uri: str, *, trust_remote_code: bool = False) -> PreTrainedTokeniz
 
 
 def save_model(
-    model: nn.Module, words: PreTrainedTokenizerBase, folder: str | Path, weights: dict[str, torch.Tensor] | None = None
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: str | Path,
+    weights: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Write model (safetensors) and tokenizer into a local folder, as `save_pretrained` does.
 
-    `weights` are written instead of the model's own, which may be a part of them only. Of several levels the model is
-    the classifier of the scored one, and all heads lie beside it (`heads`).
+    `weights` replace the model's own, which may be shards. With several levels the model file is the classifier of the
+    scored level, and the heads of all levels are beside it (`heads`).
     """
-    assert isinstance(model, PreTrainedModel), "every model of this room is one"
+    assert isinstance(model, PreTrainedModel), "models of this package are PreTrainedModels"
     head = heads.head_of(model)
     with silence_transformers():
         if head.is_default:
             model.save_pretrained(folder, state_dict=weights)
         else:
             heads.save_heads(model, head, Path(folder), model.state_dict() if weights is None else weights)
-        words.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
 def _ready(model: nn.Module, freeze: Sequence[str], name: str) -> nn.Module:
+    """Check and prepare a loaded model: finite weights, positions under left padding, frozen parameters, eval mode."""
     check_finite(model, name)
     count_positions(model)
     freeze_parameters(model, freeze)
     if getattr(model.config, "use_cache", False):
-        model.config.use_cache = False  # type: ignore[union-attr]  # keys and values of decoders are for generation only
+        model.config.use_cache = False  # type: ignore[union-attr]  # a decoder's cache is for generation only
     return model.eval()
 
 
 def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Take `requires_grad` from the parameters whose names match one of some regular expressions (`re.search`).
+    """Set `requires_grad` to False for parameters whose names match a regular expression (`re.search`).
 
     Raises:
-        ModelError: a pattern is no regular expression or matches no parameter, or nothing is left to train.
+        ModelError: a pattern is not a regular expression or matches no parameter, or nothing is left to train.
     """
     parameters = dict(model.named_parameters())
     for pattern in patterns:
@@ -203,7 +208,7 @@ def freeze_parameters(model: nn.Module, patterns: Sequence[str]) -> None:
 
 
 def _dropout(place: str, name: str, config: ModelConfig) -> dict[str, float]:
-    """Return every dropout probability of the architecture, set to `config.dropout`; nothing if that is None."""
+    """Return every dropout probability of the architecture, set to `config.dropout`; empty if that is None."""
     if config.dropout is None:
         return {}
     shape = _explained(name, lambda: AutoConfig.from_pretrained(place, trust_remote_code=config.trust_remote_code))
@@ -212,14 +217,16 @@ def _dropout(place: str, name: str, config: ModelConfig) -> dict[str, float]:
 
 
 def _tiny(place: str, name: str, options: dict[str, Any]) -> PreTrainedModel:
+    """Return a model with drawn weights from a configuration."""
     shape = _explained(name, lambda: AutoConfig.from_pretrained(place, **options))
     return AutoModelForSequenceClassification.from_config(shape, dtype=torch.float32)
 
 
 def _pretrained(place: str, name: str, trust: bool, options: dict[str, Any]) -> PreTrainedModel:
+    """Return a pretrained encoder; raises ModelError if weights of the encoder are missing."""
     model, found = _load(place, name, trust, options)
     prefix = model.base_model_prefix + "."
-    # Masked-language-model checkpoints come without a pooler: it is drawn, as the head is.
+    # Masked-language-model checkpoints have no pooler: it is drawn like the head.
     refuse(
         name, randomly_initialized(model, found), allowed=lambda key: not key.startswith(prefix) or ".pooler." in key
     )
@@ -229,7 +236,8 @@ def _pretrained(place: str, name: str, trust: bool, options: dict[str, Any]) -> 
 def _load(
     place: str, name: str, trust: bool, options: dict[str, Any], mismatched: bool = False
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    with torch.random.fork_rng(devices=[]):  # what a folder lacks is drawn, if only to be replaced
+    """Load a model and its loading info; the random state is restored, as missing weights are drawn."""
+    with torch.random.fork_rng(devices=[]):  # missing weights are drawn, even if replaced later
         loaded: tuple[PreTrainedModel, dict[str, Any]] = _explained(
             name,
             lambda: AutoModelForSequenceClassification.from_pretrained(
@@ -245,10 +253,9 @@ def _load(
 
 
 def _explained(name: str, read: Callable[[], T]) -> T:
-    """Run one of transformers' loaders; what it raises comes out as a ModelError with the one advice that fits.
+    """Run one of transformers' loaders; re-raise its errors as a ModelError with matching advice.
 
-    Files that are not as they should be raise whatever their reader stumbles over, panics of Rust among it, which are
-    no Exceptions.
+    Damaged files raise errors of any type, including panics of Rust, which are not Exceptions.
     """
     check_files(name)
     try:
@@ -263,6 +270,7 @@ def _explained(name: str, read: Callable[[], T]) -> T:
 
 
 def _advice(reason: str, name: str) -> str:
+    """Return the advice for an error of a loader."""
     if "trust_remote_code" in reason:
         return "it brings its own Python code: read it, then set model.trust_remote_code: true"
     if Path(name).is_dir() or "://" in name:
@@ -271,9 +279,10 @@ def _advice(reason: str, name: str) -> str:
 
 
 def _draw_head(model: PreTrainedModel) -> None:
+    """Initialise all modules outside the encoder by the family's own rule."""
     for name, child in model.named_children():
         if name != model.base_model_prefix:
             for parameter in child.parameters():
-                # transformers skips what it marked as loaded.
+                # transformers skips parameters with this mark.
                 parameter._is_hf_initialized = False
             child.apply(model._init_weights)

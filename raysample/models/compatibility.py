@@ -1,4 +1,4 @@
-"""Whether a tokenizer and a model's embedding table go together: every id that can come must have a row there."""
+"""Whether a tokenizer and a model's embedding table match: every possible id must have a row in the table."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from transformers import PreTrainedTokenizerBase
 from raysample.core.errors import ModelError
 
 
-def check_vocabulary(model: nn.Module, words: PreTrainedTokenizerBase, name: str) -> None:
-    """Raise ModelError where a tokenizer can give ids for which a model has no embedding.
+def check_vocabulary(model: nn.Module, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Raise ModelError if a tokenizer can return ids without a row in the model's embedding table.
 
-    Models that look nothing up by id (CANINE hashes characters) take every tokenizer.
+    Models that look up nothing by id (CANINE hashes characters) accept every tokenizer.
     """
     table = _table(model)
     if table is not None:
-        check_rows(int(table.num_embeddings), words, name)
+        check_rows(int(table.num_embeddings), tokenizer, name)
 
 
-def check_rows(rows: int, words: PreTrainedTokenizerBase, name: str) -> None:
-    """Raise ModelError where a tokenizer can give ids beyond the `rows` of the embedding table of the model `name`."""
-    token, largest = largest_id(words)
+def check_rows(rows: int, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Raise ModelError if a tokenizer can return ids beyond the `rows` of the embedding table of the model `name`."""
+    token, largest = largest_id(tokenizer)
     if largest >= rows:
         raise ModelError(
             f"the tokenizer of {name!r} gives ids up to {largest} (token {token!r}), and the embedding table has "
@@ -32,20 +32,22 @@ def check_rows(rows: int, words: PreTrainedTokenizerBase, name: str) -> None:
         )
 
 
-def largest_id(words: PreTrainedTokenizerBase) -> tuple[str, int]:
-    """Return the token with the largest id that can be produced, and that id; `len(tokenizer)` may tell of more.
+def largest_id(tokenizer: PreTrainedTokenizerBase) -> tuple[str, int]:
+    """Return the token with the largest possible id, and that id.
 
-    Ids are counted over the vocabulary, added tokens and the padding included, not by its size: there may be gaps.
+    Ids are taken from the vocabulary, added tokens and padding, not from its size (`len(tokenizer)`): there may be
+    gaps.
     """
-    known: dict[str, int] = dict(words.get_vocab())
-    known |= {str(token): place for place, token in words.added_tokens_decoder.items()}
-    if words.pad_token_id is not None:
-        known.setdefault(str(words.pad_token), int(words.pad_token_id))
+    known: dict[str, int] = dict(tokenizer.get_vocab())
+    known |= {str(token): place for place, token in tokenizer.added_tokens_decoder.items()}
+    if tokenizer.pad_token_id is not None:
+        known.setdefault(str(tokenizer.pad_token), int(tokenizer.pad_token_id))
     token = max(known, key=lambda token: known[token])
     return token, known[token]
 
 
 def _table(model: nn.Module) -> nn.Embedding | None:
+    """Return the embedding table of a model, also below an adapter; None if it looks up nothing by id."""
     inner: Any = getattr(model, "get_base_model", None)
     bare: Any = inner() if callable(inner) else model
     try:

@@ -1,6 +1,6 @@
-"""Weights that no file holds, and weights that are no numbers: refused by name, for whole checkpoints and adapters.
+"""Missing weights and weights that are not finite: refused by name, for full checkpoints and adapters.
 
-transformers draws what a folder lacks, at every load anew: every checkpoint, worker and rerun would be another model.
+transformers draws missing weights at random on every load: every checkpoint, worker and rerun would have another model.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from raysample.core.errors import ModelError
 
 
 def randomly_initialized(model: nn.Module, report: Mapping[str, Any], stored: Collection[str] = ()) -> set[str]:
-    """Return the weights of a model that transformers drew when it loaded a folder.
+    """Return the names of the weights that transformers drew at random when it loaded a folder.
 
     Args:
-        model: as it came.
-        report: the loading info that came with it.
-        stored: names of the weights that its files hold, where they are known. Families may list weights that their
-            loader does not miss (`_keys_to_ignore_on_load_missing`): of these, parameters that are neither in a file
-            nor tied to a weight that is are drawn as well.
+        model: the loaded model.
+        report: its loading info.
+        stored: names of the weights in its files, if known. Model families may list weights whose absence their loader
+            ignores (`_keys_to_ignore_on_load_missing`): a parameter on that list that is neither in a file nor tied to
+            a weight that is counts as drawn.
     """
     lost = {str(key) for key in report["missing_keys"]} | {str(key) for key, *_ in report["mismatched_keys"]}
     return lost | (_hidden(model, stored) if stored else set())
 
 
 def _hidden(model: nn.Module, stored: Collection[str]) -> set[str]:
+    """Return the parameters on the ignore list that are neither stored nor tied to a stored weight."""
     patterns = getattr(model, "_keys_to_ignore_on_load_missing", None) or ()
     prefix = f"{getattr(model, 'base_model_prefix', '')}."
-    # Without the base's prefix, as a folder of the encoder alone has them.
+    # Compared without the base's prefix: a folder of the encoder alone stores its names without it.
     there = {key.removeprefix(prefix) for key in stored}
     kept = {id(p) for key, p in model.named_parameters(remove_duplicate=False) if key.removeprefix(prefix) in there}
     return {
@@ -48,14 +49,14 @@ def refuse(
     allowed: Callable[[str], bool] = lambda _: False,
     advice: str = "its config.json and its weights are not of one model: save it again with save_pretrained",
 ) -> None:
-    """Raise ModelError where weights of a model are in no file.
+    """Raise ModelError if weights of a model are in no file.
 
     Args:
-        name: what the user calls the model.
-        lost: weights that were not in the file that was loaded first.
-        provided: of these, what other files hold: adapters bring a classifier, a folder of heads its own.
-        allowed: which may be drawn all the same: the head of a base that is about to be fine-tuned.
-        advice: what to do.
+        name: the user's name of the model.
+        lost: weights missing in the file that was loaded first.
+        provided: those of them that other files hold: adapters bring a classifier, a folder of heads its own.
+        allowed: weights that may be drawn: the head of a base that will be fine-tuned.
+        advice: the advice of the error.
     """
     missing = sorted(key for key in lost if key not in provided and not allowed(key))
     if missing:
@@ -67,21 +68,21 @@ def refuse(
 
 
 def _some(names: Sequence[str]) -> str:
-    """Return a few names, weights before biases."""
+    """Return up to three names for a message, weights before biases."""
     return ", ".join(map(repr, sorted(names, key=lambda name: (name.endswith("bias"), name))[:3]))
 
 
 def check_finite(model: nn.Module, name: str) -> None:
-    """Raise ModelError where a weight holds values that are not finite, which it names.
+    """Raise ModelError, naming it, for a weight with values that are not finite.
 
-    Single rows of embedding tables may: the texts with such a token have no finite score, and are set aside by row.
+    Single rows of embedding tables may be: texts with such a token have no finite score and are quarantined by row.
     """
     for place, module in model.named_modules():
         for key, weight in module.named_parameters(recurse=False):
             if not weight.is_floating_point() or weight.is_meta:
                 continue
             finite = weight.detach().isfinite()
-            # Not what a table may hold beside its rows: a vector for one token apart, say (T5Gemma 2).
+            # No exemption for other parameters of a table, such as a vector for one token (T5Gemma 2).
             rowwise = isinstance(module, nn.Embedding) and weight is module.weight and bool(finite.all(1).any())
             if not rowwise and not bool(finite.all()):
                 raise ModelError(

@@ -23,11 +23,11 @@ class Encoded:
 
     Attributes:
         ids: per row int32 [length].
-        types: per row the token types (0 text, 1 text pair), int32 [length]; None where the model takes none.
-        lengths: tokens per row, specials included, int32 [rows].
-        multiple: mini-batches are as wide as a multiple of this, `room` at most.
-        room: tokens that the model has positions for, as far as that is known.
-        side: on which side of a row the padding goes: the tokenizer's, whose model may read the last place.
+        types: per row the token types (0 text, 1 text pair), int32 [length]; None if the model takes none.
+        lengths: tokens per row including special tokens, int32 [rows].
+        multiple: the width of a mini-batch is a multiple of this, `room` at most.
+        room: number of positions of the model, if known.
+        side: the side of the padding: the tokenizer's, whose model may read the last position.
         pad_type: the token type of padding.
     """
 
@@ -40,7 +40,7 @@ class Encoded:
     pad_type: int = 0
 
     def width(self, rows: Rows) -> int:
-        """Return how wide a mini-batch of some rows is: as the longest of them, rounded up."""
+        """Return the width of a mini-batch of some rows: their largest length, rounded up to `multiple`."""
         longest = int(self.lengths[np.asarray(rows, np.int64)].max(initial=0))
         rounded = -(-longest // self.multiple) * self.multiple
         return rounded if self.room is None else max(longest, min(rounded, self.room))
@@ -52,7 +52,7 @@ class Encoded:
         return replace(self, ids=[self.ids[i] for i in rows], types=types, lengths=lengths)
 
     def distinct(self, labels: npt.NDArray[np.integer[Any]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the first row of every (tokens, label) that occurs, in order, and each row's place among them."""
+        """Return the first row of every distinct (tokens, label), in order, and the index of each row in that list."""
         seen: dict[tuple[bytes, bytes, int], int] = {}
         first, place = list[int](), np.empty(len(self.ids), np.int64)
         for row, label in enumerate(labels.tolist()):
@@ -65,11 +65,11 @@ class Encoded:
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, table: pa.Table, spec: ModelConfig) -> Encoded:
-    """Tokenise `text` and, where it is not null, `text_pair`, cut to `spec.max_length` as `spec` says.
+    """Tokenise `text` and, if not null, `text_pair`, truncated to `spec.max_length`.
 
-    A row with a null pair is encoded as a single text, also beside rows that have one. Of a pair that is too long,
-    `spec.pair_truncation` names the text that is cut; where that would leave nothing of it, the longer text is cut
-    first, as with `longest_first`.
+    A row with a null pair is encoded as a single text, also beside rows with a pair. If a pair is too long,
+    `spec.pair_truncation` names the text to truncate; if nothing of that text would remain, the longer text is
+    truncated first, as for `longest_first`.
     """
     texts, pairs = table.column("text").to_pylist(), table.column("text_pair").to_pylist()
     single = [i for i, pair in enumerate(pairs) if pair is None]
@@ -95,7 +95,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, table: pa.Table, spec: ModelConfi
 
 
 class Tokenising:
-    """A tokenizer with a run's settings; `typed` tells whether its model takes token types."""
+    """A tokenizer with the settings of a run; `typed` is True if its model takes token types."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, spec: ModelConfig) -> None:
         self.tokenizer, self.spec = tokenizer, spec
@@ -104,11 +104,11 @@ class Tokenising:
             tokenizer.truncation_side = spec.truncation_side
 
     def __call__(self, texts: list[str], pairs: list[str] | None) -> list[tuple[Any, Any]]:
-        """Return token ids and token types (nothing where the model takes none) of texts, or of pairs of texts."""
+        """Return token ids and token types (empty if the model takes none) of texts, or of pairs of texts."""
         found = self._cut(texts, pairs, "longest_first")
         if pairs is None or self.spec.pair_truncation == "longest_first":
             return found
-        # A pair that has room to spare is the same however it would be cut.
+        # A pair shorter than the limit is equal under every strategy.
         full = [i for i, (ids, _) in enumerate(found) if len(ids) >= self.spec.max_length]
         spared = pairs if self.spec.pair_truncation == "only_first" else texts
         full = [i for i, fits in zip(full, self._fit([spared[i] for i in full]), strict=True) if fits]
@@ -118,7 +118,7 @@ class Tokenising:
         return found
 
     def _fit(self, texts: list[str]) -> list[bool]:
-        """Tell which texts leave room for a token of another beside them."""
+        """Return which texts leave room for at least one token of another text."""
         if not texts:
             return []
         longest = self.spec.max_length
@@ -129,6 +129,7 @@ class Tokenising:
         return [len(ids) < room for ids in found["input_ids"]]
 
     def _cut(self, texts: list[str], pairs: list[str] | None, strategy: str) -> list[tuple[Any, Any]]:
+        """Tokenise texts or pairs with one truncation strategy."""
         if not texts:
             return []
         found = self.tokenizer(

@@ -1,4 +1,4 @@
-"""Model folders: where a path points, what it must hold, and transformers called without its chatter."""
+"""Model folders: their location, their required content, and transformers without its progress output."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from transformers.utils import logging as chatter
 from raysample.core import storage
 from raysample.core.errors import ModelError
 
-# Whole, or cut into numbered files with an index beside them: what `from_pretrained` reads.
+# Patterns of weight files, one file or numbered parts with an index, as `from_pretrained` reads them.
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
-# What makes a model large, in config.json: beyond the first number, files of so many bytes per unit must hold it (or
-# per unit squared: both sides of a matrix are as wide).
+# Keys of config.json that decide a model's size -> (limit, bytes per unit, power): a value above the limit needs weight
+# files of at least bytes x value^power. Power 2: the value is both sides of a matrix.
 SIZES = {
     **dict.fromkeys(("hidden_size", "dim", "n_embd", "d_model", "embedding_size"), (4_096, 1, 2)),
     **dict.fromkeys(("num_hidden_layers", "n_layers", "n_layer", "num_layers"), (200, 1_000, 1)),
@@ -26,7 +26,7 @@ SIZES = {
 
 @contextmanager
 def silence_transformers() -> Iterator[None]:
-    """Hold transformers' load reports and progress bars back; its errors still come, its settings come back."""
+    """Suppress transformers' load reports and progress bars in the block; errors pass, settings are restored."""
     level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
     chatter.set_verbosity_error()
     chatter.disable_progress_bar()
@@ -39,9 +39,9 @@ def silence_transformers() -> Iterator[None]:
 
 
 def check_files(place: str) -> None:
-    """Raise ModelError for a local folder in which something lies that is neither file nor folder, such as a pipe.
+    """Raise ModelError for a local folder with pipes or the like, or with sizes that its files cannot hold.
 
-    Whoever opened it would wait without end. And for shapes in its config.json that its files cannot hold.
+    Opening a pipe would wait for ever; sizes in config.json are allocated before the weights are read.
     """
     folder = Path(place.removeprefix("file://"))
     if not folder.is_dir():
@@ -53,7 +53,7 @@ def check_files(place: str) -> None:
 
 
 def _check_shape(folder: Path) -> None:
-    """Refuse sizes that would be allocated before anyone finds that no file holds them."""
+    """Refuse sizes in config.json that the weight files cannot hold, before transformers allocates them."""
     weights = [path for pattern in (*WEIGHTS, "adapter_model*") for path in folder.glob(pattern)]
     if not (folder / "config.json").is_file() or not weights:
         return
@@ -72,7 +72,10 @@ def _check_shape(folder: Path) -> None:
 
 @contextmanager
 def at_hand(uri: str) -> Iterator[str]:
-    """Yield what transformers can open: a local folder or hub name as it is, an object store's folder as a copy."""
+    """Yield a path for transformers.
+
+    A local folder or hub name unchanged, an object store's folder as a temporary copy.
+    """
     if "://" not in uri or storage.is_local(uri):
         yield uri.removeprefix("file://")
         return
@@ -87,7 +90,7 @@ def at_hand(uri: str) -> Iterator[str]:
 
 @contextmanager
 def written_to(uri: str) -> Iterator[Path]:
-    """Yield a local folder to write into; what it holds at the end is in folder `uri`, wherever that is."""
+    """Yield a local folder to write into; its content is in folder `uri` at the end, wherever that is."""
     if storage.is_local(uri):
         folder = Path(storage.absolute(uri))
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +107,8 @@ def locate(path: str) -> str:
     """Return the absolute folder, URI or hub name that `path` means.
 
     Raises:
-        ModelError: `path` looks like a folder but is none, or the folder lacks config.json, weights or a tokenizer.
+        ModelError: `path` looks like a folder but does not exist, or the folder lacks config.json, weights or a
+            tokenizer.
     """
     if not storage.is_local(path):
         check_folder(path, [Path(name).name for name in storage.list_files(path)])
@@ -121,7 +125,7 @@ def locate(path: str) -> str:
 
 
 def has_tokenizer(names: list[str]) -> bool:
-    """Tell whether files of these names can be a tokenizer's."""
+    """Return whether file names include those of a tokenizer."""
     return any(name in names for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json"))
 
 

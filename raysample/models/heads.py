@@ -1,14 +1,13 @@
-"""Heads that transformers has no class for: one per level of a hierarchical label, and multi-layer perceptrons.
+"""Heads without a class in transformers: one per level of a hierarchical label, and multi-layer perceptrons.
 
-In training the last linear layer holds the heads of all levels side by side, or is replaced by a perceptron whose last
-layer does. A folder keeps them as follows:
+In training the last linear layer holds the heads of all levels, concatenated, or is replaced by a perceptron with such
+a last layer. In a folder:
 
-* `model.safetensors` is the plain classifier of the level that is scored, so transformers loads that alone;
-* `heads.safetensors` has every level's weights, `level.NAME.weight` and `level.NAME.bias`;
+* `model.safetensors` is the plain classifier of the scored level, so transformers loads that level alone;
+* `heads.safetensors` has the weights of every level, `level.NAME.weight` and `level.NAME.bias`;
 * a perceptron has no place in transformers' classes. `heads.safetensors` has all of it (`hidden.0.weight`, ...,
-  `output.weight` where there are no levels), and the classifier's weight in `model.safetensors` is a single zero, of a
-  shape at which transformers stops: without it, it would draw a new head, warn, and go on. Its `AutoModel` loads the
-  encoder.
+  `output.weight` without levels), and the classifier's weight in `model.safetensors` is a single zero, a shape at which
+  transformers stops: otherwise it would draw a new head, warn, and continue. `AutoModel` loads the encoder.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ from raysample.data.labels.levels import Levels
 
 FILE = "heads.safetensors"
 ENTRY = "raysample"
-"""What `config.json` calls the description of the heads."""
+"""Key of the description of the heads in `config.json`."""
 
 DROPOUT = 0.1
 
 
 @dataclass(frozen=True)
 class Head:
-    """What makes a head other than the family's own: widths of hidden layers, and levels with a head each."""
+    """The difference of a head from the family's own: widths of hidden layers, and levels with one head each."""
 
     hidden: tuple[int, ...] = ()
     dropout: float = DROPOUT
@@ -47,12 +46,12 @@ class Head:
 
     @property
     def is_default(self) -> bool:
-        """Whether it is the family's own."""
+        """Whether it is the family's own head."""
         return not self.hidden and self.levels is None
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """What the last layers are called in `FILE`, one per level."""
+        """Names of the last layers in `FILE`, one per level."""
         return ("output",) if self.levels is None else tuple(f"level.{name}" for name in self.levels.names)
 
     def described(self) -> dict[str, Any]:
@@ -63,13 +62,13 @@ class Head:
 
 
 def head_of(model: nn.Module) -> Head:
-    """Return the head that a model was given."""
+    """Return the head of a model, as recorded in its configuration."""
     told = getattr(model.config, ENTRY, None)
     return Head() if told is None else _read(told)
 
 
 def stored_head(place: str) -> Head:
-    """Return the head that the `config.json` of a local folder describes; a folder without one has a plain head."""
+    """Return the head described in the `config.json` of a local folder; the default head without a description."""
     file = Path(place) / "config.json"
     if not file.exists():
         return Head()
@@ -81,14 +80,17 @@ def stored_head(place: str) -> Head:
 
 
 def _read(told: Mapping[str, Any]) -> Head:
+    """Build a head from its description."""
     levels = None if told["levels"] is None else Levels.from_dict(told["levels"])
     return Head(tuple(told["hidden"]), float(told["dropout"]), levels)
 
 
 def give(model: PreTrainedModel, head: Head) -> None:
-    """Give a model a head: a new perceptron, drawn as torch draws linear layers; and note what it is.
+    """Give a model a head: a new perceptron, initialised as torch initialises linear layers.
 
-    The last linear layer of the family goes, what stands before it (a pooler, a dense layer) stays.
+    Record it in the configuration.
+
+    Replaces the family's last linear layer; modules before it (a pooler, a dense layer) stay.
     """
     note(model, head)
     if head.hidden:
@@ -97,7 +99,7 @@ def give(model: PreTrainedModel, head: Head) -> None:
 
 
 def note(model: PreTrainedModel, head: Head) -> None:
-    """Note in a model's configuration what its head is, in place of what another one may have left there."""
+    """Record the head in a model's configuration, replacing an earlier record."""
     if not head.is_default:
         setattr(model.config, ENTRY, head.described())
     elif hasattr(model.config, ENTRY):
@@ -113,22 +115,22 @@ def perceptron(widths: Sequence[int], dropout: float) -> nn.Sequential:
 
 
 def last_linear(model: nn.Module) -> tuple[str, nn.Linear]:
-    """Return the layer that makes the logits, and its name."""
+    """Return the layer that computes the logits, and its name."""
     last = classifier(model)
     return next(name for name, module in model.named_modules() if module is last), last
 
 
 def replace_at(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Put a module in the place of another one."""
+    """Replace a submodule by another module."""
     parent, _, leaf = name.rpartition(".")
     setattr(model.get_submodule(parent), leaf, module)
 
 
 def save_heads(model: PreTrainedModel, head: Head, folder: Path, state: Mapping[str, Tensor]) -> None:
-    """Write a model whose head is not plain: the classifier of the scored level, and beside it all heads.
+    """Write a model with a head that is not the default: the classifier of the scored level, and all heads beside it.
 
     Args:
-        model: as in training, all levels side by side. state: its weights. head: what it has.
+        model: as in training, all levels concatenated. state: its weights. head: its head.
         folder: a local folder.
     """
     name, last = last_linear(model)
@@ -161,7 +163,7 @@ def _weights(head: Head, name: str, root: str, module: nn.Module, state: Mapping
 
 
 def _describe(config: Path, head: Head) -> None:
-    """Make a saved `config.json` that of the scored level's classifier, and let it describe the heads."""
+    """Change a saved `config.json` to the scored level's classifier and add the description of the heads."""
     told = json.loads(config.read_text(encoding="utf-8"))
     if head.levels is not None:
         classes = head.levels.classes[head.levels.label]
@@ -172,11 +174,11 @@ def _describe(config: Path, head: Head) -> None:
 
 
 def load_heads(model: PreTrainedModel, head: Head, place: str, name: str, every: bool) -> None:
-    """Put the heads of a folder on a model that transformers loaded from it.
+    """Load the heads of a folder into a model that transformers loaded from it.
 
     Args:
-        model: its last linear layer is replaced. head: from `stored`. place: the local folder.
-        name: what the user calls the folder. every: all levels, side by side; else the scored one alone.
+        model: its last linear layer is replaced. head: from `stored_head`. place: the local folder.
+        name: the user's name of the folder. every: all levels, concatenated; else the scored level only.
 
     Raises:
         ModelError: `FILE` is missing, or lacks weights of the head.
@@ -205,6 +207,7 @@ def _layers(head: Head, weights: Mapping[str, Tensor], every: bool) -> list[nn.L
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """Return a linear layer with these weights, without drawing any."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")  # nothing is drawn
     layer.weight = nn.Parameter(weight)
     if bias is not None:
@@ -213,5 +216,6 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def _joined(layers: Sequence[nn.Linear], dropout: float) -> nn.Sequential:
+    """Return a perceptron of linear layers with ReLU and dropout between them."""
     between = [module for layer in layers[:-1] for module in (layer, nn.ReLU(), nn.Dropout(dropout))]
     return nn.Sequential(*between, layers[-1])

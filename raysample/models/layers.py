@@ -1,4 +1,4 @@
-"""The layers and positions of an encoder held against what the configuration asks of them."""
+"""The layers and positions of an encoder, checked against the configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from raysample.core.errors import ModelError
 
 
 def keep_layers(model: PreTrainedModel, config: ModelConfig) -> None:
-    """Keep the first `config.layers` layers, all where it is None; raises ModelError where there are fewer."""
+    """Keep the first `config.layers` layers, all if None; raises ModelError if the model has fewer."""
     if config.layers is None:
         return
     layers = _layers(model)
@@ -34,11 +34,12 @@ def keep_layers(model: PreTrainedModel, config: ModelConfig) -> None:
     model.config.num_hidden_layers = config.layers
 
 
-# Where families keep their list of layers, under the base model.
+# Attribute paths of the list of layers below the base model, by family.
 _PLACES = ("encoder.layer", "transformer.layer", "layers", "h")
 
 
 def _layers(model: PreTrainedModel) -> nn.ModuleList | None:
+    """Return a model's list of layers, or None if it is in no known place."""
     for place in _PLACES:
         found: Any = model.base_model
         for name in place.split("."):
@@ -49,7 +50,10 @@ def _layers(model: PreTrainedModel) -> nn.ModuleList | None:
 
 
 def check_padding(model: nn.Module, padding: int, config: ModelConfig) -> None:
-    """Refuse a decoder that would take its logits from a padding token: it looks for the last token that is none."""
+    """Raise ModelError for a decoder whose padding id differs from the tokenizer's.
+
+    A decoder returns the logits of the last token that is not padding, so it would read a padding token.
+    """
     known = getattr(model.config, "pad_token_id", None)
     if isinstance(getattr(model, "score", None), nn.Module) and known != padding:
         raise ModelError(
@@ -60,7 +64,7 @@ def check_padding(model: nn.Module, padding: int, config: ModelConfig) -> None:
 
 
 def check_positions(model: nn.Module, config: ModelConfig) -> None:
-    """Raise ModelError where a model has fewer positions than `config.max_length`."""
+    """Raise ModelError if a model has fewer positions than `config.max_length`."""
     base = model.base_model
     table = getattr(base, "wpe", None) or getattr(getattr(base, "embeddings", None), "position_embeddings", None)
     if not isinstance(table, nn.Embedding):

@@ -1,4 +1,4 @@
-"""Padded mini-batches of token ids, on the side that the tokenizer pads, and the positions that go with them."""
+"""Padded mini-batches of token ids, on the side on which the tokenizer pads, and their positions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def pad(encoded: Encoded, rows: Rows, pad_id: int) -> dict[str, Tensor]:
     """Return one mini-batch, padded to the longest of `rows` on `encoded.side`: int64 tensors [len(rows), width].
 
-    `input_ids`, `attention_mask` (1 for real tokens) and, where the model takes them, `token_type_ids`.
+    `input_ids`, `attention_mask` (1 for real tokens) and, if the model takes them, `token_type_ids`.
     """
     lengths, width = encoded.lengths[np.asarray(rows, np.int64)], encoded.width(rows)
     left = encoded.side == "left"
@@ -32,6 +32,7 @@ def pad(encoded: Encoded, rows: Rows, pad_id: int) -> dict[str, Tensor]:
 
 
 def _filled(sequences: Sequence[IntArray], width: int, value: int, left: bool) -> Tensor:
+    """Return sequences as one int64 tensor [len(sequences), width], filled with `value` on one side."""
     block = np.full((len(sequences), width), value, np.int64)
     for row, sequence in zip(block, sequences, strict=True):
         start = width - len(sequence) if left else 0
@@ -40,17 +41,17 @@ def _filled(sequences: Sequence[IntArray], width: int, value: int, left: bool) -
 
 
 def count_positions(model: nn.Module) -> None:
-    """Let a model count the positions of rows that are padded on the left from their first token, as in a row alone.
+    """Make a model count the positions of left-padded rows from their first token, as for a row alone.
 
-    For models that count from the first place of the mini-batch and take `position_ids`; RoBERTa and its kin, which
-    tell padding by its id, count right already. Mini-batches without padding on the left go in as they are.
+    For models that count from the first position of the mini-batch and accept `position_ids`; RoBERTa-like models,
+    which recognise padding by its id, already count right. Mini-batches without left padding are passed unchanged.
     """
     if "position_ids" in inspect.signature(model.forward).parameters and not _counts_tokens(model):
         model.register_forward_pre_hook(_with_positions, with_kwargs=True)
 
 
 def _counts_tokens(model: nn.Module) -> bool:
-    """Tell whether a model makes positions of the ids themselves: its table of positions has a padding row then."""
+    """Return whether a model computes positions from the ids: its position table then has a padding row."""
     tables = [module for name, module in model.named_modules() if name.rpartition(".")[2] == "position_embeddings"]
     return any(isinstance(table, nn.Embedding) and table.padding_idx is not None for table in tables)
 
@@ -58,6 +59,7 @@ def _counts_tokens(model: nn.Module) -> bool:
 def _with_positions(
     _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Add `position_ids` [B, T] to the arguments of a forward with left padding."""
     mask = kwargs.get("attention_mask")
     if kwargs.get("position_ids") is not None or mask is None or mask.dim() != 2 or bool(mask[:, 0].all()):
         return None

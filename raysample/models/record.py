@@ -1,4 +1,4 @@
-"""What a fine-tuning started from: base, size, head, tokenizer, as data for the record of the run."""
+"""The origin of a fine-tuned model: base, size, head, tokenizer, as data for the record of the run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from raysample.core.config import ModelConfig
 
 
 def initialisation(
-    network: nn.Module, words: PreTrainedTokenizerBase, base: str, spec: ModelConfig, seed: int
+    network: nn.Module, tokenizer: PreTrainedTokenizerBase, base: str, spec: ModelConfig, seed: int
 ) -> dict[str, Any]:
-    """Return how a model that `build` made was initialised, and how its texts become tokens.
+    """Return how a model from `build_model` was initialised, and how its texts become tokens.
 
-    `head`: the modules outside the encoder, which were drawn from the seed; `head_parameters` is their size. `encoder`
-    is `drawn` from the seed as well (`tiny`) or `pretrained`. Counts are of scalars; tied weights count once.
+    `head`: the modules outside the encoder, drawn from the seed; `head_parameters` is their size. `encoder` is `drawn`
+    from the seed (`tiny`) or `pretrained`. Counts are of scalars; tied weights count once.
     """
     shape: Any = network.config
     prefix = str(network.base_model_prefix)
@@ -34,10 +34,10 @@ def initialisation(
         "parameters": sum(weight.numel() for weight in weights.values()),
         "trainable_parameters": sum(weight.numel() for weight in weights.values() if weight.requires_grad),
         "head_parameters": sum(weight.numel() for weight in head.values()),
-        "tokenizer": type(words).__name__,
-        "vocabulary": len(words),
+        "tokenizer": type(tokenizer).__name__,
+        "vocabulary": len(tokenizer),
         "max_length": spec.max_length,
-        "truncation_side": words.truncation_side if spec.truncation_side is None else spec.truncation_side,
+        "truncation_side": tokenizer.truncation_side if spec.truncation_side is None else spec.truncation_side,
         "pair_truncation": spec.pair_truncation,
         "pad_to_multiple_of": spec.pad_to_multiple_of,
     }

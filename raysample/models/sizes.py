@@ -1,4 +1,4 @@
-"""How large a saved model is, told by the headers of its files: no weight is read."""
+"""The size of a saved model, from the headers of its files: no weight is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from raysample.models import adapters, heads
 from raysample.models.folders import WEIGHTS
 
 HEADER = 100_000_000
-"""Bytes that the header of a file of weights has at most, as safetensors itself has it."""
+"""Largest header of a weight file in bytes, the limit of safetensors itself."""
 
 FLOAT = 4
 _WIDTH = ("hidden_size", "dim", "n_embd", "d_model")
@@ -22,7 +22,7 @@ _DEPTH = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Parameters of a saved model, and width and depth of its encoder; 0 where its configuration does not tell."""
+    """Parameters of a saved model, and width and depth of its encoder; 0 if its configuration does not say."""
 
     parameters: int
     hidden: int
@@ -30,19 +30,20 @@ class ModelSize:
 
     @property
     def bytes(self) -> int:
-        """What it takes in memory, in float32."""
+        """Its memory in float32, in bytes."""
         return FLOAT * self.parameters
 
 
 def model_size(uri: str) -> ModelSize:
-    """Return the size of a checkpoint folder; of adapters that of their base, where it is a folder, with them."""
+    """Return the size of a checkpoint folder; for adapters including their base, if that is a folder."""
     files = storage.list_files(uri)
     named = {PurePosixPath(file).name: file for file in files}
     kinds = (WEIGHTS[0], WEIGHTS[1], adapters.WEIGHTS)
     found = next(
         (chosen for kind in kinds if (chosen := [f for n, f in named.items() if PurePosixPath(n).match(kind)])), []
     )
-    # A perceptron's weights lie apart; those of other levels' heads are counted with them, which is little too much.
+    # A perceptron's weights are in a file of their own; heads of other levels in it are counted too, which is a small
+    # overestimate.
     parameters = sum(_parameters(file) for file in [*found, *(named[n] for n in (heads.FILE,) if n in named)])
     if adapters.CONFIG in named and "config.json" not in named:
         base = manifests.mapping(named[adapters.CONFIG], foreign=True).get("base_model_name_or_path") or ""
@@ -55,7 +56,7 @@ def model_size(uri: str) -> ModelSize:
 
 
 def _parameters(uri: str) -> int:
-    """Count the numbers in a file of weights; of a pickled one by its length, as if they were float32."""
+    """Return the number of parameters in a weight file; for a pickle its length divided by that of a float32."""
     fs, path = storage.filesystem(uri)
     if not path.endswith(".safetensors"):
         return int(fs.size(path)) // FLOAT

@@ -32,18 +32,18 @@ def tiny_config(config: ModelConfig, vocabulary: int) -> BertConfig:
         intermediate_size=4 * config.hidden_size,
         max_position_embeddings=config.max_length,
         pad_token_id=0,
-        # The published 0.02 suits a width of 768; a layer this narrow needs wider draws to pass its signal on.
+        # The published 0.02 suits a width of 768; a narrow layer needs a larger range to propagate its signal.
         initializer_range=min(0.2, 0.5 / config.hidden_size**0.5),
     )
 
 
 def train_tokenizer(config: ModelConfig, corpus: Corpus) -> PreTrainedTokenizerBase:
-    """Train a lower-casing WordPiece tokenizer on the corpus' texts, streaming; the same texts give the same one.
+    """Train a lower-casing WordPiece tokenizer on the corpus' texts, streaming; equal texts give equal tokenizers.
 
-    More than 200,000 texts are thinned to every n-th shard, so that the vocabulary sees all of the corpus' days.
+    More than 200,000 texts are thinned to every n-th shard, so that the vocabulary covers all days of the corpus.
 
     Raises:
-        ModelError: the texts hold no word at all.
+        ModelError: the texts contain no word.
     """
     core = Tokenizer(models.WordPiece(_vocabulary(config.vocabulary_size, corpus), unk_token=_SPECIAL[1]))
     core.normalizer, core.pre_tokenizer = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
@@ -64,8 +64,9 @@ def train_tokenizer(config: ModelConfig, corpus: Corpus) -> PreTrainedTokenizerB
 def _vocabulary(size: int, corpus: Corpus) -> dict[str, int]:
     """Train the word pieces.
 
-    The trainer numbers the continuing letters (`##a`) in the order of a randomly seeded hash table, and breaks ties
-    between pieces by those numbers: two trainings on the same texts differ. So they are numbered before, as if special.
+    The trainer numbers the continuation letters (`##a`) in the order of a randomly seeded hash table and breaks ties
+    between pieces by these numbers, so two trainings on the same texts differ. Passing the letters as special tokens
+    fixes their numbers.
     """
     letters = _letters(corpus, size // 4)
     core = Tokenizer(models.WordPiece(unk_token=_SPECIAL[1]))
@@ -83,7 +84,7 @@ def _vocabulary(size: int, corpus: Corpus) -> dict[str, int]:
 
 
 def _letters(corpus: Corpus, limit: int) -> list[str]:
-    """Return the corpus' most frequent signs, sorted: a corpus in many scripts must leave room for words."""
+    """Return the corpus' most frequent characters, sorted: a corpus in many scripts must leave room for words."""
     normalizer = normalizers.BertNormalizer(lowercase=True)
     counts: Counter[str] = Counter()
     for batch in texts(corpus):

@@ -1,4 +1,4 @@
-"""What tokenising cut off: how many rows, how many tokens, of which classes."""
+"""What truncation removed: how many rows, how many tokens, of which classes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 EFFORT = 0.08
-"""Share of the texts, in signs, that may be tokenised again to learn how long rows are that may have been cut."""
+"""Largest share of all characters that is tokenised again to measure rows that may have been cut."""
 FREE = 1_000_000
-"""Signs that may be tokenised again in any case: less than a second."""
+"""Characters that may be tokenised again in any case: less than a second."""
 ALWAYS = 200
 """Rows that are tokenised again in any case."""
 QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
@@ -30,16 +30,16 @@ _BLOCK = 1_000
 
 @dataclass(frozen=True)
 class Truncation:
-    """How long the rows of a corpus are in tokens, specials included, and what `model.max_length` cut off.
+    """The length of a corpus' rows in tokens including special tokens, and what `model.max_length` cut off.
 
     Attributes:
-        max_length: tokens a row may have. rows: how many there are.
-        cut: rows that were longer. tokens: of all rows, before anything was cut; lost: those that were cut off.
-        quantiles: share of the rows -> the smallest length, before cutting, that so many rows do not exceed.
+        max_length: tokens that a row may have. rows: number of rows.
+        cut: number of longer rows. tokens: tokens of all rows before truncation; lost: tokens cut off.
+        quantiles: share of the rows -> the smallest length, before truncation, that this share does not exceed.
         by_class: share of each class's rows that were cut, [C]; None for a class without rows.
-        full: rows that have `max_length` tokens after cutting: only these can have been cut.
-        measured: how many of these were tokenised once more without being cut. Where these are fewer, they are a
-            seeded sample, and `cut`, `tokens`, `lost`, `quantiles` and `by_class` are estimates from it.
+        full: rows with `max_length` tokens after truncation: only these can have been cut.
+        measured: how many of these were tokenised again without truncation. If fewer than `full`, they are a seeded
+            sample, and `cut`, `tokens`, `lost`, `quantiles` and `by_class` are estimates from it.
     """
 
     max_length: int
@@ -68,11 +68,11 @@ class Truncation:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Truncation:
-        """Read back what `to_dict` wrote."""
+        """Read the result of `to_dict`."""
         return Truncation(**{**data, "by_class": tuple(data["by_class"])})
 
     def describe(self, corpus: str) -> str:
-        """Say what was cut of the `corpus` (training, test), and what could be done about it."""
+        """Describe what was cut of the `corpus` (training, test), and a longer `max_length` if that helps."""
         roughly = "about " if self.measured < self.full else ""
         said = f"{roughly}{self.share:.1%} of the {corpus} rows are longer than model.max_length {self.max_length} and "
         said += f"lose {self.share_lost:.1%} of all tokens"
@@ -85,11 +85,11 @@ class Truncation:
 def truncation(
     tokenizer: PreTrainedTokenizerBase, table: pa.Table, encoded: Encoded, spec: ModelConfig, classes: int
 ) -> Truncation:
-    """Find out what was cut off when the rows of `table` became `encoded`.
+    """Return what truncation removed when the rows of `table` became `encoded`.
 
-    Rows with fewer than `spec.max_length` tokens are whole. The others are tokenised once more, uncut; where they hold
-    more than a million signs only as many of them, drawn from a fixed seed, as hold 8 % of the signs of all texts (a
-    million signs, and 200 rows, at least).
+    Rows with fewer than `spec.max_length` tokens are complete. The others are tokenised again without truncation; if
+    they have more than a million characters, only a seeded sample of them with 8 % of the characters of all texts (at
+    least a million characters and 200 rows).
     """
     lengths = encoded.lengths.astype(np.int64)
     full = np.flatnonzero(lengths >= spec.max_length)
@@ -118,19 +118,20 @@ def truncation(
 
 
 def _signs(table: pa.Table) -> Ints:
+    """Return the number of characters of each row, text and pair together."""
     both = [pc.fill_null(pc.utf8_length(table[name]), 0).to_numpy() for name in ("text", "text_pair")]
     return np.asarray(both[0] + both[1], np.int64)
 
 
 def _affordable(full: Ints, signs: Ints) -> Ints:
-    """Return the rows that are measured, rising: all that may have been cut, or a sample of them."""
+    """Return the positions of the rows to measure, rising: all that may have been cut, or a sample of them."""
     order = np.random.Generator(np.random.Philox(key=[0, 0x7C07])).permutation(full)
     paid = np.cumsum(signs[order]) <= max(FREE, EFFORT * signs.sum())
     return np.sort(order[: max(ALWAYS, int(paid.sum()))])
 
 
 def _uncut(tokenizer: PreTrainedTokenizerBase, table: pa.Table) -> list[int]:
-    """Return how many tokens each row has."""
+    """Return the number of tokens of each row without truncation."""
     found = np.zeros(len(table), np.int64)
     alone = pc.is_null(table["text_pair"]).to_numpy()
     for rows, paired in ((np.flatnonzero(alone), False), (np.flatnonzero(~alone), True)):
@@ -152,15 +153,17 @@ def _uncut(tokenizer: PreTrainedTokenizerBase, table: pa.Table) -> list[int]:
 
 
 def _quantiles(lengths: Floats, weights: Floats) -> dict[str, int]:
+    """Return the weighted quantiles of lengths."""
     if not len(lengths):
         return {str(share): 0 for share in QUANTILES}
     order = np.argsort(lengths, kind="stable")
     held = np.cumsum(weights[order])
-    # A hair less, so that rounding in the sum of the weights does not ask for one row more.
+    # Slightly less, so that rounding in the sum of the weights does not require one row more.
     places = np.searchsorted(held, np.array(QUANTILES) * held[-1] * (1 - 1e-12))
     return {str(share): int(lengths[order[place]]) for share, place in zip(QUANTILES, places, strict=True)}
 
 
 def _by_class(labels: Ints, chances: Floats, classes: int) -> tuple[float | None, ...]:
+    """Return the share of each class that was cut, [C]; None for a class without rows."""
     rows, cut = np.bincount(labels, minlength=classes), np.bincount(labels, weights=chances, minlength=classes)
     return tuple(float(c / n) if n else None for n, c in zip(rows, cut, strict=True))

@@ -1,4 +1,4 @@
-"""What the weight files of a folder say about themselves: names and shapes, read without running anything of theirs."""
+"""Names and shapes of the weights in a folder, read from file headers without running any of their code."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from raysample.models.adapters import WEIGHTS as ADAPTERS
 
 Shapes = dict[str, tuple[int, ...]]
 WHOLE = ("model.safetensors", ADAPTERS, "pytorch_model.bin")
-"""In the order in which transformers looks for them; each may be cut into pieces, named in an index beside them."""
+"""Weight files in the order in which transformers looks for them; each may be split into parts with an index."""
 
 
 def shapes(folder: str) -> Shapes:
     """Return the names and shapes of a local folder's weights.
 
-    Pickled weights are read by torch's `weights_only` reader, which makes nothing but tensors and plain containers.
+    Pickled weights are read by torch's `weights_only` reader, which creates only tensors and plain containers.
 
     Raises:
-        ModelError: there are no weights, a file is missing, cut off or damaged, or a pickle holds more than weights.
+        ModelError: there are no weights, a file is missing, truncated or damaged, or a pickle holds more than weights.
     """
     found: Shapes = {}
     for name in _files(Path(folder)):
@@ -35,7 +35,7 @@ def shapes(folder: str) -> Shapes:
 
 
 def stored_names(folder: str) -> frozenset[str]:
-    """Return the names of a local folder's weights; none where it is no folder (a hub name).
+    """Return the names of a local folder's weights; empty for a hub name.
 
     Raises:
         ModelError: as `shapes`.
@@ -44,6 +44,7 @@ def stored_names(folder: str) -> frozenset[str]:
 
 
 def _files(folder: Path) -> list[str]:
+    """Return the names of the weight files of a folder: one file, or the parts in its index."""
     for name in WHOLE:
         index = folder / f"{name}.index.json"
         if (folder / name).is_file():
@@ -57,6 +58,7 @@ def _files(folder: Path) -> list[str]:
 
 
 def _index(path: Path) -> list[str]:
+    """Return the file names in an index; raises ModelError if it is damaged."""
     try:
         return [str(name) for name in json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()]
     except (ValueError, LookupError, AttributeError, TypeError, OSError, RecursionError) as error:
@@ -64,6 +66,7 @@ def _index(path: Path) -> list[str]:
 
 
 def _safe(path: Path) -> Shapes:
+    """Return names and shapes of a safetensors file; raises ModelError if it is damaged."""
     try:
         with safe_open(str(path), "pt") as stored:
             return {key: tuple(stored.get_slice(key).get_shape()) for key in stored.keys()}  # noqa: SIM118 - no dictionary
@@ -74,11 +77,12 @@ def _safe(path: Path) -> Shapes:
 
 
 def _pickled(path: Path) -> Shapes:
+    """Return names and shapes of a pickled file; raises ModelError if it holds more than weights."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of pickles that torch did not write
+            warnings.simplefilter("ignore", UserWarning)  # for pickles that torch did not write
             stored = torch.load(path, map_location="meta", weights_only=True)
-    except Exception as error:  # of a damaged pickle: whatever its reader stumbles over
+    except Exception as error:  # a damaged pickle raises errors of any type
         reason = str(error).partition("\n")[0]
         raise ModelError(
             f"{str(path)!r} is cut off, or a pickle of more than weights, which is not opened: {reason}",

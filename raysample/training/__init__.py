@@ -1,8 +1,8 @@
-"""The fine-tuning step and loop, plain torch: the same code in this process, in a Ray task and in a Ray Train worker.
+"""The fine-tuning step and loop in plain torch: the same code in this process, in a Ray task and in a Ray Train worker.
 
 The order of the global batches is a seeded permutation per epoch that does not depend on the number of workers, and
-every row is seen exactly once per epoch. Losses are weighted where a selection says so, summed and divided by the
-global batch, so the gradient is the same whichever worker holds which row.
+every row is visited exactly once per epoch. Losses are weighted if a selection has weights, summed and divided by the
+global batch size, so the gradient does not depend on which worker processes which row.
 """
 
 from raysample.training.batch_order import batches

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 IntArray = NDArray[np.int64]
 Lengths = NDArray[np.integer[Any]]
 
-# Batches that are sorted by length together when rows are grouped: enough to save padding, few enough to stay random.
+# Batches whose rows are sorted by length together: enough to save padding, few enough to stay random.
 WINDOW = 16
 
 
@@ -21,9 +21,9 @@ def batches(
 ) -> Iterator[IntArray]:
     """Yield the global batches of row positions: a Philox permutation per epoch, whose last batch may be short.
 
-    With `lengths`, each run of WINDOW batches of the permutation is sorted by length before it is cut, and the batches
-    of an epoch are permuted again: less padding, nearly the same randomness. Every row still comes once an epoch.
-    An epoch's batches depend on nothing but the seed and its number, so a run goes on at any step `start`.
+    With `lengths`, each run of WINDOW batches of the permutation is sorted by length before it is cut into batches, and
+    the batches of an epoch are permuted again: less padding, nearly the same randomness. Every row still occurs once
+    per epoch. The batches of an epoch depend only on the seed and its number, so a run resumes at any step `start`.
     """
     per_epoch = math.ceil(rows / size)
     for epoch in range(start // per_epoch, math.ceil(steps / per_epoch)):
@@ -32,6 +32,7 @@ def batches(
 
 
 def _epoch(rows: int, size: int, seed: int, epoch: int, lengths: Lengths | None) -> list[IntArray]:
+    """Return the batches of one epoch."""
     draw = np.random.Generator(np.random.Philox(key=[seed % 2**63, epoch]))
     order = draw.permutation(rows)
     if lengths is None:

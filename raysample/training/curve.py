@@ -1,4 +1,4 @@
-"""What happened at each step: loss, learning rate, gradient norm, time."""
+"""The training curve: loss, learning rate, gradient norm and time of each step."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ SCHEMA = pa.schema(
 class TrainingCurve:
     """The steps of a run, one entry each.
 
-    `step` counts from 1, `epoch` is fractional, `loss` is the mean over the global batch, `learning_rate` the
-    encoder's, `gradient_norm` the one before clipping (NaN where float16 overflowed and the step was left out),
-    `seconds` the time since the process that made the step began with its first one.
+    `step` counts from 1, `epoch` is fractional, `loss` is the mean over the global batch, `learning_rate` is the
+    encoder's, `gradient_norm` is before clipping (NaN if float16 overflowed and the step was skipped), `seconds` is the
+    time since the first step of the process that made the step.
     """
 
     rows: list[tuple[int, float, float, float, float, float]] = field(default_factory=list)
@@ -36,14 +36,14 @@ class TrainingCurve:
 
     @property
     def last(self) -> int:
-        """The last step that was made; 0 before the first."""
+        """The last step; 0 before the first."""
         return self.rows[-1][0] if self.rows else 0
 
     @property
     def seconds(self) -> float:
-        """The seconds of all steps, whichever process made them."""
+        """The seconds of all steps, over all processes that made them."""
         times = [row[-1] for row in self.rows]
-        # Each process counts from 0: where the time falls, or ends, one of them made its last step.
+        # Each process counts from 0: the time falls (or ends) after the last step of each process.
         return sum(time for time, after in zip(times, [*times[1:], -1.0], strict=False) if after < time)
 
     def table(self) -> pa.Table:
@@ -53,12 +53,12 @@ class TrainingCurve:
 
     @staticmethod
     def from_table(table: pa.Table) -> TrainingCurve:
-        """Read back what `table` made."""
+        """Read the result of `table`."""
         columns = [table[name].to_pylist() for name in SCHEMA.names]
         return TrainingCurve(list(zip(*columns, strict=True)))
 
     def means(self, points: int) -> list[tuple[int, float, float]]:
-        """Return (last step, mean loss, last learning rate) of `points` stretches of about equal length, or fewer."""
+        """Return (last step, mean loss, last learning rate) of `points` intervals of about equal length, or fewer."""
         size = max(1, math.ceil(len(self.rows) / points))
         cut = [self.rows[start : start + size] for start in range(0, len(self.rows), size)]
         return [(part[-1][0], sum(row[2] for row in part) / len(part), part[-1][3]) for part in cut]

@@ -1,4 +1,4 @@
-"""Ending a run early, when held-out rows tell that it no longer learns."""
+"""Early stopping: a run ends when the metric on held-out rows no longer improves."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from raysample.training.examples import Examples
 
 
 def split_held_out(data: Examples, config: EarlyStoppingConfig, seed: int) -> tuple[Examples, Examples]:
-    """Return the rows that are trained on, and those that are looked at after every epoch.
+    """Return the training rows, and the held-out rows that are evaluated after every epoch.
 
-    A row is held out where a hash of its id and the seed says so: whichever rows are beside it, and in any order.
+    A row is held out by a hash of its id and the seed: independent of the other rows and of their order.
 
     Raises:
         TrainingError: one of the two parts is empty.
@@ -33,24 +33,25 @@ def split_held_out(data: Examples, config: EarlyStoppingConfig, seed: int) -> tu
 
 
 def _unit(row: str, seed: int) -> float:
+    """Return a hash of a row id and a seed as a number in [0, 1)."""
     digest = hashlib.blake2b(f"early-stopping:{seed}:{row}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
 @dataclass
 class Patience:
-    """Counts the epochs without a gain; `history` are the values of the metric at the end of each epoch so far."""
+    """Counts the epochs without improvement; `history` are the values of the metric after each epoch so far."""
 
     config: EarlyStoppingConfig
     history: list[float] = field(default_factory=list)
 
     def exhausted(self, metrics: dict[str, float]) -> bool:
-        """Take the metrics of one more epoch; tell whether the run should end."""
+        """Add the metrics of one more epoch; return whether the run should end."""
         self.history.append(metrics[self.config.metric])
         return self.ends(self.history)
 
     def ends(self, history: Sequence[float]) -> bool:
-        """Tell whether the last `patience` epochs brought no gain over the best before them."""
+        """Return whether the last `patience` epochs brought no improvement over the best before them."""
         signs: NDArray[Any] = np.asarray(history) * (-1 if self.config.metric == "nll" else 1)
         best, since = -np.inf, 0
         for value in signs:

@@ -20,8 +20,8 @@ IntArray = NDArray[np.int64]
 class Examples:
     """Tokenised, labelled rows in memory: token ids per row, int64 labels [N], the tokenizer's padding id, row ids.
 
-    `weights` [N] float32 are what the rows' losses are multiplied with, of mean 1; None for alike. `levels` are the
-    labels of all levels of a hierarchical label, where several get a head.
+    `weights` [N] float32 multiply the losses of the rows and have mean 1; None means equal weights. `levels` are the
+    labels of all levels of a hierarchical label, if several have a head.
     """
 
     encoded: Encoded
@@ -41,13 +41,13 @@ class Examples:
         return Examples(self.encoded.take(rows), self.labels[rows], self.pad_id, self.ids[rows], weights, levels)
 
     def headed(self, config: FineTuneConfig) -> Examples:
-        """Return the rows with labels of those levels alone that get a head, and how much each counts."""
+        """Return the rows with the labels of those levels that have a head, and the weights of their losses."""
         return self if self.levels is None else replace(self, levels=self.levels.wanted(config))
 
     def weighted(self, weights: NDArray[np.float32]) -> Examples:
-        """Return the rows with weights [N], divided by their mean; as they are where all weights are equal.
+        """Return the rows with weights [N], divided by their mean; unchanged if all weights are equal.
 
-        With mean 1 the size of a step does not depend on the share of rows that was kept.
+        With mean 1 the step size does not depend on the share of rows that was kept.
         """
         if len(weights) == 0 or (weights == weights[0]).all():
             return self

@@ -1,8 +1,8 @@
-"""Which worker takes which rows of a global batch, so that all have as much to do and little of it is padding.
+"""The split of a global batch over workers: equal work for all, little padding.
 
-The gradient of a global batch does not depend on who holds which row, so rows of like lengths may lie together: a few
-long ones with one worker, many short ones with another. A worker takes a row times the longest it lies with, and all
-wait for the one that takes longest.
+The gradient of a global batch does not depend on which worker processes which row, so rows of similar length may be
+grouped: a few long ones on one worker, many short ones on another. A group costs its rows times its longest row, and
+all workers wait for the slowest one.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ Lengths = NDArray[np.integer[Any]]
 def length_balanced_split(
     rows: IntArray, lengths: Lengths, rank: int, world: int, most: int | None = None
 ) -> list[IntArray]:
-    """Return what a worker takes of a global batch, one array per forward, each in the order of the batch.
+    """Return the rows of one worker in a global batch, one array per forward, each in the order of the batch.
 
-    Cuts the rows, sorted by length, into k = world x ⌈B / (world x most)⌉ groups of at most `most` rows, so that the
-    largest (rows of a group) x (its longest row) is the smallest possible. Workers take groups in turn, there and back
-    (longest first), so that all have as many forwards; the last groups may be empty. One worker without `most` has the
-    batch as it is.
+    Splits the rows, sorted by length, into k = world x ⌈B / (world x most)⌉ groups of at most `most` rows, such that
+    the largest (rows of a group) x (its longest row) is minimal. Workers take groups in turn, there and back (longest
+    first), so that all have the same number of forwards; the last groups may be empty. One worker without `most` keeps
+    the batch as it is.
 
     Args:
         rows: positions in the corpus [B], all different.
         lengths: tokens of every row of the corpus.
         rank: the worker, from 0.
-        world: workers.
-        most: rows of one forward; None for as many as there are.
+        world: number of workers.
+        most: rows of one forward; None for no limit.
     """
     size = most or len(rows)
     forwards = max(1, -(-len(rows) // max(1, world * size)))
@@ -45,9 +45,10 @@ def length_balanced_split(
 
 
 def _cuts(falling: IntArray, groups: int, size: int) -> list[int]:
-    """Return where the groups of rows begin, whose lengths fall, and where the last one ends.
+    """Return the start of each group of rows with falling lengths, and the end of the last group.
 
-    A bound holds if groups that are filled up to it, longest rows first, are enough; the least such bound is searched.
+    A bound on the cost of a group is feasible if greedily filled groups, longest rows first, hold all rows. Feasibility
+    is monotone in the bound, so bisection finds the smallest one.
     """
     low, high = int(falling[:1].max(initial=0)), int(size * falling[:1].max(initial=0))
     while low < high:
@@ -60,6 +61,7 @@ def _cuts(falling: IntArray, groups: int, size: int) -> list[int]:
 
 
 def _filled(falling: IntArray, bound: int, size: int, groups: int) -> list[int]:
+    """Return the starts of groups that are filled up to a cost bound; the last entry is the number of rows placed."""
     starts = [0]
     for _ in range(groups):
         start = starts[-1]

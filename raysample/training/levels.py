@@ -1,4 +1,4 @@
-"""Several heads: the labels of every level beside the rows, the loss over all levels, and how good each level is."""
+"""Several heads: the labels of every level, the loss over all levels, and the metrics of each level."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LevelLabels:
-    """Integer labels of every level [N, L], and what each level's loss counts [L]."""
+    """Integer labels of every level [N, L], and the weight of the loss of each level [L]."""
 
     levels: Levels
     codes: IntArray
@@ -30,33 +30,33 @@ class LevelLabels:
 
     @staticmethod
     def read(table: pa.Table, levels: Levels) -> LevelLabels:
-        """Return the labels of a corpus' rows, out of its table; every level counts 1."""
+        """Return the labels of a corpus' rows from its table; every level has weight 1."""
         codes = np.stack([table[name].to_numpy() for name in levels.columns], axis=1).astype(np.int64)
         return LevelLabels(levels, codes, (1.0,) * len(levels.names))
 
     def wanted(self, config: FineTuneConfig) -> LevelLabels | None:
-        """Return them with the weights of a recipe, or None where it trains one head alone."""
+        """Return the labels with the weights of a recipe, or None if it trains a single head."""
         if config.levels == "label":
             return None
         return replace(self, weights=tuple(config.level_weights.get(name, 1.0) for name in self.levels.names))
 
     def take(self, rows: IntArray) -> LevelLabels:
-        """Return those of some of the rows, in the given order."""
+        """Return the labels of some of the rows, in the given order."""
         return replace(self, codes=self.codes[rows])
 
     @property
     def label(self) -> slice:
-        """Where the logits of the scored level stand among those of all."""
+        """The slice of the scored level in the logits of all levels."""
         return self.levels.spans[self.levels.label]
 
 
 def trained(corpus: Corpus, config: FineTuneConfig, test: Corpus | None = None) -> Levels | None:
-    """Return the levels that get a head each; None where a plain classifier of the label is trained.
+    """Return the levels with one head each; None if a plain classifier of the label is trained.
 
     Raises:
-        TrainingError: `level_weights` names a level that gets no head; a level is called as a tail of the test is,
-            whose accuracy would have the same name.
-        ProvenanceError: the corpus that the heads are tested on does not have the classes of every level.
+        TrainingError: `level_weights` names a level without a head; the name of a level is also the name of a metric of
+            the tail of a test.
+        ProvenanceError: the test corpus does not have the classes of every level.
     """
     levels = corpus.levels if config.levels == "all" else None
     names = () if levels is None else levels.names
@@ -86,7 +86,7 @@ def over_levels(
     """Return Σ_l w_l · loss(logits of level l [B, C_l], labels of level l [B]).
 
     Args:
-        loss: of one head. logits: of all heads side by side, [B, ΣC]. labels: of all rows. rows: those of the batch.
+        loss: of one head. logits: of all heads, concatenated, [B, ΣC]. labels: of all rows. rows: those of the batch.
     """
     codes = torch.from_numpy(labels.codes[rows]).to(logits.device)
     found = [
@@ -97,10 +97,12 @@ def over_levels(
 
 
 def level_metrics(logits: FloatArray, labels: LevelLabels) -> dict[str, float]:
-    """Return `NAME_accuracy` and `NAME_macro_f1` of every level, and `exact_match`: the share of rows right at all.
+    """Return `NAME_accuracy` and `NAME_macro_f1` of every level, and `exact_match`.
+
+    The share of rows right at all levels.
 
     Args:
-        logits: of all heads side by side, [N, ΣC]. labels: of the same rows.
+        logits: of all heads, concatenated, [N, ΣC]. labels: of the same rows.
     """
     found: dict[str, float] = {}
     right = np.ones(len(logits), np.bool_)

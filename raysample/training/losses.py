@@ -1,4 +1,4 @@
-"""What a step makes smaller."""
+"""The training loss."""
 
 from __future__ import annotations
 
@@ -33,10 +33,12 @@ def summed(logits: Tensor, labels: Tensor, weights: NDArray[np.float32] | None, 
 def class_weights(
     wanted: Literal["balanced"] | Mapping[str, float], labels: NDArray[np.int64], names: Sequence[str]
 ) -> NDArray[np.float32]:
-    """Return a weight per row [N] by its class: N / (C n_c) where they are balanced, else as given, 1 if not named.
+    """Return one weight per row [N] by its class.
+
+    N / (C n_c) if balanced, else as given, 1 for a class that is not named.
 
     Raises:
-        TrainingError: a class is named that the corpus does not have.
+        TrainingError: a name is not a class of the corpus.
     """
     if wanted == "balanced":
         counts = np.bincount(labels, minlength=len(names))

@@ -34,10 +34,10 @@ def learning_rate(step: int, total: int, config: FineTuneConfig) -> float:
 
 
 def adamw(model: nn.Module, config: FineTuneConfig) -> torch.optim.Optimizer:
-    """Return AdamW over the parameters that are trained: the head and each layer apart, no decay of vectors.
+    """Return AdamW over the trained parameters, grouped by learning rate and weight decay (none for vectors).
 
     Raises:
-        TrainingError: `layer_decay` is asked for, and the layers of this model cannot be told by their names.
+        TrainingError: `layer_decay` is set, but the names of the parameters do not show their layers.
     """
     groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
     for parameter, head, scale in _scaled(getattr(model, "module", model), config):
@@ -54,7 +54,7 @@ def adamw(model: nn.Module, config: FineTuneConfig) -> torch.optim.Optimizer:
 
 
 def _scaled(core: Any, config: FineTuneConfig) -> Iterator[tuple[nn.Parameter, bool, float]]:
-    """Yield each parameter, whether it is the head's, and its learning rate over the encoder's.
+    """Yield each parameter, whether it belongs to the head, and its learning rate relative to the encoder's.
 
     With layer decay d and L layers: 1 in the uppermost layer and above it, d^(L-1-l) in layer l, d^L below the first.
     """
@@ -80,11 +80,11 @@ def _scaled(core: Any, config: FineTuneConfig) -> Iterator[tuple[nn.Parameter, b
 
 
 def _under(name: str) -> bool:
-    """Tell whether a parameter outside the layers lies below them: embeddings and what is made of them."""
+    """Return whether a parameter outside the layers is below them: embeddings and modules on top of them."""
     return bool(re.search(r"embed|(^|\.)(wte|wpe)\.", name))
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Set the encoder's rate, and those of head and layers in proportion."""
+    """Set the encoder's learning rate, and those of head and layers in proportion."""
     for group in optimiser.param_groups:
         group["lr"] = rate * group["scale"]

@@ -1,4 +1,4 @@
-"""Testing a model on rows."""
+"""Evaluate a model on rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def assess(
 ) -> Evaluation:
     """Evaluate a model on rows, without intervals, in eval mode and the precision `dtype` (None: float32).
 
-    Where several levels have a head the metrics are those of the scored one, and `level_metrics` beside them.
+    If several levels have a head the metrics are those of the scored level, plus `level_metrics`.
     """
     logits = predict(model, data, device, dtype, batch_tokens)
     return _of_all_levels(evaluate(_scored(logits, data), data.labels, replicates=0), logits, data)
@@ -38,8 +38,8 @@ def examine(
 ) -> Evaluation:
     """Evaluate a model on a test corpus as `assess` does, with groups, tails and intervals.
 
-    What is rare is told by all training rows, also where the model saw some of them: a class by its rows in `train`, a
-    content by how often it occurs in both corpora together.
+    Rarity is defined by all training rows, even if the model was trained on some of them: a class by its rows in
+    `train`, a content by its occurrences in both corpora together.
     """
     rows, logits = test.examples, predict(model, test.examples, device, dtype)
     groups = None if test.groups is None else test.groups.to_pylist()
@@ -48,11 +48,12 @@ def examine(
 
 
 def _scored(logits: NDArray[np.float64], rows: Examples) -> NDArray[np.float64]:
+    """Return the logits of the scored level, [N, C]."""
     return logits if rows.levels is None else logits[:, rows.levels.label]
 
 
 def _of_all_levels(found: Evaluation, logits: NDArray[np.float64], rows: Examples) -> Evaluation:
-    """Put the metrics of every level beside those of the scored one."""
+    """Add the metrics of every level to those of the scored one."""
     if rows.levels is None:
         return found
     return replace(found, metrics={**found.metrics, **level_metrics(logits, rows.levels)})

@@ -1,4 +1,4 @@
-"""What a fine-tuning was made from, for the record of the run."""
+"""The origin of a fine-tuned model, for the record of the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from raysample.training.tokenized import TokenizedCorpus
 def recorded(
     core: nn.Module, base: str, spec: ModelConfig, seed: int, corpora: Mapping[str, TokenizedCorpus]
 ) -> dict[str, Any]:
-    """Return `model`, as `model.initialisation` tells it, and `tokens`: corpus -> `Truncation.to_dict`."""
+    """Return `model` (see `models.initialisation`), and `tokens`: corpus -> `Truncation.to_dict`."""
     tokenizer = models.tokenizer(base, trust_remote_code=spec.trust_remote_code)
     return {
         "model": models.initialisation(core, tokenizer, base, spec, seed),

@@ -1,4 +1,4 @@
-"""A corpus read and tokenised once, with what the evaluation and the record of a run want to know of its rows."""
+"""A corpus that is read and tokenised once, with the facts that evaluation and run record need about its rows."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class TokenizedCorpus:
 
     Attributes:
         examples: its rows.
-        truncation: what tokenising cut off.
-        groups: group of each row [N], None for a row without; None where the corpus has no groups.
+        truncation: what truncation removed.
+        groups: group of each row [N], None for a row without group; None if the corpus has no groups.
         contents: hash of each row's text (pair of texts) [N].
         class_counts: rows of each class [C].
     """
@@ -44,14 +44,15 @@ class TokenizedCorpus:
 
 
 def load_tokenized(uri: str, fingerprint: str, base: str, spec: ModelConfig) -> TokenizedCorpus:
-    """Read and tokenise a corpus; kept in memory, since a worker trains many arms on the same rows."""
-    told = {"max_length": spec.max_length, "trust_remote_code": spec.trust_remote_code, **spec.tokenising}
-    return _tokenised(uri, fingerprint, base, ModelConfig(**told).model_dump_json())
+    """Read and tokenise a corpus; cached, since a worker trains many arms on the same rows."""
+    settings = {"max_length": spec.max_length, "trust_remote_code": spec.trust_remote_code, **spec.tokenising}
+    return _tokenised(uri, fingerprint, base, ModelConfig(**settings).model_dump_json())
 
 
 @lru_cache(maxsize=4)
 def _tokenised(uri: str, fingerprint: str, base: str, settings: str) -> TokenizedCorpus:
-    del fingerprint  # part of the cache's key: a corpus described anew is read anew
+    """Read and tokenise a corpus; `settings` is the JSON of a ModelConfig, so that the arguments are hashable."""
+    del fingerprint  # part of the cache key: a corpus that changed is read again
     spec, corpus = ModelConfig.model_validate_json(settings), Corpus.load(uri)
     tokenizer = models.tokenizer(base, trust_remote_code=spec.trust_remote_code)
     table = corpus.table()

@@ -25,6 +25,7 @@ class Columns(Section):
 
     @model_validator(mode="after")
     def _label_is_a_level(self) -> Columns:
+        """Require the label to be one of the levels."""
         if not self.levels:
             return self
         if self.label not in self.levels:
@@ -38,7 +39,7 @@ class Columns(Section):
 
 
 def normalize_feedback(value: Any) -> str:
-    """Return a value as feedback is compared: as a string, in lower case, without spaces around it; 3.0 as `3`.
+    """Return a value in the form in which feedback is compared: a string, lower case, stripped; 3.0 as `3`.
 
     Raises ValueError for anything but a string, a number or a boolean, and for an empty string.
     """
@@ -50,6 +51,7 @@ def normalize_feedback(value: Any) -> str:
 
 
 def _spelled_keys(given: Any) -> Any:
+    """Normalise the keys of `correct`; refuse keys that become equal."""
     if not isinstance(given, Mapping):
         return given
     found = {normalize_feedback(key): column for key, column in given.items()}
@@ -72,6 +74,7 @@ class FeedbackConfig(Section):
 
     @model_validator(mode="after")
     def _one_meaning(self) -> FeedbackConfig:
+        """Require at least one accepted or corrected value, and none that is both."""
         if not self.accept and not self.correct:
             raise ValueError("no feedback gives a label: name values in accept, or in correct, or in both")
         both = [value for value in self.accept if value in self.correct]
@@ -81,7 +84,7 @@ class FeedbackConfig(Section):
 
 
 def _as_label(value: Any) -> Any:
-    """Return a number or boolean as the string that a label of that value is; anything else as it is."""
+    """Return a number or boolean as the label string of that value; anything else unchanged."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
@@ -110,6 +113,7 @@ class LabelsConfig(Section):
 
     @model_validator(mode="after")
     def _fits_its_origin(self) -> LabelsConfig:
+        """Require the settings that the origin needs, and refuse those that it does not use."""
         if self.origin == "gold" and (self.confidence is not None or self.feedback is not None):
             given = "confidence" if self.confidence is not None else "feedback"
             raise ValueError(
@@ -159,6 +163,7 @@ class SourceConfig(Section):
 
     @model_validator(mode="after")
     def _one_sign_each(self) -> SourceConfig:
+        """Refuse an escape character equal to the delimiter."""
         if self.escape is not None and self.escape == self.delimiter:
             raise ValueError(f"delimiter and escape are both {self.escape!r}: give each a sign of its own")
         return self
@@ -170,6 +175,7 @@ class SourceConfig(Section):
 
     @model_validator(mode="after")
     def _correct_every_level(self) -> SourceConfig:
+        """Refuse corrected labels together with several levels."""
         if self.columns.levels and self.labels.feedback is not None and self.labels.feedback.correct:
             raise ValueError(
                 "labels.feedback.correct gives another label for one column, and columns.levels needs one for every "

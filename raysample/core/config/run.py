@@ -249,6 +249,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _adopt_one_run(self) -> RunConfig:
+        """Refuse settings that contradict imported checkpoints."""
         if self.adopt is not None and self.score.runs > 1:
             raise ValueError("adopt brings the checkpoints of one run, and score.runs asks for more: set it to 1")
         if self.adopt is not None and self.score.source == "capture":

@@ -73,6 +73,7 @@ class ArmConfig(Section):
 
 
 def _short(value: Any) -> str:
+    """Return an option value in a short form for the name of an arm."""
     if isinstance(value, dict):
         return "+".join(f"{weight:g}*{name}" if weight != 1 else str(name) for name, weight in value.items())
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -113,6 +114,7 @@ class CompareConfig(Section):
 
     @model_validator(mode="after")
     def _baselines(self) -> CompareConfig:
+        """Add the baseline arms; refuse duplicate arms, seeds and fractions."""
         names = [arm.name for arm in self.arms]
         baselines = [ArmConfig(policy=name) for name in ("random", "stratified_random") if name not in names]
         if len(set(names)) < len(names):

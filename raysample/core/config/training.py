@@ -50,6 +50,7 @@ _TOKENISING = ("truncation_side", "pair_truncation", "pad_to_multiple_of")
 
 
 def _default(name: str) -> Any:
+    """Return the default of a field of ModelConfig."""
     return ModelConfig.model_fields[name].default
 
 
@@ -126,6 +127,7 @@ class FineTuneConfig(Section):
 
     @model_validator(mode="after")
     def _one_cadence(self) -> FineTuneConfig:
+        """Refuse more than one checkpoint cadence."""
         given = [self.checkpoints, self.checkpoints_per_epoch, self.checkpoint_every]
         if sum(value is not None for value in given) > 1:
             raise ValueError("give one of checkpoints, checkpoints_per_epoch, checkpoint_every")
@@ -133,6 +135,7 @@ class FineTuneConfig(Section):
 
     @model_validator(mode="after")
     def _parts_that_fit(self) -> FineTuneConfig:
+        """Refuse combinations of settings that exclude each other."""
         if self.workers_range[0] > self.workers_range[1]:
             raise ValueError(f"workers: {list(self.workers_range)} are the fewest and the most, in this order")
         if self.sharding == "full" and self.precision == "float16":

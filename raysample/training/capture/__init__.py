@@ -1,7 +1,6 @@
-"""Online capture: the logits that training itself computed, one row per presentation.
+"""Online capture: the logits that training itself computed, one per row and epoch.
 
-A presentation is looked at as a checkpoint of one row: in training mode, with dropout, before the step that it is part
-of.
+A captured forward acts as a checkpoint for one row: in training mode, with dropout, before the step that it belongs to.
 """
 
 from raysample.training.capture.files import Capture, checkpoints, passes, presentations, seal_capture

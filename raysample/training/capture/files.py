@@ -1,6 +1,6 @@
-"""The files of a capture: `capture/epoch-001/rank-00.parquet` for each whole epoch and worker, `capture.json` last.
+"""The files of a capture: `capture/epoch-001/rank-00.parquet` for each complete epoch and worker, `capture.json` last.
 
-Within a file the rows have the order of the training rows, so that the rows of a shard are found together.
+Within a file the rows have the order of the training rows, so that the rows of a shard are adjacent.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from raysample.training import TrainingSchedule
 
 FOLDER = "capture"
 MANIFEST = "capture.json"
-# Rows of a Parquet row group, and of a block that is folded: per epoch, what is in memory at a time.
+# Rows of a Parquet row group, and of a block that is folded: the rows in memory at a time.
 GROUP = 4_096
 
 
 def capture_schema(classes: int) -> pa.Schema:
     """Return the Arrow schema of a capture over C classes.
 
-    `row_id`, `label`, `place` (position among the training rows), `step` (from 1), `epoch` (1 for the first pass), and
+    `row_id`, `label`, `place` (position among the training rows), `step` (from 1), `epoch` (1 for the first), and
     `logits`, float32 [C].
     """
     plain = [("row_id", pa.string()), ("label", pa.int32()), ("place", pa.int64()), ("step", pa.int32())]
@@ -34,14 +34,14 @@ def capture_schema(classes: int) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Capture:
-    """What a fine-tuning with `fine_tune.capture: true` left in folder `uri`.
+    """The capture of a fine-tuning with `fine_tune.capture: true`, in folder `uri`.
 
     Attributes:
-        uri: the capture's folder, below that of the CheckpointSet.
-        rows: training rows; each has one presentation per epoch.
+        uri: the folder of the capture, in that of the CheckpointSet.
+        rows: training rows; each has one entry per epoch.
         classes: logits per row.
-        epochs: whole passes over the rows.
-        steps_per_epoch: optimiser steps of a pass.
+        epochs: complete epochs.
+        steps_per_epoch: optimiser steps of an epoch.
         sha256: file name -> hash of its content.
     """
 
@@ -54,7 +54,7 @@ class Capture:
 
     @staticmethod
     def load(folder: str) -> Capture:
-        """Read the capture of the CheckpointSet in `folder`; raises ScoreError where there is none."""
+        """Read the capture of the CheckpointSet in `folder`; raises ScoreError if there is none."""
         uri = storage.join(folder, FOLDER)
         if not storage.exists(storage.join(uri, MANIFEST)):
             raise ScoreError(
@@ -70,7 +70,7 @@ class Capture:
 
     @property
     def checkpoints(self) -> tuple[Checkpoint, ...]:
-        """The epochs in the role of checkpoints."""
+        """The epochs as checkpoints."""
         return passes(self.epochs, self.steps_per_epoch, self.uri)
 
     def files(self, epoch: int) -> list[str]:
@@ -79,7 +79,7 @@ class Capture:
         return [storage.join(self.uri, name) for name in sorted(self.sha256) if name.startswith(start)]
 
     def verify(self) -> None:
-        """Raise ScoreError, naming the file, if one no longer holds what was captured."""
+        """Raise ScoreError, naming the file, if a file is missing or changed."""
         for name, expected in self.sha256.items():
             uri = storage.join(self.uri, name)
             if not storage.exists(uri) or storage.sha256(uri) != expected:
@@ -90,15 +90,15 @@ class Capture:
 
 
 def checkpoints(folder: str) -> tuple[Checkpoint, ...]:
-    """Return the captured epochs of the CheckpointSet in `folder` in the role of checkpoints, for windows and counts.
+    """Return the captured epochs of the CheckpointSet in `folder` as checkpoints, for windows and counts.
 
-    Pass e over the rows has epoch e and the step that it ends with. A learning rate does not belong to it: it is NaN.
+    Epoch e has the step that it ends with. It has no learning rate of its own: that is NaN.
     """
     return Capture.load(folder).checkpoints
 
 
 def passes(epochs: int, steps_per_epoch: int, uri: str = "") -> tuple[Checkpoint, ...]:
-    """Return what `checkpoints` will return after a training of so many whole epochs."""
+    """Return the result of `checkpoints` after a training of this many complete epochs."""
     return tuple(
         Checkpoint(_epoch(uri, e), step=e * steps_per_epoch, epoch=float(e), learning_rate=float("nan"))
         for e in range(1, epochs + 1)
@@ -106,28 +106,31 @@ def passes(epochs: int, steps_per_epoch: int, uri: str = "") -> tuple[Checkpoint
 
 
 def whole_epochs(layout: TrainingSchedule) -> int:
-    """Return how many epochs a training ends; one that a fixed number of steps cuts short is not captured."""
+    """Return the number of complete epochs of a training.
+
+    An epoch cut short by a fixed number of steps is not captured.
+    """
     return layout.steps // layout.steps_per_epoch
 
 
 def drop_after(uri: str, epoch: int) -> None:
-    """Delete what an earlier run captured after an epoch: as many workers may not write it again."""
+    """Delete the captures of later epochs by an earlier run: another number of workers would leave stale files."""
     for name in storage.folders(uri):
         if name > _epoch("", epoch):
             storage.remove(storage.join(uri, name))
 
 
 def seal_capture(folder: str, rows: int, classes: int, layout: TrainingSchedule) -> Capture:
-    """Write the manifest of what all workers captured, after the training.
+    """Write the manifest of the captures of all workers, after the training.
 
     Args:
-        folder: the CheckpointSet's.
-        rows: how many were trained on.
+        folder: the folder of the CheckpointSet.
+        rows: number of training rows.
         classes: logits per row.
-        layout: of the training.
+        layout: schedule of the training.
 
     Raises:
-        TrainingError: in some epoch a row is missing, or there twice.
+        TrainingError: a row is missing or duplicated in an epoch.
     """
     uri, epochs = storage.join(folder, FOLDER), whole_epochs(layout)
     hashes: dict[str, str] = {}
@@ -149,10 +152,10 @@ def seal_capture(folder: str, rows: int, classes: int, layout: TrainingSchedule)
 
 
 def presentations(folder: str) -> Iterator[tuple[Checkpoint, pa.Table]]:
-    """Yield each captured epoch with its rows as they were presented: by step, then by place among the training rows.
+    """Yield each captured epoch with its rows in training order: by step, then by position among the training rows.
 
     Args:
-        folder: the CheckpointSet's.
+        folder: the folder of the CheckpointSet.
     """
     found = Capture.load(folder)
     for epoch, at in enumerate(found.checkpoints, start=1):
@@ -166,4 +169,5 @@ def file(uri: str, epoch: int, rank: int) -> str:
 
 
 def _epoch(uri: str, epoch: int) -> str:
+    """Return the folder of one epoch."""
     return storage.join(uri, f"epoch-{epoch:03d}")

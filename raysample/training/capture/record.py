@@ -1,4 +1,4 @@
-"""Writing down what one worker's training forwards computed, epoch by epoch, in bounded memory."""
+"""Record the logits of one worker's training forwards, epoch by epoch, in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from raysample.training.capture.files import FOLDER, GROUP, MANIFEST, capture_sc
 
 
 class Recorder:
-    """Takes one worker's logits step by step and writes a Parquet file at the end of every whole epoch.
+    """Receives one worker's logits step by step and writes a Parquet file at the end of every complete epoch.
 
-    The running epoch lies in an unnamed file on the local disk, out of which it is written in the order of the rows. In
-    memory are four bytes per training row, and one row group while it is written.
+    The current epoch is in an unnamed file on the local disk, from which it is written in row order. In memory are four
+    bytes per training row, and one row group while it is written. The local file is lost with the worker, so a run with
+    capture resumes at the end of an epoch only (`fine_tuning.resume`).
 
     Args:
-        folder: the CheckpointSet's.
+        folder: the folder of the CheckpointSet.
         data: all training rows.
-        layout: of the training.
+        layout: schedule of the training.
         classes: logits per row.
-        rank: of this worker; 0 also takes away the manifest of an earlier capture, and epochs that will come again.
-        start: steps that were made before, whole epochs.
+        rank: of this worker; rank 0 also deletes the manifest of an earlier capture, and epochs that will be repeated.
+        start: steps made before, complete epochs.
 
     Raises:
         TrainingError: the training is shorter than an epoch.
@@ -55,12 +56,12 @@ class Recorder:
             drop_after(self.uri, start // self.per_epoch)
 
     def __call__(self, rows: NDArray[np.int64], logits: Tensor, step: int) -> None:
-        """Take the logits [B, C] of training rows [B] at a step, counted from 1.
+        """Record the logits [B, C] of training rows [B] at a step, counted from 1.
 
-        Every step must be told, also one in which this worker has no rows: its number ends the epochs.
+        Must be called for every step, also without rows: the step number ends the epochs.
 
         Raises:
-            TrainingError: a row came twice in an epoch.
+            TrainingError: a row occurs twice in an epoch.
         """
         if step > self.last:
             return
@@ -78,6 +79,7 @@ class Recorder:
             self.steps[:] = 0
 
     def _write(self, epoch: int) -> None:
+        """Write the file of one epoch, in row order."""
         places = np.flatnonzero(self.steps)
 
         def write(stream: IO[bytes]) -> None:
@@ -88,6 +90,7 @@ class Recorder:
         storage.write_file(file(self.uri, epoch, self.rank), write)
 
     def _table(self, places: NDArray[np.int64], epoch: int) -> pa.Table:
+        """Return some rows of one epoch in the schema of a capture."""
         return pa.table(
             {
                 "row_id": pa.array(self.data.ids[places], pa.string()),

@@ -1,7 +1,7 @@
-"""Checkpoints that others saved, as a CheckpointSet: found, checked, hashed; nothing is written into their folders.
+"""Checkpoints of other tools as a CheckpointSet: found, checked, hashed; nothing is written into their folders.
 
-A Hugging Face Trainer's run, `save_pretrained` folders, folders of them, or models that MLflow has brought here.
-Nothing of theirs is run: no pickle is opened but weights, and these by torch's `weights_only` reader.
+Sources: a Hugging Face Trainer's run, `save_pretrained` folders, folders of them, models downloaded from MLflow. No
+code of theirs is run: the only pickles that are opened are weights, by torch's `weights_only` reader.
 """
 
 from raysample.training.importing.adopt import adopt_found, adopt_paths

@@ -1,4 +1,4 @@
-"""Folders to a CheckpointSet: in order, checked, hashed, with a tokenizer."""
+"""Folders -> CheckpointSet: in order, checked, hashed, with a tokenizer."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from raysample.training.importing.tokenizer import tokenizer_of
 
 Rates = float | Sequence[float] | None
 FROM, EPOCHS, RATES = "from", "epochs", "learning_rates"
-"""Keys of an adopted set's `config`: the paths; `told` or `assumed`; per checkpoint, where its rate comes from."""
+"""Keys of an adopted set's `config`: the paths; `told` or `assumed`; per checkpoint, the source of its rate."""
 
 
 def adopt_paths(
     paths: Sequence[str], output: str, *, labels: Sequence[str] | None = None, learning_rates: Rates = None
 ) -> CheckpointSet:
-    """Make a CheckpointSet in folder `output` of the checkpoints that paths mean; see `adopt_found`."""
+    """Build a CheckpointSet in folder `output` from the checkpoints at some paths; see `adopt_found`."""
     if not paths:
         raise CheckpointError("no checkpoint folders were given", "name at least one `save_pretrained` folder")
     found = [one for path in paths for one in find(str(path))]
@@ -35,7 +35,7 @@ def adopt_paths(
 
 
 def _as_known(made: CheckpointSet, before: CheckpointSet) -> CheckpointSet:
-    """Keep what raysample knows of a set of its own; but it is no finished work of another run."""
+    """Keep the provenance of a set that raysample made, but not its key: the new set is no finished run."""
     recipe = {name: value for name, value in before.config.items() if name in ("base", "model", "fine_tune")}
     known = replace(made, seed=before.seed, corpus=before.corpus, metrics=before.metrics)
     return replace(known, config={**recipe, **made.config}).save(made.uri)
@@ -49,18 +49,18 @@ def adopt_found(
     labels: Sequence[str] | None = None,
     learning_rates: Rates = None,
 ) -> CheckpointSet:
-    """Make a CheckpointSet of folders, which are only read; their files' hashes are recorded in its manifest.
+    """Build a CheckpointSet from folders, which are only read; the hashes of their files are recorded in its manifest.
 
     Args:
         found: the folders.
-        output: folder of the set; none of theirs.
-        origin: where they come from, as it was given.
+        output: folder of the set; none of the given folders.
+        origin: the paths as the user gave them.
         labels: class names in the order of the classifier's outputs; those of config.json by default.
-        learning_rates: of every checkpoint, or one of all; those that the training logged by default, else NaN.
+        learning_rates: one per checkpoint, or one for all; by default those that the training logged, else NaN.
 
     Raises:
-        CheckpointError: folders are damaged, of different runs or models, lack a tokenizer or names of classes, or
-            something else lies in `output`.
+        CheckpointError: folders are damaged, of different runs or models, lack a tokenizer or class names, or `output`
+            holds something else.
     """
     ordered = in_training_order(found)
     _check_place(ordered, output)
@@ -85,9 +85,9 @@ def adopt_found(
 
 
 def _check_finite(found: Sequence[Checkpoint]) -> None:
-    """Raise CheckpointError for an epoch or a learning rate that is no number, as a damaged trainer_state.json has."""
+    """Raise CheckpointError for an epoch or learning rate that is not finite, from a damaged trainer_state.json."""
     for one in found:
-        if not math.isfinite(one.epoch) or math.isinf(one.learning_rate):  # NaN: nobody told it
+        if not math.isfinite(one.epoch) or math.isinf(one.learning_rate):  # NaN: unknown
             raise CheckpointError(
                 f"{one.uri!r}: its trainer_state.json tells epoch {one.epoch} and learning rate {one.learning_rate}, "
                 "which must be finite",
@@ -97,13 +97,15 @@ def _check_finite(found: Sequence[Checkpoint]) -> None:
 
 @dataclass(frozen=True)
 class _Row:
+    """A checkpoint, the source of its learning rate, and whether its epoch is known."""
+
     checkpoint: Checkpoint
     told: str
     known: bool
 
 
 def _timed(found: Sequence[Opened], rates: Rates) -> list[_Row]:
-    """Return the checkpoints with their epochs and learning rates; one an epoch is assumed where nobody told."""
+    """Return the checkpoints with epochs and learning rates; one checkpoint per epoch is assumed if none is known."""
     logged = [one.found.schedule for one in found if one.found.schedule is not None]
     schedule, given = logged[-1] if logged else Schedule(), _given(rates, len(found))
     rows = []
@@ -119,6 +121,7 @@ def _timed(found: Sequence[Opened], rates: Rates) -> list[_Row]:
 
 
 def _given(rates: Rates, count: int) -> list[float] | None:
+    """Return the user's learning rates, one per checkpoint, or None; raises CheckpointError if they do not fit."""
     if rates is None:
         return None
     found = [float(rates)] * count if isinstance(rates, int | float) else [float(rate) for rate in rates]
@@ -132,7 +135,10 @@ def _given(rates: Rates, count: int) -> list[float] | None:
 
 
 def _hashes(one: Opened) -> dict[str, str]:
-    """Return the sha256 of what is loaded from a folder; of adapters also of their base, where it is a folder."""
+    """Return the sha256 of the files that are loaded from a folder.
+
+    For adapters also those of their base, if a folder.
+    """
     if one.found.files:
         return one.found.files
     folder = Path(one.folder)
@@ -144,6 +150,7 @@ def _hashes(one: Opened) -> dict[str, str]:
 
 
 def _recorded(folder: Path) -> list[Path]:
+    """Return the files of a folder whose hashes are recorded."""
     return (
         sorted(path for path in folder.iterdir() if path.is_file() and is_recorded(path.name))
         if folder.is_dir()
@@ -152,6 +159,7 @@ def _recorded(folder: Path) -> list[Path]:
 
 
 def _check_place(found: Sequence[Found], output: str) -> None:
+    """Raise CheckpointError if the output is inside or above a folder that is imported."""
     place = storage.absolute(output).rstrip("/")
     for one in found:
         foreign = one.place.rstrip("/")
@@ -163,7 +171,7 @@ def _check_place(found: Sequence[Found], output: str) -> None:
 
 
 def _check_output(made: CheckpointSet, output: str) -> None:
-    """Raise CheckpointError where another set lies: tables and selections may have been made with it."""
+    """Raise CheckpointError if the output holds another set: tables and selections may depend on it."""
     if not storage.exists(storage.join(output, MANIFEST)):
         return
     if CheckpointSet.load(output).checkpoints != made.checkpoints:

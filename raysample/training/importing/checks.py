@@ -1,4 +1,4 @@
-"""What is wrong with folders that are to be the checkpoints of one run, found by their headers before anything runs."""
+"""Checks of the folders of one run, by the headers of their files, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from raysample.models.weights import Shapes, shapes
 from raysample.training.importing.find import Found
 
 DEFAULT_CLASSES = 2
-"""What transformers means where a config.json tells no classes: it leaves its defaults out."""
+"""Classes of a config.json without class names: transformers does not write its defaults."""
 Names = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A folder that was looked into.
+    """A folder with its configuration and the shapes of its weights.
 
     Attributes:
-        found: what was known of it. folder: its local copy. config: its config.json; None for adapters.
-        shapes: of its weights. classes: how many its classifier tells apart.
+        found: the known facts about it. folder: its local copy. config: its config.json; None for adapters.
+        shapes: shapes of its weights. classes: number of outputs of its classifier.
     """
 
     found: Found
@@ -36,14 +36,14 @@ class Opened:
 
     @property
     def architecture(self) -> str:
-        """What kind of model it is."""
+        """The architecture, for comparison and messages."""
         if self.config is None:
             return "adapters"
         return f"{self.config.get('model_type')} {', '.join(self.config.get('architectures') or ())}".strip()
 
     @property
     def names(self) -> Names | None:
-        """The class names that an earlier set or its configuration tells, in the order of the outputs."""
+        """The class names in output order, from an earlier set or its configuration; None if unknown."""
         if self.found.labels is not None:
             return self.found.labels
         told = None if self.config is None else self.config.get("id2label")
@@ -51,10 +51,10 @@ class Opened:
 
 
 def open_folders(found: Sequence[Found]) -> list[Opened]:
-    """Look into every folder.
+    """Read the headers of every folder.
 
     Raises:
-        CheckpointError: one or more cannot be used; all of them are named, with the reason.
+        CheckpointError: one or more cannot be used; names all of them, with the reason.
     """
     good, bad = list[Opened](), list[tuple[str, RaysampleError]]()
     for one in found:
@@ -74,8 +74,9 @@ def open_folders(found: Sequence[Found]) -> list[Opened]:
 
 
 def _open(one: Found) -> Opened:
+    """Read the headers of one folder; verifies recorded hashes first."""
     folder = storage.localise(one.place)
-    checkpoint_set.verify_checkpoint(folder, one.files)  # what raysample sealed, or adopted before
+    checkpoint_set.verify_checkpoint(folder, one.files)  # hashes of a set that raysample wrote or imported before
     path = Path(folder) / "config.json"
     config = None if adapters.is_adapter(folder) else _read(path)
     weights = shapes(folder)
@@ -86,6 +87,7 @@ def _open(one: Found) -> Opened:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """Read a config.json; raises CheckpointError if missing or damaged."""
     if not path.exists():
         raise CheckpointError(f"it has no {path.name}", "give folders that `save_pretrained` wrote to their end")
     try:
@@ -102,6 +104,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check_classifier(config: dict[str, Any], path: Path) -> None:
+    """Raise CheckpointError unless a config.json describes a single-label sequence classifier."""
     kinds = [str(kind) for kind in config.get("architectures") or ()]
     if kinds and not config.get("auto_map") and not any("SequenceClassification" in kind for kind in kinds):
         raise CheckpointError(
@@ -114,7 +117,7 @@ def _check_classifier(config: dict[str, Any], path: Path) -> None:
 
 
 def check_alike(found: Sequence[Opened]) -> None:
-    """Raise CheckpointError, naming two folders, unless all hold the same architecture, classes and shapes."""
+    """Raise CheckpointError, naming two folders, unless all have the same architecture, classes and shapes."""
     first = found[0]
     for one in found[1:]:
         for what, here, there in (
@@ -132,10 +135,12 @@ def check_alike(found: Sequence[Opened]) -> None:
 
 
 def _told(value: object) -> str:
+    """Return a value for a message."""
     return ", ".join(map(repr, value)) if isinstance(value, tuple) else str(value)
 
 
 def _different(first: Opened, one: Opened, what: str, how: str) -> CheckpointError:
+    """Return the error for two folders that differ."""
     return CheckpointError(
         f"{first.found.place!r} and {one.found.place!r} have different {what}: {how}",
         "give checkpoints of one training",
@@ -146,7 +151,7 @@ def output_labels(found: Sequence[Opened], given: Sequence[str] | None) -> Names
     """Return the class names in the order of the classifier's outputs.
 
     Raises:
-        CheckpointError: nobody tells them, or they are too many, too few or not distinct.
+        CheckpointError: they are unknown, or too many, too few or not distinct.
     """
     last = found[-1]
     names = tuple(given) if given is not None else last.names

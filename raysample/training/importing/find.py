@@ -1,4 +1,4 @@
-"""Which folders a path means: a Trainer's `checkpoint-*`, one `save_pretrained` folder, or a folder of such."""
+"""The checkpoints at a path: a Trainer's `checkpoint-*` folders, one `save_pretrained` folder, or a folder of such."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _NUMBERED = re.compile(r"(.*?)(\d+)")
 
 @dataclass(frozen=True)
 class Found:
-    """A folder that is to be a checkpoint, with what is known of it.
+    """A folder to import as a checkpoint, with the known facts about it.
 
     Attributes:
-        place: the folder. step, epoch: when it was taken; None where nobody told. rate: the learning rate then.
-        told: where the rate comes from, in words, unless it was logged for this step.
-        words: where its tokenizer may lie, if not in `place`.
-        schedule: what the training had logged by then. labels: the class names, where they are known.
-        files: what an earlier adoption recorded.
+        place: the folder. step, epoch: when it was saved; None if unknown. rate: the learning rate then.
+        told: source of the rate, unless it was logged for this step.
+        tokenizers: folders that may hold its tokenizer, if not `place`.
+        schedule: the training log up to this step. labels: the class names, if known.
+        files: hashes that an earlier import recorded.
     """
 
     place: str
@@ -36,19 +36,19 @@ class Found:
     epoch: float | None = None
     rate: float | None = None
     told: str = ""
-    words: tuple[str, ...] = ()
+    tokenizers: tuple[str, ...] = ()
     schedule: Schedule | None = None
     labels: tuple[str, ...] | None = None
     files: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """The last part of the place."""
+        """The last part of `place`."""
         return PurePosixPath(self.place).name
 
 
 def check_one_run(found: Sequence[Found]) -> None:
-    """Raise CheckpointError where folders cannot be of one training, or one was not written to its end."""
+    """Raise CheckpointError if folders cannot be of one training, or a folder is incomplete."""
     told = [one for one in found if one.schedule is not None]
     for one in found:
         if told and one.schedule is None and _CHECKPOINT.fullmatch(one.name):
@@ -67,20 +67,20 @@ def check_one_run(found: Sequence[Found]) -> None:
 
 
 def is_address(path: str) -> bool:
-    """Tell whether a path is an address of MLflow's, not a folder."""
+    """Return whether a path is an MLflow address, not a folder."""
     return path.startswith(("runs:/", "models:/", "mlflow-artifacts:/", "mlflow:"))
 
 
 def is_model(place: str) -> bool:
-    """Tell whether a folder looks like a saved model or saved adapters."""
+    """Return whether a folder looks like a saved model or saved adapters."""
     return any(storage.exists(storage.join(place, name)) for name in ("config.json", ADAPTERS))
 
 
 def find(path: str) -> list[Found]:
-    """Return the checkpoints that a path means, in order.
+    """Return the checkpoints at a path, in order.
 
     Raises:
-        CheckpointError: there is nothing, it is MLflow's, or it holds no model.
+        CheckpointError: the path does not exist, is an MLflow address, or holds no model.
     """
     if is_address(path):
         raise CheckpointError(
@@ -113,18 +113,18 @@ def find(path: str) -> list[Found]:
             f"{place!r} has no config.json and holds neither checkpoint-* nor other model folders",
             "give folders that `save_pretrained` wrote, or the output folder of a Hugging Face Trainer",
         )
-    words = (place, storage.join(place, "components", "tokenizer"))  # the second is where MLflow has it
-    return in_training_order([Found(storage.join(place, name), words=words) for name in models])
+    tokenizers = (place, storage.join(place, "components", "tokenizer"))  # the second is MLflow's place
+    return in_training_order([Found(storage.join(place, name), tokenizers=tokenizers) for name in models])
 
 
 def in_training_order(found: Sequence[Found]) -> list[Found]:
     """Return folders in training order, with their steps.
 
-    By the steps that their trainings told, if these are known of all; else by the numbers that their names end in, if
-    what stands before is the same in all; else as given, counted from 1.
+    By the logged steps, if known for all; else by the numbers at the end of their names, if the rest of the name is the
+    same for all; else in the given order, counted from 1.
 
     Raises:
-        CheckpointError: two are of the same step.
+        CheckpointError: two folders have the same step.
     """
     if any(one.step is None for one in found):
         names = [_NUMBERED.fullmatch(one.name) for one in found]
@@ -143,14 +143,15 @@ def in_training_order(found: Sequence[Found]) -> list[Found]:
 
 
 def _number(name: str) -> int:
+    """Return the step in a folder name `checkpoint-N`."""
     return int(name.rpartition("-")[2])
 
 
 def _checkpoint(place: str, root: str) -> Found:
-    """Read what the Trainer wrote beside a model, if it did."""
+    """Return a folder with the facts in the Trainer's state beside the model, if it exists."""
     uri = storage.join(place, STATE)
     if not storage.exists(uri):
-        return Found(place, words=(root,))
+        return Found(place, tokenizers=(root,))
     try:
         state = storage.read_json(uri, foreign=True)
         step, epoch = int(state["global_step"]), state.get("epoch")
@@ -164,14 +165,20 @@ def _checkpoint(place: str, root: str) -> Found:
         raise CheckpointError(
             f"{place!r} was taken at step {step}, as its {STATE} says", "give the folder its name back"
         )
-    return Found(place, step, epoch, words=(root,), schedule=schedule)
+    return Found(place, step, epoch, tokenizers=(root,), schedule=schedule)
 
 
 def _of_set(trace: CheckpointSet) -> list[Found]:
-    """Return the checkpoints of a set that raysample made or adopted, as they are known there."""
+    """Return the checkpoints of a CheckpointSet with the facts recorded there."""
     return [
         Found(
-            c.uri, c.step, c.epoch, c.learning_rate, words=(trace.tokenizer,), labels=trace.labels, files=dict(c.files)
+            c.uri,
+            c.step,
+            c.epoch,
+            c.learning_rate,
+            tokenizers=(trace.tokenizer,),
+            labels=trace.labels,
+            files=dict(c.files),
         )
         for c in trace.checkpoints
     ]

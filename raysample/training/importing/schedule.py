@@ -1,4 +1,4 @@
-"""When a checkpoint was taken: epochs and learning rates from what a training logged."""
+"""Epochs and learning rates of checkpoints, from a training's log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LINEAR = 1e-6
 
 @dataclass(frozen=True)
 class Schedule:
-    """What a training logged by optimiser step: `rates` and `epochs`, and `losses` to know it by."""
+    """The log of a training by optimiser step: `rates` and `epochs`, and `losses`, which identify the training."""
 
     rates: Mapping[int, float] = field(default_factory=dict)
     epochs: Mapping[int, float] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Schedule:
         return Schedule(rates, epochs, losses)
 
     def begins(self, other: Schedule, step: int) -> bool:
-        """Tell whether two trainings are the same up to a step, as far as both logged it."""
+        """Return whether two logs agree up to a step, where both have an entry."""
         return all(
             mine[at] == its[at]
             for mine, its in ((self.rates, other.rates), (self.losses, other.losses))
@@ -38,11 +38,11 @@ class Schedule:
         )
 
     def rate(self, step: int) -> tuple[float, str]:
-        """Return the learning rate of a step and where it comes from, in words; NaN where nothing was logged before it.
+        """Return the learning rate of a step and a description of its source; NaN if nothing was logged before it.
 
-        The rate that was logged for this step; else, between two logged steps that lie with a third one beside them on
-        a line, the rate on that line, which is the true one unless the schedule has two corners there; else that of the
-        last step logged before.
+        The rate logged for this step; else, between two logged steps that are on a line with a neighbouring third one,
+        the rate on that line (exact unless the schedule has two corners there); else the rate of the last step logged
+        before.
         """
         if step in self.rates:
             return self.rates[step], ""
@@ -58,9 +58,11 @@ class Schedule:
         return self.rates[steps[at - 1]], f"of step {steps[at - 1]}, the last one logged before"
 
     def _between(self, a: int, b: int, at: int) -> float:
+        """Return the rate at step `at` on the line through the logged steps a and b."""
         return self.rates[a] + (self.rates[b] - self.rates[a]) * (at - a) / (b - a)
 
     def _on_a_line(self, a: int, b: int, other: int) -> bool:
+        """Return whether the rate of a third logged step is on the line through a and b."""
         return math.isclose(
             self._between(a, b, other), self.rates[other], rel_tol=LINEAR, abs_tol=LINEAR * max(self.rates.values())
         )

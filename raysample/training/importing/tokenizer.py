@@ -1,4 +1,7 @@
-"""The tokenizer of an adopted run: in its first checkpoint, or copied beside the manifest from elsewhere in the run."""
+"""The tokenizer of an imported run.
+
+In its first checkpoint, or copied beside the manifest from elsewhere in the run.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,11 @@ FILES = (
 
 
 def tokenizer_of(found: Sequence[Opened], target: str) -> bool:
-    """Find the tokenizer and try it; returns whether it was copied into folder `target`, sealed.
+    """Find the tokenizer and load it as a test; return whether it was copied into folder `target`, sealed.
 
     Raises:
-        CheckpointError: there is none, it cannot be loaded, or it does not pad.
-        ModelError: it gives ids for which a checkpoint has no embedding.
+        CheckpointError: there is none, it cannot be loaded, or it has no padding token.
+        ModelError: it returns ids without an embedding in a checkpoint.
     """
     first = found[0]
     if _names_one(first.folder):
@@ -41,7 +44,7 @@ def tokenizer_of(found: Sequence[Opened], target: str) -> bool:
             _try(place, found)
             _copy(Path(place), Path(first.folder), target)
             return True
-    if first.config is None:  # adapters go with the tokenizer of their base
+    if first.config is None:  # adapters use the tokenizer of their base
         _try(first.folder, found)
         return False
     raise CheckpointError(
@@ -51,37 +54,41 @@ def tokenizer_of(found: Sequence[Opened], target: str) -> bool:
 
 
 def _elsewhere(found: Sequence[Opened]) -> Iterator[str]:
+    """Yield other folders of the run that may hold the tokenizer."""
     for one in found[1:]:
         yield one.folder
-    for place in dict.fromkeys(place for one in found for place in one.found.words):
+    for place in dict.fromkeys(place for one in found for place in one.found.tokenizers):
         if storage.exists(place):
             yield place if storage.is_local(place) else storage.localise(place)
 
 
 def _names_one(folder: str) -> bool:
+    """Return whether a folder holds files of a tokenizer."""
     return Path(folder).is_dir() and has_tokenizer([path.name for path in Path(folder).iterdir()])
 
 
 def _try(folder: str, found: Sequence[Opened]) -> None:
+    """Load a tokenizer and check it against the checkpoints."""
     try:
-        words = models.tokenizer(folder)
+        tokenizer = models.tokenizer(folder)
     except ModelError as error:
         if "trust_remote_code" in error.advice:
-            return  # the scoring says whether it may run
+            return  # scoring decides whether its code may run
         raise CheckpointError(f"the tokenizer cannot be loaded: {error.problem}", error.advice) from error
-    if words.pad_token_id is None:
+    if tokenizer.pad_token_id is None:
         raise CheckpointError(f"the tokenizer in {folder!r} has no padding token", "set pad_token and save it")
     for one in found:
         rows = None if one.config is None else one.config.get("vocab_size")
-        # A config.json leaves defaults out, and some families keep it elsewhere: the scoring looks at the table itself.
+        # A config.json omits defaults, and some families use another key: scoring checks the embedding table itself.
         if isinstance(rows, int) and one.config is not None and one.config.get("model_type") != "canine":
-            check_rows(rows, words, one.found.place)
+            check_rows(rows, tokenizer, one.found.place)
 
 
 def _copy(place: Path, config: Path, target: str) -> None:
+    """Copy the files of a tokenizer, and the config.json that names its class, into a sealed folder."""
     with storage.whole_folder(target, checkpoint_set.COMPLETE) as draft:
         for path in sorted({path for pattern in FILES for path in place.glob(pattern) if path.is_file()}):
             shutil.copyfile(path, draft / path.name)
         if (config / "config.json").exists():
-            shutil.copyfile(config / "config.json", draft / "config.json")  # tells its class
+            shutil.copyfile(config / "config.json", draft / "config.json")  # names the class of the tokenizer
         checkpoint_set.seal_checkpoint(draft)
