@@ -96,8 +96,8 @@ def damaged(uri: str) -> Iterator[None]:
         pa.ArrowException,
         struct.error,
     ) as error:
-        told = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
-        raise StorageError(f"{uri!r} does not hold what was written ({told})", ADVICE) from error
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+        raise StorageError(f"{uri!r} does not hold what was written ({reason})", ADVICE) from error
 
 
 def whole_number(found: Mapping[str, Any], name: str, uri: str) -> int:

@@ -164,8 +164,8 @@ def read_json(uri: str, *, foreign: bool = False) -> Any:
             "restore it, or delete it and run the step again",
         ) from error
     except (ValueError, RecursionError) as error:
-        told = str(error) if isinstance(error, ValueError) else "it nests without end"
-        raise StorageError(f"{uri!r} is not valid JSON: {told}", "delete it and run the step again") from error
+        reason = str(error) if isinstance(error, ValueError) else "it nests without end"
+        raise StorageError(f"{uri!r} is not valid JSON: {reason}", "delete it and run the step again") from error
 
 
 def _read_bytes(uri: str) -> bytes:

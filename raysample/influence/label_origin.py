@@ -45,8 +45,8 @@ def label_origin(corpus: Corpus) -> dict[str, Any]:
 
 def test_warnings(test: Corpus) -> tuple[str, ...]:
     """Return a warning about the meaning of accuracy on a test corpus without gold labels."""
-    said = _TEST.get(test.origin)
-    return () if said is None else (said,)
+    parts = _TEST.get(test.origin)
+    return () if parts is None else (parts,)
 
 
 def relative(definitions: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
@@ -58,9 +58,9 @@ def relative(definitions: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], l
 def meaning(definitions: Mapping[str, Mapping[str, Any]]) -> str:
     """Describe which scores are relative to labels that are not gold, and which do not use labels."""
     tied, free = relative(definitions)
-    said = [f"{_listed(tied)} {'is' if len(tied) == 1 else 'are'} relative to them"] if tied else []
-    said += [f"{_listed(free)} {'does' if len(free) == 1 else 'do'} not look at labels"] if free else []
-    return ", ".join(said)
+    parts = [f"{_listed(tied)} {'is' if len(tied) == 1 else 'are'} relative to them"] if tied else []
+    parts += [f"{_listed(free)} {'does' if len(free) == 1 else 'do'} not look at labels"] if free else []
+    return ", ".join(parts)
 
 
 def describe_label_origin(origin: str, definitions: Mapping[str, Mapping[str, Any]]) -> str:

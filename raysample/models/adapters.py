@@ -33,8 +33,8 @@ def is_adapter(place: str) -> bool:
 
 def base_of(place: str) -> str:
     """Return the folder or hub name of the model that adapters were trained on."""
-    told = storage.read_json(str(Path(place) / CONFIG), foreign=True)
-    found = told.get("base_model_name_or_path") if isinstance(told, dict) else None
+    config = storage.read_json(str(Path(place) / CONFIG), foreign=True)
+    found = config.get("base_model_name_or_path") if isinstance(config, dict) else None
     if not found or not isinstance(found, str):
         raise ModelError(f"{place!r}: {CONFIG} names no base model", "set base_model_name_or_path there")
     return str(found)

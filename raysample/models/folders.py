@@ -57,12 +57,12 @@ def _check_shape(folder: Path) -> None:
     weights = [path for pattern in (*WEIGHTS, "adapter_model*") for path in folder.glob(pattern)]
     if not (folder / "config.json").is_file() or not weights:
         return
-    told = storage.read_json(str(folder / "config.json"), foreign=True)
-    if not isinstance(told, dict):
+    config = storage.read_json(str(folder / "config.json"), foreign=True)
+    if not isinstance(config, dict):
         raise ModelError(f"{str(folder / 'config.json')!r} holds no mapping", "restore it")
     there = sum(path.stat().st_size for path in weights)
     for key, (free, per_unit, power) in SIZES.items():
-        value = told.get(key)
+        value = config.get(key)
         if isinstance(value, int | float) and value > free and not per_unit * value**power <= there:
             raise ModelError(
                 f"{str(folder / 'config.json')!r} says {key}: {value:.6g}, and the folder's weights are not that large",

@@ -57,14 +57,14 @@ class Head:
     def described(self) -> dict[str, Any]:
         """Return JSON-able data for `config.json`."""
         levels = self.levels
-        told = None if levels is None else {"names": levels.names, "classes": levels.classes, "label": levels.label}
-        return {"hidden": list(self.hidden), "dropout": self.dropout, "levels": told}
+        data = None if levels is None else {"names": levels.names, "classes": levels.classes, "label": levels.label}
+        return {"hidden": list(self.hidden), "dropout": self.dropout, "levels": data}
 
 
 def head_of(model: nn.Module) -> Head:
     """Return the head of a model, as recorded in its configuration."""
-    told = getattr(model.config, ENTRY, None)
-    return Head() if told is None else _read(told)
+    data = getattr(model.config, ENTRY, None)
+    return Head() if data is None else _read(data)
 
 
 def stored_head(place: str) -> Head:
@@ -72,17 +72,17 @@ def stored_head(place: str) -> Head:
     file = Path(place) / "config.json"
     if not file.exists():
         return Head()
-    told = manifests.mapping(str(file), foreign=True).get(ENTRY)
-    if told is None:
+    data = manifests.mapping(str(file), foreign=True).get(ENTRY)
+    if data is None:
         return Head()
     with manifests.damaged(str(file)):
-        return _read(told)
+        return _read(data)
 
 
-def _read(told: Mapping[str, Any]) -> Head:
+def _read(data: Mapping[str, Any]) -> Head:
     """Build a head from its description."""
-    levels = None if told["levels"] is None else Levels.from_dict(told["levels"])
-    return Head(tuple(told["hidden"]), float(told["dropout"]), levels)
+    levels = None if data["levels"] is None else Levels.from_dict(data["levels"])
+    return Head(tuple(data["hidden"]), float(data["dropout"]), levels)
 
 
 def give(model: PreTrainedModel, head: Head) -> None:
@@ -164,13 +164,13 @@ def _weights(head: Head, name: str, root: str, module: nn.Module, state: Mapping
 
 def _describe(config: Path, head: Head) -> None:
     """Change a saved `config.json` to the scored level's classifier and add the description of the heads."""
-    told = json.loads(config.read_text(encoding="utf-8"))
+    data = json.loads(config.read_text(encoding="utf-8"))
     if head.levels is not None:
         classes = head.levels.classes[head.levels.label]
-        told["id2label"] = {str(place): name for place, name in enumerate(classes)}
-        told["label2id"] = {name: place for place, name in enumerate(classes)}
-    told[ENTRY] = head.described()
-    config.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        data["id2label"] = {str(place): name for place, name in enumerate(classes)}
+        data["label2id"] = {name: place for place, name in enumerate(classes)}
+    data[ENTRY] = head.described()
+    config.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def load_heads(model: PreTrainedModel, head: Head, place: str, name: str, every: bool) -> None:

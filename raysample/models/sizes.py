@@ -49,9 +49,9 @@ def model_size(uri: str) -> ModelSize:
         base = manifests.mapping(named[adapters.CONFIG], foreign=True).get("base_model_name_or_path") or ""
         under = model_size(base) if base and storage.exists(base) else ModelSize(0, 0, 0)
         return ModelSize(parameters + under.parameters, under.hidden, under.layers)
-    told = manifests.mapping(named["config.json"], foreign=True) if "config.json" in named else {}
+    config = manifests.mapping(named["config.json"], foreign=True) if "config.json" in named else {}
     with manifests.damaged(named.get("config.json", uri)):
-        hidden, layers = (next((int(told[key]) for key in keys if told.get(key)), 0) for keys in (_WIDTH, _DEPTH))
+        hidden, layers = (next((int(config[key]) for key in keys if config.get(key)), 0) for keys in (_WIDTH, _DEPTH))
     return ModelSize(parameters, hidden, layers)
 
 

@@ -74,12 +74,12 @@ class Truncation:
     def describe(self, corpus: str) -> str:
         """Describe what was cut of the `corpus` (training, test), and a longer `max_length` if that helps."""
         roughly = "about " if self.measured < self.full else ""
-        said = f"{roughly}{self.share:.1%} of the {corpus} rows are longer than model.max_length {self.max_length} and "
-        said += f"lose {self.share_lost:.1%} of all tokens"
+        text = f"{roughly}{self.share:.1%} of the {corpus} rows are longer than model.max_length {self.max_length} and "
+        text += f"lose {self.share_lost:.1%} of all tokens"
         enough = self.quantiles["0.95"]
         if enough > self.max_length:
-            said += f"; model.max_length {enough} would keep 95 % of the rows whole, if the model has the positions"
-        return said
+            text += f"; model.max_length {enough} would keep 95 % of the rows whole, if the model has the positions"
+        return text
 
 
 def truncation(

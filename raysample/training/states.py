@@ -179,9 +179,9 @@ def _write(folder: Path, state: Snapshot, key: str) -> None:
 
 def _starts(place: str) -> list[Start]:
     """Read the recorded starts; raises StorageError if the file is damaged."""
-    told = storage.read_json(place)
+    data = storage.read_json(place)
     with manifests.damaged(place):
-        found: list[Start] = manifests.checked(list[Start], told)
+        found: list[Start] = manifests.checked(list[Start], data)
         return found
 
 

@@ -266,7 +266,7 @@ def test_an_evaluation_survives_json_and_earlier_ones_can_be_read() -> None:
     early = Evaluation.from_dict({"metrics": {"accuracy": 0.5}, "recall": [0.5, None]})
     assert early.metrics == {"accuracy": 0.5}
     assert early.intervals == {}
-    assert early.words("accuracy") == "0.5000"
+    assert early.describe("accuracy") == "0.5000"
 
 
 def test_words_and_the_names_in_mlflow() -> None:

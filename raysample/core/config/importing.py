@@ -16,7 +16,7 @@ class AdoptConfig(Section):
     """
 
     path: Address | list[Address]
-    # In the order of the classifier's outputs; None: as config.json tells them.
+    # In the order of the classifier's outputs; None: those of config.json.
     labels: Annotated[list[str], Field(min_length=2)] | None = None
     # One of each checkpoint, or a single one of all; None: those that the training logged.
     learning_rates: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)] | None = None

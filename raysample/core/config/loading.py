@@ -85,12 +85,12 @@ def _explained(problem: ErrorDetails) -> str:
     if problem["type"] == "extra_forbidden":
         return f"unknown key {_short(where)}{_suggest(problem['loc'])}"
     came = "" if isinstance(problem["input"], dict) else f" (got {_short(problem['input'])})"
-    told = problem["msg"].removeprefix("Value error, ")
+    message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == UNSOUND:  # it names its key itself
-        return told
+        return message
     if problem["type"] in (HOLDS_CREDENTIALS, RENAMED):
-        return f"{where}: {told}"
-    return f"{where}: {told}{came}" if where else f"{told}{came}"
+        return f"{where}: {message}"
+    return f"{where}: {message}{came}" if where else f"{message}{came}"
 
 
 def _short(value: Any) -> str:

@@ -50,7 +50,7 @@ def _without_credentials(value: str) -> str:
 
 
 Address = Annotated[Place, AfterValidator(_without_credentials)]
-"""Where data or models lie, or go: credentials are no part of it."""
+"""Location of data or models, without credentials."""
 
 
 class Section(BaseModel):

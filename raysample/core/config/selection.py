@@ -62,13 +62,13 @@ class ArmConfig(Section):
     def name(self) -> str:
         """The arm's name in tables, figures and MLflow: `hard(vog|class)`, `window(vog, start=0.1)`, `random`."""
         parts = [self.score or "", *([self.normalise] if self.normalise != "none" else [])]
-        told = [f"{name}={_short(value)}" for name, value in self.options.items()]
+        settings = [f"{name}={_short(value)}" for name, value in self.options.items()]
         if self.drop_suspects is not None:
-            told.append(f"without {self.drop_suspects.share:g} by {self.drop_suspects.score}")
+            settings.append(f"without {self.drop_suspects.share:g} by {self.drop_suspects.score}")
         for name in (*LIMITS, "weights", "copies"):
             value = getattr(self, name)
-            told += [f"{name}={value}"] if value is not None else []
-        inner = [part for part in ("|".join(parts), self.quota if self.quota != "corpus" else "", *told) if part]
+            settings += [f"{name}={value}"] if value is not None else []
+        inner = [part for part in ("|".join(parts), self.quota if self.quota != "corpus" else "", *settings) if part]
         return f"{self.policy}({', '.join(inner)})" if inner else self.policy
 
 

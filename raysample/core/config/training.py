@@ -93,7 +93,7 @@ class FineTuneConfig(Section):
     micro_batch_size: Count | None = None
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
-    # Each layer's rate is this times that of the layer above; the embeddings lie below the first.
+    # Each layer's rate is this times that of the layer above; the embeddings are below the first.
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -112,7 +112,7 @@ class FineTuneConfig(Section):
     level_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     # So many more within the first epoch, at steps in geometric progression.
     early_checkpoints: Count | None = None
-    # `scored`: only checkpoints that some score of the run looks at are saved, and the last one.
+    # `scored`: only checkpoints that a score of the run uses are saved, and the last one.
     keep_checkpoints: Literal["all", "scored"] = "all"
     group_by_length: bool = False
     # Writes every example's logits at each of its presentations, for scores that need nothing else.

@@ -28,7 +28,7 @@ BEAT_SECONDS = 10.0
 # A holder on another machine is gone after this many missed heartbeats, or with a heartbeat this old by its clock.
 STALE_BEATS, STALE_SECONDS = 6, 900.0
 POLL_SECONDS = 1.0
-TELL_SECONDS = 60.0
+NOTICE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def held(folder: str, patience: float, say: Callable[[str], None] | None = None)
 
 def _taken(folder: str, patience: float, say: Callable[[str], None]) -> Lock:
     """Wait for the folder and return its lock; raises StorageError when patience ends."""
-    began, told = time.monotonic(), -TELL_SECONDS
+    began, last_notice = time.monotonic(), -NOTICE_SECONDS
     watch = HeartbeatWatch()
     while True:
         lock = _try_local(folder, watch) if storage.is_local(folder) else _try_anywhere(folder, watch)
@@ -128,9 +128,9 @@ def _taken(folder: str, patience: float, say: Callable[[str], None]) -> Lock:
                 f"the run folder {folder!r} is being written by {who}",
                 "wait for it, or end it, and run the same command again; `lock_timeout` says how long to wait",
             )
-        if waited - told >= TELL_SECONDS:
+        if waited - last_notice >= NOTICE_SECONDS:
             say(f"waiting for {who}: it writes {folder}")
-            told = waited
+            last_notice = waited
         time.sleep(min(POLL_SECONDS, max(0.05, patience - waited)))
 
 

@@ -106,8 +106,8 @@ def _spans(file: pq.ParquetFile) -> Iterator[tuple[int, int]]:
     """Yield the smallest and largest position of each row group, from the Parquet statistics."""
     column = file.schema_arrow.get_field_index("place")
     for group in range(file.metadata.num_row_groups):
-        told = file.metadata.row_group(group).column(column).statistics
-        yield told.min, told.max
+        statistics = file.metadata.row_group(group).column(column).statistics
+        yield statistics.min, statistics.max
 
 
 def _hashes(row_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.uint64]:

@@ -178,7 +178,7 @@ class Fitted:
             name: {"model": c.model, "scale": asdict(c.scale), "offset": c.offset, "bandwidth": c.bandwidth}
             for name, c in self.columns.items()
         }
-        quality = {name: dict(told) for name, told in self.quality.items()}
+        quality = {name: dict(data) for name, data in self.quality.items()}
         storage.write_json(storage.join(uri, MANIFEST), {"columns": columns, "quality": quality})
         return self
 
@@ -186,21 +186,21 @@ class Fitted:
     def load(uri: str) -> Fitted:
         """Read the result of `save`; raises StorageError if missing or damaged."""
         place = storage.join(uri, MANIFEST)
-        told = manifests.mapping(place, "columns", "quality")
+        data = manifests.mapping(place, "columns", "quality")
         with manifests.damaged(place):
-            return Fitted._from_manifest(uri, told)
+            return Fitted._from_manifest(uri, data)
 
     @staticmethod
-    def _from_manifest(uri: str, told: dict[str, Any]) -> Fitted:
+    def _from_manifest(uri: str, data: dict[str, Any]) -> Fitted:
         """Build the regressions from the manifest and the tensors in folder `uri`."""
         with fsspec.open(storage.join(uri, TENSORS), "rb") as stream:
             tensors = safetensors.numpy.load(stream.read())
         columns = {
             name: FittedColumn(weights=tensors[f"weights.{i}"], **{**column, "scale": TargetScale(**column["scale"])})
-            for i, (name, column) in enumerate(told["columns"].items())
+            for i, (name, column) in enumerate(data["columns"].items())
         }
         design = Design(tensors["centre"], tensors["factor"], tensors["unit"])
-        return Fitted(design, tensors["anchors"], columns, told["quality"])
+        return Fitted(design, tensors["anchors"], columns, data["quality"])
 
 
 def _write(stream: Any, data: bytes) -> None:

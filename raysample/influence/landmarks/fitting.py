@@ -85,8 +85,8 @@ def fit_landmarks(
     tried = _fitted(rows.take(train), {name: column[:first] for name, column in values.items()}, choices, {})
     found = tried.predict(rows.take(test))
     quality = {name: _quality(choices[name], values[name][first:], found[name]) for name in values}
-    for name, told in quality.items():
-        _refuse(name, told, config)
+    for name, result in quality.items():
+        _refuse(name, result, config)
     return _fitted(rows, values, choices, quality)
 
 
@@ -182,12 +182,12 @@ def _quality(choice: Choice, exact: Matrix, found: npt.NDArray[np.float32]) -> d
     }
 
 
-def _refuse(name: str, told: Mapping[str, Any], config: LandmarksConfig) -> None:
+def _refuse(name: str, result: Mapping[str, Any], config: LandmarksConfig) -> None:
     """Raise ScoreError if the rank correlation on held-out landmarks is below the minimum."""
-    if told["spearman"] < config.min_correlation:
+    if result["spearman"] < config.min_correlation:
         raise ScoreError(
-            f"landmarks predict score {name!r} with a rank correlation of {told['spearman']:.3f} on "
-            f"{told['held_out']} held-out landmarks (R² {told['r2']:.3f}); "
+            f"landmarks predict score {name!r} with a rank correlation of {result['spearman']:.3f} on "
+            f"{result['held_out']} held-out landmarks (R² {result['r2']:.3f}); "
             f"score.landmarks.min_correlation is {config.min_correlation}",
             f"compute {name!r} exactly (take it out of score.landmarks.scores), raise score.landmarks.count "
             f"(now {config.count:,}), or accept less with score.landmarks.min_correlation",

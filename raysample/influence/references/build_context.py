@@ -29,16 +29,16 @@ class Work:
 
     request: Request
     corpus: Corpus
-    trace: CheckpointSet
+    run: CheckpointSet
     device: str
     say: Say
 
     @staticmethod
     def from_request(request: Request, say: Say) -> Work:
         """Open the artifacts of a request; raises ProvenanceError if corpus and checkpoints have different classes."""
-        corpus, trace = Corpus.load(request.corpus), CheckpointSet.load(request.checkpoints)
-        _check_labels(corpus, trace, "the scored corpus")
-        return Work(request, corpus, trace, precision.device(), say)
+        corpus, run = Corpus.load(request.corpus), CheckpointSet.load(request.checkpoints)
+        _check_labels(corpus, run, "the scored corpus")
+        return Work(request, corpus, run, precision.device(), say)
 
     def model(self, at: Checkpoint) -> nn.Module:
         """Return the model of a checkpoint on the device, in eval mode.
@@ -52,7 +52,7 @@ class Work:
 
     def tokenizer(self) -> Any:
         """Return the tokenizer of the run."""
-        place = storage.localise(self.trace.tokenizer)
+        place = storage.localise(self.run.tokenizer)
         return models.tokenizer(place, trust_remote_code=self.request.model.trust_remote_code)
 
     def autocast(self, network: nn.Module) -> torch.dtype | None:
@@ -71,7 +71,7 @@ class Work:
                 "name a corpus in score.targets, as corpus.test is described, and let the score point to it",
             )
         corpus = Corpus.load(known[name])
-        _check_labels(corpus, self.trace, f"the target {name!r}")
+        _check_labels(corpus, self.run, f"the target {name!r}")
         if corpus.rows == 0:
             raise ScoreError(f"the target {name!r} has no row", "widen its `where`, or point to another corpus")
         return corpus
@@ -81,11 +81,11 @@ Builder = Callable[[Work, Reference, Notes], Iterator[tuple[int, Tensors]]]
 """Builds a reference: yields (step, tensors) and fills its last argument with notes for the manifest."""
 
 
-def _check_labels(corpus: Corpus, trace: CheckpointSet, what: str) -> None:
+def _check_labels(corpus: Corpus, run: CheckpointSet, what: str) -> None:
     """Raise ProvenanceError unless corpus and checkpoints have the same classes in the same order."""
-    if corpus.labels != trace.labels:
+    if corpus.labels != run.labels:
         raise ProvenanceError(
-            f"{what} has the classes {_listed(corpus.labels)}, the checkpoints know {_listed(trace.labels)}",
+            f"{what} has the classes {_listed(corpus.labels)}, the checkpoints know {_listed(run.labels)}",
             "describe it with the labels of the checkpoints",
         )
 

@@ -45,12 +45,12 @@ def build_features(work: Work, reference: Reference, notes: Notes) -> Iterator[t
     """
     given = reference_options(reference, DEFAULTS)
     among(reference, "at", given["at"], ("last", "all"))
-    classes = len(work.trace.labels)
+    classes = len(work.run.labels)
     data = tokenize_rows(sample_corpus(work.corpus, given["rows"], given["seed"]), work.tokenizer(), work.request.model)
     clusters = min(given["clusters"] or classes, len(data))
     notes.update(rows=len(data), clusters=clusters)
     keys = torch.from_numpy(row_keys(data.ids).copy())
-    for checkpoint in work.trace.checkpoints if given["at"] == "all" else work.trace.checkpoints[-1:]:
+    for checkpoint in work.run.checkpoints if given["at"] == "all" else work.run.checkpoints[-1:]:
         features = _features(work, checkpoint, data)
         yield (
             checkpoint.step,

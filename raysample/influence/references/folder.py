@@ -83,7 +83,7 @@ def load_reference(request: Request, wanted: Sequence[Reference], at: Checkpoint
         request: the one that was prepared.
         wanted: references, all prepared.
         at: the checkpoint.
-        device: where the tensors shall lie.
+        device: the device of the tensors.
 
     Raises:
         ScoreError: a reference was not prepared, or not for this checkpoint (features and inverse-Hessian directions

@@ -44,7 +44,7 @@ def build_target_gradients(work: Work, reference: Reference, notes: Notes) -> It
         groups = [np.flatnonzero(data.labels == label) for label in present]
         notes["classes"] = [corpus.labels[label] for label in present]
     notes["target_rows"] = len(data)
-    for checkpoint in work.trace.checkpoints:
+    for checkpoint in work.run.checkpoints:
         network = work.model(checkpoint)
         dtype = work.autocast(network)
         means = [mean_gradient(network, data, rows, work.request.batch_tokens, dtype=dtype) for rows in groups]

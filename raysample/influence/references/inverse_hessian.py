@@ -72,7 +72,7 @@ def build_inverse_hessian(work: Work, reference: Reference, notes: Notes) -> Ite
     tokenizer, spec = work.tokenizer(), work.request.model
     target = tokenize_rows(sort_by_row_hash(work.target(given["target"]).table()), tokenizer, spec)
     data = tokenize_rows(sample_corpus(work.corpus, given["rows"], given["seed"]), tokenizer, spec)
-    last = work.trace.checkpoints[-1]
+    last = work.run.checkpoints[-1]
     network = work.model(last)
     tokens = work.request.batch_tokens
     goal = mean_gradient(network, target, np.arange(len(target)), tokens)
@@ -84,7 +84,7 @@ def build_inverse_hessian(work: Work, reference: Reference, notes: Notes) -> Ite
         products=found.iterations,
         target_rows=len(target),
         hessian_rows=len(data),
-        of_training_corpus=work.trace.corpus == work.corpus.fingerprint,
+        of_training_corpus=work.run.corpus == work.corpus.fingerprint,
     )
     work.say(f"    {given['solver']}: relative residual {found.residual:.2g} after {found.iterations} products")
     _check_residual(found, given["tolerance"], given["solver"])

@@ -48,13 +48,13 @@ def build_null_model(work: Work, reference: Reference, notes: Notes) -> Iterator
     reference_options(reference, {})
     base, spec, recipe = _recipe(work)
     data = _nothing(work, spec)
-    layout = _layout(work.trace, len(data), recipe)
+    layout = _layout(work.run, len(data), recipe)
     levels = trained(work.corpus, recipe)
     data = replace(data, levels=None if levels is None else _level_labels(work, levels, recipe))
-    network = models.build_model(base, spec, work.trace.labels, work.trace.seed, levels).to(work.device)
+    network = models.build_model(base, spec, work.run.labels, work.run.seed, levels).to(work.device)
     scored = slice(None) if levels is None else levels.spans[levels.label]
     inputs, _ = training.batch(data, np.zeros(1, np.int64), work.device)
-    wanted, found = {checkpoint.step for checkpoint in work.trace.checkpoints}, dict[int, Tensors]()
+    wanted, found = {checkpoint.step for checkpoint in work.run.checkpoints}, dict[int, Tensors]()
 
     def look(step: int, _rate: float) -> None:
         if step in wanted:
@@ -67,15 +67,15 @@ def build_null_model(work: Work, reference: Reference, notes: Notes) -> Iterator
 
 def _recipe(work: Work) -> tuple[str, ModelConfig, FineTuneConfig]:
     """Return base, model and recipe of the run; raises if it has no complete recipe or another training corpus."""
-    config: dict[str, Any] = work.trace.config
+    config: dict[str, Any] = work.run.config
     missing = [name for name in ("base", "model", "fine_tune") if not config.get(name)]
     if missing:
         raise ScoreError(
-            f"a null model needs the recipe of the run, and {work.trace.uri!r} does not know its {', '.join(missing)} "
+            f"a null model needs the recipe of the run, and {work.run.uri!r} does not know its {', '.join(missing)} "
             "(it was adopted, or made by an older version)",
             ADVICE,
         )
-    if work.trace.corpus != work.corpus.fingerprint:
+    if work.run.corpus != work.corpus.fingerprint:
         raise ProvenanceError(
             f"a null model must be trained on what the run was trained on, and {work.corpus.uri!r} is another corpus",
             f"score the training corpus, or {ADVICE}",
@@ -83,8 +83,8 @@ def _recipe(work: Work) -> tuple[str, ModelConfig, FineTuneConfig]:
     try:
         spec, recipe = ModelConfig.model_validate(config["model"]), FineTuneConfig.model_validate(config["fine_tune"])
     except ValidationError as error:
-        raise ScoreError(f"the recipe in {work.trace.uri!r} cannot be read: {error}", ADVICE) from error
-    return str(config["base"]), spec, recipe.model_copy(update={"capture": False, "seed": work.trace.seed})
+        raise ScoreError(f"the recipe in {work.run.uri!r} cannot be read: {error}", ADVICE) from error
+    return str(config["base"]), spec, recipe.model_copy(update={"capture": False, "seed": work.run.seed})
 
 
 def _nothing(work: Work, spec: ModelConfig) -> Examples:
@@ -103,20 +103,20 @@ def _nothing(work: Work, spec: ModelConfig) -> Examples:
     return Examples(null.take(np.zeros(len(labels), np.int64)), labels, int(tokenizer.pad_token_id), ids)
 
 
-def _layout(trace: CheckpointSet, rows: int, recipe: FineTuneConfig) -> TrainingSchedule:
+def _layout(run: CheckpointSet, rows: int, recipe: FineTuneConfig) -> TrainingSchedule:
     """Return the schedule that matches the run's checkpoints: the configured one, or one with a fixed number of steps.
 
     Epoch and learning rate of every checkpoint must match; a run on a selection of the rows matches neither.
     """
-    last = trace.checkpoints[-1].step
+    last = run.checkpoints[-1].step
     for layout in (training.schedule_training(rows, recipe), training.schedule_training(rows, recipe, last)):
-        if all(_fits(c.epoch, layout.epoch(c.step)) for c in trace.checkpoints) and all(
-            _fits(c.learning_rate, training.learning_rate(c.step - 1, layout.steps, recipe)) for c in trace.checkpoints
+        if all(_fits(c.epoch, layout.epoch(c.step)) for c in run.checkpoints) and all(
+            _fits(c.learning_rate, training.learning_rate(c.step - 1, layout.steps, recipe)) for c in run.checkpoints
         ):
-            steps = tuple(checkpoint.step for checkpoint in trace.checkpoints)
+            steps = tuple(checkpoint.step for checkpoint in run.checkpoints)
             return TrainingSchedule(layout.steps_per_epoch, layout.steps, steps)
     raise ProvenanceError(
-        f"the checkpoints of {trace.uri!r} lie at other epochs or learning rates than its recipe gives for {rows} "
+        f"the checkpoints of {run.uri!r} lie at other epochs or learning rates than its recipe gives for {rows} "
         "rows: it was trained on a selection of them",
         ADVICE,
     )

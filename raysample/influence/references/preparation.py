@@ -65,8 +65,8 @@ def _name(work: Work, reference: Reference) -> str:
         *(NUMERICS, reference.kind, list(reference.options), work.request.precision),
         *(spec.max_length, spec.freeze, spec.trust_remote_code),
         *([spec.tokenising] if spec.tokenising else []),
-        *(work.corpus.fingerprint, work.trace.fingerprint, work.trace.corpus, work.trace.config, work.trace.seed),
-        [[c.step, c.epoch, None if math.isnan(c.learning_rate) else c.learning_rate] for c in work.trace.checkpoints],
+        *(work.corpus.fingerprint, work.run.fingerprint, work.run.corpus, work.run.config, work.run.seed),
+        [[c.step, c.epoch, None if math.isnan(c.learning_rate) else c.learning_rate] for c in work.run.checkpoints],
         work.target(target).fingerprint if reference.kind in DIRECTIONS else None,
     ]
     return f"{reference.key}-{storage.fingerprint(of)[:12]}"
@@ -82,16 +82,16 @@ def _build(work: Work, reference: Reference, name: str) -> None:
         write_tensors(step_file(place, step), tensors)
         steps.append(step)
     seconds = round(time.perf_counter() - began, 3)
-    told = {
+    manifest = {
         "noun": "Reference",
         "kind": reference.kind,
         "options": dict(reference.options),
         "corpus": work.corpus.fingerprint,
-        "checkpoints": work.trace.fingerprint,
+        "checkpoints": work.run.fingerprint,
         "steps": steps,
         "notes": notes,
         "seconds": seconds,
         "raysample": __version__,
     }
-    storage.write_json(storage.join(place, MANIFEST), told)
+    storage.write_json(storage.join(place, MANIFEST), manifest)
     work.say(f"  prepared {reference.key} in {seconds:.1f} s")

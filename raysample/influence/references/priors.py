@@ -21,5 +21,5 @@ def build_priors(work: Work, reference: Reference, notes: Notes) -> Iterator[tup
     counts = torch.tensor(work.corpus.class_counts, dtype=torch.float64)
     notes["class_counts"] = list(work.corpus.class_counts)
     log_p = (counts / counts.sum()).log().float()
-    for checkpoint in work.trace.checkpoints:
+    for checkpoint in work.run.checkpoints:
         yield checkpoint.step, {"log_p": log_p}

@@ -73,7 +73,7 @@ class NothingSeenError(UnsupportedModelError):
 
 
 def compare_visits(
-    network: nn.Module, rows: Encoded, pad_id: int, asked: AgreementRequest, device: str, where: str
+    network: nn.Module, rows: Encoded, pad_id: int, request: AgreementRequest, device: str, where: str
 ) -> Worst | None:
     """Return the largest difference between the values of rows alone, in mini-batches, and once more.
 
@@ -83,28 +83,28 @@ def compare_visits(
         network: in eval mode, in float32.
         rows: of different lengths, longest first.
         pad_id: padding id of the tokenizer.
-        asked: what to compare.
+        request: what to compare.
         device: the device of the model.
         where: the name of the checkpoint in errors.
 
     Raises:
         UnsupportedModelError: a difference exceeds BOUND, or (NothingSeenError) the model fails on every row.
     """
-    visit = _visits(network, rows, pad_id, asked, device)
+    visit = _visits(network, rows, pad_id, request, device)
     alone = _alone(visit, len(rows.ids), where)
     if not alone:
         return None
     worst = Worst()
-    for when, them, seen in _again(visit, list(alone), asked.loop):
+    for when, them, seen in _again(visit, list(alone), request.loop):
         for row, found in zip(them, seen, strict=True):
             worst = max(worst, _difference(alone, row, found, when), key=lambda one: one.relative)
         if worst.relative > BOUND:
-            raise _differs(network, worst, where, asked.loop)
+            raise _differs(network, worst, where, request.loop)
     return worst
 
 
 def _visits(
-    network: nn.Module, rows: Encoded, pad_id: int, asked: AgreementRequest, device: str
+    network: nn.Module, rows: Encoded, pad_id: int, request: AgreementRequest, device: str
 ) -> Callable[[Rows, bool], list[Seen]]:
     """Return the function that visits some rows in one mini-batch, plainly or as the scoring does."""
     # Not the row's own label: a model that is sure of it has a gradient of rounding noise. The least likely class has a
@@ -118,8 +118,8 @@ def _visits(
             logits = collect(network, batch, torch.zeros(1, dtype=torch.long, device=device), Need.LOGITS).logits
             gold[them[0]] = int(logits[0].argmin())
         labels = torch.tensor([gold[row] for row in them], device=device)
-        by: Literal["rules", "loop"] = "loop" if plain else asked.by
-        return _rows_of(collect(network, batch, labels, asked.needs, asked.objectives, by=by))
+        by: Literal["rules", "loop"] = "loop" if plain else request.by
+        return _rows_of(collect(network, batch, labels, request.needs, request.objectives, by=by))
 
     return visit
 
@@ -211,10 +211,10 @@ def _scale(there: Tensor, kin: Sequence[Tensor], name: str) -> float:
 
 def _differs(network: nn.Module, worst: Worst, where: str, loop: bool) -> UnsupportedModelError:
     """Return the error for a model whose values depend on other rows."""
-    told = "not finite" if worst.relative == float("inf") else f"relative difference {worst.relative:.2g}"
+    problem = "not finite" if worst.relative == float("inf") else f"relative difference {worst.relative:.2g}"
     return UnsupportedModelError(
-        f"{where}: the {worst.value} that {_bare_name(network)} gives for a row alone are others {worst.when} ({told}; "
-        f"{BOUND:g} at most is rounding): its scores would depend on the rows that are scored together",
+        f"{where}: the {worst.value} that {_bare_name(network)} gives for a row alone are others {worst.when} "
+        f"({problem}; {BOUND:g} at most is rounding): its scores would depend on the rows that are scored together",
         _STATE if loop else _LOOP,
     )
 

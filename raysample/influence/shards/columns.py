@@ -33,9 +33,9 @@ class ColumnScorer:
         self.scores = create_scores(job.config.scores)
         self.captured = traces if job.config.source == "capture" else []
         pad_id, cache = int(self.tokenizer.pad_token_id), ModelCache(job.max_resident_models)
-        self.runs = [] if self.captured else [Run(job, trace, pad_id, cache) for trace in traces]
+        self.runs = [] if self.captured else [Run(job, checkpoint_set, pad_id, cache) for checkpoint_set in traces]
         for run in self.runs:
-            models.check_vocabulary(run.models[-1], self.tokenizer, run.trace.checkpoints[-1].uri)
+            models.check_vocabulary(run.models[-1], self.tokenizer, run.checkpoint_set.checkpoints[-1].uri)
         self._tokenising = threading.Lock()
 
     @cached_property

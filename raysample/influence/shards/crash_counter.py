@@ -61,10 +61,10 @@ def deaths(folder: str, shard: Shard) -> CrashCount:
     uri = _marker(folder, shard)
     if not storage.exists(uri):
         return CrashCount()
-    told = manifests.mapping(uri, "attempts")
-    workers = manifests.whole_number(told, "attempts", uri)
+    data = manifests.mapping(uri, "attempts")
+    workers = manifests.whole_number(data, "attempts", uri)
     return CrashCount(
-        workers, manifests.whole_number({"scoring": workers, **told}, "scoring", uri)
+        workers, manifests.whole_number({"scoring": workers, **data}, "scoring", uri)
     )  # earlier versions counted all as one
 
 

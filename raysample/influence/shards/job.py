@@ -116,6 +116,6 @@ def finished(folder: str, shard: Shard) -> ShardOutcome | None:
     uri = part_uri(folder, shard)
     if not storage.exists(uri):
         return None
-    told = storage.read_parquet(uri, ["label"]).schema.metadata
-    rows, bad = int(told[b"rows"]), int(told[b"bad"])
-    return ShardOutcome(shard.index, rows, rows - bad, bad, float(told[b"seconds"]))
+    metadata = storage.read_parquet(uri, ["label"]).schema.metadata
+    rows, bad = int(metadata[b"rows"]), int(metadata[b"bad"])
+    return ShardOutcome(shard.index, rows, rows - bad, bad, float(metadata[b"seconds"]))

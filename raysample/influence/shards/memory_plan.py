@@ -106,10 +106,10 @@ def memory_plan(job: ScoreJob, corpus: Corpus, memory_per_worker: int | None) ->
     return replace(found, max_resident_models=max(1, min(fits, found.models - 1)))
 
 
-def _visited(trace: CheckpointSet, scores: Iterable[Score[Any]]) -> int:
+def _visited(checkpoint_set: CheckpointSet, scores: Iterable[Score[Any]]) -> int:
     """Return the number of checkpoints of a run that are loaded: those in any window, and the last one."""
-    places = {place for score in scores for place in score.select(trace.checkpoints)}
-    return len(places | {len(trace.checkpoints) - 1})
+    places = {place for score in scores for place in score.select(checkpoint_set.checkpoints)}
+    return len(places | {len(checkpoint_set.checkpoints) - 1})
 
 
 def _directions(scores: Iterable[Score[Any]], classes: int) -> int:

@@ -93,8 +93,8 @@ def _of_part(table: ScoreTable, name: str) -> Statistics:
 def _count(table: ScoreTable, name: str) -> Statistics:
     """Count a part; the reasons of its quarantined rows come from the quarantine file beside it, if it exists."""
     part = storage.read_parquet(storage.join(table.uri, name))
-    told = part.schema.metadata or {}
+    metadata = part.schema.metadata or {}
     reasons, lost = Counter[str](), storage.join(table.uri, job.quarantine_of(name))
-    if told.get(b"bad") != b"0" and storage.exists(lost):
+    if metadata.get(b"bad") != b"0" and storage.exists(lost):
         reasons.update(storage.read_parquet(lost, ["reason"])["reason"].to_pylist())
-    return count_part(part, table.columns, seconds=float(told.get(b"seconds", 0)), reasons=reasons)
+    return count_part(part, table.columns, seconds=float(metadata.get(b"seconds", 0)), reasons=reasons)

@@ -44,8 +44,8 @@ def prepare_scoring(job: ScoreJob, say: Say) -> None:
     require_plugins(job.plugins)
     proofs.prove(job, say)
     needed = wanted_references(job)
-    for trace in job.traces if needed else ():
-        references.prepare_references(request(job, trace), needed, say=say)
+    for checkpoint_set in job.traces if needed else ():
+        references.prepare_references(request(job, checkpoint_set), needed, say=say)
     if job.config.landmarks is not None and not storage.exists(storage.join(landmarks_folder(job), MANIFEST)):
         _fit(job, job.config.landmarks, say)
 

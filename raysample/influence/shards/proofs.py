@@ -67,9 +67,9 @@ def _proved(job: ScoreJob, corpus: Corpus, tried: int) -> list[dict[str, object]
         return None
     found: list[dict[str, object]] = []
     for run in columns.runs or _of_captures(job, columns):
-        for at, request in _requests(job, columns, run.trace).items():
-            step = run.trace.checkpoints[at].step
-            where = f"the checkpoint at step {step} of {run.trace.uri!r}"
+        for at, request in _requests(job, columns, run.checkpoint_set).items():
+            step = run.checkpoint_set.checkpoints[at].step
+            where = f"the checkpoint at step {step} of {run.checkpoint_set.uri!r}"
             try:
                 worst = compare_visits(run.models[at], rows, run.pad_id, request, run.device, where)
             except NothingSeenError:
@@ -78,7 +78,7 @@ def _proved(job: ScoreJob, corpus: Corpus, tried: int) -> list[dict[str, object]
                 raise
             if worst is None:
                 return None
-            found.append({"trace": run.trace.fingerprint, "step": step, **asdict(worst)})
+            found.append({"trace": run.checkpoint_set.fingerprint, "step": step, **asdict(worst)})
     return found
 
 
@@ -88,16 +88,20 @@ def _of_captures(job: ScoreJob, columns: ColumnScorer) -> list[Run]:
     Training computed the captured logits in mini-batches of the same model, so the same proof applies.
     """
     pad_id = int(columns.tokenizer.pad_token_id)
-    return [Run(job, trace, pad_id, ModelCache(1)) for trace in columns.captured if trace.checkpoints]
+    return [
+        Run(job, checkpoint_set, pad_id, ModelCache(1))
+        for checkpoint_set in columns.captured
+        if checkpoint_set.checkpoints
+    ]
 
 
-def _requests(job: ScoreJob, columns: ColumnScorer, trace: CheckpointSet) -> dict[int, AgreementRequest]:
+def _requests(job: ScoreJob, columns: ColumnScorer, checkpoint_set: CheckpointSet) -> dict[int, AgreementRequest]:
     """Return, for the first and the last checkpoint that scores use, what is compared there."""
-    last = len(trace.checkpoints) - 1
+    last = len(checkpoint_set.checkpoints) - 1
     if columns.captured:
         return {last: AgreementRequest(Need.LOGITS)}
     loop = job.config.method == "loop"
-    used = {name: frozenset(score.select(trace.checkpoints)) for name, score in columns.scores.items()}
+    used = {name: frozenset(score.select(checkpoint_set.checkpoints)) for name, score in columns.scores.items()}
     found = {}
     for at in sorted({min(places := frozenset[int]().union(*used.values())), max(places)}):
         here = [score for name, score in columns.scores.items() if at in used[name]]

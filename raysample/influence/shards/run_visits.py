@@ -35,21 +35,21 @@ class Run:
     after model. The numbers are the same.
     """
 
-    def __init__(self, job: ScoreJob, trace: CheckpointSet, pad_id: int, cache: ModelCache) -> None:
-        self.trace, self.pad_id, self.batch_tokens = trace, pad_id, job.config.budget
+    def __init__(self, job: ScoreJob, checkpoint_set: CheckpointSet, pad_id: int, cache: ModelCache) -> None:
+        self.checkpoint_set, self.pad_id, self.batch_tokens = checkpoint_set, pad_id, job.config.budget
         self.by_loop = job.config.method == "loop"
         # Looked up on the worker: the driver may have no GPU, and Ray hides the GPUs that a worker did not request.
         self.device = device()
-        self.models = Models(trace, job.model, self.device, cache)
+        self.models = Models(checkpoint_set, job.model, self.device, cache)
         self.autocast = resolve(job.config.precision, self.models[-1], self.device)
-        self.request = request(job, trace.uri)
+        self.request = request(job, checkpoint_set.uri)
         self._loaded: dict[tuple[int, frozenset[Reference]], references.Loaded] = {}
 
     def columns(self, encoded: Encoded, rows: pa.Table, scores: Mapping[str, Score[Any]]) -> Values:
         """Return each score of each row at this run's checkpoints, float32 [rows]."""
         return score_block(
             self.models if self.models.stay else self.models.__getitem__,
-            self.trace.checkpoints,
+            self.checkpoint_set.checkpoints,
             encoded,
             row_labels(rows),
             scores,
@@ -82,7 +82,7 @@ class Run:
             if not self.models.stay:
                 self._loaded.clear()
             names = sorted(wanted, key=lambda reference: reference.key)
-            loaded = references.load_reference(self.request, names, self.trace.checkpoints[at], self.device)
+            loaded = references.load_reference(self.request, names, self.checkpoint_set.checkpoints[at], self.device)
             self._loaded[at, wanted] = loaded
         return self._loaded[at, wanted]
 

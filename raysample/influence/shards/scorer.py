@@ -177,8 +177,8 @@ class ShardScorer:
         else:
             storage.remove(quarantine_uri(self.job.folder, shard))  # of an attempt that died before its part
         seconds = time.perf_counter() - began
-        told = {"rows": str(len(full)), "bad": str(len(bad)), "seconds": f"{seconds:.3f}"}
-        good = full.filter(pa.array(finite)).replace_schema_metadata(told)
+        metadata = {"rows": str(len(full)), "bad": str(len(bad)), "seconds": f"{seconds:.3f}"}
+        good = full.filter(pa.array(finite)).replace_schema_metadata(metadata)
         found = count_part(good, self.names, seconds=seconds, reasons=Counter(reasons))
         part_statistics.keep(self.job.folder, shard, found)
         storage.write_parquet(part_uri(self.job.folder, shard), good)

@@ -60,9 +60,9 @@ def compare_column(
 
     In bfloat16 only the rank correlation has a bound: single values may differ in their third digit.
     """
-    told = _bound(score, precision)
+    bound = _bound(score, precision)
     if not np.isfinite(again).all():
-        return Check(column, score.name, len(again), None, None, None, None, f"{told}; the twin is not finite", False)
+        return Check(column, score.name, len(again), None, None, None, None, f"{bound}; the twin is not finite", False)
     difference = np.abs(stored - again)
     relative = float((difference / np.maximum(np.abs(again), _scale(again))).max())
     correlation = _spearman(stored, again)
@@ -75,7 +75,7 @@ def compare_column(
     else:
         passed = ranked and relative <= RELATIVE
     return Check(
-        column, score.name, len(again), float(difference.max()), relative, correlation, differing, told, passed
+        column, score.name, len(again), float(difference.max()), relative, correlation, differing, bound, passed
     )
 
 

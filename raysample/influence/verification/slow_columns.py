@@ -51,18 +51,18 @@ class CheckpointTwin:
     def __init__(
         self,
         job: ScoreJob,
-        trace: CheckpointSet,
+        checkpoint_set: CheckpointSet,
         rows: pa.Table,
         scores: Scores,
         say: Callable[[str], None],
         dtype: torch.dtype = torch.float64,
     ) -> None:
         self.dtype = dtype
-        self.job, self.checkpoints, self.device = job, trace.checkpoints, device()
-        self.request = request(job, trace.uri)
+        self.job, self.checkpoints, self.device = job, checkpoint_set.checkpoints, device()
+        self.request = request(job, checkpoint_set.uri)
         # Reuses the references of the scoring, even if their folder was moved.
         references.prepare_references(self.request, _references(scores), say=say)
-        tokenizer = models.tokenizer(trace.tokenizer, trust_remote_code=job.model.trust_remote_code)
+        tokenizer = models.tokenizer(checkpoint_set.tokenizer, trust_remote_code=job.model.trust_remote_code)
         encoded = models.encode(tokenizer, rows, job.model)
         types: Sequence[Any] = encoded.types or [None] * len(rows)
         self.inputs = [self._alone(ids, kinds) for ids, kinds in zip(encoded.ids, types, strict=True)]
@@ -97,8 +97,8 @@ class CheckpointTwin:
 class CaptureTwin:
     """Reads the captured logits of each epoch completely and folds one row at a time in float64."""
 
-    def __init__(self, corpus: Corpus, trace: CheckpointSet, rows: pa.Table) -> None:
-        self.capture, self.ids = Capture.load(trace.uri), rows["row_id"].combine_chunks()
+    def __init__(self, corpus: Corpus, checkpoint_set: CheckpointSet, rows: pa.Table) -> None:
+        self.capture, self.ids = Capture.load(checkpoint_set.uri), rows["row_id"].combine_chunks()
         self.labels = torch.tensor(rows["label"].to_numpy().astype(np.int64))
         counts = torch.tensor(corpus.class_counts, dtype=torch.float64)
         self.log_shares = (counts / counts.sum()).log()

@@ -99,10 +99,10 @@ def spot_check(table: ScoreTable, job: ScoreJob, rows: int, seed: int = 0) -> Sp
 def check_spot(spot: Spot, table: ScoreTable) -> None:
     """Raise ScoreError, naming scores and rows, if a value is out of bounds."""
     if spot.wrong:
-        told = "; ".join(f"{column}: {words}" for column, words in spot.wrong.items())
+        problems = "; ".join(f"{column}: {problem}" for column, problem in spot.wrong.items())
         raise ScoreError(
             f"the scores in {table.uri!r} are not those of the slow twin, which scored {spot.rows} rows again one by "
-            f"one: {told}",
+            f"one: {problems}",
             "do not use them; score with score.method: loop, and please report the model. (score.verify_rows: 0 leaves "
             "this check out; raysample verify compares more rows of a finished table.)",
         )

@@ -184,10 +184,10 @@ def score_again(
 ) -> Values:
     """Return the slow twin's scores of the sample, averaged over the runs, computed in precision `dtype`."""
     twins: list[Twin] = [
-        CaptureTwin(corpus, trace, sample)
+        CaptureTwin(corpus, checkpoint_set, sample)
         if job.config.source == "capture"
-        else CheckpointTwin(job, trace, sample, scores, reporter.say, dtype)
-        for trace in traces
+        else CheckpointTwin(job, checkpoint_set, sample, scores, reporter.say, dtype)
+        for checkpoint_set in traces
     ]
     visits = len(sample) * sum(len({k for s in scores.values() for k in s.select(t.checkpoints)}) for t in twins)
     done = 0
@@ -204,7 +204,7 @@ def score_again(
 
 def _check_origin(table: ScoreTable, corpus: Corpus, traces: Sequence[CheckpointSet]) -> None:
     """Raise ProvenanceError unless the table was made from this corpus and these checkpoints."""
-    prints = [trace.fingerprint for trace in traces]
+    prints = [checkpoint_set.fingerprint for checkpoint_set in traces]
     known = prints[0] if len(prints) == 1 else storage.fingerprint(prints)
     for what, stored, given in (
         ("corpus", table.corpus, corpus.fingerprint),

@@ -32,7 +32,7 @@ def finish_job(job: Job, outcome: Outcome) -> CheckpointSet:
     if outcome.evaluation.predictions is not None:
         storage.write_parquet(storage.join(job.folder, PREDICTIONS), outcome.evaluation.predictions.table())
     storage.write_json(storage.join(job.folder, EVALUATION), outcome.to_dict())
-    trace = CheckpointSet(
+    checkpoint_set = CheckpointSet(
         checkpoints=outcome.checkpoints,
         labels=corpus.labels,
         seed=job.config.seed,
@@ -42,7 +42,7 @@ def finish_job(job: Job, outcome: Outcome) -> CheckpointSet:
         warnings=doubts_of(outcome, corpus.labels),
     ).save(job.folder)
     storage.remove(storage.join(job.folder, STATES))
-    return trace
+    return checkpoint_set
 
 
 def doubts_of(outcome: Outcome, labels: Sequence[str]) -> tuple[str, ...]:
@@ -55,9 +55,9 @@ def doubts_of(outcome: Outcome, labels: Sequence[str]) -> tuple[str, ...]:
 
 def read_outcome(uri: str, predictions: str) -> Outcome:
     """Read an outcome from `uri`, with the predictions at the URI `predictions` if that file exists."""
-    told = manifests.mapping(uri)
+    data = manifests.mapping(uri)
     with manifests.damaged(uri):
-        outcome = Outcome.from_dict(told)
+        outcome = Outcome.from_dict(data)
     if not storage.exists(predictions):
         return outcome
     stored = storage.read_parquet(predictions)

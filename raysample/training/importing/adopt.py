@@ -75,7 +75,7 @@ def adopt_found(
         "adopted": True,
         FROM: [str(path) for path in origin],
         EPOCHS: "told" if all(row.known for row in rows) else "assumed",
-        RATES: [row.told for row in rows],
+        RATES: [row.rate_source for row in rows],
         **({TOKENIZER: True} if own else {}),
     }
     kept = tuple(row.checkpoint for row in rows)
@@ -100,7 +100,7 @@ class _Row:
     """A checkpoint, the source of its learning rate, and whether its epoch is known."""
 
     checkpoint: Checkpoint
-    told: str
+    rate_source: str
     known: bool
 
 
@@ -112,11 +112,11 @@ def _timed(found: Sequence[Opened], rates: Rates) -> list[_Row]:
     for place, one in enumerate(found):
         step, known = one.found.step or place + 1, one.found.epoch
         epoch = known if known is not None else schedule.epochs.get(step)
-        rate, told = schedule.rate(step) if one.found.rate is None else (one.found.rate, one.found.told)
+        rate, source = schedule.rate(step) if one.found.rate is None else (one.found.rate, one.found.rate_source)
         if given is not None:
-            rate, told = given[place], "given"
+            rate, source = given[place], "given"
         at = Checkpoint(one.found.place, step, float(place + 1) if epoch is None else epoch, rate, _hashes(one))
-        rows.append(_Row(at, told, epoch is not None))
+        rows.append(_Row(at, source, epoch is not None))
     return rows
 
 

@@ -46,8 +46,8 @@ class Opened:
         """The class names in output order, from an earlier set or its configuration; None if unknown."""
         if self.found.labels is not None:
             return self.found.labels
-        told = None if self.config is None else self.config.get("id2label")
-        return tuple(str(told[key]) for key in sorted(told, key=int)) if told else None
+        names = None if self.config is None else self.config.get("id2label")
+        return tuple(str(names[key]) for key in sorted(names, key=int)) if names else None
 
 
 def open_folders(found: Sequence[Found]) -> list[Opened]:
@@ -98,8 +98,8 @@ def _read(path: Path) -> dict[str, Any]:
         _ = sorted(map(int, names)) if names else []
         _ = [*(found.get("architectures") or ())]
     except (StorageError, TypeError, ValueError) as error:
-        told = error.problem if isinstance(error, StorageError) else str(error)[:200]
-        raise CheckpointError(f"{path.name} is damaged: {told}", "restore it, or leave its folder out") from error
+        reason = error.problem if isinstance(error, StorageError) else str(error)[:200]
+        raise CheckpointError(f"{path.name} is damaged: {reason}", "restore it, or leave its folder out") from error
     return found
 
 

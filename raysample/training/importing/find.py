@@ -25,7 +25,7 @@ class Found:
 
     Attributes:
         place: the folder. step, epoch: when it was saved; None if unknown. rate: the learning rate then.
-        told: source of the rate, unless it was logged for this step.
+        rate_source: source of the rate, unless it was logged for this step.
         tokenizers: folders that may hold its tokenizer, if not `place`.
         schedule: the training log up to this step. labels: the class names, if known.
         files: hashes that an earlier import recorded.
@@ -35,7 +35,7 @@ class Found:
     step: int | None = None
     epoch: float | None = None
     rate: float | None = None
-    told: str = ""
+    rate_source: str = ""
     tokenizers: tuple[str, ...] = ()
     schedule: Schedule | None = None
     labels: tuple[str, ...] | None = None
@@ -49,15 +49,15 @@ class Found:
 
 def check_one_run(found: Sequence[Found]) -> None:
     """Raise CheckpointError if folders cannot be of one training, or a folder is incomplete."""
-    told = [one for one in found if one.schedule is not None]
+    logged = [one for one in found if one.schedule is not None]
     for one in found:
-        if told and one.schedule is None and _CHECKPOINT.fullmatch(one.name):
+        if logged and one.schedule is None and _CHECKPOINT.fullmatch(one.name):
             raise CheckpointError(
                 f"{one.place!r} has no {STATE}, which a Trainer writes last: it was not written to its end",
                 "delete it, or give the other checkpoints one by one",
             )
-    for one in told:
-        last = told[-1]
+    for one in logged:
+        last = logged[-1]
         if one.schedule and last.schedule and not one.schedule.begins(last.schedule, one.step or 0):
             raise CheckpointError(
                 f"{one.place!r} and {last.place!r} are of two trainings: their {STATE} tell different losses or rates "
@@ -158,8 +158,8 @@ def _checkpoint(place: str, root: str) -> Found:
         epoch = None if epoch is None else float(epoch)
         schedule = Schedule.from_trainer_state(state)
     except (StorageError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        told = "" if isinstance(error, StorageError) else f": {type(error).__name__}: {str(error)[:200]}"
-        raise CheckpointError(f"{uri!r} is damaged{told}", "restore it, or leave its checkpoint out") from error
+        reason = "" if isinstance(error, StorageError) else f": {type(error).__name__}: {str(error)[:200]}"
+        raise CheckpointError(f"{uri!r} is damaged{reason}", "restore it, or leave its checkpoint out") from error
     named = _CHECKPOINT.fullmatch(PurePosixPath(place).name)
     if named and int(named[1]) != step:
         raise CheckpointError(
@@ -168,7 +168,7 @@ def _checkpoint(place: str, root: str) -> Found:
     return Found(place, step, epoch, tokenizers=(root,), schedule=schedule)
 
 
-def _of_set(trace: CheckpointSet) -> list[Found]:
+def _of_set(checkpoint_set: CheckpointSet) -> list[Found]:
     """Return the checkpoints of a CheckpointSet with the facts recorded there."""
     return [
         Found(
@@ -176,9 +176,9 @@ def _of_set(trace: CheckpointSet) -> list[Found]:
             c.step,
             c.epoch,
             c.learning_rate,
-            tokenizers=(trace.tokenizer,),
-            labels=trace.labels,
+            tokenizers=(checkpoint_set.tokenizer,),
+            labels=checkpoint_set.labels,
             files=dict(c.files),
         )
-        for c in trace.checkpoints
+        for c in checkpoint_set.checkpoints
     ]
