@@ -1,4 +1,4 @@
-"""Policies: one file each, listed in POLICIES; `create` builds the policy of an arm."""
+"""Policies: one file each, listed in POLICIES; `create_policy` builds the policy of an arm."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ POLICIES: dict[str, type[Policy] | type[Chain]] = {
 
 
 AUTO, FEW = "auto", 0.3
-"""The policy that is not named, and the share of rows from which on it is `hard`; below, `explore`."""
+"""Name of the automatic choice, and the budget share from which on it is `hard`; below, it is `explore`."""
 
 POLICY_REGISTRY: Registry[Policy | Chain] = Registry("policy", (Policy, Chain), POLICIES, SelectionError, also=(AUTO,))
-"""Leads from a name in a configuration to a class: a built-in policy, a dotted path, or an entry point."""
+"""Finds the class for a name in a configuration: a built-in policy, a dotted path, or an entry point."""
 
 
 def create_policy(arm: ArmConfig, higher_is: Mapping[str, str], share: float = 1.0) -> Policy | Chain:
@@ -55,11 +55,11 @@ def create_policy(arm: ArmConfig, higher_is: Mapping[str, str], share: float = 1
     Args:
         arm: policy name, score, normalisation, quota, options and limits.
         higher_is: for each score column whether a high value is "harder" or "easier".
-        share: the budget as a share of all rows, by which `auto` decides: below 0.3 a score alone does worse than
-            chance (arXiv 2302.06960), so it is `explore` there, `hard` above.
+        share: the budget as a share of all rows, which decides `auto`: below 0.3 a score alone does worse than
+            random sampling (arXiv 2302.06960), so `explore` is used there and `hard` above.
 
     Raises:
-        SelectionError: the policy is not known, or cannot follow the arm's other settings.
+        SelectionError: the policy is unknown, or does not support the arm's other settings.
     """
     if arm.policy == AUTO:
         arm = arm.model_copy(update={"policy": "explore" if share < FEW else "hard"})
@@ -67,7 +67,7 @@ def create_policy(arm: ArmConfig, higher_is: Mapping[str, str], share: float = 1
 
 
 def policy_plugin(arm: ArmConfig) -> PluginIdentity | None:
-    """Return the identity of the plug-in that an arm names; None where the policy is a built-in one."""
+    """Return the identity of the plug-in that an arm names; None for a built-in policy."""
     return None if arm.policy == AUTO else POLICY_REGISTRY.plugin(POLICY_REGISTRY.find(arm.policy))
 
 

@@ -1,4 +1,4 @@
-"""What every policy is: strata, a key and quotas. Rows are what it sees; Facts are what it may know of all rows."""
+"""The Policy interface: strata, keys and quotas. `Rows` is its input, `GlobalStatistics` what it knows of all rows."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Rows:
     """Some rows of a data set, as a policy sees them.
 
     Attributes:
-        ids: [n] strings, a pyarrow array or a numpy object array; or what reads them when they are first asked for.
+        ids: [n] strings, a pyarrow array or a numpy object array; or a function that reads them on first use.
         label: [n] int32, the class.
         scores: float32 [n] by column name.
-        hashed: [n] uint64, the hashes of the row ids, where they are known already.
-        group: [n] int64, a code per group (`group_codes`), where a policy asks for it.
+        hashed: [n] uint64, the hashes of the row ids, if known already.
+        group: [n] int64, a code per group (`group_codes`), if a policy reads groups.
     """
 
     ids: Ids | Callable[[], Ids]
@@ -57,12 +57,12 @@ class Rows:
 
     @cached_property
     def identity(self) -> WordArray:
-        """[n] uint64, the hash of the row id. Made when it is first asked for: a clear ranking never does."""
+        """[n] uint64, the hash of the row id, computed on first use: a ranking without ties never needs it."""
         return hash_row_ids(self.row_id) if self.hashed is None else self.hashed
 
     @property
     def groups(self) -> IntArray:
-        """[n] int64, the code of each row's group; raises SelectionError where the rows have none."""
+        """[n] int64, the code of each row's group; raises SelectionError if the rows have no groups."""
         if self.group is None:
             raise SelectionError(
                 "the rows have no groups, and the arm asks for them",
@@ -71,17 +71,18 @@ class Rows:
         return self.group
 
     def take(self, places: IntArray) -> Rows:
-        """Return some of the rows."""
+        """Return the rows at some positions."""
         if len(places) == len(self):
             return self
         scores = {name: values[places] for name, values in self.scores.items()}
-        known = self.__dict__.get("identity", self.hashed)  # if it was made already, it need not be made again
+        known = self.__dict__.get("identity", self.hashed)  # reuse hashes that were computed before
         hashed, group = known if known is None else known[places], self.group
         return Rows(
             partial(self._ids, places), self.label[places], scores, hashed, None if group is None else group[places]
         )
 
     def _ids(self, places: IntArray) -> Ids:
+        """Return the row ids at some positions."""
         return self.row_id.take(pa.array(places)) if isinstance(self.row_id, pa.Array) else self.row_id[places]
 
     @staticmethod
@@ -91,7 +92,7 @@ class Rows:
         scores: Mapping[str, npt.ArrayLike] | None = None,
         group: Sequence[str | None] | None = None,
     ) -> Rows:
-        """Build rows from ids, labels, score columns and perhaps groups of equal length."""
+        """Return rows from ids, labels, score columns and optional groups of equal length."""
         ids = row_id if isinstance(row_id, pa.Array) else np.asarray(row_id, dtype=object)
         columns = {name: np.asarray(values, dtype=np.float32) for name, values in (scores or {}).items()}
         codes = None if group is None else group_codes(pa.array(group, pa.string()))
@@ -99,7 +100,7 @@ class Rows:
 
     @staticmethod
     def from_arrow(table: pa.Table, columns: Sequence[str] = ()) -> Rows:
-        """Build rows from a table with `row_id`, `label`, the named score columns, and perhaps `group_code`."""
+        """Return rows from a table with `row_id`, `label`, the named score columns, and optionally `group_code`."""
         ids = pa.concat_arrays(table["row_id"].chunks) if table.num_rows else pa.array([], pa.string())
         found = Rows.of(ids, table["label"].to_numpy(), {name: table[name].to_numpy() for name in columns})
         return replace(found, group=table["group_code"].to_numpy()) if "group_code" in table.column_names else found
@@ -107,17 +108,17 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class GlobalStatistics:
-    """What a policy may know beyond the row it looks at.
+    """Statistics over all rows that a policy may use beyond the row itself.
 
     Attributes:
-        seed: of ties and lots.
+        seed: seed of ties and random draws.
         moments: per column its mean and standard deviation by group (`moments_over`).
         extremes: per column its smallest and largest value by the same groups, [G] float32 each.
         ranks: per column of `ranked` its distribution function.
         anchors: per column of `anchored` its mean over the rows with the highest values of another.
-        class_ranks: per class the rank of its rows by the entropy of its groups, [C] in (0, 1), where asked for.
-        sieve: tells which groups may have more rows than a cap allows, where there is one; else all may.
-        total, budget: rows before anything was dropped, and rows to keep of them.
+        class_ranks: per class the rank of its rows by the entropy of its groups, [C] in (0, 1), if `entropies`.
+        sieve: sketch of the groups that may have more rows than a cap allows; None if all may.
+        total, budget: number of rows before any step, and number of rows to keep.
     """
 
     seed: int
@@ -133,7 +134,7 @@ class GlobalStatistics:
 
 @dataclass(frozen=True)
 class Anchor:
-    """A wish: the mean of column `of` over the `count` rows with the highest (or lowest) values of column `by`."""
+    """A statistic: the mean of column `of` over the `count` rows with the highest (or lowest) values of column `by`."""
 
     of: str
     by: str
@@ -142,14 +143,14 @@ class Anchor:
 
 
 class Policy(ABC):
-    """A plan, not a sort: which rows compete with each other, in which order they are kept, how many of each group.
+    """A plan, not a sort: the strata in which rows compete, the order of rows in a stratum, and the quota per stratum.
 
-    Policies are frozen, picklable and pure: what they say of a row depends on that row and the Facts alone, so the
-    result cannot depend on the order or layout of the data.
+    Policies are frozen, picklable and pure: stratum and key of a row depend on that row and the GlobalStatistics alone,
+    so the result cannot depend on the order or layout of the data.
 
     Attributes:
-        version: raised by whoever changes what it keeps; part of the identity of a selection by a plug-in.
-        example: what an arm says beside `policy` in a small example, for documentation and tests.
+        version: increased whenever the policy keeps other rows; part of the identity of a plug-in's selections.
+        example: settings of an arm beside `policy` in a small example, for documentation and tests.
     """
 
     version: ClassVar[str] = "1"
@@ -158,7 +159,7 @@ class Policy(ABC):
     @classmethod
     @abstractmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
-        """Build the policy of an arm; raises SelectionError for settings that the policy cannot follow."""
+        """Return the policy of an arm; raises SelectionError for settings that the policy does not support."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -167,17 +168,17 @@ class Policy(ABC):
 
     @property
     def grouped(self) -> bool:
-        """Whether the policy looks at the rows' groups."""
+        """Whether the policy reads the rows' groups."""
         return False
 
     @property
     def entropies(self) -> bool:
-        """Whether the key needs `Facts.class_ranks`."""
+        """Whether the key needs `GlobalStatistics.class_ranks`."""
         return False
 
     @property
     def moments_over(self) -> Grouping:
-        """The groups whose mean and standard deviation the key needs, of every column."""
+        """The groups whose mean and standard deviation the key needs, for every column."""
         return "none"
 
     @property
@@ -197,44 +198,44 @@ class Policy(ABC):
 
     @property
     def chance(self) -> Chance:
-        """What decides within a stratum: the key for `sure`; a lot, alike for all rows; or a lot by `log_weight`."""
+        """How rows of a stratum are taken: `sure` by key, `lot` uniformly, `weight` by `log_weight`."""
         return "sure"
 
     def log_weight(self, rows: Rows, facts: GlobalStatistics) -> npt.NDArray[np.float64]:
-        """Return ln w of each row, [n], where rows are drawn by weight."""
+        """Return ln w of each row, [n] float64, for draws by weight."""
         raise NotImplementedError(f"{type(self).__name__} does not draw by weight")
 
     @abstractmethod
     def strata(self, rows: Rows, facts: GlobalStatistics) -> IntArray:
-        """Return the group in which each row competes: [n], any integers."""
+        """Return the stratum in which each row competes: [n], any integers."""
 
     @abstractmethod
     def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
-        """Return each row's priority in its group: [n], higher is kept first, never NaN; ties fall to a seeded hash."""
+        """Return each row's priority in its stratum: [n], higher is kept first, never NaN; a hash breaks ties."""
 
     @abstractmethod
     def quotas(self, strata: IntArray, counts: IntArray, budget: int) -> IntArray:
-        """Return how many rows each group keeps: [S], 0 <= quota <= count, summing to the budget."""
+        """Return how many rows each stratum keeps: [S], 0 <= quota <= count, summing to the budget."""
 
     @abstractmethod
     def stratum_name(self, stratum: int, labels: Sequence[str]) -> str:
-        """Name a group for people."""
+        """Return a readable name of a stratum."""
 
 
 def row_hash(rows: Rows, facts: GlobalStatistics) -> WordArray:
-    """Return the seeded random word of each row: what breaks ties, and what `random` draws by."""
+    """Return a seeded random word of each row, [n] uint64, which breaks ties and drives uniform draws."""
     return seeded(rows.identity, facts.seed)
 
 
 def drawn_key(rows: Rows, facts: GlobalStatistics) -> FloatArray:
-    """Return the leading 24 bits of each row's lottery as a number in [0, 1), [n]; the other bits break its ties.
+    """Return the leading 24 bits of each row's `row_hash` as a number in [0, 1), [n]; the other bits break ties.
 
-    So rows are ordered by a random 64-bit word, and every subset of a size is equally likely over seeds.
+    Rows are thus ordered by a random 64-bit word: every subset of a given size is equally likely over seeds.
     """
     return (row_hash(rows, facts) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
 
 def uniform(rows: Rows, facts: GlobalStatistics) -> npt.NDArray[np.float64]:
-    """Return a seeded random number in (0, 1) for each row, [n], independent of its `lottery`."""
+    """Return a seeded random number in (0, 1) for each row, [n], independent of its `row_hash`."""
     word = splitmix64(row_hash(rows, facts) ^ np.uint64(0xD1B54A32D192ED03))
     return ((word >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

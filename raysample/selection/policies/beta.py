@@ -1,4 +1,4 @@
-"""`beta`: DUAL's sampler, which turns to easier rows the fewer are kept."""
+"""`beta`: DUAL's sampler, which prefers easier rows the smaller the budget is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from raysample.selection.policies.quotas import Budgeted, Quota
 from raysample.selection.policies.weighted import Doubles, gumbel_key
 
 SPREAD = 15.0
-NEAR = 1e-6  # mean predictions stay this far from 0 and 1, where the density may have no bound
+NEAR = 1e-6  # mean predictions are clipped this far from 0 and 1, where the density may be unbounded
 
 
 @final
@@ -23,10 +23,9 @@ NEAR = 1e-6  # mean predictions stay this far from 0 and 1, where the density ma
 class Beta(Budgeted):
     """Weight: score · Beta(p̄; a, b), p̄ the mean probability of the label over training (column `mean`).
 
-    With r the share of rows that is pruned and μ the mean of p̄ over the ten rows with the highest score:
-    b = 15 (1 − μ)(1 − r^c), a = 16 − b. So few rows kept mean b near 0 and p̄ near 1. Drawn without replacement (Cho et
-    al., 2025, arXiv 2502.06905; its code adds 1 to a, as here). `c` is smaller for harder tasks; the paper takes 4 to
-    11.
+    With r the pruned share of rows and μ the mean of p̄ over the ten rows with the highest score: b = 15 (1 − μ)(1 −
+    r^c), a = 16 − b. A small budget gives b near 0 and prefers p̄ near 1. Drawn without replacement (Cho et al., 2025,
+    arXiv 2502.06905; its code adds 1 to a, as here). `c` is smaller for harder tasks; the paper uses 4 to 11.
     """
 
     example: ClassVar[Mapping[str, Any]] = {"score": "dual"}
@@ -41,7 +40,7 @@ class Beta(Budgeted):
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
-        """Build it; raises SelectionError where `score` (say, dual) or `mean` (confidence) is not known."""
+        """Return the policy; raises SelectionError if `score` (such as dual) or `mean` (confidence) is unknown."""
         only_corpus(arm)
         given = read_options(arm, ("mean", "c"))
         score, _ = direction(arm, arm.score, higher_is)
@@ -60,7 +59,7 @@ class Beta(Budgeted):
 
     @property
     def chance(self) -> Chance:
-        """By weight."""
+        """Drawn by weight."""
         return "weight"
 
     def shape(self, facts: GlobalStatistics) -> tuple[float, float]:
@@ -70,7 +69,7 @@ class Beta(Budgeted):
         return SPREAD + 1 - b, b
 
     def log_weight(self, rows: Rows, facts: GlobalStatistics) -> Doubles:
-        """Return ln score + (a − 1) ln p̄ + (b − 1) ln(1 − p̄), short of a constant; −∞ for a score of 0 or less."""
+        """Return ln score + (a − 1) ln p̄ + (b − 1) ln(1 − p̄), up to a constant; −∞ for a score of 0 or less."""
         a, b = self.shape(facts)
         p = np.clip(rows.scores[self.mean].astype(np.float64), NEAR, 1 - NEAR)
         with np.errstate(divide="ignore"):

@@ -1,4 +1,4 @@
-"""What the policies share that keep the head of a ranking by several scores."""
+"""Base class of policies that keep the head of a ranking by several scores."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from raysample.selection.policies.quotas import Budgeted, Quota
 
 @dataclass(frozen=True)
 class Blended(Budgeted):
-    """Several scores, each turned so that the hard end is high, and compared by their ranks in (0, 1).
+    """Several scores, each oriented so that the kept end is high, and compared by their ranks in (0, 1).
 
     Attributes:
         scores: (column, what a high value means, weight) of each.
-        quota: as in `raysample.core.config.ArmConfig`. least, most: rows of a class, where classes are strata.
+        quota: as in `raysample.core.config.ArmConfig`. least, most: bounds of rows per class, if classes are strata.
     """
 
     scores: tuple[tuple[str, Higher, float], ...]
@@ -34,11 +34,11 @@ class Blended(Budgeted):
 
     @property
     def ranked(self) -> tuple[str, ...]:
-        """All of them."""
+        """All score columns."""
         return self.columns
 
     def ranks(self, rows: Rows, facts: GlobalStatistics) -> dict[str, npt.NDArray[np.float64]]:
-        """Return each score's ranks, [n], 1 for the end that is kept."""
+        """Return each score's ranks, [n] in (0, 1), near 1 for the kept end."""
         found = {}
         for name, end, _ in self.scores:
             rank = facts.ranks[name](rows.scores[name])

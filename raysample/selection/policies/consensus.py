@@ -18,10 +18,10 @@ from raysample.selection.policies.options import number_option, read_options, se
 @final
 @dataclass(frozen=True)
 class Consensus(Blended):
-    """Key: the weighted votes plus the mean rank in (0, 1), which breaks their ties.
+    """Key: the weighted votes plus the mean rank in (0, 1), which breaks ties.
 
     Every score votes for the rows in the top share `top` of its ranking (Wu et al., 2025, arXiv 2501.00654, whose code
-    leaves ties to chance). Weights are those of the votes; the smallest must be 1 for ties alone to be broken by ranks.
+    breaks ties at random). Weights apply to the votes; they must be at least 1, so that ranks only break ties.
     """
 
     example: ClassVar[Mapping[str, Any]] = {"scores": ["vog", "aum", "dual"], "top": 0.3}
@@ -30,11 +30,11 @@ class Consensus(Blended):
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
-        """Build it with options `scores`, `top` in (0, 1) (0.2) and `keeps` (harder)."""
+        """Return the policy with options `scores`, `top` in (0, 1) (0.2) and `keeps` (harder)."""
         given = read_options(arm, ("scores", "top", "keeps"))
         if arm.normalise != "none":
             raise SelectionError("policy 'consensus' compares ranks, which no normalisation changes", "leave it out")
-        scores = tuple((name, *told) for name, told in several(arm, given, higher_is).items())
+        scores = tuple((name, *spec) for name, spec in several(arm, given, higher_is).items())
         if min(weight for _, _, weight in scores) < 1:
             raise SelectionError("a vote weighs less than 1, which a mean of ranks could outweigh", "scale the weights")
         return cls(scores, which_end(given), arm.quota, top=number_option(given, "top", 0.2, 1e-3, 0.999))

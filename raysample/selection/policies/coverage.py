@@ -1,4 +1,4 @@
-"""`coverage`: alike from every level of a score, after dropping the very hardest."""
+"""`coverage`: equally many rows from every interval of a score, after the hardest rows are dropped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from raysample.selection.policies.steps import Chain, Step, StepSize
 @final
 @dataclass(frozen=True)
 class Bins(Policy):
-    """Strata: `bins` intervals of equal width between the smallest and the largest value of a score; key: a lot."""
+    """Strata: `bins` intervals of equal width between the smallest and the largest value of a score; key: random."""
 
     example: ClassVar[Mapping[str, Any]] = {"score": "vog", "bins": 20, "drop": 0.1}
 
@@ -37,7 +37,7 @@ class Bins(Policy):
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
-        """Build it with option `bins` from 1 to 10,000 (50); raises SelectionError for an unknown score."""
+        """Return the policy with option `bins` from 1 to 10,000 (50); raises SelectionError for an unknown score."""
         score, _ = direction(arm, arm.score, higher_is)
         return cls(score, round(number_option(arm.options, "bins", 50, 1, 10_000)))
 
@@ -58,11 +58,11 @@ class Bins(Policy):
 
     @property
     def chance(self) -> Chance:
-        """By lot."""
+        """Drawn uniformly."""
         return "lot"
 
     def strata(self, rows: Rows, facts: GlobalStatistics) -> IntArray:
-        """Return ⌊bins · (x − min) / (max − min)⌋, the largest value in the last interval; 0 where all are equal."""
+        """Return ⌊bins · (x − min) / (max − min)⌋, the largest value in the last interval; 0 if all are equal."""
         low, high = (float(ends[0]) for ends in facts.extremes[self.score])
         if high <= low:
             return np.zeros(len(rows), np.int64)
@@ -74,18 +74,18 @@ class Bins(Policy):
         return drawn_key(rows, facts)
 
     def quotas(self, strata: IntArray, counts: IntArray, budget: int) -> IntArray:  # noqa: ARG002
-        """Alike for every interval that has rows enough; small ones give all."""
+        """Return equal quotas for intervals with enough rows; smaller intervals keep all rows."""
         return balanced(counts, budget)
 
     def stratum_name(self, stratum: int, labels: Sequence[str]) -> str:  # noqa: ARG002
-        """Name the interval by its place from below."""
+        """Return the interval's number from below."""
         return f"{self.score} {stratum + 1}/{self.bins}"
 
 
 @final
 @dataclass(frozen=True)
 class Coverage(Chain):
-    """Coverage-centric selection: drop the hardest share `drop`, then draw alike from `bins` intervals of the score.
+    """Coverage-centric selection: drop the hardest share `drop`, then draw equally from `bins` score intervals.
 
     Zheng et al., ICLR 2023, arXiv 2210.15809; DEALRec's sampler is the same (Lin et al., SIGIR 2024, arXiv 2401.17197;
     its code drops 0.1, with 50 groups). Their loop over the intervals from the smallest is water-filling.
@@ -97,7 +97,7 @@ class Coverage(Chain):
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
-        """Build it with options `bins` (50) and `drop` in [0, 1) (0.1); raises SelectionError as `hard` does."""
+        """Return it with options `bins` (50) and `drop` in [0, 1) (0.1); raises SelectionError as `hard` does."""
         only_corpus(arm)
         drop = number_option(read_options(arm, ("bins", "drop")), "drop", 0.1, 0, 0.999)
         plain = arm.model_copy(update={"options": {}})

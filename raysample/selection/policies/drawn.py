@@ -1,4 +1,4 @@
-"""What the policies share that keep rows by lot: every row of a stratum has the same chance."""
+"""Base class of policies that draw rows uniformly: every row of a stratum has the same probability."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Drawn(Budgeted):
     """Key: a seeded hash of the row id, so that every subset of the quota's size is equally likely over seeds.
 
     Attributes:
-        quota: as in `raysample.core.config.ArmConfig`. least, most: rows of a class, where classes are strata.
+        quota: as in `raysample.core.config.ArmConfig`. least, most: bounds of rows per class, if classes are strata.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
@@ -29,7 +29,7 @@ class Drawn(Budgeted):
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:  # noqa: ARG003 - the policies' signature
-        """Build it; raises SelectionError when the arm names a score or a normalisation, which would mean nothing."""
+        """Return the policy; raises SelectionError if the arm names a score or normalisation, which have no effect."""
         read_options(arm)
         if arm.score is not None:
             raise SelectionError(
@@ -45,7 +45,7 @@ class Drawn(Budgeted):
 
     @property
     def chance(self) -> Chance:
-        """By lot."""
+        """Drawn uniformly."""
         return "lot"
 
     def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:

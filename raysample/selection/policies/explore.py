@@ -1,4 +1,4 @@
-"""`explore`: a part of the budget by score, the rest by lot, with weights that make the whole unbiased."""
+"""`explore`: part of the budget by score, the rest at random, with weights that keep sums unbiased."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Explore(Chain):
 
     With weight 1 for the first and (n − αb) / ((1 − α)b) for the others, the weighted sum of any function of the rows
     has the sum over all rows as its expectation (Horvitz and Thompson). Calibration by randomness: Ayed and Hayou, TMLR
-    2023, arXiv 2302.06960; where few rows are kept, a score alone does worse than chance.
+    2023, arXiv 2302.06960; for small budgets a score alone does worse than random sampling.
     """
 
     example: ClassVar[Mapping[str, Any]] = {"score": "vog", "share": 0.6}
@@ -31,14 +31,14 @@ class Explore(Chain):
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
-        """Build it with option `share` = α in [0, 1) (0.5); raises SelectionError as `hard` does, and for a quota."""
+        """Return it with option `share` = α in [0, 1) (0.5); raises SelectionError as `hard` does, and for a quota."""
         only_corpus(arm, normalise=False)
         share = number_option(read_options(arm, ("share",)), "share", 0.5, 0, 0.999)
         return cls(share, Hard.from_arm(arm.model_copy(update={"options": {}}), higher_is), Random())
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """Keep by score, then choose by lot."""
+        """Keep by score, then draw uniformly from the rest."""
         return (
             Step(
                 self.hardest, "keep", StepSize(of_budget=self.share), name=f"the hardest {self.share:g} of the budget"
@@ -48,5 +48,5 @@ class Explore(Chain):
 
     @property
     def reweights(self) -> bool:
-        """Yes: the rows drawn by lot stand for all that the score left out."""
+        """True: the randomly drawn rows represent all rows that the score did not keep."""
         return True

@@ -1,4 +1,4 @@
-"""What an arm puts around any policy: rows removed first, floors and caps per class and per group."""
+"""Limits that an arm adds to any policy: suspects dropped first, floors and caps per class and per group."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from raysample.selection.policies.steps import Chain, InClasses, InGroups, Limit
 @final
 @dataclass(frozen=True)
 class Limited(Chain):
-    """A policy's steps, with those of the limits put in: suspects and caps are dropped first, then floors are kept.
+    """A policy's steps with those of the limits inserted: drop suspects, apply caps, then keep the floors.
 
     A cap of groups (duplicates, one source) comes before one of classes, so that a class is not filled with copies.
     """
@@ -27,7 +27,7 @@ class Limited(Chain):
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
-        """No arm asks for it by name."""
+        """Not available by name."""
         raise NotImplementedError(f"{arm.policy} is limited by `limited`, not from {sorted(higher_is)}")
 
     @property
@@ -37,19 +37,19 @@ class Limited(Chain):
 
     @property
     def reweights(self) -> bool:
-        """Whether kept rows weigh the inverse of their chance."""
+        """Whether the weight of kept rows is the inverse of their keep probability."""
         return self.unbiased
 
 
 def with_limits(policy: Policy | Chain, arm: ArmConfig, higher_is: Mapping[str, str]) -> Policy | Chain:
-    """Put an arm's limits around a policy; the policy itself where there are none.
+    """Return a policy with an arm's limits added; the policy itself if there are none.
 
-    Floors keep the best rows of a class by the policy's own key, before the policy shares what is left of the budget.
-    Where the classes are strata with budgets of their own, the limits bound these instead.
+    Floors keep the best rows of a class by the policy's own key, before the policy distributes the rest of the budget.
+    If the classes are strata with budgets of their own, the limits bound these budgets instead.
 
     Raises:
-        SelectionError: a floor above the cap, a score of no known direction, or unbiased weights where chances are not
-            known.
+        SelectionError: a floor above the cap, a score of unknown direction, or unbiased weights with unknown keep
+            probabilities.
     """
     steps = steps_of(policy)
     usual = isinstance(policy, Chain) and policy.reweights
@@ -63,6 +63,7 @@ def with_limits(policy: Policy | Chain, arm: ArmConfig, higher_is: Mapping[str, 
 
 
 def _limited(steps: tuple[Step, ...], arm: ArmConfig) -> tuple[Step, ...]:
+    """Return the steps with caps and floors inserted before the first step that is no drop."""
     least, most, share, cap = (getattr(arm, name) for name in LIMITS)
     if least is not None and most is not None and least > most:
         raise SelectionError(f"min_per_class is {least:,}, max_per_class {most:,}", "set the floor to the cap or less")
@@ -76,17 +77,18 @@ def _limited(steps: tuple[Step, ...], arm: ArmConfig) -> tuple[Step, ...]:
             )
         steps = (*steps[:-1], replace(steps[-1], policy=replace(last, least=least, most=most)))  # type: ignore[type-var]
         least = most = None
-    asked: tuple[tuple[float | None, Policy, Role, Limit, str], ...] = (
+    requested: tuple[tuple[float | None, Policy, Role, Limit, str], ...] = (
         (cap, InGroups(key), "drop", Limit(most=cap), f"at most {cap} of a group"),
         (most, InClasses(key), "drop", Limit(most=most), f"at most {most} of a class"),
         (least, InClasses(key), "keep", Limit(least=least), f"at least {least} of a class"),
         (share, InGroups(key), "keep", Limit(share=share), f"at least {share} of each group"),
     )
-    around = [Step(by, role, limit=limit, name=name) for value, by, role, limit, name in asked if value is not None]
+    around = [Step(by, role, limit=limit, name=name) for value, by, role, limit, name in requested if value is not None]
     return (*steps[:first], *around, *steps[first:])
 
 
 def _suspects(arm: ArmConfig, higher_is: Mapping[str, str]) -> Step:
+    """Return the step that drops the suspects."""
     assert arm.drop_suspects is not None
     given = arm.drop_suspects
     policy = Easy.from_arm(ArmConfig(policy="drop_suspects", score=given.score), higher_is)
@@ -95,6 +97,7 @@ def _suspects(arm: ArmConfig, higher_is: Mapping[str, str]) -> Step:
 
 
 def _check_chances(steps: tuple[Step, ...], arm: ArmConfig) -> None:
+    """Raise SelectionError if unbiased weights are requested and keep probabilities are unknown or 0."""
     if any(step.role != "choose" and step.policy.chance != "sure" for step in steps):
         raise SelectionError(
             f"{arm.name!r} draws rows in several steps, so their chances are not known, nor unbiased weights",

@@ -1,4 +1,4 @@
-"""`linear`: draw rows with chances in proportion to the score, mapped to [ε, 1]."""
+"""`linear`: draw rows with weights proportional to the score, mapped to [ε, 1]."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from raysample.selection.policies.weighted import Doubles, Weighted
 @final
 @dataclass(frozen=True)
 class Linear(Weighted):
-    """Weight: ε + (1 − ε)(v − min v) / (max v − min v), v the score, normalised where asked; 1 where all v are equal.
+    """Weight: ε + (1 − ε)(v − min v) / (max v − min v), v the (normalised) score; 1 if all v are equal.
 
     The easiest row still has ε of the hardest one's weight (Anand et al., EMNLP 2023, arXiv 2311.16298, App. C.3, who
     give no ε). Normalising over the corpus changes nothing here; within classes it does.
@@ -35,12 +35,12 @@ class Linear(Weighted):
 
     @property
     def moments_over(self) -> Grouping:
-        """The classes where asked; else the corpus, for its extremes."""
+        """The classes if normalised by class; else the corpus, for its extremes."""
         return "class" if self.normalise == "class" else "corpus"
 
     @property
     def extremes(self) -> bool:
-        """Yes: the ends of the affine map."""
+        """True: the ends of the affine map."""
         return True
 
     def log_weight(self, rows: Rows, facts: GlobalStatistics) -> Doubles:

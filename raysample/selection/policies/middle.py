@@ -16,10 +16,10 @@ from raysample.selection.policies.steps import Chain, Step, StepSize
 @final
 @dataclass(frozen=True)
 class Middle(Chain):
-    """The band in the middle of the ranking: as many rows are pruned at the hard end as at the easy one, or one more.
+    """The middle band of the ranking: equally many rows are pruned at both ends, or one more at the hard end.
 
-    With the score `moderate` it is Xia et al.'s selection (ICLR 2023), which keeps rows at a median distance from their
-    class.
+    With the score `moderate` this is Xia et al.'s selection (ICLR 2023), which keeps rows at the median distance from
+    their class centre.
     """
 
     example: ClassVar[Mapping[str, Any]] = {"score": "aum"}
@@ -29,12 +29,12 @@ class Middle(Chain):
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
-        """Build it; raises SelectionError as `hard` does."""
+        """Return the policy; raises SelectionError as `hard` does."""
         read_options(arm)
         return cls(Easy.from_arm(arm, higher_is), Hard.from_arm(arm, higher_is))
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """Drop half of what is to be pruned at the hard end, then choose the hardest."""
+        """Drop half of the pruned rows at the hard end, then keep the hardest of the rest."""
         hard_end = StepSize(of_open=1, of_pruned=-0.5)
         return (Step(self.dropped, "drop", hard_end, name="the hard end"), Step(self.chosen))

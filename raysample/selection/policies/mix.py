@@ -18,9 +18,9 @@ from raysample.selection.policies.options import number_option, read_options, se
 @final
 @dataclass(frozen=True)
 class Mix(Blended):
-    """Key: Σ w_s · rank_s / Σ w_s, every rank in (0, 1), its score turned so that the end `keeps` is high.
+    """Key: Σ w_s · rank_s / Σ w_s, every rank in (0, 1), scores oriented so that the end `keeps` is high.
 
-    Ranks are exact to 1/8192, from counts (`raysample.core.numerics.ranks`). A mean of ranks is Borda's count; the
+    Ranks are exact to 1/8192, from histograms (`raysample.core.numerics.ranks`). A mean of ranks is Borda's count; the
     founding paper averages a score with an auxiliary difficulty of each class in this way (arXiv 2311.16298, App. C.6):
     the entropy of its slot-label trails, H_c = −Σ_t p(t|c) log2 p(t|c). Where the corpus's groups are such trails (or
     templates, sources, …), `group_entropy` is the weight w of that rank; rows of a class share it.
@@ -32,22 +32,22 @@ class Mix(Blended):
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
-        """Build it with options `scores` (a list, or weights by name), `keeps` (harder) and `group_entropy` (0)."""
+        """Return it with options `scores` (list, or weights by name), `keeps` (harder) and `group_entropy` (0)."""
         given = read_options(arm, ("scores", "keeps", "group_entropy"))
         if arm.normalise != "none":
             raise SelectionError("policy 'mix' compares ranks, which no normalisation changes", "leave it out")
         scores = several(arm, given, higher_is)
-        named = tuple((name, *told) for name, told in scores.items())
+        named = tuple((name, *spec) for name, spec in scores.items())
         return cls(named, which_end(given), arm.quota, group_entropy=number_option(given, "group_entropy", 0.0, 0, 1e9))
 
     @property
     def grouped(self) -> bool:
-        """Where the groups' entropy counts."""
+        """Whether the entropy of groups has a weight."""
         return self.group_entropy > 0
 
     @property
     def entropies(self) -> bool:
-        """Where the groups' entropy counts."""
+        """Whether the entropy of groups has a weight."""
         return self.group_entropy > 0
 
     def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:

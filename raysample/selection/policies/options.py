@@ -1,4 +1,4 @@
-"""The options that a policy takes beside score, normalisation and quota: read, checked, refused where unknown."""
+"""Options of a policy beside score, normalisation and quota: reading and checking; unknown options are errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def number_option(given: Mapping[str, Any], name: str, default: float, low: floa
 
 
 def which_end(given: Mapping[str, Any]) -> Higher:
-    """Return the option `keeps`: which end of the score is favoured, `harder` unless told otherwise."""
+    """Return the option `keeps`, the preferred end of the score; default `harder`."""
     value = given.get("keeps", "harder")
     for end in get_args(Higher):
         if value == end:
@@ -41,7 +41,7 @@ def which_end(given: Mapping[str, Any]) -> Higher:
 
 
 def direction(arm: ArmConfig, score: str | None, higher_is: Mapping[str, str]) -> tuple[str, Higher]:
-    """Return a score and what a high value of it means; raises SelectionError where either is not known."""
+    """Return a score and what a high value of it means; raises SelectionError if either is unknown."""
     if score is None:
         raise SelectionError(
             f"policy {arm.policy!r} goes by a score, and none is named",
@@ -57,7 +57,7 @@ def direction(arm: ArmConfig, score: str | None, higher_is: Mapping[str, str]) -
 
 
 def only_corpus(arm: ArmConfig, *, normalise: bool = True) -> None:
-    """Refuse a quota, and a normalisation too, for a policy that has no use for them."""
+    """Raise SelectionError for a quota, or a normalisation, that the policy does not support."""
     if arm.quota != "corpus":
         raise SelectionError(
             f"policy {arm.policy!r} shares its budget by itself and cannot follow quota: {arm.quota}",

@@ -1,4 +1,4 @@
-"""How a budget is shared: over the corpus, in proportion to the classes, or alike for all of them."""
+"""Quotas: distribute a budget over the corpus, in proportion to the classes, or equally among them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def proportional(counts: IntArray, budget: int) -> IntArray:
 
 
 def balanced(counts: IntArray, budget: int) -> IntArray:
-    """Share by water-filling: min(n_g, level) each, so that small groups give all and the others give alike.
+    """Share by water-filling: min(n_g, level) each, so that small groups keep all rows and the others equally many.
 
-    What the level leaves over (fewer rows than groups above it) goes one by one to the largest of these groups.
+    The remainder (fewer rows than groups above the level) goes one by one to the largest of these groups.
     """
     quotas = np.zeros(len(counts), dtype=np.int64)
     left = budget
@@ -50,8 +50,8 @@ def balanced(counts: IntArray, budget: int) -> IntArray:
 def bounded(share: Share, counts: IntArray, budget: int, least: int | None, most: int | None) -> IntArray:
     """Share so that every group of n rows gets at least min(n, least) and at most `most`, else as `share` does.
 
-    Groups whose share lies outside are set to the bound, those on the side that misses by more first, and the rest is
-    shared anew among the others.
+    Groups whose share violates a bound are set to it, beginning with the side that misses by more rows in total; the
+    rest of the budget is then shared again among the others.
 
     Raises:
         SelectionError: the floors need more than the budget, or the caps leave less.
@@ -61,10 +61,10 @@ def bounded(share: Share, counts: IntArray, budget: int, least: int | None, most
     _check_bounds(low, high, budget)
     quotas, free = np.zeros(len(counts), np.int64), np.ones(len(counts), bool)
     while free.any():
-        asked = share(counts[free], budget - int(quotas[~free].sum()))
-        under, over = np.maximum(low[free] - asked, 0), np.maximum(asked - high[free], 0)
+        shares = share(counts[free], budget - int(quotas[~free].sum()))
+        under, over = np.maximum(low[free] - shares, 0), np.maximum(shares - high[free], 0)
         if not (under.any() or over.any()):
-            quotas[free] = asked
+            quotas[free] = shares
             break
         bound = under > 0 if under.sum() >= over.sum() else over > 0
         places = np.flatnonzero(free)[bound]
@@ -74,6 +74,7 @@ def bounded(share: Share, counts: IntArray, budget: int, least: int | None, most
 
 
 def _check_bounds(low: IntArray, high: IntArray, budget: int) -> None:
+    """Raise SelectionError if floors and caps contradict each other or the budget."""
     if (low > high).any():
         raise SelectionError("a class must keep more rows than it may", "set min_per_class to max_per_class or less")
     if low.sum() > budget:
@@ -96,9 +97,9 @@ SHARES: dict[str, Share] = {
 
 
 class Budgeted(Policy):
-    """A policy with one stratum, or with the classes as strata and a share of the budget for each.
+    """A policy with one stratum, or with the classes as strata and a quota for each.
 
-    Where the classes are the strata, each keeps `least` rows at least and `most` at most.
+    If the classes are the strata, each keeps at least `least` and at most `most` rows.
     """
 
     quota: Quota
@@ -106,11 +107,11 @@ class Budgeted(Policy):
     most: int | None
 
     def strata(self, rows: Rows, facts: GlobalStatistics) -> IntArray:  # noqa: ARG002 - the policies' signature
-        """Return 0 for every row where the budget is the corpus's, else its class."""
+        """Return 0 for every row if `quota` is `corpus`, else its class."""
         return np.zeros(len(rows), np.int64) if self.quota == "corpus" else rows.label.astype(np.int64)
 
     def quotas(self, strata: IntArray, counts: IntArray, budget: int) -> IntArray:  # noqa: ARG002
-        """Share the budget as `quota` says, within the bounds."""
+        """Return the quotas by the rule `quota`, within the bounds."""
         if self.quota == "corpus" or (self.least is None and self.most is None):
             return SHARES[self.quota](counts, budget)
         return bounded(SHARES[self.quota], counts, budget, self.least, self.most)

@@ -1,4 +1,4 @@
-"""`random`: keep rows by lot, the baseline of every comparison."""
+"""`random`: keep uniformly drawn rows, the baseline of every comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the policies share that keep the head of a ranking by one score."""
+"""Base class of policies that keep the head of a ranking by one score."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from raysample.selection.policies.quotas import Budgeted, Quota
 
 @dataclass(frozen=True)
 class Ranked(Budgeted):
-    """Key: ±score, or ±z with z = (score - mean_class) / std_class (population; z = 0 where a class has no spread).
+    """Key: ±score, or ±z with z = (score - mean_class) / std_class (population; z = 0 for a constant class).
 
-    A z-score over the corpus, or over classes that have their own budgets, ranks within each stratum as the raw score
-    does. The key is then the raw score itself: the same set, without the ties that rounding z to float32 would make.
+    A z-score over the corpus, or over classes with budgets of their own, ranks each stratum like the raw score. The key
+    is then the raw score itself: the same set, without the ties from rounding z to float32.
 
     Attributes:
         score: the column. higher_is: what a high value of it means.
-        normalise, quota: as in `ArmConfig`. least, most: rows of a class, where classes are strata.
+        normalise, quota: as in `ArmConfig`. least, most: bounds of rows per class, if classes are strata.
     """
 
     score: str
@@ -42,7 +42,7 @@ class Ranked(Budgeted):
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
-        """Build it; raises SelectionError without a score, or when the score's direction is not known."""
+        """Return the policy; raises SelectionError without a score, or if its direction is unknown."""
         read_options(arm)
         score, end = direction(arm, arm.score, higher_is)
         return cls(score, end, arm.normalise, arm.quota)
@@ -54,11 +54,11 @@ class Ranked(Budgeted):
 
     @property
     def moments_over(self) -> Grouping:
-        """Classes, where rows of several of them compete by their z-scores."""
+        """Classes, if rows of several classes compete by their z-scores."""
         return "class" if self.normalise == "class" and self.quota == "corpus" else "none"
 
     def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
-        """±score or ±z, so that the kept end is high."""
+        """Return ±score or ±z, so that the kept end is high."""
         values = rows.scores[self.score]
         if self.moments_over == "class":
             values = standardise(values, rows.label, facts.moments[self.score])

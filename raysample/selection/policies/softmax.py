@@ -1,4 +1,4 @@
-"""`softmax`: draw rows with chances in proportion to exp(score / temperature)."""
+"""`softmax`: draw rows with weights proportional to exp(score / temperature)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from raysample.selection.policies.weighted import Doubles, Weighted
 @final
 @dataclass(frozen=True)
 class Softmax(Weighted):
-    """Weight: exp(v / T) with v the score, best normalised (`normalise: corpus` or `class`: z-scores).
+    """Weight: exp(v / T) with v the score, preferably normalised (`normalise: corpus` or `class`: z-scores).
 
-    A high temperature T comes near `random`, a low one near `hard`. Without replacement, so that the chance of a row is
-    in proportion to its weight among those left (Anand et al., EMNLP 2023, arXiv 2311.16298, App. B.2, who give no T).
+    A high temperature T approaches `random`, a low one `hard`. Drawn without replacement: the probability of a row is
+    proportional to its weight among the remaining rows (Anand et al., EMNLP 2023, arXiv 2311.16298, App. B.2, without a
+    value of T).
     """
 
     example: ClassVar[Mapping[str, Any]] = {"score": "vog", "normalise": "corpus", "temperature": 0.7}
@@ -32,5 +33,5 @@ class Softmax(Weighted):
         return {"temperature": number_option(given, "temperature", 1.0, 1e-6, 1e6), "keeps": which_end(given)}
 
     def log_weight(self, rows: Rows, facts: GlobalStatistics) -> Doubles:
-        """V / T."""
+        """Return v / T."""
         return self.values(rows, facts).astype("float64") / self.temperature

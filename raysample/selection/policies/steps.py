@@ -1,4 +1,4 @@
-"""A policy in several steps: rows that some steps drop or keep, before the last one chooses among what is left."""
+"""Policies in several steps: steps drop or keep rows, and the last step chooses among the open rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Role = Literal["drop", "keep", "choose"]
 
 @dataclass(frozen=True)
 class Counts:
-    """What is known when a step begins: all rows, those not decided yet, the whole budget, what is left of it."""
+    """Row counts at the beginning of a step: all rows, open rows, the whole budget, the remaining budget."""
 
     total: int
     open: int
@@ -38,9 +38,9 @@ class Counts:
 
 @dataclass(frozen=True)
 class StepSize:
-    """How many rows a step takes: shares of the open rows, of all rows, of the pruned and of the budget, added up.
+    """Number of rows that a step takes: the sum of shares of the open, all and pruned rows and of the budget.
 
-    `rest` is what is left of the budget. Each share is rounded by itself.
+    `rest` adds the remaining budget. Each share is rounded separately.
     """
 
     of_open: float = 0.0
@@ -50,7 +50,7 @@ class StepSize:
     rest: bool = False
 
     def __call__(self, counts: Counts) -> int:
-        """Return the number."""
+        """Return the number of rows."""
         shares = (
             (self.of_open, counts.open),
             (self.of_total, counts.total),
@@ -62,7 +62,7 @@ class StepSize:
 
 @dataclass(frozen=True)
 class Limit:
-    """How many rows each stratum may keep at `most`; or keeps at `least`, or by a `share` (all where it has fewer).
+    """Limit per stratum: at `most` so many rows, at `least` so many, or at least a `share` (all rows if it has fewer).
 
     The stratum of rows without a group has no limit.
     """
@@ -72,11 +72,11 @@ class Limit:
     share: float | None = None
 
     def quotas(self, strata: IntArray, counts: IntArray, standing: IntArray) -> IntArray:
-        """Return how many of each stratum's `counts` open rows to take, where `standing` rows are kept already."""
+        """Return how many of each stratum's `counts` open rows to take, given `standing` rows that are kept already."""
         if self.most is not None:
             return np.where(strata == NO_GROUP, counts, np.minimum(counts, np.maximum(self.most - standing, 0)))
         least = np.full(len(counts), self.least or 0)
-        if self.share is not None:  # what rounding adds to an exact product is no reason to keep one row more
+        if self.share is not None:  # tolerance, so that a rounding error of an exact product does not keep one row more
             least = np.ceil(self.share * (counts + standing) - 1e-9).astype(np.int64)
         return np.where(strata == NO_GROUP, 0, np.minimum(counts, np.maximum(least - standing, 0)))
 
@@ -86,10 +86,12 @@ class Step:
     """One step.
 
     Attributes:
-        policy: which rows it takes first. role: `drop` prunes the rows that it does not take, `keep` keeps those that
-            it takes, and both hand the others on; `choose` decides all rows.
-        size: how many rows it takes; or `limit`: how many of each stratum.
-        name: what reasons call it; that of the arm if empty.
+        policy: order in which rows are taken.
+        role: `drop` prunes the rows that the step does not take, `keep` keeps those that it takes, and both pass the
+            other rows on; `choose` decides all rows.
+        size: number of rows that it takes.
+        limit: rows per stratum, instead of `size`.
+        name: name of the step in reasons; the arm's name if empty.
     """
 
     policy: Policy
@@ -100,7 +102,7 @@ class Step:
 
 
 class Chain(ABC):
-    """A policy that is made of steps; `version` and `example` are as in `Policy`."""
+    """A policy made of steps; `version` and `example` are as in `Policy`."""
 
     version: ClassVar[str] = "1"
     example: ClassVar[Mapping[str, Any]] = {"score": "vog"}
@@ -108,21 +110,21 @@ class Chain(ABC):
     @classmethod
     @abstractmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
-        """Build it; raises SelectionError for settings that it cannot follow."""
+        """Return the policy; raises SelectionError for settings that it does not support."""
 
     @property
     @abstractmethod
     def steps(self) -> tuple[Step, ...]:
-        """The steps in order; the last one, and it alone, chooses."""
+        """The steps in order; only the last one has the role `choose`."""
 
     @property
     def reweights(self) -> bool:
-        """Whether kept rows weigh the inverse of their chance, unless the arm says otherwise."""
+        """Whether the weight of kept rows is the inverse of their keep probability, unless the arm sets `weights`."""
         return False
 
 
 def steps_of(policy: Policy | Chain) -> tuple[Step, ...]:
-    """Return the steps of a policy; a plain one has one step."""
+    """Return the steps of a policy; a simple policy has one step."""
     return policy.steps if isinstance(policy, Chain) else (Step(policy),)
 
 
@@ -132,77 +134,77 @@ def policy_columns(policy: Policy | Chain) -> tuple[str, ...]:
 
 
 def grouped(policy: Policy | Chain) -> bool:
-    """Tell whether a policy looks at the rows' groups."""
+    """Return whether a policy reads the rows' groups."""
     return any(step.policy.grouped for step in steps_of(policy))
 
 
 @dataclass(frozen=True)
 class Around(Policy):
-    """Another policy's key, with other strata, whose sizes a limit sets."""
+    """Another policy's key with different strata, whose quotas come from a limit."""
 
     inner: Policy
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
-        """No arm asks for it by name."""
+        """Not available by name."""
         raise NotImplementedError(f"{arm.policy} is built around another policy, not from {sorted(higher_is)}")
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Those of the other policy."""
+        """The columns of the other policy."""
         return self.inner.columns
 
     @property
     def moments_over(self) -> Grouping:
-        """As the other policy's."""
+        """Return the other policy's value."""
         return self.inner.moments_over
 
     @property
     def extremes(self) -> bool:
-        """As the other policy's."""
+        """Return the other policy's value."""
         return self.inner.extremes
 
     @property
     def grouped(self) -> bool:
-        """As the other policy."""
+        """Return the other policy's value."""
         return self.inner.grouped
 
     @property
     def entropies(self) -> bool:
-        """As the other policy's."""
+        """Return the other policy's value."""
         return self.inner.entropies
 
     @property
     def ranked(self) -> tuple[str, ...]:
-        """As the other policy's."""
+        """Return the other policy's value."""
         return self.inner.ranked
 
     @property
     def anchored(self) -> tuple[Anchor, ...]:
-        """As the other policy's."""
+        """Return the other policy's value."""
         return self.inner.anchored
 
     @property
     def chance(self) -> Chance:
-        """As the other policy's."""
+        """Return the other policy's value."""
         return self.inner.chance
 
     def log_weight(self, rows: Rows, facts: GlobalStatistics) -> npt.NDArray[np.float64]:
-        """As the other policy's."""
+        """Return the other policy's value."""
         return self.inner.log_weight(rows, facts)
 
     def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
-        """As the other policy's."""
+        """Return the other policy's value."""
         return self.inner.key(rows, facts)
 
     def quotas(self, strata: IntArray, counts: IntArray, budget: int) -> IntArray:
-        """Never asked: a limit says how many rows a stratum keeps."""
+        """Not used: a limit sets the quotas."""
         raise NotImplementedError("a limit has no budget to share")
 
 
 @dataclass(frozen=True)
 class InClasses(Around):
-    """With the classes as strata."""
+    """Another policy's key with the classes as strata."""
 
     def strata(self, rows: Rows, facts: GlobalStatistics) -> IntArray:  # noqa: ARG002 - the policies' signature
         """Return the class of every row."""
@@ -215,11 +217,11 @@ class InClasses(Around):
 
 @dataclass(frozen=True)
 class InGroups(Around):
-    """With the groups as strata; rows without one, and those of groups that a cap cannot touch, are FREE."""
+    """Another policy's key with the groups as strata; rows that no cap can affect are in stratum NO_GROUP."""
 
     @property
     def grouped(self) -> bool:
-        """Yes."""
+        """True."""
         return True
 
     def strata(self, rows: Rows, facts: GlobalStatistics) -> IntArray:
@@ -230,5 +232,5 @@ class InGroups(Around):
         return np.where((group != NO_GROUP) & facts.sieve(np.maximum(group, 0)), group, NO_GROUP)
 
     def stratum_name(self, stratum: int, labels: Sequence[str]) -> str:  # noqa: ARG002 - the policies' signature
-        """Return a word for all groups: there may be millions, and they are known by their codes alone."""
+        """Return one name for all groups: there may be millions, and only their codes are known."""
         return "its group"

@@ -1,4 +1,4 @@
-"""`stratified_random`: keep rows by lot within each class, so that the classes keep their shares."""
+"""`stratified_random`: draw rows uniformly within each class, so that the classes keep their shares."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ class StratifiedRandom(Drawn):
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
-        """Build it; an arm's default quota (`corpus`) means proportional here. Raises SelectionError as `random`."""
+        """Return it; the default quota (`corpus`) means proportional here. Raises SelectionError as `random`."""
         quota: Quota = "proportional" if arm.quota == "corpus" else arm.quota
         return super().from_arm(arm.model_copy(update={"quota": quota}), higher_is)

@@ -1,4 +1,4 @@
-"""What the policies share that draw rows without replacement, with chances by weight."""
+"""Base class of policies that draw rows without replacement, with probabilities by weight."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Doubles = npt.NDArray[np.float64]
 
 
 def gumbel_key(log_weight: Doubles, rows: Rows, facts: GlobalStatistics) -> FloatArray:
-    """Return ln w + Gumbel noise, [n]: its largest values are a weighted draw without replacement.
+    """Return ln w + Gumbel noise, [n]: the rows with the k largest values are a weighted draw without replacement.
 
-    Taking the k largest is drawing k rows one after the other, each with a chance in proportion to w among those left
+    This equals drawing k rows one after the other, each with probability proportional to w among the remaining rows
     (Efraimidis and Spirakis, Inf. Process. Lett. 97 (2006); Kool et al., ICML 2019, arXiv 1903.06059).
     """
     with np.errstate(divide="ignore"):
@@ -32,11 +32,11 @@ def gumbel_key(log_weight: Doubles, rows: Rows, facts: GlobalStatistics) -> Floa
 
 @dataclass(frozen=True)
 class Weighted(Budgeted):
-    """Rows of a stratum are drawn one after the other, each with a chance in proportion to its weight.
+    """Rows of a stratum are drawn one after the other, each with a probability proportional to its weight.
 
     Attributes:
-        score: the column. higher_is: what a high value of it means. keeps: the end that is favoured.
-        normalise, quota: as in `ArmConfig`. least, most: rows of a class, where classes are strata.
+        score: the column. higher_is: what a high value of it means. keeps: the preferred end.
+        normalise, quota: as in `ArmConfig`. least, most: bounds of rows per class, if classes are strata.
     """
 
     score: str
@@ -49,7 +49,7 @@ class Weighted(Budgeted):
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
-        """Build it; raises SelectionError without a score of known direction, or for an option that does not fit."""
+        """Return the policy; raises SelectionError without a score of known direction, or for an invalid option."""
         score, end = direction(arm, arm.score, higher_is)
         return cls(score, end, normalise=arm.normalise, quota=arm.quota, **cls.own(arm))
 
@@ -70,15 +70,15 @@ class Weighted(Budgeted):
 
     @property
     def chance(self) -> Chance:
-        """By weight."""
+        """Drawn by weight."""
         return "weight"
 
     def values(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
-        """Return the score, normalised, and turned so that the favoured end is high."""
+        """Return the score, normalised, and oriented so that the preferred end is high."""
         return self.turned(self._normalised(rows.scores[self.score], rows.label, facts))
 
     def turned(self, values: FloatArray) -> FloatArray:
-        """Return values with the favoured end high."""
+        """Return values with the preferred end high."""
         return values if self.higher_is == self.keeps else np.negative(values)
 
     def bounds(self, facts: GlobalStatistics) -> tuple[float, float]:
@@ -90,6 +90,7 @@ class Weighted(Budgeted):
         return float(ends.min()), float(ends.max())
 
     def _normalised(self, values: FloatArray, label: npt.NDArray[np.integer], facts: GlobalStatistics) -> FloatArray:
+        """Return values as z-scores of their class or of the corpus, or unchanged."""
         if self.normalise == "none":
             return values
         group = label if self.normalise == "class" else np.zeros(len(values), np.int64)

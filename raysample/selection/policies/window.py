@@ -1,4 +1,4 @@
-"""`window`: drop the very hardest rows, then keep the hardest of the rest."""
+"""`window`: drop the hardest rows, then keep the hardest of the rest."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from raysample.selection.policies.steps import Chain, Step, StepSize
 @final
 @dataclass(frozen=True)
 class Window(Chain):
-    """A window of the ranking from hard to easy: it begins after the share `start` of all rows, and holds the budget.
+    """A window of the ranking from hard to easy: it begins after the share `start` of all rows, and has budget size.
 
-    The very hardest rows are often wrong labels (Paul et al., NeurIPS 2021, arXiv 2107.07075, section 4).
+    The hardest rows are often mislabelled (Paul et al., NeurIPS 2021, arXiv 2107.07075, section 4).
     """
 
     example: ClassVar[Mapping[str, Any]] = {"score": "vog", "start": 0.15}
@@ -29,7 +29,7 @@ class Window(Chain):
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:
-        """Build it with option `start` in [0, 1) (0.1); raises SelectionError as `hard` does."""
+        """Return the policy with option `start` in [0, 1) (0.1); raises SelectionError as `hard` does."""
         start = number_option(read_options(arm, ("start",)), "start", 0.1, 0, 0.999)
         plain = arm.model_copy(update={"options": {}})
         return cls(start, Easy.from_arm(plain, higher_is), Hard.from_arm(plain, higher_is))
