@@ -72,4 +72,6 @@ def columns(sizes: tuple[int, ...] = (700, 200, 100), seed: int = 0) -> Columns:
 
 def rows(of: Columns, at: Any = slice(None)) -> Rows:
     """Return some of the rows as policies see them."""
-    return Rows.of(of["row_id"][at], of["label"][at], {name: of[name][at] for name in HIGHER_IS}, of["group"][at])
+    return Rows.from_columns(
+        of["row_id"][at], of["label"][at], {name: of[name][at] for name in HIGHER_IS}, of["group"][at]
+    )

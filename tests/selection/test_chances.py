@@ -22,13 +22,15 @@ VALUES = np.array([0.0, 0.5, 1.0, 1.5, 2.5, 3.0])
 
 def few(values: Any = VALUES, labels: Any = None) -> Rows:
     labels = np.zeros(len(values)) if labels is None else labels
-    return Rows.of([f"r{i}" for i in range(len(values))], labels, {"vog": values})
+    return Rows.from_columns([f"r{i}" for i in range(len(values))], labels, {"vog": values})
 
 
 def repeated(arm: ArmConfig, budget: int, draws: int) -> tuple[Any, Any]:
     """Return [draws, n] as `judged` does, from one selection: each class is a draw of its own of the same values."""
     n = len(VALUES)
-    data = Rows.of([f"r{i}" for i in range(n * draws)], np.repeat(np.arange(draws), n), {"vog": np.tile(VALUES, draws)})
+    data = Rows.from_columns(
+        [f"r{i}" for i in range(n * draws)], np.repeat(np.arange(draws), n), {"vog": np.tile(VALUES, draws)}
+    )
     policy = create_policy(arm.model_copy(update={"quota": "proportional"}), HIGHER_IS)
     seen = select(lambda: [data], policy, budget * draws).judge(data)
     return seen.kept.reshape(draws, n), seen.chance.reshape(draws, n)

@@ -42,7 +42,7 @@ def corpus(sizes: tuple[int, ...] = (700, 200, 100), seed: int = 0) -> Table:
 def rows_of(ids: list[str], labels: Any, scores: dict[str, Any], index: Iterable[int] | None = None) -> Rows:
     index = range(len(ids)) if index is None else index
     take = {name: np.asarray(values)[list(index)] for name, values in scores.items()}
-    return Rows.of([ids[i] for i in index], np.asarray(labels)[list(index)], take)
+    return Rows.from_columns([ids[i] for i in index], np.asarray(labels)[list(index)], take)
 
 
 def ids_kept(parts: list[Rows], arm: ArmConfig, budget: float, seed: int = 0) -> set[str]:
@@ -211,17 +211,17 @@ def test_non_finite_scores_are_named_and_counted() -> None:
 
 def test_negative_labels_are_refused() -> None:
     with pytest.raises(SelectionError, match="1 rows have a negative label"):
-        choose_rows([Rows.of(["a", "b"], [0, -1])], create_policy(ArmConfig(policy="random"), {}), 1)
+        choose_rows([Rows.from_columns(["a", "b"], [0, -1])], create_policy(ArmConfig(policy="random"), {}), 1)
 
 
 def test_repeated_row_ids_that_the_budget_would_split() -> None:
-    rows = Rows.of(["same"] * 4, [0] * 4)
+    rows = Rows.from_columns(["same"] * 4, [0] * 4)
     with pytest.raises(SelectionError, match="give every row its own id"):
         choose_rows([rows], create_policy(ArmConfig(policy="random"), {}), 2)
 
 
 def test_parts_that_can_be_read_only_once() -> None:
-    once = iter([Rows.of(["a", "b"], [0, 0])])
+    once = iter([Rows.from_columns(["a", "b"], [0, 0])])
     with pytest.raises(SelectionError, match="give parts that can be read again"):
         select(lambda: once, create_policy(ArmConfig(policy="random"), {}), 1)
 
@@ -231,16 +231,18 @@ def test_parts_that_change_meanwhile() -> None:
 
     def parts() -> list[Rows]:
         number = next(readings)
-        return [Rows.of([f"{number}-{i}" for i in range(1000)], np.zeros(1000))]
+        return [Rows.from_columns([f"{number}-{i}" for i in range(1000)], np.zeros(1000))]
 
     with pytest.raises(SelectionError, match="between two readings"):
         select(parts, create_policy(ArmConfig(policy="random"), {}), 500)
 
 
 def test_a_row_of_an_unknown_stratum_is_not_judged() -> None:
-    plan = select(lambda: [Rows.of(["a", "b"], [0, 1])], create_policy(ArmConfig(policy="stratified_random"), {}), 1)
+    plan = select(
+        lambda: [Rows.from_columns(["a", "b"], [0, 1])], create_policy(ArmConfig(policy="stratified_random"), {}), 1
+    )
     with pytest.raises(SelectionError, match="changed between two readings"):
-        plan.keep(Rows.of(["c"], [2]))
+        plan.keep(Rows.from_columns(["c"], [2]))
 
 
 class _Toy(Policy):

@@ -150,7 +150,7 @@ def test_many_groups_are_looked_up_alike(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_rows_without_groups_are_told_so() -> None:
-    plain = Rows.of(DATA["row_id"], DATA["label"], {"vog": DATA["vog"]})
+    plain = Rows.from_columns(DATA["row_id"], DATA["label"], {"vog": DATA["vog"]})
     by_group: list[dict[str, Any]] = [
         {"policy": "hard", "score": "vog", "cap_per_group": 2},
         {"policy": "hard", "score": "vog", "min_share_per_group": 0.1},
@@ -165,7 +165,7 @@ def test_rows_without_groups_are_told_so() -> None:
 def test_classes_of_many_kinds_of_groups_come_first_by_entropy() -> None:
     label = np.repeat([0, 1, 2], 100)
     groups = np.concatenate([np.repeat("a", 100), np.arange(100) % 2, np.arange(100)]).astype(str)
-    data = Rows.of([f"{i}" for i in range(300)], label, {"vog": np.zeros(300)}, groups.tolist())
+    data = Rows.from_columns([f"{i}" for i in range(300)], label, {"vog": np.zeros(300)}, groups.tolist())
     mask = choose_rows(
         [data], create_policy(ArmConfig(policy="mix", scores=["vog"], group_entropy=0.1), HIGHER_IS), 150
     )[0]

@@ -86,7 +86,7 @@ class Rows:
         return self.row_id.take(pa.array(places)) if isinstance(self.row_id, pa.Array) else self.row_id[places]
 
     @staticmethod
-    def of(
+    def from_columns(
         row_id: Ids | Sequence[str],
         label: npt.ArrayLike,
         scores: Mapping[str, npt.ArrayLike] | None = None,
@@ -102,7 +102,7 @@ class Rows:
     def from_arrow(table: pa.Table, columns: Sequence[str] = ()) -> Rows:
         """Return rows from a table with `row_id`, `label`, the named score columns, and optionally `group_code`."""
         ids = pa.concat_arrays(table["row_id"].chunks) if table.num_rows else pa.array([], pa.string())
-        found = Rows.of(ids, table["label"].to_numpy(), {name: table[name].to_numpy() for name in columns})
+        found = Rows.from_columns(ids, table["label"].to_numpy(), {name: table[name].to_numpy() for name in columns})
         return replace(found, group=table["group_code"].to_numpy()) if "group_code" in table.column_names else found
 
 

@@ -63,7 +63,7 @@ def test_landmarks_are_not_the_rows_that_the_random_policy_keeps() -> None:
     from raysample.selection.policies.base import GlobalStatistics, Rows, row_hash
 
     ids = ids_of(2_000)
-    order = np.argsort(row_hash(Rows.of(ids, np.zeros(2_000)), GlobalStatistics(0)))
+    order = np.argsort(row_hash(Rows.from_columns(ids, np.zeros(2_000)), GlobalStatistics(0)))
     shared = len(set(draw_landmarks(ids, 1_000, seed=0)) & set(order[:1_000]))
     assert 400 < shared < 600  # half of them by chance
 

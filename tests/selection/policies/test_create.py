@@ -19,7 +19,7 @@ HIGHER = {"vog": "harder", "aum": "easier"}
 
 
 def rows() -> Rows:
-    return Rows.of(["a", "b", "c", "d"], [0, 0, 1, 1], {"vog": [1, 3, 10, 30], "aum": [1, 2, 3, 4]})
+    return Rows.from_columns(["a", "b", "c", "d"], [0, 0, 1, 1], {"vog": [1, 3, 10, 30], "aum": [1, 2, 3, 4]})
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_z_scores_that_cannot_change_the_ranking_leave_the_raw_key(arm: dict[str
 
 
 def test_random_keys_are_uniform_and_seeded() -> None:
-    many = Rows.of([f"r{i}" for i in range(20_000)], np.zeros(20_000))
+    many = Rows.from_columns([f"r{i}" for i in range(20_000)], np.zeros(20_000))
     key = create_policy(ArmConfig(policy="random"), {}).key(many, GlobalStatistics(3))
     assert key.min() >= 0
     assert key.max() < 1
