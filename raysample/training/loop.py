@@ -79,6 +79,7 @@ def train(
     run.watch(held_out)
     began, requests = time.perf_counter(), _StateRequests(states, urgent, context)
     lengths = data.encoded.lengths if config.group_by_length else None
+    # The stepper seeds the global generator at every step; the caller gets its own random state back.
     with torch.random.fork_rng(devices=[]):
         order = batches(len(data), config.batch_size, config.seed, layout.steps, lengths, run.curve.last)
         for step, rows in enumerate(order, start=run.curve.last) if not run.over else ():
@@ -91,8 +92,10 @@ def train(
             run.evaluate_held_out(step + 1)
             if save is not None and (step + 1 in layout.save_at or run.over):
                 save(step + 1, rate)
+            # The state comes last: it promises that the checkpoints up to its step are saved (`StoredStates.holds`) and
+            # that the held-out metric of this epoch is in its history.
             if requests.granted(request):
-                state = run.state()
+                state = run.state()  # collective if sharded: on every worker
                 if states is not None and context.rank == 0:
                     states.keep(state)
             if run.over:
@@ -127,6 +130,7 @@ class _Run:
     def step(self, step: int, rows: IntArray, rate: float, request: int, began: float) -> tuple[float, Seen, int]:
         """Make a step (counted from 0); return the mean loss, the rows of this worker, and the request of rank 0."""
         set_rate(self.optimiser, rate)
+        # Once per process after a resume, before the step whose sums must equal those of the uninterrupted run.
         if self.needs_warmup:
             self._warm_up(rows)
         (summed, agreed), norm, seen = self.stepper(rows, step, request)

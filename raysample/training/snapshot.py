@@ -48,6 +48,7 @@ def restore(core: nn.Module, optimiser: torch.optim.Optimizer, found: dict[str, 
     `shard_like` is a collective call for a sharded tensor, so all workers must process the tensors in the same order.
     The order of `found` is not that order: a safetensors reader returns keys in an arbitrary order per process.
     """
+    # In the order of the model, which is the same on all workers.
     with torch.no_grad():
         for name, value in core.state_dict().items():
             value.copy_(shard_like(found[WEIGHTS + name], value))

@@ -116,11 +116,13 @@ class StoredStates:
         A damaged state is never fatal: training repeats the lost steps from an older state and reaches the same
         weights.
         """
+        # Newest first. Every kind of damage is a note, never an error: an older state costs time only.
         for name in reversed(self._names()):
             uri = storage.join(self.uri, name)
             try:
                 checkpoint_set.verify_checkpoint(uri, sealed=True)
                 state, key = _read(Path(storage.localise(uri)))
+                # Another key is a state of another recipe or data: not a problem to report.
                 if key == self.key:
                     self.holds(state.step)
                     return state
@@ -150,9 +152,11 @@ class StoredStates:
                 "again: it goes on from there",
             )
         self.starts = [*noted, Start(attempt, step, workers)]
+        # Later states are of a branch that this start abandons (they were unusable): a restart must not pick them.
         for name in self._names():
             if name > _name(step):
                 storage.remove(storage.join(self.uri, name))
+        # `whole_folder` writes into hidden drafts beside the final folder; a killed writer leaves its draft.
         for folder in (self.run, self.uri):
             for draft in storage.folders(folder):
                 if draft.startswith(".step-"):

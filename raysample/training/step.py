@@ -64,9 +64,11 @@ class Stepper:
             (summed loss of the batch, sum of the notes of all workers); the norm of the full gradient before clipping;
             the rows and logits of this worker, from before the step.
         """
+        # Dropout differs by rank, since workers process different rows, and is the same after a resume.
         torch.manual_seed(_seed(self.config.seed, step, self.context.rank))
         self.optimiser.zero_grad(set_to_none=True)
         loss, seen = self.backward(rows)
+        # Loss and notes travel in one all-reduce, which overlaps with clipping and the optimiser.
         sums = summing(torch.stack([loss, loss.new_tensor(note)]), self.context)
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
@@ -88,6 +90,7 @@ class Stepper:
         loss = torch.zeros((), device=self.context.device)
         logits: list[Tensor] = []
         for turn, taken in enumerate(mine, start=1):
+            # Gradients of all micro-batches are summed locally; only the last backward exchanges them.
             synchronise(self.model, turn == len(mine))
             piece, found = self._micro(taken, rows)
             loss += piece

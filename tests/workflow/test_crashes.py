@@ -116,7 +116,7 @@ def test_a_process_of_its_own_counts_a_death_when_it_comes_to_the_rows(
         mark(job, corpus, 0, died + 1)  # what a worker leaves that dies
     assert counts == [crash_counter.CrashCount(n, n) for n in (1, 2, 3)]
     with crash_counter.attempt(job.folder, shard) as before:
-        assert before.apart
+        assert before.isolated
         assert crash_counter.deaths(job.folder, shard) == crash_counter.CrashCount(4, 3)  # the process starts
         for _ in range(isolated.TRIALS):
             crash_counter.mark_started(job.folder, shard, before)

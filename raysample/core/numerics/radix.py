@@ -68,6 +68,7 @@ def count_digits(group: Ints, digit: Ints) -> Histogram:
         return Histogram(group, digit, np.zeros(0, np.int64))
     names, place = _places(group)
     cell = place * BINS + digit
+    # A dense array costs no sort; beyond a few million cells a sort of the rows is cheaper.
     if len(names) * BINS <= DENSE_CELLS:
         dense = np.bincount(cell)
         cells = np.flatnonzero(dense)
@@ -159,6 +160,8 @@ def next_round_digits(cut: Cut, group: Ints, key: Keys, tie: Words) -> tuple[Int
     """Return (group, digit) of what the next round counts: rows that share an unsettled threshold's bits so far."""
     place = _locate(cut, group)
     among = cut.unsettled[place]
+    # Candidates share the digits found so far: after round 1 the upper half of the key, then the whole key, then also
+    # the leading digits of the tie word.
     if cut.rounds >= 1:
         shift = np.uint32(BITS if cut.rounds == 1 else 0)
         among &= key >> shift == cut.key[place] >> shift
@@ -193,6 +196,7 @@ def advance(cut: Cut, histogram: Histogram) -> Cut:
 
     Raises ValueError when the counts are not those of the rows counted before: the data changed between two rounds.
     """
+    # Arrays are reversed to falling groups and digits: the k-th largest key is found from the top down.
     place = np.flatnonzero(cut.unsettled)
     use = np.isin(histogram.group, cut.groups[place])
     group, digit, count = histogram.group[use][::-1], histogram.digit[use][::-1], histogram.count[use][::-1]
@@ -204,8 +208,11 @@ def advance(cut: Cut, histogram: Histogram) -> Cut:
     running = np.cumsum(count)
     before = np.r_[0, running][first]
     per_group = np.diff(np.r_[first, len(group)])
+    # Per group: `short` marks the digits whose cumulative count is still below `need`; the threshold has the next
+    # digit.
     short = running - np.repeat(before, per_group) < np.repeat(need, per_group)
     hit = first + np.add.reduceat(short.astype(np.int64), first)
+    # Rows above that digit are kept; `left` rows remain to be chosen among those that have it.
     left = need - (running[hit] - count[hit] - before)
     return _fixed(cut, place, digit[hit][::-1], count[hit][::-1], left[::-1])
 
@@ -219,6 +226,8 @@ def _fixed(cut: Cut, place: Ints, digit: Ints, inside: Ints, need: Ints) -> Cut:
     else:
         tie[place] |= digit.astype(np.uint64) << np.uint64(BITS * (ROUNDS - 1 - cut.rounds))
     all_inside[place], all_need[place] = inside, need
+    # Settled if all rows that share the digits so far are kept: the remaining bits of the threshold stay 0. The key
+    # itself is always completed: two rounds find the k-th key.
     unsettled[place] = (inside != need) | (cut.rounds + 1 < KEY_ROUNDS)
     return replace(cut, key=key, tie=tie, inside=all_inside, need=all_need, unsettled=unsettled, rounds=cut.rounds + 1)
 

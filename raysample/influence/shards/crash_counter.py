@@ -41,7 +41,7 @@ class CrashCount:
     scoring: int = 0
 
     @property
-    def apart(self) -> bool:
+    def isolated(self) -> bool:
         """Whether the shard is scored in a process of its own (rule 1)."""
         return self.workers >= MOST and not self.enough
 
@@ -88,7 +88,7 @@ def attempt(folder: str, shard: Shard) -> Iterator[CrashCount]:
         )
     # The current worker, for people who debug a shard that hangs.
     who = {"host": platform.node(), "pid": os.getpid()}
-    _count(folder, shard, CrashCount(died.workers + 1, died.scoring + (not died.apart)), who)
+    _count(folder, shard, CrashCount(died.workers + 1, died.scoring + (not died.isolated)), who)
     try:
         yield died
     finally:

@@ -44,7 +44,7 @@ def survived(job: ScoreJob, shard: int, died: CrashCount) -> bool:
 
 def _lived(job: ScoreJob, shard: int, died: CrashCount) -> bool:
     """Score a shard in one process; return whether it answered, and re-raise the error that it answered with."""
-    with tempfile.TemporaryDirectory(prefix="raysample-apart-") as folder:
+    with tempfile.TemporaryDirectory(prefix="raysample-isolated-") as folder:
         place = Path(folder)
         # The same number of threads as the worker: sums over threads could differ in their last bits.
         (place / ORDER).write_bytes(pickle.dumps((job, shard, died, torch.get_num_threads())))

@@ -130,7 +130,7 @@ class ShardScorer:
         Quarantine all its rows if that process dies too.
         """
         began = time.perf_counter()
-        if died.apart:
+        if died.isolated:
             del self.columns  # two sets of models may not fit
             torch.cuda.empty_cache()
             try:

@@ -129,6 +129,7 @@ def collect(
     """
     directions = directions if Need.GRAD_DOTS in needs else NO_DIRECTIONS
     check_directions(directions, dict(model.named_parameters()) if directions else {})
+    # The loop replaces only the gradients over parameters; all other needs keep their batched visit.
     if by == "loop" and needs & _GRADIENTS:
         seen = collect(model, inputs, labels, needs & ~_GRADIENTS | Need.LOGITS, objectives, autocast=autocast)
         return _looped(model, inputs, seen, needs, directions, autocast)
@@ -286,6 +287,7 @@ def _backwards(
         # All objectives share one forward, so the graph is kept until the last backward. The backward of `loss` serves
         # GRAD_NORMS, GRAD_DOTS and the embedding gradient of the loss together.
         more = objective != runs[-1]
+        # An output that does not influence the objective has a gradient of zeros, not None.
         found = torch.autograd.grad(total, targets, retain_graph=more, allow_unused=True, materialize_grads=True)
         if objective in objectives:
             embedding[objective] = widened(found[-1])

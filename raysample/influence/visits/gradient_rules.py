@@ -86,6 +86,7 @@ class Table(GradientRule):
     def rows(self, module: nn.Module, A: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
         """Return ids [B, N] and G [B, N, D], zero in the rows of `padding_idx`."""
         ids, G = A.flatten(1), _rows(G, G.shape[-1])
+        # torch gives the padding row no gradient, but the output at a padding token has one: it must not count.
         padding: Any = module.padding_idx
         return ids, G if padding is None else G * ids.ne(padding)[..., None]
 
@@ -125,6 +126,7 @@ def layer_normalised(module: nn.Module, X: Tensor) -> Tensor:
     assert isinstance(module, nn.LayerNorm)
     axes = tuple(range(-len(module.normalized_shape), 0))
     X = widened(X)
+    # Computed again instead of recorded: torch keeps x̂ in its backward only.
     centred = X - X.mean(axes, keepdim=True)
     return centred / (centred.square().mean(axes, keepdim=True) + module.eps).sqrt()
 
@@ -168,6 +170,7 @@ def rule_for(module: nn.Module, counted: Collection[str]) -> GradientRule | None
     gradient by frequency or renormalises its table, for a module with parameters other than weight and bias, and for a
     module whose `forward` was replaced.
     """
+    # An instance attribute `forward` replaces the method of the class: its arithmetic is unknown.
     if not set(counted) <= {"weight", "bias"} or "forward" in vars(module):
         return None
     if isinstance(module, nn.Embedding) and (module.scale_grad_by_freq or module.max_norm is not None):

@@ -60,6 +60,7 @@ def trainable_layers(model: nn.Module) -> list[TrainableLayer]:
     for name, module in model.named_modules():
         own = {key: p for key, p in module.named_parameters(recurse=False) if p.requires_grad}
         for key, parameter in own.items():
+            # Tied weights are one Parameter in two modules: neither rule alone sees its whole gradient.
             if id(parameter) in owners:
                 raise unsupported(name, f"shares its {key} with {owners[id(parameter)]!r}")
             owners[id(parameter)] = f"{name}.{key}"
@@ -110,7 +111,7 @@ class Recording:
     def __init__(self, layers: Sequence[TrainableLayer], examples: int) -> None:
         self.layers = layers
         self.examples = examples
-        self.inside: str | None = None  # the layer whose forward is running
+        self.inside: str | None = None  # name of the layer whose forward is running, for `ParameterUseGuard`
         self._calls: dict[str, list[_Call]] = {layer.name: [] for layer in layers}
 
     def attach(self) -> Iterator[RemovableHandle]:
@@ -148,6 +149,8 @@ class Recording:
             The norms √(Σ_layers ‖∇_layer‖²) [examples], or None; and reference -> Σ_layers ⟨∇_layer, direction⟩
             [examples, M].
         """
+        # `gradients` has the order of `outputs()`: layer by layer, call by call. The squared norm over all parameters
+        # is the sum over layers, since the layers own disjoint parameters (`trainable_layers` has checked that).
         rest = iter(gradients)
         squares: list[Tensor] = []
         products: dict[str, list[Tensor]] = {reference: [] for reference in directions}
@@ -170,6 +173,8 @@ class Recording:
         """
         found = []
         for call, gradient in zip(self._calls[layer.name], gradients, strict=True):
+            # An in-place change after the call (x += y on the output) would make the recorded tensor another one than
+            # the one that the gradient belongs to.
             if not call.unchanged:
                 raise unsupported(layer.name, "has its input or output overwritten in place later in the forward")
             found.append(layer.rule.rows(layer.module, call.input, gradient))
@@ -191,6 +196,7 @@ class Recording:
 
         def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
             self.inside = None
+            # The input is read after the backward and needs no graph: it is detached.
             inputs: Tensor = args[0] if args else next(iter(kwargs.values()))
             if isinstance(module, nn.Embedding) and inputs.dim() < 2:
                 raise unsupported(layer.name, f"gets indices of shape {list(inputs.shape)}, not one row per example")
@@ -258,6 +264,7 @@ class ParameterUseGuard(TorchFunctionMode):
         result = function(*args, **(kwargs or {}))
         for value in (*args, *(kwargs or {}).values()) if isinstance(result, Tensor) else ():
             for item in value if isinstance(value, (list, tuple)) else (value,):
+                # A tensor that is no parameter maps to the running layer itself and passes.
                 name, key = self.owners.get(id(item), (self.recording.inside, ""))
                 if name != self.recording.inside:
                     raise unsupported(str(name), f"has its {key} used outside of it")

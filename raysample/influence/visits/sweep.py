@@ -105,23 +105,26 @@ def score_block(
     folding = _Folding(scores, checkpoints, len(labels))
     cut = list(token_batches(encoded.lengths, batch_tokens))
     batches = _Newest(lambda batch: _Batch.from_rows(cut[batch], pad, labels, keys, device))
-    fetched = _Newest(models.__getitem__ if isinstance(models, Sequence) else models)
+    model_at = _Newest(models.__getitem__ if isinstance(models, Sequence) else models)
     for at, batch in _visits(isinstance(models, Sequence), folding.order, len(cut)):
-        mini, model, parts = batches(batch), fetched(at), list[Artifacts]()
-        wish = VisitRequirements.from_scores(folding.scores_at(at).values(), at, references, by_loop)
+        mini, model, parts = batches(batch), model_at(at), list[Artifacts]()
+        required = VisitRequirements.from_scores(folding.scores_at(at).values(), at, references, by_loop)
         for piece in (pieces := Halving(len(mini.labels))):
             with pieces:
-                inputs = {name: value[piece] for name, value in mini.inputs.items()}  # a half stays padded as it is
-                parts.append(collect(model, inputs, mini.labels[piece], **wish.options, autocast=autocast))
-        folding.add(at, batch, mini.rows, replace(join_artifacts(parts), reference=wish.tensors, keys=mini.keys))
-        del model, wish, parts  # one checkpoint's model and directions can go before those of the next come
+                inputs = {
+                    name: value[piece] for name, value in mini.inputs.items()
+                }  # a half keeps the padding of the whole
+                parts.append(collect(model, inputs, mini.labels[piece], **required.options, autocast=autocast))
+        folding.add(at, batch, mini.rows, replace(join_artifacts(parts), reference=required.tensors, keys=mini.keys))
+        del model, required, parts  # frees the model and directions of this checkpoint before the next ones are loaded
     return folding.columns
 
 
 class _Folding:
-    """The states of the scores for the mini-batches at work, and the columns that they end in.
+    """The states of all scores for the mini-batches in progress, and the finished columns.
 
-    `order`: the positions of the checkpoints that some score looks at. A mini-batch's state is dropped at the last one.
+    `order`: the positions of the checkpoints in any score's window, rising. The state of a mini-batch exists from the
+    first to the last of them; no score folds the same (mini-batch, checkpoint) twice.
     """
 
     def __init__(self, scores: Mapping[str, Score[Any]], checkpoints: Sequence[Checkpoint], rows: int) -> None:
@@ -132,14 +135,15 @@ class _Folding:
         self.states: dict[int, dict[str, Any]] = {}
 
     def scores_at(self, at: int) -> dict[str, Score[Any]]:
-        """Return the scores that look at the checkpoint at a position."""
+        """Return the scores whose window contains the checkpoint at a position."""
         return {column: score for column, score in self.scores.items() if at in self.used[column]}
 
     def add(self, at: int, batch: int, rows: NDArray[np.int64], seen: Artifacts) -> None:
-        """Fold what a visit saw of mini-batch number `batch`, whose rows [B] are `rows` of the block."""
+        """Fold a visit of mini-batch number `batch`, whose rows [B] are `rows` of the block, into its states."""
         state = self.states.setdefault(batch, {column: score.init() for column, score in self.scores.items()})
         for column, score in self.scores_at(at).items():
             state[column] = score.fold(state[column], seen, self.checkpoints[at])
+        # The last checkpoint of the union of all windows ends every score of this mini-batch.
         if at == self.order[-1]:
             for column, value in self.states.pop(batch).items():
                 self.columns[column][rows] = _finite(self.scores[column].value(value))
@@ -209,7 +213,7 @@ class VisitRequirements:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What `collect` is asked for."""
+        """The arguments of `collect`."""
         by = "loop" if self.by_loop else "rules"
         return {"needs": self.needs, "objectives": self.objectives, "directions": self.directions, "by": by}
 

@@ -58,6 +58,7 @@ def execute(
     data, held_out = rows_of(job, corpus)
     layout = _layout(job, len(data))
     levels = trained(corpus, job.config, Corpus.load(job.test))
+    # Also built for a resume: the state has weights and optimiser only, not the architecture.
     core = models.build_model(job.base, job.model, corpus.labels, job.config.seed, levels)
     sharded = job.config.sharding == "full" and is_distributed(context)
     wrapped = wrap_model(core, context, sharded)
@@ -74,9 +75,11 @@ def execute(
         capture=_recorder(job, data, layout, len(corpus.labels), context.rank, resume),
         resume=resume,
         states=states,
+        # With capture a run resumes at the end of an epoch only: an urgent state within an epoch would be useless.
         urgent=None if states is None or job.config.capture else urgent,
         held_out=held_out,
     )
+    # Rank 0 alone evaluates; a sharded model needs all workers for each forward.
     evaluation = _tested(job, core, context) if context.rank == 0 or sharded else Evaluation({}, ())
     if context.rank != 0:
         return Outcome(len(data), curve.last, evaluation, 0.0)
