@@ -106,11 +106,11 @@ class ScoreTable:
     def load(uri: str) -> ScoreTable:
         """Read the score table in folder `uri`; raises StorageError if its manifest is missing or inconsistent."""
         place = storage.join(uri, MANIFEST)
-        found = manifests.kind_of(ScoreTable, place, uri=uri)
-        odd = [name for name, spec in found.scores.items() if spec.get("higher_is") not in ("harder", "easier")]
-        if odd or {"in", "scored", "quarantined"} - found.counts.keys():
+        result = manifests.kind_of(ScoreTable, place, uri=uri)
+        odd = [name for name, spec in result.scores.items() if spec.get("higher_is") not in ("harder", "easier")]
+        if odd or {"in", "scored", "quarantined"} - result.counts.keys():
             raise StorageError(f"{place!r} lacks higher_is of its columns, or row counts", manifests.ADVICE)
-        return found
+        return result
 
     def read(
         self,

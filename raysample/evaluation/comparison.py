@@ -183,14 +183,14 @@ class Comparison:
     def level_results(self) -> list[tuple[ArmSummary, list[tuple[str, tuple[float, float]]]]]:
         """Return for each summary the metrics of its runs at every level: (name, (mean, standard deviation))."""
         names = [f"{level}_{metric}" for level in self.levels for metric in ("accuracy", "macro_f1")]
-        found = []
+        result = []
         for summary in self.summaries if self.levels else ():
             runs = [run.metrics for run in self.runs if (run.arm, run.fraction) == (summary.arm, summary.fraction)]
             means = [
                 (name, _mean_and_deviation([metrics[name] for metrics in runs])) for name in [*names, "exact_match"]
             ]
-            found.append((summary, means))
-        return found
+            result.append((summary, means))
+        return result
 
 
 def _without_nan(value: Any) -> Any:

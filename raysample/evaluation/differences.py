@@ -135,6 +135,6 @@ def holm(p_values: FloatArray) -> FloatArray:
     order = np.argsort(given, axis=-1, kind="stable")
     factors = np.arange(given.shape[-1], 0, -1)
     rising = np.maximum.accumulate(np.take_along_axis(given, order, axis=-1) * factors, axis=-1)
-    found = np.empty_like(given)
-    np.put_along_axis(found, order, np.minimum(rising, 1.0), axis=-1)
-    return found
+    result = np.empty_like(given)
+    np.put_along_axis(result, order, np.minimum(rising, 1.0), axis=-1)
+    return result

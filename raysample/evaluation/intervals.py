@@ -68,10 +68,10 @@ class Intervals:
         A share of 0 or 1 has identical resamples: Wilson's interval replaces the bootstrap.
         """
         low, high = percentile(replicates, self.confidence)
-        found = list(zip(low.tolist(), high.tolist(), strict=True))
+        result = list(zip(low.tolist(), high.tolist(), strict=True))
         for i in np.flatnonzero((values == 0) | (values == 1)):
-            found[i] = wilson(float(values[i]), int(sizes[i]), self.confidence)
-        return found
+            result[i] = wilson(float(values[i]), int(sizes[i]), self.confidence)
+        return result
 
     def _sizes(self, codes: IntArray, size: int) -> IntArray:
         """Return the number of rows, or of clusters with a row, in each class or group, [size]."""

@@ -36,8 +36,8 @@ class KeepCurve:
 
     def __call__(self, fraction: Floats) -> Floats:
         """Return the accuracy at shares of the rows, [n]."""
-        found: Floats = self.plateau - self.drop * np.exp(-self.rate * fraction)
-        return found
+        result: Floats = self.plateau - self.drop * np.exp(-self.rate * fraction)
+        return result
 
 
 @dataclass(frozen=True)

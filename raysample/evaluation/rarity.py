@@ -28,8 +28,8 @@ def rare_classes(counts: Counts, share: float = SHARE) -> Mask:
     sizes, place = np.unique(counts, return_inverse=True)
     held = np.cumsum(np.bincount(place, weights=counts))
     small = (held <= share * total) & (2 * sizes * present <= total)
-    found: Mask = small[place] | (counts == 0)
-    return found
+    result: Mask = small[place] | (counts == 0)
+    return result
 
 
 def rare_contents(counts: Counts) -> Mask | None:

@@ -107,10 +107,10 @@ def tracked(metrics: Mapping[str, float], intervals: Mapping[str, Bounds] | None
     The ends of an interval are named `test_acc_low` and `test_acc_high`.
     """
     names = {name: "test_acc" if name == "accuracy" else f"test_{name}" for name in metrics}
-    found = {names[name]: value for name, value in metrics.items()}
+    result = {names[name]: value for name, value in metrics.items()}
     for name, (low, high) in (intervals or {}).items():
-        found |= {f"{names[name]}_low": low, f"{names[name]}_high": high}
-    return found
+        result |= {f"{names[name]}_low": low, f"{names[name]}_high": high}
+    return result
 
 
 def _null(value: float) -> float | None:

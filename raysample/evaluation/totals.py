@@ -126,8 +126,8 @@ def measured(totals: Mapping[str, FloatArray], tested: TestRows) -> Measured:
 
 def _ratio(part: FloatArray, whole: FloatArray) -> FloatArray:
     """Return part / whole, NaN where whole is 0."""
-    found: FloatArray = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
-    return found
+    result: FloatArray = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return result
 
 
 def _mean(values: FloatArray) -> FloatArray:

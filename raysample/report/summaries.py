@@ -40,10 +40,10 @@ def summary_tables(table: ScoreTable, statistics: Statistics) -> list[Summary]:
     if not table.columns:
         return []
     names = {label: table.labels[int(label)] for label in statistics.classes.keys}
-    found = [_summary(table, "class", statistics.classes, names)]
+    result = [_summary(table, "class", statistics.classes, names)]
     if statistics.groups is not None and statistics.groups.keys:
-        found.append(_summary(table, "group", statistics.groups, {key: str(key) for key in statistics.groups.keys}))
-    return found
+        result.append(_summary(table, "group", statistics.groups, {key: str(key) for key in statistics.groups.keys}))
+    return result
 
 
 def _summary(table: ScoreTable, of: str, cells: Cells, names: Mapping[int | str, str]) -> Summary:

@@ -44,12 +44,12 @@ class TableSample:
 
     def places(self) -> dict[str, list[str]]:
         """Return part name -> ids of its example rows, so that only those texts are read."""
-        found: dict[str, list[str]] = {}
+        result: dict[str, list[str]] = {}
         for rows in self.examples:
             for row_id, part in zip(rows["row_id"].to_pylist(), rows[PART].to_pylist(), strict=True):
-                if row_id not in found.setdefault(part, []):
-                    found[part].append(row_id)
-        return found
+                if row_id not in result.setdefault(part, []):
+                    result[part].append(row_id)
+        return result
 
 
 def collect_table_sample(

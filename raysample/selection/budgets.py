@@ -41,7 +41,7 @@ def fit_token_budget(
     # Invariant: `low` rows (with `below` tokens) fit and `high` rows (with `above` tokens) do not, or a limit of the
     # policy forbids the count: `under` if it needs more rows than `low`, `over` if it allows fewer than `high`.
     low, below, high, above = 0, 0, rows, total
-    found: SelectionPlan | None = None
+    result: SelectionPlan | None = None
     under: BudgetConflictError | None = None
     over: BudgetConflictError | None = None
     turn = 0
@@ -52,20 +52,20 @@ def fit_token_budget(
             plan = settle(guess)
         except BudgetConflictError as error:
             if error.raising:
-                low, found, under = guess, None, error
+                low, result, under = guess, None, error
             else:
                 high, over = guess, error
             continue
         tokens = weigh(plan)
         if tokens <= budget:
-            low, below, found = guess, tokens, plan
+            low, below, result = guess, tokens, plan
         else:
             high, above, over = guess, tokens, None
-    if over is not None or (found is None and under is not None):
+    if over is not None or (result is None and under is not None):
         raise over or under  # type: ignore[misc]
-    if found is None:
+    if result is None:
         raise SelectionError(f"no row fits into {budget:,} tokens", "give a larger budget")
-    return found
+    return result
 
 
 def requested_budget(fraction: float | None, count: int | None, tokens: int | None) -> float | Tokens:

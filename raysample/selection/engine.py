@@ -177,10 +177,10 @@ def _gather_not_dropped(rows: Rows, policy: Policy, stages: Stages) -> Gathered:
 def _count_crowded(scan: Scan, policy: Policy, stages: Stages, seen: Gathered) -> dict[str, ranks.Counts]:
     """Count the values in crowded coarse cells of the ranked columns by all their bits, for exact ranks."""
     cells = {name: ranks.crowded(counts) for name, counts in seen.coarse.items()}
-    found: dict[str, ranks.Counts] = {name: ranks.merge_ranks([]) for name in cells}
+    result: dict[str, ranks.Counts] = {name: ranks.merge_ranks([]) for name in cells}
     for part in scan(partial(_count_crowded_part, cells=cells, stages=stages)) if policy.ranked else ():
-        found = {name: ranks.merge_ranks([found[name], counts]) for name, counts in part.items()}
-    return found
+        result = {name: ranks.merge_ranks([result[name], counts]) for name, counts in part.items()}
+    return result
 
 
 def _count_crowded_part(rows: Rows, cells: dict[str, IntArray], stages: Stages) -> dict[str, ranks.Counts]:
@@ -318,10 +318,10 @@ def _highest_not_taken(scan: Scan, stage: Stage, stages: Stages) -> FloatArray:
 
     This is the threshold τ of the inclusion probabilities in `Stage.chances`.
     """
-    found = np.full(len(stage.cut.groups), -np.inf, np.float32)
+    result = np.full(len(stage.cut.groups), -np.inf, np.float32)
     for part in scan(partial(_keys_not_taken, stage=stage, stages=stages)):
-        found = np.maximum(found, part)
-    return found
+        result = np.maximum(result, part)
+    return result
 
 
 def _keys_not_taken(rows: Rows, stage: Stage, stages: Stages) -> FloatArray:
@@ -329,9 +329,9 @@ def _keys_not_taken(rows: Rows, stage: Stage, stages: Stages) -> FloatArray:
     rows = rows.take(np.flatnonzero(walk(stages, rows).fate == OPEN))
     places, key = stage.places(rows), keys(rows, stage.policy, stage.facts)
     left = ~stage.takes(rows, places, key)
-    found = np.full(len(stage.cut.groups), -np.inf, np.float32)
-    np.maximum.at(found, places[left], key[left])
-    return found
+    result = np.full(len(stage.cut.groups), -np.inf, np.float32)
+    np.maximum.at(result, places[left], key[left])
+    return result
 
 
 def select(parts: Parts, policy: Policy | Chain, budget: float, seed: int = 0) -> SelectionPlan:

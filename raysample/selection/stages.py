@@ -85,8 +85,8 @@ class Stage:
         with np.errstate(over="ignore"):
             odds = np.exp(self.policy.log_weight(rows, self.facts) - self.below[places].astype(np.float64))
         inner = (share > 0) & (share < 1)
-        found: npt.NDArray[np.float64] = np.where(inner[places], -np.expm1(-odds), share[places])
-        return found
+        result: npt.NDArray[np.float64] = np.where(inner[places], -np.expm1(-odds), share[places])
+        return result
 
     @property
     def by_group(self) -> bool:

@@ -55,8 +55,8 @@ def _longer(a: Numbers, b: Numbers, combine: np.ufunc, nothing: float) -> Number
     """Combine two arrays element-wise, the shorter one padded with the neutral element `nothing`."""
     width = max(len(a), len(b))
     both = (np.pad(values, (0, width - len(values)), constant_values=nothing) for values in (a, b))
-    found: Numbers = combine(*both)
-    return found
+    result: Numbers = combine(*both)
+    return result
 
 
 @dataclass(frozen=True, eq=False)

@@ -106,8 +106,8 @@ class Corpus:
     @cached_property
     def _kept(self) -> list[bytes | None]:
         """Packed usable-row bits of every shard; None for a shard whose rows are all usable."""
-        found: list[bytes | None] = storage.read_parquet(storage.join(self.uri, KEPT)).column("kept").to_pylist()
-        return found
+        result: list[bytes | None] = storage.read_parquet(storage.join(self.uri, KEPT)).column("kept").to_pylist()
+        return result
 
     def read(self, index: int) -> pa.Table:
         """Return the usable rows of one shard in `schema`; raises ProvenanceError if the source changed."""
@@ -123,12 +123,12 @@ class Corpus:
 
     def _codes(self, content: pa.Table) -> dict[str, pa.ChunkedArray]:
         """Return integer label columns for judged rows: `label` and one per level."""
-        found = {"label": pc.index_in(content["label"], value_set=self._names(self.labels))}
+        result = {"label": pc.index_in(content["label"], value_set=self._names(self.labels))}
         if self.levels is not None:
             for place, name in enumerate(self.levels.columns):
                 names = content["label" if place == self.levels.label else f"{PREFIX}{place}"]
-                found[name] = pc.index_in(names, value_set=self._names(self.levels.classes[place]))
-        return found
+                result[name] = pc.index_in(names, value_set=self._names(self.levels.classes[place]))
+        return result
 
     def _names(self, classes: Sequence[str]) -> pa.StringArray:
         """Return class names in canonical spelling: adopted checkpoints may spell them differently from the rows."""
@@ -224,9 +224,9 @@ class Corpus:
     @staticmethod
     def load(uri: str) -> Corpus:
         """Read the corpus in folder `uri`; raises StorageError if its manifest is missing or inconsistent."""
-        found = manifests.kind_of(Corpus, storage.join(uri, MANIFEST), uri=uri)
-        _check_shards(found)
-        return found
+        result = manifests.kind_of(Corpus, storage.join(uri, MANIFEST), uri=uri)
+        _check_shards(result)
+        return result
 
 
 def _check_shards(corpus: Corpus) -> None:

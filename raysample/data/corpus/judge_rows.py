@@ -62,8 +62,8 @@ class JudgedRows:
     @property
     def matches(self) -> Mask:
         """[rows] whether the configuration selects a row."""
-        found: Mask = self.filtered == schema.SELECTED
-        return found
+        result: Mask = self.filtered == schema.SELECTED
+        return result
 
 
 def judge_rows(batch: Batch, part: Part, config: SourceConfig, names: Mapping[str, tuple[str, ...]]) -> JudgedRows:
@@ -107,10 +107,10 @@ def folder_columns(part: Part, rows: int) -> dict[str, pa.StringArray]:
 
 def _first(*reasons: Codes) -> Codes:
     """Return for each row the first reason code that is not FINE."""
-    found = np.zeros_like(reasons[0])
+    result = np.zeros_like(reasons[0])
     for reason in reasons:
-        found = np.where(found == schema.FINE, reason, found)
-    return found
+        result = np.where(result == schema.FINE, reason, result)
+    return result
 
 
 def _names(part: Part, batch: Batch) -> pa.StringArray:
@@ -173,7 +173,7 @@ def _matches(
 
     A value may be written as the column stores it or, for ClassLabel columns, as the class name.
     """
-    found = np.ones(rows, np.bool_)
+    result = np.ones(rows, np.bool_)
     for column, value in where.items():
         wanted = as_strings(pa.array([value])).strings[0]
         options = [as_strings(raw[column]).strings]
@@ -181,8 +181,8 @@ def _matches(
             options.append(as_strings(raw[column], names[column]).strings)
         if isinstance(value, bool):
             options = [pc.utf8_lower(option) for option in options]
-        found &= np.logical_or.reduce([mask(pc.equal(option, wanted)) for option in options])
-    return found
+        result &= np.logical_or.reduce([mask(pc.equal(option, wanted)) for option in options])
+    return result
 
 
 def digests(content: pa.Table) -> Hashes:
@@ -258,5 +258,5 @@ def _hashed(strings: pa.StringArray, key: str) -> Hashes:
     """Return the 64-bit SipHash of each string under a key, [n] uint64."""
     values = np.empty(len(strings), dtype=object)
     values[:] = strings.to_pylist()
-    found: Hashes = pd.util.hash_array(values, hash_key=key, categorize=False)
-    return found
+    result: Hashes = pd.util.hash_array(values, hash_key=key, categorize=False)
+    return result

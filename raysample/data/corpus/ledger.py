@@ -77,20 +77,20 @@ class Ledger:
     @property
     def inside(self) -> Mask:
         """[rows] whether a row is selected by the configuration."""
-        found: Mask = self.filtered == SELECTED
-        return found
+        result: Mask = self.filtered == SELECTED
+        return result
 
     @property
     def usable(self) -> Mask:
         """[rows] whether a row is selected and has no reason for quarantine."""
-        found: Mask = self.inside & (self.reason == FINE)
-        return found
+        result: Mask = self.inside & (self.reason == FINE)
+        return result
 
     @property
     def set_aside(self) -> Mask:
         """[rows] whether a row is selected and goes to quarantine."""
-        found: Mask = self.inside & (self.reason != FINE)
-        return found
+        result: Mask = self.inside & (self.reason != FINE)
+        return result
 
     def class_counts(self) -> dict[str, int]:
         """Return usable rows per class that occurs."""
@@ -135,10 +135,10 @@ def repeats(ledger: Ledger) -> Mask:
     matching = np.isin(ledger.filtered, (SELECTED, OTHER_SIDE))
     places = np.flatnonzero(matching & (ledger.reason == FINE))
     _, first = np.unique(ledger.ids[places], return_index=True)
-    found = np.zeros(len(ledger.reason), np.bool_)
-    found[places] = True
-    found[places[first]] = False
-    return found
+    result = np.zeros(len(ledger.reason), np.bool_)
+    result[places] = True
+    result[places[first]] = False
+    return result
 
 
 def without(ledger: Ledger, repeated: Mask) -> Ledger:

@@ -67,5 +67,5 @@ class Vocabulary:
         encoded = names.dictionary_encode()
         known = [self.codes.setdefault(name, len(self.codes)) for name in encoded.dictionary.to_pylist()]
         places = pc.fill_null(encoded.indices, len(known)).to_numpy(zero_copy_only=False)
-        found: np.ndarray[Any, np.dtype[np.int32]] = np.array([*known, -1], np.int32)[places]
-        return found
+        result: np.ndarray[Any, np.dtype[np.int32]] = np.array([*known, -1], np.int32)[places]
+        return result

@@ -137,12 +137,12 @@ def summary(rule: LabelsConfig, confidence: Floats, feedback: Values, usable: An
         confidence, feedback: of all rows, as in `Labelled`.
         usable: [rows] bool.
     """
-    found: dict[str, Any] = {"origin": rule.origin}
+    result: dict[str, Any] = {"origin": rule.origin}
     if rule.confidence is not None:
-        found["confidence"] = _confidence_deciles(confidence[usable])
+        result["confidence"] = _confidence_deciles(confidence[usable])
     if rule.feedback is not None:
-        found["feedback"] = _feedback_counts(rule.feedback, feedback, usable)
-    return found
+        result["feedback"] = _feedback_counts(rule.feedback, feedback, usable)
+    return result
 
 
 def _confidence_deciles(confidence: Floats) -> dict[str, Any]:

@@ -49,8 +49,8 @@ def as_strings(array: pa.Array, names: tuple[str, ...] | None = None) -> Values:
 
 def mask(array: pa.Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return a boolean Arrow array as numpy, null as False."""
-    found: np.ndarray[Any, np.dtype[np.bool_]] = pc.fill_null(array, False).to_numpy(zero_copy_only=False)
-    return found
+    result: np.ndarray[Any, np.dtype[np.bool_]] = pc.fill_null(array, False).to_numpy(zero_copy_only=False)
+    return result
 
 
 def _of_kind(strings: pa.Array, array: pa.Array, kind: int) -> Values:

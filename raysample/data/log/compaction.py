@@ -199,12 +199,12 @@ def _check_rows(files: Sequence[FileTally], config: SourceConfig, place: str) ->
 
 def _notes(files: Sequence[FileTally], config: SourceConfig) -> Spellings:
     """Return the spellings of the classes in all files; raises CorpusError if their ClassLabels differ."""
-    found, declared = Spellings(config.labels), Declared()
+    result, declared = Spellings(config.labels), Declared()
     for file in files:
-        found.merge(file.spellings)
+        result.merge(file.spellings)
         for column, names in file.class_names.items():
             declared.add(column, None if names is None else tuple(names), file.name)
-    return found
+    return result
 
 
 def _merged(contents: Contents, map_fn: MapFn) -> Contents:

@@ -99,5 +99,5 @@ def _number(form: str, data: memoryview, at: int) -> int:
     """Return the number at an offset; raises ValueError for a negative offset, struct.error beyond the end."""
     if at < 0:
         raise ValueError("its metadata leads out of the file")
-    found: int = struct.unpack_from(form, data, at)[0]
-    return found
+    result: int = struct.unpack_from(form, data, at)[0]
+    return result

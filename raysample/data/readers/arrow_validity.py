@@ -31,8 +31,8 @@ def longer_than(array: pa.Array, most: int) -> Mask:
     if not pc.any(long).as_py():
         return np.zeros(len(array), np.bool_)
     long = long.take(array.indices) if coded else long
-    found: Mask = pc.fill_null(long, False).to_numpy(zero_copy_only=False)
-    return found
+    result: Mask = pc.fill_null(long, False).to_numpy(zero_copy_only=False)
+    return result
 
 
 def _check(array: pa.Array) -> None:

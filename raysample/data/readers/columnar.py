@@ -232,10 +232,10 @@ def _dataset(uri: str, split: str | None, limits: LimitsConfig) -> Any:
     # Hub names and remote folders are fetched once per process; a local folder is mapped again, as it may have changed.
     if uri.startswith(HUB):
         return _chosen(_from_hub(uri, split), uri, split)
-    found = _chosen(_from_folder(uri, limits) if storage.is_local(uri) else _from_remote(uri, limits), uri, split)
-    if split and found.split is not None and str(found.split) != split:
-        raise CorpusError(f"{uri!r} is the split {found.split}, not {split!r}", "give the other split's folder")
-    return found
+    result = _chosen(_from_folder(uri, limits) if storage.is_local(uri) else _from_remote(uri, limits), uri, split)
+    if split and result.split is not None and str(result.split) != split:
+        raise CorpusError(f"{uri!r} is the split {result.split}, not {split!r}", "give the other split's folder")
+    return result
 
 
 def _chosen(found: Any, uri: str, split: str | None) -> Any:

@@ -107,15 +107,15 @@ def _check_footer(metadata: Any, size: int) -> None:
 
 def _chunks(stream: IO[bytes], file: pq.ParquetFile, columns: set[str], most: float) -> list[_Chunk]:
     """Return the requested columns of each row group with a bound of their size, exact if the bound is too large."""
-    found = []
+    result = []
     dictionaries = _Dictionaries(stream, file)
     for group in range(file.metadata.num_row_groups):
         metadata = file.metadata.row_group(group)
         for at in range(metadata.num_columns):
             chunk = metadata.column(at)
             if chunk.path_in_schema.split(".")[0] in columns or chunk.path_in_schema in columns:
-                found.append(_Chunk(group, chunk.path_in_schema, _bytes(dictionaries, group, at, chunk, most)))
-    return found
+                result.append(_Chunk(group, chunk.path_in_schema, _bytes(dictionaries, group, at, chunk, most)))
+    return result
 
 
 def _bytes(dictionaries: _Dictionaries, group: int, at: int, chunk: Any, most: float) -> int:

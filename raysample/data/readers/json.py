@@ -22,10 +22,10 @@ class _KeyTwiceError(ValueError):
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object from its key-value pairs; raises _KeyTwiceError for a repeated key."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    result = dict(pairs)
+    if len(result) < len(pairs):
         raise _KeyTwiceError
-    return found
+    return result
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)

@@ -52,7 +52,7 @@ def _breaks(columns: Columns) -> dict[int, Break]:
     def put(column: str, value: Callable[[Record], Any]) -> Break:
         return lambda row, _: _line({**row, column: value(row)})
 
-    found: dict[int, Break] = {
+    result: dict[int, Break] = {
         schema.BAD_JSON: lambda row, _: _cut(row),
         schema.NOT_OBJECT: lambda row, _: _line(list(row.values())),
         schema.BAD_BYTES: lambda row, _: _line(row).replace(b'": "', b'": "\xff', 1),
@@ -65,9 +65,9 @@ def _breaks(columns: Columns) -> dict[int, Break]:
         schema.FRACTION_LABEL: put(label, lambda _: 0.5),
     }
     if name is not None:
-        found[schema.NO_ID] = put(name, lambda _: None)
-        found[schema.DUPLICATE] = lambda row, before: _line({**row, name: before[name]})
-    return found
+        result[schema.NO_ID] = put(name, lambda _: None)
+        result[schema.DUPLICATE] = lambda row, before: _line({**row, name: before[name]})
+    return result
 
 
 def write_broken_log(

@@ -95,11 +95,11 @@ def part_of(config: SourceConfig, uri: str) -> Part:
 def _above(folder: str) -> list[str]:
     """Return the `key=value` folders directly above a folder."""
     # A source may itself be one partition of a larger data set: .../date=2024-01-02
-    found: list[str] = []
+    result: list[str] = []
     while "=" in posixpath.basename(folder):
         folder, name = posixpath.split(folder)
-        found.insert(0, name)
-    return found
+        result.insert(0, name)
+    return result
 
 
 def _spelled(folder: str) -> tuple[str, str | None]:
@@ -116,10 +116,10 @@ def requested_columns(config: SourceConfig) -> dict[str, str]:
     named |= {f"columns.levels.{name}": name for name in levels}
     named |= config.labels.columns()
     named |= {f"where.{name}": name for name in config.where}
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for setting, name in named.items():
-        found.setdefault(name, setting)
-    return found
+        result.setdefault(name, setting)
+    return result
 
 
 def columns_to_read(config: SourceConfig, part: Part) -> list[str]:

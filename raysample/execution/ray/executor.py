@@ -70,11 +70,11 @@ class RayExecutor:
 
     def refusals(self, demands: Sequence[Demand]) -> list[RaysampleError]:
         """Return an error for each demand that exceeds the nodes of the cluster."""
-        found = list[RaysampleError]()
+        result = list[RaysampleError]()
         for demand in demands:
             cpus = scoring.ACTOR_CPUS if demand.kind == "scoring" else 1
             try:
                 session.require(demand.workers, cpus, self.config.gpus_per_worker, demand.what)
             except ClusterError as error:
-                found.append(error)
-        return found
+                result.append(error)
+        return result

@@ -53,8 +53,8 @@ def _prepare(job: ScoreJob) -> list[str]:
 def once(function: Callable[[], T], gpus: float) -> T:
     """Run a function in one task with the resources of a scoring actor."""
     session.require(1, ACTOR_CPUS, gpus, "the verification of scores")
-    found: T = failures.result(_once.options(num_cpus=ACTOR_CPUS, num_gpus=gpus or None).remote(function), _broken)
-    return found
+    result: T = failures.result(_once.options(num_cpus=ACTOR_CPUS, num_gpus=gpus or None).remote(function), _broken)
+    return result
 
 
 @ray.remote(max_retries=1)

@@ -74,8 +74,8 @@ class Beta(Budgeted):
         p = np.clip(rows.scores[self.mean].astype(np.float64), NEAR, 1 - NEAR)
         with np.errstate(divide="ignore"):
             score = np.log(np.maximum(rows.scores[self.score].astype(np.float64), 0))
-        found: Doubles = score + (a - 1) * np.log(p) + (b - 1) * np.log1p(-p)
-        return found
+        result: Doubles = score + (a - 1) * np.log(p) + (b - 1) * np.log1p(-p)
+        return result
 
     def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
         """Ln w + Gumbel noise."""

@@ -39,16 +39,16 @@ class Blended(Budgeted):
 
     def ranks(self, rows: Rows, facts: GlobalStatistics) -> dict[str, npt.NDArray[np.float64]]:
         """Return each score's ranks, [n] in (0, 1), near 1 for the kept end."""
-        found = {}
+        result = {}
         for name, end, _ in self.scores:
             rank = facts.ranks[name](rows.scores[name])
-            found[name] = rank if end == self.keeps else 1 - rank
-        return found
+            result[name] = rank if end == self.keeps else 1 - rank
+        return result
 
     def average(self, ranks: Mapping[str, npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
         """Return the weighted mean of the ranks, in (0, 1)."""
         total = sum(weight for _, _, weight in self.scores)
-        found: npt.NDArray[np.float64] = sum(
+        result: npt.NDArray[np.float64] = sum(
             (ranks[name] * (weight / total) for name, _, weight in self.scores), np.zeros(())
         )
-        return found
+        return result

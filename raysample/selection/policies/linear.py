@@ -48,5 +48,5 @@ class Linear(Weighted):
         low, high = self.bounds(facts)
         values = self.values(rows, facts).astype(np.float64)
         share = (values - low) / (high - low) if high > low else np.ones(len(rows))
-        found: Doubles = np.log(self.epsilon + (1 - self.epsilon) * np.clip(share, 0, 1))
-        return found
+        result: Doubles = np.log(self.epsilon + (1 - self.epsilon) * np.clip(share, 0, 1))
+        return result
