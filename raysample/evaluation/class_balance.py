@@ -27,12 +27,12 @@ def class_warnings(
         before: rows of each class, [C].
         after: (arm, fraction) -> kept rows of each class, [C].
     """
-    found = []
+    warnings = []
     for (arm, fraction), kept in after.items():
         losses = class_losses(labels, before, kept, fraction)
         if losses:
-            found.append(f"{arm} at {fraction:.0%} {'; it '.join(losses)}")
-    return tuple(found)
+            warnings.append(f"{arm} at {fraction:.0%} {'; it '.join(losses)}")
+    return tuple(warnings)
 
 
 def class_losses(labels: Sequence[str], before: Sequence[int], kept: Sequence[int], fraction: float) -> list[str]:

@@ -212,9 +212,9 @@ def summarise(
     cells: dict[tuple[str, float], list[RunResult]] = {}
     for run in runs:
         cells.setdefault((run.arm, run.fraction), []).append(run)
-    found = _Judged(cells, {(j.objective, j.arm, j.fraction, j.baseline): j for j in judgements}, objective)
+    judged = _Judged(cells, {(j.objective, j.arm, j.fraction, j.baseline): j for j in judgements}, objective)
     order = sorted(cells, key=lambda cell: (cell[0] != FULL, -cell[1]))
-    return tuple(found.summary(cell) for cell in order)
+    return tuple(judged.summary(cell) for cell in order)
 
 
 @dataclass(frozen=True)

@@ -25,35 +25,35 @@ _AGAINST = {
 }
 
 
-def verdict(found: Sequence[Verdict]) -> str:
+def verdict(verdicts: Sequence[Verdict]) -> str:
     """Return the verdict of one objective on one arm against its baselines, as a few words."""
-    if not found:
+    if not verdicts:
         return NO_PREDICTIONS
-    if all(one.kind == "none" for one in found):
+    if all(one.kind == "none" for one in verdicts):
         return ONE_SEED
     kinds: dict[str, list[str]] = {}
-    for one in found:
+    for one in verdicts:
         small = " by less than the tolerance" if one.small else ""
         kinds.setdefault(_AGAINST[one.kind].format("{}") + small, []).append(TITLES[one.baseline])
     said = "; ".join(words.format(" and ".join(names)) for words, names in kinds.items())
-    return f"weak evidence: {said}" if any(one.weak for one in found) and _decided(found) else said
+    return f"weak evidence: {said}" if any(one.weak for one in verdicts) and _decided(verdicts) else said
 
 
-def _decided(found: Iterable[Verdict]) -> bool:
+def _decided(verdicts: Iterable[Verdict]) -> bool:
     """Return whether any verdict is not "undecided"."""
-    return any(one.kind != "undecided" for one in found)
+    return any(one.kind != "undecided" for one in verdicts)
 
 
-def sentences(found: Sequence[Verdict], objective: str, tolerance: float, confidence: float) -> list[str]:
+def sentences(verdicts: Sequence[Verdict], objective: str, tolerance: float, confidence: float) -> list[str]:
     """Return the findings as sentences: the objective first, then the others, then the detectable difference."""
-    if not found:
+    if not verdicts:
         return [f"{NO_PREDICTIONS.capitalize()}."]
-    main = [one for one in found if one.objective == objective]
+    main = [one for one in verdicts if one.objective == objective]
     if all(one.kind == "none" for one in main):
         return [_one_seed(main)]
-    said = [_better(main, confidence), _as_good(main, tolerance, confidence)]
-    said += [_beside(found, other) for other in OBJECTIVES if other != objective]
-    return [sentence for sentence in [*said, _power(main), _few_seeds(main)] if sentence]
+    texts = [_better(main, confidence), _as_good(main, tolerance, confidence)]
+    texts += [_beside(verdicts, other) for other in OBJECTIVES if other != objective]
+    return [sentence for sentence in [*texts, _power(main), _few_seeds(main)] if sentence]
 
 
 def arm_title(one: Verdict) -> str:
@@ -69,19 +69,19 @@ def points(one: Verdict, confidence: float) -> str:
     )
 
 
-def better_than_random(found: Iterable[Verdict], objective: str) -> list[Verdict]:
+def better_than_random(verdicts: Iterable[Verdict], objective: str) -> list[Verdict]:
     """Return the verdicts against random of arms that are better than random and stratified random."""
     by_arm: dict[tuple[str, float], list[Verdict]] = {}
-    for one in found:
+    for one in verdicts:
         if one.objective == objective and one.baseline in BASELINES:
             by_arm.setdefault((one.arm, one.fraction), []).append(one)
     won = [each for each in by_arm.values() if all(one.kind == "better" for one in each)]
     return [max(each, key=lambda one: one.baseline == RANDOM) for each in won]
 
 
-def as_good_as_all(found: Iterable[Verdict], objective: str) -> list[Verdict]:
+def as_good_as_all(verdicts: Iterable[Verdict], objective: str) -> list[Verdict]:
     """Return the verdicts against all data of the arms that are as good, within the tolerance."""
-    return [one for one in found if one.objective == objective and one.baseline == FULL and one.as_good]
+    return [one for one in verdicts if one.objective == objective and one.baseline == FULL and one.as_good]
 
 
 def _signed(value: float) -> str:
@@ -89,18 +89,18 @@ def _signed(value: float) -> str:
     return f"{100 * value:+.2f}".replace("-", "−")
 
 
-def _one_seed(mine: Sequence[Verdict]) -> str:
+def _one_seed(verdicts: Sequence[Verdict]) -> str:
     """Return the sentence for one seed per arm: the largest difference, without a verdict."""
-    best = max((one for one in mine if one.baseline == RANDOM), key=lambda one: one.mean, default=None)
+    best = max((one for one in verdicts if one.baseline == RANDOM), key=lambda one: one.mean, default=None)
     if best is None:
         return "One seed per arm: no verdict."
     seen = f"the largest difference from random sampling is that of {arm_title(best)}: {_signed(best.mean)} points of"
     return f"One seed per arm: no verdict; {seen} {NAMES[best.objective]}."
 
 
-def _better(mine: Sequence[Verdict], confidence: float) -> str:
+def _better(verdicts: Sequence[Verdict], confidence: float) -> str:
     """Return the sentence on "better than random"."""
-    against = [one for one in mine if one.baseline in BASELINES and one.kind != "none"]
+    against = [one for one in verdicts if one.baseline in BASELINES and one.kind != "none"]
     if not against:
         return NO_ARM
     won = better_than_random(against, against[0].objective)
@@ -135,9 +135,9 @@ def _both(against: Sequence[Verdict], best: Verdict) -> bool:
     return len({one.baseline for one in against if _same(one, best)}) > 1
 
 
-def _as_good(mine: Sequence[Verdict], tolerance: float, confidence: float) -> str:
+def _as_good(verdicts: Sequence[Verdict], tolerance: float, confidence: float) -> str:
     """Return the sentence on "as good as all data"; empty without runs on all data."""
-    against = [one for one in mine if one.baseline == FULL and one.kind != "none"]
+    against = [one for one in verdicts if one.baseline == FULL and one.kind != "none"]
     if not against:
         return ""
     limit = f"within {100 * tolerance:.3g} points"
@@ -153,9 +153,9 @@ def _as_good(mine: Sequence[Verdict], tolerance: float, confidence: float) -> st
     return f"No arm is shown to be as good as all data, {limit}: {shown}; {nearest}."
 
 
-def _beside(found: Sequence[Verdict], objective: str) -> str:
+def _beside(every: Sequence[Verdict], objective: str) -> str:
     """Return the sentence on another objective."""
-    verdicts = [one for one in found if one.objective == objective and one.kind != "none"]
+    verdicts = [one for one in every if one.objective == objective and one.kind != "none"]
     against = [one for one in verdicts if one.baseline == RANDOM]
     if not against:
         return ""
@@ -176,9 +176,9 @@ def _listed(ones: Sequence[Verdict]) -> str:
     return ", ".join(shown) + (f" and {len(ones) - 3} more" if len(ones) > 3 else "")
 
 
-def _power(mine: Sequence[Verdict]) -> str:
+def _power(verdicts: Sequence[Verdict]) -> str:
     """Return the sentence on the smallest detectable difference."""
-    against = [one for one in mine if one.baseline in BASELINES and not math.isnan(one.detectable)]
+    against = [one for one in verdicts if one.baseline in BASELINES and not math.isnan(one.detectable)]
     if not against:
         return ""
     counts = sorted({one.pairs for one in against})
@@ -194,8 +194,8 @@ def _power(mine: Sequence[Verdict]) -> str:
     )
 
 
-def _few_seeds(mine: Sequence[Verdict]) -> str:
+def _few_seeds(verdicts: Sequence[Verdict]) -> str:
     """Return a warning if verdicts rest on two seeds."""
-    if not any(one.weak and one.kind != "none" for one in mine):
+    if not any(one.weak and one.kind != "none" for one in verdicts):
         return ""
     return "Two seeds say little of how much trainings differ: take three or more for a verdict."

@@ -65,7 +65,7 @@ def evaluate(
         TrainingError: logits are not finite.
     """
     _check(logits)
-    tested, names, found = _tested(logits, labels, groups, counts, train_counts)
+    tested, names, counted = _tested(logits, labels, groups, counts, train_counts)
     layout = cells(tested)
     point = measured(layout.totals(np.ones((len(labels), 1))), tested)
     units = None if clusters is None else pd.factorize(clusters, use_na_sentinel=False)[0].astype(np.int64)
@@ -82,7 +82,7 @@ def evaluate(
             GroupRecall(*each)
             for each in zip(names, sizes.tolist(), recalls.tolist(), intervals.of_groups(), strict=True)
         ),
-        found,
+        counted,
         tuple(np.flatnonzero(tested.rare).tolist()),
         confidence,
         Predictions(tested.gold, tested.predicted, tested.group if tested.groups else None, units, dict(tested.masks)),
@@ -122,11 +122,11 @@ def _tested(
         group=group,
         groups=len(names),
     )
-    found = {"rows": rows, "groups": many, "rare_classes": int(rare.sum())}
+    counted = {"rows": rows, "groups": many, "rare_classes": int(rare.sum())}
     return (
         tested,
         names,
-        found | {f"{name}_rows": int(masks[name].sum()) for name in (CLASSES, CONTENTS) if name in masks},
+        counted | {f"{name}_rows": int(masks[name].sum()) for name in (CLASSES, CONTENTS) if name in masks},
     )
 
 

@@ -30,14 +30,14 @@ def replicated(layout: MetricCells, tested: TestRows, units: IntArray | None, re
         replicates: number of resamples.
         seed: seed of the Philox generator.
     """
-    found = [
+    blocks = [
         measured(layout.totals(block), tested)
         for block in resample_counts(len(tested.gold), units, replicates, seed, WEIGHTS)
     ]
     return Measured(
-        {name: np.concatenate([one.metrics[name] for one in found]) for name in found[0].metrics},
-        np.concatenate([one.recall for one in found], axis=1),
-        np.concatenate([one.group_recall for one in found], axis=1),
+        {name: np.concatenate([one.metrics[name] for one in blocks]) for name in blocks[0].metrics},
+        np.concatenate([one.recall for one in blocks], axis=1),
+        np.concatenate([one.group_recall for one in blocks], axis=1),
     )
 
 

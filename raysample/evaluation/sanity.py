@@ -37,19 +37,19 @@ def doubts(runs: Mapping[Cell, Predictions], losses: Mapping[Cell, float], label
     """
     arms = dict.fromkeys((arm, fraction) for arm, fraction, _ in runs)
     full = [run for (arm, _, _), run in runs.items() if arm == FULL]
-    found = list[str]()
+    sentences = list[str]()
     for arm, fraction in arms:
         ours = {cell: run for cell, run in runs.items() if cell[:2] == (arm, fraction)}
         name = "the model trained on all data" if arm == FULL else f"{arm} at {fraction:.0%}"
         loss = float(np.mean([losses.get(cell, math.nan) for cell in ours]))
-        found += model_doubts(name, list(ours.values()), loss if arm == FULL else math.nan, labels)
+        sentences += model_doubts(name, list(ours.values()), loss if arm == FULL else math.nan, labels)
         lost = [] if arm == FULL or not full else _lost(list(ours.values()), full)
         if lost:
             of = "it" if len(lost) == 1 else "them"
-            found.append(
+            sentences.append(
                 f"{name} lost {_listed(lost, labels)}: right on no test row of {of}, where all data is on some"
             )
-    return tuple(found)
+    return tuple(sentences)
 
 
 def model_doubts(name: str, runs: Sequence[Predictions], loss: float, labels: Sequence[str]) -> list[str]:
@@ -95,8 +95,8 @@ def _above(runs: Sequence[Predictions], majority: int) -> bool:
     gold = runs[0].gold
     z = float(special.ndtri(CONFIDENCE))
     constant = [Predictions(gold, np.full(len(gold), majority, np.int64))] * len(runs)
-    found = difference(estimates("accuracy", runs), estimates("accuracy", constant))
-    if float(found.mean) > z * math.sqrt(float(found.rows)):
+    estimate = difference(estimates("accuracy", runs), estimates("accuracy", constant))
+    if float(estimate.mean) > z * math.sqrt(float(estimate.rows)):
         return True
     hits = np.mean([run.gold == run.predicted for run in runs], axis=0)
     rows = np.bincount(gold)

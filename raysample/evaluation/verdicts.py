@@ -136,17 +136,17 @@ def _family(
     if not compared:
         return
     parts = [(each.mean, each.seeds, each.degrees, each.rows) for _, each, _, _ in compared]
-    found, level = Difference(*np.array(parts, dtype=np.float64).T), 1 - confidence
+    estimate, level = Difference(*np.array(parts, dtype=np.float64).T), 1 - confidence
     tests = sum(count > 1 for _, _, count, _ in compared)
-    p_values = _corrected(found, tolerance)
-    (low, high), detectable = found.bounds(confidence), found.half_width(level / max(tests, 1))
+    p_values = _corrected(estimate, tolerance)
+    (low, high), detectable = estimate.bounds(confidence), estimate.half_width(level / max(tests, 1))
     for i, (pair, _, count, rows) in enumerate(compared):
         p, equivalent, not_worse = p_values[:, i].tolist()
-        kind = _kind(float(found.mean[i]), p, equivalent, level)
+        kind = _kind(float(estimate.mean[i]), p, equivalent, level)
         yield Verdict(
             objective,
             *pair[:3],
-            mean=float(found.mean[i]),
+            mean=float(estimate.mean[i]),
             low=float(np.maximum(low[i], -1.0)),
             high=float(np.minimum(high[i], 1.0)),
             pairs=count,
@@ -163,14 +163,14 @@ def _family(
         )
 
 
-def _corrected(found: Difference, tolerance: float) -> FloatArray:
+def _corrected(estimate: Difference, tolerance: float) -> FloatArray:
     """Return corrected p-values [3, arms]: of a difference, of equivalence, of not being worse; corrected by kind.
 
     Arms with one seed are not tested, and stay NaN.
     """
-    not_worse, not_better = found.p_value(-tolerance), 1 - found.p_value(tolerance)
-    p_values = np.stack([found.two_sided(), np.maximum(not_worse, not_better), not_worse])
-    tested = ~np.isnan(found.degrees)
+    not_worse, not_better = estimate.p_value(-tolerance), 1 - estimate.p_value(tolerance)
+    p_values = np.stack([estimate.two_sided(), np.maximum(not_worse, not_better), not_worse])
+    tested = ~np.isnan(estimate.degrees)
     p_values[:, tested] = holm(p_values[:, tested])
     return p_values
 

@@ -55,73 +55,73 @@ def section_of_test(provenance: Mapping[str, Any], labels: Sequence[str]) -> Eva
             `tokens`: corpus -> what `Truncation.to_dict` returns.
         labels: class names.
     """
-    given = provenance.get("evaluation")
-    found = None if given is None else Evaluation.from_dict(given)
+    recorded = provenance.get("evaluation")
+    evaluation = None if recorded is None else Evaluation.from_dict(recorded)
     cuts = {name: Truncation.from_dict(data) for name, data in provenance.get("tokens", {}).items()}
-    if found is None and not cuts:
+    if evaluation is None and not cuts:
         return None
     sentences, tables = list[str](), list[Figures]()
-    if found is not None and given is not None:
-        sentences += _sentences(found, given)
-        tables += [_metrics(found), *_classes(found, labels), *_groups(found)]
+    if evaluation is not None and recorded is not None:
+        sentences += _sentences(evaluation, recorded)
+        tables += [_metrics(evaluation), *_classes(evaluation, labels), *_groups(evaluation)]
     if cuts:
         tables += [_lengths(cuts), *_cut_classes(cuts, labels)]
     return EvaluationSection(tuple(sentences), tuple(tables))
 
 
-def _sentences(found: Evaluation, given: Mapping[str, Any]) -> list[str]:
+def _sentences(evaluation: Evaluation, data: Mapping[str, Any]) -> list[str]:
     """Return sentences on the model, the intervals, rare rows and groups."""
-    rows = found.counts.get("rows")
-    on = f" on {rows:,} test rows" if rows is not None else ""
-    said = [f"The model that was scored (all {given['rows']:,} training rows, seed {given['seed']}){on}."]
-    if found.intervals:
-        said.append(
-            f"Intervals: {share(found.confidence)}, by drawing test rows again; they tell nothing of other seeds."
+    rows = evaluation.counts.get("rows")
+    tested = f" on {rows:,} test rows" if rows is not None else ""
+    sentences = [f"The model that was scored (all {data['rows']:,} training rows, seed {data['seed']}){tested}."]
+    if evaluation.intervals:
+        sentences.append(
+            f"Intervals: {share(evaluation.confidence)}, by drawing test rows again; they tell nothing of other seeds."
         )
-    if "rare_class_accuracy" in found.metrics:
-        classes, of = found.counts["rare_classes"], found.counts["rare_class_rows"]
-        said.append(
+    if "rare_class_accuracy" in evaluation.metrics:
+        classes, of = evaluation.counts["rare_classes"], evaluation.counts["rare_class_rows"]
+        sentences.append(
             f"Rare classes: the {classes:,} smallest, with at most a tenth of the training rows ({of:,} test rows)."
         )
-    if "rare_content_accuracy" in found.metrics:
-        of = found.counts["rare_content_rows"]
-        said.append(f"{of:,} test rows have a text that occurs once in training and test together.")
-    if found.counts.get("groups", 0) > len(found.groups):
-        said.append(f"The {found.counts['groups']:,} groups are too many to be told apart.")
-    return said
+    if "rare_content_accuracy" in evaluation.metrics:
+        of = evaluation.counts["rare_content_rows"]
+        sentences.append(f"{of:,} test rows have a text that occurs once in training and test together.")
+    if evaluation.counts.get("groups", 0) > len(evaluation.groups):
+        sentences.append(f"The {evaluation.counts['groups']:,} groups are too many to be told apart.")
+    return sentences
 
 
-def _metrics(found: Evaluation) -> Figures:
+def _metrics(evaluation: Evaluation) -> Figures:
     """Return the table of metrics with intervals."""
     rows = [
-        (name, percent(found.metrics[metric]), _interval(found.intervals.get(metric)))
+        (name, percent(evaluation.metrics[metric]), _interval(evaluation.intervals.get(metric)))
         for metric, name in _METRICS.items()
-        if metric in found.metrics
+        if metric in evaluation.metrics
     ]
-    low, high = found.intervals.get("nll", (float("nan"), float("nan")))
+    low, high = evaluation.intervals.get("nll", (float("nan"), float("nan")))
     interval = NOTHING if low != low else f"{low:.4f} to {high:.4f}"
-    rows.append(("log-loss, nats", f"{found.metrics['nll']:.4f}", interval))
+    rows.append(("log-loss, nats", f"{evaluation.metrics['nll']:.4f}", interval))
     return Figures("Test results", ("metric", "value", "interval"), tuple(rows))
 
 
-def _interval(found: Bounds | None) -> str:
+def _interval(bounds: Bounds | None) -> str:
     """Return an interval in per cent as text; a dash if there is none."""
-    return NOTHING if found is None or found[0] != found[0] else f"{percent(found[0])} to {percent(found[1])}"
+    return NOTHING if bounds is None or bounds[0] != bounds[0] else f"{percent(bounds[0])} to {percent(bounds[1])}"
 
 
-def _classes(found: Evaluation, labels: Sequence[str]) -> list[Figures]:
+def _classes(evaluation: Evaluation, labels: Sequence[str]) -> list[Figures]:
     """Return the table of the classes with the lowest recall."""
-    if not found.recall_bounds or not found.class_rows:
+    if not evaluation.recall_bounds or not evaluation.class_rows:
         return []
-    present = [c for c, rows in enumerate(found.class_rows) if rows]
-    worst = sorted(present, key=lambda c: (found.recall[c], -found.class_rows[c]))[:SHOWN]
-    rare = set(found.rare)
+    present = [c for c, rows in enumerate(evaluation.class_rows) if rows]
+    worst = sorted(present, key=lambda c: (evaluation.recall[c], -evaluation.class_rows[c]))[:SHOWN]
+    rare = set(evaluation.rare)
     rows = [
         (
             clean(labels[c], 80) + (" (rare)" if c in rare else ""),
-            f"{found.class_rows[c]:,}",
-            percent(found.recall[c], 1),
-            _interval(found.recall_bounds[c]),
+            f"{evaluation.class_rows[c]:,}",
+            percent(evaluation.recall[c], 1),
+            _interval(evaluation.recall_bounds[c]),
         )
         for c in worst
     ]
@@ -129,14 +129,16 @@ def _classes(found: Evaluation, labels: Sequence[str]) -> list[Figures]:
     return [Figures(caption, ("class", "test rows", "recall", "interval"), tuple(rows))]
 
 
-def _groups(found: Evaluation) -> list[Figures]:
+def _groups(evaluation: Evaluation) -> list[Figures]:
     """Return the table of the groups with the lowest recall."""
-    if not found.groups:
+    if not evaluation.groups:
         return []
-    worst = sorted(found.groups, key=lambda group: (group.recall, -group.rows))[:SHOWN]
+    worst = sorted(evaluation.groups, key=lambda group: (group.recall, -group.rows))[:SHOWN]
     rows = [(clean(g.name, 80) or "(empty)", f"{g.rows:,}", percent(g.recall, 1), _interval(g.bounds)) for g in worst]
-    all_of = len(worst) == len(found.groups)
-    caption = "Recall by group, %" if all_of else f"The {len(worst)} of {len(found.groups):,} groups of least recall, %"
+    all_of = len(worst) == len(evaluation.groups)
+    caption = (
+        "Recall by group, %" if all_of else f"The {len(worst)} of {len(evaluation.groups):,} groups of least recall, %"
+    )
     return [Figures(caption, ("group", "test rows", "recall", "interval"), tuple(rows))]
 
 

@@ -44,12 +44,15 @@ def _of(name: str, part: Mapping[str, Any], table: ScoreTable) -> Labels:
     return Labels(_PARTS.get(name, clean(name)), tuple(sentences), _confidence(part.get("confidence")), _feedback(part))
 
 
-def _confidence(found: Mapping[str, Any] | None) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+def _confidence(confidence: Mapping[str, Any] | None) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """Return heads and values of the confidence table; None if there is no confidence."""
-    if not found or not found["rows"]:
+    if not confidence or not confidence["rows"]:
         return None
     heads = ("rows", "mean", "least", *(f"{10 * i} %" for i in range(1, 10)), "most")
-    return heads, (f"{found['rows']:,}", *(f"{value:.3f}" for value in (found["mean"], *found["deciles"])))
+    return heads, (
+        f"{confidence['rows']:,}",
+        *(f"{value:.3f}" for value in (confidence["mean"], *confidence["deciles"])),
+    )
 
 
 def _feedback(part: Mapping[str, Any]) -> tuple[tuple[str, str, str, str], ...]:

@@ -97,8 +97,8 @@ class _Kept:
         """Return the positions of kept rows among `ids`, and their positions in `identity`."""
         hashes = hash_row_ids(pa.concat_arrays(ids.chunks) if ids.num_chunks else pa.array([], pa.string()))
         place = np.minimum(np.searchsorted(self.identity, hashes), max(0, len(self.identity) - 1))
-        found = np.flatnonzero(self.identity[place] == hashes) if len(self.identity) else np.zeros(0, np.int64)
-        return found, place[found]
+        matching = np.flatnonzero(self.identity[place] == hashes) if len(self.identity) else np.zeros(0, np.int64)
+        return matching, place[matching]
 
 
 def _rows(corpus: Corpus, shards: list[Any], kept: _Kept) -> pa.Table | None:
@@ -107,8 +107,8 @@ def _rows(corpus: Corpus, shards: list[Any], kept: _Kept) -> pa.Table | None:
     for shard in shards:
         ids, raw = corpus.raw(shard.index)
         _check_columns(raw, shard.uri)
-        found, place = kept.find(ids)
-        piece = raw.take(pa.array(found))
+        matching, place = kept.find(ids)
+        piece = raw.take(pa.array(matching))
         if kept.weight is not None:
             piece = piece.append_column(WEIGHT, pa.array(kept.weight[place]))
         pieces.append(piece)

@@ -73,12 +73,12 @@ def _bands(sizes: Tally) -> tuple[Band, ...]:
     names = sorted(sizes.rows)
     running = np.cumsum([sizes.rows[size] for size in names])
     band = np.minimum((running - 1) * BANDS // max(1, running[-1]), BANDS - 1) if names else np.zeros(0, int)
-    found = []
+    bands = []
     for number in np.unique(band):
         sizes_here = [size for size, place in zip(names, band, strict=True) if place == number]
         rows, kept = (sum(counter[size] for size in sizes_here) for counter in (sizes.rows, sizes.kept))
-        found.append(Band(sizes_here[0], sizes_here[-1], rows, kept))
-    return tuple(found)
+        bands.append(Band(sizes_here[0], sizes_here[-1], rows, kept))
+    return tuple(bands)
 
 
 def _least(groups: Tally, count: int) -> tuple[tuple[str, int, int], ...]:

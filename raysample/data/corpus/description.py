@@ -70,30 +70,30 @@ def describe_source(
     """
     _check_arguments(part, holdout, shard_rows)
     _check_levels(source.columns, labels, levels)
-    found, uri = open_source(source), storage.absolute(uri)
+    opened, uri = open_source(source), storage.absolute(uri)
     for name in (MANIFEST, KEPT, FOLDER):
         storage.remove(storage.join(uri, name))
     quarantine = Quarantine(uri)
-    rule = found.config.labels
+    rule = opened.config.labels
     known = () if labels is None else tuple(frozenset(distinct(names, rule)) for names in (labels, *beside(levels)))
-    scan = _Scan(found, quarantine, _chooser(part, holdout), known)
-    ledger = _without_repeats(found, scan.run(shard_rows), quarantine)
+    scan = _Scan(opened, quarantine, _chooser(part, holdout), known)
+    ledger = _without_repeats(opened, scan.run(shard_rows), quarantine)
     quarantine.close()
-    books.check_ledger(ledger, found.config, uri, known, quarantine.first)
-    ledger = books.within_limit(ledger, found.config.limit)
+    books.check_ledger(ledger, opened.config, uri, known, quarantine.first)
+    ledger = books.within_limit(ledger, opened.config.limit)
     if labels is None:
-        labels = _classes(ledger.class_counts(), found.config, scan.declared[0], ledger.reasons())
+        labels = _classes(ledger.class_counts(), opened.config, scan.declared[0], ledger.reasons())
         rest = [
-            _classes(counts, found.config, declared, ledger.reasons())
+            _classes(counts, opened.config, declared, ledger.reasons())
             for counts, declared in zip(ledger.level_counts(), scan.declared[1:], strict=True)
         ]
-        levels = assembled(found.config.columns, labels, rest)
-    inventory = found.inventory.checked(scan.files, found.config.path)
-    books.reconcile(ledger, found.config.path, scan.rows_of_files, quarantine.written)
-    missing = books.taken_for_missing(ledger.reasons(), found.config)
+        levels = assembled(opened.config.columns, labels, rest)
+    inventory = opened.inventory.checked(scan.files, opened.config.path)
+    books.reconcile(ledger, opened.config.path, scan.rows_of_files, quarantine.written)
+    missing = books.taken_for_missing(ledger.reasons(), opened.config)
     spelled_so = scan.notes.spellings.warnings(_occurring(ledger))
     notes = (inventory, (*((missing,) if missing else ()), *spelled_so))
-    return _written(uri, found.config, part, tuple(labels), levels, ledger, shard_rows, notes)
+    return _written(uri, opened.config, part, tuple(labels), levels, ledger, shard_rows, notes)
 
 
 def _occurring(ledger: Ledger) -> set[str]:
@@ -185,8 +185,8 @@ class _Scan:
         """Judge the rows of one file and append one ledger range per batch."""
         config, reader = self.source.config, self.source.reader
         names = reader.names(part)
-        for known, column in zip(self.declared, self._labels.values(), strict=True):
-            known += names.get(column, ())
+        for declared, column in zip(self.declared, self._labels.values(), strict=True):
+            declared += names.get(column, ())
         for batch, rows in read_judged(config, part, size):
             self.notes.add(part.name, {**batch.columns, **folder_columns(part, batch.rows)}, names)
             self.rows_of_files[part.uri] = max(self.rows_of_files.get(part.uri, 0), batch.start + batch.rows)

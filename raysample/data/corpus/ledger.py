@@ -108,14 +108,16 @@ class Ledger:
     def reasons(self) -> dict[str, int]:
         """Return rows in quarantine per reason, the most frequent first."""
         counts = np.bincount(self.reason[self.set_aside], minlength=len(REASONS))
-        found = Counter({REASONS[code]: int(count) for code, count in enumerate(counts) if count})
-        return dict(found.most_common())
+        by_reason = Counter({REASONS[code]: int(count) for code, count in enumerate(counts) if count})
+        return dict(by_reason.most_common())
 
     def filters(self) -> dict[str, int]:
         """Return rows that are left out per cause, the most frequent first."""
         counts = np.bincount(self.filtered, minlength=len(FILTERS))
-        found = Counter({FILTERS[code]: int(count) for code, count in enumerate(counts) if count and code != SELECTED})
-        return dict(found.most_common())
+        by_reason = Counter(
+            {FILTERS[code]: int(count) for code, count in enumerate(counts) if count and code != SELECTED}
+        )
+        return dict(by_reason.most_common())
 
     def counts(self) -> dict[str, int]:
         """Return the rows in, usable, quarantined and filtered."""
@@ -225,10 +227,10 @@ def if_quotes(reasons: Mapping[str, int]) -> str:
 def taken_for_missing(reasons: Mapping[str, int], source: SourceConfig) -> str:
     """Return a sentence about label values that count as missing, with advice; empty if there are no such rows."""
     codes = {MINUS_ONE: "-1", NO_CONSENSUS: "'-'", MISSING_LABEL: "one of these values"}
-    found = [(value, reasons[REASONS[code]]) for code, value in codes.items() if REASONS[code] in reasons]
-    if not found:
+    present = [(value, reasons[REASONS[code]]) for code, value in codes.items() if REASONS[code] in reasons]
+    if not present:
         return ""
-    taken = " and ".join(f"{value} in {rows:,} rows" for value, rows in found)
+    taken = " and ".join(f"{value} in {rows:,} rows" for value, rows in present)
     rest = [value for value in source.labels.missing if value != "-1"] if REASONS[MINUS_ONE] in reasons else []
     given = ", ".join(source.labels.missing)
     return (

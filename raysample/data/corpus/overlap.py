@@ -46,21 +46,21 @@ def overlap(train: Corpus, test: Corpus, map_fn: Map) -> Overlap:
     Raises:
         ProvenanceError: a source changed since it was described.
     """
-    found = np.concatenate([np.zeros(0, np.uint64), *map_fn(partial(_hashes, test.uri), _pieces(test))])
-    wanted = np.unique(found)
-    rows, seen = 0, np.zeros(len(wanted), bool)
-    for count, places in map_fn(partial(_shared, train.uri, wanted), _pieces(train)):
+    test_hashes = np.concatenate([np.zeros(0, np.uint64), *map_fn(partial(_hashes, test.uri), _pieces(test))])
+    unique_hashes = np.unique(test_hashes)
+    rows, seen = 0, np.zeros(len(unique_hashes), bool)
+    for count, places in map_fn(partial(_shared, train.uri, unique_hashes), _pieces(train)):
         rows += count
         seen[places] = True
-    return Overlap(train.fingerprint, test.fingerprint, rows, int(np.isin(found, wanted[seen]).sum()))
+    return Overlap(train.fingerprint, test.fingerprint, rows, int(np.isin(test_hashes, unique_hashes[seen]).sum()))
 
 
 def stored_overlap(uri: str, train: Corpus, test: Corpus) -> Overlap | None:
     """Return the overlap stored at `uri` if it is of these two corpora, else None."""
     if not storage.exists(uri):
         return None
-    found = manifests.kind_of(Overlap, uri)
-    return found if (found.train, found.test) == (train.fingerprint, test.fingerprint) else None
+    stored = manifests.kind_of(Overlap, uri)
+    return stored if (stored.train, stored.test) == (train.fingerprint, test.fingerprint) else None
 
 
 def describe_overlap(found: Overlap, rows: int) -> str:
@@ -85,9 +85,9 @@ def _hashes(uri: str, shards: Sequence[int]) -> Hashes:
 
 def _shared(uri: str, wanted: Hashes, shards: Sequence[int]) -> tuple[int, Any]:
     """Return the number of rows whose hash is in sorted `wanted`, and the indices in `wanted` that occur."""
-    found = _hashes(uri, shards)
+    hashes = _hashes(uri, shards)
     if not len(wanted):
         return 0, np.zeros(0, np.int64)
-    place = np.minimum(np.searchsorted(wanted, found), len(wanted) - 1)
-    hit = wanted[place] == found
+    place = np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)
+    hit = wanted[place] == hashes
     return int(hit.sum()), np.unique(place[hit])

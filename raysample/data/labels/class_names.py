@@ -44,9 +44,9 @@ def canonical_names(names: pa.StringArray, rule: LabelsConfig) -> pa.StringArray
 
 def distinct(names: Sequence[str], rule: LabelsConfig) -> list[str]:
     """Return `canonical` of each configured class name; raises CorpusError if two of them are the same class."""
-    found: dict[str, str] = {}
+    first_spelling: dict[str, str] = {}
     for name in names:
-        known = found.setdefault(canonical(name, rule), name)
+        known = first_spelling.setdefault(canonical(name, rule), name)
         if known != name:
             raise CorpusError(
                 f"the classes {_spelled(known)} and {_spelled(name)} are two spellings of one class",
@@ -74,9 +74,9 @@ class Spellings:
                     spelled = trimmed if is_number else _spelled(trimmed)
                     self.found.setdefault(canonical(trimmed, self.rule), set()).add(spelled)
 
-    def merge(self, found: Mapping[str, Iterable[str]]) -> None:
+    def merge(self, other: Mapping[str, Iterable[str]]) -> None:
         """Add the spellings of another file."""
-        for name, spelled in found.items():
+        for name, spelled in other.items():
             self.found.setdefault(name, set()).update(spelled)
 
     def noted(self) -> dict[str, list[str]]:
@@ -99,12 +99,12 @@ class Spellings:
         if not self.rule.numeric_strings:
             _check_apart(several)
         other = {name: spelled for name, spelled in odd.items() if len(spelled) == 1}
-        found = []
+        warnings = []
         if several:
-            found.append(f"several spellings are taken for one class: {_listed(several)}")
+            warnings.append(f"several spellings are taken for one class: {_listed(several)}")
         if other:
-            found.append(f"class names are normalised: {_listed(other)}")
-        return (*found, *_alike(present))
+            warnings.append(f"class names are normalised: {_listed(other)}")
+        return (*warnings, *_alike(present))
 
     def _odd(self, name: str) -> bool:
         """Return whether a class has several spellings, or one that differs from its canonical name."""

@@ -130,22 +130,22 @@ def compact_log(source: SourceConfig, uri: str, *, window: int | None = None, ma
     Raises:
         CorpusError: there is nothing to read, a column is missing, too many rows are in quarantine, or none is usable.
     """
-    found = open_source(source)
-    _check(found.config, window)
+    settled = open_source(source)
+    _check(settled.config, window)
     uri = storage.absolute(uri)
     before = {file.key for file in Contents.load(uri).files} if storage.exists(storage.join(uri, MANIFEST)) else set()
-    parts = windowed(found, window)
+    parts = windowed(settled, window)
     place = storage.join(uri, FILES)
-    files = tuple(map_fn(partial(tally_file, config=found.config, folder=place), [part.uri for part in parts]))
-    _notes(files, found.config)
-    _check_rows(files, found.config, place)
-    contents = _merged(Contents(uri, found.config, window, files, (), {}, {}, {}, "", {}), map_fn)
+    files = tuple(map_fn(partial(tally_file, config=settled.config, folder=place), [part.uri for part in parts]))
+    _notes(files, settled.config)
+    _check_rows(files, settled.config, place)
+    contents = _merged(Contents(uri, settled.config, window, files, (), {}, {}, {}, "", {}), map_fn)
     keys = {file.key for file in files}
     update = {"new": len(keys - before), "kept": len(keys & before), "gone": len(before - keys)}
-    beyond = [(part.uri, part.name) for part in found.parts if part not in parts]
-    inventory = found.inventory.without(beyond, OUTSIDE).checked(len(files), found.config.path)
-    missing = taken_for_missing(contents.reasons, found.config)
-    warnings = (*((missing,) if missing else ()), *_notes(files, found.config).warnings(contents.labels))
+    beyond = [(part.uri, part.name) for part in settled.parts if part not in parts]
+    inventory = settled.inventory.without(beyond, OUTSIDE).checked(len(files), settled.config.path)
+    missing = taken_for_missing(contents.reasons, settled.config)
+    warnings = (*((missing,) if missing else ()), *_notes(files, settled.config).warnings(contents.labels))
     made = replace(contents, update=update, inventory=inventory, warnings=warnings).save()
     _tidy(made)
     return made
@@ -153,8 +153,8 @@ def compact_log(source: SourceConfig, uri: str, *, window: int | None = None, ma
 
 def windowed(source: Source, window: int | None) -> list[Part]:
     """Return the files of a log that lie in its newest `window` partitions."""
-    names = sorted({partition(part) for part in source.parts})
-    newest = set(names if window is None else names[-window:])
+    partitions = sorted({partition(part) for part in source.parts})
+    newest = set(partitions if window is None else partitions[-window:])
     return [part for part in source.parts if partition(part) in newest]
 
 

@@ -93,9 +93,9 @@ def _write(numbered: tuple[int, FileTally], scores: ScoreTable, contents: Conten
     return _Expanded(*counts)
 
 
-def _piece(rows: pa.Table, found: pa.Table, shape: pa.Schema, grouped: bool) -> pa.Table:
+def _piece(rows: pa.Table, scored: pa.Table, shape: pa.Schema, grouped: bool) -> pa.Table:
     """Return scored rows in the table's schema: ids and groups of the rows, scores of their contents."""
-    columns: dict[str, Any] = {name: found[name] for name in found.column_names} | {"row_id": rows["row_id"]}
+    columns: dict[str, Any] = {name: scored[name] for name in scored.column_names} | {"row_id": rows["row_id"]}
     if grouped:
         columns |= {score_table.GROUP: rows["group"], score_table.GROUP_CODE: pa.array(group_codes(rows["group"]))}
     return pa.table({name: columns[name] for name in shape.names}).cast(shape)
@@ -104,10 +104,10 @@ def _piece(rows: pa.Table, found: pa.Table, shape: pa.Schema, grouped: bool) -> 
 def _known(scores: ScoreTable, tally: str) -> pa.Table:
     """Return the scores of the contents that occur in one file, from every part that holds some of them."""
     names, of = ["row_id", "label", "tokens", *scores.columns], len(scores.parts)
-    found: list[pa.Table] = [score_table.table_schema(scores.columns).empty_table()]
+    pieces: list[pa.Table] = [score_table.table_schema(scores.columns).empty_table()]
     for at, part in enumerate(scores.parts):
         ids = ranges.read_id_range(tally, at, of, columns=["id"])["id"]
         if len(ids):
             rows = storage.read_parquet(storage.join(scores.uri, part), names)
-            found.append(rows.filter(pc.is_in(rows["row_id"], value_set=pc.unique(ids))).replace_schema_metadata(None))
-    return pa.concat_tables(found)
+            pieces.append(rows.filter(pc.is_in(rows["row_id"], value_set=pc.unique(ids))).replace_schema_metadata(None))
+    return pa.concat_tables(pieces)

@@ -92,19 +92,19 @@ def tally_file(uri: str, config: SourceConfig, folder: str) -> FileTally:
     manifest = storage.join(place, MANIFEST)
     if storage.exists(manifest):
         return manifests.kind_of(FileTally, manifest)
-    found = _File(config, part, place)
-    table = found.tally(found.repeats())
+    file = _File(config, part, place)
+    table = file.tally(file.repeats())
     storage.write_parquet(storage.join(place, TALLY), table)
-    notes = (found.notes.spellings.noted(), found.notes.names)
-    tally = FileTally(part.name, uri, key, found.counts, found.reasons, table.num_rows, found.left_out, *notes)
+    notes = (file.notes.spellings.noted(), file.notes.names)
+    tally = FileTally(part.name, uri, key, file.counts, file.reasons, table.num_rows, file.left_out, *notes)
     storage.write_json(manifest, asdict(tally))
     return tally
 
 
 def file_rows(config: SourceConfig, file: FileTally, place: str) -> Iterator[tuple[pa.Array, pa.Table]]:
     """Yield the usable rows of a tallied file in pieces: content ids, and columns as in `judge_rows.CONTENT`."""
-    found = _File(config, part_of(config, file.uri), place)
-    for rows, good, _ in found.rows(found.repeats()):
+    reader = _File(config, part_of(config, file.uri), place)
+    for rows, good, _ in reader.rows(reader.repeats()):
         usable = rows.content.filter(pa.array(good))
         yield content_ids(usable), usable
 
@@ -180,9 +180,9 @@ class _File:
 
     def _count(self, rows: JudgedRows, good: Mask, bad: Mask) -> None:
         """Add the counts and reasons of a batch."""
-        found = {"in": len(good), "usable": int(good.sum()), "quarantined": int(bad.sum())}
-        found["filtered"] = int((~rows.matches).sum())
-        self.counts = {name: self.counts[name] + found[name] for name in self.counts}
+        counts = {"in": len(good), "usable": int(good.sum()), "quarantined": int(bad.sum())}
+        counts["filtered"] = int((~rows.matches).sum())
+        self.counts = {name: self.counts[name] + counts[name] for name in self.counts}
         for code, number in zip(*np.unique(rows.reason[bad], return_counts=True), strict=True):
             self.reasons[REASONS[code]] = self.reasons.get(REASONS[code], 0) + int(number)
         for code, number in zip(*np.unique(rows.filtered[~rows.matches], return_counts=True), strict=True):

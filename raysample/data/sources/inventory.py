@@ -86,20 +86,20 @@ def inventory_remarks(inventory: dict[str, Any], shown: int = 3) -> list[str]:
     return lines
 
 
-def of_files(path: str, form: str, found: Sequence[Entry]) -> Inventory:
+def of_files(path: str, form: str, listed: Sequence[Entry]) -> Inventory:
     """Return the inventory of a folder whose files are read as one format, sorted by address.
 
     Raises:
         CorpusError: a file to be read is a pipe, socket, device or broken link.
     """
-    visible = [entry for entry in found if not entry.hidden and entry.kind != "linked folder"]
+    visible = [entry for entry in listed if not entry.hidden and entry.kind != "linked folder"]
     chosen = set(of_format([entry.uri for entry in visible], form))
     for entry in (one for one in visible if one.uri in chosen):
         if entry.kind != "file":
             raise _unreadable(entry)
         _check_name(entry)
-    left_out = tuple((entry.name, _reason(entry, form)) for entry in found if entry.uri not in chosen)
-    inventory = Inventory(len(found), tuple(entry.uri for entry in found if entry.uri in chosen), left_out)
+    left_out = tuple((entry.name, _reason(entry, form)) for entry in listed if entry.uri not in chosen)
+    inventory = Inventory(len(listed), tuple(entry.uri for entry in listed if entry.uri in chosen), left_out)
     if not chosen:
         why = "; ".join(inventory_remarks(inventory.checked(0, path)))
         raise CorpusError(
@@ -116,15 +116,15 @@ def of_datasets(path: str, split: str | None) -> Inventory:
         ValueError: the folder holds a pipe or device, or a bad state file (`dataset_folders.check_dataset_folder`).
     """
     dataset_folders.check_dataset_folder(path)
-    found = entries(path) if is_folder(path) else []
-    names = {entry.name for entry in found}
+    present = entries(path) if is_folder(path) else []
+    names = {entry.name for entry in present}
     several = _SPLITS in names and dataset_folders.STATE not in names
     folder = f"{split}/" if several and split else ""
     state = folder + dataset_folders.STATE
     listed = set(_listed(storage.join(path, state))) if state in names else set[str]()
     read = {folder + name for name in listed} | {state, folder + _INFO} | ({_SPLITS} if several else set())
-    left_out = tuple((entry.name, _unread(entry, folder)) for entry in found if entry.name not in read)
-    return Inventory(len(found), tuple(entry.uri for entry in found if entry.name in read), left_out)
+    left_out = tuple((entry.name, _unread(entry, folder)) for entry in present if entry.name not in read)
+    return Inventory(len(present), tuple(entry.uri for entry in present if entry.name in read), left_out)
 
 
 def _listed(state: str) -> list[str]:

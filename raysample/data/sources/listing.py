@@ -34,8 +34,8 @@ def entries(uri: str) -> list[Entry]:
     """List everything below a folder except folders, sorted by name; raises CorpusError if it cannot be listed."""
     root = uri.rstrip("/")
     with named(uri, "give this user the right to read it, or leave the folder out"):
-        found = _local(root) if storage.is_local(uri) else _remote(uri)
-        return sorted((Entry(name, storage.join(root, name), kind) for name, kind in found), key=lambda one: one.uri)
+        listed = _local(root) if storage.is_local(uri) else _remote(uri)
+        return sorted((Entry(name, storage.join(root, name), kind) for name, kind in listed), key=lambda one: one.uri)
 
 
 def is_folder(uri: str) -> bool:

@@ -80,28 +80,28 @@ def reach(config: EngineConfig, say: Callable[[str], None] | None = None) -> Non
         MissingExtraError: Ray is not installed.
     """
     require_ray()
-    found = head(config)
-    if found is None:
+    target = head(config)
+    if target is None:
         return
-    words = f"joining the Ray cluster at {found.address} ({found.origin})"
+    words = f"joining the Ray cluster at {target.address} ({target.origin})"
     if say is not None:
         say(words)
-    problem = _connect(found, None if say is not None else words)
-    problem = problem or _greet(found)
+    problem = _connect(target, None if say is not None else words)
+    problem = problem or _greet(target)
     if problem:
         raise ClusterError(
-            f"no Ray cluster answers at {found.address} ({found.origin}): {problem}",
-            f"start its head, or correct {found.origin}; unset {RAY_ADDRESS} or give engine.address=local to start a "
+            f"no Ray cluster answers at {target.address} ({target.origin}): {problem}",
+            f"start its head, or correct {target.origin}; unset {RAY_ADDRESS} or give engine.address=local to start a "
             "cluster here, or set engine.kind=local",
         )
 
 
-def _connect(found: ClusterHead, words: str | None) -> str:
+def _connect(target: ClusterHead, words: str | None) -> str:
     """Open a connection; return the problem, empty on success."""
     began, patience = time.monotonic(), FIRST
     while True:
         try:
-            with closing(socket.create_connection((found.host, found.port), timeout=patience)):
+            with closing(socket.create_connection((target.host, target.port), timeout=patience)):
                 return ""
         except OSError as error:
             problem = str(error) or type(error).__name__
@@ -114,7 +114,7 @@ def _connect(found: ClusterHead, words: str | None) -> str:
         time.sleep(1)
 
 
-def _greet(found: ClusterHead) -> str:
+def _greet(target: ClusterHead) -> str:
     """Wait for the protocol's greeting, since an open port may belong to a hanging or another process."""
     if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
         return ""
@@ -122,8 +122,8 @@ def _greet(found: ClusterHead) -> str:
         import grpc
     except ImportError:  # no part of a bare ray
         return ""
-    host = f"[{found.host}]" if ":" in found.host else found.host
-    channel = grpc.insecure_channel(f"{host}:{found.port}", options=(("grpc.enable_http_proxy", 0),))
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    channel = grpc.insecure_channel(f"{host}:{target.port}", options=(("grpc.enable_http_proxy", 0),))
     try:
         grpc.channel_ready_future(channel).result(timeout=GREETING)
     except grpc.FutureTimeoutError:

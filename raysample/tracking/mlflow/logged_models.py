@@ -109,9 +109,9 @@ def _models(client: Any, run: Any) -> list[tuple[Step, str, str]]:
 
 def _artifacts(client: Any, run: Any, path: str) -> list[tuple[Step, str, str]]:
     """Return step, name and location of a run's artifact folders `checkpoint-*`, or of the folder at `path`."""
-    found = [item.path for item in client.list_artifacts(run.info.run_id, path or None) if item.is_dir]
-    taken = sorted((name for name in found if _named(name) is not None), key=lambda name: _named(name) or 0)
-    names = taken or ([path] if path and found != [path] else [])
+    folders = [item.path for item in client.list_artifacts(run.info.run_id, path or None) if item.is_dir]
+    checkpoints = sorted((name for name in folders if _named(name) is not None), key=lambda name: _named(name) or 0)
+    names = checkpoints or ([path] if path and folders != [path] else [])
     root = run.info.artifact_uri.rstrip("/")
     return [(_named(name), f"{run.info.run_id}-{name}", f"{root}/{name}") for name in names]
 
@@ -132,8 +132,8 @@ def _local(where: str, uri: str, folder: str, name: str) -> str:
 def _copied(where: str, uri: str, folder: str, name: str) -> str:
     """Download a model folder below `folder` and return its path."""
     target = Path(folder) / re.sub(r"[^\w.-]", "_", name)
-    found = download_artifacts(artifact_uri=where, dst_path=str(target), tracking_uri=uri)
-    return str(Path(found).absolute())
+    downloaded = download_artifacts(artifact_uri=where, dst_path=str(target), tracking_uri=uri)
+    return str(Path(downloaded).absolute())
 
 
 @contextmanager

@@ -171,15 +171,15 @@ class MLflowTracker:
 
 def _experiment(client: Any, name: str, artifact_root: str | None) -> str:
     """Return the id of an experiment, created or restored if necessary."""
-    found = client.get_experiment_by_name(name)
-    if found is not None and found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    if found is not None:
-        return str(found.experiment_id)
+    existing = client.get_experiment_by_name(name)
+    if existing is not None and existing.lifecycle_stage == "deleted":
+        client.restore_experiment(existing.experiment_id)
+    if existing is not None:
+        return str(existing.experiment_id)
     try:
         return str(client.create_experiment(name, artifact_root))
     except MlflowException:
-        found = client.get_experiment_by_name(name)  # another driver created it at the same time
-        if found is None:
+        existing = client.get_experiment_by_name(name)  # another driver created it at the same time
+        if existing is None:
             raise
-        return str(found.experiment_id)
+        return str(existing.experiment_id)
