@@ -9,13 +9,16 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
 
 PACKAGES = ("raysample", "torch", "transformers", "numpy")
 
@@ -71,6 +74,18 @@ def finish(result: Mapping[str, Any], path: Path | None) -> None:
     if path is not None:
         path.write_text(line + "\n")
     print(line)
+
+
+def print_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", caption: str = "", left: int = 1
+) -> None:
+    """Print a table; its first `left` columns are words, the others numbers."""
+    made = Table(title=title or None, caption=caption or None, title_justify="left", caption_justify="left", box=SIMPLE)
+    for place, heading in enumerate(headings):
+        made.add_column(heading, justify="left" if place < left else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    Console(width=130, highlight=False).print(made)
 
 
 def parser(about: str) -> argparse.ArgumentParser:

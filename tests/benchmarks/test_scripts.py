@@ -303,24 +303,26 @@ def test_agreement_on_simulated_traffic(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.slow
-def test_incremental_visits_only_what_is_new(capsys: pytest.CaptureFixture[str]) -> None:
-    script = imported(BENCHMARKS / "incremental.py")
-    assert script.main(["--rows=150", "--contents=120", "--days=3", "--train-rows=64", "--threads=1"]) == 0
+def test_a_further_day_of_a_log_visits_only_what_is_new(capsys: pytest.CaptureFixture[str]) -> None:
+    script = imported(BENCHMARKS / "logs.py")
+    small = ["--day-rows=150", "--contents=120", "--days=3", "--train-rows=64", "--threads=1"]
+    assert script.main(["--parts", "days", *small]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert_targets(result["targets"])
-    assert [morning["new"] for morning in result["mornings"]] == [40, 40, 40]
-    assert result["at_once"]["new"] == 120
+    assert [morning["new"] for morning in result["days"]["mornings"]] == [40, 40, 40]
+    assert result["days"]["at_once"]["new"] == 120
     assert result["targets"]["last day: contents visited beyond the new ones"]["met"]
 
 
 @pytest.mark.slow
-def test_scale_tells_contents_memory_and_gain() -> None:
+def test_growth_tells_contents_memory_and_gain() -> None:
     # as a program: its own processes must find it
-    command = [sys.executable, str(BENCHMARKS / "scale.py"), "--rows", "300", "900", "--engine=local", "--every-row=0"]
+    small = ["--parts", "growth", "--rows", "300", "900", "--engine=local", "--every-row=0"]
+    command = [sys.executable, str(BENCHMARKS / "logs.py"), *small]
     *shown, last = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     result = json.loads(last)
     assert_targets(result["targets"])
-    sizes = [result["found"][rows]["contents"]["contents"] for rows in ("300", "900")]
+    sizes = [result["growth"][rows]["contents"]["contents"] for rows in ("300", "900")]
     assert 0 < sizes[0] < sizes[1] < 900
     assert any(f"{sizes[1]:,}" in line for line in shown)
 

@@ -169,20 +169,27 @@ def test_what_took_turns_is_told_beside_the_table(training: ModuleType, capsys: 
     assert told == {"median": 1.1, "lowest": 0.9, "highest": 1.25, "each": [0.9, 1.25, 1.1]}
 
 
-def test_rows_dealt_by_length_and_in_turn_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    shares = imported(BENCHMARKS / "shares.py")
+def busiest(dealt: Any, rows: Any, lengths: Any, workers: int) -> int:
+    """Return the tokens of the worker with most to do: its rows times the longest of them."""
+    shares = [dealt(rows, lengths, rank, workers) for rank in range(workers)]
+    assert sorted(np.concatenate(shares)) == sorted(rows)
+    return max(len(mine) * int(lengths[mine].max(initial=0)) for mine in shares)
+
+
+def test_rows_dealt_by_length_leave_the_busiest_worker_less_to_do(tmp_path: Path) -> None:
+    loop, trials = shared("baselines.train_loop"), shared("label_noise.trials")
     # 8 + 4 x 2 tokens: the long row alone, the others together.
-    count = shares.counted(np.array([8, 2, 2, 2, 2]), 5, 2)
-    assert count.length == 8
-    assert count.turn in (16, 24)
-    assert count.plain()["by_length_of_perfect"] == 1.0
-    assert shares.main(["--quick", "--rows=600"]) == 0
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert_targets(result["targets"])
-    assert all(aim["met"] for aim in result["targets"].values())
-    assert [(one["batch"], one["workers"]) for one in result["found"]["simulated traffic"]] == list(
-        map(tuple, shares.SHAPES)
-    )
+    lengths = np.array([8, 2, 2, 2, 2])
+    assert busiest(loop.by_length, np.arange(5), lengths, 2) == 8
+    assert busiest(loop.in_turn, np.arange(5), lengths, 2) == 24
+    texts = trials.simulated(tmp_path / "traffic", 600, 0.0)[0].rows["text"]
+    words, ratios = np.array([len(text.split()) for text in texts]), []
+    for batch, workers in ((32, 2), (32, 4), (64, 8), (256, 8)):
+        order = np.random.default_rng(0).permutation(600)[: 600 // batch * batch].reshape(-1, batch)
+        sums = [sum(busiest(way, rows, words, workers) for rows in order) for way in (loop.by_length, loop.in_turn)]
+        ratios.append(sums[0] / sums[1])
+    assert np.median(ratios) <= 0.8
+    assert max(ratios) <= 1
 
 
 def test_accuracies_are_equal_within_noise_or_not() -> None:
