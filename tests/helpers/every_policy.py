@@ -1,14 +1,10 @@
 """One arm for every policy, with all that it must be told; what that is the policy says itself (`example`)."""
 
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-
 from raysample.core.config import ArmConfig
-from raysample.selection.policies import POLICIES, Rows
+from raysample.selection.policies import POLICIES
+from raysample.testing.policy_contract import HIGHER_IS, Columns, columns, rows
 
-HIGHER_IS = {"vog": "harder", "aum": "easier", "dual": "harder", "confidence": "easier"}
+__all__ = ["ARMS", "HIGHER_IS", "VARIANTS", "Columns", "columns", "rows"]
 
 ARMS = {name: ArmConfig(policy=name, **policy.example) for name, policy in POLICIES.items()}
 
@@ -49,29 +45,3 @@ VARIANTS = {
         ArmConfig(policy="explore", score="vog", share=0.3, min_share_per_group=0.1, cap_per_group=30),
     )
 }
-
-Columns = dict[str, npt.NDArray[Any]]
-
-
-def columns(sizes: tuple[int, ...] = (700, 200, 100), seed: int = 0) -> Columns:
-    """Return ids, labels and the scores of HIGHER_IS for rows of classes of those sizes; `aum` has many ties."""
-    rng = np.random.default_rng(seed)
-    label = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
-    n = len(label)
-    p = rng.beta(4, 2, n)
-    return {
-        "row_id": np.array([f"row-{i}" for i in range(n)], object),
-        "label": label,
-        "vog": rng.lognormal(label, 1.5).astype(np.float32),
-        "aum": np.round(rng.normal(label, 1), 1).astype(np.float32),
-        "dual": (p * (1 - p)).astype(np.float32),
-        "confidence": p.astype(np.float32),
-        "group": np.where(rng.random(n) < 0.05, None, (60 * rng.random(n) ** 3).astype(int).astype(str)),
-    }
-
-
-def rows(of: Columns, at: Any = slice(None)) -> Rows:
-    """Return some of the rows as policies see them."""
-    return Rows.from_columns(
-        of["row_id"][at], of["label"][at], {name: of[name][at] for name in HIGHER_IS}, of["group"][at]
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from raysample.influence.scores import SCORES
+from raysample.influence.scores import SCORES, Score
 
 TARGET = "held_out"
 NEEDS_TARGET = tuple(name for name, kind in SCORES.items() if "target" in kind.example)
@@ -19,3 +19,9 @@ def spec(name: str) -> str | dict[str, Any]:
     """Return the spec of one score."""
     example = SCORES[name].example
     return {"name": name, **example} if example else name
+
+
+def made(name: str, **options: Any) -> Score[Any]:
+    """Return a score, with the options of its example and these."""
+    kind = SCORES[name]
+    return kind(**{**kind.example, **options})

@@ -84,7 +84,7 @@ def test_corpus_files_hold_all_rows(tmp_path: Path) -> None:
 def test_rows_are_learnable() -> None:
     """Words of the class give nine tenths of the rows away: a bag of words must find them."""
     texts, labels = tiny_texts(400)
-    from raysample.testing import _OWN
+    from raysample.testing.tiny import _OWN
 
     guess = [int(np.argmax([sum(word in own for word in text.split()) for own in _OWN])) for text in texts]
     assert 0.85 < np.mean(np.array(guess) == np.array(labels)) < 1

@@ -17,7 +17,7 @@ from raysample.influence.scores.gradients.grand import Grand
 from raysample.influence.scores.gradients.vog import Vog
 from raysample.influence.scores.window import EARLY, LAST
 from raysample.influence.visits.artifacts import Need
-from tests.helpers.made_artifacts import NEEDS_TARGET, made
+from tests.helpers.every_score import NEEDS_TARGET, made
 
 
 def run(*epochs: float, steps_per_epoch: int = 7) -> list[Checkpoint]:

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from raysample.influence.scores import SCORES, Score, create_score, from_logits
 from raysample.influence.visits.artifacts import Artifacts, Need
+from raysample.testing.artifacts import CLASSES, folded, padded, rows_of, run, trace
 from tests.helpers import oracles_scores
-from tests.helpers.made_artifacts import CLASSES, TARGET, folded, made, padded, rows_of, run, trace
+from tests.helpers.every_score import TARGET, made
 
 ROWS = 9
 VARIANTS: dict[str, Score[Any]] = {
@@ -187,9 +188,9 @@ def test_what_scores_ask_of_references() -> None:
     given = {name: (r.kind, dict(r.given)) for name in needs for r in VARIANTS[name].references}
     assert given["pvi"] == ("null_model", {})
     assert given["pvi_prior"] == ("priors", {})
-    assert given["tracin_target"] == ("target_gradient", TARGET)
-    assert given["tracin_target_max"] == ("target_gradient", {**TARGET, "by": "class"})
-    hessian = {**TARGET, "curvature": "gauss_newton", "damping": 0.01, "rows": 1_000, "seed": 0}
+    assert given["tracin_target"] == ("target_gradient", {"target": TARGET})
+    assert given["tracin_target_max"] == ("target_gradient", {"target": TARGET, "by": "class"})
+    hessian = {"target": TARGET, "curvature": "gauss_newton", "damping": 0.01, "rows": 1_000, "seed": 0}
     assert given["influence"] == ("inverse_hessian", {**hessian, "solver": "cg"})
     assert given["influence_lissa"] == ("inverse_hessian", {**hessian, "solver": "lissa", "iterations": 7})
     assert made("influence", iterations=9).references[0].given["iterations"] == 9

@@ -32,8 +32,9 @@ from raysample.influence.scores.predictions.margin import margin
 from raysample.influence.scores.predictions.pvi import pvi
 from raysample.influence.scores.predictions.variability import variability
 from raysample.influence.visits.artifacts import Artifacts
+from raysample.testing.artifacts import folded, run, trace
 from tests.helpers import oracles
-from tests.helpers.made_artifacts import TARGET, folded, made, run, trace
+from tests.helpers.every_score import TARGET, made
 
 
 def fold(name: str, seen: list[Artifacts], **options: Any) -> Tensor:
@@ -240,7 +241,7 @@ def test_tracin_over_groups_takes_their_mean_or_the_one_that_gains_most() -> Non
     sums = (rates[:, None, None] * dots).sum(0)
     torch.testing.assert_close(tracin_target(sums), torch.tensor([0.25]))
     torch.testing.assert_close(tracin_target(sums, "max"), torch.tensor([0.3]))
-    options = {**TARGET, "by": "class", "over": "max"}
+    options = {"target": TARGET, "by": "class", "over": "max"}
     seen = trace(2, rows=1, scores=[made("tracin_target", **options)])
     for artifacts, given_dots in zip(seen, dots, strict=True):
         artifacts.grad_dots[made("tracin_target", **options).references[0].key] = given_dots

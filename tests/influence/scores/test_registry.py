@@ -23,7 +23,7 @@ from raysample.influence.visits.sweep import score_block
 from raysample.models import Encoded, pad
 from raysample.testing import tiny_model
 from tests.helpers import oracles, oracles_scores
-from tests.helpers.made_artifacts import made
+from tests.helpers.every_score import made
 
 EPOCHS = (0.5, 1.0, 2.0, 3.0, 4.0)
 CHECKPOINTS = tuple(Checkpoint(f"step-{10 * e:g}", int(10 * e), e, 1e-3) for e in EPOCHS)

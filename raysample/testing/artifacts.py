@@ -1,4 +1,4 @@
-"""Artifacts made by hand, with the references that scores ask for: what a fold sees, without models and builders."""
+"""Random artifacts with the references that scores ask for: what a fold sees, without models and builders."""
 
 from __future__ import annotations
 
@@ -10,18 +10,11 @@ import torch
 from torch import Tensor
 
 from raysample.data.checkpoint_set import Checkpoint
-from raysample.influence.scores import SCORES, Score
+from raysample.influence.scores import Score
 from raysample.influence.scores.reference import Reference
 from raysample.influence.visits.artifacts import Artifacts
 
 CLASSES, WIDTH = 3, 6
-TARGET = {"target": "kind"}
-NEEDS_TARGET = ("tracin_target", "influence")
-
-
-def made(name: str, **options: Any) -> Score[Any]:
-    """Return a score, pointed to the made-up target where it needs one."""
-    return SCORES[name](**({**TARGET, **options} if name in NEEDS_TARGET else options))
 
 
 def run(checkpoints: int) -> tuple[Checkpoint, ...]:
