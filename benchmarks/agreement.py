@@ -20,13 +20,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from harness.outcome import finish, machine, parser, target
+from harness.outcome import finish, machine, parser, print_table, target
 from harness.quietness import quiet
 from label_noise.detection import baseline, detection, ranks
 from label_noise.trials import TRIALS, Trial, simulated, written
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 import raysample
 from raysample.core.config import FineTuneConfig, ModelConfig
@@ -151,24 +148,21 @@ def targets(trial: Trial, figures: Figures) -> Figures:
     return claims
 
 
-def show(trial: Trial, figures: Figures, console: Console) -> None:
+def show(trial: Trial, figures: Figures) -> None:
     """Print one line per score."""
-    accuracy = ", ".join(f"{value:.3f}" for value in figures["accuracy"])
-    table = Table(title=f"{trial.name}: {figures['rows']:,} rows, test accuracy {accuracy}", box=SIMPLE)
-    table.add_column("score, high is hard", no_wrap=True)
-    found = figures.get("detection")
-    headings = ("seeds", "length", "vog", "el2n", *(("AUROC", "AP", "precision@k") if found else ()))
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
+    found, lines = figures.get("detection"), []
     for name in usable():
         row = figures["between_scores"][name]
         told = [figures["between_seeds"].get(name), figures["with_length"][name], row["vog"], row["el2n"]]
         told += list(found["scores"][name].values()) if found else []
-        table.add_row(name, *("" if value is None else f"{value:.3f}" for value in told))
+        lines.append([name, *("" if value is None else f"{value:.3f}" for value in told)])
     if found:
-        table.add_row("words (baseline)", "", "", "", "", *(f"{value:.3f}" for value in found["baseline"].values()))
-        table.caption = f"{found['wrong']:,} wrong labels"
-    console.print(table)
+        lines.append(["words (baseline)", *[""] * 4, *(f"{value:.3f}" for value in found["baseline"].values())])
+    accuracy = ", ".join(f"{value:.3f}" for value in figures["accuracy"])
+    title = f"{trial.name}: {figures['rows']:,} rows, test accuracy {accuracy}"
+    headings = ("seeds", "length", "vog", "el2n", *(("AUROC", "AP", "precision@k") if found else ()))
+    caption = f"{found['wrong']:,} wrong labels" if found else ""
+    print_table(("score, high is hard", *headings), lines, title, caption)
 
 
 def trials(given: argparse.Namespace, folder: Path) -> Iterator[Trial]:
@@ -188,12 +182,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = arguments(argv)
     if given.threads:
         torch.set_num_threads(given.threads)
-    claims, found, console = dict[str, Any](), dict[str, Any](), Console(width=110, highlight=False)
+    claims, found = dict[str, Any](), dict[str, Any]()
     with tempfile.TemporaryDirectory(prefix="raysample-traffic-") as folder:
         for trial in trials(given, Path(folder)):
             found[trial.name] = examined(trial, given)
             claims |= targets(trial, found[trial.name])
-            show(trial, found[trial.name], console)
+            show(trial, found[trial.name])
     how = ("epochs", "seeds", "checkpoints_per_epoch", "learning_rate", "layers", "noise", "precision")
     told = {**{name: getattr(given, name) for name in how}, "encoder": Path(given.model).name}
     finish({"benchmark": "agreement", "targets": claims, "found": found, **told, **machine("scikit-learn")}, given.json)

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from statistics import mean, median
@@ -23,13 +22,10 @@ from typing import Any
 
 import torch
 from cost.halves import Trainer
-from cost.settings import ALL_LOW, REFERENCE, SCORES, Setting, column, few, scored, settings, windows
-from harness.outcome import finish, machine, parser, target
+from cost.settings import REFERENCE, SCORES, Setting, few, scored, settings
+from harness.outcome import finish, machine, parser, print_table, target
 from harness.quietness import quiet
 from label_noise.trials import TRIALS, Trial, simulated, written
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 from transformers import AutoConfig
 
 import raysample
@@ -107,19 +103,6 @@ class Economy:
         told = {"seconds": round(median(seconds), 3), "scoring": round(median(seconds) / whole, 4)}
         return table, {**told, "cost": round((median(seconds) + training) / whole, 4), "quality": quality(table)}
 
-    def windows(self, reference: ScoreTable) -> dict[str, Figures]:
-        """Compare the windows, all of them in one pass over all checkpoints; each one's cost is its share of visits."""
-        count = len(self.trace.checkpoints)
-        compared = windows(count)
-        table, whole = self.measure(replace(ALL_LOW, also=compared))
-        found = {ALL_LOW.name: {**whole, "ranks": ranks(table, reference)}}
-        for name, window in compared.items():
-            share = sum(window.values()) / count
-            cost = {what: round(whole[what] * share, 4) for what in ("cost", "scoring")}
-            figures = {**cost, "quality": {}, "ranks": ranks(table, reference, name), "estimated": True}
-            found[f"{name}, bfloat16"] = figures
-        return found
-
     def settings(self) -> Iterator[Setting]:
         """Return what is measured."""
         if self.given.quick:
@@ -133,9 +116,7 @@ class Economy:
         told = self.full
         reference, cost = self.measure(REFERENCE)
         print(f"  reference: {cost['cost']:.2f} of a training of {median(s for _, s in told):.1f} s", flush=True)
-        tables, found = dict[str, ScoreTable](), self.windows(reference) if self.given.all_windows else {}
-        for name, figures in found.items():
-            print(f"  {name}: about {figures['cost']:.2f}, vog {figures['ranks']['vog']:.3f}", flush=True)
+        tables, found = dict[str, ScoreTable](), dict[str, Figures]()
         for setting in self.settings():
             try:
                 tables[setting.name], figures = self.measure(setting)
@@ -166,16 +147,10 @@ def quality(table: ScoreTable) -> Figures:
     return {name: dict(told) for name, told in Fitted.load(str(place)).quality.items()} if place.exists() else {}
 
 
-def ranks(table: ScoreTable, reference: ScoreTable, window: str | None = None) -> dict[str, float]:
-    """Return the rank correlation of each score, or of its column for a window, with the reference."""
+def ranks(table: ScoreTable, reference: ScoreTable) -> dict[str, float]:
+    """Return the rank correlation of each score with the reference."""
     mine, its = (one.to_pandas().set_index("row_id") for one in (table, reference))
-    columns = {name: mine[name if window is None else column(name, window)] for name in SCORES}
-    return {name: round(float(own.corr(its[name], method="spearman")), 4) for name, own in columns.items()}
-
-
-def timed(found: dict[str, Figures]) -> dict[str, Figures]:
-    """Return the settings that were measured in a pass of their own."""
-    return {name: figures for name, figures in found.items() if "estimated" not in figures}
+    return {name: round(float(mine[name].corr(its[name], method="spearman")), 4) for name in SCORES}
 
 
 def best(trials: Sequence[Figures]) -> str:
@@ -194,7 +169,7 @@ def best(trials: Sequence[Figures]) -> str:
 
 def targets(name: str, figures: Figures) -> Figures:
     """Return the claims about one trial."""
-    good = [found for found in timed(figures["settings"]).values() if "ranks" in found]
+    good = [found for found in figures["settings"].values() if "ranks" in found]
     rank = max((one["ranks"]["vog"] for one in good if one["cost"] <= SHARE), default=float("nan"))
     cost = min((one["cost"] for one in good if one["ranks"]["vog"] >= RANK), default=float("nan"))
     return {
@@ -203,31 +178,24 @@ def targets(name: str, figures: Figures) -> Figures:
     }
 
 
-def show(name: str, figures: Figures, console: Console) -> None:
+def show(name: str, figures: Figures) -> None:
     """Print one line per setting, cheapest first."""
-    table = Table(title=f"{name}: {figures['rows']:,} rows", box=SIMPLE)
-    table.add_column("setting", no_wrap=True)
-    for heading in ("cost", "scoring alone", *SCORES, "held-out landmarks"):
-        table.add_column(heading, justify="right", no_wrap=True)
     whole = figures["reference"]
-    table.add_row(REFERENCE.name, f"{whole['cost']:.3f}", f"{whole['scoring']:.3f}", *("1" for _ in SCORES), "")
+    lines = [[REFERENCE.name, f"{whole['cost']:.3f}", f"{whole['scoring']:.3f}", *("1" for _ in SCORES), ""]]
     for setting, found in sorted(figures["settings"].items(), key=lambda pair: pair[1].get("cost", 1e9)):
         if "failed" in found:
-            table.add_row(setting, found["failed"])
+            lines.append([setting, found["failed"]])
             continue
-        told = (f"{found['ranks'][score]:.3f}" for score in SCORES)
         held = found["quality"].get("vog")
         mark = "" if held is None else f"ρ {held['spearman']:.3f}, R² {held['r2']:.3f}, {held['model']}"
-        about = "~" if found.get("estimated") else ""
-        table.add_row(setting, f"{about}{found['cost']:.3f}", f"{about}{found['scoring']:.3f}", *told, mark)
-    table.caption = (
-        "cost: of scoring (and of training a proxy), as a share of one training (~: by its share of the visits of all "
-        "checkpoints, in one pass); scores: ρ with the reference"
-    )
-    console.print(table)
+        told = (f"{found['ranks'][score]:.3f}" for score in SCORES)
+        lines.append([setting, f"{found['cost']:.3f}", f"{found['scoring']:.3f}", *told, mark])
+    caption = "cost: of scoring (and of training a proxy) as a share of one training; scores: ρ with the reference"
+    headings = ("setting", "cost", "scoring alone", *SCORES, "held-out landmarks")
+    print_table(headings, lines, f"{name}: {figures['rows']:,} rows", caption)
     for what, values in figures["accuracy"].items():
-        console.print(f"accuracy, {what}: {mean(values):.4f} ({', '.join(f'{value:.4f}' for value in values)})")
-    console.print(f"best setting: {figures['best']}\n")
+        print(f"accuracy, {what}: {mean(values):.4f} ({', '.join(f'{value:.4f}' for value in values)})")
+    print(f"best setting: {figures['best']}\n")
 
 
 def trials(given: argparse.Namespace, folder: Path) -> Iterator[Trial]:
@@ -246,14 +214,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     given, began = arguments(argv), time.perf_counter()
     if given.threads:
         torch.set_num_threads(given.threads)
-    claims, found, console = dict[str, Any](), dict[str, Any](), Console(width=130, highlight=False)
+    claims, found = dict[str, Any](), dict[str, Any]()
     with tempfile.TemporaryDirectory(prefix="raysample-traffic-") as traffic:
         for trial in trials(given, Path(traffic)):
             with tempfile.TemporaryDirectory(prefix="raysample-economy-") as folder, quiet():
                 found[trial.name] = Economy(trial, given, Path(folder)).examine()
             claims |= targets(trial.name, found[trial.name])
-            show(trial.name, found[trial.name], console)
-    chosen = best([timed(one["settings"]) for one in found.values()])
+            show(trial.name, found[trial.name])
+    chosen = best([one["settings"] for one in found.values()])
     print(f"best setting over all trials: {chosen}")
     how = ("epochs", "seeds", "checkpoints", "learning_rate", "train_precision", "repetitions")
     told = {**{name: getattr(given, name) for name in how}, "encoder": Path(given.model).name, "best": chosen}
@@ -280,7 +248,6 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--threads", type=int, metavar="N", help="of torch: its own choice if not given")
     given = made.parse_args(argv)
     given.landmarks = given.landmarks or ([300] if given.quick else [500, 1000])
-    given.all_windows = not (given.quick or given.only)
     given.seeds = given.seeds or (1 if given.quick else 2)
     given.learning_rate = given.learning_rate or (1e-3 if given.model == "tiny" else 1e-4)
     return given

@@ -23,11 +23,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness.outcome import finish, machine, parser, target
+from harness.outcome import finish, machine, parser, print_table, target
 from harness.quietness import quiet
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as KNOWN
 
 import raysample
@@ -161,12 +158,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for family in families:
             told.append(examined(family, Path(folder), given.rows or (8 if given.quick else 16)))
             print(f"{family}: {told[-1]['state']}", file=sys.stderr)
-    table = Table(title=f"{len(told)} cases", box=SIMPLE)
-    for heading in HEADINGS:
-        table.add_column(heading.replace("`", ""), overflow="fold")
-    for one in told:
-        table.add_row(*shown(one))
-    Console(width=160, highlight=False).print(table)
+    headings = [heading.replace("`", "") for heading in HEADINGS]
+    print_table(headings, [shown(one) for one in told], f"{len(told)} cases", left=len(HEADINGS))
     counts = Counter(one["state"] for one in told)
     claims = {"wrong": target(counts[WRONG], "==", 0), "bare": target(counts[BARE], "==", 0)}
     about = machine()

@@ -22,10 +22,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from harness.outcome import finish, machine, parser, target
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
+from harness.outcome import finish, machine, parser, print_table, target
 
 from raysample.data.score_table import ScoreTable
 from tests.helpers.chaos import judging, ordeal
@@ -68,15 +65,13 @@ def losses(told: Mapping[str, Any]) -> dict[str, int]:
 
 def show(faults: Sequence[Mapping[str, Any]], toll: Mapping[str, int]) -> None:
     """Print how often each kind of fault happened, when, and how long it took to find its victims."""
-    caption = "parts: finished when the fault was due; seconds: until it had happened"
-    table = Table(title="faults", caption=caption, box=SIMPLE)
-    for heading in ("kind", "times", "parts", "seconds: median", "most"):
-        table.add_column(heading, justify="left" if heading == "kind" else "right")
+    lines = []
     for kind, times in Counter(fault["kind"] for fault in faults).items():
         at = [fault["at"] for fault in faults if fault["kind"] == kind]
         took = [fault["to"] - fault["from"] for fault in faults if fault["kind"] == kind]
-        table.add_row(kind, str(times), f"{min(at)} to {max(at)}", f"{median(took):.1f}", f"{max(took):.1f}")
-    Console(width=100, highlight=False).print(table)
+        lines.append([kind, str(times), f"{min(at)} to {max(at)}", f"{median(took):.1f}", f"{max(took):.1f}"])
+    caption = "parts: finished when the fault was due; seconds: until it had happened"
+    print_table(("kind", "times", "parts", "seconds: median", "most"), lines, "faults", caption)
     print(", ".join(f"{what}: {number}" for what, number in toll.items()))
 
 

@@ -20,10 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness.outcome import finish, machine, parser, target
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
+from harness.outcome import finish, machine, parser, print_table, target
 
 from tests.helpers.chaos.start_drivers import Driver, corpus, left_over, preload, runs
 
@@ -79,17 +76,14 @@ def interrupted(folder: Path, number: signal.Signals, after: float, which: int, 
     }
 
 
-def show(found: Sequence[Figures], console: Console) -> None:
+def show(found: Sequence[Figures]) -> None:
     """Print a line per start."""
-    table = Table(box=SIMPLE, title="first runs of a new output")
-    for heading in ("what", "exit codes", "other weights", "taken for running", "left over"):
-        table.add_column(heading)
+    lines = []
     for one in found:
-        codes = ", ".join(str(code) for code in one["codes"])
-        table.add_row(
-            one["what"], codes, str(one["differing"]), str(one["running"]), ", ".join(one["left over"]) or "nothing"
-        )
-    console.print(table)
+        codes, left = ", ".join(str(code) for code in one["codes"]), ", ".join(one["left over"]) or "nothing"
+        lines.append([one["what"], codes, str(one["differing"]), str(one["running"]), left])
+    headings = ("what", "exit codes", "other weights", "taken for running", "left over")
+    print_table(headings, lines, "first runs of a new output", left=5)
 
 
 def measured(given: argparse.Namespace, folder: Path) -> tuple[list[Figures], list[Figures], Figures]:
@@ -116,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="raysample-starts-") as folder:
         sweep, ended, same = measured(given, Path(folder))
     found = [*sweep, same, *ended]
-    show(found, Console(width=110, highlight=False))
+    show(found)
     for one in found:
         for text in one["said"]:
             print(f"{one['what']}: {text}", file=sys.stderr)

@@ -24,10 +24,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from harness.outcome import finish, machine, parser, target
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
+from harness.outcome import finish, machine, parser, print_table, target
 
 from tests.helpers.hostile import columnar, config, folders, rows, saved
 from tests.helpers.hostile.kinds import Kind, Verdict
@@ -72,25 +69,23 @@ def counted(kinds: Sequence[Kind], given: Namespace) -> dict[str, int]:
     return {kind.name: max(1, round(total * kind.share / shares)) for kind in kinds}
 
 
-def table_of(counts: dict[str, Counter[str]], seconds: dict[str, float]) -> Table:
-    """Return what became of the inputs, a line for each kind."""
-    made = Table(box=SIMPLE)
-    names = ("kind", "tried", "refused", "accepted", "tracebacks", "hangs", "silent losses", "seconds")
-    for name in names:
-        made.add_column(name, justify="left" if name == "kind" else "right")
+def show(counts: dict[str, Counter[str]], seconds: dict[str, float]) -> None:
+    """Print what became of the inputs, a line for each kind."""
+    lines = []
     for kind, found in counts.items():
         told = [found[outcome] for outcome in ("refused", "accepted", "traceback", "hang", "lost")]
-        made.add_row(kind, f"{found.total():,}", *(f"{n:,}" for n in told), f"{seconds[kind]:,.0f}")
-    return made
+        lines.append([kind, f"{found.total():,}", *(f"{n:,}" for n in told), f"{seconds[kind]:,.0f}"])
+    headings = ("kind", "tried", "refused", "accepted", "tracebacks", "hangs", "silent losses", "seconds")
+    print_table(headings, lines)
 
 
-def tell(findings: dict[tuple[str, str, str], list[tuple[int, Verdict]]], console: Console, debug: bool) -> None:
+def tell(findings: dict[tuple[str, str, str], list[tuple[int, Verdict]]], debug: bool) -> None:
     """Print every distinct finding with its first seeds."""
     for (kind, outcome, where), found in sorted(findings.items(), key=lambda one: -len(one[1])):
         seeds = ", ".join(str(seed) for seed, _ in found[:5])
-        console.print(f"{kind}: {len(found):,} x {outcome}: {where}; seeds {seeds}", markup=False, highlight=False)
+        print(f"{kind}: {len(found):,} x {outcome}: {where}; seeds {seeds}")
         if debug:
-            console.print(found[0][1].details[-1500:], markup=False, highlight=False)
+            print(found[0][1].details[-1500:])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -107,7 +102,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     kinds = [KINDS[name] for name in given.only or KINDS]
     if given.seed is not None:
         return again(kinds[0], given.seed, given.limit)
-    console = Console(width=120)
     counts: dict[str, Counter[str]] = {kind.name: Counter() for kind in kinds}
     findings: dict[tuple[str, str, str], list[tuple[int, Verdict]]] = defaultdict(list)
     seconds, began = dict.fromkeys(counts, 0.0), time.perf_counter()
@@ -122,8 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             last = time.perf_counter()
             if verdict.outcome not in ("accepted", "refused"):
                 findings[name, verdict.outcome, verdict.where].append((seed, verdict))
-    console.print(table_of(counts, seconds))
-    tell(findings, console, given.debug)
+    show(counts, seconds)
+    tell(findings, given.debug)
     finish(_result(counts, findings, time.perf_counter() - began), given.json)
     return 0
 

@@ -27,10 +27,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from harness.outcome import finish, machine, parser, target
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
+from harness.outcome import finish, machine, parser, print_table, target
 
 import raysample
 from raysample.cli.main import main as command_line
@@ -216,25 +213,22 @@ def targets(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def show(found: dict[str, Any], claims: dict[str, dict[str, Any]], verbose: bool) -> None:
     """Print the figures as a table, then where they come from."""
-    table = Table(box=SIMPLE, title="the house", title_justify="left")
-    for heading in ("figure", "value", "target", ""):
-        table.add_column(heading, justify="right" if heading in ("value", "target") else "left")
-    for name, aim in claims.items():
-        table.add_row(name, f"{aim['value']:.4g}", aim["target"], "met" if aim["met"] else "missed")
+    lines = [
+        [name, f"{aim['value']:.4g}", aim["target"], "met" if aim["met"] else "missed"] for name, aim in claims.items()
+    ]
     for kind, names in found["names with more homes"].items():
-        table.add_row(f"  {kind} with more than one home", f"{len(names)} of {found['public names'][kind]}", "", "")
-    console = Console(width=110, highlight=False)
-    console.print(table)
+        lines.append([f"  {kind} with more than one home", f"{len(names)} of {found['public names'][kind]}", "", ""])
+    print_table(("figure", "value", "target", ""), lines, "the house")
     files = len({file for file, _ in found["stack"]})
-    console.print(f"from the command to the first visit: {len(found['stack'])} frames in {files} files")
+    print(f"from the command to the first visit: {len(found['stack'])} frames in {files} files")
     for file, name in found["stack"]:
-        console.print(f"  {file}: {name}")
+        print(f"  {file}: {name}")
     if verbose:
         for names in found["names with more homes"].values():
             for name, where in names.items():
-                console.print(f"{name}: {', '.join(where)}", soft_wrap=True)
+                print(f"{name}: {', '.join(where)}")
         for name in found["private functions without docstring"]:
-            console.print(f"no docstring: {name}", soft_wrap=True)
+            print(f"no docstring: {name}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

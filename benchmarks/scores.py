@@ -19,12 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness.outcome import finish, installed, machine, parser, target, version
+from harness.outcome import finish, installed, machine, parser, print_table, target, version
 from harness.quietness import quiet
 from harness.timing import Cost, measure
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 from scipy.stats import spearmanr
 from torch.nn import functional
 
@@ -187,23 +184,22 @@ def plain(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def show(name: str, figures: dict[str, Any], console: Console) -> None:
+def show(name: str, figures: dict[str, Any]) -> None:
     """Print the table of one model and layout, and what became of the peers."""
-    table = Table(title=name, caption="medians; spread: (highest - lowest) / median of the seconds", box=SIMPLE)
-    table.add_column("method", no_wrap=True)
-    for heading in ("rows/CPU s", "rows/s", "spread", "x forward", "x training"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    lines = []
     for method, found in figures["methods"].items():
         cpu, times = found["cpu_seconds"], [found[f"over_{what}"]["median"] for what in ("forward", "training")]
         spread = (cpu["highest"] - cpu["lowest"]) / cpu["median"]
         rates = (f"{found[key]:.1f}" for key in ("rows_per_cpu_second", "rows_per_second"))
-        table.add_row(method, *rates, f"{spread:.0%}", *(f"{x:.2f}" for x in times))
-    console.print(table)
+        lines.append([method, *rates, f"{spread:.0%}", *(f"{x:.2f}" for x in times)])
+    caption = "medians; spread: (highest - lowest) / median of the seconds"
+    headings = ("method", "rows/CPU s", "rows/s", "spread", "x forward", "x training")
+    print_table(headings, lines, name, caption)
     for peer in figures["peers"]:
         error = f", relative error {peer['relative_error']:.1e}" if "relative_error" in peer else ""
         rank = f", rank correlation {peer['rank_correlation']:.3f}" if "relative_error" in peer else ""
-        console.print(f"{peer['name']} ({peer['counts']}): {peer['state']}{error}{rank}")
-    console.print(f"errors: {', '.join(f'{what} {error:.1e}' for what, error in figures['errors'].items())}")
+        print(f"{peer['name']} ({peer['counts']}): {peer['state']}{error}{rank}")
+    print(f"errors: {', '.join(f'{what} {error:.1e}' for what, error in figures['errors'].items())}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -214,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sizes = Sizes(given.rows or quick.rows, given.repetitions or quick.repetitions, quick.patience)
     capabilities = torch.cpu.get_capabilities()
     bf16 = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
-    claims, found, console = dict[str, Any](), dict[str, Any](), Console(width=110, highlight=False)
+    claims, found = dict[str, Any](), dict[str, Any]()
     for shape in given.shapes or (QUICK if given.quick else FULL):
         for layout in given.layouts or (LAYOUTS[1:] if given.quick else LAYOUTS):
             name = f"{shape.name} {layout}"
@@ -224,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 1
             claims |= targets(name, outcome)
             found[name] = plain(outcome)
-            show(name, found[name], console)
+            show(name, found[name])
     told = {"sizes": vars(sizes), "batch_tokens": given.batch_tokens, "tolerance": TOLERANCE, "bf16": bf16}
     peers = sorted({peer.distribution for peer in PEERS})
     finish({"benchmark": "scores", "targets": claims, "found": found, **told, **machine(*peers)}, given.json)

@@ -11,7 +11,6 @@ that the numbers were wrong.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import sys
 import tempfile
 import time
@@ -26,15 +25,11 @@ import torch
 from baselines.ray_passages import Passage, through_ray
 from baselines.score_loop import scored_by_hand
 from baselines.score_material import Block, Material, made_up_corpus, made_up_run
-from harness.outcome import finish, machine, parser, target
+from harness.outcome import finish, machine, parser, print_table, target
 from harness.quietness import quiet
 from harness.timing import Cost
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from raysample.core.config import EngineConfig, ModelConfig, ScoreConfig
-from raysample.data.corpus import Corpus
 from raysample.influence.scores import create_scores
 from raysample.influence.visits.sweep import score_block
 from tests.helpers.peers.base import relative_error
@@ -69,7 +64,6 @@ class Found:
     costs: dict[str, Cost]
     passages: list[Passage] = field(default_factory=list)
     errors: dict[str, float] = field(default_factory=dict)
-    side_by_side: float | None = None
 
     def rate(self, name: str) -> float:
         """Return the median rows per second of a loop in this process, by the wall clock."""
@@ -131,35 +125,6 @@ def check(material: Material, passage: Passage, values: Mapping[int, Mapping[str
             found.errors[key] = max(relative_error(here, column), found.errors.get(key, 0.0))
 
 
-def alone(place: str, spec: tuple[str, int, int], gradients: bool, gate: Any, told: Any) -> None:
-    """Score a shard by hand in a process of its own, after a warm-up and when the other is there; tell the seconds."""
-    torch.set_num_threads(1)
-    from raysample.data.checkpoint_set import CheckpointSet
-
-    corpus, max_length, budget = spec
-    material = Material.of(Corpus.load(corpus), CheckpointSet.load(place), max_length, budget)
-    block = material.block(0)
-    hand(material, block, gradients)
-    gate.wait()
-    began = time.perf_counter()
-    hand(material, block, gradients)
-    told.put(time.perf_counter() - began)
-
-
-def side_by_side(material: Material, gradients: bool) -> float:
-    """Return the rows per second of two bare loops at a time, together: what this machine has to give to two actors."""
-    spawn = multiprocessing.get_context("spawn")
-    gate, told = spawn.Barrier(2), spawn.Queue()
-    spec = (material.corpus.uri, material.max_length, material.batch_tokens)
-    two = [spawn.Process(target=alone, args=(material.trace.uri, spec, gradients, gate, told)) for _ in range(2)]
-    for process in two:
-        process.start()
-    seconds = [told.get(timeout=600) for _ in two]
-    for process in two:
-        process.join()
-    return sum(material.corpus.shards[0].rows / each for each in seconds)
-
-
 def study(material: Material, name: str, sizes: Sizes, folder: Path, full: bool) -> Found:
     """Measure one set of scores on a cluster that is joined."""
     scores, found = SETS[name], Found({HAND: Cost(sizes.shard_rows), SWEEP: Cost(sizes.shard_rows)})
@@ -172,8 +137,6 @@ def study(material: Material, name: str, sizes: Sizes, folder: Path, full: bool)
     values |= take_turns(material, chosen[1::2], scores, found)
     for passage in found.passages:
         check(material, passage, values, found)
-    if full:
-        found.side_by_side = side_by_side(material, len(scores) > 1)
     return found
 
 
@@ -211,28 +174,23 @@ def plain(found: Found) -> dict[str, Any]:
         "ray_over_sweep": round(one.rate / sweeping, 4),
         "two_actors_over_one": round(found.two / one.rate, 4),
         "per_core_with_two_actors_over_sweep": round(found.two / 2 / sweeping, 4),
-        "two_loops_by_hand_rows_per_second": found.side_by_side,
     }
 
 
-def show(name: str, found: Found, console: Console) -> None:
+def show(name: str, found: Found) -> None:
     """Print the table of one set of scores."""
-    table = Table(title=name, caption="rows/s by the wall clock; the loops: medians over shards", box=SIMPLE)
-    for heading in ("what", "rows/s", "of sweep", "rows/CPU s", "seconds", "start-up"):
-        table.add_column(heading, justify="left" if heading == "what" else "right", no_wrap=True)
-    sweeping = found.rate(SWEEP)
-    for cost in (HAND, SWEEP):
-        share, seconds = found.rate(cost) / sweeping, sum(found.costs[cost].wall)
-        by_cpu = found.costs[cost].rows / median(found.costs[cost].cpu)
-        table.add_row(cost, f"{found.rate(cost):.1f}", f"{share:.2f}", f"{by_cpu:.1f}", f"{seconds:.1f}", "")
-    if found.side_by_side is not None:
-        table.add_row("two by hand at a time", f"{found.side_by_side:.1f}", f"{found.side_by_side / sweeping:.2f}")
+    sweeping, lines = found.rate(SWEEP), []
+    for loop in (HAND, SWEEP):
+        cost, rate = found.costs[loop], found.rate(loop)
+        by_cpu = f"{cost.rows / median(cost.cpu):.1f}"
+        lines.append([loop, f"{rate:.1f}", f"{rate / sweeping:.2f}", by_cpu, f"{sum(cost.wall):.1f}", ""])
     for one in found.passages:
-        what, share = f"ray, {one.actors} actor{'s' * (one.actors > 1)}", one.rate / sweeping
         cpu = "" if one.cpu_rate is None else f"{one.cpu_rate:.1f}"
-        table.add_row(what, f"{one.rate:.1f}", f"{share:.2f}", cpu, f"{one.seconds:.1f}", f"{one.start_up:.1f} s")
-    console.print(table)
-    console.print(f"errors: {', '.join(f'{what} {error:.1e}' for what, error in found.errors.items())}")
+        rates = (f"{one.rate:.1f}", f"{one.rate / sweeping:.2f}", cpu)
+        lines.append([f"ray, actors: {one.actors}", *rates, f"{one.seconds:.1f}", f"{one.start_up:.1f}"])
+    headings = ("what", "rows/s", "of sweep", "rows/CPU s", "seconds", "start-up, s")
+    print_table(headings, lines, name, "rows/s by the wall clock; the loops: medians over shards")
+    print(f"errors: {', '.join(f'{what} {error:.1e}' for what, error in found.errors.items())}")
 
 
 def material_of(given: argparse.Namespace, sizes: Sizes, name: str, folder: Path) -> Material:
@@ -257,7 +215,7 @@ def material_of(given: argparse.Namespace, sizes: Sizes, name: str, folder: Path
 def main(argv: Sequence[str] | None = None) -> int:
     """Check, measure, print; return 1 if the numbers are wrong."""
     given = arguments(argv)
-    sizes, console = QUICK if given.quick else FULL, Console(width=110, highlight=False)
+    sizes = QUICK if given.quick else FULL
     torch.set_num_threads(1)
     from raysample.execution.ray import session
 
@@ -274,8 +232,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return 1
             claims |= targets(name, found)
             figures[name] = plain(found)
-            show(name, found, console)
-    console.print(f"ray.init: {joining:.1f} s")
+            show(name, found)
+    print(f"ray.init: {joining:.1f} s")
     told = {"sizes": vars(sizes), "batch_tokens": given.batch_tokens, "ray_init_seconds": round(joining, 2)}
     finish({"benchmark": "scoring", "targets": claims, "found": figures, **told, **machine("ray")}, given.json)
     return 0

@@ -25,10 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from harness.isolated import Figures, apart, peak_mib
-from harness.outcome import finish, installed, machine, parser, target
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
+from harness.outcome import finish, installed, machine, parser, print_table, target
 
 from raysample.core.config import ArmConfig
 from raysample.data.identity import group_codes
@@ -192,21 +189,19 @@ def measured(given: Namespace) -> dict[str, Figures]:
     return found
 
 
-def show(found: dict[str, Figures], console: Console) -> None:
+def show(found: dict[str, Figures]) -> None:
     """Print one line per size and method."""
-    table = Table(box=SIMPLE)
-    figures = ("seconds", "million rows/s", "peak MiB", "whole sample, s", "its peak")
-    for heading in ("rows and classes", "method", *figures):
-        table.add_column(heading, justify="left" if heading in ("rows and classes", "method") else "right")
+    lines = []
     for key, methods in found.items():
         for name, told in methods.items():
             if "failed" in told:
-                table.add_row(key, name, told["failed"])
+                lines.append([key, name, told["failed"]])
                 continue
             speed, peak = told["rows_per_second"] / 1e6, told.get("counting_peak_mib", told["peak_mib"])
             last = (f"{told['sample']:.1f}", f"{told['peak_mib']:,.0f}") if "sample" in told else ("", "")
-            table.add_row(key, name, f"{told['seconds']:.1f}", f"{speed:.2f}", f"{peak:,.0f}", *last)
-    console.print(table)
+            lines.append([key, name, f"{told['seconds']:.1f}", f"{speed:.2f}", f"{peak:,.0f}", *last])
+    headings = ("seconds", "million rows/s", "peak MiB", "whole sample, s", "its peak")
+    print_table(("rows and classes", "method", *headings), lines, left=2)
 
 
 def targets(found: dict[str, Figures], given: Namespace) -> Figures:
@@ -227,9 +222,9 @@ def targets(found: dict[str, Figures], given: Namespace) -> Figures:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write rows, select, compare, print."""
-    given, console = arguments(argv), Console(width=120, highlight=False)
+    given = arguments(argv)
     found = measured(given)
-    show(found, console)
+    show(found)
     told = {"benchmark": "selection", "targets": targets(found, given), "found": found}
     finish({**told, **machine("duckdb", "polars", "pyarrow")}, given.json)
     return 0

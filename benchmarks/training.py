@@ -1,6 +1,6 @@
-"""What of a bare loop's speed is left in raysample's, here and on Ray Train; and whether it trains as well.
+"""What of a bare loop's speed is left in raysample's, here and on Ray Train.
 
-Speed: the same model and the same batches, one torch thread each. A loop written by hand, that of raysample in this
+The same model and the same batches, one torch thread each. A loop written by hand, that of raysample in this
 process, the Hugging Face Trainer, raysample on Ray Train with one worker and with two, and a loop by hand with DDP
 over two processes. They take turns; ratios are of the steps in steady state within one repetition. What it takes to
 start is told apart. Nothing is told before the losses of all agree, step by step.
@@ -9,9 +9,6 @@ Two workers and DDP differ by less than a host's moods from one minute to the ne
 that take turns of seconds: against DDP whose rows are dealt in turn, as everybody does, and against DDP whose rows are
 dealt by length, as raysample does, which tells what Ray and the loop cost. `--quick` leaves out what has two processes;
 `--processes 2` takes that only.
-
-Accuracy (`--accuracy`): raysample and the Hugging Face Trainer train on the same rows by the same recipe, each with
-its own shuffling, several seeds; told is the mean of the paired differences with its interval.
 
 Prints a table and, as the last line, JSON. Exit code 1 means that the losses disagree.
 """
@@ -32,16 +29,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from baselines import accuracy, equality, hf_trainer, raysample_loop, speeds, train_loop, train_material, turns
-from baselines.accuracy import Pairs, Trial
+from baselines import hf_trainer, raysample_loop, speeds, train_loop, train_material, turns
 from baselines.pace import Clock, Pace, over, watched
 from baselines.speeds import BARE, DDP, DEALT, ONE, OURS, TRAINER, TWO, Paces, Ratios
 from baselines.train_material import Work
 from harness.outcome import finish, machine, parser, target
 from harness.quietness import quiet
-from rich.console import Console
 
-from raysample.core.config import EngineConfig, FineTuneConfig, ModelConfig
+from raysample.core.config import EngineConfig, ModelConfig
 
 TOLERANCE = 2e-3
 """Between the losses of two loops at one step; they are means over a batch, of the order of 1."""
@@ -135,10 +130,12 @@ def targets(paces: Paces, turned: Ratios) -> dict[str, dict[str, Any]]:
     return claims | {f"{TWO} / {name}, steps/s": target(median(found), ">=", LEFT) for name, found in turned.items()}
 
 
-def speed(given: argparse.Namespace, console: Console) -> int:
-    """Check, measure and tell the speeds."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check, measure and tell the speeds; return 1 if the losses disagree."""
     from raysample.execution.ray import session
 
+    given = arguments(argv)
+    torch.set_num_threads(1)
     spec = SMALL if given.quick else MODEL
     if given.model != "tiny":
         spec = ModelConfig(path=given.model, layers=given.layers, dropout=0.0)
@@ -154,7 +151,7 @@ def speed(given: argparse.Namespace, console: Console) -> int:
     if problem:
         print(f"{problem}, so nothing is told", file=sys.stderr)
         return 1
-    speeds.show(paces, turned, console)
+    speeds.show(paces, turned)
     sizes = {name: getattr(given, name) for name in ("steps", "batch_size", "repetitions", "turns")}
     told = {"sizes": sizes, "model": spec.to_dict(), "losses_differ_by": disagreements(paces), "tolerance": TOLERANCE}
     told |= {"found": speeds.plain(paces), "in_turns": speeds.turned(turned), "ray_init_seconds": round(joining, 2)}
@@ -163,80 +160,21 @@ def speed(given: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def accuracies(given: argparse.Namespace, console: Console) -> int:
-    """Train, test and tell the accuracies."""
-    recipe = FineTuneConfig(
-        epochs=given.epochs,
-        batch_size=given.batch_size,
-        learning_rate=given.learning_rate,
-        precision=given.precision,
-    )
-    spec = ModelConfig(path=given.model, layers=given.layers, hidden_size=32 if given.quick else 64)
-    trials = dict[str, tuple[Trial, Pairs]]()
-    with tempfile.TemporaryDirectory(prefix="raysample-accuracy-") as place, quiet():
-        for path in given.corpora or [None]:
-            folder = Path(place, path.stem if path else "simulated")
-            trial = (
-                accuracy.made_up(given.rows, folder)
-                if path is None
-                else accuracy.real(path, given.rows, given.test_rows, folder)
-            )
-            trials[trial.name] = (
-                trial,
-                accuracy.compared(trial, spec, recipe, given.seeds, folder, given.folder or folder),
-            )
-    equality.show(trials, console)
-    found = {name: equality.plain(*both) for name, both in trials.items()}
-    told = {"found": found, "seeds": given.seeds, "recipe": recipe.to_dict(), "encoder": Path(given.model).name}
-    told |= {"layers": given.layers}
-    finish(
-        {"benchmark": "training --accuracy", "targets": equality.equal(trials), **told, **machine("accelerate")},
-        given.json,
-    )
-    return 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Compare speeds, or accuracies; return 1 if the losses disagree."""
-    given, console = arguments(argv), Console(width=120, highlight=False)
-    torch.set_num_threads(1)
-    return accuracies(given, console) if given.accuracy else speed(given, console)
-
-
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    made = parser("The training loop against loops by hand and the Hugging Face Trainer: speed, and accuracy.")
-    made.add_argument("--accuracy", action="store_true", help="compare accuracies after training instead of speeds")
-    made.add_argument(
-        "--processes", type=int, choices=(1, 2), help="only ways with so many; both if not given, with --quick 1"
-    )
+    made = parser("The training loop against loops by hand and the Hugging Face Trainer.")
+    made.add_argument("--processes", type=int, choices=(1, 2), help="only ways with so many; both, with --quick 1")
     made.add_argument("--model", default="tiny", metavar="PATH", help="folder of a BERT; a random one if not given")
     made.add_argument("--layers", type=int, metavar="N", help="keep the first N layers of that model")
     made.add_argument("--batch-size", type=int, metavar="N", help="32 if not given, with --quick 16")
-    made.add_argument("--steps", type=int, metavar="N", help="a multiple of 4; 80 if not given, with --quick too")
+    made.add_argument("--steps", type=int, default=80, metavar="N", help="a multiple of 4; %(default)s")
     made.add_argument("--repetitions", type=int, metavar="N", help="of all ways; 5 if not given, with --quick 1")
-    made.add_argument(
-        "--turns", type=int, default=3, metavar="N", help="pairs that take turns; %(default)s if not given"
-    )
-    made.add_argument(
-        "--corpora", type=Path, nargs="+", metavar="PATH", help="Parquet files with id, text, label, split"
-    )
-    made.add_argument("--rows", type=int, metavar="N", help="to train on: 2500 if not given, with --quick 600")
-    made.add_argument("--test-rows", type=int, default=1_000, metavar="N", help="at most: %(default)s")
-    made.add_argument("--seeds", type=int, metavar="N", help="3 if not given, with --quick 2")
-    made.add_argument("--epochs", type=int, metavar="N", help="of --accuracy; 5 if not given, with --quick 4")
-    made.add_argument("--learning-rate", type=float, metavar="RATE", help="of --accuracy; 2e-3 for tiny, else 5e-4")
-    made.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of --accuracy")
-    made.add_argument(
-        "--folder", type=Path, metavar="FOLDER", help="keep the accuracies there: a stopped benchmark goes on"
-    )
+    made.add_argument("--turns", type=int, default=3, metavar="N", help="pairs that take turns; %(default)s")
     given = made.parse_args(argv)
-    sizes = {"batch_size": (32, 16), "steps": (80, 80), "repetitions": (5, 1), "rows": (2_500, 600)}
-    for name, (full, small) in {**sizes, "seeds": (3, 2), "epochs": (5, 4)}.items():
-        setattr(given, name, getattr(given, name) or (small if given.quick else full))
+    given.batch_size = given.batch_size or (16 if given.quick else 32)
+    given.repetitions = given.repetitions or (1 if given.quick else 5)
     chosen = given.processes or (1 if given.quick else None)  # two more times half a minute of start-up
     given.ways = {1: ALONE, 2: TOGETHER, None: (*ALONE, *TOGETHER)}[chosen]
-    given.learning_rate = given.learning_rate or (2e-3 if given.model == "tiny" else 5e-4)
     return given
 
 

@@ -20,10 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from harness.outcome import finish, machine, parser, target
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
+from harness.outcome import finish, machine, parser, print_table, target
 from scipy import special
 
 from raysample.evaluation import Cell, Estimates, Predictions, difference, holm, judge_arms
@@ -131,17 +128,16 @@ def measured(comparisons: int, setting: tuple[int, int, float]) -> Counted:
     return found
 
 
-def table_of(found: dict[tuple[int, int, float], Counted]) -> Table:
-    """Return the rates as a table."""
-    shown = Table(title="equal arms: how often a comparison is wrong, %", title_justify="left", box=SIMPLE)
-    heads = ("seeds", "rows", "spread", "false better", "missed", "width", "old: false", "old: missed", "2 points seen")
-    for head in heads:
-        shown.add_column(head, justify="right")
+def show(found: dict[tuple[int, int, float], Counted]) -> None:
+    """Print the rates as a table."""
+    names, lines = ("false", "missed", "width", "old_false", "old_missed", "seen"), []
     for (seeds, rows, spread), each in found.items():
-        rates = (each.rate(name) for name in ("false", "missed", "width", "old_false", "old_missed", "seen"))
-        shown.add_row(str(seeds), f"{rows:,}", f"{spread:g}", *(f"{100 * rate:.1f}" for rate in rates))
-    shown.caption = "spread: sd of the skill between seeds; width: of the 95 % interval, points"
-    return shown
+        rates = (f"{100 * each.rate(name):.1f}" for name in names)
+        lines.append([str(seeds), f"{rows:,}", f"{spread:g}", *rates])
+    headings = ("seeds", "rows", "spread", "false better", "missed", "width", "old: false", "old: missed")
+    caption = "spread: sd of the skill between seeds; width: of the 95 % interval, points"
+    title = "equal arms: how often a comparison is wrong, %"
+    print_table((*headings, "2 points seen"), lines, title, caption, left=0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -151,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = arguments.parse_args(argv)
     count = given.comparisons or (300 if given.quick else 4_000)
     found = {setting: measured(count, setting) for setting in settings()}
-    Console(width=120).print(table_of(found))
+    show(found)
     every = list(found.values())
     macro = sum(each.judged_false for each in every) / sum(each.judged for each in every)
     # What a rate of exactly 5 % exceeds by chance in one of a thousand settings.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -105,24 +105,7 @@ def on_given_batches(work: Work) -> Pace:
             train_dataset=Rows(work.data),
         )
         trainer.order, trainer.watch = work.order, watch
-        _train(trainer, Stamp(trainer))
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(Stamp(trainer))
+        trainer.train()
     return watch.pace()
-
-
-def by_its_own_means(network: nn.Module, data: Examples, base: str, recipe: FineTuneConfig) -> None:
-    """Train a model in place with the Trainer's own order of rows, batches and schedule."""
-    with tempfile.TemporaryDirectory(prefix="raysample-trainer-") as folder:
-        trainer = Trainer(
-            network,
-            arguments(recipe, folder, num_train_epochs=recipe.epochs),
-            data_collator=DataCollatorWithPadding(models.tokenizer(base)),
-            train_dataset=Rows(data),
-        )
-        _train(trainer)
-
-
-def _train(trainer: Trainer, *callbacks: TrainerCallback) -> None:
-    trainer.remove_callback(PrinterCallback)
-    for callback in callbacks:
-        trainer.add_callback(callback)
-    trainer.train()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 import raysample
-from baselines.processor import Watch
 from baselines.score_material import Material
 from raysample.core.config import EngineConfig
 from raysample.data.score_table import ScoreTable
@@ -56,7 +59,7 @@ class Passage:
 def through_ray(material: Material, scores: list[Any], actors: int, folder: Path) -> Passage:
     """Score the corpus with some actors on the cluster that is joined; `folder` must be new."""
     began = time.time()
-    with Watch() as watch:
+    with cpu_seconds() as noted:
         table = raysample.score(
             material.trace,
             material.corpus,
@@ -70,7 +73,7 @@ def through_ray(material: Material, scores: list[Any], actors: int, folder: Path
     done = sorted(_finished(table))
     first, rows = done[0], sum(count for _, count, _ in done[actors:])
     start, end = done[actors - 1][0], done[-1][0]
-    used = watch.between(start, end)
+    used = between(noted, start, end)
     columns = table.to_arrow()
     return Passage(
         rows=table.counts["scored"],
@@ -81,6 +84,37 @@ def through_ray(material: Material, scores: list[Any], actors: int, folder: Path
         cpu_rate=rows / used if used else None,
         scores={name: columns[name].to_numpy() for name in table.columns},
     )
+
+
+@contextmanager
+def cpu_seconds(name: str = "ScoringActor", every: float = 2.0) -> Iterator[list[tuple[float, float]]]:
+    """Yield a list that grows by (time, CPU seconds so far of all processes with `name` in their command lines)."""
+    noted, seconds, stop = list[tuple[float, float]](), dict[int, float](), threading.Event()
+
+    def note() -> None:
+        while not stop.wait(every):
+            for process in psutil.process_iter():
+                with suppress(psutil.Error):  # it has ended meanwhile
+                    if name in " ".join(process.cmdline()):
+                        used = process.cpu_times()
+                        seconds[process.pid] = used.user + used.system
+            noted.append((time.time(), sum(seconds.values())))
+
+    thread = threading.Thread(target=note, daemon=True)
+    thread.start()
+    try:
+        yield noted
+    finally:
+        stop.set()
+        thread.join()
+
+
+def between(noted: list[tuple[float, float]], start: float, end: float) -> float | None:
+    """Return the CPU seconds used between two moments; None where nothing was seen."""
+    if not any(used for _, used in noted):
+        return None
+    first, last = np.interp([start, end], *zip(*noted, strict=True))
+    return float(last - first)
 
 
 def _finished(table: ScoreTable) -> list[tuple[float, int, float]]:

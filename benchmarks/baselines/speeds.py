@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from harness.outcome import print_table
 from harness.timing import spread
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
+from scipy.stats import t as student
 
-from baselines.accuracy import interval
 from baselines.pace import Pace, over
 
 BARE, OURS, TRAINER, DDP = "bare loop", "raysample", "Hugging Face Trainer", "bare DDP, 2 processes"
@@ -56,33 +55,36 @@ def figures(name: str, paces: Paces) -> dict[str, Any]:
     return told
 
 
-def show(paces: Paces, turns: Ratios, console: Console) -> None:
+def show(paces: Paces, turns: Ratios) -> None:
     """Print the table, and under it what the trainings that took turns came to."""
-    caption = (
-        "steady state: the second half of the steps; start-up: all that is no step at that pace; medians, but mean"
-    )
-    table = Table(title="training", caption=caption, box=SIMPLE)
-    for heading in ("what", "steps/s", "of by hand", "mean, 95 %", "by CPU s", "start-up", "Ray's", "stolen"):
-        table.add_column(heading, justify="left" if heading == "what" else "right", no_wrap=True)
+    lines = []
     for name in (name for name in SHOWN if name in paces):
         told = figures(name, paces)
-        wall, cpu, ray = (told.get(key) for key in ("of_by_hand", "of_by_hand_by_cpu", "ray_train_seconds"))
-        stolen, mean = told.get("stolen"), told.get("mean_of_by_hand")
-        table.add_row(
-            name,
-            f"{told['steps_per_second']['median']:.2f}",
-            f"{wall['median']:.3f}",
-            "" if mean is None else f"{mean['mean']:.3f} ± {mean['half_of_95_percent_interval']:.3f}",
-            "" if cpu is None else f"{cpu['median']:.3f}",
-            f"{told['start_up_seconds']['median']:.1f} s",
-            "" if ray is None else f"{ray['median']:.1f} s",
-            "" if stolen is None else f"{stolen['median']:.1%}",
-        )
-    console.print(table)
+
+        def cell(key: str, form: str, told: dict[str, Any] = told) -> str:
+            return format(told[key]["median"], form) if key in told else ""
+
+        mean = told.get("mean_of_by_hand")
+        interval = f"{mean['mean']:.3f} ± {mean['half_of_95_percent_interval']:.3f}" if mean else ""
+        rates = (cell("steps_per_second", ".2f"), cell("of_by_hand", ".3f"), interval, cell("of_by_hand_by_cpu", ".3f"))
+        starts = (cell("start_up_seconds", ".1f"), cell("ray_train_seconds", ".1f"), cell("stolen", ".1%"))
+        lines.append([name, *rates, *starts])
+    headings = ("what", "steps/s", "of by hand", "mean, 95 %", "by CPU s", "start-up, s", "Ray's, s", "stolen")
+    caption = "steady state: the second half of the steps; start-up: all that is no step at that pace; medians"
+    print_table(headings, lines, "training", caption)
     for name, ratios in turns.items():
         told = spread(list(ratios))
         extent = f"({told['lowest']:.3f} to {told['highest']:.3f}, {len(ratios)} pairs)"
-        console.print(f"in turns of seconds, {TWO} / {name}: {told['median']:.3f} {extent}")
+        print(f"in turns of seconds, {TWO} / {name}: {told['median']:.3f} {extent}")
+
+
+def interval(differences: Sequence[float], level: float) -> tuple[float, float]:
+    """Return the mean and half of its interval by Student's t; infinite for a single value."""
+    count, mean = len(differences), float(np.mean(differences))
+    if count < 2:
+        return mean, float("inf")
+    error = float(np.std(differences, ddof=1)) / count**0.5
+    return mean, float(student.ppf((1 + level) / 2, count - 1)) * error
 
 
 def turned(turns: Ratios) -> dict[str, Any]:

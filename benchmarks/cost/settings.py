@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,6 @@ class Setting:
         landmarks: how many rows are scored exactly (at `window`); None for all.
         beside: a cheaper score that all rows get, and its checkpoints; the landmarks' regression may use it.
         preset: whether `economy` chooses the checkpoints.
-        also: windows by name whose scores are taken from the same pass, in columns `vog_NAME` and so on.
     """
 
     name: str
@@ -42,7 +41,6 @@ class Setting:
     landmarks: int | None = None
     beside: tuple[str, Window] | None = None
     preset: bool = False
-    also: Mapping[str, Window] = field(default_factory=dict)
 
     def scores(self) -> list[str | dict[str, Any]]:
         """Return what is asked of raysample: the scores at the window, and the cheap one beside them."""
@@ -52,11 +50,6 @@ class Setting:
         if self.beside is not None:
             name, window = self.beside
             asked.append({"name": name, "as": "beside", "checkpoints": window})
-        asked += [
-            {"name": name, "as": column(name, label), "checkpoints": window}
-            for label, window in self.also.items()
-            for name in SCORES
-        ]
         return asked
 
     def sample(self) -> LandmarksConfig | None:
@@ -66,27 +59,16 @@ class Setting:
         return LandmarksConfig(scores=list(SCORES), count=self.landmarks, min_correlation=0.0)
 
 
-def column(score: str, window: str) -> str:
-    """Return the column of a score at a window of that name."""
-    return f"{score}_{window.replace(' ', '_')}"
-
-
 REFERENCE = Setting("reference: all checkpoints, float32")
 ALL_LOW = Setting("all checkpoints, bfloat16", precision="bfloat16")
 LOW: Literal["bfloat16"] = "bfloat16"
 
 
-def windows(checkpoints: int) -> dict[str, dict[str, int]]:
-    """Return the windows that are compared on a run with that many checkpoints, by name."""
-    kinds = ("spread", "first", "last")
-    return {f"{kind} {n}": {kind: n} for kind in kinds for n in (2, 3, 4, 5) if n < checkpoints}
-
-
 def settings(checkpoints: int, layers: int, landmarks: Sequence[int]) -> Iterator[Setting]:
     """Yield what is measured, each in a pass of its own, on a run with that many checkpoints of so deep an encoder."""
-    for name, window in windows(checkpoints).items():
-        if window.get("spread", checkpoints) <= 3:
-            yield Setting(f"{name}, bfloat16", window, LOW)
+    yield ALL_LOW
+    for kind in ("spread", "first", "last"):
+        yield from (Setting(f"{kind} {n}, bfloat16", {kind: n}, LOW) for n in (2, 3, 4, 5) if n < checkpoints)
     yield Setting("the preset", precision=LOW, preset=True)
     if layers > 1:
         kept = layers // 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 import subprocess
 import sys
@@ -230,15 +229,20 @@ def test_short_runs_on_ray_are_told_and_meet_nothing() -> None:
     assert figures["start_up_share"] == 0.025
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 def test_the_cpu_seconds_of_processes_are_seen_from_outside() -> None:
-    processor = shared("baselines.processor")
-    mine = processor.seconds_of(Path("/proc/self/cmdline").read_bytes()[:20])[os.getpid()]
-    assert 0 < mine <= time.process_time() + 1
-    watch = processor.Watch()
-    assert watch.between(0.0, 1.0) is None
-    watch._seconds, watch.times, watch.used = {1: 6.0}, [10.0, 20.0], [2.0, 6.0]
-    assert watch.between(15.0, 20.0) == 2.0
+    passages = shared("baselines.ray_passages")
+    code = "import sys, time\nwhile time.process_time() < 60: pass"
+    with subprocess.Popen([sys.executable, "-c", code, "raysample-test-burner"]) as burner:
+        try:
+            with passages.cpu_seconds("raysample-test-burner", every=0.1) as noted:
+                until = time.monotonic() + 60
+                while len(noted) < 2 or noted[-1][1] <= noted[0][1]:
+                    assert time.monotonic() < until
+                    time.sleep(0.05)
+        finally:
+            burner.kill()
+    assert passages.between([(10.0, 2.0), (20.0, 6.0)], 15.0, 20.0) == 2.0
+    assert passages.between([(10.0, 0.0)], 0.0, 1.0) is None
 
 
 @pytest.mark.slow
