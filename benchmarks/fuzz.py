@@ -28,14 +28,14 @@ from harness.outcome import finish, machine, parser, print_table, target
 
 from tests.helpers.hostile import columnar, config, folders, rows, saved
 from tests.helpers.hostile.kinds import Kind, Verdict
-from tests.helpers.hostile.running import run, tried
+from tests.helpers.hostile.running import run, tried, warm_up
 
 KINDS = {kind.name: kind for room in (config, rows, columnar, folders, saved) for kind in room.KINDS}
 TEMPLATES = {"run": folders.prepare_run, "datasets": columnar.prepare_datasets, "saved": saved.prepare_saved}
 WHOLE = sum(kind.share for kind in KINDS.values())
 QUICK = {
-    **{"config": 900, "jsonl": 250, "csv": 200, "tsv": 150, "parquet": 150, "pending": 100, "manifests": 150},
-    **{"adopt": 60, "datasets": 30, "models": 7, "verbs": 3},
+    **{"config": 900, "jsonl": 200, "csv": 200, "tsv": 175, "parquet": 125, "pending": 125, "manifests": 200},
+    **{"adopt": 50, "datasets": 20, "models": 3, "verbs": 2},
 }
 """How many of each kind `--quick` tries: 2,000."""
 FINDINGS = {"tracebacks": "traceback", "hangs": "hang", "silent_losses": "lost"}
@@ -108,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = counted(kinds, given)
     tasks = [(name, given.first, given.first + count) for name, count in wanted.items()]
     with tempfile.TemporaryDirectory(prefix="raysample-fuzz-templates-") as folder:
+        warm_up()  # its imports take as long as the templates
         templates = prepared(kinds, Path(folder))
         last = time.perf_counter()
         for name, seed, verdict in run(kinds, tasks, templates, given.limit, given.workers):

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from baselines import hf_trainer, raysample_loop, speeds, train_loop, train_material, turns
-from baselines.pace import Clock, Pace, over, watched
+from baselines.pace import Clock, Pace, over
 from baselines.speeds import BARE, DDP, DEALT, ONE, OURS, TRAINER, TWO, Paces, Ratios
 from baselines.train_material import Work
 from harness.outcome import finish, machine, parser, target
@@ -73,7 +73,7 @@ def take_turns(methods: Mapping[str, Callable[[], Pace]], repetitions: int) -> d
     for repetition in range(repetitions):
         start = repetition % len(names)
         for name in names[start:] + names[:start]:
-            paces[name].append(watched(methods[name]))
+            paces[name].append(methods[name]())
             print(f"repetition {repetition + 1} of {repetitions}: {name} has trained", flush=True)
     return paces
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-import psutil
 
 Clock = Literal["wall", "cpu"]
 
@@ -42,7 +41,6 @@ class Pace:
         wall, cpu: seconds on the clock after every step, from any origin; `cpu` is None where nobody looked.
         whole: seconds of everything, from the call until the model was there.
         around: of these what Ray Train took before and after its worker's function; None where there is none.
-        stolen: share of the machine's time meanwhile that its host gave to others; None where nobody can tell.
     """
 
     losses: Sequence[float]
@@ -50,7 +48,6 @@ class Pace:
     cpu: Sequence[float] | None
     whole: float
     around: float | None = None
-    stolen: float | None = None
 
     def seconds(self, clock: Clock = "wall") -> float:
         """Return the seconds of a step in steady state: the mean over the second half of the steps.
@@ -74,22 +71,6 @@ class Pace:
             return float("inf")
         apart = float(np.abs(np.subtract(self.losses, other.losses)).max())
         return apart if np.isfinite(apart) else float("inf")
-
-
-def watched(way: Callable[[], Pace]) -> Pace:
-    """Train, and note how much of the machine was stolen meanwhile: workers that wait for each other feel it twice."""
-    began, before = time.perf_counter(), _stolen()
-    pace = way()
-    if before is None:
-        return pace
-    cores = psutil.cpu_count() * (time.perf_counter() - began)
-    return replace(pace, stolen=((_stolen() or before) - before) / cores)
-
-
-def _stolen() -> float | None:
-    """Return the seconds of all cores that a virtual machine's host has given to others so far; Linux tells them."""
-    steal = getattr(psutil.cpu_times(), "steal", None)
-    return None if steal is None else float(steal)
 
 
 def over(one: Sequence[Pace], other: Sequence[Pace], clock: Clock) -> list[float]:

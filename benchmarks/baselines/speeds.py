@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from harness.outcome import print_table
 from harness.timing import spread
-from scipy.stats import t as student
 
 from baselines.pace import Pace, over
 
@@ -43,15 +41,8 @@ def figures(name: str, paces: Paces) -> dict[str, Any]:
     }
     if all(pace.cpu for pace in (*found, *beside)):
         told["of_by_hand_by_cpu"] = spread(over(found, beside, "cpu"))
-    if len(found) > 1 and found is not beside:
-        mean, half = interval(ratios, 0.95)
-        told["mean_of_by_hand"] = {"mean": round(mean, 4), "half_of_95_percent_interval": round(half, 4)}
-    for key, values in {
-        "ray_train_seconds": [pace.around for pace in found if pace.around is not None],
-        "stolen": [pace.stolen for pace in found if pace.stolen is not None],
-    }.items():
-        if values:
-            told[key] = spread(values, 3)
+    if all(pace.around is not None for pace in found):
+        told["ray_train_seconds"] = spread([pace.around for pace in found if pace.around is not None], 3)
     return told
 
 
@@ -64,27 +55,15 @@ def show(paces: Paces, turns: Ratios) -> None:
         def cell(key: str, form: str, told: dict[str, Any] = told) -> str:
             return format(told[key]["median"], form) if key in told else ""
 
-        mean = told.get("mean_of_by_hand")
-        interval = f"{mean['mean']:.3f} ± {mean['half_of_95_percent_interval']:.3f}" if mean else ""
-        rates = (cell("steps_per_second", ".2f"), cell("of_by_hand", ".3f"), interval, cell("of_by_hand_by_cpu", ".3f"))
-        starts = (cell("start_up_seconds", ".1f"), cell("ray_train_seconds", ".1f"), cell("stolen", ".1%"))
-        lines.append([name, *rates, *starts])
-    headings = ("what", "steps/s", "of by hand", "mean, 95 %", "by CPU s", "start-up, s", "Ray's, s", "stolen")
+        rates = (cell("steps_per_second", ".2f"), cell("of_by_hand", ".3f"), cell("of_by_hand_by_cpu", ".3f"))
+        lines.append([name, *rates, cell("start_up_seconds", ".1f"), cell("ray_train_seconds", ".1f")])
+    headings = ("what", "steps/s", "of by hand", "by CPU s", "start-up, s", "Ray's, s")
     caption = "steady state: the second half of the steps; start-up: all that is no step at that pace; medians"
     print_table(headings, lines, "training", caption)
     for name, ratios in turns.items():
         told = spread(list(ratios))
         extent = f"({told['lowest']:.3f} to {told['highest']:.3f}, {len(ratios)} pairs)"
         print(f"in turns of seconds, {TWO} / {name}: {told['median']:.3f} {extent}")
-
-
-def interval(differences: Sequence[float], level: float) -> tuple[float, float]:
-    """Return the mean and half of its interval by Student's t; infinite for a single value."""
-    count, mean = len(differences), float(np.mean(differences))
-    if count < 2:
-        return mean, float("inf")
-    error = float(np.std(differences, ddof=1)) / count**0.5
-    return mean, float(student.ppf((1 + level) / 2, count - 1)) * error
 
 
 def turned(turns: Ratios) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import resource
 import signal
@@ -101,6 +102,7 @@ class _Worker:
 
 def run(kinds: Sequence[Kind], tasks: Sequence[Task], templates: Path, limit: float, workers: int) -> Iterator[Told]:
     """Yield name, seed and verdict of every input, as they come."""
+    warm_up()
     waiting = [piece for task in tasks for piece in _pieces(task)]
     waiting.reverse()
     given = ({kind.name: kind for kind in kinds}, templates, limit)
@@ -127,8 +129,25 @@ def run(kinds: Sequence[Kind], tasks: Sequence[Task], templates: Path, limit: fl
             worker.end()
 
 
+def warm_up() -> None:
+    """Start the process that workers are forked from: it imports what the kinds use, once for all workers."""
+    room = __package__ or ""
+    names = [f"{room}.{name}" for name in ("running", "config", "rows", "columnar", "folders", "saved")]
+    multiprocessing.get_context("forkserver").set_forkserver_preload(names)
+    root, before = str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([root, *([before] if before else [])])
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
 def _started(named: dict[str, Kind], templates: Path, limit: float) -> _Worker:
-    context = multiprocessing.get_context("spawn")
+    """Fork a worker that waits for its first task."""
+    context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, named, templates, limit), daemon=True)
     process.start()
