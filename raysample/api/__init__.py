@@ -1,4 +1,4 @@
-"""The verbs as functions, for notebooks and programs: each takes and returns the nouns.
+"""The commands as functions, for notebooks and programs: each takes and returns artifacts.
 
     trace = raysample.fine_tune("train.parquet", "test.parquet", output="runs/mine", model="bert-base-cased")
     table = raysample.score(checkpoints=trace, corpus="train.parquet", scores=["vog", "el2n"])

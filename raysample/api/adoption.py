@@ -1,4 +1,4 @@
-"""Checkpoints that others saved."""
+"""Adopt checkpoints that were saved outside raysample."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ def adopt(
     labels: Sequence[str] | None = None,
     learning_rates: float | Sequence[float] | None = None,
 ) -> CheckpointSet:
-    """Make a CheckpointSet of what others saved: a Hugging Face Trainer's run, or `save_pretrained` folders.
+    """Return a CheckpointSet of a Hugging Face Trainer's run, or of other `save_pretrained` folders.
 
-    A Trainer's `checkpoint-*` folders come in the order of their steps, with the epochs and learning rates of its
-    `trainer_state.json`. Other folders come in the order of the numbers that their names end in, if these are alike in
-    the rest, else as given; one checkpoint an epoch is assumed, and their learning rates are unknown (NaN). Nothing is
-    written into the folders. The hashes of their files are recorded, so that later damage is found.
+    A Trainer's `checkpoint-*` folders are ordered by step, with the epochs and learning rates of its
+    `trainer_state.json`. Other folders are ordered by the numbers at the end of their names if the names are otherwise
+    equal, else as given; one checkpoint per epoch is assumed, and learning rates are unknown (NaN). Nothing is written
+    into the folders. The hashes of their files are recorded, so that later damage is detected.
 
     Args:
-        folders: the output folder of a Trainer, one or more checkpoints, a folder of model folders, or that of a
-            CheckpointSet; models may be adapters that peft saved: these count alone then.
+        folders: the output folder of a Trainer, one or more checkpoints, a folder of model folders, or the folder of a
+            CheckpointSet. Models may be peft adapters; the folder's other models are then ignored.
         output: folder of the CheckpointSet; a new temporary one by default.
-        labels: class names in the order of the classifier's outputs; by default those of config.json, which folders of
-            adapters lack.
-        learning_rates: one of each checkpoint, or a single one of all; those that the training logged by default.
+        labels: class names in the order of the classifier's outputs; by default those of config.json, which adapter
+            folders lack.
+        learning_rates: one per checkpoint, or one for all; by default those that the training logged.
 
     Raises:
-        CheckpointError: folders are damaged, of different runs or models, lack a tokenizer or names of classes.
+        CheckpointError: folders are damaged, belong to different runs or models, or lack a tokenizer or class names.
     """
     given = [folders] if isinstance(folders, str) else [str(folder) for folder in folders]
     return importing.adopt_paths(given, folder_of(output, "checkpoints"), labels=labels, learning_rates=learning_rates)
@@ -43,7 +43,7 @@ def adopt(
 def traces_of(
     checkpoints: CheckpointSet | str | Sequence[str] | Sequence[CheckpointSet], folder: str
 ) -> list[CheckpointSet]:
-    """Return what a caller names as checkpoints: one set per run; adopted below `folder` where they are no set yet."""
+    """Return a caller's checkpoints as one set per run; folders that are no set are adopted below `folder`."""
     if isinstance(checkpoints, CheckpointSet | str):
         return [_trace(checkpoints, folder)]
     sets = [given for given in checkpoints if isinstance(given, CheckpointSet)]
@@ -57,6 +57,7 @@ def traces_of(
 
 
 def _trace(checkpoints: CheckpointSet | str | Sequence[str], folder: str) -> CheckpointSet:
+    """Return one set: as it is, saved, loaded or adopted."""
     place = storage.join(folder, "checkpoints")
     if isinstance(checkpoints, CheckpointSet):
         return checkpoints if checkpoints.uri else checkpoints.save(place)

@@ -1,4 +1,4 @@
-"""What callers may give in several forms, as the one that the rest of the code takes."""
+"""Convert arguments that callers may give in several forms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Kind = TypeVar("Kind", bound=Section)
 
 
 def source_from(source: SourceConfig | str, columns: Columns | Mapping[str, Any] | None) -> SourceConfig:
-    """Return a source; a path gets the columns."""
+    """Return a SourceConfig; a path gets the given columns."""
     if isinstance(source, SourceConfig):
         return source
     given = dict(columns) if isinstance(columns, Mapping) else columns
@@ -29,7 +29,7 @@ def source_from(source: SourceConfig | str, columns: Columns | Mapping[str, Any]
 
 
 def target_of(given: SourceConfig | str, like: Corpus | Contents) -> SourceConfig:
-    """Return a target as a source; a bare path is read, and has columns and labels, as the scored corpus."""
+    """Return a target as a SourceConfig; a bare path gets columns, labels and format settings of the scored corpus."""
     if isinstance(given, SourceConfig):
         return given
     like_it = like.source.label_alone
@@ -38,19 +38,19 @@ def target_of(given: SourceConfig | str, like: Corpus | Contents) -> SourceConfi
 
 
 def corpus_of(given: CorpusLike, labels: Sequence[str] | None = None, levels: Levels | None = None) -> Corpus:
-    """Return a corpus, described in a temporary folder where it is none yet."""
+    """Return a Corpus; a source or path is described in a temporary folder."""
     if isinstance(given, Corpus):
         return given
     return describe_corpus(source_from(given, None), folder_of(None, "corpus"), labels=labels, levels=levels)
 
 
 def folder_of(given: str | None, noun: str) -> str:
-    """Return a folder as an absolute URI; a new temporary one where none is given."""
+    """Return a folder as an absolute URI, a new temporary one for None."""
     return storage.absolute(given) if given is not None else tempfile.mkdtemp(prefix=f"raysample-{noun}-")
 
 
 def section(kind: type[Kind], values: dict[str, Any]) -> Kind:
-    """Return a section of a configuration; raises ConfigError for values that do not fit."""
+    """Return a section of a configuration; raises ConfigError for invalid values."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -61,6 +61,6 @@ def section(kind: type[Kind], values: dict[str, Any]) -> Kind:
 
 
 def warn_of(doubts: Sequence[str], name: str = "") -> None:
-    """Warn the caller of a verb of everything that makes its result doubtful."""
+    """Emit a ResultWarning for each doubt about a function's result."""
     for doubt in doubts:
         warnings.warn(f"{name}: {doubt}" if name else doubt, ResultWarning, stacklevel=3)

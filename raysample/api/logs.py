@@ -1,4 +1,4 @@
-"""Verbs on logs."""
+"""Functions on logs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def compact(
     window: int | None = None,
     engine: EngineConfig | None = None,
 ) -> Contents:
-    """Bring the unique contents of a log up to date: only files that are new or changed are read.
+    """Update the unique contents of a log: only new and changed files are read.
 
     Args:
-        log: a folder of Parquet, JSONL or CSV files, best in date partitions; or a SourceConfig.
-        output: folder of the contents; the same one every day.
+        log: a folder of Parquet, JSONL or CSV files, preferably in date partitions; or a SourceConfig.
+        output: folder of the contents; the same folder for every update.
         columns: which columns hold text, label and so on.
-        window: count the newest so many partitions alone.
+        window: use only the newest `window` partitions.
         engine: where to read and merge; this process by default. The result is the same.
     """
     with create_executor(engine) as running:
@@ -40,7 +40,7 @@ def expand(
     *,
     engine: EngineConfig | None = None,
 ) -> ScoreTable:
-    """Put the scores of a log's contents back on every row of the log.
+    """Write a score table for every row of a log from the scores of its contents.
 
     Args:
         table: scores of the contents, or their folder. contents: as `compact` returned them, or their folder.

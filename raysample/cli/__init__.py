@@ -1,1 +1,1 @@
-"""The command line: `raysample <verb>`, terminal tables, and the conclusion of a comparison."""
+"""The command line: `raysample COMMAND`, terminal tables, and the conclusion of a comparison."""

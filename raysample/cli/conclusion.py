@@ -1,4 +1,4 @@
-"""What the terminal says at the end of a comparison: what makes it doubtful, the table, and the verdict."""
+"""The terminal output at the end of a comparison: warnings, the results table, and the verdict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from raysample.evaluation.comparison import Comparison
 
 
 def conclude(reporter: Reporter, comparison: Comparison) -> None:
-    """Print warnings, doubts first, then the results and what they come to."""
+    """Print warnings, doubts first, then the results and the findings."""
     for warning in comparison.warnings:
         reporter.say(f"warning: {warning}")
     for table in (results_table(comparison), levels_table(comparison)):

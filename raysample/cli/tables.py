@@ -1,4 +1,4 @@
-"""Tables for the terminal: scores, what a comparison found, what selections leave, how much to keep, verification."""
+"""Tables for the terminal: scores, comparisons, retention, recommendations, verification, contents."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from raysample.workflow.plan import Outlook
 
 
 def retention_table(title: str, selection: Selection, table: ScoreTable) -> Table:
-    """Return what a selection leaves of the smallest classes, of the groups it cuts most, and of each length."""
+    """Return the retention of the smallest classes, of the groups that lose most, and of each length band."""
     shown = Table(title=title, title_justify="left", box=SIMPLE)
     for heading in ("part", "rows", "kept", "share"):
         shown.add_column(heading, justify="left" if heading == "part" else "right", no_wrap=True)
@@ -47,11 +47,12 @@ def retention_table(title: str, selection: Selection, table: ScoreTable) -> Tabl
 
 
 def _spanned(band: Band) -> str:
+    """Return a length band as text."""
     return f"{band.least} to {band.most} tokens" if band.least < band.most else f"{band.least} tokens"
 
 
 def adoption_table(trace: CheckpointSet) -> Table:
-    """Return the checkpoints of an adopted set, with what is known of when they were taken."""
+    """Return the checkpoints of an adopted set with step, epoch and learning rate."""
     shown = Table(title="adopted, in training order", title_justify="left", box=SIMPLE)
     for heading in ("step", "epoch", "learning rate"):
         shown.add_column(heading, justify="right", no_wrap=True)
@@ -59,15 +60,15 @@ def adoption_table(trace: CheckpointSet) -> Table:
     notes, assumed = trace.config.get(RATES, ()), trace.config.get(EPOCHS) == "assumed"
     for checkpoint, note in zip(trace.checkpoints, notes, strict=True):
         rate = "unknown" if math.isnan(checkpoint.learning_rate) else f"{checkpoint.learning_rate:.4g}"
-        told = f"{rate} ({note})" if note and rate != "unknown" else rate
-        shown.add_row(f"{checkpoint.step:,}", f"{checkpoint.epoch:.4g}", told, escape(checkpoint.uri))
+        rate_note = f"{rate} ({note})" if note and rate != "unknown" else rate
+        shown.add_row(f"{checkpoint.step:,}", f"{checkpoint.epoch:.4g}", rate_note, escape(checkpoint.uri))
     if assumed:
         shown.caption = "nobody told the epochs: one checkpoint an epoch is assumed"
     return shown
 
 
 def recommendation_table(found: Sequence[Recommendation], tolerance: float, rows: int) -> Table:
-    """Return the smallest share of each arm."""
+    """Return the recommended smallest share of each arm."""
     shown = Table(
         title=f"smallest share that costs at most {tolerance:.1%} of accuracy", title_justify="left", box=SIMPLE
     )
@@ -76,21 +77,21 @@ def recommendation_table(found: Sequence[Recommendation], tolerance: float, rows
         shown.add_column(heading, justify="right", no_wrap=True)
     for one in sorted(found, key=lambda one: one.fraction):
         sure = "one seed" if math.isnan(one.low) else f"{one.low:.0%} to {one.high:.0%}"
-        told = (
+        cells = (
             f"{one.fraction:.0%}",
             f"{round(one.fraction * rows):,}",
             sure,
             f"{one.loss:.2%}",
             f"{one.curve.plateau:.1%}",
         )
-        shown.add_row(escape(one.arm), *told)
+        shown.add_row(escape(one.arm), *cells)
     measured = ", ".join(f"{share:.0%}" for share, _ in found[0].measured)
     shown.caption = f"accuracy = a - b exp(-c share), fitted to {measured}; nothing below the smallest is recommended"
     return shown
 
 
 def outlook_table(found: Outlook, price: float | None = None) -> Table:
-    """Return what a run will take, with the cost where the price of a worker's hour is known."""
+    """Return the estimates of `plan`, with the cost if the price of a worker-hour is known."""
     shown = Table(
         title=f"what the run takes, by a miniature of {found.sample:,} rows", title_justify="left", box=SIMPLE
     )
@@ -112,7 +113,7 @@ def outlook_table(found: Outlook, price: float | None = None) -> Table:
 
 
 def contents_table(found: Contents) -> Table:
-    """Return what compacting a log came to."""
+    """Return the counts of compacted contents."""
     counts = found.counts
     shown = Table(title="the log's contents", title_justify="left", box=SIMPLE, show_header=False)
     shown.add_column("what", no_wrap=True)
@@ -121,9 +122,9 @@ def contents_table(found: Contents) -> Table:
     files = ", ".join(f"{number:,} {name}" for name, number in found.update.items() if number)
     window = "all partitions" if found.window is None else f"the newest {found.window:,} partitions"
     shown.add_row("files", f"{len(found.files):,}", f"{files}; {window}")
-    for reason, told in found.inventory.get("left_out", {}).items():
-        names = ", ".join(told["names"][:3]) + (", ..." if told["files"] > 3 else "")
-        shown.add_row("files left out", f"{told['files']:,}", escape(f"{reason}: {names}"))
+    for reason, entry in found.inventory.get("left_out", {}).items():
+        names = ", ".join(entry["names"][:3]) + (", ..." if entry["files"] > 3 else "")
+        shown.add_row("files left out", f"{entry['files']:,}", escape(f"{reason}: {names}"))
     why = ", ".join(f"{cause} {rows:,}" for cause, rows in found.left_out.items())
     out = f"{counts['filtered']:,} filtered out{f': {why}' if why else ''}" if counts["filtered"] else ""
     shown.add_row("rows", f"{counts['usable']:,}", out)
@@ -141,7 +142,7 @@ def contents_table(found: Contents) -> Table:
 
 
 def format_size(count: float) -> str:
-    """Write a number of bytes as a reader says it."""
+    """Return a number of bytes as text."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
@@ -176,8 +177,8 @@ def results_table(comparison: Comparison) -> Table:
         table.add_row(
             row.arm,
             f"{row.kept:,} ({row.fraction:.0%})",
-            _spread(row.accuracy),
-            _spread(row.macro_f1),
+            _mean_and_deviation(row.accuracy),
+            _mean_and_deviation(row.macro_f1),
             _gap(row.gap_to_full),
             _gap(row.gap_to_random),
             _gap(row.gap_to_stratified),
@@ -188,7 +189,7 @@ def results_table(comparison: Comparison) -> Table:
 
 
 def levels_table(comparison: Comparison) -> Table | None:
-    """Return the results at every level of a hierarchical label; None where there is one level."""
+    """Return the results at every level of a hierarchical label; None for flat labels."""
     found = comparison.level_results()
     if not found:
         return None
@@ -198,7 +199,7 @@ def levels_table(comparison: Comparison) -> Table | None:
     for name, _ in found[0][1]:
         table.add_column(name.replace("_", " "), justify="right")
     for row, figures in found:
-        table.add_row(row.arm, f"{row.fraction:.0%}", *(_spread(value) for _, value in figures))
+        table.add_row(row.arm, f"{row.fraction:.0%}", *(_mean_and_deviation(value) for _, value in figures))
     return table
 
 
@@ -219,15 +220,18 @@ def verification_table(found: Verification) -> Table:
 
 
 def _figure(value: float | None, form: str) -> str:
+    """Return a number in a format, `-` for None."""
     return "-" if value is None else format(value, form)
 
 
-def _spread(value: tuple[float, float]) -> str:
+def _mean_and_deviation(value: tuple[float, float]) -> str:
+    """Return mean ± standard deviation in per cent."""
     mean, sd = value
     return f"{100 * mean:.2f}" if sd != sd else f"{100 * mean:.2f} ± {100 * sd:.2f}"
 
 
 def _gap(gap: Gap | None) -> str:
+    """Return a gap in points with its interval."""
     if gap is None:
         return "-"
     interval = "" if gap.low != gap.low else f" [{100 * gap.low:+.2f}, {100 * gap.high:+.2f}]"
@@ -235,6 +239,7 @@ def _gap(gap: Gap | None) -> str:
 
 
 def _verdict(row: ArmSummary) -> str:
+    """Return a verdict in colour."""
     first = row.verdict.removeprefix("weak evidence: ").split()[0]
     colour = {"better": "green", "worse": "red"}.get(first)
     return f"[{colour}]{row.verdict}[/]" if colour else row.verdict

@@ -1,4 +1,4 @@
-"""Checkpoints that others saved, in place of a run's own fine-tuning."""
+"""Adopted checkpoints in place of a run's own fine-tuning."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from raysample.training import importing
 
 
 def adopted(wanted: AdoptConfig, folder: str, keep: bool) -> CheckpointSet:
-    """Return the set of what the configuration names, in `folder`; made anew unless `keep`, where one is there."""
+    """Return the CheckpointSet of the configured paths in `folder`; with `keep`, an existing one is reused."""
     if keep and storage.exists(storage.join(folder, MANIFEST)):
         return CheckpointSet.load(folder)
     storage.remove(folder)
@@ -20,10 +20,10 @@ def adopted(wanted: AdoptConfig, folder: str, keep: bool) -> CheckpointSet:
 
 
 def check_adopted(trace: CheckpointSet, train: Corpus, config: ScoreConfig, reporter: Reporter) -> None:
-    """Raise CheckpointError for a score that the checkpoints do not suit; tell of classes that no row has."""
+    """Raise CheckpointError if the checkpoints do not suit a score; report classes without training rows."""
     for score in create_scores(config.scores).values():
         score.select(trace.checkpoints)
-    lacking = [name for name, rows in zip(train.labels, train.class_counts, strict=True) if not rows]
-    if lacking:
-        some = ", ".join(lacking[:5]) + (f" and {len(lacking) - 5} more" if len(lacking) > 5 else "")
+    empty = [name for name, rows in zip(train.labels, train.class_counts, strict=True) if not rows]
+    if empty:
+        some = ", ".join(empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")
         reporter.say(f"  no training row has these classes of the checkpoints: {some}")

@@ -1,4 +1,4 @@
-"""What can be told before anything is computed, and lines that say what is there."""
+"""Checks before any computation, and one-line summaries of corpora."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from raysample.workflow import economy
 
 
 def check_plans(config: RunConfig) -> None:
-    """Raise ScoreError or SelectionError for scores and arms that cannot work, before anything is computed."""
+    """Raise ScoreError or SelectionError for invalid scores and arms, before any computation."""
     scores = check_scores(config.score)
     if config.score.source == "capture" and not config.fine_tune.capture:
         raise ConfigError(
@@ -47,7 +47,7 @@ def check_plans(config: RunConfig) -> None:
 
 
 def check_scores(config: ScoreConfig) -> dict[str, Score[Any]]:
-    """Return the scores by column; raises ScoreError where the section's parts do not fit each other."""
+    """Return the scores by column; raises ScoreError if parts of the section contradict each other."""
     scores = create_scores(config.scores)
     for column, score in scores.items():
         for target in (reference.given.get("target") for reference in score.references):
@@ -67,6 +67,7 @@ def check_scores(config: ScoreConfig) -> dict[str, Score[Any]]:
 
 
 def _check_landmarks(config: ScoreConfig, wanted: LandmarksConfig, scores: Mapping[str, Score[Any]]) -> None:
+    """Raise ScoreError for landmarks of unknown scores, or with captured logits."""
     unknown = [name for name in wanted.scores if name not in scores]
     if unknown:
         raise ScoreError(
@@ -78,11 +79,11 @@ def _check_landmarks(config: ScoreConfig, wanted: LandmarksConfig, scores: Mappi
 
 
 def check_windows(config: RunConfig, rows: int) -> tuple[int, ...] | None:
-    """Return the steps after which checkpoints are saved where scores choose them, else None.
+    """Return the steps after which to save checkpoints with `keep_checkpoints: scored`; None saves all.
 
     Raises:
-        CheckpointError: the planned checkpoints will not suit a score; told before the fine-tuning.
-        ConfigError: with `fine_tune.keep_checkpoints: scored` a score would look at other checkpoints than without.
+        CheckpointError: the planned checkpoints will not suit a score; checked before the fine-tuning.
+        ConfigError: with `fine_tune.keep_checkpoints: scored` a score would use other checkpoints than without.
     """
     layout, recipe = schedule_training(rows, config.fine_tune), config.fine_tune
     captured = config.score.source == "capture"
@@ -107,6 +108,7 @@ def _retained(
     planned: Sequence[Checkpoint],
     seen: Mapping[str, Sequence[int]],
 ) -> tuple[int, ...]:
+    """Return the steps of all checkpoints that scores use, and the last one."""
     if config.score.economy is not None:
         raise ConfigError(
             "score.economy chooses among all checkpoints, and fine_tune.keep_checkpoints: scored saves a part of them",
@@ -125,7 +127,7 @@ def _retained(
 
 
 def corpus_line(corpus: Corpus) -> str:
-    """Say in one line what a corpus holds and what was set aside."""
+    """Return rows, classes, quarantined and filtered rows of a corpus as one line."""
     text = f"{corpus.rows:,} rows, {len(corpus.labels)} classes"
     if corpus.counts["quarantined"]:
         reasons = ", ".join(
@@ -139,11 +141,11 @@ def corpus_line(corpus: Corpus) -> str:
 
 
 def corpus_remarks(corpus: Corpus) -> list[str]:
-    """Say which files of a corpus were left out and why, and what else a reader should know, a line each."""
+    """Return lines on files of a corpus that were left out, and the corpus's warnings."""
     return [*inventory_remarks(corpus.inventory), *corpus.warnings]
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
+    """Return the versions of raysample, Python and libraries that a result depends on."""
     names = ("torch", "transformers", "ray", "pyarrow", "numpy")
     return {"raysample": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,4 +1,4 @@
-"""The folder of one run: where each noun lies, whose run it is, and whether finished work may be reused."""
+"""The folder of one run: the location of every artifact, the run's identity, and whether work may be reused."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from raysample.core.errors import ConfigError
 from raysample.core.redaction import redacted
 
 PREDICTIONS = ".predictions.parquet"
-# What may not change under a run's folder: everything in it was made from these. The rest may be widened and rerun.
+# Sections that must not change within a run folder, since everything in it depends on them. Others may be extended.
 IDENTITY = ("corpus", "model", "fine_tune")
-PLAIN = r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.~+-]*)?"  # an arm of policy, score, normalisation and quota alone
+PLAIN = r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.~+-]*)?"  # an arm with only policy, score, normalisation and quota
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Workspace:
 
     @staticmethod
     def of(config: RunConfig) -> Workspace:
-        """Return the workspace that a configuration names."""
+        """Return the run folder that a configuration names."""
         return Workspace(storage.join(storage.absolute(config.output), config.name))
 
     def at(self, *parts: str) -> str:
-        """Return a URI inside the workspace."""
+        """Return a URI inside the folder."""
         return storage.join(self.root, *parts)
 
     @property
@@ -46,7 +46,7 @@ class Workspace:
 
     @property
     def overlap(self) -> str:
-        """File that tells which texts lie both in training and in the test."""
+        """File with the overlap of training and test texts."""
         return self.at("corpus", "overlap.json")
 
     @property
@@ -56,7 +56,7 @@ class Workspace:
 
     @property
     def own_scores(self) -> str:
-        """Folder of the ScoreTables of single runs, by which single seeds of the comparison select."""
+        """Folder of the ScoreTables of single runs, which single seeds of the comparison use."""
         return self.at("own-scores")
 
     @property
@@ -66,7 +66,7 @@ class Workspace:
 
     @property
     def log(self) -> Workspace:
-        """What was made of the log, laid out as the run."""
+        """Folder of results on the log, with the same layout."""
         return Workspace(self.at("log"))
 
     @property
@@ -81,7 +81,7 @@ class Workspace:
 
     @property
     def comparison(self) -> str:
-        """File with the comparison's figures."""
+        """File of the Comparison."""
         return self.at("comparison.json")
 
     @property
@@ -91,7 +91,7 @@ class Workspace:
 
     @property
     def adopted(self) -> str:
-        """Folder of the CheckpointSet of what others saved."""
+        """Folder of the adopted CheckpointSet."""
         return self.at("checkpoints", "adopted")
 
     def checkpoints(self, seed: int) -> str:
@@ -103,7 +103,7 @@ class Workspace:
         return self.at("selections", cell(arm.name, fraction, seed))
 
     def pruned(self, arm: ArmConfig, budget: str, seed: int) -> str:
-        """Folder of one Selection at a budget of its own."""
+        """Folder of one Selection at the budget `sample.budget`."""
         return self.at("selections", cell(arm.name, budget, seed))
 
     def result(self, arm: str, fraction: float, seed: int) -> str:
@@ -111,11 +111,11 @@ class Workspace:
         return self.at("arms", cell(arm, fraction, seed) + ".json")
 
     def predictions(self, arm: str, fraction: float, seed: int) -> str:
-        """File with what one retraining's model said of every test row."""
+        """File with the predictions of one retraining on every test row."""
         return self.at("arms", cell(arm, fraction, seed) + PREDICTIONS)
 
     def check(self, config: RunConfig) -> bool:
-        """Tell whether work of this config lies here; raises ConfigError, naming the key, if another config's does."""
+        """Return whether the folder holds this config's work; raises ConfigError, naming the key, for another's."""
         marker = self.at("run.json")
         if not storage.exists(marker):
             return False
@@ -129,13 +129,13 @@ class Workspace:
         return True
 
     def claim(self, config: RunConfig) -> None:
-        """Make the folder this config's own; done once its inputs proved usable, before expensive work."""
+        """Record this config as the owner of the folder: after its inputs were checked, before expensive work."""
         self.check(config)
         storage.write_json(self.at("run.json"), {"identity": _identity(config)}, private=True)
         self.record(config)
 
     def record(self, config: RunConfig) -> None:
-        """Keep the configuration, overrides included and without credentials, beside what it made."""
+        """Write the configuration, with overrides and without credentials, into the folder."""
         text = yaml.safe_dump(redacted(config.to_dict()), sort_keys=False)
         storage.write_text(self.at("config.yaml"), text, private=True)
 
@@ -143,8 +143,8 @@ class Workspace:
 def cell(arm: str, budget: float | str, seed: int) -> str:
     """Return a file name for one cell of a comparison: `hard-vog~class-0.5-seed-1` for `hard(vog|class)`.
 
-    Different cells have different names: column names hold neither `~` nor `+`, policy names no `-`. Where an arm has
-    options or limits, which may hold anything, the name ends in a piece of the arm's hash.
+    Different cells have different names: column names contain neither `~` nor `+`, policy names no `-`. For an arm with
+    options or limits, which may contain any character, the name ends in part of the arm's hash.
     """
     readable = arm.replace("(", "-").replace("|", "~").replace(", ", "+").replace(")", "")
     if not re.fullmatch(PLAIN, readable):
@@ -153,12 +153,14 @@ def cell(arm: str, budget: float | str, seed: int) -> str:
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:
+    """Return the part of a configuration that identifies a run folder."""
     found = {section: getattr(config, section).to_dict() for section in IDENTITY}
     found = {**found, "fine_tune": config.fine_tune.recipe}
     return found if config.adopt is None else {**found, "adopt": config.adopt.to_dict()}
 
 
 def _differences(was: Any, now: Any, key: str = "") -> Any:
+    """Yield (key, old value, new value) for every difference of nested data."""
     if isinstance(was, dict) and isinstance(now, dict):
         for name in sorted({*was, *now}):
             yield from _differences(was.get(name), now.get(name), f"{key}.{name}" if key else name)

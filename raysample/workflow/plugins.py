@@ -1,4 +1,4 @@
-"""Plug-ins before the work: whether the workers have the classes that the driver found."""
+"""Check before the work that the workers have the plug-in classes that the driver found."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from raysample.selection.policies import policy_plugin
 
 
 def check_plugins(plugins: Iterable[PluginIdentity], engine: Executor) -> None:
-    """Raise PluginError where a worker lacks one of these classes or has another version: one small task asks it."""
+    """Raise PluginError if a worker lacks one of these classes or has another version, checked by one small task."""
     wanted = tuple(dict.fromkeys(plugins))
     if wanted:
         refuse_plugins(engine.once(partial(plugin_problems, wanted)))

@@ -1,4 +1,4 @@
-"""What stands in the way of a run, told before its corpora are read: everything that can be known by then, at once."""
+"""Preflight: report all problems of a run that can be found before its corpora are read, at once."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ from raysample.workflow.layout import Workspace
 from raysample.workflow.plugins import check_plugins, run_plugins
 
 STEPS = frozenset({"fine-tune", "score", "compare"})
-"""What the verb `run` does; others do a part of it, or read the `log`."""
+"""Steps of the command `run`; other commands do some of them, or read the `log`."""
 
 LOOKED_AT = 8
-"""Files of a source whose columns are looked at; all others are when the corpus is described."""
+"""Number of files per source whose columns are checked; the others are checked when the corpus is described."""
 
 
 def check_preflight(
     config: RunConfig, space: Workspace, engine: Executor, steps: Collection[str], tracking_uri: str | None = None
 ) -> None:
-    """Raise what stands in the way of these steps: the error itself where it is one, else one that lists all.
+    """Raise the problems of these steps: a single error as it is, several as one error that lists them.
 
     Args:
-        config: the run. space: its folder.
-        engine: where it shall run; it is asked for the workers of the steps.
-        steps: what is going to be done; what is finished before is not asked for.
-        tracking_uri: of MLflow, if it is not the database in the output.
+        config: the run.
+        space: its folder.
+        engine: the executor; it must be able to hold the workers of the steps.
+        steps: the steps to be done; finished steps are not checked.
+        tracking_uri: MLflow's URI, if it is not the database in the output folder.
     """
     fresh = not space.check(config)
-    if config.adopt is not None and "score" in steps:  # describes the corpora, too
+    if config.adopt is not None and "score" in steps:  # scoring adopted checkpoints also describes the corpora
         steps = {*steps, "fine-tune"}
     found = [
         *_raised(lambda: _plans(config, engine)),
@@ -60,12 +61,12 @@ def check_preflight(
 
 
 def tracks_by_mlflow(config: RunConfig) -> bool:
-    """Tell whether a run asks for MLflow, and not for a plug-in tracker or none."""
+    """Return whether a run tracks with MLflow, not with a plug-in tracker or none."""
     return config.tracking.enabled and config.tracking.tracker == MLFLOW
 
 
 def _plans(config: RunConfig, engine: Executor) -> None:
-    """Raise what is wrong with the scores and arms as they are configured, plug-ins that a worker lacks included."""
+    """Raise errors of configured scores and arms, and for plug-ins that a worker lacks."""
     check_plans(config)
     if config.tracking.enabled and config.tracking.tracker != MLFLOW:
         TRACKER_REGISTRY.find(config.tracking.tracker)
@@ -82,6 +83,7 @@ def listed(found: Sequence[RaysampleError]) -> str:
 
 
 def _raised(work: Callable[[], object]) -> list[RaysampleError]:
+    """Return the error that a function raises, as a list: empty if none."""
     try:
         work()
     except RaysampleError as error:
@@ -90,6 +92,7 @@ def _raised(work: Callable[[], object]) -> list[RaysampleError]:
 
 
 def _sources(config: RunConfig, space: Workspace, steps: Collection[str], fresh: bool) -> Iterator[RaysampleError]:
+    """Yield the problems of the sources that the steps will read."""
     seen = list[SourceConfig]()
     if fresh and "fine-tune" in steps:
         seen += [source for source in (config.corpus.train, config.corpus.test) if source is not None]
@@ -103,6 +106,7 @@ def _sources(config: RunConfig, space: Workspace, steps: Collection[str], fresh:
 
 
 def _there(source: SourceConfig) -> bool:
+    """Return whether a source's path exists."""
     try:
         return storage.exists(storage.absolute(source.path))
     except StorageError:
@@ -110,7 +114,7 @@ def _there(source: SourceConfig) -> bool:
 
 
 def _source(config: SourceConfig) -> list[RaysampleError]:
-    """Return what is wrong with a source: nothing there, or columns that its first and last files lack."""
+    """Return the problems of a source: a missing path, or columns missing in its first and last files."""
     try:
         source = open_source(config)
         if source.config.format == "hub":  # known once it is downloaded
@@ -124,6 +128,7 @@ def _source(config: SourceConfig) -> list[RaysampleError]:
 
 
 def _models(config: RunConfig) -> Iterator[RaysampleError]:
+    """Yield the problems of the model's folder and of adopted checkpoints."""
     if config.model.path != TINY:
         yield from _raised(partial(locate, config.model.path))
     for path in [] if config.adopt is None else config.adopt.paths:
@@ -131,7 +136,7 @@ def _models(config: RunConfig) -> Iterator[RaysampleError]:
 
 
 def _room(config: RunConfig, space: Workspace) -> list[RaysampleError]:
-    """Return an error where the disk of the output has no room for the checkpoints, counted low."""
+    """Return an error if the output's disk is too small for the checkpoints, by a low estimate."""
     if config.adopt is not None or not storage.is_local(space.root):
         return []
     place = Path(storage.absolute(space.root))
@@ -152,14 +157,14 @@ def _room(config: RunConfig, space: Workspace) -> list[RaysampleError]:
 
 
 def fewest_checkpoints(recipe: FineTuneConfig) -> int:
-    """Return how many checkpoints a recipe leaves at least, however many rows there are."""
+    """Return the minimum number of checkpoints of a recipe, for any number of rows."""
     if recipe.keep_checkpoints == "scored" or recipe.checkpoint_every is not None or recipe.early_stopping is not None:
         return 1
     return recipe.checkpoints or recipe.epochs * (recipe.checkpoints_per_epoch or 1)
 
 
 def model_bytes(config: ModelConfig) -> int:
-    """Return about how large a checkpoint will be, rather too low; 0 where nobody knows."""
+    """Return a low estimate of a checkpoint's size in bytes; 0 if unknown."""
     if config.path == TINY:
         width, layers = config.hidden_size, config.layers or 1
         return FLOAT * 12 * layers * width * width
@@ -173,6 +178,7 @@ def model_bytes(config: ModelConfig) -> int:
 
 
 def _size(count: float) -> str:
+    """Return a number of bytes as text."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1_000:
             return f"{count:.3g} {unit}"
@@ -181,7 +187,7 @@ def _size(count: float) -> str:
 
 
 def _demands(config: RunConfig, space: Workspace, steps: Collection[str]) -> Iterator[Demand]:
-    """Yield the workers that the steps ask for, where they are not finished."""
+    """Yield the workers that unfinished steps need."""
     seeds = range(config.fine_tune.seed, config.fine_tune.seed + config.score.runs)
     trained = all(storage.exists(storage.join(space.checkpoints(seed), CHECKPOINTS)) for seed in seeds)
     if "fine-tune" in steps and config.adopt is None and not trained:

@@ -1,4 +1,4 @@
-"""What the tracker and the report are told of a run as a whole."""
+"""Parameters of tracked runs, and the report's data on provenance."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def provenance(
     trace: CheckpointSet,
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Return what the report says about how it was made: from training and test corpus, in how many seconds a step."""
+    """Return the report's data on provenance: versions, fingerprints, row counts, labels, seconds per step, config."""
     train, test = corpora
     return {
         "simulated": config.corpus.simulated is not None,
@@ -57,7 +57,7 @@ def provenance(
             name: {**corpus.counts, "quarantine": corpus.quarantine, "left out": corpus.filtered}
             for name, corpus in (("train", train), ("test", test))
         },
-        "files": {name: told for name, corpus in (("train", train), ("test", test)) if (told := _files(corpus))},
+        "files": {name: files for name, corpus in (("train", train), ("test", test)) if (files := _files(corpus))},
         "labels": {name: labelling.label_origin(corpus) for name, corpus in (("train", train), ("test", test))},
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         **training_results.report_training(trace),
@@ -66,12 +66,12 @@ def provenance(
 
 
 def _files(corpus: Corpus) -> dict[str, Any]:
-    """Return what became of a source's files, and warnings about its rows; nothing if it is not known."""
+    """Return counts of a source's files, reasons for files left out, and warnings; empty if unknown."""
     if not corpus.inventory:
         return {}
     left_out = {
-        reason: [f"{told['files']:,} files", *told["names"][:20], *(["..."] if told["files"] > 20 else [])]
-        for reason, told in corpus.inventory["left_out"].items()
+        reason: [f"{entry['files']:,} files", *entry["names"][:20], *(["..."] if entry["files"] > 20 else [])]
+        for reason, entry in corpus.inventory["left_out"].items()
     }
     warned = {"warnings": list(corpus.warnings)} if corpus.warnings else {}
     return {**corpus.inventory["files"], **({"left out because": left_out} if left_out else {}), **warned}

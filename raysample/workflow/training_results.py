@@ -1,4 +1,4 @@
-"""What a fine-tuning came to, as the tracker, the terminal and the report are told it."""
+"""Results of a fine-tuning for the tracker, the terminal and the report."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from raysample.tracking import Tracker
 from raysample.training import TrainingCurve
 from raysample.training.fine_tuning import EVALUATION, Outcome, outcome_of
 
-# Points of a curve: a tracker takes about ten milliseconds for each.
+# Points of a tracked curve: each takes about ten milliseconds.
 POINTS = 100
 NOTABLE = 0.05
-"""Share of the rows that must be cut for it to be worth a line."""
+"""Share of truncated rows from which on truncation is reported."""
 
 
 def load_outcome(trace: CheckpointSet) -> Outcome:
-    """Read the outcome that lies beside the checkpoints; raises StorageError where there is none."""
+    """Return the outcome stored beside the checkpoints; raises StorageError if it is missing."""
     return outcome_of(trace.uri)
 
 
 def figures(outcome: Outcome) -> dict[str, float]:
-    """Return the metrics of an outcome under their names in MLflow: test results, truncation, size of the model."""
+    """Return the metrics of an outcome under their MLflow names: test results, truncation, model size."""
     found = tracked(outcome.evaluation.metrics, outcome.evaluation.intervals)
     for corpus, cut in _truncations(outcome).items():
         found |= {f"{corpus}_truncated_share": cut.share, f"{corpus}_tokens_lost_share": cut.share_lost}
@@ -33,13 +33,13 @@ def figures(outcome: Outcome) -> dict[str, float]:
 
 
 def training_headline(outcome: Outcome) -> str:
-    """Say how good the model is."""
+    """Return the main test results as text."""
     found = outcome.evaluation
     return f"test accuracy {found.describe('accuracy')}, macro-F1 {found.describe('macro_f1')}"
 
 
 def training_remarks(outcome: Outcome) -> list[str]:
-    """Say how good the model is on what is rare, and what was cut off of the texts, where there is something to say."""
+    """Return lines on the results on rare rows and on truncated texts, if there are any."""
     found, said = outcome.evaluation, list[str]()
     if "rare_class_accuracy" in found.metrics:
         classes, rows = found.counts["rare_classes"], found.counts["rare_class_rows"]
@@ -53,7 +53,7 @@ def training_remarks(outcome: Outcome) -> list[str]:
 
 
 def report_training(trace: CheckpointSet) -> dict[str, Any]:
-    """Return what the report says of a run: its `evaluation`, its `tokens`, its `model`; nothing of adopted runs."""
+    """Return the report's data on a run: `evaluation`, `tokens`, `model`; empty for adopted runs."""
     if not storage.exists(storage.join(trace.uri, EVALUATION)):
         return {}
     outcome = load_outcome(trace)
@@ -62,10 +62,11 @@ def report_training(trace: CheckpointSet) -> dict[str, Any]:
 
 
 def _truncations(outcome: Outcome) -> dict[str, Truncation]:
+    """Return the truncation statistics by corpus."""
     return {name: Truncation.from_dict(data) for name, data in outcome.record.get("tokens", {}).items()}
 
 
 def tell_curve(run: Tracker, uri: str) -> None:
-    """Tell the mean loss and the learning rate of up to 100 stretches of a run."""
+    """Track mean loss and learning rate of up to 100 intervals of a run."""
     for step, loss, rate in TrainingCurve.from_table(storage.read_parquet(uri)).means(POINTS):
         run.metrics({"train_loss": loss, "learning_rate": rate}, step=step)

@@ -1,4 +1,4 @@
-"""Adopting the checkpoints of others, by the command line: folders, or what an MLflow run has logged."""
+"""`adopt` on the command line: checkpoints in folders, or logged by an MLflow run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from raysample.training.importing.find import Found, find
 from raysample.workflow.opening import silence_libraries
 
 OURS = Path("runs/mlflow.db")
-"""Where runs are tracked by default."""
+"""Default MLflow database."""
 
 
 def run_adopt(
@@ -28,15 +28,15 @@ def run_adopt(
     learning_rates: str | None = None,
     tracking_uri: str | None = None,
 ) -> None:
-    """Make a CheckpointSet of checkpoints that others saved, and tell what to do with it.
+    """Adopt checkpoints as a CheckpointSet, and print how to use it.
 
     Args:
-        paths: folders, or addresses of MLflow's.
-        reporter: who is told.
+        paths: folders, or MLflow addresses.
+        reporter: prints lines and tables.
         output: folder of the set; `runs/adopted/NAME` by default.
         labels: class names in the order of the outputs, with commas between them.
-        learning_rates: one of each checkpoint, or one of all, with commas between them.
-        tracking_uri: where MLflow is; MLFLOW_TRACKING_URI, or `runs/mlflow.db`, by default.
+        learning_rates: one per checkpoint, or one for all, separated by commas.
+        tracking_uri: MLflow's tracking URI; MLFLOW_TRACKING_URI, or `runs/mlflow.db`, by default.
     """
     silence_libraries()
     folder = output or storage.join("runs", "adopted", PurePosixPath(paths[0].rstrip("/")).name)
@@ -55,10 +55,12 @@ def run_adopt(
 
 
 def _found(path: str, folder: str, tracking_uri: str | None) -> list[Found]:
+    """Return the checkpoints at a folder or MLflow address."""
     return _brought(path, folder, tracking_uri) if importing.is_address(path) else find(path)
 
 
 def _brought(address: str, folder: str, tracking_uri: str | None) -> list[Found]:
+    """Return the checkpoints of an MLflow address, downloaded if remote."""
     require("mlflow", f"the address {address!r}", "give a folder")
     from raysample.tracking.mlflow.logged_models import fetch_models
 
@@ -78,6 +80,7 @@ def _brought(address: str, folder: str, tracking_uri: str | None) -> list[Found]
 
 
 def _numbers(given: str) -> list[float]:
+    """Return comma-separated numbers."""
     try:
         return [float(number) for number in given.split(",")]
     except ValueError as error:

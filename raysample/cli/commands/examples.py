@@ -1,4 +1,4 @@
-"""The example configurations that come with the package: listed, or copied to be changed."""
+"""The example configurations of the package: list them, or copy one."""
 
 from __future__ import annotations
 
