@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness.isolated import Figures, apart, workers_peak_mib
+from harness.isolated import Figures, run_isolated, workers_peak_mib
 from harness.made_logs import CLASSES, growing, made_up, plain, source, write_day, zipf_log
 from harness.outcome import finish, machine, parser, print_table, target
 
@@ -79,7 +79,7 @@ def grown(given: Namespace, place: Path) -> dict[int, dict[str, Figures]]:
             zipf_log(Path(folder, "log"), rows, PARTITIONS, seed=rows)
             ways = {"contents": contents, **({"every row": every_row} if rows <= given.every_row else {})}
             order = (f"{folder}/log", run, folder, engine)
-            found[rows] = {name: apart(way, given.limit, *order) for name, way in ways.items()}
+            found[rows] = {name: run_isolated(way, given.limit, *order) for name, way in ways.items()}
         print(f"  {rows:,} rows: done", flush=True)
     return found
 

@@ -5,8 +5,8 @@ few of them large) for each row, in parts of 2^20 rows. `hard` with z-scores wit
 for exact moments, two for the threshold; and, timed apart, the whole of `sample`, which also decides every row and
 writes decision, weight, chance, key and reason of each. Once more with at most three rows of a group. Every measurement
 runs in a process of its own, so that its peak memory is its own. Beside it, on the same files, numpy partitions the
-whole column in memory, and whatever is installed of DuckDB, Polars and Ray Data finds the median z-score (Ray Data:
-also by sorting); a median is one number without ties broken, budgets or reasons, so they do less.
+whole column in memory, and DuckDB and Polars, where they are installed, find the median z-score: one number, without
+ties broken, budgets or reasons, so they do less.
 
 Prints a table and, as the last line, JSON.
 """
@@ -18,13 +18,12 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from harness.isolated import Figures, apart, peak_mib
+from harness.isolated import Figures, peak_mib, run_isolated
 from harness.outcome import finish, installed, machine, parser, print_table, target
 
 from raysample.core.config import ArmConfig
@@ -128,30 +127,6 @@ def with_polars(folder: Path, rows: int) -> Figures:
     return {"seconds": time.perf_counter() - began}
 
 
-def with_ray(folder: Path, rows: int, by: str) -> Figures:
-    """Normalise with Ray Data's group-by, then find the median by its sort or its quantile (which sorts, too).
-
-    Ray's start is not timed, that of its workers is; what they take is not in this process's peak memory.
-    """
-    from raysample.core.config import EngineConfig
-    from raysample.execution.ray import session
-
-    with session.cluster(EngineConfig(address="local", cpus=2)):
-        import ray.data as data
-        from ray.data.aggregate import Mean, Quantile, Std
-
-        began = time.perf_counter()
-        table = data.read_parquet(str(folder / "parts"), columns=["label", "score"])
-        known = table.groupby("label").aggregate(Mean("score", alias_name="mean"), Std("score", 0, alias_name="std"))
-        mean, std = known.sort("label").to_pandas()[["mean", "std"]].to_numpy().T
-        z = table.map_batches(lambda part: {"z": (part["score"] - mean[part["label"]]) / std[part["label"]]})
-        if by == "sort":
-            z.sort("z").limit(rows // 2).materialize()
-        else:
-            z.aggregate(Quantile("z", q=0.5))
-        return {"seconds": time.perf_counter() - began}
-
-
 METHODS: dict[str, Method] = {
     "raysample": ours,
     "raysample, three of a group": capped,
@@ -160,14 +135,12 @@ METHODS: dict[str, Method] = {
 PEERS: dict[str, tuple[str, Method]] = {
     "DuckDB": ("duckdb", with_duckdb),
     "Polars": ("polars", with_polars),
-    "Ray Data, sort": ("ray", partial(with_ray, by="sort")),
-    "Ray Data, quantile": ("ray", partial(with_ray, by="quantile")),
 }
 
 
 def timed(method: Method, folder: Path, rows: int, limit: float) -> Figures:
     """Return a method's figures with its rate; or why there are none."""
-    found = apart(method, limit, folder, rows)
+    found = run_isolated(method, limit, folder, rows)
     return found if "failed" in found else {**found, "rows_per_second": rows / found["seconds"]}
 
 
@@ -180,11 +153,7 @@ def measured(given: Namespace) -> dict[str, Figures]:
             with tempfile.TemporaryDirectory(prefix="raysample-selection-", dir=given.folder) as folder:
                 write(Path(folder), rows, classes)
                 key = f"{rows:,} rows, {classes:,} classes"
-                found[key] = {
-                    name: timed(method, Path(folder), rows, given.limit)
-                    for name, method in methods.items()
-                    if "Ray" not in name or (rows <= given.ray_rows and not given.quick)
-                }
+                found[key] = {name: timed(method, Path(folder), rows, given.limit) for name, method in methods.items()}
                 print(f"  {key}: done", flush=True)
     return found
 
@@ -238,9 +207,6 @@ def arguments(argv: Sequence[str] | None) -> Namespace:
     )
     made.add_argument("--classes", type=int, nargs="+", metavar="C", help="20 and 1000; with --quick 20")
     made.add_argument("--folder", type=Path, metavar="PATH", help="where the rows are written: 1.5 GB for 10^8")
-    made.add_argument(
-        "--ray-rows", type=int, default=10_000_000, metavar="N", help="at most, for Ray Data: %(default)s"
-    )
     made.add_argument("--limit", type=float, default=600, metavar="S", help="seconds for each: %(default)s")
     given = made.parse_args(argv)
     given.classes = given.classes or ([20] if given.quick else [20, 1000])

@@ -6,8 +6,7 @@ are the baselines, random and stratified random, and two are judged against both
 as false when one or more is called better, by accuracy, or by macro-F1 in a part of the comparisons. Intervals count
 as missed where they leave out 0, the true difference.
 
-Beside it the rule of before: Student's interval of differences paired by seed, no test rows, not corrected. And the
-power: how often an arm that is two points better is seen.
+Beside it the power: how often an arm that is two points better is found better than random, alone.
 
 Prints a table and, as the last line, JSON.
 """
@@ -21,7 +20,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from harness.outcome import finish, machine, parser, print_table, target
-from scipy import special
 
 from raysample.evaluation import Cell, Estimates, Predictions, difference, holm, judge_arms
 
@@ -34,7 +32,7 @@ MARGIN = 0.17  # of skill: some two points of accuracy
 
 @dataclass
 class Counted:
-    """What was counted of one setting: comparisons, false ones, missed intervals, differences seen; by the old rule."""
+    """What was counted of one setting: comparisons, false ones, missed intervals, differences seen."""
 
     comparisons: int = 0
     false: int = 0
@@ -42,8 +40,6 @@ class Counted:
     seen: int = 0
     zero: int = 0
     width: float = 0.0
-    old_false: int = 0
-    old_missed: int = 0
     judged: int = 0
     judged_false: int = 0
 
@@ -67,14 +63,6 @@ def estimated(right: npt.NDArray[np.bool_]) -> Estimates:
     return Estimates(values, right - values[..., None], 1 / (right.shape[-1] + 2) ** 2)
 
 
-def paired(ours: Estimates, theirs: Estimates) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return mean and half width of the old rule's interval: Student's, of the differences paired by seed."""
-    apart = ours.values - theirs.values
-    count = apart.shape[-1]
-    half = special.stdtrit(count - 1, 1 - LEVEL / 2) * apart.std(axis=-1, ddof=1) / np.sqrt(count)
-    return apart.mean(axis=-1), half
-
-
 def block(draw: np.random.Generator, size: int, seeds: int, rows: int, spread: float, into: Counted) -> None:
     """Simulate some comparisons and count."""
     ease = draw.normal(1.6, 1.2, (size, 1, rows)).astype(np.float32)
@@ -85,15 +73,12 @@ def block(draw: np.random.Generator, size: int, seeds: int, rows: int, spread: f
     p = holm(np.stack([each.two_sided() for each in found], axis=-1))
     low, high = found[0].bounds(1 - LEVEL)
     better = difference(estimated(hits(draw, ease, seeds, spread, MARGIN)), random)
-    old = [paired(*pair) for pair in pairs]
     into.comparisons += size
     into.false += int(((p < LEVEL) & above).any(axis=-1).sum())
     into.missed += int(((low > 0) | (high < 0)).sum())
     into.zero += int((high <= low).sum())
     into.width += float((high - low).sum())
     into.seen += int(((better.two_sided() < LEVEL) & (better.mean > 0)).sum())
-    into.old_false += int(np.any([mean - half > 0 for mean, half in old], axis=0).sum())
-    into.old_missed += int((abs(old[0][0]) > old[0][1]).sum())
 
 
 def whole(draw: np.random.Generator, seeds: int, rows: int, spread: float) -> bool:
@@ -130,14 +115,14 @@ def measured(comparisons: int, setting: tuple[int, int, float]) -> Counted:
 
 def show(found: dict[tuple[int, int, float], Counted]) -> None:
     """Print the rates as a table."""
-    names, lines = ("false", "missed", "width", "old_false", "old_missed", "seen"), []
+    names, lines = ("false", "missed", "width", "seen"), []
     for (seeds, rows, spread), each in found.items():
         rates = (f"{100 * each.rate(name):.1f}" for name in names)
         lines.append([str(seeds), f"{rows:,}", f"{spread:g}", *rates])
-    headings = ("seeds", "rows", "spread", "false better", "missed", "width", "old: false", "old: missed")
+    headings = ("seeds", "rows", "spread", "false better", "missed", "width", "2 points seen")
     caption = "spread: sd of the skill between seeds; width: of the 95 % interval, points"
     title = "equal arms: how often a comparison is wrong, %"
-    print_table((*headings, "2 points seen"), lines, title, caption, left=0)
+    print_table(headings, lines, title, caption, left=0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

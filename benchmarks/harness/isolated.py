@@ -16,7 +16,7 @@ import psutil
 Figures = dict[str, Any]
 
 
-def apart(method: Callable[..., Figures], limit: float, *arguments: Any) -> Figures:
+def run_isolated(method: Callable[..., Figures], limit: float, *arguments: Any) -> Figures:
     """Run a method in a process of its own; return its figures, peak memory, or why there are none."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)

@@ -423,10 +423,6 @@ def test_equal_arms_are_simulated_and_judged(capsys: pytest.CaptureFixture[str])
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["targets"]["intervals_of_width_0"]["met"]
     assert len(found["found"]) == 3 * 2 * 3
-    # The old rule, by hand: differences 0.1 and 0.3, mean 0.2, s = 0.1414, t(0.975, 1) = 12.706: 12.706 · 0.1.
-    ours, theirs = (SimpleNamespace(values=np.array(values)) for values in ([0.6, 0.9], [0.5, 0.6]))
-    mean, half = verdicts.paired(ours, theirs)
-    assert (mean, half) == (pytest.approx(0.2), pytest.approx(1.2706, rel=1e-4))
 
 
 def test_the_house_counts_homes_docstrings_and_frames(monkeypatch: pytest.MonkeyPatch) -> None:
