@@ -28,15 +28,16 @@ from raysample.data.corpus import describe_source as describe_corpus
 from raysample.data.log import Contents
 from raysample.data.score_table import ScoreTable
 from raysample.execution.create import create_executor
-from raysample.influence.shards import ScoreJob
-from raysample.influence.verification import Verification, verify_table
+from raysample.influence.verification import Verification
 from raysample.selection import Selection
 from raysample.selection import write_selection as sample_table
 from raysample.selection.lengths import length_warnings
 from raysample.training.fine_tuning import Job, finish_job
+from raysample.workflow import RunContext, ScoreRequest
 from raysample.workflow.plugins import check_plugins, policy_plugins
-from raysample.workflow.score import job_of, score_corpus
+from raysample.workflow.score import score_corpus
 from raysample.workflow.score_contents import score_contents
+from raysample.workflow.verify import verify_finished
 
 
 def describe(
@@ -155,13 +156,13 @@ def score(
     }
     made_with = ModelConfig.model_validate(traces[0].config.get("model", {}))
     model = made_with.model_copy(update={"max_length": max_length or made_with.max_length})
-    config = section(ScoreConfig, values)
-    with create_executor(engine) as running:
-        said = reporter or SilentReporter()
+    request = ScoreRequest(traces, section(ScoreConfig, values), model, folder)
+    with create_executor(engine) as executor:
+        context = RunContext(executor, reporter or SilentReporter())
         if isinstance(rows, Contents):
-            table = score_contents(traces, rows, config, model, folder, running, said)
+            table = score_contents(request, rows, context)
         else:
-            table = score_corpus(traces, rows, config, model, folder, running, said)
+            table = score_corpus(request, rows, context)
     warn_of(length_warnings(table, table.columns))
     return table
 
@@ -186,7 +187,13 @@ def verify(
         reporter: who is told of the progress; nobody by default.
     """
     stored = ScoreTable.load(table) if isinstance(table, str) else table
-    return verify_table(stored, _job_of(stored, checkpoints, corpus), rows=rows, seed=seed, reporter=reporter)
+    request = ScoreRequest(
+        traces_of(checkpoints, stored.uri),
+        ScoreConfig.model_validate(stored.made_by["score"]),
+        ModelConfig.model_validate(stored.made_by["model"]),
+        stored.uri,
+    )
+    return verify_finished(request, stored, corpus, rows, seed, reporter)
 
 
 def sample(
@@ -227,11 +234,3 @@ def sample(
         )
     warn_of(made.warnings, made.name)
     return made
-
-
-def _job_of(table: ScoreTable, checkpoints: CheckpointSet | str | Sequence[CheckpointSet], corpus: Corpus) -> ScoreJob:
-    """Return what a finished table was scored with, as its manifest tells."""
-    config = ScoreConfig.model_validate(table.made_by["score"])
-    model = ModelConfig.model_validate(table.made_by["model"])
-    parts = table.parts[0].rpartition("/")[0]
-    return job_of(traces_of(checkpoints, table.uri), corpus, config, model, table.uri, parts)

@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raysample.cli import commands
@@ -162,7 +163,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _keep_credentials_in()
     try:
         with interruption.watch_signals():
-            good = _call(given, reporter)
+            command = _command(given, reporter)
+            good = command()
     except RaysampleError as error:
         if interruption.received():
             return _interrupted()
@@ -183,7 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if good is False else 0
 
 
-def _call(given: argparse.Namespace, reporter: Reporter) -> bool | None:
+def _command(given: argparse.Namespace, reporter: Reporter) -> Callable[[], bool | None]:
+    """Return the verb's command with its options, once its configuration is read and its cluster is reachable."""
     names = (option.lstrip("-").replace("-", "_") for option in OPTIONS.get(given.verb, {}))
     options = {name: getattr(given, name) for name in names}
     if given.verb in CONFIGURED:
@@ -195,7 +198,7 @@ def _call(given: argparse.Namespace, reporter: Reporter) -> bool | None:
 
             reach(config.engine, reporter.say)
     command: Callable[..., bool | None] = getattr(commands, VERBS[given.verb][0])
-    return command(reporter=reporter, **options)
+    return partial(command, reporter=reporter, **options)
 
 
 def _interrupted() -> int:

@@ -9,7 +9,6 @@ from typing import Any
 from raysample.core.config import ArmConfig, SampleConfig, TokensConfig
 from raysample.evaluation.comparison import Comparison
 from raysample.evaluation.keep_curve import recommend
-from raysample.execution.base import Executor
 from raysample.selection import Selection, write_selection
 from raysample.workflow.compare import Retraining, map_for
 from raysample.workflow.layout import Workspace
@@ -51,11 +50,17 @@ def arm_budgets(config: SampleConfig, arms: list[ArmConfig], space: Workspace) -
 
 
 def select_at_budget(
-    config: SampleConfig, retraining: Retraining, engine: Executor, compared: Workspace
-) -> Iterator[tuple[ArmBudget, Selection]]:
-    """Write the selection of every arm at the budget, with the first seed; `compared`: where the comparison lies."""
+    config: SampleConfig, retraining: Retraining, compared: Workspace
+) -> Iterator[tuple[str, Selection]]:
+    """Write the selection of every arm at the budget, with the first seed; yield a title and the selection.
+
+    `compared`: where the comparison lies.
+    """
     compare, table, space = retraining.config, retraining.table, retraining.workspace
-    seed, spread = compare.seeds[0], map_for(table, engine)
+    seed, map_fn = compare.seeds[0], map_for(table, retraining.context.executor)
     for one in arm_budgets(config, compare.arms, compared):
         uri = space.pruned(one.arm, one.name, seed)
-        yield one, write_selection(table, one.arm, uri, **one.budget, seed=seed, map_fn=spread)
+        selection = write_selection(table, one.arm, uri, **one.budget, seed=seed, map_fn=map_fn)
+        kept, rows = selection.counts["kept"], selection.counts["in"] - selection.counts["quarantined"]
+        title = f"{selection.name}: {kept:,} of {rows:,} rows ({kept / rows:.1%})"
+        yield f"{title}, {one.why}" if one.why else title, selection

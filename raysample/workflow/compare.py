@@ -10,7 +10,6 @@ from typing import Any
 from raysample.core import manifests, storage
 from raysample.core.config import ArmConfig, CompareConfig
 from raysample.core.map_fn import MapFn, threads
-from raysample.core.progress import Reporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
@@ -25,6 +24,7 @@ from raysample.selection.result import KEPT, KEPT_FOLDER, MANIFEST
 from raysample.selection.table_blocks import IN_MEMORY_ROWS
 from raysample.tracking import Tracker, Value
 from raysample.training.fine_tuning import Job, Outcome, outcome_of, read_outcome, steps
+from raysample.workflow.context import RunContext
 from raysample.workflow.layout import Workspace
 from raysample.workflow.training_results import figures
 
@@ -48,14 +48,13 @@ class Retraining:
     """
 
     config: CompareConfig
+    context: RunContext
     workspace: Workspace
     table: ScoreTable
     traces: Sequence[CheckpointSet]
     train: Corpus
     job: Callable[[int], Job]
     params: Callable[..., dict[str, Value]]
-    tracker: Tracker
-    reporter: Reporter
     notes: tuple[str, ...] = ()
     selections: dict[Cell, Selection] = field(default_factory=dict)
     own: Mapping[int, ScoreTable] = field(default_factory=dict)
@@ -67,19 +66,19 @@ class Retraining:
                 for seed in self.config.seeds:
                     yield arm, fraction, seed
 
-    def select(self, engine: Executor) -> None:
+    def select(self) -> None:
         """Write all selections (finished ones are kept) and say what they do to the classes, before any retraining."""
         params = self.params("sample", n_train=self.table.counts["scored"])
-        with self.tracker.run("sample", params) as run:
+        with self.context.tracker.run("sample", params) as run:
             for arm, fraction, seed in self.cells():
-                selection = self._selection(arm, fraction, seed, engine)
+                selection = self._selection(arm, fraction, seed)
                 self.selections[arm.name, fraction, seed] = selection
                 if seed == self.config.seeds[0]:
                     run.dataset(
                         arm.name, selection.uri, selection.fingerprint, "selection", {"keep_fraction": f"{fraction:g}"}
                     )
                     self._store(run, selection)
-        self.reporter.say(f"  {len(self.selections)} selections in {self.workspace.at('selections')}")
+        self.context.reporter.say(f"  {len(self.selections)} selections in {self.workspace.at('selections')}")
         self._tell_classes()
 
     def _store(self, run: Tracker, selection: Selection) -> None:
@@ -94,14 +93,14 @@ class Retraining:
         for (arm, fraction), kept in self.kept_counts().items():
             shares = {c: kept[c] / n for c, n in enumerate(self.train.class_counts) if n}
             least = min(shares, key=lambda c: shares[c])
-            self.reporter.say(
+            self.context.reporter.say(
                 f"  {arm} at {fraction:.0%}: class shift {class_shift(self.train.class_counts, kept):.2f}, "
                 f"cuts {self.train.labels[least]} most ({kept[least]:,} of {self.train.class_counts[least]:,} left)"
             )
         for warning in (*self.class_warnings(), *self.length_warnings()):
-            self.reporter.say(f"  warning: {warning}")
+            self.context.reporter.say(f"  warning: {warning}")
 
-    def _selection(self, arm: ArmConfig, fraction: float, seed: int, engine: Executor) -> Selection:
+    def _selection(self, arm: ArmConfig, fraction: float, seed: int) -> Selection:
         uri = self.workspace.selection(arm, fraction, seed)
         table = self.own.get(seed, self.table) if self._columns(arm, fraction) else self.table
         if storage.exists(storage.join(uri, "selection.json")):
@@ -113,7 +112,9 @@ class Retraining:
             )
             if same_scores and found.corpus == table.corpus and _same_arm(found, arm):
                 return found
-        return write_selection(table, arm, uri, fraction=fraction, seed=seed, map_fn=map_for(table, engine))
+        return write_selection(
+            table, arm, uri, fraction=fraction, seed=seed, map_fn=map_for(table, self.context.executor)
+        )
 
     def kept_counts(self) -> dict[tuple[str, float], tuple[int, ...]]:
         """Return the rows per class that each arm keeps at each fraction (first seed)."""
@@ -147,7 +148,7 @@ class Retraining:
         """Return what the selections do to the classes, in words."""
         return class_warnings(self.train.labels, self.train.class_counts, self.kept_counts())
 
-    def retrain(self, engine: Executor) -> Comparison:
+    def retrain(self) -> Comparison:
         """Train every cell that is not finished, the full data set with every seed included, and summarise."""
         jobs = {cell: self._job(*cell) for cell in self._all_cells()}
         results: dict[Cell, Outcome] = {}
@@ -156,11 +157,12 @@ class Retraining:
             if found is not None:
                 results[cell] = found
         if results:
-            self.reporter.say(f"  {len(results)} of {len(jobs)} runs were finished before")
+            self.context.reporter.say(f"  {len(results)} of {len(jobs)} runs were finished before")
         missing = {job.key: cell for cell, job in jobs.items() if cell not in results}
         # The longest first, so that no CPU waits at the end for a straggler.
         todo = sorted((jobs[cell] for cell in missing.values()), key=lambda job: -steps(job))
-        for job, outcome in engine.fine_tune_many(todo, self.config.workers, self.reporter) if todo else ():
+        run_all, reporter = self.context.executor.fine_tune_many, self.context.reporter
+        for job, outcome in run_all(todo, self.config.workers, reporter) if todo else ():
             cell = missing[job.key]
             self._store_outcome(cell, job, outcome)
             results[cell] = outcome
@@ -214,7 +216,7 @@ class Retraining:
                 "quota": config.quota,
             }
         name = f"{arm} {fraction:.0%} seed {seed}"
-        with self.tracker.run(name, self.params("arm", **values), {"reused": str(reused).lower()}) as run:
+        with self.context.tracker.run(name, self.params("arm", **values), {"reused": str(reused).lower()}) as run:
             if cell in self.selections:
                 chosen = self.selections[cell]
                 run.dataset(arm, chosen.uri, chosen.fingerprint, "training", {"parent": self.train.fingerprint})

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from raysample.core import storage
 from raysample.core.config import CorpusConfig
-from raysample.data.corpus import describe_source
+from raysample.core.map_fn import MapFn
+from raysample.data.corpus import Corpus, describe_source
+from raysample.data.corpus import overlap as overlaps
 from raysample.data.simulated import simulated_sources, write_traffic
 from raysample.workflow.layout import Workspace
 
@@ -33,3 +35,12 @@ def describe_both(wanted: CorpusConfig, space: Workspace, known: Sequence[str] |
     corpus = describe_source(train, space.train, labels=known, part="train", holdout=share, shard_rows=rows)
     classes, levels = corpus.labels, corpus.levels
     describe_source(train, space.test, labels=classes, levels=levels, part="holdout", holdout=share, shard_rows=rows)
+
+
+def find_overlap(space: Workspace, train: Corpus, test: Corpus, map_fn: MapFn) -> overlaps.Overlap:
+    """Return which texts lie in both corpora; they are compared once."""
+    found = overlaps.stored_overlap(space.overlap, train, test)
+    if found is None:
+        found = overlaps.overlap(train, test, map_fn)
+        storage.write_json(space.overlap, found.to_dict())
+    return found

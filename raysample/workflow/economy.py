@@ -6,7 +6,7 @@ epochs of one training and all along another. So it is measured, on a seeded sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -15,10 +15,10 @@ import pandas as pd
 from raysample.core import manifests, storage
 from raysample.core.config import ScoreConfig
 from raysample.core.errors import ScoreError
-from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.influence import landmarks
 from raysample.influence.scores import create_score, create_scores
+from raysample.workflow.score_request import ScoreRequest
 
 PLACE = "economy"
 CHOICE = "economy.json"
@@ -27,10 +27,10 @@ Choice = Mapping[str, Mapping[str, Any]]
 """Column -> `checkpoints` (the window) and `spearman` (its rank correlation with all checkpoints on the sample)."""
 
 
-def choice_fingerprint(config: ScoreConfig, traces: Sequence[CheckpointSet], corpus: Corpus) -> str:
-    """Return what a choice depends on."""
-    told = config.model_copy(update={"workers": None}).to_dict()
-    return storage.fingerprint([told, [trace.fingerprint for trace in traces], corpus.fingerprint])
+def choice_fingerprint(request: ScoreRequest, corpus: Corpus) -> str:
+    """Return the identity of everything that a choice depends on."""
+    config = request.config.model_copy(update={"workers": None}).to_dict()
+    return storage.fingerprint([config, [run.fingerprint for run in request.checkpoint_sets], corpus.fingerprint])
 
 
 def open_columns(config: ScoreConfig) -> dict[str, dict[str, Any]]:
@@ -133,22 +133,20 @@ def sampled(corpus: Corpus, count: int, uri: str) -> Corpus:
     )
 
 
-def stored_choice(config: ScoreConfig, traces: Sequence[CheckpointSet], corpus: Corpus, folder: str) -> Choice | None:
-    """Return the choice that was made for this configuration, or None."""
-    place = storage.join(folder, CHOICE)
+def stored_choice(request: ScoreRequest, corpus: Corpus) -> Choice | None:
+    """Return the choice that was made for this request, or None."""
+    place = storage.join(request.folder, CHOICE)
     if not storage.exists(place):
         return None
     found = manifests.mapping(place, "columns", "identity")
     choice: Choice = found["columns"]
-    return choice if found["identity"] == choice_fingerprint(config, traces, corpus) else None
+    return choice if found["identity"] == choice_fingerprint(request, corpus) else None
 
 
-def store_choice(
-    choice: Choice, config: ScoreConfig, traces: Sequence[CheckpointSet], corpus: Corpus, folder: str
-) -> None:
+def store_choice(choice: Choice, request: ScoreRequest, corpus: Corpus) -> None:
     """Keep a choice beside the table."""
-    told = {"identity": choice_fingerprint(config, traces, corpus), "columns": choice}
-    storage.write_json(storage.join(folder, CHOICE), told)
+    data = {"identity": choice_fingerprint(request, corpus), "columns": choice}
+    storage.write_json(storage.join(request.folder, CHOICE), data)
 
 
 def check_economy(config: ScoreConfig) -> None:

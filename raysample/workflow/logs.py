@@ -17,16 +17,17 @@ from raysample.workflow.budgets import arm_budgets
 from raysample.workflow.compare import map_for
 from raysample.workflow.run import Pipeline
 from raysample.workflow.score_contents import check_alone, score_contents
+from raysample.workflow.score_request import ScoreRequest
 
 
 def compacted(pipeline: Pipeline) -> Contents:
     """Bring the log's contents up to date."""
     config = _config(pipeline)
-    pipeline.reporter.say("compact")
+    pipeline.context.reporter.say("compact")
     params = pipeline.params("compact", window=config.window, label_origin=config.source.labels.origin)
-    with pipeline.tracker.run("compact", params) as run:
+    with pipeline.context.tracker.run("compact", params) as run:
         found = logs.compact_log(
-            config.source, pipeline.workspace.contents, window=config.window, map_fn=pipeline.engine.map
+            config.source, pipeline.workspace.contents, window=config.window, map_fn=pipeline.context.executor.map
         )
         run.dataset("log", found.uri, found.fingerprint, "scoring")
         run.metrics({f"log_{name}": value for name, value in {**found.counts, **found.update}.items()})
@@ -39,35 +40,26 @@ def scored(pipeline: Pipeline, *, retry: bool = False) -> ScoreTable:
     config = _score_config(pipeline)
     check_alone(config)
     found = compacted(pipeline)
-    pipeline.reporter.say("score the log")
+    pipeline.context.reporter.say("score the log")
     origin = found.source.labels.origin
     params = pipeline.params("score-log", n_train=found.counts["contents"], label_origin=origin)
-    with pipeline.tracker.run("score-log", params) as run:
-        table = score_contents(
-            traces,
-            found,
-            config,
-            pipeline.config.model,
-            space.log_scores,
-            pipeline.engine,
-            pipeline.reporter,
-            run,
-            retry=retry,
-        )
+    with pipeline.context.tracker.run("score-log", params) as run:
+        request = ScoreRequest(traces, config, pipeline.config.model, space.log_scores)
+        table = score_contents(request, found, pipeline.context.within(run), retry=retry)
         run.dataset("log", found.uri, found.fingerprint, "scoring")
         counts = {f"{name}_rows": table.counts[name] for name in ("scored", "quarantined")}
         run.metrics(counts, step=table.counts["in"])
         run.metrics({f"cost_{name}": value for name, value in table.cost.items()})
         run.artifact(storage.join(table.uri, MANIFEST))
     if origin != "gold":
-        pipeline.reporter.say(f"  {describe_label_origin(origin, table.scores)}")
+        pipeline.context.reporter.say(f"  {describe_label_origin(origin, table.scores)}")
     return table
 
 
 def expanded(pipeline: Pipeline) -> ScoreTable:
     """Put the scores of the log's contents on every row of the log."""
     table, found = _table(pipeline), Contents.load(pipeline.workspace.contents)
-    return logs.expand_log(table, found, pipeline.workspace.log_rows, map_fn=pipeline.engine.map)
+    return logs.expand_log(table, found, pipeline.workspace.log_rows, map_fn=pipeline.context.executor.map)
 
 
 def selections(pipeline: Pipeline) -> Iterator[tuple[str, Selection, ScoreTable]]:
@@ -79,9 +71,10 @@ def selections(pipeline: Pipeline) -> Iterator[tuple[str, Selection, ScoreTable]
             "set sample.budget to a share (0.3), a count of contents, or {tokens: N}",
         )
     table, seed = _table(pipeline), config.compare.seeds[0]
+    map_fn = map_for(table, pipeline.context.executor)
     for one in arm_budgets(config.sample, config.compare.arms, space):
         uri = space.log.pruned(one.arm, one.name, seed)
-        chosen = write_selection(table, one.arm, uri, **one.budget, seed=seed, map_fn=map_for(table, pipeline.engine))
+        chosen = write_selection(table, one.arm, uri, **one.budget, seed=seed, map_fn=map_fn)
         kept, rows = chosen.counts["kept"], table.counts["scored"]
         yield f"{chosen.name}: {kept:,} of {rows:,} contents ({kept / rows:.1%})", chosen, table
 

@@ -1,19 +1,21 @@
-"""The shards of a scoring that are not done yet: planned, scored, counted, and how far they are told."""
+"""The missing shards of a scoring: found, prepared, and counted as they end."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from raysample.core.config import ScoreConfig
 from raysample.core.errors import ScoreError
-from raysample.core.progress import Bar, Pace, Reporter
-from raysample.data.corpus import Corpus
-from raysample.execution.base import Executor
+from raysample.core.progress import Bar, Pace
+from raysample.data.corpus import Corpus, Shard
 from raysample.influence.shards import ScoreJob, ShardOutcome, finished, needs_preparing
 from raysample.influence.shards.memory_plan import memory_plan
 from raysample.tracking import Tracker
+from raysample.workflow.context import RunContext
 
 METRICS_EVERY_SECONDS = 10.0
 
@@ -23,22 +25,25 @@ class ScoringProgress:
     """Counts what becomes of the shards as they end, and tells it.
 
     The bar is over the rows that were missing; the metrics count those that were scored before, too. Their step is the
-    number of rows that are settled.
+    number of rows that are settled. `check` is called with the number of quarantined rows whenever it grows.
     """
 
     bar: Bar
     tracker: Tracker
     before: Sequence[ShardOutcome] = ()
+    check: Callable[[int], None] = lambda _: None
     pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
+        self.outcomes = list(self.before)
         self.rows, self.last = 0, time.monotonic()
         self.scored = sum(outcome.scored for outcome in self.before)
         self.quarantined = sum(outcome.quarantined for outcome in self.before)
         self.crashes = 0
 
     def add(self, outcome: ShardOutcome) -> None:
-        """Count one more shard."""
+        """Count one more shard; raises what `check` raises."""
+        self.outcomes.append(outcome)
         self.rows += outcome.rows
         self.scored += outcome.scored
         self.quarantined += outcome.quarantined
@@ -47,6 +52,8 @@ class ScoringProgress:
         self.bar.to(self.rows, self.note)
         if time.monotonic() - self.last >= METRICS_EVERY_SECONDS:
             self.tell()
+        if outcome.quarantined:
+            self.check(self.quarantined)
 
     @property
     def note(self) -> str:
@@ -64,26 +71,65 @@ class ScoringProgress:
         self.tracker.metrics({**values, **rate}, step=self.scored + self.quarantined)
 
 
-def score_missing_shards(
-    job: ScoreJob, corpus: Corpus, engine: Executor, reporter: Reporter, tracker: Tracker
-) -> tuple[list[ShardOutcome], dict[str, float]]:
-    """Score the shards that are not done; return what became of every one, and what it cost beside their seconds.
+@dataclass(frozen=True)
+class ShardWork:
+    """The shards of a table: which are finished, which are missing.
+
+    Attributes:
+        job: what scores them.
+        corpus: whose shards they are.
+        finished: the outcomes of earlier runs.
+        missing: the shards to score.
+        cost: of the preparations.
+    """
+
+    job: ScoreJob
+    corpus: Corpus
+    finished: tuple[ShardOutcome, ...]
+    missing: tuple[Shard, ...]
+    cost: dict[str, float]
+
+    @property
+    def check(self) -> Callable[[int], None]:
+        """Raises ScoreError for a number of quarantined rows that is larger than `score.max_quarantined` allows."""
+        return partial(check_losses, rows=self.corpus.rows, config=self.job.config, folder=self.job.folder)
+
+    @contextmanager
+    def progress(self, context: RunContext) -> Iterator[ScoringProgress]:
+        """Show the progress over the missing shards, and send the last metrics whatever ends it."""
+        with context.reporter.bar("score", sum(shard.rows for shard in self.missing), "rows") as bar:
+            progress = ScoringProgress(bar, context.tracker, self.finished, self.check)
+            try:
+                yield progress
+            finally:
+                progress.tell()
+
+
+def find_missing_shards(job: ScoreJob, corpus: Corpus, context: RunContext) -> ShardWork:
+    """Return which shards of a table are finished and which are missing.
 
     Raises:
-        ScoreError: more rows were set aside than `score.max_quarantined` allows.
+        ScoreError: more rows of the finished ones are quarantined than `score.max_quarantined` allows.
     """
-    outcomes = [done for shard in corpus.shards if (done := finished(job.folder, shard)) is not None]
-    there, cost = {outcome.shard for outcome in outcomes}, {"prepare_seconds": 0.0}
-    missing = [shard for shard in corpus.shards if shard.index not in there]
+    outcomes = tuple(done for shard in corpus.shards if (done := finished(job.folder, shard)) is not None)
+    there = {outcome.shard for outcome in outcomes}
+    missing = tuple(shard for shard in corpus.shards if shard.index not in there)
     if there:
-        reporter.say(f"  {len(there)} of {len(corpus.shards)} shards were finished before, {len(missing)} to do")
-    _check_lost(outcomes, corpus, job)
-    if not missing:
-        return outcomes, cost
+        context.reporter.say(
+            f"  {len(there)} of {len(corpus.shards)} shards were finished before, {len(missing)} to do"
+        )
+    work = ShardWork(job, corpus, outcomes, missing, {"prepare_seconds": 0.0})
+    work.check(sum(outcome.quarantined for outcome in outcomes))
+    return work
+
+
+def prepare_missing_shards(work: ShardWork, context: RunContext) -> ShardWork:
+    """Plan the memory of a worker and prepare what the missing shards need: proofs, references, landmarks."""
+    job, missing, cost = work.job, work.missing, dict(work.cost)
     workers = min(len(missing), job.config.workers or len(missing))
-    plan = memory_plan(job, corpus, job.config.memory_bytes or engine.memory_per_worker(workers))
+    plan = memory_plan(job, work.corpus, job.config.memory_bytes or context.executor.memory_per_worker(workers))
     if plan is not None:
-        reporter.say(f"  memory of a worker: {plan}")
+        context.reporter.say(f"  memory of a worker: {plan}")
         cost |= {
             "models": plan.models,
             "models_held": plan.max_resident_models or plan.models,
@@ -92,23 +138,9 @@ def score_missing_shards(
         job = replace(job, max_resident_models=plan.max_resident_models)
     began = time.perf_counter()
     if needs_preparing(job):
-        engine.prepare(job, reporter)
+        context.executor.prepare(job, context.reporter)
     cost["prepare_seconds"] = round(time.perf_counter() - began, 3)
-    with reporter.bar("score", sum(shard.rows for shard in missing), "rows") as bar:
-        advance = ScoringProgress(bar, tracker, tuple(outcomes))
-        try:
-            for outcome in engine.score(job, [shard.index for shard in missing], job.config.workers, reporter):
-                outcomes.append(outcome)
-                advance.add(outcome)
-                if outcome.quarantined:
-                    _check_lost(outcomes, corpus, job)
-        finally:
-            advance.tell()
-    return outcomes, cost
-
-
-def _check_lost(outcomes: Sequence[ShardOutcome], corpus: Corpus, job: ScoreJob) -> None:
-    check_losses(sum(outcome.quarantined for outcome in outcomes), corpus.rows, job.config, job.folder)
+    return replace(work, job=job, cost=cost)
 
 
 def check_losses(lost: int, rows: int, config: ScoreConfig, folder: str) -> None:

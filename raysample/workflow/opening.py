@@ -16,7 +16,7 @@ from raysample.core.locking import Lock, held
 from raysample.core.progress import Reporter
 from raysample.execution.create import create_executor
 from raysample.tracking import TRACKER_REGISTRY, NullTracker, Tracker
-from raysample.workflow import Pipeline, Workspace, preflight
+from raysample.workflow import Pipeline, RunContext, Workspace, preflight
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 
@@ -30,7 +30,7 @@ def open_run(config: RunConfig, reporter: Reporter, *steps: str) -> Iterator[Pip
     _check_extras(config, reporter, steps)
     with hold_run_folder(config, reporter) as (space, lock), create_executor(config.engine) as engine:
         preflight.check_preflight(config, space, engine, steps, _given(config))
-        yield Pipeline(config, engine, _tracker(config, space, lock), reporter)
+        yield Pipeline(config, RunContext(engine, reporter, _tracker(config, space, lock)))
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from raysample.core import storage
-from raysample.core.config import RunConfig
 from raysample.data.score_table import ScoreTable
-from raysample.execution.base import Executor
+from raysample.tracking import NullTracker
 from raysample.workflow.compare import Retraining
 from raysample.workflow.score import score_corpus
+from raysample.workflow.score_request import ScoreRequest
 
 
 def blocks(runs: int, seeds: int) -> list[list[int]]:
@@ -19,21 +21,24 @@ def blocks(runs: int, seeds: int) -> list[list[int]]:
     return [list(range(block, runs, count)) for block in range(count)]
 
 
-def own_scores(config: RunConfig, retraining: Retraining, engine: Executor) -> dict[int, ScoreTable]:
+def own_scores(request: ScoreRequest, retraining: Retraining) -> dict[int, ScoreTable]:
     """Score the corpus once for every block of runs and return each seed's table; nothing where scores are fixed.
 
     They are fixed with `compare.own_scores: false`, with a single run or seed, and where no arm goes by a score.
+
+    Args:
+        request: the scoring of all runs.
+        retraining: the comparison whose seeds select by these tables.
     """
-    seeds, traces = config.compare.seeds, retraining.traces
-    if not config.compare.own_scores or min(len(seeds), len(traces)) < 2 or not retraining.scored_arms():
+    seeds, runs = retraining.config.seeds, request.checkpoint_sets
+    if not retraining.config.own_scores or min(len(seeds), len(runs)) < 2 or not retraining.scored_arms():
         return {}
-    dealt = blocks(len(traces), len(seeds))
+    context = retraining.context.within(NullTracker())
     tables = []
-    for block in dealt:
-        ours = [traces[run] for run in block]
-        name = "-".join(str(trace.seed) for trace in ours)
-        uri = storage.join(retraining.workspace.own_scores, f"run-{name}")
-        retraining.reporter.say(f"  scores of run {name.replace('-', ', ')} alone")
-        corpus, spec = retraining.train, config.model
-        tables.append(score_corpus(ours, corpus, config.score, spec, uri, engine, retraining.reporter))
+    for block in blocks(len(runs), len(seeds)):
+        ours = [runs[run] for run in block]
+        name = "-".join(str(run.seed) for run in ours)
+        context.reporter.say(f"  scores of run {name.replace('-', ', ')} alone")
+        folder = storage.join(retraining.workspace.own_scores, f"run-{name}")
+        tables.append(score_corpus(replace(request, checkpoint_sets=ours, folder=folder), retraining.train, context))
     return {seed: tables[place % len(tables)] for place, seed in enumerate(seeds)}

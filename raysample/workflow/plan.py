@@ -16,14 +16,15 @@ import numpy as np
 from raysample import models
 from raysample.core import storage
 from raysample.core.config import FineTuneConfig, RunConfig
-from raysample.core.progress import SilentReporter
 from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
 from raysample.execution.local import LocalExecutor
 from raysample.training import schedule_training as layout
 from raysample.training.fine_tuning import Job, execute, finish_job
+from raysample.workflow.context import RunContext
 from raysample.workflow.score import score_corpus
+from raysample.workflow.score_request import ScoreRequest
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ def outlook(
     trained, per_step = _fine_tuned(some, tests, base, config, small, storage.join(folder, "checkpoints"))
     trace = adopted or trained
     scores = config.score.model_copy(update={"landmarks": None, "economy": None, "runs": 1})
-    place = storage.join(folder, "scores")
-    table = score_corpus([trace], some, scores, config.model, place, LocalExecutor(), SilentReporter())
+    request = ScoreRequest([trace], scores, config.model, storage.join(folder, "scores"))
+    table = score_corpus(request, some, RunContext(LocalExecutor()))
     size, miniature = _model_bytes(trace.checkpoints[-1]), len(trace.checkpoints)
     return Outlook(
         rows=train.rows,

@@ -1,17 +1,17 @@
-"""The steps of a run: each reads and writes nouns in the workspace, reuses what is finished, tells the tracker."""
+"""The steps of a run: each reads and writes artifacts in the workspace, reuses finished work and is tracked."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raysample import models
 from raysample.core import storage
 from raysample.core.config import RunConfig, ScoreConfig
 from raysample.core.errors import ConfigError
-from raysample.core.progress import Reporter
 from raysample.data.checkpoint_set import MANIFEST as CHECKPOINTS_MANIFEST
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
@@ -19,19 +19,21 @@ from raysample.data.corpus import overlap as overlaps
 from raysample.data.score_table import MANIFEST as SCORES_MANIFEST
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation.comparison import Comparison
-from raysample.execution.base import Executor
 from raysample.influence import label_origin
 from raysample.influence.shards.crash_counter import reopen
-from raysample.tracking import Tracker, Value
-from raysample.training.fine_tuning import CURVE, EVALUATION, Job, clear, finish_job
+from raysample.tracking import Value
+from raysample.training.fine_tuning import Job
 from raysample.workflow import adopt, economy, tracker_params, training_results
 from raysample.workflow.checks import check_windows, corpus_line, corpus_remarks
 from raysample.workflow.compare import Retraining
-from raysample.workflow.describe import describe_both
+from raysample.workflow.context import RunContext
+from raysample.workflow.describe import describe_both, find_overlap
+from raysample.workflow.fine_tune import fine_tuned, finished_checkpoints
 from raysample.workflow.layout import Workspace
 from raysample.workflow.per_run_scores import own_scores
-from raysample.workflow.score import described_targets, score_corpus
+from raysample.workflow.score import score_corpus
 from raysample.workflow.score_identity import ScoringPlan
+from raysample.workflow.score_request import ScoreRequest
 
 
 @dataclass
@@ -39,9 +41,7 @@ class Pipeline:
     """One run's steps in order: corpora, checkpoints, scores, selections, comparison."""
 
     config: RunConfig
-    engine: Executor
-    tracker: Tracker
-    reporter: Reporter
+    context: RunContext
     durations: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -53,29 +53,19 @@ class Pipeline:
         """Describe the training and test corpora, or take the descriptions that are there."""
         space = self.workspace
         if not self.mine:
-            self._timed("describe", self._describe)
+            # The order of an adopted classifier's outputs is that of the classes.
+            known = None if self.config.adopt is None else self._adopted().labels
+            with self._timed("describe"):
+                describe_both(self.config.corpus, space, known)
         train, test = Corpus.load(space.train), Corpus.load(space.test)
         for name, corpus in (("train", train), ("test", test)):
-            self.reporter.say(f"  {name}: {corpus_line(corpus)}")
+            self.context.reporter.say(f"  {name}: {corpus_line(corpus)}")
             for remark in corpus_remarks(corpus):
-                self.reporter.say(f"    {remark}")
-        found = self.overlap(train, test)
+                self.context.reporter.say(f"    {remark}")
+        found = find_overlap(space, train, test, self.context.executor.map)
         if found.test_rows:
-            self.reporter.say(f"  {overlaps.describe_overlap(found, test.rows)}")
+            self.context.reporter.say(f"  {overlaps.describe_overlap(found, test.rows)}")
         return train, test
-
-    def overlap(self, train: Corpus, test: Corpus) -> overlaps.Overlap:
-        """Find the texts that lie in both corpora, once."""
-        found = overlaps.stored_overlap(self.workspace.overlap, train, test)
-        if found is None:
-            found = overlaps.overlap(train, test, self.engine.map)
-            storage.write_json(self.workspace.overlap, found.to_dict())
-        return found
-
-    def _describe(self) -> None:
-        # The order of an adopted classifier's outputs is that of the classes.
-        known = None if self.config.adopt is None else self._adopted().labels
-        describe_both(self.config.corpus, self.workspace, known)
 
     def base(self, train: Corpus) -> str:
         """Make or check the model folder to start from."""
@@ -88,7 +78,7 @@ class Pipeline:
         """
         if self.config.adopt is not None:
             return [self._adopt()]
-        self.reporter.say("fine-tune")
+        self.context.reporter.say("fine-tune")
         train, test = self.corpora()
         base = self.base(train)
         check_windows(self.config, train.rows)
@@ -97,20 +87,20 @@ class Pipeline:
         return [self._fine_tuned(train, test, base, seed) for seed in self.seeds]
 
     def _adopt(self) -> CheckpointSet:
-        self.reporter.say("adopt")
+        self.context.reporter.say("adopt")
         train, _ = self.corpora()
         trace = self.adopted(train)
         self.workspace.claim(self.config)
         self.mine = True
-        with self.tracker.run("adopt", self.params("adopt", n_train=train.rows)) as run:
+        with self.context.tracker.run("adopt", self.params("adopt", n_train=train.rows)) as run:
             run.metrics({"checkpoints": len(trace.checkpoints)})
-        self.reporter.say(f"  {len(trace.checkpoints)} checkpoints, from {', '.join(trace.config['from'])}")
+        self.context.reporter.say(f"  {len(trace.checkpoints)} checkpoints, from {', '.join(trace.config['from'])}")
         return trace
 
     def adopted(self, train: Corpus) -> CheckpointSet:
         """Return the checkpoints that are adopted, once they suit the scores and the classes of the rows."""
         trace = self._adopted()
-        adopt.check_adopted(trace, train, self.config.score, self.reporter)
+        adopt.check_adopted(trace, train, self.config.score, self.context.reporter)
         return trace
 
     def _adopted(self) -> CheckpointSet:
@@ -125,38 +115,28 @@ class Pipeline:
         return [self.config.fine_tune.seed + run for run in range(self.config.score.runs)]
 
     def _fine_tuned(self, train: Corpus, test: Corpus, base: str, seed: int) -> CheckpointSet:
-        folder = self.workspace.checkpoints(seed)
-        job = self.job(train, test, base, seed, folder)
-        with self.tracker.run("fine-tune", self.params("fine-tune", seed=seed, n_train=train.rows)) as run:
+        """Fine-tune one run and track it, or take it if it is finished."""
+        reporter, job = self.context.reporter, self.job(train, test, base, seed, self.workspace.checkpoints(seed))
+        with self.context.tracker.run("fine-tune", self.params("fine-tune", seed=seed, n_train=train.rows)) as run:
             run.dataset("train", train.uri, train.fingerprint, "training")
-            trace = _finished_checkpoints(folder, job.key)
+            trace = finished_checkpoints(job)
             if trace is None:
-                trace = self._train(job)
-                training_results.tell_curve(run, storage.join(folder, CURVE))
+                with self._timed("fine-tune"):
+                    trace = fine_tuned(job, self.context.within(run))
             else:
-                self.reporter.say("  finished before, taken as it is")
+                reporter.say("  finished before, taken as it is")
             outcome = training_results.load_outcome(trace)
             run.metrics({**training_results.figures(outcome), "kept_rows": train.rows})
-        self.reporter.say(f"  {len(trace.checkpoints)} checkpoints, {training_results.training_headline(outcome)}")
+        reporter.say(f"  {len(trace.checkpoints)} checkpoints, {training_results.training_headline(outcome)}")
         for line in (*training_results.training_remarks(outcome), *(f"warning: {doubt}" for doubt in trace.warnings)):
-            self.reporter.say(f"  {line}")
-        return trace
-
-    def _train(self, job: Job) -> CheckpointSet:
-        """Fine-tune, from the newest state that an earlier attempt left, if it was the same run."""
-        clear(job)
-        workers = self.config.fine_tune.workers_range
-        outcome = self._timed("fine-tune", lambda: self.engine.fine_tune(job, workers, self.reporter))
-        for note in filter(None, (*outcome.notes, outcome.resumed)):
-            self.reporter.say(f"  {note}")
-        trace: CheckpointSet = finish_job(job, outcome)
+            reporter.say(f"  {line}")
         return trace
 
     def scores(self) -> ScoreTable:
         """Score every training row at the checkpoints; finished shards are kept, only missing ones are done."""
         if self.config.adopt is not None and not self.mine:
             self.checkpoints()
-        self.reporter.say("score")
+        self.context.reporter.say("score")
         traces = self.traces()
         train = Corpus.load(self.workspace.train)
         names = ", ".join(spec if isinstance(spec, str) else spec["name"] for spec in self.config.score.scores)
@@ -167,19 +147,9 @@ class Pipeline:
             scores=names,
             precision=economy.precision(self.config.score),
         )
-        with self.tracker.run("score", params) as run:
-            began = time.perf_counter()
-            table = score_corpus(
-                traces,
-                train,
-                self.config.score,
-                self.config.model,
-                self.workspace.scores,
-                self.engine,
-                self.reporter,
-                run,
-            )
-            self.durations["score"] = time.perf_counter() - began
+        with self.context.tracker.run("score", params) as run:
+            with self._timed("score"):
+                table = score_corpus(self.request(traces, self.config.score), train, self.context.within(run))
             run.dataset("train", train.uri, train.fingerprint, "scoring")
             counts = {f"{name}_rows": table.counts[name] for name in ("scored", "quarantined")}
             run.metrics(counts, step=table.counts["in"])
@@ -188,9 +158,11 @@ class Pipeline:
             run.artifact(storage.join(table.uri, SCORES_MANIFEST))
         share = table.cost.get("share_of_training")
         paid = "" if share is None else f", at {share:.2f} of one fine-tuning"
-        self.reporter.say(f"  {table.counts['scored']:,} rows x {len(table.columns)} scores{paid} in {table.uri}")
+        self.context.reporter.say(
+            f"  {table.counts['scored']:,} rows x {len(table.columns)} scores{paid} in {table.uri}"
+        )
         if train.origin != "gold":
-            self.reporter.say(f"  {label_origin.describe_label_origin(train.origin, table.scores)}")
+            self.context.reporter.say(f"  {label_origin.describe_label_origin(train.origin, table.scores)}")
         return table
 
     def retry(self) -> ScoreTable:
@@ -198,15 +170,18 @@ class Pipeline:
         train = Corpus.load(self.workspace.train)
         folder = storage.join(self.workspace.scores, self._plan(train).parts)
         rows = reopen(folder, train.shards)
-        self.reporter.say(f"retry: {rows:,} rows are in quarantine")
+        self.context.reporter.say(f"retry: {rows:,} rows are in quarantine")
         table = self.scores()
-        self.reporter.say(f"  {rows - table.counts['quarantined']:,} of them have scores now")
+        self.context.reporter.say(f"  {rows - table.counts['quarantined']:,} of them have scores now")
         return table
 
+    def request(self, traces: Sequence[CheckpointSet], config: ScoreConfig) -> ScoreRequest:
+        """Return the scoring of the training rows at these checkpoints with this configuration."""
+        return ScoreRequest(traces, config, self.config.model, self.workspace.scores)
+
     def _plan(self, train: Corpus) -> ScoringPlan:
-        targets = described_targets(self.config.score, self.workspace.scores)
-        config = self.score_config(train)
-        return ScoringPlan.of(self.traces(), train.fingerprint, config, self.config.model, targets, train.grouped)
+        request = self.request(self.traces(), self.score_config(train))
+        return ScoringPlan.from_request(request, train.fingerprint, request.load_targets(), train.grouped)
 
     def traces(self) -> list[CheckpointSet]:
         """Load the checkpoints that `fine-tune` wrote, one set per run; or those that were adopted."""
@@ -232,7 +207,7 @@ class Pipeline:
         config = self.config.score
         choice = None
         if config.economy is not None:
-            choice = economy.stored_choice(config, self.traces(), train, self.workspace.scores)
+            choice = economy.stored_choice(self.request(self.traces(), config), train)
         return config if choice is None else economy.economy_config(config, choice)
 
     def retraining(self) -> Retraining:
@@ -246,14 +221,13 @@ class Pipeline:
 
         return Retraining(
             self.config.compare,
+            self.context,
             self.workspace,
             table,
             traces,
             train,
             job,
             self.params,
-            self.tracker,
-            self.reporter,
             self._notes(train, test),
         )
 
@@ -265,18 +239,20 @@ class Pipeline:
 
     def sample(self) -> Retraining:
         """Write the selections of all arms and show what they do to the classes."""
-        self.reporter.say("sample")
+        self.context.reporter.say("sample")
         retraining = self.retraining()
-        retraining.own = own_scores(self.config, retraining, self.engine)
-        self._timed("sample", lambda: retraining.select(self.engine))
+        own = own_scores(self.request(retraining.traces, self.config.score), retraining)
+        retraining = replace(retraining, own=own)
+        with self._timed("sample"):
+            retraining.select()
         return retraining
 
     def compare(self) -> Comparison:
         """Retrain every arm at every fraction with every seed, and summarise."""
         retraining = self.sample()
-        self.reporter.say("compare")
-        comparison: Comparison = self._timed("compare", lambda: retraining.retrain(self.engine))
-        return comparison
+        self.context.reporter.say("compare")
+        with self._timed("compare"):
+            return retraining.retrain()
 
     def job(self, train: Corpus, test: Corpus, base: str, seed: int, folder: str | None) -> Job:
         """Return the recipe as a job on all rows; its key names everything the result depends on."""
@@ -298,21 +274,20 @@ class Pipeline:
         train, test = Corpus.load(self.workspace.train), Corpus.load(self.workspace.test)
         return tracker_params.provenance(self.config, (train, test), self.table(), self.traces()[0], self.durations)
 
-    def _timed(self, step: str, work: Callable[[], Any]) -> Any:
+    @contextmanager
+    def tracked(self, verb: str) -> Iterator[Pipeline]:
+        """Open a tracked run of the whole, and yield the pipeline whose steps are tracked inside it."""
+        with self.context.tracker.run(self.config.name, self.params(verb)) as parent:
+            yield replace(self, context=self.context.within(parent))
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        """Note how many seconds a step takes."""
         began = time.perf_counter()
         try:
-            return work()
+            yield
         finally:
             self.durations[step] = time.perf_counter() - began
-
-
-def _finished_checkpoints(folder: str, key: str) -> CheckpointSet | None:
-    if not (
-        storage.exists(storage.join(folder, CHECKPOINTS_MANIFEST)) and storage.exists(storage.join(folder, EVALUATION))
-    ):
-        return None
-    trace = CheckpointSet.load(folder)
-    return trace if trace.config.get("key") == key else None
 
 
 def _need(manifest: str, what: str, verb: str) -> None:

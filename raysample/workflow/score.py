@@ -3,60 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from raysample.core import manifests, storage
-from raysample.core.config import ModelConfig, ScoreConfig
 from raysample.core.errors import ProvenanceError, ScoreError
-from raysample.core.progress import Reporter, SilentReporter
 from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import CheckpointSet
-from raysample.data.corpus import Corpus, describe_source
+from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
-from raysample.execution.base import Executor
 from raysample.influence.landmarks import Fitted
-from raysample.influence.scores import resolve_specs, score_plugins
+from raysample.influence.scores import score_plugins
 from raysample.influence.shards import ScoreJob, ShardOutcome, ensure_statistics, landmarks_folder, part_name
-from raysample.tracking import NullTracker, Tracker
 from raysample.training import capture
 from raysample.training.fine_tuning import EVALUATION
 from raysample.version import __version__
 from raysample.workflow import economy
 from raysample.workflow.checks import check_scores
-from raysample.workflow.missing_shards import score_missing_shards
+from raysample.workflow.context import RunContext
+from raysample.workflow.missing_shards import ShardWork, find_missing_shards, prepare_missing_shards
 from raysample.workflow.plugins import check_plugins
 from raysample.workflow.score_identity import NUMERICS, ScoringPlan, checkpoints_fingerprint, tell_changes
+from raysample.workflow.score_request import ScoreRequest
 from raysample.workflow.spot_check import verified
 
 _INDIFFERENT = {"workers": None, "max_quarantined": 1.0, "memory": "auto", "verify_rows": 16}
 
 
-def describe_targets(config: ScoreConfig, labels: Sequence[str], folder: str) -> dict[str, Corpus]:
-    """Describe the corpora that target-aware scores point to, with the labels of the checkpoints, below `folder`."""
-    return {
-        name: describe_source(source.label_alone, target_folder(folder, name), labels=labels)
-        for name, source in config.targets.items()
-    }
+def score_corpus(request: ScoreRequest, corpus: Corpus, context: RunContext) -> ScoreTable:
+    """Score every row of a corpus and return the complete table; finished shards are taken as they are.
 
-
-def described_targets(config: ScoreConfig, folder: str) -> dict[str, Corpus]:
-    """Load what `describe_targets` described; raises StorageError where it did not."""
-    return {name: Corpus.load(target_folder(folder, name)) for name in config.targets}
-
-
-def score_corpus(
-    traces: Sequence[CheckpointSet],
-    corpus: Corpus,
-    config: ScoreConfig,
-    model: ModelConfig,
-    folder: str,
-    engine: Executor,
-    reporter: Reporter,
-    tracker: Tracker | None = None,
-) -> ScoreTable:
-    """Score every row of a corpus at the checkpoints of one or more runs and return the complete table in `folder`.
-
-    With several runs each score is the mean of what the runs give. The tracker gets metrics of how far it is.
+    With several runs each score is the mean over the runs. The tracker gets metrics of the progress.
 
     Raises:
         ProvenanceError: the checkpoints' classes are not the corpus's.
@@ -64,18 +41,34 @@ def score_corpus(
             were scored again by the slow twin.
         CheckpointError: the checkpoints do not suit a score, or one is damaged.
     """
-    check_scores(config)
-    check_plugins(score_plugins(config.scores), engine)
-    _check(traces, corpus)
-    config = economised(traces, corpus, config, model, folder, engine, reporter)
-    if config.source == "capture":
-        for trace in traces:
+    check_scores(request.config)
+    check_plugins(score_plugins(request.config.scores), context.executor)
+    _check_origin(request.checkpoint_sets, corpus)
+    request = _with_economy(request, corpus, context)
+    if request.config.source == "capture":
+        for trace in request.checkpoint_sets:
             capture.Capture.load(trace.uri).verify()
-    targets = describe_targets(config, corpus.labels, folder)
-    plan = ScoringPlan.of(traces, corpus.fingerprint, config, model, targets, corpus.grouped)
-    tell_changes(plan, folder, reporter)
-    job = job_of(traces, corpus, config, model, folder, plan.parts)
-    outcomes, cost = score_missing_shards(job, corpus, engine, reporter, tracker or NullTracker())
+    targets = request.describe_targets(corpus.labels)
+    plan = ScoringPlan.from_request(request, corpus.fingerprint, targets, corpus.grouped)
+    tell_changes(plan, request.folder, context.reporter)
+    job = request.job(corpus, plan.parts)
+    work = find_missing_shards(job, corpus, context)
+    outcomes = list(work.finished)
+    if work.missing:
+        work = prepare_missing_shards(work, context)
+        shards = [shard.index for shard in work.missing]
+        with work.progress(context) as progress:
+            for outcome in context.executor.score(work.job, shards, request.config.workers, context.reporter):
+                progress.add(outcome)
+        outcomes = progress.outcomes
+    table = _table(request, plan, work, sorted(outcomes, key=lambda outcome: outcome.shard))
+    ensure_statistics(table, context.executor.map)
+    return verified(table, job, context).save()
+
+
+def _table(request: ScoreRequest, plan: ScoringPlan, work: ShardWork, outcomes: Sequence[ShardOutcome]) -> ScoreTable:
+    """Return the table of the scored shards, once no row is lost and some row has scores."""
+    corpus, job = work.corpus, work.job
     counts = {
         "in": corpus.rows,
         "scored": sum(outcome.scored for outcome in outcomes),
@@ -87,111 +80,74 @@ def score_corpus(
             f" {counts['quarantined']:,} are in quarantine",
             f"please report this; delete {job.folder!r} and score again",
         )
-    if counts["scored"] == 0 and config.max_quarantined < 1:
+    if counts["scored"] == 0 and request.config.max_quarantined < 1:
         raise ScoreError(
             f"not one of {counts['in']} rows has finite scores",
             f"see the quarantine files in {job.folder!r}; score in float32",
         )
-    names = tuple(
-        f"{plan.parts}/{part_name(corpus.shards[outcome.shard])}" for outcome in sorted(outcomes, key=lambda o: o.shard)
-    )
-    table = ScoreTable(
-        folder,
-        names,
+    return ScoreTable(
+        request.folder,
+        tuple(f"{plan.parts}/{part_name(corpus.shards[outcome.shard])}" for outcome in outcomes),
         plan.definitions,
         corpus.labels,
         corpus.fingerprint,
-        checkpoints_fingerprint(traces),
+        checkpoints_fingerprint(request.checkpoint_sets),
         counts,
-        {
-            **made_by(plan, config, model, len(traces)),
-            **_fitted_by(job, config, folder),
-            "label_origin": corpus.origin,
-        },
-        _cost(traces, outcomes, cost),
+        {**made_by(plan, request), **_fitted_by(request, job), "label_origin": corpus.origin},
+        _cost(request.checkpoint_sets, outcomes, work.cost),
         corpus.grouped,
     )
-    ensure_statistics(table, engine.map)
-    return verified(table, job, engine, reporter).save()
 
 
-def economised(
-    traces: Sequence[CheckpointSet],
-    corpus: Corpus,
-    config: ScoreConfig,
-    model: ModelConfig,
-    folder: str,
-    engine: Executor,
-    reporter: Reporter,
-) -> ScoreConfig:
-    """Return the configuration that `score.economy` comes to; a sample of rows is scored if nothing was chosen yet."""
+def _with_economy(request: ScoreRequest, corpus: Corpus, context: RunContext) -> ScoreRequest:
+    """Return the request with what `score.economy` comes to; a sample of rows is scored if nothing was chosen yet."""
+    config = request.config
     if config.economy is None:
-        return config
-    choice = economy.stored_choice(config, traces, corpus, folder)
+        return request
+    choice = economy.stored_choice(request, corpus)
     if choice is None and not economy.open_columns(config):
         choice = {}  # every score looks at checkpoints of its own: there is nothing to choose
-        economy.store_choice(choice, config, traces, corpus, folder)
+        economy.store_choice(choice, request, corpus)
     if choice is None:
-        visits = min(len(trace.checkpoints) for trace in traces)
-        place = storage.join(folder, economy.PLACE)
+        visits = min(len(trace.checkpoints) for trace in request.checkpoint_sets)
+        place = storage.join(request.folder, economy.PLACE)
         rows = economy.sampled(corpus, config.economy.rows, storage.join(place, "rows"))
-        sample = score_corpus(traces[:1], rows, economy.trial(config, visits), model, place, engine, SilentReporter())
+        trial = ScoreRequest(request.checkpoint_sets[:1], economy.trial(config, visits), request.model, place)
+        sample = score_corpus(trial, rows, context.silent())
         choice = economy.choose_windows(config, sample.to_pandas(), visits, config.economy.min_correlation)
-        economy.store_choice(choice, config, traces, corpus, folder)
-    reporter.say(economy.describe_choice(choice, min(config.economy.rows, corpus.rows)))
-    return economy.economy_config(config, choice)
+        economy.store_choice(choice, request, corpus)
+    context.reporter.say(economy.describe_choice(choice, min(config.economy.rows, corpus.rows)))
+    return replace(request, config=economy.economy_config(config, choice))
 
 
-def made_by(plan: ScoringPlan, config: ScoreConfig, model: ModelConfig, runs: int) -> dict[str, Any]:
+def made_by(plan: ScoringPlan, request: ScoreRequest) -> dict[str, Any]:
     """Return how a table came about: enough to compute it again."""
     return {
         "key": plan.key,
         "sources": plan.sources,
-        "precision": config.precision,
+        "precision": request.config.precision,
         # How many share the work, in how much memory, how many bad rows are borne and how many are verified, changes no
         # number.
-        "score": config.model_copy(update=_INDIFFERENT).to_dict(),
-        "model": model.to_dict(),
-        "runs": runs,
+        "score": request.config.model_copy(update=_INDIFFERENT).to_dict(),
+        "model": request.model.to_dict(),
+        "runs": len(request.checkpoint_sets),
         "raysample": __version__,
         "numerics": NUMERICS,
     }
 
 
-def _fitted_by(job: ScoreJob, config: ScoreConfig, folder: str) -> dict[str, Any]:
+def _fitted_by(request: ScoreRequest, job: ScoreJob) -> dict[str, Any]:
     """Return what was chosen or fitted on some of the rows, and how well that predicts."""
     found: dict[str, Any] = {}
-    if config.economy is not None:
-        found["economy"] = manifests.mapping(storage.join(folder, economy.CHOICE), "columns")["columns"]
-    if config.landmarks is not None:
+    if request.config.economy is not None:
+        choice = storage.join(request.folder, economy.CHOICE)
+        found["economy"] = manifests.mapping(choice, "columns")["columns"]
+    if request.config.landmarks is not None:
         found["landmarks"] = Fitted.load(landmarks_folder(job)).quality
     return found
 
 
-def job_of(
-    traces: Sequence[CheckpointSet], corpus: Corpus, config: ScoreConfig, model: ModelConfig, folder: str, parts: str
-) -> ScoreJob:
-    """Return what actors are told about a table in `folder`, whose parts lie in its subfolder `parts`."""
-    plugins = score_plugins(config.scores)
-    return ScoreJob(
-        corpus=corpus.uri,
-        traces=tuple(trace.uri for trace in traces),
-        config=config if not plugins else config.model_copy(update={"scores": resolve_specs(config.scores)}),
-        # Alone means unpadded.
-        model=model.model_copy(update={"pad_to_multiple_of": 1}) if config.method == "loop" else model,
-        folder=storage.join(folder, parts),
-        references=storage.join(folder, "references"),
-        targets={name: target_folder(folder, name) for name in config.targets},
-        plugins=plugins,
-    )
-
-
-def target_folder(folder: str, name: str) -> str:
-    """Return where a target's Corpus is described, below the folder of the table."""
-    return storage.join(folder, "targets", name)
-
-
-def _check(traces: Sequence[CheckpointSet], corpus: Corpus) -> None:
+def _check_origin(traces: Sequence[CheckpointSet], corpus: Corpus) -> None:
     for trace in traces:
         if trace.labels != corpus.labels:
             raise ProvenanceError(

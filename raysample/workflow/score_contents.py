@@ -2,75 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 from raysample.core import storage
-from raysample.core.config import ModelConfig, ScoreConfig, SourceConfig
+from raysample.core.config import ScoreConfig, SourceConfig
 from raysample.core.errors import ScoreError
-from raysample.core.progress import Reporter
-from raysample.data.checkpoint_set import CheckpointSet
-from raysample.data.corpus import Corpus, describe_source
+from raysample.core.map_fn import MapFn
+from raysample.data.corpus import describe_source
 from raysample.data.log import Contents
 from raysample.data.log.join import Join, Known, span
 from raysample.data.score_table import MANIFEST, ScoreTable
-from raysample.execution.base import Executor
 from raysample.influence.scores import create_scores
 from raysample.influence.shards import ensure_statistics
-from raysample.tracking import Tracker
+from raysample.workflow.context import RunContext
 from raysample.workflow.missing_shards import check_losses
-from raysample.workflow.score import describe_targets, made_by, score_corpus
+from raysample.workflow.score import made_by, score_corpus
 from raysample.workflow.score_identity import ScoringPlan, checkpoints_fingerprint, tell_changes
+from raysample.workflow.score_request import ScoreRequest
 
 BACKLOG = "backlog"
 SHARD_ROWS = 2_048
 
 
 def score_contents(
-    traces: Sequence[CheckpointSet],
-    contents: Contents,
-    config: ScoreConfig,
-    model: ModelConfig,
-    folder: str,
-    engine: Executor,
-    reporter: Reporter,
-    tracker: Tracker | None = None,
-    *,
-    retry: bool = False,
+    request: ScoreRequest, contents: Contents, context: RunContext, *, retry: bool = False
 ) -> ScoreTable:
-    """Bring the score table of a log's contents in `folder` up to date: only contents without scores are visited.
+    """Bring the score table of a log's contents up to date: only contents without scores are visited.
 
     What the table that is there knows under the same checkpoints and definitions is taken over. Texts of contents that
-    are to be scored lie below `folder` meanwhile, and are deleted at the end.
+    are to be scored lie below the folder of the table meanwhile, and are deleted at the end.
 
     Args:
-        traces, config, model, engine, reporter, tracker: as for `score_corpus`.
+        request: as for `score_corpus`.
         contents: as `compact` left them.
-        folder: of the table.
+        context: where it executes and reports.
         retry: try contents again that could not be scored before.
 
     Raises:
         ScoreError: a score compares rows with others of the corpus, which grows by the day; or as `score_corpus`.
     """
-    check_alone(config)
-    labels = traces[0].labels
-    plan = ScoringPlan.of(traces, contents.fingerprint, config, model, describe_targets(config, labels, folder))
-    tell_changes(plan, folder, reporter)
-    of = len(contents.parts)
-    join = Join(contents, labels, _known(plan, folder, of, engine), tuple(plan.definitions))
-    backlog = _backlog(join, folder, engine, retry)
+    check_alone(request.config)
+    labels = request.checkpoint_sets[0].labels
+    plan = ScoringPlan.from_request(request, contents.fingerprint, request.describe_targets(labels))
+    tell_changes(plan, request.folder, context.reporter)
+    of, map_fn = len(contents.parts), context.executor.map
+    join = Join(contents, labels, _known(plan, request.folder, of, map_fn), tuple(plan.definitions))
+    backlog = _backlog(join, request.folder, map_fn, retry)
     new, cost = 0, dict[str, float]()
     if backlog is not None:
-        corpus = describe_source(backlog, storage.join(folder, BACKLOG, "corpus"), labels=labels, shard_rows=SHARD_ROWS)
+        place = storage.join(request.folder, BACKLOG)
+        corpus = describe_source(backlog, storage.join(place, "corpus"), labels=labels, shard_rows=SHARD_ROWS)
         new = corpus.rows
-        reporter.say(f"  {new:,} of {contents.counts['contents']:,} contents are new")
-        fresh = _scored(traces, corpus, config, model, folder, engine, reporter, tracker)
-        cost = fresh.cost
-        join = replace(join, known=join.known.union(_spare(plan, folder, of, engine)))
+        context.reporter.say(f"  {new:,} of {contents.counts['contents']:,} contents are new")
+        # Whether too many rows are quarantined is asked of the whole log, later.
+        lenient = request.config.model_copy(update={"max_quarantined": 1.0})
+        fresh = replace(request, config=lenient, folder=storage.join(place, "scores"))
+        cost = score_corpus(fresh, corpus, context).cost
+        join = replace(join, known=join.known.union(_spare(plan, request.folder, of, map_fn)))
     else:
-        reporter.say(f"  all {contents.counts['contents']:,} contents were scored before")
-    table = _table(join, plan, traces, config, model, folder, engine, {**cost, "new_contents": new})
+        context.reporter.say(f"  all {contents.counts['contents']:,} contents were scored before")
+    table = _table(join, plan, request, map_fn, {**cost, "new_contents": new})
     _tidy(table)
     return table
 
@@ -91,25 +84,9 @@ def check_alone(config: ScoreConfig) -> None:
         raise ScoreError("logits were captured of training rows alone", "set score.source: checkpoints for the log")
 
 
-def _scored(
-    traces: Sequence[CheckpointSet],
-    corpus: Corpus,
-    config: ScoreConfig,
-    model: ModelConfig,
-    folder: str,
-    engine: Executor,
-    reporter: Reporter,
-    tracker: Tracker | None,
-) -> ScoreTable:
-    """Score new contents as a corpus of their own. Whether too many are lost is asked of the whole log, later."""
-    lenient = config.model_copy(update={"max_quarantined": 1.0})
-    place = storage.join(folder, BACKLOG, "scores")
-    return score_corpus(traces, corpus, lenient, model, place, engine, reporter, tracker)
-
-
-def _known(plan: ScoringPlan, folder: str, of: int, engine: Executor) -> Known:
+def _known(plan: ScoringPlan, folder: str, of: int, map_fn: MapFn) -> Known:
     """Return what is known under a plan, from the table that is there and from an update that was interrupted."""
-    found = _spare(plan, folder, of, engine)
+    found = _spare(plan, folder, of, map_fn)
     if not storage.exists(storage.join(folder, MANIFEST)):
         return found
     table = ScoreTable.load(folder)
@@ -120,18 +97,18 @@ def _known(plan: ScoringPlan, folder: str, of: int, engine: Executor) -> Known:
     return Known.from_table(table, of).union(found)
 
 
-def _spare(plan: ScoringPlan, folder: str, of: int, engine: Executor) -> Known:
+def _spare(plan: ScoringPlan, folder: str, of: int, map_fn: MapFn) -> Known:
     """Return the parts of a backlog that were finished. Their names come from what is in them, so all of them hold."""
     place = storage.join(folder, BACKLOG, "scores", plan.parts)
     files = storage.list_files(place, ".parquet") if storage.exists(place) else []
-    return Known.from_files((found for found in engine.map(span, files) if found is not None), of)
+    return Known.from_files((found for found in map_fn(span, files) if found is not None), of)
 
 
-def _backlog(join: Join, folder: str, engine: Executor, retry: bool) -> SourceConfig | None:
+def _backlog(join: Join, folder: str, map_fn: MapFn, retry: bool) -> SourceConfig | None:
     """Write the texts of contents without scores; return them as a source, None where there are none."""
     place = storage.join(folder, BACKLOG, "texts")
     storage.remove(place)
-    told = engine.map(partial(join.missing, target=place, retry=retry), range(join.of))
+    told = map_fn(partial(join.missing, target=place, retry=retry), range(join.of))
     if not sum(told):
         return None
     found = join.contents.as_source()
@@ -140,31 +117,24 @@ def _backlog(join: Join, folder: str, engine: Executor, retry: bool) -> SourceCo
 
 
 def _table(
-    join: Join,
-    plan: ScoringPlan,
-    traces: Sequence[CheckpointSet],
-    config: ScoreConfig,
-    model: ModelConfig,
-    folder: str,
-    engine: Executor,
-    cost: Mapping[str, float],
+    join: Join, plan: ScoringPlan, request: ScoreRequest, map_fn: MapFn, cost: Mapping[str, float]
 ) -> ScoreTable:
     contents = join.contents
     parts = f"{plan.parts}-{contents.fingerprint[:12]}"
-    told = list(engine.map(partial(join.write, target=storage.join(folder, parts)), range(join.of)))
+    told = list(map_fn(partial(join.write, target=storage.join(request.folder, parts)), range(join.of)))
     scored, lost = (sum(found) for found in zip(*told, strict=True))
     counts = {"in": contents.counts["contents"], "scored": scored, "quarantined": lost}
-    check_losses(counts["quarantined"], counts["in"], config, storage.join(folder, parts))
+    check_losses(counts["quarantined"], counts["in"], request.config, storage.join(request.folder, parts))
     table = ScoreTable(
-        folder,
+        request.folder,
         tuple(f"{parts}/part-{at:05d}.parquet" for at in range(join.of)),
         plan.definitions,
         join.labels,
         contents.fingerprint,
-        checkpoints_fingerprint(traces),
+        checkpoints_fingerprint(request.checkpoint_sets),
         counts,
         {
-            **made_by(plan, config, model, len(traces)),
+            **made_by(plan, request),
             "copies": contents.counts["usable"],
             "label_origin": contents.source.labels.origin,
         },
@@ -172,7 +142,7 @@ def _table(
         contents.grouped,
         counted=True,
     )
-    ensure_statistics(table, engine.map)
+    ensure_statistics(table, map_fn)
     return table.save()
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysample.core import manifests, storage
-from raysample.core.config import ModelConfig, ScoreConfig
+from raysample.core.config import ScoreConfig
 from raysample.core.progress import Reporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import MANIFEST, ScoreTable
 from raysample.influence.scores import create_scores, define_score
 from raysample.training import capture
+from raysample.workflow.score_request import ScoreRequest
 
 # Raised when a change of the numerics makes earlier parts wrong: they are then scored again.
 NUMERICS = 4
@@ -48,18 +49,14 @@ class ScoringPlan:
         return [name for name in self.sources if self.sources[name] != before.get(name, self.sources[name])]
 
     @staticmethod
-    def of(
-        traces: Sequence[CheckpointSet],
-        corpus: str,
-        config: ScoreConfig,
-        model: ModelConfig,
-        targets: Mapping[str, Corpus],
-        grouped: bool = False,
+    def from_request(
+        request: ScoreRequest, corpus: str, targets: Mapping[str, Corpus], grouped: bool = False
     ) -> ScoringPlan:
         """Resolve the scores at these checkpoints for the corpus with this fingerprint, whose rows may have groups.
 
         Raises ScoreError or CheckpointError where the scores cannot be had.
         """
+        config, model, traces = request.config, request.model, request.checkpoint_sets
         captured = config.source == "capture"
         seen = capture.checkpoints(traces[0].uri) if captured else traces[0].checkpoints
         definitions = {column: define_score(score, seen) for column, score in create_scores(config.scores).items()}

@@ -6,14 +6,13 @@ from dataclasses import replace
 from functools import partial
 
 from raysample.core import storage
-from raysample.core.progress import Reporter
 from raysample.data.score_table import MANIFEST, ScoreTable
-from raysample.execution.base import Executor
 from raysample.influence.shards import ScoreJob
 from raysample.influence.verification.spot import affordable, check_spot, spot_check, verifiable
+from raysample.workflow.context import RunContext
 
 
-def verified(table: ScoreTable, job: ScoreJob, engine: Executor, reporter: Reporter) -> ScoreTable:
+def verified(table: ScoreTable, job: ScoreJob, context: RunContext) -> ScoreTable:
     """Return a table with what a few of its rows came to when they were scored again; what was told before is kept.
 
     Raises:
@@ -25,9 +24,9 @@ def verified(table: ScoreTable, job: ScoreJob, engine: Executor, reporter: Repor
     known = _known(table)
     if known is not None:
         return replace(table, verified=known)
-    found = engine.once(partial(spot_check, table, job, rows))
+    found = context.executor.once(partial(spot_check, table, job, rows))
     check_spot(found, table)
-    reporter.say(f"  {describe_spot_check(found.to_dict())}")
+    context.reporter.say(f"  {describe_spot_check(found.to_dict())}")
     return replace(table, verified=found.to_dict(), cost={**table.cost, "verify_seconds": found.seconds})
 
 

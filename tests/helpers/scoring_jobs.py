@@ -13,7 +13,7 @@ from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.influence.shards import ScoreJob, ShardOutcome, ShardScorer, prepare_scoring
 from raysample.testing import LABELS, tiny_checkpoints
-from raysample.workflow.score import describe_targets, job_of
+from raysample.workflow import ScoreRequest
 from tests.helpers import every_score
 from tests.helpers.corpora import tiny_corpus
 
@@ -32,8 +32,9 @@ def every_job(folder: Path, rows: int = 60, runs: int = 2) -> ScoreJob:
     # A run that was made up has no recipe, which pvi's null model would be trained with.
     specs = [{"name": "pvi", "null": "prior"} if spec == "pvi" else spec for spec in every_score.specs()]
     config = ScoreConfig(scores=specs, targets={every_score.TARGET: target.source}, batch_tokens=64)
-    describe_targets(config, LABELS, str(folder))
-    job = job_of(traces, corpus, config, MODEL, str(folder), "parts")
+    request = ScoreRequest(traces, config, MODEL, str(folder))
+    request.describe_targets(LABELS)
+    job = request.job(corpus, "parts")
     prepare_scoring(job, lambda _: None)
     return job
 
@@ -42,7 +43,7 @@ def plain_job(folder: Path, rows: int = 60, scores: tuple[str, ...] = ("vog", "e
     """Return a job of scores that need nothing from elsewhere, on one run of three checkpoints."""
     corpus, trace = corpus_in(folder / "train", rows), tiny_checkpoints(folder / "run", 3)
     config = ScoreConfig(scores=list(scores), batch_tokens=64)
-    return job_of([trace], corpus, config, MODEL, str(folder), "parts")
+    return ScoreRequest([trace], config, MODEL, str(folder)).job(corpus, "parts")
 
 
 def elsewhere(job: ScoreJob, folder: Path) -> ScoreJob:

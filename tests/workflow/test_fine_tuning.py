@@ -17,7 +17,7 @@ from raysample.core.errors import ConfigError
 from raysample.core.progress import SilentReporter
 from raysample.execution.local import LocalExecutor
 from raysample.tracking import MemoryTracker, NullTracker, Tracker
-from raysample.workflow.run import Pipeline
+from raysample.workflow import Pipeline, RunContext
 from tests.helpers.configs import write_config
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def pipeline(
     folder.mkdir(exist_ok=True)
     path = write_config(folder, small_run, fine_tune={**RECIPE, **recipe})
     config = RunConfig.model_validate(yaml.safe_load(path.read_text()))
-    return Pipeline(config, LocalExecutor(), tracker or NullTracker(), reporter)
+    return Pipeline(config, RunContext(LocalExecutor(), reporter, tracker or NullTracker()))
 
 
 def test_the_same_command_goes_on_with_a_run_that_was_ended(small_run: Path, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_only_checkpoints_that_scores_look_at_are_retained(small_run: Path, tmp_
         recipe = {**RECIPE, "checkpoints": 7, "keep_checkpoints": retain}
         path = write_config(tmp_path / retain, small_run, fine_tune=recipe, score=scores)
         config = RunConfig.model_validate(yaml.safe_load(path.read_text()))
-        run = Pipeline(config, LocalExecutor(), NullTracker(), SilentReporter())
+        run = Pipeline(config, RunContext(LocalExecutor()))
         trace = run.checkpoints()[0]
         steps = [checkpoint.step for checkpoint in trace.checkpoints]
         assert steps == ([2, 4, 6, 8, 10, 12, 14] if retain == "all" else [2, 4, 8, 14])
@@ -114,7 +114,7 @@ def test_what_economy_chooses_from_is_retained(small_run: Path, tmp_path: Path) 
     )
     config = RunConfig.model_validate(yaml.safe_load(path.read_text()))
     with pytest.raises(ConfigError, match=r"saves a part of them(.|\n)*keep_checkpoints: all"):
-        Pipeline(config, LocalExecutor(), NullTracker(), SilentReporter()).checkpoints()
+        Pipeline(config, RunContext(LocalExecutor())).checkpoints()
 
 
 def test_comparisons_are_not_stopped_early(small_run: Path, tmp_path: Path) -> None:

@@ -16,15 +16,13 @@ import torch
 from raysample import models
 from raysample.cli import main
 from raysample.core.config import ModelConfig, parse
-from raysample.core.progress import SilentReporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
 from raysample.execution.local import LocalExecutor
 from raysample.influence.visits.artifacts import Need, collect
 from raysample.testing import tiny_texts
-from raysample.tracking import NullTracker
-from raysample.workflow import Pipeline
+from raysample.workflow import Pipeline, RunContext
 from tests.helpers.paths import EXAMPLES
 
 pytestmark = pytest.mark.slow
@@ -83,7 +81,7 @@ def test_a_hold_out_has_the_levels_of_training(tmp_path: Path) -> None:
     columns = {"label": "still", "levels": ["still", "kind"]}
     corpus = {"train": {"path": str(tmp_path / "rows.parquet"), "columns": columns}, "holdout": 0.3}
     config = parse({"corpus": corpus, "output": str(tmp_path)})
-    train, test = Pipeline(config, LocalExecutor(), NullTracker(), SilentReporter()).corpora()
+    train, test = Pipeline(config, RunContext(LocalExecutor())).corpora()
     assert train.rows + test.rows == 80
     assert test.levels == train.levels
     assert test.levels is not None

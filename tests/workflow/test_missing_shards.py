@@ -18,7 +18,7 @@ from raysample.execution.local import LocalExecutor
 from raysample.influence.shards import ShardOutcome
 from raysample.testing import tiny_checkpoints
 from raysample.tracking import MemoryTracker
-from raysample.workflow import missing_shards
+from raysample.workflow import RunContext, ScoreRequest, missing_shards
 from raysample.workflow.score import score_corpus
 from tests.helpers.corpora import tiny_corpus
 
@@ -47,7 +47,8 @@ def test_metrics_and_lines_come_while_shards_end(tmp_path: Path) -> None:
     trace, corpus = tiny_checkpoints(tmp_path / "run", 2), tiny_corpus(tmp_path, 50, shard_rows=20)
     told = Reporter(Console(file=out, width=200))
     config, model = ScoreConfig(scores=["el2n"]), ModelConfig(max_length=16)
-    score_corpus([trace], corpus, config, model, str(tmp_path / "scores"), LocalExecutor(), told, tracker)
+    request = ScoreRequest([trace], config, model, str(tmp_path / "scores"))
+    score_corpus(request, corpus, RunContext(LocalExecutor(), told, tracker))
     steps = [step for step, _ in tracker.steps]
     assert steps == [shard.rows + sum(s.rows for s in corpus.shards[:i]) for i, shard in enumerate(corpus.shards)] + [
         50
@@ -63,7 +64,7 @@ def test_metrics_and_lines_come_while_shards_end(tmp_path: Path) -> None:
     rows = next(s.rows for s in corpus.shards if s.name in part.name)
     part.unlink()
     tracker.steps.clear()
-    score_corpus([trace], corpus, config, model, str(tmp_path / "scores"), LocalExecutor(), told, tracker)
+    score_corpus(request, corpus, RunContext(LocalExecutor(), told, tracker))
     assert [(step, values["scored_rows"]) for step, values in tracker.steps] == [(50, 50), (50, 50)]
     assert f"score: done, {rows} rows in" in out.getvalue().splitlines()[-1]
 

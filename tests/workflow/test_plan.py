@@ -6,12 +6,10 @@ import pytest
 
 from raysample.cli import main
 from raysample.core.config import FineTuneConfig, load
-from raysample.core.progress import SilentReporter
 from raysample.data.corpus import Corpus
 from raysample.execution.local import LocalExecutor
-from raysample.tracking import NullTracker
 from raysample.training import schedule_training
-from raysample.workflow import Pipeline
+from raysample.workflow import Pipeline, RunContext
 from raysample.workflow.plan import few, in_small, outlook
 from tests.helpers.configs import write_config
 
@@ -39,7 +37,7 @@ def test_the_command_tells_time_memory_and_cost(config: Path, capsys: pytest.Cap
 
 def test_estimates_grow_with_the_work_and_shrink_with_the_workers(config: Path, tmp_path: Path) -> None:
     given = load(str(config), [])
-    train, test = Pipeline(given, LocalExecutor(), NullTracker(), SilentReporter()).corpora()
+    train, test = Pipeline(given, RunContext(LocalExecutor())).corpora()
     found = outlook(given, train, test, 4, str(tmp_path), rows=100)
     fine_tune, score, compare = found.steps
     assert [step.workers for step in found.steps] == [1, 4, 4]

@@ -20,7 +20,7 @@ from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
 from raysample.execution.local import LocalExecutor
 from raysample.tracking import MemoryTracker
-from raysample.workflow import Pipeline
+from raysample.workflow import Pipeline, RunContext
 from tests.helpers.configs import write_config
 
 pytestmark = pytest.mark.slow
@@ -116,7 +116,7 @@ def test_scores_that_are_mostly_length_are_named_after_the_scoring(
 
 def test_the_pruned_rows_of_every_arm_are_stored_with_the_run(finished: Path) -> None:
     config, tracker = load(str(finished / "config.yaml"), []), MemoryTracker()
-    Pipeline(config, LocalExecutor(), tracker, SilentReporter()).sample()
+    Pipeline(config, RunContext(LocalExecutor(), SilentReporter(), tracker)).sample()
     stored = tracker.children[0].artifacts
     for arm in ("random", "stratified_random", "hard-vog~class"):
         folder = finished / f"runs/small/selections/{arm}-0.5-seed-0"

@@ -15,7 +15,6 @@ import raysample
 from raysample import models, testing
 from raysample.core.config import ModelConfig, ScoreConfig
 from raysample.core.errors import ProvenanceError, RaysampleError, ScoreError, SelectionError
-from raysample.core.progress import SilentReporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.log import Contents
 from raysample.data.score_table import ScoreTable
@@ -23,6 +22,7 @@ from raysample.execution.local import LocalExecutor
 from raysample.influence.shards import run_visits
 from raysample.selection.pruned_contents import apply_to_contents
 from raysample.testing import LABELS
+from raysample.workflow import RunContext, ScoreRequest
 from raysample.workflow import score_contents as logs
 from tests.helpers.traffic_logs import day, source, write
 
@@ -140,8 +140,8 @@ def test_contents_that_cannot_be_scored_are_tried_again_when_asked(
     config, space = ScoreConfig(scores=list(SCORES)), str(tmp_path / "scores")
     how = ModelConfig.model_validate({"max_length": 16})
     known = contents(tmp_path)
-    engine, silent = LocalExecutor(), SilentReporter()
-    mended = logs.score_contents([trace], known, config, how, space, engine, silent, retry=True)
+    request, context = ScoreRequest([trace], config, how, space), RunContext(LocalExecutor())
+    mended = logs.score_contents(request, known, context, retry=True)
     assert visited[before:] == [len(lost)]
     assert losses(mended) == {}
     assert mended.counts["scored"] == table.counts["in"]

@@ -17,7 +17,7 @@ from raysample.execution.local import LocalExecutor
 from raysample.influence.label_origin import describe_label_origin, origins, relative
 from raysample.influence.scores import create_scores
 from raysample.tracking import MemoryTracker
-from raysample.workflow import Pipeline
+from raysample.workflow import Pipeline, RunContext
 from tests.helpers.paths import EXAMPLES
 
 pytestmark = pytest.mark.slow
@@ -82,7 +82,7 @@ def test_the_terminal_says_where_labels_come_from(finished: Path, capsys: pytest
 def test_every_tracked_run_has_the_origins(finished: Path) -> None:
     tracker = MemoryTracker()
     config = load(str(EXAMPLE), [*SMALL, f"output={finished.parent}"])
-    pipeline = Pipeline(config, LocalExecutor(), tracker, SilentReporter())
+    pipeline = Pipeline(config, RunContext(LocalExecutor(), SilentReporter(), tracker))
     pipeline.checkpoints()
     pipeline.compare()
     found = {(run.params["label_origin"], run.params["test_label_origin"]) for run in tracker.children}
@@ -111,7 +111,7 @@ def test_a_test_against_hypotheses_is_warned_of(finished: Path, tmp_path: Path) 
             "compare": {"seeds": [0], "arms": [{"policy": "easy", "score": "entropy"}]},
         }
     )
-    pipeline = Pipeline(config, LocalExecutor(), MemoryTracker(), SilentReporter())
+    pipeline = Pipeline(config, RunContext(LocalExecutor(), SilentReporter(), MemoryTracker()))
     pipeline.checkpoints()
     pipeline.scores()
     found = pipeline.compare()

@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from raysample.cli.commands.adopt import run_adopt
     from raysample.cli.commands.examples import run_examples
-    from raysample.cli.commands.logs import run_compact, run_expand, run_retry, run_sample, run_score
+    from raysample.cli.commands.logs import run_compact, run_expand
     from raysample.cli.commands.runs import (
         run_all,
-        run_apply,
         run_compare,
-        run_explain,
         run_fine_tune,
         run_plan,
         run_recommend,
         run_report,
-        run_verify,
     )
+    from raysample.cli.commands.sample import run_apply, run_explain, run_sample
+    from raysample.cli.commands.score import run_retry, run_score, run_verify
 
 __all__ = [
     "run_adopt",
@@ -44,8 +43,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "run_apply": "raysample.cli.commands.runs",
-    "run_explain": "raysample.cli.commands.runs",
+    "run_apply": "raysample.cli.commands.sample",
+    "run_explain": "raysample.cli.commands.sample",
     "run_adopt": "raysample.cli.commands.adopt",
     "run_all": "raysample.cli.commands.runs",
     "run_compact": "raysample.cli.commands.logs",
@@ -55,11 +54,11 @@ _HOMES = {
     "run_fine_tune": "raysample.cli.commands.runs",
     "run_plan": "raysample.cli.commands.runs",
     "run_recommend": "raysample.cli.commands.runs",
-    "run_retry": "raysample.cli.commands.logs",
+    "run_retry": "raysample.cli.commands.score",
     "run_report": "raysample.cli.commands.runs",
-    "run_sample": "raysample.cli.commands.logs",
-    "run_score": "raysample.cli.commands.logs",
-    "run_verify": "raysample.cli.commands.runs",
+    "run_sample": "raysample.cli.commands.sample",
+    "run_score": "raysample.cli.commands.score",
+    "run_verify": "raysample.cli.commands.score",
 }
 
 

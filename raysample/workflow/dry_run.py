@@ -1,0 +1,60 @@
+"""Steps that leave nothing behind: `plan` and `sample --dry-run` work in a temporary folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+
+from raysample.core.config import RunConfig
+from raysample.core.progress import Reporter
+from raysample.data.score_table import ScoreTable
+from raysample.execution.create import create_executor
+from raysample.execution.local import LocalExecutor
+from raysample.selection import Selection
+from raysample.workflow import preflight
+from raysample.workflow.budgets import select_at_budget
+from raysample.workflow.checks import check_plans
+from raysample.workflow.compare import Retraining
+from raysample.workflow.context import RunContext
+from raysample.workflow.layout import Workspace
+from raysample.workflow.opening import hold_run_folder, silence_libraries
+from raysample.workflow.plan import Outlook, outlook
+from raysample.workflow.run import Pipeline
+
+
+def plan_run(config: RunConfig, reporter: Reporter, rows: int) -> Outlook:
+    """Run `rows` rows in a temporary folder and extrapolate time, memory and storage of the whole run."""
+    with (
+        hold_run_folder(config, reporter) as (space, _),
+        create_executor(config.engine) as executor,
+        tempfile.TemporaryDirectory(prefix="raysample-plan-") as folder,
+    ):
+        preflight.check_preflight(config, space, executor, ("fine-tune",))
+        pipeline = Pipeline(config, RunContext(executor, reporter))
+        train, test = pipeline.corpora()
+        adopted = None if config.adopt is None else pipeline.adopted(train)
+        return outlook(config, train, test, executor.slots(), folder, rows, adopted)
+
+
+def preview_selections(config: RunConfig, reporter: Reporter) -> Iterator[tuple[str, Selection, ScoreTable]]:
+    """Make the selections in a temporary folder; yield a title, the selection, and the table it was made from."""
+    silence_libraries()
+    space = Workspace.of(config)
+    space.check(config)
+    check_plans(config)
+    pipeline = Pipeline(config, RunContext(LocalExecutor(), reporter))
+    with tempfile.TemporaryDirectory(prefix="raysample-dry-run-") as folder:
+        retraining = replace(pipeline.retraining(), workspace=Workspace(folder))
+        at_budget = config.sample.budget is not None
+        found = select_at_budget(config.sample, retraining, space) if at_budget else _at_fractions(retraining)
+        for title, selection in found:
+            yield title, selection, retraining.table
+
+
+def _at_fractions(retraining: Retraining) -> Iterator[tuple[str, Selection]]:
+    """Make all selections of the comparison; yield those of the first seed with a title."""
+    retraining.select()
+    for (arm, fraction, seed), selection in retraining.selections.items():
+        if seed == retraining.config.seeds[0]:
+            yield f"{arm} at {fraction:.0%}", selection

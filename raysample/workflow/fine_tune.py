@@ -1,0 +1,30 @@
+"""One fine-tuning of a run: taken if it is finished, else trained."""
+
+from __future__ import annotations
+
+from raysample.core import storage
+from raysample.data.checkpoint_set import MANIFEST, CheckpointSet
+from raysample.training.fine_tuning import CURVE, EVALUATION, Job, clear, finish_job
+from raysample.workflow import training_results
+from raysample.workflow.context import RunContext
+
+
+def finished_checkpoints(job: Job) -> CheckpointSet | None:
+    """Return the checkpoints of a finished fine-tuning, or None if it is not finished or was another job."""
+    assert job.folder is not None
+    if not all(storage.exists(storage.join(job.folder, name)) for name in (MANIFEST, EVALUATION)):
+        return None
+    found = CheckpointSet.load(job.folder)
+    return found if found.config.get("key") == job.key else None
+
+
+def fine_tuned(job: Job, context: RunContext) -> CheckpointSet:
+    """Fine-tune from the newest state that an earlier attempt at the same job left, and track the curve of the loss."""
+    assert job.folder is not None
+    clear(job)
+    outcome = context.executor.fine_tune(job, job.config.workers_range, context.reporter)
+    for note in filter(None, (*outcome.notes, outcome.resumed)):
+        context.reporter.say(f"  {note}")
+    found = finish_job(job, outcome)
+    training_results.tell_curve(context.tracker, storage.join(job.folder, CURVE))
+    return found
