@@ -14,7 +14,7 @@ from raysample.data.score_table import ScoreTable
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-ROWS, SHARDS, SEED = 200_000, 40, 4
+ROWS, SHARDS, SEED = 60_000, 40, 4
 # One shard costs three actors more. After the node is gone there is one worker node left, beside the head.
 FAULTS = {"actor": 1, "worker": 1, "shard": 1, "node": 1, "driver": 1}
 
