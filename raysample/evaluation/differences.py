@@ -65,6 +65,7 @@ class Difference:
         """
         away = np.asarray(self.mean - than, dtype=np.float64)
         low, high = np.full(away.shape, np.log(_LEAST_P)), np.zeros(away.shape)
+        # The interval widens as the level falls: bisect for the level at which its end meets `than`.
         for _ in range(_STEPS):
             middle = (low + high) / 2
             wide = _width_squared(self, np.exp(middle)) > away**2
@@ -104,6 +105,7 @@ def difference(ours: Estimates, theirs: Estimates, clusters: IntArray | None = N
         return Difference(mean, nothing, nothing, apart + floor)
     both = [each.influence.var(axis=-2, ddof=1).sum(axis=-1) / each.rows**2 for each in (ours, theirs)]
     observed = [each.values.var(axis=-1, ddof=1) for each in (ours, theirs)]
+    # The observed variance between seeds, but never less than independent rows would give.
     one, other = (np.maximum(a, b) / count for a, b in zip(observed, both, strict=True))
     whole, squares = np.asarray(one + other), np.asarray(one**2 + other**2)
     # If neither arm varies between seeds, V_seeds is 0 and any degrees of freedom do.
@@ -118,6 +120,7 @@ def _over_rows(apart: FloatArray, clusters: IntArray | None) -> FloatArray:
     alone = (apart**2).sum(axis=-1) / rows**2
     if clusters is None:
         return np.asarray(alone)
+    # The factor K / (K - 1) corrects the variance of K cluster sums for their estimated mean.
     sums = np.bincount(clusters, weights=apart)
     together = (sums**2).sum() / rows**2 * len(sums) / max(len(sums) - 1, 1)
     return np.asarray(np.maximum(alone, together))

@@ -65,6 +65,7 @@ class Recommendation:
 
 def fit_keep_curve(fraction: Floats, accuracy: Floats) -> KeepCurve:
     """Fit the curve to points `fraction`, `accuracy`, [n] each, by least squares."""
+    # For each rate the model is linear in exp(-rate f): ordinary least squares, with drop clipped to be non-negative.
     shape = np.exp(-RATES[:, None] * fraction)
     centred = shape - shape.mean(1, keepdims=True)
     scatter = (centred**2).sum(1)

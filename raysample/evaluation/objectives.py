@@ -90,6 +90,7 @@ def _macro_f1(run: Predictions) -> _Found:
     both = np.maximum(gold + predicted, 1)
     f1 = 2 * np.bincount(run.gold, weights=hits, minlength=size) / both
     present = int((gold + predicted > 0).sum())
+    # A row contributes to two classes: its gold class and its predicted class.
     slope = (2 * hits - f1[run.gold]) / both[run.gold] - f1[run.predicted] / both[run.predicted]
     floor = float((1 / (gold[gold > 0] + 2) ** 2).sum()) / present**2
     return float(f1.sum() / present), slope * (len(run) / present), floor

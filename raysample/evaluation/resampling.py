@@ -49,6 +49,7 @@ def resample_counts(rows: int, units: IntArray | None, replicates: int, seed: in
     draw = np.random.Generator(np.random.Philox(key=[seed % 2**63, 0xB007]))
     count = rows if units is None else int(units.max()) + 1
     width = max(1, most // rows)
+    # Resamples are drawn one after the other, so that the block size does not change the draws.
     for start in range(0, replicates, width):
         block = np.empty((min(width, replicates - start), rows))
         for one in block:

@@ -98,6 +98,7 @@ def _above(runs: Sequence[Predictions], majority: int) -> bool:
     estimate = difference(estimates("accuracy", runs), estimates("accuracy", constant))
     if float(estimate.mean) > z * math.sqrt(float(estimate.rows)):
         return True
+    # Mean recall against chance: variance over rows within each class, with the floor of `objectives`.
     hits = np.mean([run.gold == run.predicted for run in runs], axis=0)
     rows = np.bincount(gold)
     present = rows > 0

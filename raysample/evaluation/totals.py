@@ -87,6 +87,7 @@ def cells(tested: TestRows) -> MetricCells:
     }
     for name, mask in tested.masks.items():
         parts |= {f"{name} rows": (here, mask * 1.0, 1), f"{name} hits": (here, mask * hit, 1)}
+    # Quantities occupy consecutive rows of the matrix; entries of 0 are dropped to keep it sparse.
     ends = np.cumsum([size for _, _, size in parts.values()])
     slices = {name: slice(int(end) - parts[name][2], int(end)) for name, end in zip(parts, ends, strict=True)}
     filled = [name for name, (_, _, size) in parts.items() if size]
@@ -108,6 +109,7 @@ def measured(totals: Mapping[str, FloatArray], tested: TestRows) -> Measured:
     rows = totals["rows"][0]
     recall = _ratio(totals["true"], totals["gold"])
     group_recall = _ratio(totals["group hits"], totals["group rows"])
+    # Worst values are reported without intervals, see `evaluate`.
     metrics = {
         "accuracy": totals["hits"][0] / rows,
         "macro_f1": _mean(_ratio(2 * totals["true"], totals["gold"] + totals["predicted"])),

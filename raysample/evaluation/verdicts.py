@@ -132,7 +132,7 @@ def _family(
 ) -> Iterable[Verdict]:
     """Yield the verdicts of one objective on pairs of arms, p-values corrected for the number of pairs."""
     compared = [(pair, *_compared(objective, pair, cells)) for pair in pairs]
-    compared = [each for each in compared if each[2]]
+    compared = [each for each in compared if each[2]]  # pairs without a common seed have no difference
     if not compared:
         return
     parts = [(each.mean, each.seeds, each.degrees, each.rows) for _, each, _, _ in compared]
@@ -170,6 +170,7 @@ def _corrected(estimate: Difference, tolerance: float) -> FloatArray:
     """
     not_worse, not_better = estimate.p_value(-tolerance), 1 - estimate.p_value(tolerance)
     p_values = np.stack([estimate.two_sided(), np.maximum(not_worse, not_better), not_worse])
+    # Holm's correction counts only the tests that can reject.
     tested = ~np.isnan(estimate.degrees)
     p_values[:, tested] = holm(p_values[:, tested])
     return p_values

@@ -70,6 +70,7 @@ def collect_table_sample(
         best = rows if best is None else _better(best, rows, shown, examples)
         sampled.append(some)
     assert best is not None, "a table with parts has blocks"
+    # Each part kept the rows below a common hash bound; the `sample` smallest hashes of all parts are a uniform sample.
     drawn = pa.concat_tables(sampled)
     drawn = drawn.take(pa.array(np.argsort(drawn[_HASH].to_numpy(), kind="stable")[:sample])).drop_columns([_HASH])
     return TableSample(table.statistics(), tuple(best), drawn)

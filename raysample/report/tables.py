@@ -190,6 +190,7 @@ def share_classes(comparison: Comparison, limit: int = SHARE_CLASSES) -> list[in
     for kept in comparison.kept_counts.values():
         expected = before * (sum(kept) / max(before.sum(), 1.0))
         moved = abs(np.asarray(kept) - expected) / np.sqrt(expected + 1)
+        # Emptied classes rank above all others, larger ones first.
         gone = (np.asarray(kept) == 0) & (expected >= 1)
         change = np.maximum(change, np.where(gone, np.finfo(np.float32).max / (1 + 1 / (expected + 1)), moved))
     present = [c for c in by_size if before[c] > 0]

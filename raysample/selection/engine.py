@@ -122,6 +122,8 @@ def plan_with(scan: Scan, policy: Policy | Chain, budget: float, seed: int) -> S
     Raises:
         SelectionError: the budget cannot be met, scores are not finite, row ids repeat, or rows change between passes.
     """
+    # Steps are planned in order: the rows that step k sees are a pure function of the finished stages before it, so no
+    # state is stored between passes; every pass evaluates the finished stages again.
     steps, columns = steps_of(policy), policy_columns(policy)
     seen, gathered = _first_pass(scan, steps[0].policy, columns)
     keep = budget_of(seen.rows, budget)
@@ -207,11 +209,12 @@ def histogram(
     Raises:
         SelectionError: the policy's key is not a number for some row.
     """
+    # Rows that an earlier step kept count for limits of their stratum, but not as candidates.
     fate = walk(stages, rows).fate if stages else np.full(len(rows), OPEN, np.int8)
     standing = rows.take(np.flatnonzero(fate == KEPT)) if stages else rows.take(np.zeros(0, np.int64))
     rows = rows.take(np.flatnonzero(fate == OPEN))
     stratum, key = policy.strata(rows, known), radix.ordered(keys(rows, policy, known))
-    tie = np.broadcast_to(np.uint64(0), len(rows))
+    tie = np.broadcast_to(np.uint64(0), len(rows))  # no memory; replaced once ties matter
     if cut is not None:
         if cut.rounds >= radix.KEY_ROUNDS:  # hashing row ids is most of the work: only for rows at the threshold
             level = np.flatnonzero(radix.level(cut, stratum, key))
@@ -244,6 +247,7 @@ def _plan_stage(scan: Scan, step: Step, known: GlobalStatistics, stages: Stages)
 
     counted = radix.merge_histograms(first_round())
     standing = radix.merge_histograms(beside)
+    # The first round counts every open row once, which also checks that no row was lost since the first pass.
     strata, rows = radix.totals(counted)
     taken, dropped = _rows_decided(stages)
     if int(rows.sum()) != known.total - taken - dropped:
@@ -256,6 +260,7 @@ def _plan_stage(scan: Scan, step: Step, known: GlobalStatistics, stages: Stages)
                 f"{int(cut.inside.max()):,} rows share one row id, and the budget would split them",
                 "give every row its own id; if the ids do differ, choose another seed",
             )
+        # One digit further: each undecided stratum moves to the bin that holds its k-th largest candidate.
         try:
             cut = radix.advance(cut, counted)
         except ValueError as error:
@@ -277,6 +282,7 @@ def _rows_decided(stages: Stages) -> tuple[int, int]:
 def _quotas(step: Step, strata: IntArray, rows: IntArray, standing: radix.Histogram, counts: Counts) -> IntArray:
     """Return the number of rows that a step takes from each stratum, checked against its rows and the budget."""
     if step.limit is not None:
+        # `standing` has the strata of kept rows only; align its counts with `strata`, 0 for the others.
         beside = np.zeros(len(strata), np.int64)
         known = np.isin(standing.group, strata)
         beside[np.searchsorted(strata, standing.group[known])] = standing.count[known]

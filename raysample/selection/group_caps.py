@@ -45,6 +45,7 @@ def cap_sketch(scan: Scan, step: Step, stages: Sequence[Stage], rows: int) -> si
         return None
     assert step.limit is not None
     assert step.limit.most is not None
+    # One pass over group codes alone: neither keys nor row ids are computed.
     size = sieves.buckets(rows)
     return sieves.build_sketch(scan(partial(_codes, stages=stages, size=size)), size, step.limit.most)
 
@@ -73,6 +74,7 @@ def capped(scan: Scan, step: Step, known: GlobalStatistics, stages: Sequence[Sta
             f"{step.name!r} must hold {error} that have more rows than that, {HELD_ROWS:,} fit",
             "lower the cap, or group the rows by something coarser",
         ) from error
+    # The stratum NO_GROUP collects rows that no cap can touch; its quota is all of its rows.
     cut = top_k.cut(found, most, NO_GROUP)
     dropped = sum(int((stage.cut.rows - stage.cut.quota).sum()) for stage in stages)
     if int(cut.rows.sum()) != known.total - dropped:

@@ -89,6 +89,7 @@ class _Kept:
         """Return the kept rows of a selection."""
         rows = selection.kept()
         known, weight = hash_row_ids(rows["row_id"].combine_chunks()), rows["weight"].to_numpy()
+        # Sorted hashes, 8 bytes a row, instead of a set of strings: lookups by binary search.
         order = np.argsort(known)
         alike = len(weight) == 0 or bool((weight == weight[0]).all())
         return _Kept(known[order], None if alike else weight[order])

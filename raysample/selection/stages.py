@@ -53,6 +53,7 @@ class Stage:
 
     def places(self, rows: Rows) -> IntArray:
         """Return each row's stratum as an index into the cut; raises SelectionError for a stratum never counted."""
+        # A stratum without an entry was not counted, so the data changed between two passes.
         stratum, known = self.policy.strata(rows, self.facts), self.cut.groups
         if not len(known):
             known = np.array([np.iinfo(np.int64).min])
@@ -77,13 +78,14 @@ class Stage:
         highest key not taken, treated as fixed. Weights 1 / probability are then unbiased (Duffield, Lund and Thorup,
         J. ACM 54 (2007); Cohen and Kaplan, VLDB 2008).
         """
-        share = self.cut.quota / np.maximum(self.cut.rows, 1)
+        share = self.cut.quota / np.maximum(self.cut.rows, 1)  # [S]
         if self.policy.chance == "sure":
             return taken.astype(np.float64)
         if self.policy.chance == "lot" or self.below is None:
             return share[places]
         with np.errstate(over="ignore"):
             odds = np.exp(self.policy.log_weight(rows, self.facts) - self.below[places].astype(np.float64))
+        # Strata that are kept or pruned as a whole have probability 1 or 0, whatever the weights.
         inner = (share > 0) & (share < 1)
         result: npt.NDArray[np.float64] = np.where(inner[places], -np.expm1(-odds), share[places])
         return result
@@ -167,8 +169,10 @@ def walk(stages: Sequence[Stage], rows: Rows, with_chances: bool = False) -> Sta
         np.zeros(n, np.float32),
         np.full(n, np.nan),
     )
+    # After a random step, which rows reach the next step depends on the seed, so its probabilities are conditional.
     with_chances &= all(stage.policy.chance == "sure" for stage in stages[:-1])
     for number, stage in enumerate(stages):
+        # Every stage decides only the rows that all stages before it left open.
         at = np.flatnonzero(decision.fate == OPEN)
         open_rows = rows.take(at)
         places, key = stage.places(open_rows), keys(open_rows, stage.policy, stage.facts)

@@ -76,6 +76,7 @@ class Top:
     @staticmethod
     def from_rows(rows: Rows, anchor: Anchor) -> Top:
         """Return the best rows of one part."""
+        # Integer words compare exactly like the floats, so that the order is the same on every machine.
         word = radix.ordered(rows.scores[anchor.by])
         word = ~word if anchor.highest else word
         return Top(word, rows.identity, rows.scores[anchor.of]).first(anchor.count)

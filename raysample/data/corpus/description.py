@@ -203,6 +203,7 @@ class _Scan:
             ],
             axis=1,
         )
+        # The entry behind the last class is for rows without a label (code -1), which are not foreign.
         for place, classes in enumerate(self.known):
             foreign = np.array([name not in classes for name in self._vocabularies[place].codes] + [False])
             rows.reason[(rows.reason == FINE) & foreign[labels[:, place]]] = UNSEEN

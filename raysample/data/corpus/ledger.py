@@ -135,6 +135,7 @@ class Ledger:
 def repeats(ledger: Ledger) -> Mask:
     """Return [rows] whether a row, usable otherwise, repeats the id of an earlier row on either side of a hold-out."""
     matching = np.isin(ledger.filtered, (SELECTED, OTHER_SIDE))
+    # np.unique returns the first index of each id: all later usable rows with that id are repeats.
     places = np.flatnonzero(matching & (ledger.reason == FINE))
     _, first = np.unique(ledger.ids[places], return_index=True)
     result = np.zeros(len(ledger.reason), np.bool_)

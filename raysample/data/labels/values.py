@@ -96,6 +96,7 @@ def _floats(array: pa.Array, names: tuple[str, ...] | None) -> Values:
     """Return floats as strings: whole numbers below 2^53 like integers, NaN as null, others as FRACTION."""
     array = array.cast(pa.float64())
     array = pc.if_else(pc.is_nan(array), pa.scalar(None, pa.float64()), array)
+    # Above 2^53 not every integer is a float, so such values do not count as whole numbers.
     whole = pc.and_(pc.equal(pc.round(array), array), pc.less(pc.abs(array), _EXACT))
     numbers = as_strings(pc.if_else(whole, array, 0.0).cast(pa.int64()), names).strings
     kinds = np.where(mask(whole), SCALAR, np.where(mask(array.is_valid()), FRACTION, NULL))

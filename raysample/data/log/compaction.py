@@ -140,6 +140,7 @@ def compact_log(source: SourceConfig, uri: str, *, window: int | None = None, ma
     _notes(files, settled.config)
     _check_rows(files, settled.config, place)
     contents = _merged(Contents(uri, settled.config, window, files, (), {}, {}, {}, "", {}), map_fn)
+    # A changed file has a new key: it counts as new, and its old tally as gone.
     keys = {file.key for file in files}
     update = {"new": len(keys - before), "kept": len(keys & before), "gone": len(before - keys)}
     beyond = [(part.uri, part.name) for part in settled.parts if part not in parts]
@@ -229,6 +230,7 @@ def _merged(contents: Contents, map_fn: MapFn) -> Contents:
         )
     counts |= {name: sum(getattr(p, name) for p in pieces) for name in ("contents", "conflicts", "conflict_rows")}
     labels = dict(sorted(_sum(piece.labels for piece in pieces).items(), key=lambda item: (-item[1], item[0])))
+    # Sums mod 2^64 make the fingerprint independent of files, ranges and order.
     total = sum(piece.digest for piece in pieces) % 2**64
     return replace(
         contents,
@@ -251,6 +253,7 @@ def _sum(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
 
 def _tidy(contents: Contents) -> None:
     """Delete tallies of files outside the window and contents of earlier updates."""
+    # Runs after the new manifest is complete, so an interruption leaves extra files but never a missing one.
     tallies, files = storage.join(contents.uri, FILES), {file.key for file in contents.files}
     for name in storage.folders(tallies):
         if name not in files:

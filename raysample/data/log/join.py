@@ -115,6 +115,7 @@ class Join:
         rows = storage.read_parquet(self.contents.places[at])
         names = ["row_id", "label", "tokens", *self.columns]
         scored = _table([self._read(uri, at, names) for uri in self.known.scored[at]], names)
+        # Contents in the window that have a score keep it, wherever it was computed; the others go to quarantine.
         place = pc.index_in(rows["id"], value_set=scored["row_id"].combine_chunks())
         good = pc.is_valid(place)
         self._write_scores(rows.filter(good), scored.take(place.drop_null()), range_part(target, at))

@@ -69,6 +69,7 @@ def range_part(folder: str, at: int) -> str:
 
 def contents_of(pieces: Sequence[pa.Table]) -> tuple[pa.Table, int]:
     """Merge tallies into contents in `SCHEMA`, rising by id; return them and the sum of their counts."""
+    # One sort puts the rows of a content next to each other and its most frequent group first.
     order = [("id", "ascending"), ("count", "descending"), ("group", "ascending")]
     each = merge_tallies(list(pieces)).sort_by(order).combine_chunks()
     starts = _starts(each["id"])

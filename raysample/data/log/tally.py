@@ -123,6 +123,7 @@ class _File:
         """Return [rows] whether a row repeats the id of an earlier usable row; length 0 without an id column."""
         if self.config.columns.id is None:
             return np.zeros(0, np.bool_)
+        # First pass: hashes of ids only. Texts are read again by `rows`, if at all.
         hashes: list[Hashes] = []
         usable: list[Mask] = []
         for _, rows in self._judged():
@@ -144,6 +145,7 @@ class _File:
             quarantine.add(self.part, start, rows, bad)
             self._count(rows, good, bad)
             held.append(tally_rows(rows.content.filter(pa.array(good))))
+            # Merging now and then keeps memory at the distinct contents plus HELD_ROWS.
             if sum(piece.num_rows for piece in held) > HELD_ROWS:
                 held = [merge_tallies(held)]
         quarantine.close()

@@ -79,7 +79,7 @@ class Parquet:
         pieces = []
         with _parquet(part.uri) as file:
             fs, path = storage.filesystem(part.uri)
-            stamp = fs.ukey(path)
+            stamp = fs.ukey(path)  # part of the cache key: a changed file is decoded again
             for group, first, last in _overlaps(file.metadata, start, stop):
                 if file.metadata.row_group(group).total_byte_size <= HELD_BYTES:
                     piece = _group(part.uri, stamp, group, tuple(columns)).slice(first, last - first)

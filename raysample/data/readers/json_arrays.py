@@ -54,6 +54,7 @@ class Array:
             CorpusError: the array ends too early, data follows its end, anything but a comma separates its elements,
                 or an element is longer than the limit.
         """
+        # Positions are relative to the buffer, which moves: `_base` + position is the byte offset in the file.
         place = self._opened() if offset == 0 else self._skipped(offset)
         if offset == 0 and self._sign(place := self._past_blanks(place)) == b"]":
             self._check_end(place + 1)
@@ -147,6 +148,7 @@ class Array:
 
 def _element_end(held: bytes, place: int) -> int | None:
     """Return the end of the element that begins at a position; None if the buffer ends before it."""
+    # A flat object needs one regular expression; others need a scan of their brackets and strings.
     flat = _FLAT.match(held, place)
     if flat is not None:
         return flat.end()
@@ -158,7 +160,7 @@ def _element_end(held: bytes, place: int) -> int | None:
     depth = 0
     for mark in _MARK.finditer(held, place):
         sign = mark.group()
-        if sign == b'"':
+        if sign == b'"':  # a string that the buffer cuts off
             return None
         depth += (sign in (b"{", b"[")) - (sign in (b"}", b"]"))
         if depth == 0:

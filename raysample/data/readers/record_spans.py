@@ -54,6 +54,7 @@ class Spans:
     def __iter__(self) -> Iterator[Span]:
         lines, quoting, escaped = self._lines, self._grammar.quoting, self._grammar.escape is not None
         closed = self._grammar.closed.fullmatch
+        # Fast path first: most lines have no quotes, or quotes that close within the line.
         for raw, offset in self._each:
             if raw is None or escaped:
                 yield from self._odd(self._joined(raw, offset))
@@ -119,6 +120,8 @@ class Spans:
         grammar, held, size = self._grammar, [line], len(line.text or "")
         odd = self._lines.odd if line.text is None else grammar.odd(line.text)
         whole = line.text is not None
+        # An open quote continues until it closes. A broken one has no well-defined end: skip lines until the number of
+        # quotes is even again, which is the first point where a new record may begin.
         while state is State.OPEN or (state is State.BROKEN and odd):
             found = self._next()
             if found is None:
@@ -130,6 +133,7 @@ class Spans:
             if state is State.OPEN:
                 state = State.BROKEN if found.text is None else grammar.next(found.content)
             size += len(found.text or "")
+            # Beyond the limit keep positions only, so that memory stays bounded.
             if whole and size > self._limits.line:
                 held, whole = [_Line(None, *each[1:]) if each.content else each for each in held], False
             held.append(found if whole or not found.content else _Line(None, *found[1:]))

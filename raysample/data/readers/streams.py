@@ -202,6 +202,7 @@ def _member(file: IO[bytes], unpacker: Any, packed: bytes) -> Generator[bytes, N
         if unpacker.eof:
             behind: bytes = unpacker.unused_data
             return behind
+        # zlib returns unread input in `unconsumed_tail`, bz2 and lzma keep it and report `needs_input`.
         packed = getattr(unpacker, "unconsumed_tail", b"")
         if not packed and getattr(unpacker, "needs_input", True):
             packed = file.read(_CHUNK)

@@ -193,6 +193,7 @@ def _day(config: SimulatedConfig, popularity: FloatArray, part: str, day: int, c
     rows = config.rows if part == TRAIN else config.test_rows
     start, stop = (rows * (day - first + k) // days for k in (0, 1))
     mistakes = _mistakes(config)
+    # One random stream per chunk: rows do not depend on file sizes or on the order of days.
     for number, low in enumerate(range(start, stop, CHUNK)):
         rng = _rng(config, STREAMS[part], day, number)
         places = np.arange(low, min(low + CHUNK, stop))

@@ -39,6 +39,7 @@ def fine_tune_many(
     ):
         try:
             while waiting or running:
+                # Submit lazily: a queued task would hold its resources request and its arguments in the object store.
                 while waiting and len(running) < at_once:
                     place, job = waiting.pop()
                     running[task.remote(job, on, str(place))] = job

@@ -106,6 +106,7 @@ def memory_per_worker(workers: int, gpus: float) -> int | None:
         found = _gpu_memory.options(num_cpus=ACTOR_CPUS, num_gpus=gpus).remote()
         return int(min(1.0, gpus) * failures.result(found, _broken))
     shares = list[float]()
+    # Worst case: as many actors on one node as fit its CPUs.
     for node in ray.nodes():
         there, fits = node["Resources"], int(node["Resources"].get("CPU", 0) // ACTOR_CPUS)
         if node["Alive"] and fits and "memory" in there:

@@ -53,6 +53,7 @@ class Link:
         except Exception as error:  # noqa: BLE001 - tracking never fails the job
             self.away = True
             _LOG.warning("MLflow is away (%s); tracking goes on in %s", failure_reason(error), self.pending.path)
+        # MLflow's run ids are stored with the operation: another process may deliver it.
         known = {key: self.ids[key] for key in (operation["run"], operation.get("parent")) if key in self.ids}
         self.pending.append({**operation, "ids": known})
 
@@ -113,6 +114,7 @@ class Link:
             "metrics": [Metric(name, value, at, step) for name, value in operation.get("metrics", {}).items()],
             "tags": [RunTag(name, value) for name, value in operation.get("tags", {}).items()],
         }
+        # log_batch has limits per kind; `synchronous` so that a failure is raised here.
         while any(entries.values()):
             head = {kind: values[: _BATCH[kind]] for kind, values in entries.items()}
             self.client.log_batch(self.ids[operation["run"]], **head, synchronous=True)

@@ -57,6 +57,7 @@ def ensure(file: Path, artifact_root: str) -> None:
 
 def _usable(file: Path) -> bool:
     """Return whether the file is complete; move an incomplete one away once it stops changing."""
+    # Wait until an incomplete file stops changing: its creator may still be at work.
     state = _judged(file)
     while state is Schema.HALF_MADE and (left := _changed(file) + STILL_SECONDS - time.time()) > 0:
         time.sleep(min(left, STILL_SECONDS, 0.2))
@@ -112,6 +113,7 @@ def _make(file: Path, artifact_root: str) -> None:
             raise StorageError(
                 f"MLflow made no whole database at {str(file)!r}", "install an MLflow that raysample supports"
             )
+        # Flush to disk before the rename, so that a crash cannot leave an empty file under the final name.
         with draft.open("rb+") as stream:
             os.fsync(stream.fileno())
         _give_name(draft, file)

@@ -63,6 +63,7 @@ class Pending:
     def deliver(self, send: Callable[[Operation], None]) -> Exception | None:
         """Send operations in order and remove the sent ones; return the error that stopped the delivery, if any."""
         try:
+            # The file lock is held only for reading and rewriting, not while sending: other drivers keep appending.
             with self._one_at_a_time() as alone:
                 with self._locked():
                     lines = self._read()
@@ -83,7 +84,7 @@ class Pending:
                 sent.add(line)
         except Exception as error:  # noqa: BLE001 - tracking never fails the job
             return error
-        finally:
+        finally:  # also after Ctrl-C: what was sent must not be sent again
             self._take_out(sent)
         return None
 
