@@ -1,4 +1,4 @@
-"""What every score is: a pure fold of one mini-batch's artifacts along the checkpoints of a run."""
+"""The base of every score: a pure fold of the artifacts of one mini-batch along the checkpoints of a run."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ S = TypeVar("S")
 class Score(ABC, Generic[S]):
     """One number per example, folded over the checkpoints of one run.
 
-    Examples never mix and the state lives as long as one mini-batch is worked on. A score is immutable and picklable;
-    its options are its fields.
+    Examples never interact, and a state lives as long as its mini-batch is in progress. A score is immutable and
+    picklable; its options are its fields.
 
     Attributes:
-        name: how configurations call it.
-        higher_is: what a high value says about an example: that it is harder, or easier, for the model.
-        fewest: how many checkpoints it needs.
-        designed_runs: over how many runs with different seeds its source averages it; 1 where it takes one run.
-        last_only: what it needs from elsewhere is prepared for the last checkpoint alone.
-        uses_label: whether a row's value depends on its own label: where labels are a model's hypotheses, it is then
-            relative to that model.
-        by_row: whether a row's value may depend on which row it is, not only on its tokens and label.
-        discrete: whether its values come in steps (a count, or a share of a few): rounding then moves a row that stands
-            on an edge by a whole step, and other rows not at all.
-        label_error_rank: how well its hard end points at wrong labels: 0 for not at all; of the scores of a table the
-            one with the highest rank finds the suspected rows of a report.
-        version: raised by whoever changes its numbers; part of the identity of every table that holds it.
-        example: options of a small example, for documentation and tests; needed where an option has no default.
-        least: for each option that is a number, the smallest that makes sense.
-        checkpoints: which checkpoints of the run it looks at.
+        name: its name in configurations.
+        higher_is: whether a high value means that an example is harder, or easier, for the model.
+        fewest: smallest number of checkpoints that it accepts.
+        designed_runs: number of runs with different seeds over which its source averages it; 1 for a single run.
+        last_only: whether its references are prepared for the last checkpoint only.
+        uses_label: whether a row's value depends on its own label: if labels are a model's hypotheses, the value is
+            then relative to that model.
+        by_row: whether a row's value may depend on its row id, not only on its tokens and label.
+        discrete: whether its values are steps (a count, or a share of a few): rounding then moves a row on an edge by a
+            whole step, and other rows not at all.
+        label_error_rank: how well its hard end points at wrong labels: 0 for not at all; the score of a table with the
+            highest rank finds the suspected rows of a report.
+        version: increased when its numbers change; part of the identity of every table with it.
+        example: options of a small example, for documentation and tests; needed if an option has no default.
+        least: smallest sensible value of each numeric option.
+        checkpoints: the window of checkpoints that it uses.
     """
 
     name: ClassVar[str]
@@ -69,14 +69,15 @@ class Score(ABC, Generic[S]):
             if get_origin(kind) is Literal and value not in get_args(kind):
                 raise self._wrong(option.name, f"choose {' or '.join(map(repr, get_args(kind)))}")
             if option.name in self.least and not _is_number(value, kind, self.least[option.name]):
-                words = "a number" if float in _kinds(kind) else "a whole number"
-                raise self._wrong(option.name, f"give {words} of {self.least[option.name]:g} or more")
+                kind_of_number = "a number" if float in _kinds(kind) else "a whole number"
+                raise self._wrong(option.name, f"give {kind_of_number} of {self.least[option.name]:g} or more")
 
     def _wrong(self, option: str, advice: str) -> ScoreError:
+        """Return the error for an option with a wrong value."""
         return ScoreError(f"score {self.name!r}: option {option!r} is {getattr(self, option)!r}", advice)
 
     def check(self) -> None:
-        """Raise ScoreError where an option that has no default is missing."""
+        """Raise ScoreError if an option without default is missing."""
 
     @property
     def needs(self) -> Need:
@@ -85,12 +86,12 @@ class Score(ABC, Generic[S]):
 
     @property
     def objectives(self) -> frozenset[str]:
-        """Which objectives it wants the embedding gradients of."""
+        """The objectives whose embedding gradients it needs."""
         return frozenset()
 
     @property
     def references(self) -> tuple[Reference, ...]:
-        """What must be prepared before the scoring; it then lies in `Artifacts.reference` and `Artifacts.grad_dots`."""
+        """The references to prepare before scoring; a visit passes them in `Artifacts.reference` and `grad_dots`."""
         return ()
 
     @property
@@ -104,14 +105,14 @@ class Score(ABC, Generic[S]):
 
     @abstractmethod
     def fold(self, state: S, seen: Artifacts, at: Checkpoint) -> S:
-        """Return the state after one more checkpoint; they come in training order."""
+        """Return the state after one more checkpoint; checkpoints come in training order."""
 
     @abstractmethod
     def value(self, state: S) -> Tensor:
         """Return the score of each example, [B]."""
 
     def select(self, checkpoints: Sequence[Checkpoint]) -> tuple[int, ...]:
-        """Return the positions of the checkpoints it uses; raises CheckpointError where they are too few for it."""
+        """Return the positions of the checkpoints it uses; raises CheckpointError if these are too few."""
         found = self.checkpoints.select(checkpoints)
         if len(found) < self.fewest:
             epochs = ", ".join(f"{checkpoint.epoch:g}" for checkpoint in checkpoints)
@@ -129,9 +130,10 @@ class Score(ABC, Generic[S]):
         return found
 
     def options(self, checkpoints: Sequence[Checkpoint] | None = None) -> dict[str, Any]:
-        """Return every option with its value, defaults included, as JSON-able data that `create` accepts.
+        """Return all options with their values, including defaults, as JSON-able data that `create_score` accepts.
 
-        With the checkpoints of a run, also `steps`: those of the checkpoints that it uses there, or CheckpointError.
+        With the checkpoints of a run, also `steps`: the steps of the checkpoints that it uses there, or
+        CheckpointError.
         """
         values = {option.name: getattr(self, option.name) for option in fields(self)}
         values["checkpoints"] = self.checkpoints.to_config()
@@ -141,14 +143,14 @@ class Score(ABC, Generic[S]):
 
 @dataclass(frozen=True)
 class MeanScore(Score[RunningMoments]):
-    """Base of the scores that are the mean, over the checkpoints, of a value that each checkpoint gives."""
+    """Base of scores that are the mean of a value per checkpoint."""
 
     @abstractmethod
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
-        """Return what one checkpoint says about each example, [B]."""
+        """Return the value of each example at one checkpoint, [B]."""
 
     def init(self) -> RunningMoments:
-        """Return the moments of nothing."""
+        """Return empty moments."""
         return RunningMoments()
 
     def fold(self, state: RunningMoments, seen: Artifacts, at: Checkpoint) -> RunningMoments:  # noqa: ARG002 - every checkpoint weighs the same
@@ -162,14 +164,14 @@ class MeanScore(Score[RunningMoments]):
 
 @dataclass(frozen=True)
 class RateScore(Score[Tensor]):
-    """Base of the scores that are a sum, over the checkpoints, of the learning rate there times a value."""
+    """Base of scores that are the sum over the checkpoints of the learning rate times a value."""
 
     @abstractmethod
     def at_checkpoint(self, seen: Artifacts) -> Tensor:
-        """Return what one checkpoint says about each example, [B] or [B, M]."""
+        """Return the value of each example at one checkpoint, [B] or [B, M]."""
 
     def init(self) -> Tensor:
-        """Return the sum of nothing."""
+        """Return an empty sum."""
         return torch.zeros(())
 
     def fold(self, state: Tensor, seen: Artifacts, at: Checkpoint) -> Tensor:
@@ -181,13 +183,13 @@ class RateScore(Score[Tensor]):
         return state
 
     def select(self, checkpoints: Sequence[Checkpoint]) -> tuple[int, ...]:
-        """Return the positions of the checkpoints it uses; raises CheckpointError, too, where no rate weighs them."""
+        """Return the positions of the checkpoints it uses; raises CheckpointError also without learning rates."""
         found = super().select(checkpoints)
         rates = [checkpoints[i].learning_rate for i in found]
         if not all(0 <= rate < math.inf for rate in rates) or not any(rates):
-            told = ", ".join("unknown" if math.isnan(rate) else f"{rate:g}" for rate in rates)
+            listed = ", ".join("unknown" if math.isnan(rate) else f"{rate:g}" for rate in rates)
             raise CheckpointError(
-                f"score {self.name!r} weighs checkpoints by their learning rates, and these are {told}",
+                f"score {self.name!r} weighs checkpoints by their learning rates, and these are {listed}",
                 f"widen the option `checkpoints` of {self.name!r}, or tell the learning rates of an adopted run "
                 "(--learning-rates, adopt.learning_rates)",
             )
@@ -195,7 +197,7 @@ class RateScore(Score[Tensor]):
 
 
 def require_target(name: str, target: str | None) -> None:
-    """Raise ScoreError where a score that points to a target corpus was given none."""
+    """Raise ScoreError for a score without the target corpus that it needs."""
     if not isinstance(target, str) or not target:
         raise ScoreError(
             f"score {name!r} needs the option 'target': the corpus that the rows shall help with",
@@ -204,18 +206,20 @@ def require_target(name: str, target: str | None) -> None:
 
 
 def from_logits(score: Score[Any]) -> bool:
-    """Tell whether logits and labels are all that a score needs (with the class shares of the corpus, at most).
+    """Return whether a score needs only logits and labels (and at most the class shares of the corpus).
 
-    Such a score can also be folded over the logits that a training run writes at each presentation of an example.
+    Such a score can also be folded over captured logits (`score.source: capture`).
     """
     return score.needs == Need.LOGITS and all(reference.kind == "priors" for reference in score.references)
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:
+    """Return the types in a type hint."""
     return get_args(hint) or (hint,)
 
 
 def _is_number(value: Any, hint: Any, least: float) -> bool:
+    """Return whether a value is a finite number of the hinted type and at least `least`; None only if hinted."""
     kinds = _kinds(hint)
     if value is None:
         return type(None) in kinds

@@ -123,12 +123,14 @@ def _resolved(spec: Spec) -> str | dict[str, Any]:
 
 
 def _unknown(what: str, name: Any, known: Iterable[str]) -> ScoreError:
+    """Return the error for an unknown score, with the known names."""
     near = difflib.get_close_matches(str(name), list(known), n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return ScoreError(f"there is no {what} called {name!r}", f"{hint}known: {', '.join(known)}")
 
 
 def _column(name: Any) -> str:
+    """Return the default column name of a score specification."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name) or name in _RESERVED:
         raise ScoreError(
             f"{name!r} cannot be the name of a score's column",

@@ -1,4 +1,4 @@
-"""Which checkpoints of a run a score looks at."""
+"""The window of checkpoints that a score uses."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Counted = Literal["spread", "first", "last"]
 
 @dataclass(frozen=True)
 class CheckpointWindow:
-    """All checkpoints, those whose epoch lies in `epochs` (both ends included), or `count` of them.
+    """All checkpoints, those with an epoch in `epochs` (both ends included), or `count` of them.
 
-    `first` and `last` are the n at that end. `spread` are, for i = 1 to n, the first checkpoints that are not before
-    i/n of the run's steps: evenly over the run, however densely it was saved where, the last always among them. Of K
-    checkpoints that lie evenly these are the places ⌈iK/n⌉, counted from 1.
+    `first` and `last` are the n at that end. `spread` are, for i = 1 to n, the first checkpoints at or after i/n of the
+    run's steps: evenly over the run, whatever the density of its checkpoints, always with the last one. Of K evenly
+    saved checkpoints these are the positions ⌈iK/n⌉, counted from 1.
     """
 
     kind: Literal["all", "epochs", "spread", "first", "last"] = "all"
@@ -30,7 +30,7 @@ class CheckpointWindow:
         """Read `all`, `last`, `{"epochs": [low, high]}`, or `{"spread": n}`, `{"first": n}`, `{"last": n}`.
 
         Raises:
-            ScoreError: it is anything else.
+            ScoreError: anything else.
         """
         if isinstance(value, CheckpointWindow):
             return value
@@ -49,18 +49,19 @@ class CheckpointWindow:
         )
 
     def select(self, checkpoints: Sequence[Checkpoint]) -> tuple[int, ...]:
-        """Return the positions of the checkpoints in the window, which may be none.
+        """Return the positions of the checkpoints in the window, possibly none.
 
         An epoch counts as reached within half an optimiser step, since epochs are quotients of whole steps.
 
         Raises:
-            CheckpointError: a number of checkpoints is asked for that the run does not have.
+            CheckpointError: the window needs more checkpoints than the run has.
         """
         if self.kind in ("all", "epochs"):
             return tuple(i for i, checkpoint in enumerate(checkpoints) if self._holds(checkpoint))
         return self._counted(checkpoints)
 
     def _counted(self, checkpoints: Sequence[Checkpoint]) -> tuple[int, ...]:
+        """Return the positions for a window with a number of checkpoints."""
         n, there = self.count, len(checkpoints)
         if n > there and self != LAST:
             raise CheckpointError(
@@ -72,7 +73,7 @@ class CheckpointWindow:
         return tuple(range(there))[:n] if self.kind == "first" else tuple(range(there))[-n:]
 
     def _spread(self, steps: Sequence[int]) -> tuple[int, ...]:
-        """Return the places; a step counts as reached half a step before, since checkpoints lie at whole ones."""
+        """Return the positions; a step counts as reached half a step before, since checkpoints are at whole steps."""
         n, last = self.count, steps[-1]
         found = [next(k for k, step in enumerate(steps) if (step + 0.5) * n >= i * last) for i in range(1, n + 1)]
         if len(set(found)) < n:
@@ -84,6 +85,7 @@ class CheckpointWindow:
         return tuple(found)
 
     def _holds(self, checkpoint: Checkpoint) -> bool:
+        """Return whether the epoch of a checkpoint is in the window, within half a step."""
         if self.epochs is None:
             return True
         half_step = checkpoint.epoch / checkpoint.step / 2 if checkpoint.step else 0.0
@@ -107,5 +109,6 @@ EARLY = CheckpointWindow("epochs", (1.0, 3.0))
 
 
 def _is_range(value: Any) -> bool:
+    """Return whether a value is a pair of numbers 0 <= low <= high."""
     numbers = isinstance(value, (list, tuple)) and len(value) == 2 and all(type(x) in (int, float) for x in value)
     return numbers and 0 <= value[0] <= value[1]
