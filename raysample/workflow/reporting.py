@@ -8,8 +8,8 @@ import pyarrow.compute as pc
 from raysample import report
 from raysample.core.extras import is_installed
 from raysample.data.corpus import Corpus
+from raysample.data.score_table_layout import part_name
 from raysample.evaluation.comparison import FULL, Comparison
-from raysample.influence.shards import part_name
 from raysample.workflow.run import Pipeline
 
 

@@ -12,9 +12,10 @@ from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
+from raysample.data.score_table_layout import landmarks_folder, part_name
 from raysample.influence.landmarks import Fitted
 from raysample.influence.scores import score_plugins
-from raysample.influence.shards import ScoreJob, ShardOutcome, ensure_statistics, landmarks_folder, part_name
+from raysample.influence.shards import ScoreJob, ShardOutcome, ensure_statistics
 from raysample.training import capture
 from raysample.training.fine_tuning import EVALUATION
 from raysample.version import __version__
@@ -143,7 +144,7 @@ def _fitted_by(request: ScoreRequest, job: ScoreJob) -> dict[str, Any]:
         choice = storage.join(request.folder, economy.CHOICE)
         found["economy"] = manifests.mapping(choice, "columns")["columns"]
     if request.config.landmarks is not None:
-        found["landmarks"] = Fitted.load(landmarks_folder(job)).quality
+        found["landmarks"] = Fitted.load(landmarks_folder(job.folder)).quality
     return found
 
 

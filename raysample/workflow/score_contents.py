@@ -14,6 +14,7 @@ from raysample.data.corpus import describe_source
 from raysample.data.log import Contents
 from raysample.data.log.join import Join, Known, span
 from raysample.data.score_table import MANIFEST, ScoreTable
+from raysample.data.score_table_layout import PARTS_PREFIX
 from raysample.influence.scores import create_scores
 from raysample.influence.shards import ensure_statistics
 from raysample.workflow.context import RunContext
@@ -150,5 +151,5 @@ def _tidy(table: ScoreTable) -> None:
     """Delete the backlog, texts included, and parts of earlier updates."""
     storage.remove(storage.join(table.uri, BACKLOG))
     for name in storage.folders(table.uri):
-        if name.startswith("parts-") and not table.parts[0].startswith(f"{name}/"):
+        if name.startswith(PARTS_PREFIX) and not table.parts[0].startswith(f"{name}/"):
             storage.remove(storage.join(table.uri, name))

@@ -12,6 +12,7 @@ from raysample.core.progress import Reporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import MANIFEST, ScoreTable
+from raysample.data.score_table_layout import parts_name
 from raysample.influence.scores import create_scores, define_score
 from raysample.training import capture
 from raysample.workflow.score_request import ScoreRequest
@@ -42,7 +43,7 @@ class ScoringPlan:
     @property
     def parts(self) -> str:
         """The folder of the table's parts, below that of the table; the same for a corpus that only grew."""
-        return f"parts-{storage.fingerprint(self.sources)[:12]}"
+        return parts_name(storage.fingerprint(self.sources))
 
     def changes(self, before: Mapping[str, str]) -> list[str]:
         """Return the names of the sources that were others when a table was made before."""

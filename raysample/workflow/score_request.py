@@ -9,6 +9,7 @@ from raysample.core import storage
 from raysample.core.config import ModelConfig, ScoreConfig
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus, describe_source
+from raysample.data.score_table_layout import references_folder, target_folder
 from raysample.influence.scores import resolve_specs, score_plugins
 from raysample.influence.shards import ScoreJob
 
@@ -32,13 +33,13 @@ class ScoreRequest:
     def describe_targets(self, labels: Sequence[str]) -> dict[str, Corpus]:
         """Describe the corpora that target-aware scores point to, with the labels of the checkpoints."""
         return {
-            name: describe_source(source.label_alone, self._target_folder(name), labels=labels)
+            name: describe_source(source.label_alone, target_folder(self.folder, name), labels=labels)
             for name, source in self.config.targets.items()
         }
 
     def load_targets(self) -> dict[str, Corpus]:
         """Load what `describe_targets` described; raises StorageError if it did not."""
-        return {name: Corpus.load(self._target_folder(name)) for name in self.config.targets}
+        return {name: Corpus.load(target_folder(self.folder, name)) for name in self.config.targets}
 
     def job(self, corpus: Corpus, parts: str) -> ScoreJob:
         """Return what scoring actors need for a table of `corpus` whose parts lie in the subfolder `parts`."""
@@ -50,10 +51,7 @@ class ScoreRequest:
             config=config if not plugins else config.model_copy(update={"scores": resolve_specs(config.scores)}),
             model=self.model.model_copy(update={"pad_to_multiple_of": 1}) if alone else self.model,
             folder=storage.join(self.folder, parts),
-            references=storage.join(self.folder, "references"),
-            targets={name: self._target_folder(name) for name in self.config.targets},
+            references=references_folder(self.folder),
+            targets={name: target_folder(self.folder, name) for name in self.config.targets},
             plugins=plugins,
         )
-
-    def _target_folder(self, name: str) -> str:
-        return storage.join(self.folder, "targets", name)

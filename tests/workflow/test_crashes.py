@@ -16,7 +16,8 @@ from raysample.core.config import ModelConfig, ScoreConfig
 from raysample.core.errors import ScoreError
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
-from raysample.influence.shards import ScoreJob, ShardScorer, crash_counter, isolated, part_name
+from raysample.data.score_table_layout import part_name
+from raysample.influence.shards import ScoreJob, ShardScorer, crash_counter, isolated
 from raysample.testing import tiny_checkpoints
 from tests.helpers.corpora import tiny_corpus
 from tests.helpers.crashing_models import make_deadly

@@ -14,7 +14,8 @@ from raysample.cli import main
 from raysample.core.config import ModelConfig
 from raysample.data.corpus import Corpus, Shard
 from raysample.data.score_table import ScoreTable
-from raysample.influence.shards import crash_counter, part_name
+from raysample.data.score_table_layout import part_name
+from raysample.influence.shards import crash_counter
 from raysample.influence.shards.isolation import Scored, score_with_isolation
 from tests.helpers.configs import small_corpus, write_config
 

@@ -12,8 +12,8 @@ from raysample.cli import main
 from raysample.core import storage
 from raysample.core.statistics import count_part, read_statistics
 from raysample.data.score_table import STATISTICS, ScoreTable
+from raysample.data.score_table_layout import statistics_of
 from raysample.influence.shards import part_statistics, write_statistics
-from raysample.influence.shards.job import statistics_of
 from tests.helpers.configs import write_config
 
 pytestmark = pytest.mark.slow

@@ -20,6 +20,7 @@ from raysample.data.log.compaction import Contents
 from raysample.data.log.merge import range_part
 from raysample.data.schema import REASONS, UNSEEN
 from raysample.data.score_table import ScoreTable
+from raysample.data.score_table_layout import quarantine_of
 
 TEXTS = pa.schema([("id", pa.string()), ("text", pa.string()), ("text_pair", pa.string()), ("label", pa.string())])
 
@@ -41,7 +42,7 @@ class Known:
         """Return the files of an earlier score table of contents, whose parts are ranges as well."""
         places = [storage.join(known.uri, name) for name in known.parts]
         found = [tuple(places[i] for i in ranges.overlapping(at, of, len(places))) for at in range(of)]
-        return Known(tuple(found), tuple(tuple(map(join_quarantine_uri, files)) for files in found))
+        return Known(tuple(found), tuple(tuple(map(quarantine_of, files)) for files in found))
 
     @staticmethod
     def from_files(spans: Iterable[tuple[str, str, str]], of: int) -> Known:
@@ -59,12 +60,6 @@ class Known:
             tuple(a + b for a, b in zip(self.scored, other.scored, strict=True)),
             tuple(a + b for a, b in zip(self.lost, other.lost, strict=True)),
         )
-
-
-def join_quarantine_uri(uri: str) -> str:
-    """Return the quarantine file that belongs to a part of a score table of contents."""
-    folder, _, name = uri.rpartition("/")
-    return f"{folder}/{name.replace('part-', 'quarantine-', 1)}"
 
 
 def span(uri: str) -> tuple[str, str, str] | None:
@@ -120,7 +115,7 @@ class Join:
         good = pc.is_valid(place)
         self._write_scores(rows.filter(good), scored.take(place.drop_null()), range_part(target, at))
         bad = rows.append_column("row", pa.array(np.arange(len(rows)))).filter(pc.invert(good))
-        storage.write_parquet(join_quarantine_uri(range_part(target, at)), self._losses(at, bad))
+        storage.write_parquet(quarantine_of(range_part(target, at)), self._losses(at, bad))
         return len(rows) - len(bad), len(bad)
 
     def _write_scores(self, rows: pa.Table, scored: pa.Table, uri: str) -> None:

@@ -1,6 +1,6 @@
 """Scoring: what is prepared once, and shards that are read, visited and written; alike in this process and on Ray."""
 
-from raysample.influence.shards.job import ScoreJob, ShardOutcome, finished, landmarks_folder, part_name
+from raysample.influence.shards.job import ScoreJob, ShardOutcome, finished
 from raysample.influence.shards.part_statistics import ensure_statistics, write_statistics
 from raysample.influence.shards.preparation import needs_preparing, prepare_scoring
 from raysample.influence.shards.scorer import ShardScorer
@@ -11,9 +11,7 @@ __all__ = [
     "ShardScorer",
     "ensure_statistics",
     "finished",
-    "landmarks_folder",
     "needs_preparing",
-    "part_name",
     "prepare_scoring",
     "write_statistics",
 ]

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from raysample import models
 from raysample.core.registry import require_plugins
 from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.score_table_layout import landmarks_folder
 from raysample.influence import capture, landmarks
 from raysample.influence.scores import Score, create_scores
-from raysample.influence.shards.job import ScoreJob, landmarks_folder
+from raysample.influence.shards.job import ScoreJob
 from raysample.influence.shards.model_cache import ModelCache
 from raysample.influence.shards.run_visits import Run, Values, row_labels
 
@@ -41,7 +42,7 @@ class ColumnScorer:
     @cached_property
     def predictor(self) -> landmarks.Fitted:
         """The landmark regression of the predicted scores."""
-        return landmarks.Fitted.load(landmarks_folder(self.job))
+        return landmarks.Fitted.load(landmarks_folder(self.job.folder))
 
     def encode(self, rows: pa.Table) -> models.Encoded:
         """Tokenise rows as in fine-tuning; under a lock, since a fast tokenizer is not thread-safe."""

@@ -26,7 +26,8 @@ from typing import Any
 from raysample.core import manifests, storage
 from raysample.core.errors import ScoreError
 from raysample.data.corpus import Shard
-from raysample.influence.shards.job import finished, part_uri, quarantine_uri, statistics
+from raysample.data.score_table_layout import part_uri, quarantine_uri, statistics_uri
+from raysample.influence.shards.job import finished
 
 MOST = 3
 LIMIT = 10
@@ -122,7 +123,7 @@ def reopen(folder: str, shards: Iterable[Shard]) -> int:
         done = finished(folder, shard)
         if done is not None and done.quarantined:
             rows += done.quarantined
-            storage.remove(statistics(folder, shard))  # before the part: statistics are recomputed from parts
+            storage.remove(statistics_uri(folder, shard))  # before the part: statistics are recomputed from parts
             storage.remove(part_uri(folder, shard))  # without it the shard is not done
             storage.remove(quarantine_uri(folder, shard))
             forget(folder, shard)

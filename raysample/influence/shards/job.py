@@ -13,6 +13,7 @@ from raysample.core import storage
 from raysample.core.config import ModelConfig, ScoreConfig
 from raysample.core.registry import PluginIdentity
 from raysample.data.corpus import Shard
+from raysample.data.score_table_layout import part_uri
 from raysample.influence.references import Request
 
 
@@ -69,46 +70,6 @@ def request(job: ScoreJob, trace: str) -> Request:
         precision=job.config.precision,
         folder=job.references,
     )
-
-
-def landmarks_folder(job: ScoreJob) -> str:
-    """Return the folder of the landmark regression."""
-    return storage.join(job.folder, "landmarks")
-
-
-def part_uri(folder: str, shard: Shard) -> str:
-    """Return the URI of a shard's part."""
-    return storage.join(folder, part_name(shard))
-
-
-def part_name(shard: Shard) -> str:
-    """Return the file name of a shard's part."""
-    return f"part-{shard.name}.parquet"
-
-
-def quarantine_uri(folder: str, shard: Shard) -> str:
-    """Return the URI of a shard's quarantine file, which exists only if the shard has bad rows."""
-    return quarantine_of(part_uri(folder, shard))
-
-
-def statistics(folder: str, shard: Shard) -> str:
-    """Return the URI of the statistics of a shard's part.
-
-    Data set readers skip folders that start with an underscore, so the statistics do not appear as rows.
-    """
-    return statistics_of(part_uri(folder, shard))
-
-
-def statistics_of(part_uri: str) -> str:
-    """Return the path of the statistics of a part; takes URIs and names in a table."""
-    folder, _, name = part_uri.rpartition("/")
-    return storage.join(folder, "_statistics", name)
-
-
-def quarantine_of(part_uri: str) -> str:
-    """Return the path of the quarantined rows of a part; takes URIs and names in a table."""
-    folder, _, name = part_uri.rpartition("/")
-    return storage.join(folder, name.replace("part-", "quarantine-", 1))
 
 
 def finished(folder: str, shard: Shard) -> ShardOutcome | None:

@@ -25,7 +25,7 @@ from raysample.core.statistics import (
 )
 from raysample.data.corpus import Shard
 from raysample.data.score_table import STATISTICS, ScoreTable
-from raysample.influence.shards import job
+from raysample.data.score_table_layout import quarantine_of, statistics_of, statistics_uri
 
 UNTOLD = "no reason was kept"
 MIN_ROWS_PER_CELL = 16
@@ -36,7 +36,7 @@ BATCHES = 1024  # tasks, at most
 
 def keep(folder: str, shard: Shard, found: Statistics) -> None:
     """Write the statistics of a shard's part if they are smaller than the part; call before the part is written."""
-    uri = job.statistics(folder, shard)
+    uri = statistics_uri(folder, shard)
     cells = len(found.classes.keys) + (0 if found.groups is None else len(found.groups.keys))
     if found.rows >= MIN_ROWS_PER_CELL * cells:
         write_statistics_file(uri, found)
@@ -85,7 +85,7 @@ def _of_parts(table: ScoreTable, names: Sequence[str]) -> Statistics:
 def _of_part(table: ScoreTable, name: str) -> Statistics:
     """Return the statistics stored beside a part, or count the part."""
     try:
-        return read_statistics(storage.join(table.uri, job.statistics_of(name)))[0]
+        return read_statistics(storage.join(table.uri, statistics_of(name)))[0]
     except StorageError:
         return _count(table, name)
 
@@ -94,7 +94,7 @@ def _count(table: ScoreTable, name: str) -> Statistics:
     """Count a part; the reasons of its quarantined rows come from the quarantine file beside it, if it exists."""
     part = storage.read_parquet(storage.join(table.uri, name))
     metadata = part.schema.metadata or {}
-    reasons, lost = Counter[str](), storage.join(table.uri, job.quarantine_of(name))
+    reasons, lost = Counter[str](), storage.join(table.uri, quarantine_of(name))
     if metadata.get(b"bad") != b"0" and storage.exists(lost):
         reasons.update(storage.read_parquet(lost, ["reason"])["reason"].to_pylist())
     return count_part(part, table.columns, seconds=float(metadata.get(b"seconds", 0)), reasons=reasons)

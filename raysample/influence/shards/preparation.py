@@ -11,13 +11,14 @@ from raysample.core import storage
 from raysample.core.config import LandmarksConfig
 from raysample.core.registry import require_plugins
 from raysample.data.corpus import Corpus
+from raysample.data.score_table_layout import landmarks_folder
 from raysample.influence import landmarks, references
 from raysample.influence.landmarks.fitted import MANIFEST
 from raysample.influence.scores import create_scores
 from raysample.influence.scores.reference import Reference
 from raysample.influence.shards import proofs
 from raysample.influence.shards.columns import ColumnScorer
-from raysample.influence.shards.job import ScoreJob, landmarks_folder, request
+from raysample.influence.shards.job import ScoreJob, request
 
 Say = Callable[[str], None]
 
@@ -46,7 +47,7 @@ def prepare_scoring(job: ScoreJob, say: Say) -> None:
     needed = wanted_references(job)
     for checkpoint_set in job.traces if needed else ():
         references.prepare_references(request(job, checkpoint_set), needed, say=say)
-    if job.config.landmarks is not None and not storage.exists(storage.join(landmarks_folder(job), MANIFEST)):
+    if job.config.landmarks is not None and not storage.exists(storage.join(landmarks_folder(job.folder), MANIFEST)):
         _fit(job, job.config.landmarks, say)
 
 
@@ -62,7 +63,7 @@ def _fit(job: ScoreJob, config: LandmarksConfig, say: Say) -> None:
     seen = columns.descriptors(encoded, rows, extra)
     wanted = {name: values[name] for name in exact}
     found = landmarks.fit_landmarks(seen, wanted, config, row_ids=rows["row_id"].to_pylist())
-    found.save(landmarks_folder(job))
+    found.save(landmarks_folder(job.folder))
     for name, quality in found.quality.items():
         say(f"  {name} from {len(rows):,} landmarks: rank correlation {quality['spearman']:.3f} on held-out ones")
 

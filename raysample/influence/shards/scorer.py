@@ -20,12 +20,13 @@ from raysample.core.statistics import count_part
 from raysample.data import score_table
 from raysample.data.corpus import QUARANTINE, Corpus, Shard
 from raysample.data.identity import group_codes
+from raysample.data.score_table_layout import part_uri, quarantine_uri
 from raysample.influence.scores import create_scores
 from raysample.influence.shards import crash_counter, isolated, part_statistics
 from raysample.influence.shards.columns import ColumnScorer
 from raysample.influence.shards.crash_counter import CrashCount
 from raysample.influence.shards.isolation import Scored, score_with_isolation
-from raysample.influence.shards.job import ScoreJob, ShardOutcome, finished, part_uri, quarantine_uri
+from raysample.influence.shards.job import ScoreJob, ShardOutcome, finished
 from raysample.models import Encoded
 
 

@@ -17,8 +17,9 @@ from raysample.core.progress import SilentReporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
+from raysample.data.score_table_layout import part_name
 from raysample.influence.scores import Score, create_scores
-from raysample.influence.shards import ScoreJob, part_name
+from raysample.influence.shards import ScoreJob
 from raysample.influence.verification.bounds import DIFFERING, RELATIVE
 from raysample.influence.verification.verify import Scores, Values, score_again
 
