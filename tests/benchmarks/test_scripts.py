@@ -39,6 +39,23 @@ def scores() -> ModuleType:
     return imported(BENCHMARKS / "scores.py")
 
 
+RESULTS = sorted((BENCHMARKS / "results").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_every_kept_result_has_a_date_and_true_targets(path: Path) -> None:
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert result["benchmark"] == path.stem
+    assert re.match(r"\d{4}-\d{2}-\d{2}", result["date"])
+    if path.stem != "economy":  # its claims are about rows and encoders of one's own
+        assert_targets(result["targets"])
+
+
+def test_the_page_names_every_script() -> None:
+    page = (BENCHMARKS.parent / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert [path.name for path in SCRIPTS if f"`{path.name}`" not in page] == []
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_help_of_every_script_offers_quick_and_json(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
