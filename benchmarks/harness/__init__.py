@@ -7,4 +7,5 @@ this package: a script that needs it imports from `harness` before.
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[2]))
+# First, since some of the other packages bring a package `tests` of their own.
+sys.path.insert(0, str(Path(__file__).parents[2]))
