@@ -1,4 +1,4 @@
-"""Verbs from one noun to the next."""
+"""Functions from one artifact to the next."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def describe(
         output: folder for the manifest and the quarantine; a new temporary one by default.
         columns: which columns hold text, label and so on.
         labels: fixed class names (for test corpora: those of the training corpus).
-        levels: those of the training corpus as well, where its label has levels.
-        missing: labels that say that a row has none, instead of the source's (by default -1 and "-"); with an empty
-            list -1 is a class.
+        levels: levels of the training corpus as well, if its label is hierarchical.
+        missing: label values that mean no label, instead of the source's (by default -1 and "-"); with an empty list
+            -1 is a class.
     """
     config = source_from(source, columns)
     if missing is not None:
@@ -77,7 +77,7 @@ def fine_tune(
     engine: EngineConfig | None = None,
     reporter: Reporter | None = None,
 ) -> CheckpointSet:
-    """Fine-tune a classifier and keep the checkpoints that scores need; a ResultWarning tells if it learnt nothing.
+    """Fine-tune a classifier and keep the checkpoints for scoring; emits a ResultWarning if the model learnt nothing.
 
     Args:
         train, test: Corpus objects, sources, or paths.
@@ -85,7 +85,7 @@ def fine_tune(
         model: an encoder's folder or hub name, `tiny`, or a ModelConfig.
         recipe: a FineTuneConfig or its fields.
         engine: where to run; this process by default.
-        reporter: who is told of the progress; nobody by default.
+        reporter: shows messages and progress; none by default.
     """
     folder = folder_of(output, "checkpoints")
     corpus = corpus_of(train)
@@ -123,20 +123,20 @@ def score(
     engine: EngineConfig | None = None,
     reporter: Reporter | None = None,
 ) -> ScoreTable:
-    """Score every row of a corpus at the checkpoints of a run; a ResultWarning names scores that are mostly length.
+    """Score every row of a corpus at the checkpoints of a run; a ResultWarning names scores that mostly measure length.
 
     Args:
         checkpoints: a CheckpointSet, its folder, or one or more `save_pretrained` folders in training order; or several
             CheckpointSets (runs with different seeds), over which every score is averaged.
-        corpus: a Corpus, a source, or a path; or the Contents of a log, of which only those are visited that the table
-            in `output` does not know.
+        corpus: a Corpus, a source, or a path; or the Contents of a log, of which only contents without scores in the
+            table in `output` are visited.
         scores: names, or mappings with `name` and options.
         output: folder of the ScoreTable; a new temporary one by default.
-        max_length: tokens a row is cut to; by default as in fine-tuning, or 64 for foreign folders.
+        max_length: maximum number of tokens per row; by default as in fine-tuning, or 64 for adopted folders.
         precision, batch_tokens, source, method, landmarks, economy, memory, verify_rows, workers: see ScoreConfig.
-        targets: name -> a source or a path, for the scores that point to a target corpus.
+        targets: name -> a source or a path, for scores with a target corpus.
         engine: where to run; this process by default.
-        reporter: who is told of the progress; nobody by default.
+        reporter: shows messages and progress; none by default.
     """
     folder = folder_of(output, "scores")
     traces = traces_of(checkpoints, folder)
@@ -176,15 +176,15 @@ def verify(
     seed: int = 0,
     reporter: Reporter | None = None,
 ) -> Verification:
-    """Score a seeded sample of a table's rows again by the slow twin, one row at a time in float64, and compare.
+    """Score a seeded sample of a table's rows again, one row at a time in float64, and compare.
 
     The result is also stored beside the table, as `verification.json`.
 
     Args:
         table: a ScoreTable or its folder.
-        checkpoints, corpus: what it was scored with, the corpus as `describe` returned it.
+        checkpoints, corpus: checkpoints and corpus of the table; the corpus as `describe` returned it.
         rows, seed: size and seed of the sample.
-        reporter: who is told of the progress; nobody by default.
+        reporter: shows messages and progress; none by default.
     """
     stored = ScoreTable.load(table) if isinstance(table, str) else table
     request = ScoreRequest(
@@ -211,15 +211,15 @@ def sample(
     engine: EngineConfig | None = None,
     **more: Any,
 ) -> Selection:
-    """Choose rows of a score table by a policy; a ResultWarning tells of classes that are lost, and of mere length.
+    """Select rows of a score table by a policy; a ResultWarning reports lost classes and scores that measure length.
 
     Args:
         table: a ScoreTable or its folder.
-        policy: the name of one, as in `raysample.selection.policies.POLICIES`; or `auto`.
-        score: the column that it goes by, where it goes by one.
+        policy: name of a policy, as in `raysample.selection.policies.POLICIES`; or `auto`.
+        score: the score column, for policies that use one.
         fraction, count, tokens: the budget; give one.
         normalise, quota: see ArmConfig.
-        seed: decides random choices and ties.
+        seed: seed of random draws and ties.
         output: folder of the Selection; a new temporary one by default.
         engine: where to count and write; this process by default. The rows are the same.
         more: the policy's own options (`temperature=0.5`), and limits (`min_per_class=20`) as in ArmConfig.

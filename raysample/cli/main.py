@@ -1,7 +1,7 @@
-"""`raysample …`: parse, build, call, print where the result is.
+"""`raysample ...`: parse arguments, load the configuration, call the command.
 
-Exit codes: 0 done, 1 an error that is ours (from `verify`: a score is out of its bound), 2 a problem that the user can
-mend, 130 interrupted by Ctrl-C, 143 by SIGTERM.
+Exit codes: 0 success, 1 an internal error (from `verify`: a score is out of its bound), 2 a problem that the user can
+fix, 130 interrupted by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ if TYPE_CHECKING:
 CONFIGURED: dict[str, tuple[str, str]] = {
     "plan": (
         "run_plan",
-        "estimate time, memory and storage of a run from a miniature of it",
+        "estimate time, memory and storage of a run from a miniature run",
     ),
-    "run": ("run_all", "the whole loop: fine-tune, score, sample, compare, report"),
+    "run": ("run_all", "run the whole loop: fine-tune, score, sample, compare, report"),
     "fine-tune": ("run_fine_tune", "fine-tune on all rows and keep the checkpoints: Corpus -> CheckpointSet"),
     "score": ("run_score", "score every training row: CheckpointSet -> ScoreTable"),
-    "retry": ("run_retry", "score the quarantined rows again, once the cause is mended"),
-    "verify": ("run_verify", "score a sample of the rows again, one by one in float64, and tell what differs"),
+    "retry": ("run_retry", "retry the shards that have quarantined rows, after the cause is fixed"),
+    "verify": ("run_verify", "score a sample of the rows again, one by one in float64, and report differences"),
     "sample": (
         "run_sample",
-        "choose rows by every arm and show what that does to classes: ScoreTable -> Selection",
+        "select rows with every arm and show the effect on classes: ScoreTable -> Selection",
     ),
-    "compact": ("run_compact", "bring the unique contents of the log up to date: log -> Contents"),
-    "expand": ("run_expand", "put the scores of the log's contents on every row of the log"),
-    "compare": ("run_compare", "retrain every arm, test, and compare with random: Selection -> verdict"),
+    "compact": ("run_compact", "update the unique contents of the log: log -> Contents"),
+    "expand": ("run_expand", "write the scores of the log's contents for every row of the log"),
+    "compare": ("run_compare", "retrain every arm, evaluate, and compare with random sampling: Selection -> verdict"),
     "recommend": ("run_recommend", "recommend the smallest share to keep, from a comparison at three or more"),
     "report": ("run_report", "write the HTML report of a finished comparison again"),
 }
-"""Verb -> its command's name, of (config, reporter, options), which returns False for a bad result; what it does."""
+"""Command name -> function name and help; the function takes config, reporter and options; False is a bad result."""
 
 DIRECT: dict[str, tuple[str, str]] = {
-    "adopt": ("run_adopt", "take over the checkpoints of a training that others ran: folders -> CheckpointSet"),
-    "explain": ("run_explain", "tell what became of a row, and why"),
+    "adopt": ("run_adopt", "adopt the checkpoints of a training run made elsewhere: folders -> CheckpointSet"),
+    "explain": ("run_explain", "explain why a row was kept or pruned"),
     "apply": (
         "run_apply",
         "write the pruned corpus: the rows that a selection keeps",
     ),
     "examples": ("run_examples", "list the example configurations, or copy one"),
 }
-"""Verb -> its command's name, of (reporter, options), for verbs that need no configuration; what it does."""
+"""Command name -> function name and help, for commands without a configuration file."""
 
 VERBS = {**CONFIGURED, **DIRECT}
 
 CLUSTERED = {*CONFIGURED} - {"verify", "recommend", "report"}
-"""Verbs that work on the cluster, where the configuration names one."""
+"""Commands that use the Ray cluster, if the configuration names one."""
 
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "adopt": {
@@ -67,37 +67,40 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
             "metavar": "PATH",
             "help": "a Trainer's output folder, model folders, or MLflow's: runs:/RUN_ID, models:/NAME/VERSION",
         },
-        "--output": {"metavar": "FOLDER", "help": "of the CheckpointSet (default runs/adopted/NAME)"},
+        "--output": {"metavar": "FOLDER", "help": "folder of the CheckpointSet (default runs/adopted/NAME)"},
         "--labels": {"metavar": "A,B", "help": "class names in the order of the outputs (default: config.json's)"},
         "--learning-rates": {
             "metavar": "A,B",
-            "help": "one of each checkpoint, or one of all (default: what the training logged)",
+            "help": "one per checkpoint, or one for all (default: those that the training logged)",
         },
-        "--tracking-uri": {"metavar": "URI", "help": "of MLflow (default MLFLOW_TRACKING_URI, or runs/mlflow.db)"},
+        "--tracking-uri": {
+            "metavar": "URI",
+            "help": "tracking URI of MLflow (default MLFLOW_TRACKING_URI, or runs/mlflow.db)",
+        },
     },
     "plan": {
-        "--rows": {"type": int, "default": 256, "metavar": "N", "help": "rows of the miniature (default 256)"},
+        "--rows": {"type": int, "default": 256, "metavar": "N", "help": "rows of the miniature run (default 256)"},
         "--price": {
             "type": float,
             "metavar": "P",
-            "help": "of a worker for an hour, to tell the cost",
+            "help": "price of one worker for an hour, to estimate the cost",
         },
     },
     "verify": {
         "--rows": {"type": int, "default": 64, "metavar": "N", "help": "rows of the sample (default 64)"},
         "--seed": {"type": int, "default": 0, "metavar": "N", "help": "seed of the sample (default 0)"},
     },
-    "score": {"--log": {"action": "store_true", "help": "score the log: its contents that have no scores yet"}},
+    "score": {"--log": {"action": "store_true", "help": "score the log: its contents without scores"}},
     "retry": {"--log": {"action": "store_true", "help": "retry the quarantined contents of the log"}},
     "sample": {
-        "--dry-run": {"action": "store_true", "help": "tell what would be left, and write nothing"},
-        "--log": {"action": "store_true", "help": "choose among the contents of the log, at sample.budget"},
+        "--dry-run": {"action": "store_true", "help": "show the effect of the selections, and write nothing"},
+        "--log": {"action": "store_true", "help": "select among the contents of the log, at sample.budget"},
     },
     "recommend": {
         "--tolerance": {
             "type": float,
             "metavar": "LOSS",
-            "help": "acceptable loss of accuracy (default: sample.tolerance, 0.01 if not set: a point of a hundred)",
+            "help": "acceptable loss of accuracy (default: sample.tolerance, 0.01 if not set: one percentage point)",
         }
     },
     "explain": {
@@ -108,22 +111,26 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "selection": {"metavar": "SELECTION", "help": "a selection's folder, below RUN/selections"},
         "corpus": {
             "metavar": "CORPUS",
-            "help": "what was scored: the folder RUN/corpus/train, or RUN/log/contents",
+            "help": "the scored corpus: the folder RUN/corpus/train, or RUN/log/contents",
         },
         "output": {"metavar": "OUTPUT", "help": "a folder that does not exist yet"},
-        "--source": {"metavar": "PATH", "help": "a copy of the source, where the corpus is no longer where it was"},
-        "--format": {"choices": ("parquet", "datasets"), "default": "parquet", "help": "of the output (%(default)s)"},
+        "--source": {"metavar": "PATH", "help": "a copy of the source, if the source was moved"},
+        "--format": {
+            "choices": ("parquet", "datasets"),
+            "default": "parquet",
+            "help": "format of the output (%(default)s)",
+        },
     },
     "examples": {
         "name": {"nargs": "?", "metavar": "NAME", "help": "the example to copy (default: list all)"},
         "--output": {"metavar": "FILE", "help": "the file to write (default NAME.yaml)"},
     },
 }
-"""Verb -> argument -> how it is read, for what is no part of a run's configuration."""
+"""Command name -> argument -> argparse settings, for arguments outside a run's configuration."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line's grammar."""
+    """Return the argument parser."""
     top = argparse.ArgumentParser(
         prog="raysample", description="Find out which of your training examples matter, and prove it."
     )
@@ -141,13 +148,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _in_order(arguments: Sequence[str]) -> list[str]:
-    """Return the words with `key=value` before options: argparse takes none after them, and people write them there."""
+    """Return the arguments with `key=value` before options, since argparse accepts no positionals after options."""
     overrides = [word for word in arguments[2:] if "=" in word and not word.startswith("-")]
     return [*arguments[:2], *overrides, *(word for word in arguments[2:] if word not in overrides)]
 
 
 def _keep_credentials_in() -> None:
-    """Let neither log records nor tracebacks tell the credentials of an address."""
+    """Remove credentials from log records and tracebacks."""
     watch_logs()
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = print_exception
@@ -157,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     given = parser().parse_args(_in_order(words) if words and words[0] in CONFIGURED else words)
-    from raysample.core.progress import Reporter  # with rich: help and wrong arguments do not wait for it
+    from raysample.core.progress import Reporter  # imports rich, which help and wrong arguments do not need
 
     reporter = Reporter()
     _keep_credentials_in()
@@ -172,21 +179,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"raysample: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks
         return 2
-    except (KeyboardInterrupt, SystemExit):  # a library's own handler of signals may leave by the latter
+    except (KeyboardInterrupt, SystemExit):  # a library's own signal handler may raise SystemExit
         return _interrupted()
     except BrokenPipeError:
-        # The reader of our output left; Python would complain again when it flushes at exit.
+        # The reader of the output closed the pipe; without this Python would report it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception:
-        if interruption.received() and not given.debug:  # what broke while it was interrupted
+        if interruption.received() and not given.debug:  # an error caused by the interruption
             return _interrupted()
         raise
     return 1 if good is False else 0
 
 
 def _command(given: argparse.Namespace, reporter: Reporter) -> Callable[[], bool | None]:
-    """Return the verb's command with its options, once its configuration is read and its cluster is reachable."""
+    """Return the command with its options, after loading the configuration and checking that its cluster answers."""
     names = (option.lstrip("-").replace("-", "_") for option in OPTIONS.get(given.verb, {}))
     options = {name: getattr(given, name) for name in names}
     if given.verb in CONFIGURED:
@@ -202,6 +209,7 @@ def _command(given: argparse.Namespace, reporter: Reporter) -> Callable[[], bool
 
 
 def _interrupted() -> int:
+    """Print that the run was interrupted and return the exit code."""
     print("raysample: interrupted; what was finished is kept, run the same command to go on", file=sys.stderr)  # noqa: T201
     return interruption.exit_code()
 

@@ -1,4 +1,4 @@
-"""Selections of every arm at one budget: a share, a count, tokens, or what the finished comparison recommends."""
+"""Selections of every arm at one budget: a share, a count, tokens, or the share that the comparison recommends."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from raysample.evaluation.comparison import Comparison
 from raysample.evaluation.keep_curve import recommend
 from raysample.selection import Selection, write_selection
 from raysample.workflow.compare import Retraining, map_for
-from raysample.workflow.layout import Workspace
+from raysample.workflow.layout import RunFolder
 
 
 @dataclass(frozen=True)
 class ArmBudget:
-    """A budget of one arm: what `sample` takes, a short name for folders, and where it comes from in words."""
+    """Budget of one arm: keyword arguments of `write_selection`, a short name for folders, and its origin as text."""
 
     arm: ArmConfig
     budget: dict[str, Any]
@@ -24,15 +24,16 @@ class ArmBudget:
     why: str = ""
 
 
-def arm_budgets(config: SampleConfig, arms: list[ArmConfig], space: Workspace) -> Iterator[ArmBudget]:
-    """Yield the budget of every arm; with `auto`, of those that the comparison has a curve for.
+def arm_budgets(config: SampleConfig, arms: list[ArmConfig], run_folder: RunFolder) -> Iterator[ArmBudget]:
+    """Yield the budget of every arm; with `auto`, only of arms for which the comparison has a keep curve.
 
     Raises:
-        StorageError: there is no comparison yet. SelectionError: it has fewer than three shares.
+        StorageError: there is no comparison yet.
+        SelectionError: the comparison has fewer than three shares.
     """
     budget = config.budget
     if budget == "auto":
-        comparison = Comparison.load(space.comparison)
+        comparison = Comparison.load(run_folder.comparison)
         found = {one.arm: one for one in recommend(comparison.runs, config.tolerance)}
         for arm in arms:
             if arm.name in found:
@@ -50,16 +51,16 @@ def arm_budgets(config: SampleConfig, arms: list[ArmConfig], space: Workspace) -
 
 
 def select_at_budget(
-    config: SampleConfig, retraining: Retraining, compared: Workspace
+    config: SampleConfig, retraining: Retraining, compared: RunFolder
 ) -> Iterator[tuple[str, Selection]]:
     """Write the selection of every arm at the budget, with the first seed; yield a title and the selection.
 
-    `compared`: where the comparison lies.
+    `compared`: the run folder of the comparison.
     """
-    compare, table, space = retraining.config, retraining.table, retraining.workspace
+    compare, table, run_folder = retraining.config, retraining.table, retraining.run_folder
     seed, map_fn = compare.seeds[0], map_for(table, retraining.context.executor)
     for one in arm_budgets(config, compare.arms, compared):
-        uri = space.pruned(one.arm, one.name, seed)
+        uri = run_folder.pruned(one.arm, one.name, seed)
         selection = write_selection(table, one.arm, uri, **one.budget, seed=seed, map_fn=map_fn)
         kept, rows = selection.counts["kept"], selection.counts["in"] - selection.counts["quarantined"]
         title = f"{selection.name}: {kept:,} of {rows:,} rows ({kept / rows:.1%})"

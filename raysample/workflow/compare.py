@@ -1,4 +1,4 @@
-"""The comparison's work: write the selections, warn about what they do to classes, retrain every cell, summarise."""
+"""The comparison: write the selections, warn about their effect on classes, retrain every cell, summarise."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from raysample.selection.table_blocks import IN_MEMORY_ROWS
 from raysample.tracking import Tracker, Value
 from raysample.training.fine_tuning import Job, Outcome, outcome_of, read_outcome, steps
 from raysample.workflow.context import RunContext
-from raysample.workflow.layout import Workspace
+from raysample.workflow.layout import RunFolder
 from raysample.workflow.training_results import figures
 
 FIXED = (
@@ -37,19 +37,19 @@ SHARED = (
     "{} chose for {} seeds by the scores of {} runs in turn, so the intervals hold in part what runs differ in scoring."
 )
 STORED_ROWS = 5_000_000
-"""Kept rows, at most, whose ids are stored with a tracked run: some 100 MB."""
+"""Maximum number of kept row ids that are stored with a tracked run: about 100 MB."""
 
 
 @dataclass
 class Retraining:
     """Arms x fractions x seeds on one score table; `job(seed)` gives the recipe on all rows.
 
-    `own`: the table that a seed's selections go by in place of the one of all.
+    `own`: score tables that some seeds use for their selections in place of `table`.
     """
 
     config: CompareConfig
     context: RunContext
-    workspace: Workspace
+    run_folder: RunFolder
     table: ScoreTable
     traces: Sequence[CheckpointSet]
     train: Corpus
@@ -67,7 +67,7 @@ class Retraining:
                     yield arm, fraction, seed
 
     def select(self) -> None:
-        """Write all selections (finished ones are kept) and say what they do to the classes, before any retraining."""
+        """Write all selections (finished ones are reused) and report their effect on classes, before any retraining."""
         params = self.params("sample", n_train=self.table.counts["scored"])
         with self.context.tracker.run("sample", params) as run:
             for arm, fraction, seed in self.cells():
@@ -78,18 +78,18 @@ class Retraining:
                         arm.name, selection.uri, selection.fingerprint, "selection", {"keep_fraction": f"{fraction:g}"}
                     )
                     self._store(run, selection)
-        self.context.reporter.say(f"  {len(self.selections)} selections in {self.workspace.at('selections')}")
+        self.context.reporter.say(f"  {len(self.selections)} selections in {self.run_folder.at('selections')}")
         self._tell_classes()
 
     def _store(self, run: Tracker, selection: Selection) -> None:
-        """Store what `apply` needs with the run; of very many kept rows the manifest alone, which names their place."""
+        """Store the files that `apply` needs with the run; above STORED_ROWS kept rows only the manifest."""
         name = selection.uri.rstrip("/").rpartition("/")[2]
         run.artifact(storage.join(selection.uri, MANIFEST), f"selections/{name}")
         if selection.counts[KEPT] <= STORED_ROWS and storage.is_local(selection.uri):
             run.artifact(storage.join(selection.uri, KEPT_FOLDER), f"selections/{name}")
 
     def _tell_classes(self) -> None:
-        """Say what the selections do to the classes, before anything is retrained."""
+        """Report class shifts, the classes that lose most rows, and warnings."""
         for (arm, fraction), kept in self.kept_counts().items():
             shares = {c: kept[c] / n for c, n in enumerate(self.train.class_counts) if n}
             least = min(shares, key=lambda c: shares[c])
@@ -101,7 +101,8 @@ class Retraining:
             self.context.reporter.say(f"  warning: {warning}")
 
     def _selection(self, arm: ArmConfig, fraction: float, seed: int) -> Selection:
-        uri = self.workspace.selection(arm, fraction, seed)
+        """Return a cell's selection: the stored one if arm, scores and corpus are the same, else a new one."""
+        uri = self.run_folder.selection(arm, fraction, seed)
         table = self.own.get(seed, self.table) if self._columns(arm, fraction) else self.table
         if storage.exists(storage.join(uri, "selection.json")):
             found = Selection.load(uri)
@@ -126,30 +127,30 @@ class Retraining:
         }
 
     def warnings(self) -> tuple[str, ...]:
-        """Return what is known of the corpora, and what the selections do to the classes, in words."""
+        """Return warnings about the corpora, classes that lose rows, and scores that mostly measure length."""
         return (*self.notes, *self.class_warnings(), *self.length_warnings())
 
     def length_warnings(self) -> tuple[str, ...]:
-        """Return which scores that an arm goes by are mostly the length of the text, in words."""
+        """Return warnings about the arms' scores that mostly measure text length."""
         cells = ((arm, fraction) for fraction in self.config.fractions for arm in self.config.arms)
         columns = (name for cell in cells for name in self._columns(*cell))
         return length_warnings(self.table, columns)
 
     def _columns(self, arm: ArmConfig, fraction: float) -> tuple[str, ...]:
-        """Return the score columns that an arm goes by."""
+        """Return the score columns that an arm reads."""
         return policy_columns(create_policy(arm, self.table.higher_is, fraction))
 
     def scored_arms(self) -> list[str]:
-        """Return the names of the arms that go by a score."""
+        """Return the names of the arms that read a score."""
         fractions = self.config.fractions
         return [arm.name for arm in self.config.arms if any(self._columns(arm, fraction) for fraction in fractions)]
 
     def class_warnings(self) -> tuple[str, ...]:
-        """Return what the selections do to the classes, in words."""
+        """Return warnings about classes that the selections empty or nearly wipe out."""
         return class_warnings(self.train.labels, self.train.class_counts, self.kept_counts())
 
     def retrain(self) -> Comparison:
-        """Train every cell that is not finished, the full data set with every seed included, and summarise."""
+        """Train every unfinished cell, including the full data set with every seed, and summarise."""
         jobs = {cell: self._job(*cell) for cell in self._all_cells()}
         results: dict[Cell, Outcome] = {}
         for cell, job in jobs.items():
@@ -159,7 +160,7 @@ class Retraining:
         if results:
             self.context.reporter.say(f"  {len(results)} of {len(jobs)} runs were finished before")
         missing = {job.key: cell for cell, job in jobs.items() if cell not in results}
-        # The longest first, so that no CPU waits at the end for a straggler.
+        # Longest jobs first, so that no CPU idles at the end while the last long job runs.
         todo = sorted((jobs[cell] for cell in missing.values()), key=lambda job: -steps(job))
         run_all, reporter = self.context.executor.fine_tune_many, self.context.reporter
         for job, outcome in run_all(todo, self.config.workers, reporter) if todo else ():
@@ -172,39 +173,43 @@ class Retraining:
         return self._summarised([(cell, results[cell]) for cell in jobs])
 
     def _store_outcome(self, cell: Cell, job: Job, outcome: Outcome) -> None:
-        """Store what a retraining came to; the JSON file comes last, as it says that the run is finished."""
+        """Store the outcome of a retraining; the JSON file is written last, since it marks the run as finished."""
         if outcome.evaluation.predictions is not None:
-            storage.write_parquet(self.workspace.predictions(*cell), outcome.evaluation.predictions.table())
-        storage.write_json(self.workspace.result(*cell), {"key": job.key, "cell": list(cell), **outcome.to_dict()})
+            storage.write_parquet(self.run_folder.predictions(*cell), outcome.evaluation.predictions.table())
+        storage.write_json(self.run_folder.result(*cell), {"key": job.key, "cell": list(cell), **outcome.to_dict()})
 
     def _all_cells(self) -> Iterator[Cell]:
+        """Yield every cell: the full data set with every seed, then every arm."""
         for seed in self.config.seeds:
             yield FULL, 1.0, seed
         for arm, fraction, seed in self.cells():
             yield arm.name, fraction, seed
 
     def _job(self, arm: str, fraction: float, seed: int) -> Job:
+        """Return the job of a cell: the recipe on the rows of its selection."""
         whole = self.job(seed)
         if arm == FULL:
             return whole
         chosen = self.selections[arm, fraction, seed]
         fixed = steps(whole) if self.config.regime == "equal_steps" else None
-        # The cell is part of it: two fractions may round to the same rows.
+        # The cell is part of the key: two fractions may round to the same rows.
         key = storage.fingerprint([whole.key, chosen.fingerprint, fixed, arm, fraction])
         return replace(whole, selection=chosen.uri, steps=fixed, key=key)
 
     def _finished(self, cell: Cell, job: Job) -> Outcome | None:
+        """Return the stored outcome of a cell if it was made by the same job, else None."""
         watched = next((trace for trace in self.traces if trace.config.get("key") == job.key), None)
         if cell[0] == FULL and watched is not None:
-            # A run that the scores watched is the full arm of its seed.
+            # A scored fine-tuning run is the full-data run of its seed.
             return outcome_of(watched.uri)
-        uri = self.workspace.result(*cell)
+        uri = self.run_folder.result(*cell)
         if not storage.exists(uri):
             return None
         same = manifests.mapping(uri, "key")["key"] == job.key
-        return read_outcome(uri, self.workspace.predictions(*cell)) if same else None
+        return read_outcome(uri, self.run_folder.predictions(*cell)) if same else None
 
     def _track(self, cell: Cell, outcome: Outcome, reused: bool = False) -> None:
+        """Track one retraining as a nested run."""
         arm, fraction, seed = cell
         config = next((a for a in self.config.arms if a.name == arm), None)
         values: dict[str, Any] = {"method": arm, "keep_fraction": fraction, "seed": seed, "n_train": outcome.rows}
@@ -224,6 +229,7 @@ class Retraining:
             run.metrics({**figures(outcome), **sizes})
 
     def _summarised(self, outcomes: list[tuple[Cell, Outcome]]) -> Comparison:
+        """Return the comparison of all outcomes, with verdicts, doubts and warnings, and store it."""
         runs = tuple(
             RunResult(*cell, o.rows, o.steps, {**o.evaluation.metrics, "train_seconds": o.seconds}, o.evaluation.recall)
             for cell, o in outcomes
@@ -246,11 +252,11 @@ class Retraining:
         doubtful = doubts(said, losses, self.train.labels)
         warnings = (*doubtful, *comparison.warnings)
         comparison = replace(comparison, **found, doubts=doubtful, warnings=warnings, remarks=self._remarks())
-        storage.write_json(self.workspace.comparison, comparison.to_dict())
+        storage.write_json(self.run_folder.comparison, comparison.to_dict())
         return comparison
 
     def _remarks(self) -> tuple[str, ...]:
-        """Say what the verdict rests on: whether selections went by the same scores for every seed."""
+        """Return a sentence on whether all seeds selected by the same scores, which affects the intervals."""
         scored, seeds = self.scored_arms(), len(self.config.seeds)
         if not scored or seeds < 2:
             return ()
@@ -261,14 +267,14 @@ class Retraining:
 
 
 def map_for(table: ScoreTable, engine: Executor) -> MapFn:
-    """Return what maps the work of a selection: threads for small tables, which they hold in memory, else the engine.
+    """Return the map function of a selection: threads for tables that fit in memory, else the executor's.
 
-    Starting tasks costs more than counting a few million rows.
+    Starting tasks takes longer than counting a few million rows.
     """
     return threads if table.counts["scored"] <= IN_MEMORY_ROWS else engine.map
 
 
 def _same_arm(found: Selection, arm: ArmConfig) -> bool:
-    """Tell whether a stored selection was made by this arm, by the same version of its policy if that is a plug-in."""
+    """Return whether a stored selection was made by this arm, and by the same version of a plug-in policy."""
     plugin = policy_plugin(arm)
     return found.arm == arm.to_dict() and found.plugin == (None if plugin is None else plugin.to_dict())

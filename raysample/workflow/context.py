@@ -1,4 +1,4 @@
-"""Where the steps of a run execute and report."""
+"""The context of a run's steps: executor, reporter and tracker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RunContext:
 
     Attributes:
         executor: runs models and maps functions.
-        reporter: is told of the progress.
+        reporter: shows messages and progress.
         tracker: the tracked run that params and metrics go to.
     """
 

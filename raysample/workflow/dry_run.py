@@ -1,4 +1,4 @@
-"""Steps that leave nothing behind: `plan` and `sample --dry-run` work in a temporary folder."""
+"""Steps that write nothing to the run folder: `plan` and `sample --dry-run` work in a temporary folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from raysample.workflow.budgets import select_at_budget
 from raysample.workflow.checks import check_plans
 from raysample.workflow.compare import Retraining
 from raysample.workflow.context import RunContext
-from raysample.workflow.layout import Workspace
+from raysample.workflow.layout import RunFolder
 from raysample.workflow.opening import hold_run_folder, silence_libraries
 from raysample.workflow.plan import Outlook, outlook
 from raysample.workflow.run import Pipeline
@@ -26,11 +26,11 @@ from raysample.workflow.run import Pipeline
 def plan_run(config: RunConfig, reporter: Reporter, rows: int) -> Outlook:
     """Run `rows` rows in a temporary folder and extrapolate time, memory and storage of the whole run."""
     with (
-        hold_run_folder(config, reporter) as (space, _),
+        hold_run_folder(config, reporter) as (run_folder, _),
         create_executor(config.engine) as executor,
         tempfile.TemporaryDirectory(prefix="raysample-plan-") as folder,
     ):
-        preflight.check_preflight(config, space, executor, ("fine-tune",))
+        preflight.check_preflight(config, run_folder, executor, ("fine-tune",))
         pipeline = Pipeline(config, RunContext(executor, reporter))
         train, test = pipeline.corpora()
         adopted = None if config.adopt is None else pipeline.adopted(train)
@@ -40,14 +40,14 @@ def plan_run(config: RunConfig, reporter: Reporter, rows: int) -> Outlook:
 def preview_selections(config: RunConfig, reporter: Reporter) -> Iterator[tuple[str, Selection, ScoreTable]]:
     """Make the selections in a temporary folder; yield a title, the selection, and the table it was made from."""
     silence_libraries()
-    space = Workspace.of(config)
-    space.check(config)
+    run_folder = RunFolder.from_config(config)
+    run_folder.check(config)
     check_plans(config)
     pipeline = Pipeline(config, RunContext(LocalExecutor(), reporter))
     with tempfile.TemporaryDirectory(prefix="raysample-dry-run-") as folder:
-        retraining = replace(pipeline.retraining(), workspace=Workspace(folder))
+        retraining = replace(pipeline.retraining(), run_folder=RunFolder(folder))
         at_budget = config.sample.budget is not None
-        found = select_at_budget(config.sample, retraining, space) if at_budget else _at_fractions(retraining)
+        found = select_at_budget(config.sample, retraining, run_folder) if at_budget else _at_fractions(retraining)
         for title, selection in found:
             yield title, selection, retraining.table
 

@@ -1,7 +1,7 @@
-"""The preset `economy`: bfloat16, and of each score's checkpoints the fewest that keep its ranking on a sample of rows.
+"""The preset `economy`: bfloat16, and per score the fewest checkpoints that keep its ranking on a row sample.
 
-Which checkpoints stand for all of them differs from corpus to corpus: a variance of gradients may lie in the first
-epochs of one training and all along another. So it is measured, on a seeded sample of rows and at every checkpoint.
+Which checkpoints represent all of them differs between corpora: a variance of gradients may arise in the first epochs
+of one training and throughout another. So it is measured, on a seeded sample of rows at every checkpoint.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Choice = Mapping[str, Mapping[str, Any]]
 
 
 def choice_fingerprint(request: ScoreRequest, corpus: Corpus) -> str:
-    """Return the identity of everything that a choice depends on."""
+    """Return the identity of everything that a choice of windows depends on."""
     config = request.config.model_copy(update={"workers": None}).to_dict()
     return storage.fingerprint([config, [run.fingerprint for run in request.checkpoint_sets], corpus.fingerprint])
 
 
 def open_columns(config: ScoreConfig) -> dict[str, dict[str, Any]]:
-    """Return the columns whose checkpoints are left to the preset, with their specs: those that look at all of them."""
+    """Return column -> spec of the scores whose checkpoints the preset chooses: those that use all checkpoints."""
     found = {}
     for given in config.scores:
         spec = {"name": given} if isinstance(given, str) else dict(given)
@@ -45,18 +45,18 @@ def open_columns(config: ScoreConfig) -> dict[str, dict[str, Any]]:
 
 
 def window_candidates(checkpoints: int, fewest: int) -> list[dict[str, int]]:
-    """Return the windows that are tried, by rising number of visits."""
+    """Return the candidate windows, by rising number of checkpoints."""
     return [{kind: n} for n in range(max(1, fewest), checkpoints) for kind in KINDS]
 
 
 def alias(column: str, window: Mapping[str, int]) -> str:
-    """Return the column of a score at a window in the sample's table."""
+    """Return the sample table's column name of a score at a window."""
     ((kind, n),) = window.items()
     return f"{column}.{kind}.{n}"
 
 
 def trial(config: ScoreConfig, checkpoints: int) -> ScoreConfig:
-    """Return how the sample is scored: every open column at all checkpoints and at every window that is tried."""
+    """Return the sample's configuration: every open column at all checkpoints and at every candidate window."""
     fewest = {column: score.fewest for column, score in create_scores(config.scores).items()}
     scores: list[str | dict[str, Any]] = []
     for column, spec in open_columns(config).items():
@@ -77,9 +77,9 @@ def trial(config: ScoreConfig, checkpoints: int) -> ScoreConfig:
 
 
 def choose_windows(config: ScoreConfig, frame: pd.DataFrame, checkpoints: int, least: float) -> Choice:
-    """Return each open column's cheapest window whose ranks correlate with those of all checkpoints by `least`.
+    """Return each open column's cheapest window with a rank correlation of at least `least` with all checkpoints.
 
-    Of windows with as many visits the best one is taken; all checkpoints where no window is good enough.
+    Among windows of equal size the best one is taken; all checkpoints if no window is good enough.
     """
     fewest = {column: score.fewest for column, score in create_scores(config.scores).items()}
     found: dict[str, dict[str, Any]] = {}
@@ -99,28 +99,29 @@ def choose_windows(config: ScoreConfig, frame: pd.DataFrame, checkpoints: int, l
 
 
 def _visits(window: Mapping[str, int]) -> int:
+    """Return the number of checkpoints of a window."""
     return next(iter(window.values()))
 
 
 def economy_config(config: ScoreConfig, choice: Choice) -> ScoreConfig:
-    """Return the configuration that the preset and a choice of windows come to; what the user set stays."""
+    """Return the configuration with the preset and a choice of windows applied; settings of the user are kept."""
     specs = open_columns(config)
     scores: list[str | dict[str, Any]] = []
     for given in config.scores:
         column, _ = create_score(given)
-        told = choice.get(column)
-        scores.append(given if told is None else {**specs[column], "checkpoints": told["checkpoints"]})
+        chosen = choice.get(column)
+        scores.append(given if chosen is None else {**specs[column], "checkpoints": chosen["checkpoints"]})
     return config.model_copy(update={"scores": scores, "precision": precision(config)})
 
 
 def precision(config: ScoreConfig) -> Literal["float32", "bfloat16"]:
-    """Return the precision that a configuration comes to."""
+    """Return the effective precision: the configured one, or the preset's."""
     given = config.economy is None or "precision" in config.model_fields_set
     return config.precision if given else "bfloat16"
 
 
 def sampled(corpus: Corpus, count: int, uri: str) -> Corpus:
-    """Describe the rows with the smallest seeded hashes of their ids as a corpus; all rows where there are no more."""
+    """Return a corpus of the `count` rows with the smallest seeded id hashes; all rows of a smaller corpus."""
     ids = [corpus.read(shard.index)["row_id"].to_pylist() for shard in corpus.shards]
     chosen = np.sort(landmarks.draw_landmarks([row for part in ids for row in part], count, seed=1))
     starts = np.cumsum([0, *(len(part) for part in ids)])
@@ -134,7 +135,7 @@ def sampled(corpus: Corpus, count: int, uri: str) -> Corpus:
 
 
 def stored_choice(request: ScoreRequest, corpus: Corpus) -> Choice | None:
-    """Return the choice that was made for this request, or None."""
+    """Return the stored choice for this request, or None."""
     place = storage.join(request.folder, CHOICE)
     if not storage.exists(place):
         return None
@@ -144,25 +145,26 @@ def stored_choice(request: ScoreRequest, corpus: Corpus) -> Choice | None:
 
 
 def store_choice(choice: Choice, request: ScoreRequest, corpus: Corpus) -> None:
-    """Keep a choice beside the table."""
+    """Store a choice beside the table."""
     data = {"identity": choice_fingerprint(request, corpus), "columns": choice}
     storage.write_json(storage.join(request.folder, CHOICE), data)
 
 
 def check_economy(config: ScoreConfig) -> None:
-    """Raise ScoreError where the preset means nothing."""
+    """Raise ScoreError if the preset has no effect."""
     if config.source == "capture":
         raise ScoreError("score.economy chooses among checkpoints, and captured logits visit none", "leave it out")
 
 
 def describe_choice(choice: Choice, rows: int) -> str:
-    """Say what was chosen."""
-    told = [
+    """Return the choice as one line."""
+    chosen = [
         f"{column} at {_spelled(one['checkpoints'])} (rank correlation {one['spearman']:.3f})"
         for column, one in choice.items()
     ]
-    return f"  economy, measured on {rows:,} rows: {', '.join(told) or 'no score whose checkpoints are open'}"
+    return f"  economy, measured on {rows:,} rows: {', '.join(chosen) or 'no score whose checkpoints are open'}"
 
 
 def _spelled(window: str | Mapping[str, int]) -> str:
+    """Return a window as text."""
     return window if isinstance(window, str) else ", ".join(f"{kind} {n}" for kind, n in window.items())

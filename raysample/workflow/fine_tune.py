@@ -1,4 +1,4 @@
-"""One fine-tuning of a run: taken if it is finished, else trained."""
+"""One fine-tuning of a run: reused if finished, else trained."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from raysample.workflow.context import RunContext
 
 
 def finished_checkpoints(job: Job) -> CheckpointSet | None:
-    """Return the checkpoints of a finished fine-tuning, or None if it is not finished or was another job."""
+    """Return the checkpoints of a finished fine-tuning; None if it is unfinished or belongs to another job."""
     assert job.folder is not None
     if not all(storage.exists(storage.join(job.folder, name)) for name in (MANIFEST, EVALUATION)):
         return None
@@ -19,7 +19,7 @@ def finished_checkpoints(job: Job) -> CheckpointSet | None:
 
 
 def fine_tuned(job: Job, context: RunContext) -> CheckpointSet:
-    """Fine-tune from the newest state that an earlier attempt at the same job left, and track the curve of the loss."""
+    """Fine-tune from the newest saved state of the same job, and track the loss curve."""
     assert job.folder is not None
     clear(job)
     outcome = context.executor.fine_tune(job, job.config.workers_range, context.reporter)

@@ -20,15 +20,15 @@ PLAIN = r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.~+-]*)?"  # an arm with only policy, score
 
 
 @dataclass(frozen=True)
-class Workspace:
+class RunFolder:
     """The layout below `output/name`; every path is a URI."""
 
     root: str
 
     @staticmethod
-    def of(config: RunConfig) -> Workspace:
+    def from_config(config: RunConfig) -> RunFolder:
         """Return the run folder that a configuration names."""
-        return Workspace(storage.join(storage.absolute(config.output), config.name))
+        return RunFolder(storage.join(storage.absolute(config.output), config.name))
 
     def at(self, *parts: str) -> str:
         """Return a URI inside the folder."""
@@ -65,9 +65,9 @@ class Workspace:
         return self.at("log", "contents")
 
     @property
-    def log(self) -> Workspace:
+    def log(self) -> RunFolder:
         """Folder of results on the log, with the same layout."""
-        return Workspace(self.at("log"))
+        return RunFolder(self.at("log"))
 
     @property
     def log_scores(self) -> str:

@@ -1,4 +1,4 @@
-"""The steps of a run on its log: compact, score what is new, sample, put scores back on every row."""
+"""The steps of a run on its log: compact, score new contents, sample, expand scores to every row."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from raysample.workflow.score_request import ScoreRequest
 
 
 def compacted(pipeline: Pipeline) -> Contents:
-    """Bring the log's contents up to date."""
+    """Update the log's contents and track them."""
     config = _config(pipeline)
     pipeline.context.reporter.say("compact")
     params = pipeline.params("compact", window=config.window, label_origin=config.source.labels.origin)
     with pipeline.context.tracker.run("compact", params) as run:
         found = logs.compact_log(
-            config.source, pipeline.workspace.contents, window=config.window, map_fn=pipeline.context.executor.map
+            config.source, pipeline.run_folder.contents, window=config.window, map_fn=pipeline.context.executor.map
         )
         run.dataset("log", found.uri, found.fingerprint, "scoring")
         run.metrics({f"log_{name}": value for name, value in {**found.counts, **found.update}.items()})
@@ -35,8 +35,8 @@ def compacted(pipeline: Pipeline) -> Contents:
 
 
 def scored(pipeline: Pipeline, *, retry: bool = False) -> ScoreTable:
-    """Bring the scores of the log's contents up to date; `retry`: those, too, that could not be scored before."""
-    space, traces = pipeline.workspace, pipeline.traces()
+    """Update the scores of the log's contents; with `retry` also contents that could not be scored before."""
+    run_folder, traces = pipeline.run_folder, pipeline.traces()
     config = _score_config(pipeline)
     check_alone(config)
     found = compacted(pipeline)
@@ -44,7 +44,7 @@ def scored(pipeline: Pipeline, *, retry: bool = False) -> ScoreTable:
     origin = found.source.labels.origin
     params = pipeline.params("score-log", n_train=found.counts["contents"], label_origin=origin)
     with pipeline.context.tracker.run("score-log", params) as run:
-        request = ScoreRequest(traces, config, pipeline.config.model, space.log_scores)
+        request = ScoreRequest(traces, config, pipeline.config.model, run_folder.log_scores)
         table = score_contents(request, found, pipeline.context.within(run), retry=retry)
         run.dataset("log", found.uri, found.fingerprint, "scoring")
         counts = {f"{name}_rows": table.counts[name] for name in ("scored", "quarantined")}
@@ -57,14 +57,14 @@ def scored(pipeline: Pipeline, *, retry: bool = False) -> ScoreTable:
 
 
 def expanded(pipeline: Pipeline) -> ScoreTable:
-    """Put the scores of the log's contents on every row of the log."""
-    table, found = _table(pipeline), Contents.load(pipeline.workspace.contents)
-    return logs.expand_log(table, found, pipeline.workspace.log_rows, map_fn=pipeline.context.executor.map)
+    """Write a score table for every row of the log from the scores of its contents."""
+    table, found = _table(pipeline), Contents.load(pipeline.run_folder.contents)
+    return logs.expand_log(table, found, pipeline.run_folder.log_rows, map_fn=pipeline.context.executor.map)
 
 
 def selections(pipeline: Pipeline) -> Iterator[tuple[str, Selection, ScoreTable]]:
-    """Choose among the log's contents by every arm at `sample.budget`; yield a title, the selection, and the table."""
-    config, space = pipeline.config, pipeline.workspace
+    """Select among the log's contents with every arm at `sample.budget`; yield title, selection and table."""
+    config, run_folder = pipeline.config, pipeline.run_folder
     if config.sample.budget in (None, "auto"):
         raise ConfigError(
             f"sample.budget is {config.sample.budget}: a log is not compared, so nothing tells how much to keep of it",
@@ -72,14 +72,15 @@ def selections(pipeline: Pipeline) -> Iterator[tuple[str, Selection, ScoreTable]
         )
     table, seed = _table(pipeline), config.compare.seeds[0]
     map_fn = map_for(table, pipeline.context.executor)
-    for one in arm_budgets(config.sample, config.compare.arms, space):
-        uri = space.log.pruned(one.arm, one.name, seed)
+    for one in arm_budgets(config.sample, config.compare.arms, run_folder):
+        uri = run_folder.log.pruned(one.arm, one.name, seed)
         chosen = write_selection(table, one.arm, uri, **one.budget, seed=seed, map_fn=map_fn)
         kept, rows = chosen.counts["kept"], table.counts["scored"]
         yield f"{chosen.name}: {kept:,} of {rows:,} contents ({kept / rows:.1%})", chosen, table
 
 
 def _config(pipeline: Pipeline) -> LogConfig:
+    """Return the log's configuration; raises ConfigError if there is none."""
     if pipeline.config.log is None:
         raise ConfigError(
             "the configuration has no log", "add log: {source: {path: ..., columns: {text: ..., label: ...}}}"
@@ -88,18 +89,19 @@ def _config(pipeline: Pipeline) -> LogConfig:
 
 
 def _table(pipeline: Pipeline) -> ScoreTable:
+    """Return the score table of the log's contents; raises ConfigError if it does not exist."""
     _config(pipeline)
-    if not storage.exists(storage.join(pipeline.workspace.log_scores, MANIFEST)):
+    if not storage.exists(storage.join(pipeline.run_folder.log_scores, MANIFEST)):
         raise ConfigError("the log has no scores yet", "run `raysample score --log` with this configuration first")
-    return ScoreTable.load(pipeline.workspace.log_scores)
+    return ScoreTable.load(pipeline.run_folder.log_scores)
 
 
 def _score_config(pipeline: Pipeline) -> ScoreConfig:
-    """Return how the log is scored: with what `score.economy` came to on the training rows, where it is set."""
+    """Return the log's score configuration: with `score.economy`, the windows chosen on the training rows."""
     config = pipeline.config.score
     if config.economy is None:
         return config
-    settled = pipeline.score_config(Corpus.load(pipeline.workspace.train))
+    settled = pipeline.score_config(Corpus.load(pipeline.run_folder.train))
     if settled is config:
         raise ConfigError(
             "score.economy has not chosen checkpoints yet", "run `raysample score` on the training rows first"

@@ -1,4 +1,4 @@
-"""The missing shards of a scoring: found, prepared, and counted as they end."""
+"""The missing shards of a scoring: finding them, preparing them, and counting outcomes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ METRICS_EVERY_SECONDS = 10.0
 
 @dataclass
 class ScoringProgress:
-    """Counts what becomes of the shards as they end, and tells it.
+    """Counts the outcomes of shards, shows progress and sends metrics.
 
-    The bar is over the rows that were missing; the metrics count those that were scored before, too. Their step is the
-    number of rows that are settled. `check` is called with the number of quarantined rows whenever it grows.
+    The bar covers the missing rows; the metrics also count rows that were scored before. The metrics' step is the
+    number of finished rows. `check` is called with the number of quarantined rows whenever it grows.
     """
 
     bar: Bar
@@ -57,7 +57,7 @@ class ScoringProgress:
 
     @property
     def note(self) -> str:
-        """What went wrong so far, in words."""
+        """Quarantined rows and crashed workers so far, as text."""
         found = [f"{self.quarantined:,} rows set aside"] if self.quarantined else []
         if self.crashes:
             found.append(f"{self.crashes} worker{'s' * (self.crashes > 1)} crashed")
@@ -76,11 +76,11 @@ class ShardWork:
     """The shards of a table: which are finished, which are missing.
 
     Attributes:
-        job: what scores them.
-        corpus: whose shards they are.
-        finished: the outcomes of earlier runs.
+        job: the scoring job.
+        corpus: the corpus of the shards.
+        finished: outcomes of earlier runs.
         missing: the shards to score.
-        cost: of the preparations.
+        cost: cost of the preparations.
     """
 
     job: ScoreJob
@@ -91,12 +91,12 @@ class ShardWork:
 
     @property
     def check(self) -> Callable[[int], None]:
-        """Raises ScoreError for a number of quarantined rows that is larger than `score.max_quarantined` allows."""
+        """Function that raises ScoreError for more quarantined rows than `score.max_quarantined` allows."""
         return partial(check_losses, rows=self.corpus.rows, config=self.job.config, folder=self.job.folder)
 
     @contextmanager
     def progress(self, context: RunContext) -> Iterator[ScoringProgress]:
-        """Show the progress over the missing shards, and send the last metrics whatever ends it."""
+        """Show the progress over the missing shards; the last metrics are sent even after an error."""
         with context.reporter.bar("score", sum(shard.rows for shard in self.missing), "rows") as bar:
             progress = ScoringProgress(bar, context.tracker, self.finished, self.check)
             try:
@@ -106,17 +106,17 @@ class ShardWork:
 
 
 def find_missing_shards(job: ScoreJob, corpus: Corpus, context: RunContext) -> ShardWork:
-    """Return which shards of a table are finished and which are missing.
+    """Return the finished and the missing shards of a table.
 
     Raises:
-        ScoreError: more rows of the finished ones are quarantined than `score.max_quarantined` allows.
+        ScoreError: more rows of finished shards are quarantined than `score.max_quarantined` allows.
     """
     outcomes = tuple(done for shard in corpus.shards if (done := finished(job.folder, shard)) is not None)
-    there = {outcome.shard for outcome in outcomes}
-    missing = tuple(shard for shard in corpus.shards if shard.index not in there)
-    if there:
+    present = {outcome.shard for outcome in outcomes}
+    missing = tuple(shard for shard in corpus.shards if shard.index not in present)
+    if present:
         context.reporter.say(
-            f"  {len(there)} of {len(corpus.shards)} shards were finished before, {len(missing)} to do"
+            f"  {len(present)} of {len(corpus.shards)} shards were finished before, {len(missing)} to do"
         )
     work = ShardWork(job, corpus, outcomes, missing, {"prepare_seconds": 0.0})
     work.check(sum(outcome.quarantined for outcome in outcomes))
@@ -124,7 +124,7 @@ def find_missing_shards(job: ScoreJob, corpus: Corpus, context: RunContext) -> S
 
 
 def prepare_missing_shards(work: ShardWork, context: RunContext) -> ShardWork:
-    """Plan the memory of a worker and prepare what the missing shards need: proofs, references, landmarks."""
+    """Plan the memory of a worker and compute what the missing shards need: proofs, references, landmarks."""
     job, missing, cost = work.job, work.missing, dict(work.cost)
     workers = min(len(missing), job.config.workers or len(missing))
     plan = memory_plan(job, work.corpus, job.config.memory_bytes or context.executor.memory_per_worker(workers))
@@ -144,7 +144,7 @@ def prepare_missing_shards(work: ShardWork, context: RunContext) -> ShardWork:
 
 
 def check_losses(lost: int, rows: int, config: ScoreConfig, folder: str) -> None:
-    """Raise ScoreError where more rows were set aside than the configuration allows."""
+    """Raise ScoreError if more rows are quarantined than the configuration allows."""
     if lost > config.max_quarantined * rows:
         raise ScoreError(
             f"{lost:,} of {rows:,} rows could not be scored, more than score.max_quarantined="

@@ -1,4 +1,4 @@
-"""Scores of single runs, so that every seed of a comparison selects by a run of its own, not all by the same scores."""
+"""Scores of single runs, so that every seed of a comparison selects by its own run, not all by the same scores."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from raysample.workflow.score_request import ScoreRequest
 
 
 def blocks(runs: int, seeds: int) -> list[list[int]]:
-    """Deal runs out to seeds: the runs, by number, of each block; there are as many blocks as runs or as seeds.
+    """Return the run numbers of each block of runs; there are min(runs, seeds) blocks.
 
-    With fewer runs than seeds the seeds take the blocks in turn, with more a block has several runs.
+    With fewer runs than seeds, seeds use the blocks in turn; with more, a block has several runs.
     """
     count = min(runs, seeds)
     return [list(range(block, runs, count)) for block in range(count)]
 
 
 def own_scores(request: ScoreRequest, retraining: Retraining) -> dict[int, ScoreTable]:
-    """Score the corpus once for every block of runs and return each seed's table; nothing where scores are fixed.
+    """Score the corpus once for every block of runs and return each seed's table; empty if all seeds share one table.
 
-    They are fixed with `compare.own_scores: false`, with a single run or seed, and where no arm goes by a score.
+    They share it with `compare.own_scores: false`, with a single run or seed, and if no arm reads a score.
 
     Args:
         request: the scoring of all runs.
@@ -39,6 +39,6 @@ def own_scores(request: ScoreRequest, retraining: Retraining) -> dict[int, Score
         ours = [runs[run] for run in block]
         name = "-".join(str(run.seed) for run in ours)
         context.reporter.say(f"  scores of run {name.replace('-', ', ')} alone")
-        folder = storage.join(retraining.workspace.own_scores, f"run-{name}")
+        folder = storage.join(retraining.run_folder.own_scores, f"run-{name}")
         tables.append(score_corpus(replace(request, checkpoint_sets=ours, folder=folder), retraining.train, context))
     return {seed: tables[place % len(tables)] for place, seed in enumerate(seeds)}

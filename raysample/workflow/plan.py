@@ -1,4 +1,4 @@
-"""`plan`: what a run will take, from a miniature of it on a few rows: the same code, measured and multiplied."""
+"""`plan`: estimates of a run's cost from a miniature run on a few rows: the same code, measured and extrapolated."""
 
 from __future__ import annotations
 
@@ -29,10 +29,13 @@ from raysample.workflow.score_request import ScoreRequest
 
 @dataclass(frozen=True)
 class Estimate:
-    """One step of a run: how much work it is, and for how long it keeps one worker busy.
+    """Estimate of one step of a run.
 
     Attributes:
-        step: which. work: how much, in words. seconds: of one worker. workers: how many share it.
+        step: name of the step.
+        work: amount of work, as text.
+        seconds: time of one worker.
+        workers: number of workers that share the work.
     """
 
     step: str
@@ -42,19 +45,21 @@ class Estimate:
 
     @property
     def elapsed(self) -> float:
-        """Seconds until it is done, if the workers share it without loss."""
+        """Elapsed seconds, assuming perfect parallelism."""
         return self.seconds / max(1, self.workers)
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a run will take.
+    """Estimated time, memory and storage of a run.
 
     Attributes:
-        rows: training rows. sample: rows of the miniature, which took `measured` seconds.
-        steps: the estimates. checkpoints: that are scored, of all runs; checkpoint_bytes: of each.
-        actor_bytes: what a scoring actor holds at most: this process's peak, with the checkpoints that it lacked.
-        table_bytes: of the score table.
+        rows: training rows.
+        sample: rows of the miniature run, which took `measured` seconds.
+        steps: the estimates.
+        checkpoints: number of scored checkpoints of all runs; checkpoint_bytes: size of each.
+        actor_bytes: memory of a scoring actor: this process's peak, plus the checkpoints that the miniature lacked.
+        table_bytes: size of the score table.
     """
 
     rows: int
@@ -76,14 +81,17 @@ def outlook(
     rows: int = 256,
     adopted: CheckpointSet | None = None,
 ) -> Outlook:
-    """Fine-tune and score a few rows in this process, in a folder that need not stay, and multiply.
+    """Fine-tune and score a few rows in this process, in a temporary folder, and extrapolate.
 
-    Landmarks and the preset `economy` are left out: the estimate is that of scoring every row at all checkpoints.
+    Landmarks and the preset `economy` are left out: the estimate is for scoring every row at all checkpoints.
 
     Args:
-        config: the run. train, test: its corpora. slots: workers that can be at work at a time.
-        folder: where the miniature may write. rows: its size; whole shards are opened for it.
-        adopted: the checkpoints of a run that adopts; what is trained in small tells of the retrainings alone then.
+        config: the run.
+        train, test: its corpora.
+        slots: number of workers that can run at once.
+        folder: working folder of the miniature run.
+        rows: its number of rows, taken from whole shards.
+        adopted: the checkpoints of a run with `adopt`; the training time is then used for retrainings only.
     """
     began = time.perf_counter()
     some, tests = (few(corpus, rows, storage.join(folder, name)) for name, corpus in (("train", train), ("test", test)))
@@ -114,7 +122,7 @@ def outlook(
 
 
 def few(corpus: Corpus, rows: int, uri: str) -> Corpus:
-    """Describe about `rows` rows of a corpus, from as few shards, spread over it."""
+    """Return a corpus of about `rows` rows, from few, randomly chosen shards."""
     shards = [corpus.shards[i] for i in np.random.default_rng(0).permutation(len(corpus.shards))]
     chosen, left = dict[int, Any](), rows
     for shard in shards:
@@ -126,7 +134,7 @@ def few(corpus: Corpus, rows: int, uri: str) -> Corpus:
 
 
 def in_small(recipe: FineTuneConfig, rows: int, checkpoints: int) -> FineTuneConfig:
-    """Return the recipe for a few rows: as many epochs and, where there are steps enough, checkpoints."""
+    """Return the recipe for a few rows: as many epochs and, if there are enough steps, checkpoints."""
     batch = min(recipe.batch_size, max(1, rows // 4))
     steps = layout(rows, recipe.model_copy(update={"batch_size": batch})).steps
     kept = {"checkpoints": min(checkpoints, steps), "checkpoint_every": None, "checkpoints_per_epoch": None}
@@ -137,7 +145,7 @@ def in_small(recipe: FineTuneConfig, rows: int, checkpoints: int) -> FineTuneCon
 def _fine_tuned(
     train: Corpus, test: Corpus, base: str, config: RunConfig, recipe: FineTuneConfig, folder: str
 ) -> tuple[CheckpointSet, float]:
-    """Train the miniature; return its checkpoints and the median seconds of a step of the recipe's own batch size."""
+    """Train the miniature; return its checkpoints, and the median seconds per step at the original batch size."""
     job = Job(train.uri, test.uri, base, config.model, recipe, folder=folder, key="plan")
     times = list[float]()
 
@@ -146,18 +154,20 @@ def _fine_tuned(
         times.append(time.perf_counter())
 
     outcome = execute(job, progress=note)
-    # The first steps are slower than the others, and a few save; the median looks past both.
+    # The first steps are slower, and some steps save a checkpoint: the median ignores both.
     step = statistics.median([after - before for before, after in itertools.pairwise(times)] or [outcome.seconds])
     return finish_job(job, outcome), step * config.fine_tune.batch_size / recipe.batch_size
 
 
 def _training(config: RunConfig, steps: int, per_step: float, slots: int) -> Estimate:
+    """Return the estimate of the fine-tuning."""
     runs, workers = config.score.runs, min(config.fine_tune.workers_range[1], slots)
     work = f"{steps:,} steps" if runs == 1 else f"{runs} x {steps:,} steps"
     return Estimate("fine-tune", work, runs * steps * per_step, workers)
 
 
 def _scoring(config: RunConfig, rows: int, sample: int, table: ScoreTable, scale: float, slots: int) -> Estimate:
+    """Return the estimate of scoring, scaled from the miniature by rows and checkpoints."""
     seconds = table.cost["score_seconds"] * scale * rows / sample
     work = f"{rows:,} rows x {len(config.score.scores)} scores"
     prepared = table.cost["prepare_seconds"]
@@ -165,7 +175,7 @@ def _scoring(config: RunConfig, rows: int, sample: int, table: ScoreTable, scale
 
 
 def _comparing(config: RunConfig, rows: int, per_step: float, slots: int) -> Estimate:
-    """All retrainings; the full data with the seeds whose runs are not scored anyway, too."""
+    """Return the estimate of all retrainings, including full-data runs of seeds that are not among the scored runs."""
     compare, whole = config.compare, layout(rows, config.fine_tune).steps
     fixed = whole if compare.regime == "equal_steps" else None
     kept = [layout(round(share * rows), config.fine_tune, fixed).steps for share in compare.fractions]
@@ -179,7 +189,7 @@ def _comparing(config: RunConfig, rows: int, per_step: float, slots: int) -> Est
 
 
 def peak() -> int:
-    """Return the most memory that this process has held, in bytes."""
+    """Return the peak memory of this process, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
         return int(status.read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0]) * 1024
@@ -188,12 +198,13 @@ def peak() -> int:
 
 
 def _model_bytes(checkpoint: Checkpoint) -> int:
-    """Return what a scoring actor loads of a folder: of one that was adopted, not the states to train on from."""
+    """Return the bytes that a scoring actor loads of a checkpoint: without training states of adopted folders."""
     if not checkpoint.files:
         return _bytes(checkpoint.uri)
     return sum(_bytes(storage.join(checkpoint.uri, name)) for name in checkpoint.files)
 
 
 def _bytes(uri: str) -> int:
+    """Return the size of a file or folder, in bytes."""
     fs, path = storage.filesystem(uri)
     return int(fs.du(path))

@@ -21,7 +21,7 @@ from raysample.tracking import MLFLOW, TRACKER_REGISTRY
 from raysample.tracking.mlflow import values
 from raysample.training.importing.find import find
 from raysample.workflow.checks import check_plans
-from raysample.workflow.layout import Workspace
+from raysample.workflow.layout import RunFolder
 from raysample.workflow.plugins import check_plugins, run_plugins
 
 STEPS = frozenset({"fine-tune", "score", "compare"})
@@ -32,26 +32,26 @@ LOOKED_AT = 8
 
 
 def check_preflight(
-    config: RunConfig, space: Workspace, engine: Executor, steps: Collection[str], tracking_uri: str | None = None
+    config: RunConfig, run_folder: RunFolder, engine: Executor, steps: Collection[str], tracking_uri: str | None = None
 ) -> None:
     """Raise the problems of these steps: a single error as it is, several as one error that lists them.
 
     Args:
         config: the run.
-        space: its folder.
+        run_folder: its folder.
         engine: the executor; it must be able to hold the workers of the steps.
         steps: the steps to be done; finished steps are not checked.
         tracking_uri: MLflow's URI, if it is not the database in the output folder.
     """
-    fresh = not space.check(config)
+    fresh = not run_folder.check(config)
     if config.adopt is not None and "score" in steps:  # scoring adopted checkpoints also describes the corpora
         steps = {*steps, "fine-tune"}
     found = [
         *_raised(lambda: _plans(config, engine)),
-        *_sources(config, space, steps, fresh),
+        *_sources(config, run_folder, steps, fresh),
         *(_models(config) if fresh and "fine-tune" in steps else ()),
-        *(_room(config, space) if fresh and "fine-tune" in steps else ()),
-        *engine.refusals(list(_demands(config, space, steps))),
+        *(_room(config, run_folder) if fresh and "fine-tune" in steps else ()),
+        *engine.refusals(list(_demands(config, run_folder, steps))),
         *(_raised(lambda: values.check_uri(tracking_uri)) if tracking_uri and tracks_by_mlflow(config) else ()),
     ]
     if len(found) == 1:
@@ -91,12 +91,12 @@ def _raised(work: Callable[[], object]) -> list[RaysampleError]:
     return []
 
 
-def _sources(config: RunConfig, space: Workspace, steps: Collection[str], fresh: bool) -> Iterator[RaysampleError]:
+def _sources(config: RunConfig, run_folder: RunFolder, steps: Collection[str], fresh: bool) -> Iterator[RaysampleError]:
     """Yield the problems of the sources that the steps will read."""
     seen = list[SourceConfig]()
     if fresh and "fine-tune" in steps:
         seen += [source for source in (config.corpus.train, config.corpus.test) if source is not None]
-    if "score" in steps and not storage.exists(storage.join(space.scores, SCORES)):
+    if "score" in steps and not storage.exists(storage.join(run_folder.scores, SCORES)):
         seen += [source.label_alone for source in config.score.targets.values()]
     log = None if config.log is None else config.log.source
     if log is not None and ("log" in steps or (fresh and _there(log))):
@@ -135,11 +135,11 @@ def _models(config: RunConfig) -> Iterator[RaysampleError]:
         yield from _raised(partial(find, path))
 
 
-def _room(config: RunConfig, space: Workspace) -> list[RaysampleError]:
+def _room(config: RunConfig, run_folder: RunFolder) -> list[RaysampleError]:
     """Return an error if the output's disk is too small for the checkpoints, by a low estimate."""
-    if config.adopt is not None or not storage.is_local(space.root):
+    if config.adopt is not None or not storage.is_local(run_folder.root):
         return []
-    place = Path(storage.absolute(space.root))
+    place = Path(storage.absolute(run_folder.root))
     while not place.exists():
         place = place.parent
     count = config.score.runs * fewest_checkpoints(config.fine_tune)
@@ -186,13 +186,13 @@ def _size(count: float) -> str:
     return f"{count:,.3g} TB"
 
 
-def _demands(config: RunConfig, space: Workspace, steps: Collection[str]) -> Iterator[Demand]:
+def _demands(config: RunConfig, run_folder: RunFolder, steps: Collection[str]) -> Iterator[Demand]:
     """Yield the workers that unfinished steps need."""
     seeds = range(config.fine_tune.seed, config.fine_tune.seed + config.score.runs)
-    trained = all(storage.exists(storage.join(space.checkpoints(seed), CHECKPOINTS)) for seed in seeds)
+    trained = all(storage.exists(storage.join(run_folder.checkpoints(seed), CHECKPOINTS)) for seed in seeds)
     if "fine-tune" in steps and config.adopt is None and not trained:
         yield Demand("fine-tuning", config.fine_tune.workers_range[0])
-    if "score" in steps and not storage.exists(storage.join(space.scores, SCORES)):
+    if "score" in steps and not storage.exists(storage.join(run_folder.scores, SCORES)):
         yield Demand("scoring", config.score.workers or 1, "scoring")
-    if "compare" in steps and not storage.exists(space.comparison):
+    if "compare" in steps and not storage.exists(run_folder.comparison):
         yield Demand("retraining the arms", config.compare.workers or 1)

@@ -1,4 +1,4 @@
-"""The end of a run: its report is written and tracked with the figures that it is made of."""
+"""The end of a run: writing the report, and tracking it with the comparison's metrics."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def run_comparison(pipeline: Pipeline) -> Comparison:
 
 
 def _compare_and_publish(pipeline: Pipeline) -> Comparison:
-    """Compare, and track the report, the comparison and the configuration with the full data's figures."""
-    comparison, space, tracker = pipeline.compare(), pipeline.workspace, pipeline.context.tracker
-    paths = [space.comparison, space.at("config.yaml")]
+    """Compare, and track the report, the comparison, the configuration and the full-data metrics."""
+    comparison, run_folder, tracker = pipeline.compare(), pipeline.run_folder, pipeline.context.tracker
+    paths = [run_folder.comparison, run_folder.at("config.yaml")]
     if is_installed("report"):
         write_run_report(pipeline, comparison)
-        paths.insert(0, space.report)
-    space.record(pipeline.config)
+        paths.insert(0, run_folder.report)
+    run_folder.record(pipeline.config)
     for path in paths:
         tracker.artifact(path)
     full = next(summary for summary in comparison.summaries if summary.arm == FULL)
@@ -48,9 +48,9 @@ def write_run_report(pipeline: Pipeline, comparison: Comparison) -> None:
     sample = report.collect_table_sample(table, config.report.examples, pipeline.context.executor.map)
     texts = None
     if config.report.show_text and sample is not None:
-        texts = _texts(Corpus.load(pipeline.workspace.train), sample)
+        texts = _texts(Corpus.load(pipeline.run_folder.train), sample)
     report.write_report(
-        pipeline.workspace.report,
+        pipeline.run_folder.report,
         title=config.name,
         comparison=comparison,
         table=table,

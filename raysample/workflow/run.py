@@ -1,4 +1,4 @@
-"""The steps of a run: each reads and writes artifacts in the workspace, reuses finished work and is tracked."""
+"""The steps of a run: each reads and writes artifacts in the run folder, reuses finished work and is tracked."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from raysample.workflow.compare import Retraining
 from raysample.workflow.context import RunContext
 from raysample.workflow.describe import describe_both, find_overlap
 from raysample.workflow.fine_tune import fine_tuned, finished_checkpoints
-from raysample.workflow.layout import Workspace
+from raysample.workflow.layout import RunFolder
 from raysample.workflow.per_run_scores import own_scores
 from raysample.workflow.score import score_corpus
 from raysample.workflow.score_identity import ScoringPlan
@@ -38,43 +38,43 @@ from raysample.workflow.score_request import ScoreRequest
 
 @dataclass
 class Pipeline:
-    """One run's steps in order: corpora, checkpoints, scores, selections, comparison."""
+    """The steps of one run in order: corpora, checkpoints, scores, selections, comparison."""
 
     config: RunConfig
     context: RunContext
     durations: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.workspace = Workspace.of(self.config)
-        self.mine = self.workspace.check(self.config)
+        self.run_folder = RunFolder.from_config(self.config)
+        self.mine = self.run_folder.check(self.config)
         self._taken: CheckpointSet | None = None
 
     def corpora(self) -> tuple[Corpus, Corpus]:
-        """Describe the training and test corpora, or take the descriptions that are there."""
-        space = self.workspace
+        """Describe the training and test corpora, or load existing descriptions of this configuration."""
+        run_folder = self.run_folder
         if not self.mine:
-            # The order of an adopted classifier's outputs is that of the classes.
+            # The classes must have the order of an adopted classifier's outputs.
             known = None if self.config.adopt is None else self._adopted().labels
             with self._timed("describe"):
-                describe_both(self.config.corpus, space, known)
-        train, test = Corpus.load(space.train), Corpus.load(space.test)
+                describe_both(self.config.corpus, run_folder, known)
+        train, test = Corpus.load(run_folder.train), Corpus.load(run_folder.test)
         for name, corpus in (("train", train), ("test", test)):
             self.context.reporter.say(f"  {name}: {corpus_line(corpus)}")
             for remark in corpus_remarks(corpus):
                 self.context.reporter.say(f"    {remark}")
-        found = find_overlap(space, train, test, self.context.executor.map)
+        found = find_overlap(run_folder, train, test, self.context.executor.map)
         if found.test_rows:
             self.context.reporter.say(f"  {overlaps.describe_overlap(found, test.rows)}")
         return train, test
 
     def base(self, train: Corpus) -> str:
-        """Make or check the model folder to start from."""
-        return models.prepare_base(self.config.model, train, self.workspace.at("model"))
+        """Return the folder of the initial model, created or checked."""
+        return models.prepare_base(self.config.model, train, self.run_folder.at("model"))
 
     def checkpoints(self) -> list[CheckpointSet]:
         """Fine-tune on all rows, once per run of `score.runs`, keeping the checkpoints; finished runs are reused.
 
-        With `adopt` nothing is trained: the checkpoints are what others saved.
+        With `adopt` nothing is trained: the adopted checkpoints are returned.
         """
         if self.config.adopt is not None:
             return [self._adopt()]
@@ -82,15 +82,16 @@ class Pipeline:
         train, test = self.corpora()
         base = self.base(train)
         check_windows(self.config, train.rows)
-        self.workspace.claim(self.config)
+        self.run_folder.claim(self.config)
         self.mine = True
         return [self._fine_tuned(train, test, base, seed) for seed in self.seeds]
 
     def _adopt(self) -> CheckpointSet:
+        """Adopt checkpoints and track the step."""
         self.context.reporter.say("adopt")
         train, _ = self.corpora()
         trace = self.adopted(train)
-        self.workspace.claim(self.config)
+        self.run_folder.claim(self.config)
         self.mine = True
         with self.context.tracker.run("adopt", self.params("adopt", n_train=train.rows)) as run:
             run.metrics({"checkpoints": len(trace.checkpoints)})
@@ -98,15 +99,16 @@ class Pipeline:
         return trace
 
     def adopted(self, train: Corpus) -> CheckpointSet:
-        """Return the checkpoints that are adopted, once they suit the scores and the classes of the rows."""
+        """Return the adopted checkpoints, after checking that they suit the scores and the classes."""
         trace = self._adopted()
         adopt.check_adopted(trace, train, self.config.score, self.context.reporter)
         return trace
 
     def _adopted(self) -> CheckpointSet:
+        """Return the adopted checkpoints, loaded or adopted once."""
         assert self.config.adopt is not None
         if self._taken is None:
-            self._taken = adopt.adopted(self.config.adopt, self.workspace.adopted, keep=self.mine)
+            self._taken = adopt.adopted(self.config.adopt, self.run_folder.adopted, keep=self.mine)
         return self._taken
 
     @property
@@ -115,8 +117,8 @@ class Pipeline:
         return [self.config.fine_tune.seed + run for run in range(self.config.score.runs)]
 
     def _fine_tuned(self, train: Corpus, test: Corpus, base: str, seed: int) -> CheckpointSet:
-        """Fine-tune one run and track it, or take it if it is finished."""
-        reporter, job = self.context.reporter, self.job(train, test, base, seed, self.workspace.checkpoints(seed))
+        """Fine-tune one run, or reuse it if finished, and track it."""
+        reporter, job = self.context.reporter, self.job(train, test, base, seed, self.run_folder.checkpoints(seed))
         with self.context.tracker.run("fine-tune", self.params("fine-tune", seed=seed, n_train=train.rows)) as run:
             run.dataset("train", train.uri, train.fingerprint, "training")
             trace = finished_checkpoints(job)
@@ -133,12 +135,12 @@ class Pipeline:
         return trace
 
     def scores(self) -> ScoreTable:
-        """Score every training row at the checkpoints; finished shards are kept, only missing ones are done."""
+        """Score every training row at the checkpoints; finished shards are reused, only missing ones are scored."""
         if self.config.adopt is not None and not self.mine:
             self.checkpoints()
         self.context.reporter.say("score")
         traces = self.traces()
-        train = Corpus.load(self.workspace.train)
+        train = Corpus.load(self.run_folder.train)
         names = ", ".join(spec if isinstance(spec, str) else spec["name"] for spec in self.config.score.scores)
         params = self.params(
             "score",
@@ -166,9 +168,9 @@ class Pipeline:
         return table
 
     def retry(self) -> ScoreTable:
-        """Score the shards again that set rows aside, and nothing else."""
-        train = Corpus.load(self.workspace.train)
-        folder = storage.join(self.workspace.scores, self._plan(train).parts)
+        """Retry the shards that have quarantined rows, and no others."""
+        train = Corpus.load(self.run_folder.train)
+        folder = storage.join(self.run_folder.scores, self._plan(train).parts)
         rows = reopen(folder, train.shards)
         self.context.reporter.say(f"retry: {rows:,} rows are in quarantine")
         table = self.scores()
@@ -177,25 +179,26 @@ class Pipeline:
 
     def request(self, traces: Sequence[CheckpointSet], config: ScoreConfig) -> ScoreRequest:
         """Return the scoring of the training rows at these checkpoints with this configuration."""
-        return ScoreRequest(traces, config, self.config.model, self.workspace.scores)
+        return ScoreRequest(traces, config, self.config.model, self.run_folder.scores)
 
     def _plan(self, train: Corpus) -> ScoringPlan:
+        """Return the plan of the training rows' score table, for comparison with the stored table."""
         request = self.request(self.traces(), self.score_config(train))
         return ScoringPlan.from_request(request, train.fingerprint, request.load_targets(), train.grouped)
 
     def traces(self) -> list[CheckpointSet]:
-        """Load the checkpoints that `fine-tune` wrote, one set per run; or those that were adopted."""
-        folders = [self.workspace.checkpoints(seed) for seed in self.seeds]
-        folders = folders if self.config.adopt is None else [self.workspace.adopted]
+        """Return the checkpoints that `fine-tune` wrote, one set per run, or the adopted ones."""
+        folders = [self.run_folder.checkpoints(seed) for seed in self.seeds]
+        folders = folders if self.config.adopt is None else [self.run_folder.adopted]
         for folder in folders:
             _need(storage.join(folder, CHECKPOINTS_MANIFEST), "checkpoints", "fine-tune")
         return [CheckpointSet.load(folder) for folder in folders]
 
     def table(self) -> ScoreTable:
-        """Load the table that `score` wrote."""
-        _need(storage.join(self.workspace.scores, SCORES_MANIFEST), "score table", "score")
-        table = ScoreTable.load(self.workspace.scores)
-        if table.made_by["key"] != self._plan(Corpus.load(self.workspace.train)).key:
+        """Return the table that `score` wrote; raises ConfigError if it is missing or outdated."""
+        _need(storage.join(self.run_folder.scores, SCORES_MANIFEST), "score table", "score")
+        table = ScoreTable.load(self.run_folder.scores)
+        if table.made_by["key"] != self._plan(Corpus.load(self.run_folder.train)).key:
             raise ConfigError(
                 f"the score table {table.uri!r} was made with other score options, checkpoints or code",
                 "run `raysample score` with this configuration first",
@@ -203,7 +206,7 @@ class Pipeline:
         return table
 
     def score_config(self, train: Corpus) -> ScoreConfig:
-        """Return how the table was scored: what `score.economy` came to, where it is asked for."""
+        """Return the score configuration of the table, with the choice of `score.economy` applied."""
         config = self.config.score
         choice = None
         if config.economy is not None:
@@ -211,9 +214,9 @@ class Pipeline:
         return config if choice is None else economy.economy_config(config, choice)
 
     def retraining(self) -> Retraining:
-        """Return the comparison's steps on the table that is there."""
+        """Return the steps of the comparison on the finished table."""
         traces, table = self.traces(), self.table()
-        train, test = Corpus.load(self.workspace.train), Corpus.load(self.workspace.test)
+        train, test = Corpus.load(self.run_folder.train), Corpus.load(self.run_folder.test)
         base = self.base(train)
 
         def job(seed: int) -> Job:
@@ -222,7 +225,7 @@ class Pipeline:
         return Retraining(
             self.config.compare,
             self.context,
-            self.workspace,
+            self.run_folder,
             table,
             traces,
             train,
@@ -232,13 +235,13 @@ class Pipeline:
         )
 
     def _notes(self, train: Corpus, test: Corpus) -> tuple[str, ...]:
-        """Return what a reader of the comparison must know of the corpora."""
-        found = overlaps.stored_overlap(self.workspace.overlap, train, test)
+        """Return warnings about the corpora for readers of the comparison."""
+        found = overlaps.stored_overlap(self.run_folder.overlap, train, test)
         repeats = (overlaps.describe_overlap(found, test.rows),) if found is not None and found.test_rows else ()
         return (*label_origin.test_warnings(test), *repeats)
 
     def sample(self) -> Retraining:
-        """Write the selections of all arms and show what they do to the classes."""
+        """Write the selections of all arms and report their effect on the classes."""
         self.context.reporter.say("sample")
         retraining = self.retraining()
         own = own_scores(self.request(retraining.traces, self.config.score), retraining)
@@ -258,7 +261,7 @@ class Pipeline:
         """Return the recipe as a job on all rows; its key names everything the result depends on."""
         recipe, saved = self.config.fine_tune.model_copy(update={"seed": seed}), check_windows(self.config, train.rows)
         if folder is None:
-            # Compared are equal numbers of steps, whatever held-out rows would say.
+            # Arms are compared at equal numbers of steps, so retrainings never stop early.
             recipe = recipe.model_copy(update={"early_stopping": None})
         key = storage.fingerprint(
             [train.fingerprint, test.fingerprint, self.config.model.to_dict(), recipe.recipe, saved]
@@ -270,8 +273,8 @@ class Pipeline:
         return tracker_params.params(self.config, verb, values)
 
     def provenance(self) -> dict[str, Any]:
-        """Return what the report says about how it was made."""
-        train, test = Corpus.load(self.workspace.train), Corpus.load(self.workspace.test)
+        """Return the report's data on provenance."""
+        train, test = Corpus.load(self.run_folder.train), Corpus.load(self.run_folder.test)
         return tracker_params.provenance(self.config, (train, test), self.table(), self.traces()[0], self.durations)
 
     @contextmanager
@@ -282,7 +285,7 @@ class Pipeline:
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:
-        """Note how many seconds a step takes."""
+        """Record the duration of a step in seconds."""
         began = time.perf_counter()
         try:
             yield
@@ -291,6 +294,7 @@ class Pipeline:
 
 
 def _need(manifest: str, what: str, verb: str) -> None:
+    """Raise ConfigError, with the command to run first, if a manifest does not exist."""
     if not storage.exists(manifest):
         raise ConfigError(
             f"there is no {what} at {manifest!r} yet", f"run `raysample {verb}` with this configuration first"

@@ -1,4 +1,4 @@
-"""Scoring a whole corpus: which shards are missing, score those, check that no row was lost, write the manifest."""
+"""Score a whole corpus: find missing shards, score them, check that no row was lost, write the manifest."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _INDIFFERENT = {"workers": None, "max_quarantined": 1.0, "memory": "auto", "veri
 
 
 def score_corpus(request: ScoreRequest, corpus: Corpus, context: RunContext) -> ScoreTable:
-    """Score every row of a corpus and return the complete table; finished shards are taken as they are.
+    """Score every row of a corpus and return the complete table; finished shards are reused.
 
-    With several runs each score is the mean over the runs. The tracker gets metrics of the progress.
+    With several runs each score is the mean over the runs. Progress metrics are tracked.
 
     Raises:
-        ProvenanceError: the checkpoints' classes are not the corpus's.
-        ScoreError: an unknown score or option, rows were lost on the way, or a few rows came to other values when they
-            were scored again by the slow twin.
+        ProvenanceError: the checkpoints have other classes than the corpus.
+        ScoreError: a score or option is unknown, rows were lost, or the spot check, which scores a few rows again with
+            the slow reference implementation, found other values.
         CheckpointError: the checkpoints do not suit a score, or one is damaged.
     """
     check_scores(request.config)
@@ -68,7 +68,7 @@ def score_corpus(request: ScoreRequest, corpus: Corpus, context: RunContext) -> 
 
 
 def _table(request: ScoreRequest, plan: ScoringPlan, work: ShardWork, outcomes: Sequence[ShardOutcome]) -> ScoreTable:
-    """Return the table of the scored shards, once no row is lost and some row has scores."""
+    """Return the table of the scored shards, after checking that no row is lost and some row has scores."""
     corpus, job = work.corpus, work.job
     counts = {
         "in": corpus.rows,
@@ -101,13 +101,13 @@ def _table(request: ScoreRequest, plan: ScoringPlan, work: ShardWork, outcomes: 
 
 
 def _with_economy(request: ScoreRequest, corpus: Corpus, context: RunContext) -> ScoreRequest:
-    """Return the request with what `score.economy` comes to; a sample of rows is scored if nothing was chosen yet."""
+    """Return the request with `score.economy` applied; a sample of rows is scored if no choice is stored."""
     config = request.config
     if config.economy is None:
         return request
     choice = economy.stored_choice(request, corpus)
     if choice is None and not economy.open_columns(config):
-        choice = {}  # every score looks at checkpoints of its own: there is nothing to choose
+        choice = {}  # every score has a window of its own
         economy.store_choice(choice, request, corpus)
     if choice is None:
         visits = min(len(trace.checkpoints) for trace in request.checkpoint_sets)
@@ -122,13 +122,12 @@ def _with_economy(request: ScoreRequest, corpus: Corpus, context: RunContext) ->
 
 
 def made_by(plan: ScoringPlan, request: ScoreRequest) -> dict[str, Any]:
-    """Return how a table came about: enough to compute it again."""
+    """Return the provenance of a table: enough to compute it again."""
     return {
         "key": plan.key,
         "sources": plan.sources,
         "precision": request.config.precision,
-        # How many share the work, in how much memory, how many bad rows are borne and how many are verified, changes no
-        # number.
+        # Settings in _INDIFFERENT (workers, memory, tolerated bad rows, verified rows) change no value.
         "score": request.config.model_copy(update=_INDIFFERENT).to_dict(),
         "model": request.model.to_dict(),
         "runs": len(request.checkpoint_sets),
@@ -138,7 +137,7 @@ def made_by(plan: ScoringPlan, request: ScoreRequest) -> dict[str, Any]:
 
 
 def _fitted_by(request: ScoreRequest, job: ScoreJob) -> dict[str, Any]:
-    """Return what was chosen or fitted on some of the rows, and how well that predicts."""
+    """Return the choices and fits made on some of the rows, and their quality."""
     found: dict[str, Any] = {}
     if request.config.economy is not None:
         choice = storage.join(request.folder, economy.CHOICE)
@@ -149,6 +148,7 @@ def _fitted_by(request: ScoreRequest, job: ScoreJob) -> dict[str, Any]:
 
 
 def _check_origin(traces: Sequence[CheckpointSet], corpus: Corpus) -> None:
+    """Raise an error if checkpoints have other classes than the corpus, or damaged files."""
     for trace in traces:
         if trace.labels != corpus.labels:
             raise ProvenanceError(
@@ -156,7 +156,7 @@ def _check_origin(traces: Sequence[CheckpointSet], corpus: Corpus) -> None:
                 f"{_named(trace.labels)}; and {_named(corpus.labels)}",
                 "describe the corpus with the labels of the checkpoints",
             )
-        # Told here in plain words; an actor that dies of it while it starts could not say as much.
+        # Checked in the driver: the error of an actor that fails at start would be unreadable.
         for checkpoint in trace.checkpoints:
             if storage.is_local(checkpoint.uri):
                 checkpoint_set.verify_checkpoint(checkpoint.uri, checkpoint.files)
@@ -165,18 +165,19 @@ def _check_origin(traces: Sequence[CheckpointSet], corpus: Corpus) -> None:
 
 
 def _named(labels: Sequence[str]) -> str:
+    """Return the first class names as text."""
     return ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
 
 
 def _cost(
     traces: Sequence[CheckpointSet], outcomes: Sequence[ShardOutcome], beside: Mapping[str, float]
 ) -> dict[str, float]:
-    """Return worker-seconds of the scoring, and their share of those of the runs' fine-tuning where these are known."""
+    """Return the worker-seconds of scoring, and their ratio to a fine-tuning run if known."""
     seconds = sum(outcome.seconds for outcome in outcomes)
     cost = {"score_seconds": round(seconds, 3), **beside}
-    told = [storage.join(trace.uri, EVALUATION) for trace in traces]
-    if all(storage.exists(uri) for uri in told):
-        training = sum(float(manifests.mapping(uri, "seconds")["seconds"]) for uri in told) / len(told)
+    evaluations = [storage.join(trace.uri, EVALUATION) for trace in traces]
+    if all(storage.exists(uri) for uri in evaluations):
+        training = sum(float(manifests.mapping(uri, "seconds")["seconds"]) for uri in evaluations) / len(evaluations)
         cost |= {
             "training_seconds": training,
             "share_of_training": round((seconds + beside["prepare_seconds"]) / training, 4),

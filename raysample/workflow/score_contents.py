@@ -1,4 +1,4 @@
-"""Scoring a log by its unique contents: those that have no scores yet, then a table of all that count."""
+"""Score a log by its unique contents: score contents without scores, then write a table of all contents."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ SHARD_ROWS = 2_048
 def score_contents(
     request: ScoreRequest, contents: Contents, context: RunContext, *, retry: bool = False
 ) -> ScoreTable:
-    """Bring the score table of a log's contents up to date: only contents without scores are visited.
+    """Update the score table of a log's contents: only contents without scores are visited.
 
-    What the table that is there knows under the same checkpoints and definitions is taken over. Texts of contents that
-    are to be scored lie below the folder of the table meanwhile, and are deleted at the end.
+    Scores of the existing table with the same checkpoints and definitions are reused. Texts of contents to be scored
+    are stored below the table's folder during the work, and deleted at the end.
 
     Args:
         request: as for `score_corpus`.
-        contents: as `compact` left them.
-        context: where it executes and reports.
-        retry: try contents again that could not be scored before.
+        contents: the result of `compact`.
+        context: executor, reporter and tracker.
+        retry: also score contents that could not be scored before.
 
     Raises:
-        ScoreError: a score compares rows with others of the corpus, which grows by the day; or as `score_corpus`.
+        ScoreError: a score depends on other rows of the corpus, which grows every day; or as `score_corpus`.
     """
     check_alone(request.config)
     labels = request.checkpoint_sets[0].labels
@@ -57,7 +57,7 @@ def score_contents(
         corpus = describe_source(backlog, storage.join(place, "corpus"), labels=labels, shard_rows=SHARD_ROWS)
         new = corpus.rows
         context.reporter.say(f"  {new:,} of {contents.counts['contents']:,} contents are new")
-        # Whether too many rows are quarantined is asked of the whole log, later.
+        # The limit on quarantined rows is checked later, for the whole log.
         lenient = request.config.model_copy(update={"max_quarantined": 1.0})
         fresh = replace(request, config=lenient, folder=storage.join(place, "scores"))
         cost = score_corpus(fresh, corpus, context).cost
@@ -70,7 +70,7 @@ def score_contents(
 
 
 def check_alone(config: ScoreConfig) -> None:
-    """Raise ScoreError for what needs a whole corpus: a log's contents are scored day by day."""
+    """Raise ScoreError for settings that need a whole corpus: a log's contents are scored incrementally."""
     for column, score in create_scores(config.scores).items():
         if any(reference.of_corpus for reference in score.references):
             raise ScoreError(
@@ -86,7 +86,7 @@ def check_alone(config: ScoreConfig) -> None:
 
 
 def _known(plan: ScoringPlan, folder: str, of: int, map_fn: MapFn) -> Known:
-    """Return what is known under a plan, from the table that is there and from an update that was interrupted."""
+    """Return the reusable scores of a plan: of the existing table, and of an interrupted update."""
     found = _spare(plan, folder, of, map_fn)
     if not storage.exists(storage.join(folder, MANIFEST)):
         return found
@@ -99,18 +99,18 @@ def _known(plan: ScoringPlan, folder: str, of: int, map_fn: MapFn) -> Known:
 
 
 def _spare(plan: ScoringPlan, folder: str, of: int, map_fn: MapFn) -> Known:
-    """Return the parts of a backlog that were finished. Their names come from what is in them, so all of them hold."""
+    """Return the finished parts of a backlog. Parts are named by their content, so all of them are valid."""
     place = storage.join(folder, BACKLOG, "scores", plan.parts)
     files = storage.list_files(place, ".parquet") if storage.exists(place) else []
     return Known.from_files((found for found in map_fn(span, files) if found is not None), of)
 
 
 def _backlog(join: Join, folder: str, map_fn: MapFn, retry: bool) -> SourceConfig | None:
-    """Write the texts of contents without scores; return them as a source, None where there are none."""
+    """Write the texts of contents without scores and return them as a source; None if there are none."""
     place = storage.join(folder, BACKLOG, "texts")
     storage.remove(place)
-    told = map_fn(partial(join.missing, target=place, retry=retry), range(join.of))
-    if not sum(told):
+    counts = map_fn(partial(join.missing, target=place, retry=retry), range(join.of))
+    if not sum(counts):
         return None
     found = join.contents.as_source()
     columns, rule = found.columns.model_copy(update={"group": None}), found.labels.model_copy(update={"origin": "gold"})
@@ -120,10 +120,11 @@ def _backlog(join: Join, folder: str, map_fn: MapFn, retry: bool) -> SourceConfi
 def _table(
     join: Join, plan: ScoringPlan, request: ScoreRequest, map_fn: MapFn, cost: Mapping[str, float]
 ) -> ScoreTable:
+    """Write the table's parts from all known scores, and return the table."""
     contents = join.contents
     parts = f"{plan.parts}-{contents.fingerprint[:12]}"
-    told = list(map_fn(partial(join.write, target=storage.join(request.folder, parts)), range(join.of)))
-    scored, lost = (sum(found) for found in zip(*told, strict=True))
+    written = list(map_fn(partial(join.write, target=storage.join(request.folder, parts)), range(join.of)))
+    scored, lost = (sum(found) for found in zip(*written, strict=True))
     counts = {"in": contents.counts["contents"], "scored": scored, "quarantined": lost}
     check_losses(counts["quarantined"], counts["in"], request.config, storage.join(request.folder, parts))
     table = ScoreTable(

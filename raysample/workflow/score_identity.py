@@ -1,4 +1,4 @@
-"""The identity of a score table: everything that its numbers depend on, and what of it changed."""
+"""The identity of a score table: everything that its values depend on, and which of it changed."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from raysample.influence.scores import create_scores, define_score
 from raysample.training import capture
 from raysample.workflow.score_request import ScoreRequest
 
-# Raised when a change of the numerics makes earlier parts wrong: they are then scored again.
+# Increased when a change of the numerics invalidates existing parts: they are then scored again.
 NUMERICS = 4
 
 
 @dataclass(frozen=True)
 class ScoringPlan:
-    """What a table will hold, and what its numbers depend on.
+    """The columns of a table, and the fingerprints of everything that its values depend on.
 
     Attributes:
         definitions: the columns.
-        sources: name -> fingerprint of each thing that the score of a row depends on, beside the rows of its shard.
+        sources: name -> fingerprint of each input that a row's score depends on, other than the rows of its shard.
         corpus: fingerprint of the rows.
     """
 
@@ -42,20 +42,21 @@ class ScoringPlan:
 
     @property
     def parts(self) -> str:
-        """The folder of the table's parts, below that of the table; the same for a corpus that only grew."""
+        """Subfolder of the table's parts; the same for a corpus that only grew, so that its shards are reused."""
         return parts_name(storage.fingerprint(self.sources))
 
     def changes(self, before: Mapping[str, str]) -> list[str]:
-        """Return the names of the sources that were others when a table was made before."""
+        """Return the names of the sources that differ from those of an earlier table."""
         return [name for name in self.sources if self.sources[name] != before.get(name, self.sources[name])]
 
     @staticmethod
     def from_request(
         request: ScoreRequest, corpus: str, targets: Mapping[str, Corpus], grouped: bool = False
     ) -> ScoringPlan:
-        """Resolve the scores at these checkpoints for the corpus with this fingerprint, whose rows may have groups.
+        """Return the plan of the scores at these checkpoints for the corpus with this fingerprint.
 
-        Raises ScoreError or CheckpointError where the scores cannot be had.
+        Raises:
+            ScoreError, CheckpointError: the scores cannot be computed.
         """
         config, model, traces = request.config, request.model, request.checkpoint_sets
         captured = config.source == "capture"
@@ -66,18 +67,18 @@ class ScoringPlan:
             "scores": definitions,
             "precision": config.precision,
             "batch_tokens": config.batch_tokens,
-            # Not at all where it is the default, as below.
+            # Absent for the default, as below.
             **({"method": config.method} if config.method != "rules" else {}),
             **({"padding": side} if (side := padding_side(traces[0])) != "right" else {}),
             "source": config.source,
             "max_length": model.max_length,
             "freeze": model.freeze,
-            # Not at all where it is the default, so that parts from before there was a choice are found.
+            # Absent for the default, so that parts from before the option existed are found.
             **({"tokenising": model.tokenising} if model.tokenising else {}),
             "landmarks": None if config.landmarks is None else config.landmarks.to_dict(),
             "captured logits": [capture.Capture.load(trace.uri).fingerprint for trace in traces] if captured else [],
             "targets": {name: target.fingerprint for name, target in targets.items()},
-            "groups": grouped,  # what parts hold beside scores
+            "groups": grouped,  # whether parts have group columns
             "references": corpus if _compares(config) else None,
             "numerics": NUMERICS,
         }
@@ -86,13 +87,13 @@ class ScoringPlan:
 
 
 def _compares(config: ScoreConfig) -> bool:
-    """Tell whether a row's score depends on rows of other shards: by a reference that is made from the corpus."""
+    """Return whether a row's score depends on other shards: by a reference computed from the corpus."""
     references = (reference for score in create_scores(config.scores).values() for reference in score.references)
     return config.landmarks is not None or any(reference.of_corpus for reference in references)
 
 
 def padding_side(trace: CheckpointSet) -> str:
-    """Return the side that a run's tokenizer pads, as its configuration tells; right where it does not."""
+    """Return the padding side in a run's tokenizer configuration; right by default."""
     place = storage.join(trace.tokenizer, "tokenizer_config.json")
     if not storage.exists(place):
         return "right"
@@ -101,13 +102,13 @@ def padding_side(trace: CheckpointSet) -> str:
 
 
 def checkpoints_fingerprint(traces: Sequence[CheckpointSet]) -> str:
-    """Return the identity of one run's checkpoints, or of several runs' in their order."""
+    """Return the identity of the checkpoints of one run, or of several runs in order."""
     found = [trace.fingerprint for trace in traces]
     return found[0] if len(found) == 1 else storage.fingerprint(found)
 
 
 def tell_changes(plan: ScoringPlan, folder: str, reporter: Reporter) -> None:
-    """Say why rows that were scored before are scored again."""
+    """Report why scored rows are scored again."""
     if storage.exists(storage.join(folder, MANIFEST)):
         changed = plan.changes(ScoreTable.load(folder).made_by.get("sources", {}))
         if changed:

@@ -1,4 +1,4 @@
-"""What a scoring is asked for."""
+"""The request of a scoring."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from raysample.influence.shards import ScoreJob
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """A scoring: at which checkpoints, which scores and how, and where the table goes.
+    """The arguments of a scoring: checkpoints, scores, model settings and target folder.
 
     Attributes:
         checkpoint_sets: one per run; scores are averaged over them.
-        config: which scores, in which precision, how the work is cut.
+        config: scores, precision and other score settings.
         model: as in fine-tuning.
         folder: URI of the ScoreTable.
     """
@@ -31,20 +31,20 @@ class ScoreRequest:
     folder: str
 
     def describe_targets(self, labels: Sequence[str]) -> dict[str, Corpus]:
-        """Describe the corpora that target-aware scores point to, with the labels of the checkpoints."""
+        """Describe the target corpora of target-aware scores, with the labels of the checkpoints."""
         return {
             name: describe_source(source.label_alone, target_folder(self.folder, name), labels=labels)
             for name, source in self.config.targets.items()
         }
 
     def load_targets(self) -> dict[str, Corpus]:
-        """Load what `describe_targets` described; raises StorageError if it did not."""
+        """Return the corpora that `describe_targets` described; raises StorageError if they are missing."""
         return {name: Corpus.load(target_folder(self.folder, name)) for name in self.config.targets}
 
     def job(self, corpus: Corpus, parts: str) -> ScoreJob:
-        """Return what scoring actors need for a table of `corpus` whose parts lie in the subfolder `parts`."""
+        """Return the job of scoring actors for a table of `corpus` with its parts in the subfolder `parts`."""
         config, plugins = self.config, score_plugins(self.config.scores)
-        alone = config.method == "loop"  # visits rows alone, which means unpadded
+        alone = config.method == "loop"  # the loop method visits one row at a time, without padding
         return ScoreJob(
             corpus=corpus.uri,
             traces=tuple(run.uri for run in self.checkpoint_sets),

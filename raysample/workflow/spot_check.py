@@ -1,4 +1,4 @@
-"""The check at the end of a scoring: a handful of rows by the slow twin, before the manifest makes a table whole."""
+"""The spot check at the end of a scoring: a few rows are scored again by the slow reference implementation."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from raysample.workflow.context import RunContext
 
 
 def verified(table: ScoreTable, job: ScoreJob, context: RunContext) -> ScoreTable:
-    """Return a table with what a few of its rows came to when they were scored again; what was told before is kept.
+    """Return a table with the result of the spot check; an earlier result for the same table is reused.
 
     Raises:
-        ScoreError: they came to something else: there is no table then.
+        ScoreError: the values differ; the table's manifest is not written then.
     """
     rows = affordable(job.config.verify_rows, table.counts["scored"])
     if not rows or not verifiable(job):
@@ -31,7 +31,7 @@ def verified(table: ScoreTable, job: ScoreJob, context: RunContext) -> ScoreTabl
 
 
 def describe_spot_check(verified: dict[str, object]) -> str:
-    """Say what a table tells of its verification."""
+    """Return the result of a spot check as one line."""
     differences = verified["differences"]
     assert isinstance(differences, dict)
     column = max(differences, key=lambda name: differences[name])
@@ -42,7 +42,7 @@ def describe_spot_check(verified: dict[str, object]) -> str:
 
 
 def _known(table: ScoreTable) -> dict[str, object] | None:
-    """Return what the same table was found to be before."""
+    """Return the spot check of an earlier table with the same key and parts, None if there is none."""
     if not storage.exists(storage.join(table.uri, MANIFEST)):
         return None
     before = ScoreTable.load(table.uri)

@@ -1,4 +1,4 @@
-"""`verify`: a finished table of the run is held against the slow twin."""
+"""`verify`: compare a finished table of the run with the slow reference implementation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def verify_run(config: RunConfig, reporter: Reporter, rows: int, seed: int) -> t
     """Score a seeded sample of the finished table's rows again; return the table and what differs."""
     with hold_run_folder(config, reporter):
         pipeline = Pipeline(config, RunContext(LocalExecutor(), reporter))
-        table, train = pipeline.table(), Corpus.load(pipeline.workspace.train)
+        table, train = pipeline.table(), Corpus.load(pipeline.run_folder.train)
         request = pipeline.request(pipeline.traces(), pipeline.score_config(train))
         return table, verify_finished(request, table, train, rows, seed, reporter)
 
@@ -26,6 +26,6 @@ def verify_run(config: RunConfig, reporter: Reporter, rows: int, seed: int) -> t
 def verify_finished(
     request: ScoreRequest, table: ScoreTable, corpus: Corpus, rows: int, seed: int, reporter: Reporter | None
 ) -> Verification:
-    """Score a seeded sample of the rows of a table again that this request made."""
+    """Score a seeded sample of the rows of a table that this request made again, and return the differences."""
     parts = table.parts[0].rpartition("/")[0]
     return verify_table(table, request.job(corpus, parts), rows=rows, seed=seed, reporter=reporter)

@@ -24,7 +24,7 @@ from raysample.influence.shards.crash_counter import deaths
 from raysample.selection import Selection, write_selection
 from raysample.testing import tiny_checkpoints, tiny_corpus_files
 from raysample.training.fine_tuning.completion import read_outcome
-from raysample.workflow import Workspace
+from raysample.workflow import RunFolder
 
 BAD: dict[str, tuple[bytes, str]] = {
     "list": (b"[]", "a mapping, and holds a list of 0"),
@@ -160,7 +160,7 @@ def test_damaged_parts_are_named(nouns: dict[str, Any], tmp_path: Path) -> None:
 
 def test_seals_outcomes_and_other_files_of_a_run_are_named(tmp_path: Path) -> None:
     config = parse({"output": str(tmp_path), "name": "r"})
-    space = Workspace.of(config)
+    space = RunFolder.from_config(config)
     space.claim(config)
     trace = tiny_checkpoints(tmp_path / "trace", n=1)
     seal = Path(trace.checkpoints[0].uri, COMPLETE)

@@ -21,7 +21,7 @@ from raysample.core.errors import ConfigError, StorageError
 from raysample.core.progress import Reporter
 from raysample.core.redaction import RedactingFormatter, credentials, is_secret, redact, redacted
 from raysample.tracking.mlflow import values
-from raysample.workflow import Workspace
+from raysample.workflow import RunFolder
 
 ADDRESSES = (
     "postgresql://bob:HUNTER2@h/db",
@@ -119,7 +119,7 @@ def test_keys_that_name_credentials_are_known_by_whole_words() -> None:
 def test_the_stored_configuration_is_redacted_and_private(tmp_path: Path) -> None:
     for address in ADDRESSES[:3]:
         config = parse({"tracking": {"uri": address}, "output": str(tmp_path), "name": "r"})
-        space = Workspace.of(config)
+        space = RunFolder.from_config(config)
         space.claim(config)
         stored = Path(space.at("config.yaml"))
         assert "HUNTER2" not in stored.read_text()

@@ -25,7 +25,7 @@ from raysample.core.errors import (
 )
 from raysample.execution.base import Demand
 from raysample.execution.local import LocalExecutor
-from raysample.workflow import Workspace, preflight
+from raysample.workflow import RunFolder, preflight
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +63,7 @@ def changed(data: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 def check(data: dict[str, Any], steps: Sequence[str] = ALL, cpus: int = 4, uri: str | None = None) -> None:
     config = parse(data)
-    preflight.check_preflight(config, Workspace.of(config), Cluster(cpus), steps, uri)
+    preflight.check_preflight(config, RunFolder.from_config(config), Cluster(cpus), steps, uri)
 
 
 WRONG: list[tuple[str, Any, type[RaysampleError], str]] = [
@@ -162,7 +162,7 @@ def test_a_disk_without_room_is_told(
 def test_what_is_finished_is_not_asked_for(data: dict[str, Any], tmp_path: Path) -> None:
     data = changed(changed(data, "compare.arms", []), "fine_tune.workers", 5)
     config = parse(data)
-    space = Workspace.of(config)
+    space = RunFolder.from_config(config)
     space.claim(config)
     for name in ("train", "test"):
         (tmp_path / f"{name}.jsonl").unlink()
@@ -190,4 +190,4 @@ def test_the_command_line_reads_no_corpus_before_all_is_feasible(
 
 def test_a_whole_configuration_by_default_is_feasible(tmp_path: Path) -> None:
     config = RunConfig(output=str(tmp_path))
-    preflight.check_preflight(config, Workspace.of(config), Cluster(1), ALL)
+    preflight.check_preflight(config, RunFolder.from_config(config), Cluster(1), ALL)

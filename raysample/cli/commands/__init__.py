@@ -1,6 +1,6 @@
-"""What each word of the command line does: open tracker and engine, run steps, print where the result is.
+"""Commands of the command line: open tracker and executor, run steps, print where the result is.
 
-The functions are loaded when they are called: their libraries take seconds, in which nothing could be said.
+The functions are loaded when called: their imports take seconds.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    """Load a command function on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'raysample.cli.commands' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -10,7 +10,7 @@ from raysample.workflow.opening import open_run
 
 
 def run_compact(config: RunConfig, reporter: Reporter) -> None:
-    """Bring the log's contents up to date."""
+    """Update the log's contents."""
     with open_run(config, reporter, "log") as pipeline:
         found = logs.compacted(pipeline)
         reporter.console.print(contents_table(found))
@@ -18,7 +18,7 @@ def run_compact(config: RunConfig, reporter: Reporter) -> None:
 
 
 def run_expand(config: RunConfig, reporter: Reporter) -> None:
-    """Put the scores of the log's contents on every row of the log."""
+    """Write a score table for every row of the log."""
     with open_run(config, reporter) as pipeline:
         table = logs.expanded(pipeline)
         reporter.say(f"{table.counts['scored']:,} rows with scores, {table.counts['quarantined']:,} without")

@@ -1,4 +1,4 @@
-"""Commands on a whole run: from a configuration to a line that says where the result is."""
+"""Commands on a whole run: from a configuration to a line with the location of the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from raysample.core.progress import Reporter
 from raysample.evaluation.comparison import Comparison
 from raysample.evaluation.keep_curve import recommend
 from raysample.execution.create import create_executor
-from raysample.workflow import Pipeline, RunContext, Workspace
+from raysample.workflow import Pipeline, RunContext, RunFolder
 from raysample.workflow.dry_run import plan_run
 from raysample.workflow.opening import open_run
 from raysample.workflow.reporting import run_comparison, run_whole, write_run_report
@@ -43,25 +43,25 @@ def run_compare(config: RunConfig, reporter: Reporter) -> None:
 def run_report(config: RunConfig, reporter: Reporter) -> None:
     """Write the report of a finished comparison again."""
     require("report", "the report")
-    space = Workspace.of(config)
-    comparison = Comparison.load(space.comparison)
+    run_folder = RunFolder.from_config(config)
+    comparison = Comparison.load(run_folder.comparison)
     write_run_report(Pipeline(config, RunContext(create_executor(None), reporter)), comparison)
-    reporter.say(f"report: {space.report}")
+    reporter.say(f"report: {run_folder.report}")
 
 
 def run_recommend(config: RunConfig, reporter: Reporter, tolerance: float | None = None) -> None:
     """Recommend how much each arm may drop, from the finished comparison; `tolerance`: `sample.tolerance` if None."""
     tolerance = config.sample.tolerance if tolerance is None else tolerance
-    comparison = Comparison.load(Workspace.of(config).comparison)
+    comparison = Comparison.load(RunFolder.from_config(config).comparison)
     found = recommend(comparison.runs, tolerance)
     reporter.console.print(recommendation_table(found, tolerance, sum(comparison.class_counts)))
 
 
 def _conclude(pipeline: Pipeline, comparison: Comparison) -> None:
-    """Print the results, and where the report and the tracked run are."""
+    """Print the results, and the location of the report and the tracked run."""
     reporter = pipeline.context.reporter
     reporter.say()
     conclude(reporter, comparison)
     if is_installed("report"):
-        reporter.say(f"report: {pipeline.workspace.report}")
+        reporter.say(f"report: {pipeline.run_folder.report}")
     reporter.say(f"MLflow: {pipeline.context.tracker.where}")

@@ -23,7 +23,7 @@ from raysample.workflow.opening import open_run
 def run_sample(config: RunConfig, reporter: Reporter, dry_run: bool = False, log: bool = False) -> None:
     """Write all selections, those at `sample.budget`, or with `log` those of the log's contents.
 
-    `dry_run`: only tell what they would leave.
+    `dry_run`: only show the effect of the selections.
     """
     if log:
         _sample_log(config, reporter, dry_run)
@@ -36,15 +36,16 @@ def run_sample(config: RunConfig, reporter: Reporter, dry_run: bool = False, log
     with open_run(config, reporter) as pipeline:
         if config.sample.budget is None:
             pipeline.sample()
-            reporter.say(f"selections: {pipeline.workspace.at('selections')}")
+            reporter.say(f"selections: {pipeline.run_folder.at('selections')}")
             return
         retraining = pipeline.retraining()
-        for title, selection in select_at_budget(config.sample, retraining, pipeline.workspace):
+        for title, selection in select_at_budget(config.sample, retraining, pipeline.run_folder):
             _show_selection(reporter, title, selection, retraining.table)
             reporter.say(f"selection: {selection.uri}")
 
 
 def _sample_log(config: RunConfig, reporter: Reporter, dry_run: bool) -> None:
+    """Write the selections of the log's contents."""
     if dry_run:
         raise ConfigError("--dry-run and --log do not go together yet", "leave one of them out")
     with open_run(config, reporter) as pipeline:
@@ -54,13 +55,14 @@ def _sample_log(config: RunConfig, reporter: Reporter, dry_run: bool) -> None:
 
 
 def _show_selection(reporter: Reporter, title: str, selection: Selection, table: ScoreTable) -> None:
+    """Print a selection's retention and warnings."""
     reporter.console.print(retention_table(title, selection, table))
     for warning in selection.warnings:
         reporter.say(f"warning: {selection.name}: {warning}")
 
 
 def run_explain(row_id: str, selection: str, reporter: Reporter) -> None:
-    """Tell what became of a row."""
+    """Print why a row was kept or pruned."""
     for line in explain_row(Selection.load(selection), row_id).splitlines():
         reporter.say(line)
 

@@ -40,7 +40,7 @@ def run_retry(config: RunConfig, reporter: Reporter, log: bool = False) -> None:
 
 
 def run_verify(config: RunConfig, reporter: Reporter, rows: int = 64, seed: int = 0) -> bool:
-    """Score a sample of the finished table's rows again by the slow twin; tells whether all columns are in bounds."""
+    """Score a sample of the finished table's rows again; return whether all columns are within their bounds."""
     table, found = verify_run(config, reporter, rows, seed)
     reporter.console.print(verification_table(found))
     for column in found.left_out:

@@ -21,7 +21,7 @@ from raysample.influence.verification import Verification
 from raysample.selection import Selection
 from raysample.training.capture.files import Capture
 from raysample.training.fine_tuning.completion import read_outcome
-from raysample.workflow import Workspace
+from raysample.workflow import RunFolder
 from tests.helpers.hostile.damage import damage_file, json_damage, linked
 from tests.helpers.hostile.kinds import Kind, LostError
 
@@ -138,7 +138,7 @@ def _own_files(rng: Random, templates: Path, scratch: Path) -> None:
 
 def read_own(config: RunConfig) -> None:
     """Read all that a run's folder holds beside its nouns."""
-    space = Workspace.of(config)
+    space = RunFolder.from_config(config)
     space.check(config)
     Comparison.load(space.comparison)
     every = [*Path(space.root).glob("arms/*.json"), *Path(space.root).glob("checkpoints/*/evaluation.json")]
