@@ -36,13 +36,7 @@ def test_every_public_name_has_an_entry_with_an_example() -> None:
     found = {name: text for page in REFERENCE for name, text in entries(page)}
     public = {f"raysample.{name}" for name in raysample.__all__ if not name.startswith("__")}
     public |= {f"raysample.core.config.{name}" for name in raysample.core.config.__all__ if name not in ANY}
-    public |= {
-        "raysample.influence.scores.base.Score",
-        "raysample.selection.policies.base.Policy",
-        "raysample.tracking.base.Tracker",
-        "raysample.execution.base.Executor",
-        "raysample.errors",
-    }
+    public |= {"raysample.errors"}
     assert public <= set(found)
     assert [name for name in public if ">>> " not in found[name]] == []
     short = {name: name.rpartition(".")[2] for name in public - {"raysample.errors"}}
@@ -60,9 +54,7 @@ def test_the_examples_of_the_reference_run(page: Path, tmp_path: Path, monkeypat
 
 
 @pytest.mark.slow
-def test_the_tutorial_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ran = list[str]()
@@ -70,7 +62,9 @@ def test_the_tutorial_runs(
         if language == "python":
             exec(compile(code, "docs/tutorial.md", "exec"), {})
         elif language == "yaml":
-            (tmp_path / "tickets.yaml").write_text(code)
+            shorter = code.replace("epochs: 3", "epochs: 1").replace("seeds: [0, 1]", "seeds: [0]")
+            assert shorter.count("epochs: 1") == shorter.count("seeds: [0]") == 1
+            (tmp_path / "tickets.yaml").write_text(shorter)
         elif language == "sh":
             for line in code.splitlines():
                 program, *arguments = shlex.split(line)
@@ -82,7 +76,6 @@ def test_the_tutorial_runs(
     assert ran == ["fine-tune", "score", "sample", "compare", "recommend", "explain", "apply"]
     said = capsys.readouterr().out
     assert "train: 600 rows, 3 classes" in said
-    assert "two classes" not in said
     assert (tmp_path / "runs/tickets/report.html").exists()
     assert list((tmp_path / "pruned").rglob("*.parquet"))
 
@@ -92,4 +85,5 @@ def test_the_site_has_every_page_and_loads_nothing_from_elsewhere() -> None:
     listed = set(re.findall(r"[\w/-]+\.md", str(site["nav"])))
     assert listed == {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
     assert site["theme"]["font"] is False
-    assert not {"privacy", "social"} & {name for plugin in site["plugins"] for name in ([plugin] if isinstance(plugin, str) else plugin)}
+    plugins = [plugin if isinstance(plugin, str) else next(iter(plugin)) for plugin in site["plugins"]]
+    assert plugins == ["search", "mkdocstrings"]
