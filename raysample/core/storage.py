@@ -104,6 +104,7 @@ def write_file(uri: str, write: Callable[[IO[bytes]], None], *, private: bool = 
                 if private:
                     os.fchmod(stream.fileno(), 0o600)
                 write(stream)
+                # Without fsync a crash of the machine may leave an empty file under the final name.
                 stream.flush()
                 os.fsync(stream.fileno())
             Path(draft).replace(path)
@@ -297,6 +298,7 @@ def whole_folder(uri: str, last: str) -> Iterator[Path]:
 
 def _rename(draft: Path, path: Path) -> None:
     """Replace a local folder by a draft."""
+    # A reader may see no folder for a moment, but never a partial one.
     if path.exists():
         shutil.rmtree(path)
     draft.replace(path)
@@ -307,6 +309,7 @@ def _put(draft: Path, fs: Any, path: str, last: str) -> None:
     if fs.exists(path):
         fs.rm(path, recursive=True)
     names = sorted(p.relative_to(draft).as_posix() for p in draft.rglob("*") if p.is_file())
+    # `last` marks the folder as complete: an interrupted upload leaves a folder without it.
     for name in sorted(names, key=lambda name: (name == last, name)):
         fs.put_file(str(draft / name), f"{path.rstrip('/')}/{name}")
 

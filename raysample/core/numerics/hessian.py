@@ -83,7 +83,7 @@ def gauss_newton(logits: Callable[[], Tensor], parameters: Sequence[Tensor], vec
         [P], in the dtype of the parameters.
     """
     # Jᵀu is linear in u, so its derivative by u, applied to v, is J v: two backwards replace a forward-mode derivative.
-    # The value of u (here 0) does not matter.
+    # The value of u (here 0, `lever`) does not matter.
     z = logits()
     lever = torch.zeros_like(z, requires_grad=True)
     pulled = torch.autograd.grad(
@@ -122,6 +122,7 @@ def conjugate_gradient(apply: Apply, b: Tensor, damping: float, iterations: int,
     while done < iterations and math.sqrt(size) > goal:
         image = apply(direction) + damping * direction
         length, along = _dot(direction, direction), _dot(direction, image)
+        # Checked before the division by `along`: a direction of negative curvature would turn the sign of the step.
         _check_curvature(along / length, damping)
         x += (size / along) * direction
         rest -= (size / along) * image

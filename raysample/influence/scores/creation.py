@@ -115,6 +115,7 @@ def resolve_specs(specs: Iterable[Spec]) -> list[str | dict[str, Any]]:
 
 
 def _resolved(spec: Spec) -> str | dict[str, Any]:
+    """Return a specification with the path of a plug-in in place of its name, so that workers find the same class."""
     column, score = create_score(spec)
     plugin = SCORE_REGISTRY.plugin(type(score))
     if plugin is None:
@@ -123,14 +124,14 @@ def _resolved(spec: Spec) -> str | dict[str, Any]:
 
 
 def _unknown(what: str, name: Any, known: Iterable[str]) -> ScoreError:
-    """Return the error for an unknown score, with the known names."""
+    """Return the error for an unknown name, with the closest known name and all known names."""
     near = difflib.get_close_matches(str(name), list(known), n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return ScoreError(f"there is no {what} called {name!r}", f"{hint}known: {', '.join(known)}")
 
 
 def _column(name: Any) -> str:
-    """Return the default column name of a score specification."""
+    """Return a column name if it is valid; raises ScoreError otherwise."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name) or name in _RESERVED:
         raise ScoreError(
             f"{name!r} cannot be the name of a score's column",

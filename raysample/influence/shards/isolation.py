@@ -75,11 +75,14 @@ def score_with_isolation(work: Work, rows: pa.Table, encoded: Encoded | None = N
     try:
         return Scored(*work(rows, encoded))
     except Exception as error:
+        # Halving would only repeat an error that no row causes.
         if _no_row(error):
             raise
         if len(rows) == 1:
             kind = error.kind if isinstance(error, ForwardError) else type(error).__name__
             return Scored.nothing(1, f"{kind} while it was scored")
+        # If three rows far apart fail alone, the model fails on everything. Halving on would quarantine the whole
+        # corpus, row by row, instead of reporting one error.
         if len(rows) >= PROBED and all(_fails(work, rows.slice(at, 1)) for at in (0, len(rows) // 2, len(rows) - 1)):
             raise
     half = len(rows) // 2

@@ -132,7 +132,7 @@ class ShardScorer:
         """
         began = time.perf_counter()
         if died.isolated:
-            del self.columns  # two sets of models may not fit
+            del self.columns  # the process loads the models too: two sets may not fit
             torch.cuda.empty_cache()
             try:
                 survived = isolated.survived(self.job, where.index, died)
@@ -182,6 +182,7 @@ class ShardScorer:
         good = full.filter(pa.array(finite)).replace_schema_metadata(metadata)
         found = count_part(good, self.names, seconds=seconds, reasons=Counter(reasons))
         part_statistics.keep(self.job.folder, shard, found)
+        # The commit: a shard is finished if and only if its part exists (`job.finished`).
         storage.write_parquet(part_uri(self.job.folder, shard), good)
         return ShardOutcome(shard.index, len(full), len(full) - len(bad), len(bad), seconds)
 

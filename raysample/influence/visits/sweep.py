@@ -104,11 +104,14 @@ def score_block(
         )
     folding = _Folding(scores, checkpoints, len(labels))
     cut = list(token_batches(encoded.lengths, batch_tokens))
+    # One mini-batch and one model are alive at a time: consecutive visits share the one or the other (see `_visits`).
     batches = _Newest(lambda batch: _Batch.from_rows(cut[batch], pad, labels, keys, device))
     model_at = _Newest(models.__getitem__ if isinstance(models, Sequence) else models)
     for at, batch in _visits(isinstance(models, Sequence), folding.order, len(cut)):
         mini, model, parts = batches(batch), model_at(at), list[Artifacts]()
         required = VisitRequirements.from_scores(folding.scores_at(at).values(), at, references, by_loop)
+        # Out of memory: the halves of the mini-batch are visited instead; examples do not interact, so the numbers
+        # stay.
         for piece in (pieces := Halving(len(mini.labels))):
             with pieces:
                 inputs = {
