@@ -35,6 +35,13 @@ def adopt(
 
     Raises:
         CheckpointError: folders are damaged, belong to different runs or models, or lack a tokenizer or class names.
+
+    >>> import raysample
+    >>> from raysample.testing import tiny_checkpoints
+    >>> folders = [checkpoint.uri for checkpoint in tiny_checkpoints("run", 2).checkpoints]
+    >>> found = raysample.adopt(folders)
+    >>> len(found.checkpoints)
+    2
     """
     given = [folders] if isinstance(folders, str) else [str(folder) for folder in folders]
     return importing.adopt_paths(given, folder_of(output, "checkpoints"), labels=labels, learning_rates=learning_rates)

@@ -59,6 +59,12 @@ def describe(
         levels: levels of the training corpus as well, if its label is hierarchical.
         missing: label values that mean no label, instead of the source's (by default -1 and "-"); with an empty list
             -1 is a class.
+
+    >>> import raysample
+    >>> from raysample.testing import tiny_corpus_files
+    >>> corpus = raysample.describe(tiny_corpus_files("train", rows=60), columns={"id": "id"})
+    >>> corpus.rows, corpus.labels
+    (60, ('calm', 'quick', 'round'))
     """
     config = source_from(source, columns)
     if missing is not None:
@@ -86,6 +92,13 @@ def fine_tune(
         recipe: a FineTuneConfig or its fields.
         engine: where to run; this process by default.
         reporter: shows messages and progress; none by default.
+
+    >>> import raysample
+    >>> from raysample.testing import tiny_corpus_files
+    >>> train, test = tiny_corpus_files("train", rows=60), tiny_corpus_files("test", rows=30, seed=1)
+    >>> found = raysample.fine_tune(train, test, model="tiny", recipe={"epochs": 1, "checkpoints": 2})
+    >>> [checkpoint.step for checkpoint in found.checkpoints]
+    [1, 2]
     """
     folder = folder_of(output, "checkpoints")
     corpus = corpus_of(train)
@@ -137,6 +150,13 @@ def score(
         targets: name -> a source or a path, for scores with a target corpus.
         engine: where to run; this process by default.
         reporter: shows messages and progress; none by default.
+
+    >>> import raysample
+    >>> from raysample.testing import tiny_checkpoints, tiny_corpus_files
+    >>> corpus = raysample.describe(tiny_corpus_files("train", rows=60), columns={"id": "id"})
+    >>> table = raysample.score(tiny_checkpoints("run"), corpus, ["el2n", "vog"])
+    >>> table.columns, table.counts["scored"]
+    (('el2n', 'vog'), 60)
     """
     folder = folder_of(output, "scores")
     traces = traces_of(checkpoints, folder)
@@ -185,6 +205,14 @@ def verify(
         checkpoints, corpus: checkpoints and corpus of the table; the corpus as `describe` returned it.
         rows, seed: size and seed of the sample.
         reporter: shows messages and progress; none by default.
+
+    >>> import raysample
+    >>> from raysample.testing import tiny_checkpoints, tiny_corpus_files
+    >>> corpus = raysample.describe(tiny_corpus_files("train", rows=60), columns={"id": "id"})
+    >>> checkpoints = tiny_checkpoints("run")
+    >>> table = raysample.score(checkpoints, corpus, ["el2n"])
+    >>> raysample.verify(table, checkpoints, corpus, rows=8).passed
+    True
     """
     stored = ScoreTable.load(table) if isinstance(table, str) else table
     request = ScoreRequest(
@@ -223,6 +251,14 @@ def sample(
         output: folder of the Selection; a new temporary one by default.
         engine: where to count and write; this process by default. The rows are the same.
         more: the policy's own options (`temperature=0.5`), and limits (`min_per_class=20`) as in ArmConfig.
+
+    >>> import raysample
+    >>> from raysample.testing import tiny_checkpoints, tiny_corpus_files
+    >>> corpus = raysample.describe(tiny_corpus_files("train", rows=60), columns={"id": "id"})
+    >>> table = raysample.score(tiny_checkpoints("run"), corpus, ["el2n"])
+    >>> half = raysample.sample(table, "hard", score="el2n", fraction=0.5)
+    >>> half.counts["kept"]
+    30
     """
     read = ScoreTable.load(table) if isinstance(table, str) else table
     arm = section(ArmConfig, {"policy": policy, "score": score, "normalise": normalise, "quota": quota, **more})

@@ -28,6 +28,12 @@ def compact(
         columns: which columns hold text, label and so on.
         window: use only the newest `window` partitions.
         engine: where to read and merge; this process by default. The result is the same.
+
+    >>> import raysample
+    >>> from raysample.testing import tiny_corpus_files
+    >>> log = raysample.compact(tiny_corpus_files("log", rows=60), "contents")
+    >>> log.counts["in"], log.counts["usable"]
+    (60, 60)
     """
     with create_executor(engine) as running:
         return compact_log(source_from(log, columns), output, window=window, map_fn=running.map)
@@ -46,6 +52,13 @@ def expand(
         table: scores of the contents, or their folder. contents: as `compact` returned them, or their folder.
         output: folder of the ScoreTable; a new temporary one by default.
         engine: where to read and write; this process by default.
+
+    >>> import raysample
+    >>> from raysample.testing import tiny_checkpoints, tiny_corpus_files
+    >>> contents = raysample.compact(tiny_corpus_files("log", rows=60), "contents")
+    >>> scores = raysample.score(tiny_checkpoints("run"), contents, ["el2n"])
+    >>> raysample.expand(scores, contents).counts["scored"]
+    60
     """
     scores = ScoreTable.load(table) if isinstance(table, str) else table
     known = Contents.load(contents) if isinstance(contents, str) else contents

@@ -25,7 +25,7 @@ def install_command(extra: str) -> str:
     return f"pip install 'raysample[{extra}]'"
 
 
-def require(extra: str, purpose: str, otherwise: str = "") -> None:
+def require_extra(extra: str, purpose: str, otherwise: str = "") -> None:
     """Raise a MissingExtraError unless the modules of an extra are installed.
 
     Args:

@@ -46,14 +46,14 @@ def trace(
                 grad_norms=drawn(rows).abs(),
                 embedding_grads={name: drawn(rows, tokens, 5) for name in ("logit", "loss", "probability")},
                 grad_dots=dots,
-                reference={r.key: held(r, drawn) for r in sorted(references, key=str)},
+                reference={r.key: reference_tensors(r, drawn) for r in sorted(references, key=str)},
                 keys=torch.arange(rows) * 11 - 20,
             )
         )
     return found
 
 
-def held(reference: Reference, drawn: Any) -> dict[str, Tensor]:
+def reference_tensors(reference: Reference, drawn: Any) -> dict[str, Tensor]:
     """Return the tensors of a reference; the sample of features has 25 rows, the first of them those of the batch."""
     if reference.kind in ("null_model", "priors"):
         return {"log_p": drawn(CLASSES).log_softmax(0)}
@@ -76,7 +76,7 @@ def folded(score: Score[Any], seen: Sequence[Artifacts]) -> Tensor:
     return score.value(state)
 
 
-def rows_of(seen: Artifacts, rows: Tensor) -> Artifacts:
+def artifact_rows(seen: Artifacts, rows: Tensor) -> Artifacts:
     """Return some rows of a mini-batch."""
     changed: dict[str, Any] = {}
     for field in fields(seen):

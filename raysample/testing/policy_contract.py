@@ -76,10 +76,10 @@ def check_policy(kind: type[Policy] | type[Chain], **settings: Any) -> None:
 
 def _arm(kind: type[Any], settings: Mapping[str, Any]) -> ArmConfig:
     expect(isinstance(kind, type) and issubclass(kind, (Policy, Chain)), f"{kind!r} derives from raysample.Policy")
-    return ArmConfig.model_validate({"policy": named(kind), **kind.example, **settings})
+    return ArmConfig.model_validate({"policy": configured_policy_name(kind), **kind.example, **settings})
 
 
-def named(kind: type[Any]) -> str:
+def configured_policy_name(kind: type[Any]) -> str:
     """Return how a configuration calls a policy class: by its name, or by its path if it is a plug-in."""
     known = {found: name for name, found in POLICY_REGISTRY.builtin.items()}
     return known[kind] if kind in known else identify("policy", kind).path

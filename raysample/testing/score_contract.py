@@ -23,7 +23,7 @@ from raysample.influence.scores import SCORE_REGISTRY, Need, Score, create_score
 from raysample.influence.visits.artifacts import Artifacts
 from raysample.influence.visits.sweep import score_block
 from raysample.models import Encoded, pad
-from raysample.testing.artifacts import CLASSES, folded, padded, rows_of, run, trace
+from raysample.testing.artifacts import CLASSES, artifact_rows, folded, padded, run, trace
 from raysample.testing.expectations import expect
 from raysample.testing.tiny import tiny_model
 
@@ -90,11 +90,11 @@ def _check_options(kind: type[Score[Any]], score: Score[Any]) -> None:
         pass
     else:
         raise AssertionError(f"{score.name} is immutable")
-    again = create_score({"name": named(kind), **score.options()})
+    again = create_score({"name": configured_score_name(kind), **score.options()})
     expect(again == (kind.name, score), f"the options of {score.name} make the same score, in a column of its name")
 
 
-def named(kind: type[Score[Any]]) -> str:
+def configured_score_name(kind: type[Score[Any]]) -> str:
     """Return how a configuration calls a score class: by its name, or by its path if it is a plug-in."""
     plugin = SCORE_REGISTRY.plugin(kind)
     return kind.name if plugin is None else plugin.path
@@ -111,8 +111,12 @@ def _check_values(score: Score[Any], values: Tensor) -> None:
 def _check_independence(score: Score[Any], seen: Sequence[Artifacts], values: Tensor) -> None:
     """Check that a row's value depends on that row alone."""
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(3))
-    _close(folded(score, [rows_of(one, order) for one in seen]), values[order], f"{score.name} follows its rows' order")
-    alone = [folded(score, [rows_of(one, torch.tensor([row])) for one in seen]) for row in range(ROWS)]
+    _close(
+        folded(score, [artifact_rows(one, order) for one in seen]),
+        values[order],
+        f"{score.name} follows its rows' order",
+    )
+    alone = [folded(score, [artifact_rows(one, torch.tensor([row])) for one in seen]) for row in range(ROWS)]
     _close(torch.cat(alone), values, f"{score.name} of a row alone is that of the row in a mini-batch")
     _close(folded(score, [padded(one, 5) for one in seen]), values, f"{score.name} does not see padding")
     broken = [_with_nan(one) if k == len(seen) - 1 else one for k, one in enumerate(seen)]
@@ -147,7 +151,7 @@ def _check_state(score: Score[Any], seen: Sequence[Artifacts], values: Tensor) -
         following = score.fold(first, artifacts, at)
         expect(pickle.dumps(first) == kept, f"{score.name}.fold returns a new state and leaves the old one as it was")
         first = pickle.loads(pickle.dumps(following))  # noqa: S301 - made on this line
-        second = score.fold(second, rows_of(artifacts, reversed_rows), at)
+        second = score.fold(second, artifact_rows(artifacts, reversed_rows), at)
     _close(score.value(first), values, f"{score.name} shares no state between folds")
     _close(score.value(second), values[reversed_rows], f"{score.name} shares no state between folds")
 
@@ -176,7 +180,7 @@ def _check_declared(score: Score[Any], seen: Sequence[Artifacts], values: Tensor
 
 def _check_through_models(kind: type[Score[Any]], score: Score[Any]) -> None:
     """Check through models: alone as together, whatever the mini-batches and their padding."""
-    spec = {"name": named(kind), **score.options(), "as": "checked"}
+    spec = {"name": configured_score_name(kind), **score.options(), "as": "checked"}
     alone = _scored([spec], 40, 0)
     expect(alone.dtype == np.float32 and alone.shape == (14,), f"{score.name} is one float32 per row of a block")
     for what, values in (

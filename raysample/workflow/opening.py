@@ -11,7 +11,7 @@ from pathlib import Path
 from raysample.core import storage
 from raysample.core.config import RunConfig
 from raysample.core.errors import ConfigError
-from raysample.core.extras import install_command, is_installed, require
+from raysample.core.extras import install_command, is_installed, require_extra
 from raysample.core.locking import Lock, held
 from raysample.core.progress import Reporter
 from raysample.execution.create import create_executor
@@ -57,7 +57,7 @@ def _check_extras(config: RunConfig, reporter: Reporter, steps: Collection[str])
     requested = _given(config) is not None or "enabled" in config.tracking.model_fields_set
     by_mlflow = preflight.tracks_by_mlflow(config)
     if by_mlflow and requested:
-        require("mlflow", "tracking", "set tracking.enabled=false")
+        require_extra("mlflow", "tracking", "set tracking.enabled=false")
     if by_mlflow and not is_installed("mlflow"):
         reporter.say(f"MLflow is not installed, so this run is not tracked ({install_command('mlflow')})")
     if "compare" in steps and not is_installed("report"):

@@ -16,7 +16,7 @@ from raysample.cli import main
 from raysample.core import storage
 from raysample.core.config import EngineConfig
 from raysample.core.errors import MissingExtraError, StorageError
-from raysample.core.extras import EXTRAS, is_installed, require
+from raysample.core.extras import EXTRAS, is_installed, require_extra
 from raysample.execution.create import create_executor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,11 +76,11 @@ def test_the_extras_are_those_of_the_package() -> None:
 @pytest.mark.parametrize(("extra", "module"), [(extra, name) for extra, names in EXTRAS.items() for name in names])
 def test_a_missing_extra_is_named(extra: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_installed(extra)
-    require(extra, "the test")
+    require_extra(extra, "the test")
     without(monkeypatch, module)
     assert not is_installed(extra)
     with pytest.raises(MissingExtraError, match=rf"the test needs {module}: not installed") as caught:
-        require(extra, "the test", "do without")
+        require_extra(extra, "the test", "do without")
     assert caught.value.advice == f"pip install 'raysample[{extra}]', or do without"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from raysample.cli.tables import adoption_table
 from raysample.core import storage
 from raysample.core.errors import ConfigError
-from raysample.core.extras import require
+from raysample.core.extras import require_extra
 from raysample.core.progress import Reporter
 from raysample.training import importing
 from raysample.training.importing.find import Found, find
@@ -61,7 +61,7 @@ def _found(path: str, folder: str, tracking_uri: str | None) -> list[Found]:
 
 def _brought(address: str, folder: str, tracking_uri: str | None) -> list[Found]:
     """Return the checkpoints of an MLflow address, downloaded if remote."""
-    require("mlflow", f"the address {address!r}", "give a folder")
+    require_extra("mlflow", f"the address {address!r}", "give a folder")
     from raysample.tracking.mlflow.logged_models import fetch_models
 
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or (str(OURS) if OURS.exists() else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from raysample.cli.conclusion import conclude
 from raysample.cli.tables import outlook_table, recommendation_table
 from raysample.core.config import RunConfig
-from raysample.core.extras import is_installed, require
+from raysample.core.extras import is_installed, require_extra
 from raysample.core.progress import Reporter
 from raysample.evaluation.comparison import Comparison
 from raysample.evaluation.keep_curve import recommend
@@ -42,7 +42,7 @@ def run_compare(config: RunConfig, reporter: Reporter) -> None:
 
 def run_report(config: RunConfig, reporter: Reporter) -> None:
     """Write the report of a finished comparison again."""
-    require("report", "the report")
+    require_extra("report", "the report")
     run_folder = RunFolder.from_config(config)
     comparison = Comparison.load(run_folder.comparison)
     write_run_report(Pipeline(config, RunContext(create_executor(None), reporter)), comparison)

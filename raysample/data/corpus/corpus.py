@@ -19,7 +19,7 @@ from raysample.data.corpus.judge_rows import Mask, digests, shard_fingerprint
 from raysample.data.corpus.read_file import read_range
 from raysample.data.labels.class_names import canonical_names
 from raysample.data.labels.levels import PREFIX, Levels
-from raysample.data.readers.damage import named
+from raysample.data.readers.damage import naming_file
 from raysample.data.schema import CONFIDENCE, SCHEMA, Shard
 from raysample.data.sources.resolve import part_of, reader_of
 
@@ -149,7 +149,7 @@ class Corpus:
         """
         ids, shard = self.read(index)["row_id"], self.shards[index]
         reader, part = reader_of(self.source), part_of(self.source, shard.uri)
-        with named(part.uri):
+        with naming_file(part.uri):
             fields = reader.fields(part)
             batch = reader.range(part, fields, shard.start, shard.stop, shard.offset)
         assert batch is not None, "read() found the rows"

@@ -27,7 +27,7 @@ from raysample.data.corpus.ledger import Ledger, Range
 from raysample.data.corpus.quarantine import FOLDER, Quarantine
 from raysample.data.corpus.read_file import read_judged, read_range
 from raysample.data.labels import origins
-from raysample.data.labels.class_names import LabelNotes, canonical, distinct
+from raysample.data.labels.class_names import LabelNotes, canonical, distinct_class_names
 from raysample.data.labels.classes import Codes, Vocabulary, order_classes
 from raysample.data.labels.levels import Levels, assembled, beside, others
 from raysample.data.schema import DUPLICATE, FINE, OTHER_SIDE, SELECTED, UNSEEN, Part, Shard
@@ -75,7 +75,11 @@ def describe_source(
         storage.remove(storage.join(uri, name))
     quarantine = Quarantine(uri)
     rule = opened.config.labels
-    known = () if labels is None else tuple(frozenset(distinct(names, rule)) for names in (labels, *beside(levels)))
+    known = (
+        ()
+        if labels is None
+        else tuple(frozenset(distinct_class_names(names, rule)) for names in (labels, *beside(levels)))
+    )
     scan = _Scan(opened, quarantine, _chooser(part, holdout), known)
     ledger = _without_repeats(opened, scan.run(shard_rows), quarantine)
     quarantine.close()

@@ -42,7 +42,7 @@ def canonical_names(names: pa.StringArray, rule: LabelsConfig) -> pa.StringArray
     return pa.array(known, pa.string()).take(encoded.indices)
 
 
-def distinct(names: Sequence[str], rule: LabelsConfig) -> list[str]:
+def distinct_class_names(names: Sequence[str], rule: LabelsConfig) -> list[str]:
     """Return `canonical` of each configured class name; raises CorpusError if two of them are the same class."""
     first_spelling: dict[str, str] = {}
     for name in names:

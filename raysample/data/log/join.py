@@ -14,7 +14,7 @@ from raysample.core import storage
 from raysample.data import score_table
 from raysample.data.corpus import QUARANTINE
 from raysample.data.identity import group_codes
-from raysample.data.labels.class_names import distinct
+from raysample.data.labels.class_names import distinct_class_names
 from raysample.data.log import ranges
 from raysample.data.log.compaction import Contents
 from raysample.data.log.merge import range_part
@@ -86,7 +86,7 @@ class Join:
     @property
     def _classes(self) -> list[str]:
         """Classes of the checkpoints, in the spelling of the contents."""
-        return distinct(self.labels, self.contents.source.labels)
+        return distinct_class_names(self.labels, self.contents.source.labels)
 
     def missing(self, at: int, target: str, retry: bool) -> int:
         """Write the texts of a range's contents without scores, and return their number.

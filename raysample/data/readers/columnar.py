@@ -19,7 +19,7 @@ from raysample.core.errors import CorpusError
 from raysample.data.readers.arrow_files import check_unpacked
 from raysample.data.readers.arrow_validity import check_arrays, longer_than
 from raysample.data.readers.class_label_metadata import class_labels
-from raysample.data.readers.damage import check_regular_source, named
+from raysample.data.readers.damage import check_regular_source, naming_file
 from raysample.data.readers.dataset_folders import check_dataset_folder as check_folder
 from raysample.data.readers.expansion import allowed, check_expansion, expansion_error
 from raysample.data.schema import TOO_LARGE, Batch, Part
@@ -125,7 +125,7 @@ def _opened(uri: str) -> Iterator[tuple[IO[bytes], pq.ParquetFile]]:
     """Open a Parquet file and its stream; errors name the file."""
     check_regular_source(uri)
     fs, path = storage.filesystem(uri)
-    with named(uri), fs.open(path, "rb") as stream:
+    with naming_file(uri), fs.open(path, "rb") as stream:
         file = pq.ParquetFile(stream)
         _check_names(file.schema_arrow.names, uri)
         yield stream, file
@@ -200,7 +200,7 @@ class Datasets:
 
     def batches(self, part: Part, columns: Sequence[str], size: int) -> Iterator[Batch]:
         """Yield slices of the memory-mapped table."""
-        with named(part.uri):
+        with naming_file(part.uri):
             data = _dataset(part.uri, self.split, self.limits).select_columns(list(columns)).with_format("arrow")
             for start in range(0, len(data), size):
                 yield _slice(data, columns, start, min(start + size, len(data)), self.limits)
@@ -214,7 +214,7 @@ class Datasets:
         offset: int,  # noqa: ARG002
     ) -> Batch | None:
         """Return a slice of the memory-mapped table."""
-        with named(part.uri):
+        with naming_file(part.uri):
             data = _dataset(part.uri, self.split, self.limits).select_columns(list(columns)).with_format("arrow")
             return _slice(data, columns, start, min(stop, len(data)), self.limits) if start < len(data) else None
 
@@ -256,7 +256,7 @@ def _from_folder(uri: str, limits: LimitsConfig) -> Any:
     """Load a folder written by `save_to_disk`, after checking its files and their size."""
     import datasets  # takes a second, and only this format needs it
 
-    with named(uri, ADVICE):
+    with naming_file(uri, ADVICE):
         check_folder(uri)
         check_unpacked(uri, limits)
         return datasets.load_from_disk(uri)

@@ -14,7 +14,7 @@ _ADVICE = "write it again, or leave it out of the folder"
 
 
 @contextmanager
-def named(uri: str, advice: str = _ADVICE) -> Iterator[None]:
+def naming_file(uri: str, advice: str = _ADVICE) -> Iterator[None]:
     """Turn any exception raised while a file is read into a CorpusError that names the file.
 
     Readers raise the exceptions of their libraries: ArrowInvalid, OSError, ArrowNotImplementedError, KeyError,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raysample.core import storage
-from raysample.data.readers.damage import named
+from raysample.data.readers.damage import naming_file
 
 Kind = Literal["file", "linked folder", "special", "nowhere"]
 """A regular file (or a link to one); a link to a folder; a pipe, socket or device; a broken link."""
@@ -33,7 +33,7 @@ class Entry:
 def entries(uri: str) -> list[Entry]:
     """List everything below a folder except folders, sorted by name; raises CorpusError if it cannot be listed."""
     root = uri.rstrip("/")
-    with named(uri, "give this user the right to read it, or leave the folder out"):
+    with naming_file(uri, "give this user the right to read it, or leave the folder out"):
         listed = _local(root) if storage.is_local(uri) else _remote(uri)
         return sorted((Entry(name, storage.join(root, name), kind) for name, kind in listed), key=lambda one: one.uri)
 

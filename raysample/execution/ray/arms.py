@@ -29,7 +29,7 @@ def fine_tune_many(
 ) -> Iterator[tuple[Job, Outcome]]:
     """Run jobs, at most `workers` at a time (all CPUs by default); yield each with its outcome when it ends."""
     at_once = min(len(jobs), workers or session.slots(1, gpus))
-    session.require(at_once, 1, gpus, "retraining the arms")
+    session.require_resources(at_once, 1, gpus, "retraining the arms")
     task = _execute.options(num_cpus=1, num_gpus=gpus)
     waiting = list(enumerate(jobs))[::-1]
     running: dict[Any, Job] = {}

@@ -74,7 +74,7 @@ class RayExecutor:
         for demand in demands:
             cpus = scoring.ACTOR_CPUS if demand.kind == "scoring" else 1
             try:
-                session.require(demand.workers, cpus, self.config.gpus_per_worker, demand.what)
+                session.require_resources(demand.workers, cpus, self.config.gpus_per_worker, demand.what)
             except ClusterError as error:
                 result.append(error)
         return result

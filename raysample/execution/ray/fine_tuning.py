@@ -99,7 +99,7 @@ def fine_tune_on_ray(job: Job, workers: tuple[int, int], gpus: float, reporter: 
         ClusterError: the cluster cannot hold the minimum number of workers.
         TrainingError: a worker fails for a lasting reason, or too often without progress.
     """
-    session.require(workers[0], 1, gpus, "fine-tuning")
+    session.require_resources(workers[0], 1, gpus, "fine-tuning")
     with tempfile.TemporaryDirectory(prefix="raysample-train-") as scratch, _watched(job, reporter) as on:
         trainer = _Trainer(
             _worker,

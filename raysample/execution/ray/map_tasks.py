@@ -28,7 +28,7 @@ def tasks(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]
     Raises:
         RaysampleError: raised by the function, or a SelectionError if a task's worker died repeatedly.
     """
-    session.require(1, TASK_CPUS, 0, "a task of a selection")
+    session.require_resources(1, TASK_CPUS, 0, "a task of a selection")
     shared, task = ray.put(function), _call.options(num_cpus=TASK_CPUS)
     ahead = 2 * session.slots(TASK_CPUS, 0)
     pending: deque[Any] = deque()

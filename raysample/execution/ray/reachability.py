@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from raysample.core.config import EngineConfig
 from raysample.core.errors import ClusterError
-from raysample.core.extras import require
+from raysample.core.extras import require_extra
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def head(config: EngineConfig) -> ClusterHead | None:
 
 def require_ray() -> None:
     """Raise a MissingExtraError if Ray is not installed."""
-    require("ray", "engine.kind: ray", "set engine.kind=local to work in this process")
+    require_extra("ray", "engine.kind: ray", "set engine.kind=local to work in this process")
 
 
 def reach(config: EngineConfig, say: Callable[[str], None] | None = None) -> None:

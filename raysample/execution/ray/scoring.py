@@ -36,7 +36,7 @@ class ScoringActor:
 
 def prepare_once(job: ScoreJob, gpus: float, reporter: Reporter) -> None:
     """Compute references and landmarks in one task, and report its messages."""
-    session.require(1, ACTOR_CPUS, gpus, "the preparations of scoring")
+    session.require_resources(1, ACTOR_CPUS, gpus, "the preparations of scoring")
     reference = _prepare.options(num_cpus=ACTOR_CPUS, num_gpus=gpus or None).remote(job)
     for line in failures.result(reference, _broken):
         reporter.say(line)
@@ -52,7 +52,7 @@ def _prepare(job: ScoreJob) -> list[str]:
 
 def once(function: Callable[[], T], gpus: float) -> T:
     """Run a function in one task with the resources of a scoring actor."""
-    session.require(1, ACTOR_CPUS, gpus, "the verification of scores")
+    session.require_resources(1, ACTOR_CPUS, gpus, "the verification of scores")
     result: T = failures.result(_once.options(num_cpus=ACTOR_CPUS, num_gpus=gpus or None).remote(function), _broken)
     return result
 
@@ -68,7 +68,7 @@ def score_on_ray(
 ) -> Iterator[ShardOutcome]:
     """Score shards on up to `workers` actors (all CPUs by default); yield each outcome when it arrives."""
     pool = min(len(shards), workers or session.slots(ACTOR_CPUS, gpus))
-    session.require(pool, ACTOR_CPUS, gpus, "scoring")
+    session.require_resources(pool, ACTOR_CPUS, gpus, "scoring")
     context = ray.data.DataContext.get_current()
     context.raise_original_map_exception = True
     context.execution_no_progress_timeout_s = NO_PROGRESS_SECONDS
@@ -102,7 +102,7 @@ def memory_per_worker(workers: int, gpus: float) -> int | None:
     None if no node reports its memory.
     """
     if gpus:
-        session.require(1, ACTOR_CPUS, gpus, "scoring")
+        session.require_resources(1, ACTOR_CPUS, gpus, "scoring")
         found = _gpu_memory.options(num_cpus=ACTOR_CPUS, num_gpus=gpus).remote()
         return int(min(1.0, gpus) * failures.result(found, _broken))
     shares = list[float]()

@@ -115,7 +115,7 @@ def slots(cpus_each: float, gpus_each: float) -> int:
     return max(1, int(min(fits)))
 
 
-def require(workers: int, cpus_each: float, gpus_each: float, what: str) -> None:
+def require_resources(workers: int, cpus_each: float, gpus_each: float, what: str) -> None:
     """Raise ClusterError if the cluster has fewer CPUs or GPUs than `what` needs: Ray would wait forever.
 
     Checked for the cluster and for its nodes: a worker must fit into one node.

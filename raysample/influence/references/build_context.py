@@ -24,7 +24,7 @@ Notes = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Work:
+class BuildContext:
     """A request with its opened corpus and checkpoint set, the device, and a callback `say` for progress lines."""
 
     request: Request
@@ -34,11 +34,11 @@ class Work:
     say: Say
 
     @staticmethod
-    def from_request(request: Request, say: Say) -> Work:
+    def from_request(request: Request, say: Say) -> BuildContext:
         """Open the artifacts of a request; raises ProvenanceError if corpus and checkpoints have different classes."""
         corpus, run = Corpus.load(request.corpus), CheckpointSet.load(request.checkpoints)
         _check_labels(corpus, run, "the scored corpus")
-        return Work(request, corpus, run, precision.device(), say)
+        return BuildContext(request, corpus, run, precision.device(), say)
 
     def model(self, at: Checkpoint) -> nn.Module:
         """Return the model of a checkpoint on the device, in eval mode.
@@ -77,7 +77,7 @@ class Work:
         return corpus
 
 
-Builder = Callable[[Work, Reference, Notes], Iterator[tuple[int, Tensors]]]
+Builder = Callable[[BuildContext, Reference, Notes], Iterator[tuple[int, Tensors]]]
 """Builds a reference: yields (step, tensors) and fills its last argument with notes for the manifest."""
 
 

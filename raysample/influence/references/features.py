@@ -18,7 +18,7 @@ from raysample.core.errors import ScoreError
 from raysample.core.numerics.batches import token_batches
 from raysample.core.numerics.halving import map_in_halves
 from raysample.data.checkpoint_set import Checkpoint
-from raysample.influence.references.build_context import Notes, Work, among, reference_options
+from raysample.influence.references.build_context import BuildContext, Notes, among, reference_options
 from raysample.influence.references.clusters import spherical_kmeans
 from raysample.influence.references.folder import Tensors
 from raysample.influence.references.rows import IntArray, row_keys, sample_corpus, tokenize_rows
@@ -29,7 +29,7 @@ from raysample.training import Examples
 DEFAULTS = {"rows": SAMPLE, "clusters": CLUSTERS, "seed": 0, "at": "last"}
 
 
-def build_features(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
+def build_features(work: BuildContext, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
     """Yield features, centres and medians of a seeded sample of R rows of the scored corpus at a checkpoint.
 
     * `features` [R, H] float32, the classifier's inputs in eval mode; `labels` [R] int64; `keys` [R] int64, `row_keys`;
@@ -64,7 +64,7 @@ def build_features(work: Work, reference: Reference, notes: Notes) -> Iterator[t
         )
 
 
-def _features(work: Work, at: Checkpoint, data: Examples) -> Tensor:
+def _features(work: BuildContext, at: Checkpoint, data: Examples) -> Tensor:
     """Return the features [R, H] at a checkpoint; raises ScoreError if any is not finite."""
     network = work.model(at)
     found = collect_features(network, data, work.request.batch_tokens, work.device, work.autocast(network))

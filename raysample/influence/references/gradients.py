@@ -15,7 +15,7 @@ from raysample.core.numerics.halving import map_in_halves
 from raysample.core.numerics.hessian import flatten, unflatten
 from raysample.core.numerics.precision import autocast
 from raysample.core.numerics.predictions import cross_entropies
-from raysample.influence.references.build_context import Notes, Work, among, reference_options
+from raysample.influence.references.build_context import BuildContext, Notes, among, reference_options
 from raysample.influence.references.folder import Tensors
 from raysample.influence.references.rows import IntArray, sort_by_row_hash, tokenize_rows
 from raysample.influence.scores.reference import Reference
@@ -24,7 +24,7 @@ from raysample.training import Examples
 DEFAULTS = {"target": None, "by": "all"}
 
 
-def build_target_gradients(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
+def build_target_gradients(work: BuildContext, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
     """Yield ḡ = (1/n) Σ ∇_w ℓ(w_t, z′) over the target's rows at each checkpoint: {parameter: [M, *shape]} float32.
 
     Loss in nats, eval mode, over all parameters that are trainable and not frozen. Options: `target`, the target's

@@ -25,7 +25,7 @@ from raysample.core.numerics.hessian import (
     lissa,
     relative_residual,
 )
-from raysample.influence.references.build_context import Notes, Work, among, reference_options
+from raysample.influence.references.build_context import BuildContext, Notes, among, reference_options
 from raysample.influence.references.folder import Tensors
 from raysample.influence.references.gradients import directions, logits_of, mean_gradient, total_loss, trainable
 from raysample.influence.references.rows import IntArray, sample_corpus, sort_by_row_hash, tokenize_rows
@@ -50,7 +50,7 @@ TOLERANCES = {"cg": 0.01, "lissa": 0.5}
 """Relative residuals that must be reached; LiSSA's mini-batches leave noise."""
 
 
-def build_inverse_hessian(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
+def build_inverse_hessian(work: BuildContext, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
     """Yield u = (H + λI)⁻¹ ḡ at the last checkpoint: {parameter: [1, *shape]} float32.
 
     ḡ is the target's mean gradient and H the Hessian of the mean loss (nats, eval mode) over a seeded sample of the

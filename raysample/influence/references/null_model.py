@@ -18,7 +18,7 @@ from raysample.core.config import FineTuneConfig, ModelConfig
 from raysample.core.errors import ProvenanceError, ScoreError
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import SCHEMA, Levels
-from raysample.influence.references.build_context import Notes, Work, reference_options
+from raysample.influence.references.build_context import BuildContext, Notes, reference_options
 from raysample.influence.references.folder import Tensors
 from raysample.influence.scores.reference import Reference
 from raysample.training import DistributedContext, Examples, TrainingSchedule
@@ -30,7 +30,7 @@ NULL = " "
 ADVICE = "set the option `null: prior` of the score, which takes the class shares in place of a trained null model"
 
 
-def build_null_model(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
+def build_null_model(work: BuildContext, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
     """Train f[∅] and yield `log_p` [C] = ln softmax f[∅](" ") at each checkpoint's step, in eval mode, float32.
 
     Same base, seed, schedule, learning rates, batches and dropout as the run; only the text of every row is the null
@@ -65,7 +65,7 @@ def build_null_model(work: Work, reference: Reference, notes: Notes) -> Iterator
     yield from sorted(found.items())
 
 
-def _recipe(work: Work) -> tuple[str, ModelConfig, FineTuneConfig]:
+def _recipe(work: BuildContext) -> tuple[str, ModelConfig, FineTuneConfig]:
     """Return base, model and recipe of the run; raises if it has no complete recipe or another training corpus."""
     config: dict[str, Any] = work.run.config
     missing = [name for name in ("base", "model", "fine_tune") if not config.get(name)]
@@ -87,7 +87,7 @@ def _recipe(work: Work) -> tuple[str, ModelConfig, FineTuneConfig]:
     return str(config["base"]), spec, recipe.model_copy(update={"capture": False, "seed": work.run.seed})
 
 
-def _nothing(work: Work, spec: ModelConfig) -> Examples:
+def _nothing(work: BuildContext, spec: ModelConfig) -> Examples:
     """Return the corpus's labels in its order, each row with the null input."""
     tokenizer = work.tokenizer()
     columns = [pa.array([NULL if name == "text" else None], SCHEMA.field(name).type) for name in SCHEMA.names]
@@ -127,7 +127,7 @@ def _fits(recorded: float, computed: float) -> bool:
     return math.isclose(recorded, computed, rel_tol=1e-9, abs_tol=1e-15)
 
 
-def _level_labels(work: Work, levels: Levels, recipe: FineTuneConfig) -> LevelLabels | None:
+def _level_labels(work: BuildContext, levels: Levels, recipe: FineTuneConfig) -> LevelLabels | None:
     """Return the labels of all levels if the run trained a head for each of them."""
     columns = list(levels.columns)
     tables = [work.corpus.read(shard.index).select(columns) for shard in work.corpus.shards]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from raysample.core import storage
 from raysample.influence.references import features, gradients, inverse_hessian, null_model, priors
-from raysample.influence.references.build_context import Builder, Notes, Work
+from raysample.influence.references.build_context import BuildContext, Builder, Notes
 from raysample.influence.references.folder import DIRECTIONS, MANIFEST, Request, point, step_file, write_tensors
 from raysample.influence.scores.reference import Kind, Reference
 from raysample.version import __version__
@@ -48,7 +48,7 @@ def prepare_references(request: Request, wanted: Sequence[Reference], *, say: Ca
     references = list(dict.fromkeys(wanted))
     if not references:
         return
-    work = Work.from_request(request, say)
+    work = BuildContext.from_request(request, say)
     # All names first, so that a wrong target raises its error before anything is trained.
     names = {reference: _name(work, reference) for reference in references}
     for reference, name in names.items():
@@ -57,7 +57,7 @@ def prepare_references(request: Request, wanted: Sequence[Reference], *, say: Ca
         point(request, reference, name)
 
 
-def _name(work: Work, reference: Reference) -> str:
+def _name(work: BuildContext, reference: Reference) -> str:
     """Return the folder name of a reference: its key and a hash of everything its numbers depend on."""
     target = str(reference.given.get("target"))
     spec = work.request.model
@@ -72,7 +72,7 @@ def _name(work: Work, reference: Reference) -> str:
     return f"{reference.key}-{storage.fingerprint(of)[:12]}"
 
 
-def _build(work: Work, reference: Reference, name: str) -> None:
+def _build(work: BuildContext, reference: Reference, name: str) -> None:
     """Build a reference into its folder, one file per checkpoint, the manifest last."""
     work.say(f"  preparing {reference.key}")
     place, began = storage.join(work.request.folder, name), time.perf_counter()

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import torch
 
-from raysample.influence.references.build_context import Notes, Work, reference_options
+from raysample.influence.references.build_context import BuildContext, Notes, reference_options
 from raysample.influence.references.folder import Tensors
 from raysample.influence.scores.reference import Reference
 
 
-def build_priors(work: Work, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
+def build_priors(work: BuildContext, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
     """Yield `log_p` [C]: ln(n_c / n) of the scored corpus, `-inf` for a class without rows; equal at every step.
 
     A null model without regularisation converges to it: of all predictions that ignore the input it has the smallest

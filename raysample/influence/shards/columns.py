@@ -69,7 +69,7 @@ class ColumnScorer:
             ids, labels = rows["row_id"], row_labels(rows)
             return encoded.lengths, mean([capture.fold_columns(t.uri, ids, labels, self.scores) for t in self.captured])
         scores = self.visited if exact is None else exact
-        block, place = distinct(encoded, rows, scores)
+        block, place = distinct_rows(encoded, rows, scores)
         columns = mean([run.columns(*block, scores) for run in self.runs]) if scores else {}
         columns = columns if place is None else {name: values[place] for name, values in columns.items()}
         if exact is None and self.job.config.landmarks is not None:
@@ -87,7 +87,7 @@ class ColumnScorer:
         return self.runs[0].descriptors(encoded, rows, extra)
 
 
-def distinct(
+def distinct_rows(
     encoded: models.Encoded, rows: pa.Table, scores: Mapping[str, Score[Any]]
 ) -> tuple[tuple[models.Encoded, pa.Table], NDArray[np.int64] | None]:
     """Return the rows to visit, and for each row its place among them; None if every row is visited itself.

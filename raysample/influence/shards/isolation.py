@@ -21,7 +21,7 @@ PROBED = 8
 """Number of rows from which three of them are tried alone before a failure is attributed to single rows."""
 
 
-class Work(Protocol):
+class ScoreRowsFn(Protocol):
     """Scores rows: returns token counts [n] and columns of [n]; `encoded` are the rows' tokens, if already known."""
 
     def __call__(self, rows: pa.Table, encoded: Encoded | None = None, /) -> tuple[NDArray[np.int32], Values]:
@@ -61,7 +61,7 @@ class Scored:
         )
 
 
-def score_with_isolation(work: Work, rows: pa.Table, encoded: Encoded | None = None) -> Scored:
+def score_with_isolation(work: ScoreRowsFn, rows: pa.Table, encoded: Encoded | None = None) -> Scored:
     """Score rows; if that raises an error, score both halves separately, down to the single rows that fail.
 
     `encoded` are the tokens of all rows, if already known; the halves are tokenised again. A reason names the type of
@@ -89,7 +89,7 @@ def score_with_isolation(work: Work, rows: pa.Table, encoded: Encoded | None = N
     return score_with_isolation(work, rows.slice(0, half)).then(score_with_isolation(work, rows.slice(half)))
 
 
-def _fails(work: Work, rows: pa.Table) -> bool:
+def _fails(work: ScoreRowsFn, rows: pa.Table) -> bool:
     """Return whether scoring some rows raises an error that a row may cause."""
     try:
         work(rows)

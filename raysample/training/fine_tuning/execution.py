@@ -28,7 +28,7 @@ from raysample.training.distributed import is_distributed, wrap_model
 from raysample.training.fine_tuning.completion import CURVE
 from raysample.training.fine_tuning.job import Job, Outcome
 from raysample.training.fine_tuning.resume import kept_by, resumed
-from raysample.training.fine_tuning.rows import corpora_of, rows_of
+from raysample.training.fine_tuning.rows import corpora_of, training_rows
 from raysample.training.levels import trained
 from raysample.training.record import recorded
 from raysample.training.snapshot import Snapshot
@@ -55,7 +55,7 @@ def execute(
     """
     began = time.perf_counter()
     corpus = Corpus.load(job.train)
-    data, held_out = rows_of(job, corpus)
+    data, held_out = training_rows(job, corpus)
     layout = _layout(job, len(data))
     levels = trained(corpus, job.config, Corpus.load(job.test))
     # Also built for a resume: the state has weights and optimiser only, not the architecture.

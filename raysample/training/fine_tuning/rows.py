@@ -15,7 +15,7 @@ from raysample.training.fine_tuning.job import Job
 from raysample.training.losses import class_weights
 
 
-def rows_of(job: Job, corpus: Corpus) -> tuple[Examples, Examples | None]:
+def training_rows(job: Job, corpus: Corpus) -> tuple[Examples, Examples | None]:
     """Return the weighted training rows, and the held-out rows of early stopping or None."""
     data = load_examples(job.train, corpus.fingerprint, job.base, job.model).headed(job.config)
     data = data if job.selection is None else selected_rows(data, corpus, job.selection)

@@ -16,7 +16,7 @@ from raysample.core.config import LabelsConfig
 from raysample.core.errors import ConfigError, CorpusError
 from raysample.data.corpus import Corpus, ledger
 from raysample.data.corpus.ledger import reconcile
-from raysample.data.labels.class_names import Declared, canonical, distinct
+from raysample.data.labels.class_names import Declared, canonical, distinct_class_names
 from raysample.data.log import compact_log
 from tests.helpers.labelled_files import described, source, write_jsonl
 
@@ -137,8 +137,8 @@ def test_given_labels_keep_their_spelling_and_find_their_rows(tmp_path: Path) ->
     assert (corpus.labels, corpus.class_counts) == (tuple(given), (1, 2, 2))
     assert corpus.table()["label"].to_pylist() == [1, 2, 2, 0, 1]
     with pytest.raises(CorpusError, match="two spellings of one class"):
-        distinct(["1", "1.0"], RULE)
-    assert distinct(["1", "1.0"], APART) == ["1", "1.0"]
+        distinct_class_names(["1", "1.0"], RULE)
+    assert distinct_class_names(["1", "1.0"], APART) == ["1", "1.0"]
 
 
 def test_class_labels_in_some_files_only_name_the_files_in_corpora_and_logs(tmp_path: Path) -> None:

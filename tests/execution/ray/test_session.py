@@ -85,7 +85,7 @@ def test_what_no_node_can_hold_is_told(
     monkeypatch.setattr(session.ray, "nodes", lambda: [{"Alive": True, "Resources": node} for node in nodes] + [dead])
     monkeypatch.setattr(session.ray, "cluster_resources", lambda: there)
     if problem is None:
-        session.require(workers, cpus, gpus, "scoring")
+        session.require_resources(workers, cpus, gpus, "scoring")
         return
     with pytest.raises(ClusterError, match=f"scoring needs {problem}"):
-        session.require(workers, cpus, gpus, "scoring")
+        session.require_resources(workers, cpus, gpus, "scoring")

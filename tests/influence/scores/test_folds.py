@@ -15,7 +15,7 @@ from torch import Tensor
 
 from raysample.influence.scores import SCORES, Score, create_score, from_logits
 from raysample.influence.visits.artifacts import Artifacts, Need
-from raysample.testing.artifacts import CLASSES, folded, padded, rows_of, run, trace
+from raysample.testing.artifacts import CLASSES, artifact_rows, folded, padded, run, trace
 from tests.helpers import oracles_scores
 from tests.helpers.every_score import TARGET, made
 
@@ -112,8 +112,8 @@ def test_no_example_knows_its_mini_batch(variant: str) -> None:
     assert whole.isfinite().all()
     assert whole.max() > whole.min()
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(3))
-    close(folded(score, [rows_of(s, order) for s in seen]), whole[order])
-    close(torch.cat([folded(score, [rows_of(s, torch.tensor([i])) for s in seen]) for i in range(ROWS)]), whole)
+    close(folded(score, [artifact_rows(s, order) for s in seen]), whole[order])
+    close(torch.cat([folded(score, [artifact_rows(s, torch.tensor([i])) for s in seen]) for i in range(ROWS)]), whole)
     close(folded(score, [padded(s, 5) for s in seen]), whole)
 
 
