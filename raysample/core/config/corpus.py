@@ -1,4 +1,4 @@
-"""The section of a source: where texts lie, which columns hold what, and where their labels come from."""
+"""The section of a source: location of the texts, meaning of the columns, origin of the labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from raysample.core.config.section import Address, Count, Section
 
 
 class Columns(Section):
-    """Which columns of the source hold what."""
+    """The columns of the source by their meaning."""
 
     text: str = "text"
     text_pair: str | None = None
@@ -20,7 +20,7 @@ class Columns(Section):
     id: str | None = None
     group: str | None = None
     timestamp: str | None = None
-    # The columns of a hierarchical label, coarse to fine; `label` is the one of them that scores and samples go by.
+    # The columns of a hierarchical label, coarse to fine; `label` is the one that scores and samples use.
     levels: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -61,11 +61,11 @@ def _spelled_keys(given: Any) -> Any:
 
 
 class FeedbackConfig(Section):
-    """What the user did after the production model's answer says whether its hypothesis is the label.
+    """User feedback after the production model's answer, which decides whether its hypothesis is the label.
 
-    A row has the hypothesis as its label where the value in `column` is among `accept`, and the label in another column
-    where `correct` names one for the value. A row with any other value, or none, has no label: it is left out.
-    Values are compared as strings, upper and lower case alike.
+    A row has the hypothesis as its label if the value in `column` is in `accept`, and the label in another column if
+    `correct` names one for the value. A row with any other value, or none, has no label and is left out. Values are
+    compared as strings, case-insensitively.
     """
 
     column: str
@@ -93,13 +93,13 @@ def _as_label(value: Any) -> Any:
 
 
 class LabelsConfig(Section):
-    """Where the labels of a source come from.
+    """The origin of the labels of a source.
 
-    `gold`: people annotated them. `hypothesis`: `columns.label` holds what the production model said. `feedback`: so it
-    does, and a row counts only as far as what the user did afterwards tells its label. `confidence` names the column
-    with the production model's confidence, in [0, 1]; a hypothesis below `min_confidence` is left out. Values in
-    `missing` say that a row has no label; with an empty list -1 is a class. `numeric_strings`: a string that spells a
-    whole number is the class of that number; if not, a class that comes in both types is an error.
+    `gold`: annotated by people. `hypothesis`: `columns.label` holds the production model's output. `feedback`: the
+    same, but a row counts only if user feedback confirms or corrects it. `confidence` names the column with the
+    production model's confidence, in [0, 1]; a hypothesis below `min_confidence` is left out. Values in `missing` mean
+    that a row has no label; with an empty list -1 is a class. `numeric_strings`: a string of digits is the class of
+    that number; if false, a class that occurs as string and as number is an error.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"least_confidence": "min_confidence"}
@@ -138,12 +138,12 @@ class LabelsConfig(Section):
 
 
 class SourceConfig(Section):
-    """Where labelled texts lie. `path` is a file, a folder (with `key=value` partitions or not), or `hub:NAME`.
+    """Labelled texts. `path` is a file, a folder (with or without `key=value` partitions), or `hub:NAME`.
 
-    `where` keeps the rows whose columns equal the given values; `limit` takes that many of them by a hash of their ids.
-    `unseen_labels` says what a test label that training lacks means; a larger share of bad rows than `max_quarantined`
-    is an error. `quoting`, `delimiter` and `escape` say how separated values are written: left out, `.tsv` is separated
-    by tabs and has no quotes, everything else by commas, with fields in double quotes where they need them.
+    `where` keeps the rows whose columns equal the given values; `limit` keeps that many rows, chosen by a hash of their
+    ids. `unseen_labels` decides about a test label that does not occur in training; a share of bad rows above
+    `max_quarantined` is an error. `quoting`, `delimiter` and `escape` describe separated values: by default `.tsv` is
+    separated by tabs without quotes, everything else by commas, with double quotes where needed.
     """
 
     path: Address
@@ -157,7 +157,7 @@ class SourceConfig(Section):
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.1
     quoting: Literal["minimal", "none"] | None = None
     delimiter: Annotated[str, Field(pattern=r"^[^\"\r\n\ufeff]$")] | None = None
-    # The sign that takes the next one literally; left out, a quote inside a quoted field is written twice.
+    # Escape character; by default a quote inside a quoted field is doubled.
     escape: Annotated[str, Field(pattern=r"^[^\"\r\n\ufeff]$")] | None = None
     limits: LimitsConfig = LimitsConfig()
 

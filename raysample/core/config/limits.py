@@ -1,4 +1,4 @@
-"""The section `limits`: how much of a source may be held or unpacked before a row, or the file, is refused."""
+"""The section `limits`: bounds on memory and unpacked size of a source, beyond which a row or file is refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _POWERS = " KMGT"
 
 
 def size_in_bytes(value: Any) -> Any:
-    """Return a size such as `64 MiB` as a number of bytes; anything else as it is, for the type check to judge."""
+    """Return a size such as `64 MiB` as a number of bytes; anything else unchanged, for the type check."""
     found = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         return value
@@ -26,11 +26,11 @@ Size = Annotated[int, Field(ge=1), BeforeValidator(size_in_bytes)]
 
 
 class LimitsConfig(Section):
-    """Bounds on what a file of a source may make its reader hold. Sizes are bytes, or strings such as `64 MiB`.
+    """Bounds on the memory that reading a file of a source may take. Sizes are bytes, or strings such as `64 MiB`.
 
-    A row with a larger `value`, or a longer `line`, goes to quarantine. A file is refused by name if one of its row
-    groups, or one array of it, cannot be read within the limits, or if it unpacks to more than `expansion` times its
-    size (the first 256 MiB are free) or to more than `unpacked` bytes.
+    A row with a larger `value`, or a longer `line`, is quarantined. A file is refused by name if one of its row groups,
+    or one array of it, cannot be read within the limits, or if it unpacks to more than `expansion` times its size (the
+    first 256 MiB are free) or to more than `unpacked` bytes.
     """
 
     # One field of one row, in bytes of UTF-8.

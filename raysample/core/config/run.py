@@ -16,7 +16,7 @@ from raysample.core.config.training import FineTuneConfig, ModelConfig
 
 
 class SimulatedConfig(Section):
-    """The embedded generator of *simulated* assistant traffic: how much of it, and how it looks.
+    """The built-in generator of *simulated* assistant traffic: its size and properties.
 
     With `labels` other than gold the training days are logs of a simulated production model, without annotation.
     """
@@ -27,7 +27,7 @@ class SimulatedConfig(Section):
     wrong_labels: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
     imbalance: Annotated[float, Field(ge=1)] = 100.0
     labels: LabelsConfig = LabelsConfig()
-    # The label is hierarchical (domain, then intent), and this is the level that scores and samples go by.
+    # For a hierarchical label (domain, then intent): the level that scores and samples use.
     level: Literal["domain", "intent"] | None = None
     seed: Seed = 0
 
@@ -46,7 +46,7 @@ class CorpusConfig(Section):
     train: SourceConfig | None = None
     test: SourceConfig | None = None
     holdout: Fraction | None = None
-    # Rows of a shard: the unit of scoring work, of its progress, and of what a rerun finds done.
+    # Rows of a shard: the unit of scoring work, of progress, and of what a rerun can skip.
     shard_rows: Count = 512
     simulated: SimulatedConfig | None = None
 
@@ -103,9 +103,9 @@ class CorpusConfig(Section):
 
 
 class LandmarksConfig(Section):
-    """Scores that are computed exactly on a seeded sample of `count` rows and predicted for the others.
+    """Scores that are computed exactly on a seeded sample of `count` rows and predicted for all other rows.
 
-    The prediction is a regression on what one forward at the last checkpoint gives. It is refused where its rank
+    The prediction is a regression on descriptors from one forward at the last checkpoint. It is refused if its rank
     correlation on held-out landmarks is below `min_correlation`.
     """
 
@@ -118,10 +118,10 @@ class LandmarksConfig(Section):
 
 
 class EconomyConfig(Section):
-    """The preset `economy`: bfloat16, and the fewest checkpoints of each score that keep its ranking.
+    """The preset `economy`: bfloat16, and for each score the smallest number of checkpoints that keeps its ranking.
 
-    The checkpoints are chosen on `rows` rows: the rank correlation with all checkpoints is at least `min_correlation`
-    there. Scores whose checkpoints are given, and a precision that is given, stay as they are.
+    The checkpoints are chosen on `rows` rows such that the rank correlation with all checkpoints is at least
+    `min_correlation`. Scores with configured checkpoints, and a configured precision, are not changed.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"least": "min_correlation"}
@@ -131,11 +131,13 @@ class EconomyConfig(Section):
 
 
 class ScoreConfig(Section):
-    """Which scores, in what precision, how the work is cut. A score is a name, or a mapping with `name` and options.
+    """The scores, their precision, and the division of the work.
 
-    `source: capture` scores what fine-tuning wrote with `capture: true` instead of visiting checkpoints. `runs`
-    fine-tunes that many seeds and averages their scores. `targets` names corpora that target-aware scores point to.
-    `method: loop` scores each row alone, unpadded, by plain gradients: slow, for models that padding changes.
+    A score is a name, or a mapping with `name` and options.
+
+    `source: capture` scores the logits that fine-tuning wrote with `capture: true` instead of visiting checkpoints.
+    `runs` fine-tunes that many seeds and averages their scores. `targets` names corpora for target-aware scores.
+    `method: loop` scores each row alone, unpadded, by plain gradients: slow, for models whose values depend on padding.
     """
 
     scores: list[str | dict[str, Any]] = Field(default=["vog", "el2n", "forgetting"], min_length=1)
@@ -145,31 +147,31 @@ class ScoreConfig(Section):
     method: Literal["rules", "loop"] = "rules"
     runs: Annotated[int, Field(ge=1, le=100)] = 1
     targets: dict[str, SourceConfig] = Field(default_factory=dict)
-    # A larger share of rows that cannot be scored, or have no finite score, is an error.
+    # Largest share of rows that cannot be scored, or have no finite score; more is an error.
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.1
     landmarks: LandmarksConfig | None = None
     economy: EconomyConfig | None = None
-    # What checkpoints, mini-batches and states may take in a worker: checkpoints that do not fit take turns.
+    # Memory budget per worker for checkpoints, mini-batches and states: checkpoints that do not fit take turns.
     memory: Annotated[str, Field(pattern=r"^(auto|[0-9]+([.][0-9]+)? ?[KMGT]i?B)$")] = "auto"
     workers: Count | None = None
-    # Rows that are scored again by the slow twin at the end, at most: fewer where they would cost more than 2 %.
+    # Largest number of rows scored again by the slow twin at the end; fewer if they would cost more than 2 %.
     verify_rows: Annotated[int, Field(ge=0, lt=2**31)] = 16
 
     @property
     def budget(self) -> int:
-        """The tokens of a mini-batch; with `method: loop` a row is one."""
+        """Token budget of a mini-batch; 1 with `method: loop`, so that every row is a mini-batch of its own."""
         return 1 if self.method == "loop" else self.batch_tokens
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the section as JSON-able data; keys that came later and stand at their defaults are left out.
+        """Return the section as JSON-able data, without newer keys at their defaults.
 
-        So tables from before keep their fingerprints.
+        So the fingerprints of earlier tables stay valid.
         """
         return {name: value for name, value in super().to_dict().items() if _LATER.get(name, ...) != value}
 
     @property
     def memory_bytes(self) -> int | None:
-        """The bytes that `memory` allows; None: what the worker's device or its share of the machine has free."""
+        """`memory` in bytes; None for `auto`: the free memory of the worker's device or its share of the machine."""
         if self.memory == "auto":
             return None
         amount, unit = self.memory[: -2 - ("i" in self.memory)], self.memory.lstrip("0123456789. ")
@@ -182,7 +184,7 @@ _LATER: dict[str, Any] = {"method": "rules", "verify_rows": 16}
 class LogConfig(Section):
     """Production traffic that is scored with the run's checkpoints, each content once.
 
-    `source`: the log, best in date partitions. `window`: only its newest so many partitions count.
+    `source`: the log, ideally in date partitions. `window`: number of newest partitions that count.
     """
 
     source: SourceConfig
@@ -218,26 +220,26 @@ class ReportConfig(Section):
 
 
 class EngineConfig(Section):
-    """Where the work runs: on Ray, `local`ly in this process, without Ray, or where a plug-in executor runs it."""
+    """The executor of the work: Ray, `local` (in this process, without Ray), or a plug-in."""
 
     kind: Literal["ray", "local"] | PluginName = "ray"
-    # `auto`, `local` (always a new one) or a head's address; None joins a cluster if one is there, else starts one.
+    # `auto`, `local` (always a new one) or a head's address; None joins a running cluster, else starts one.
     address: Place | None = None
     cpus: Count | None = None
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
 
 
 class RunConfig(Section):
-    """A whole run: from labelled text to a compared sample."""
+    """A whole run: from labelled texts to a compared sample."""
 
     name: str = Field(default="run", max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     output: Address = "runs"
-    # Seconds to wait where another driver writes the same run folder; 0: be told at once who it is.
+    # Seconds to wait while another driver writes the same run folder; 0: fail at once, with its name.
     lock_timeout: Annotated[float, Field(ge=0)] = 3_600.0
     corpus: CorpusConfig = CorpusConfig(simulated=SimulatedConfig())
     model: ModelConfig = ModelConfig()
     fine_tune: FineTuneConfig = FineTuneConfig()
-    # Checkpoints of others, to be scored in place of those of a fine-tuning.
+    # Checkpoints of other tools, scored in place of those of a fine-tuning.
     adopt: AdoptConfig | None = None
     score: ScoreConfig = ScoreConfig()
     sample: SampleConfig = SampleConfig()

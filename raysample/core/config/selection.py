@@ -10,7 +10,7 @@ from raysample.core.config.section import Count, Fraction, Section, Seed
 
 
 class SuspectsConfig(Section):
-    """Rows to remove before anything else: the share with the hardest values of a score that finds wrong labels."""
+    """Rows to remove first: the share with the hardest values of a score that finds wrong labels."""
 
     score: str = "aum"
     share: Fraction = 0.05
@@ -23,16 +23,15 @@ LIMITS = ("min_per_class", "max_per_class", "min_share_per_group", "cap_per_grou
 class ArmConfig(Section):
     """One way to choose a sample.
 
-    `policy`: one of `raysample.selection.policies.POLICIES`; `auto` is `hard`, and `explore` where less than 30 % is
-    kept.
-    `normalise`: compare raw scores (`none`) or z-scores within each class (`class`); `corpus` z-scores over the data
-    set, which ranks exactly as the raw score does. `quota`: one budget for all rows (`corpus`), the same share of every
-    class (`proportional`), or the same count of every class where there are enough rows (`balanced`).
-    `min_per_class` rows of a class are kept (all where it has fewer), at most `max_per_class`; at least the share
+    `policy`: one of `raysample.selection.policies.POLICIES`; `auto` is `hard`, and `explore` if less than 30 % is kept.
+    `normalise`: compare raw scores (`none`) or z-scores within each class (`class`); `corpus` uses z-scores over the
+    data set, which rank exactly as the raw score. `quota`: one budget for all rows (`corpus`), the same share of every
+    class (`proportional`), or the same count of every class as far as it has rows (`balanced`).
+    `min_per_class` rows of a class are kept (all if it has fewer), at most `max_per_class`; at least the share
     `min_share_per_group` of every group, at most `cap_per_group` rows. `drop_suspects` removes likely label errors
-    first. `weights`: `unbiased` weighs kept rows by the inverse of their chance, `none` all alike; the policy decides
-    if not given. `copies`: a kept content of a log weighs as many times more as it has copies, `all` or at most so
-    many. What the policy takes beyond these stands beside them, and is held in `options`.
+    first. `weights`: `unbiased` weights kept rows by the inverse of their inclusion probability, `none` equally; the
+    policy decides by default. `copies`: the weight of a kept content of a log is multiplied by its number of copies,
+    `all` or up to a limit. Options of the policy are given beside these keys and stored in `options`.
     """
 
     policy: str = "auto"
@@ -51,7 +50,7 @@ class ArmConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, data: Any) -> Any:
-        """Put what is no field into `options`; the policy refuses what it does not know."""
+        """Move unknown keys into `options`; the policy refuses options that it does not have."""
         if not isinstance(data, dict):
             return data
         own = {name: value for name, value in data.items() if name in cls.model_fields and name != "options"}
@@ -80,16 +79,16 @@ def _short(value: Any) -> str:
 
 
 class TokensConfig(Section):
-    """A budget in tokens: as many rows are kept as do not have more of them together."""
+    """A budget in tokens: the kept rows have at most this many tokens together."""
 
     tokens: Count
 
 
 class SampleConfig(Section):
-    """What `raysample sample` keeps: a share of the rows, a count of them, tokens, or `auto`.
+    """The budget of `raysample sample`: a share of the rows, a number of rows, tokens, or `auto`.
 
-    `auto` is the smallest share whose expected loss of accuracy is within `tolerance`, by the finished comparison. Left
-    out, the fractions of `compare` are sampled.
+    `auto` is the smallest share whose expected loss of accuracy is within `tolerance`, by the finished comparison. By
+    default the fractions of `compare` are sampled.
     """
 
     budget: Literal["auto"] | Annotated[int, Field(ge=2, lt=2**31)] | Fraction | TokensConfig | None = None
@@ -97,18 +96,18 @@ class SampleConfig(Section):
 
 
 class CompareConfig(Section):
-    """Arms x fractions x seeds, each retrained and tested; random and stratified random are always among the arms."""
+    """Arms x fractions x seeds, each retrained and evaluated; random and stratified random are always included."""
 
     arms: list[ArmConfig] = Field(default_factory=list)
     fractions: list[Fraction] = Field(default_factory=lambda: [0.5], min_length=1)
     seeds: list[Seed] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
     regime: Literal["equal_epochs", "equal_steps"] = "equal_epochs"
-    # What the verdict is about; the other two are judged beside it.
+    # The metric of the verdict; the other two are reported as well.
     objective: Literal["accuracy", "macro_f1", "worst_group"] = "accuracy"
-    # A difference that counts as none, 0.005 is half a point.
+    # Largest difference that counts as none; 0.005 is half a percentage point.
     tolerance: Fraction = 0.005
     confidence: Fraction = 0.95
-    # With `score.runs` of two or more, every seed's selections go by the scores of other runs.
+    # With two or more `score.runs`, the selections of each seed use the scores of the other runs.
     own_scores: bool = True
     workers: Count | None = None
 

@@ -1,4 +1,4 @@
-"""The model that is fine-tuned, and how."""
+"""The model and the recipe of a fine-tuning."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from raysample.core.config.section import Address, Count, Fraction, Section, See
 
 
 class ModelConfig(Section):
-    """The encoder: `tiny` (built on the spot from the corpus), a local folder, or a hub name."""
+    """The encoder: `tiny` (built from the corpus), a local folder, or a hub name."""
 
     path: Address = "tiny"
     layers: Annotated[int, Field(ge=1, le=1_000)] | None = None
     max_length: Annotated[int, Field(ge=4, le=8192)] = 64
-    # Which end of a text that is too long is cut off; None leaves that to the tokenizer.
+    # The end at which a text that is too long is cut; None leaves that to the tokenizer.
     truncation_side: Literal["right", "left"] | None = None
     pair_truncation: Literal["longest_first", "only_first", "only_second"] = "longest_first"
-    # Mini-batches as wide as a multiple of this, which tensor cores like.
+    # The width of a mini-batch is a multiple of this; tensor cores are faster so.
     pad_to_multiple_of: Annotated[int, Field(ge=1, le=512)] = 1
     hidden_size: Annotated[int, Field(ge=8, le=16_384, multiple_of=4)] = 64
     vocabulary_size: Annotated[int, Field(ge=100, le=10_000_000)] = 2_000
-    # None keeps the model's own probabilities. On a CPU drawing the masks can take half of a training step.
+    # None keeps the model's own probabilities. On a CPU, drawing the masks can take half of a training step.
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     trust_remote_code: bool = False
-    # Widths of the hidden layers of a perceptron in place of the last linear layer; none: the family's own head.
+    # Widths of the hidden layers of a perceptron that replaces the last linear layer; empty: the family's own head.
     head_hidden: list[Annotated[int, Field(ge=1, le=65_536)]] = Field(default_factory=list)
-    # Regular expressions: parameters whose names match one stay as they are, and do not count in gradient scores.
+    # Regular expressions: parameters with a matching name are not trained and do not count in gradient scores.
     freeze: list[str] = Field(default_factory=list)
 
     @property
     def tokenising(self) -> dict[str, Any]:
-        """The settings of tokenising and padding, beside `max_length`, that are not the default ones."""
+        """The settings of tokenising and padding, except `max_length`, that differ from their defaults."""
         return {name: getattr(self, name) for name in _TOKENISING if getattr(self, name) != _default(name)}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the section as JSON-able data.
+        """Return the section as JSON-able data, without the settings of `tokenising` at their defaults.
 
-        The settings of `tokenising` came later: without the default ones of them, runs from before keep their keys.
+        These keys are newer: so the fingerprints of earlier runs stay valid.
         """
         return {
             name: value for name, value in super().to_dict().items() if name not in {*_TOKENISING} - {*self.tokenising}
@@ -57,8 +57,8 @@ def _default(name: str) -> Any:
 class EarlyStoppingConfig(Section):
     """Fine-tuning ends when `metric` on held-out training rows has not improved for `patience` epochs.
 
-    `holdout` is the share of the training rows, drawn by their ids, that is not trained on but looked at after every
-    epoch; a gain of at most `min_delta` counts as none.
+    `holdout` is the share of the training rows, chosen by their ids, that is not trained on but evaluated after every
+    epoch; an improvement of at most `min_delta` does not count.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"least": "min_delta"}
@@ -70,10 +70,10 @@ class EarlyStoppingConfig(Section):
 
 
 class ResumeConfig(Section):
-    """How often the state of a running fine-tuning is saved, so that it can go on after whatever ends it.
+    """How often the state of a running fine-tuning is saved, so that it can be resumed after an interruption.
 
-    Every so many `minutes`, and every so many `steps` where that is given; the newest `keep` states stay until the run
-    is finished. After `failures` ends in a row at one and the same state the run is given up.
+    Every `minutes`, and additionally every `steps` if set; the newest `keep` states stay until the run is finished.
+    After `failures` interruptions in a row from the same state the run fails.
     """
 
     minutes: Annotated[float, Field(gt=0)] = 10.0
@@ -83,13 +83,13 @@ class ResumeConfig(Section):
 
 
 class FineTuneConfig(Section):
-    """How a model is fine-tuned and which checkpoints it leaves."""
+    """The recipe of a fine-tuning, and the checkpoints that it saves."""
 
     renamed: ClassVar[Mapping[str, str]] = {"warmup": "warmup_ratio", "retain": "keep_checkpoints"}
 
     epochs: Count = 3
     batch_size: Count = 32
-    # Rows of one forward and backward of a worker, whose gradients are added up to a step; None: its whole share.
+    # Rows of one forward and backward of a worker; gradients are summed up to a step. None: its whole share.
     micro_batch_size: Count | None = None
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
@@ -100,28 +100,29 @@ class FineTuneConfig(Section):
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    # Weights of rows by their class: inverse to its share, or as given (1 where a class is not named).
+    # Weights of rows by class: inverse to its share, or as given (1 for a class that is not named).
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
     early_stopping: EarlyStoppingConfig | None = None
     checkpoints: Count | None = None
     checkpoints_per_epoch: Count | None = None
     checkpoint_every: Count | None = None
-    # Of a hierarchical label: one head per level, trained together; or the level of `label` alone.
+    # For a hierarchical label: one head per level, trained together; or only the level of `label`.
     levels: Literal["all", "label"] = "all"
-    # What each level's loss counts, by the name of the level; 1 where none is given.
+    # Weight of each level's loss, by the name of the level; 1 by default.
     level_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    # So many more within the first epoch, at steps in geometric progression.
+    # Additional checkpoints within the first epoch, at steps in geometric progression.
     early_checkpoints: Count | None = None
     # `scored`: only checkpoints that a score of the run uses are saved, and the last one.
     keep_checkpoints: Literal["all", "scored"] = "all"
     group_by_length: bool = False
-    # Writes every example's logits at each of its presentations, for scores that need nothing else.
+    # Write every example's logits of each training forward, for scores that need only logits.
     capture: bool = False
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     seed: Seed = 0
-    # How many, or the fewest and the most, which then come and go as the cluster's nodes do.
+    # Number of workers, or the smallest and the largest one: the number then follows the cluster's nodes.
     workers: Count | tuple[Count, Count] = 1
-    # `full`: each worker holds a part of weights, gradients and optimiser (FSDP2), for models that fill a device.
+    # `full`: each worker holds a shard of weights, gradients and optimiser state (FSDP2), for models that fill a
+    # device.
     sharding: Literal["none", "full"] = "none"
     resume: ResumeConfig = ResumeConfig()
 
@@ -148,10 +149,10 @@ class FineTuneConfig(Section):
 
     @property
     def workers_range(self) -> tuple[int, int]:
-        """The fewest and the most workers."""
+        """The smallest and the largest number of workers."""
         return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """What the trained weights depend on: all but how many workers there are and how often states are saved."""
+        """Everything that the trained weights depend on: all but the workers and the cadence of states."""
         return {name: value for name, value in self.to_dict().items() if name not in ("workers", "resume")}

@@ -2,8 +2,8 @@
 
 A row's rank is a 96-bit word: its float32 key in an order-preserving integer form (32 bits), then a tie word (64 bits).
 Each round counts the rows of every group by the next 16 bits, among those that share the bits found so far. Counts are
-integers, so neither the order of the rows nor their cut into parts can change the result. Two rounds find the k-th key
-itself; only groups whose k-th key is shared by more rows than there is room for look at the tie word.
+integers, so neither the order of the rows nor their division into parts can change the result. Two rounds find the k-th
+key itself; only groups with more rows at the k-th key than may be kept need rounds on the tie word.
 """
 
 from __future__ import annotations
