@@ -17,6 +17,7 @@ from raysample.core.redaction import redact, redacted
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation import NAMES
 from raysample.evaluation.comparison import Comparison
+from raysample.influence.scores import describe_few_runs
 from raysample.report import examples as chosen_examples
 from raysample.report import figures, tables
 from raysample.report.evaluation_section import section_of_test, tail_figures
@@ -125,12 +126,18 @@ def _scores(table: ScoreTable, looked: TableSample | None, texts: Mapping[str, s
     known = looked.statistics
     return {
         "rows": known.rows,
-        "scoring": scoring_words(table, known),
+        "scoring": [*scoring_words(table, known), *_few_runs(table)],
         "ridges": [figures.ridges(column, known, table.labels) for column in table.columns],
         "summaries": summary_tables(table, known),
         "groups": chosen_examples.groups(table, looked.examples, texts),
         **_correlations(table, looked),
     }
+
+
+def _few_runs(table: ScoreTable) -> list[str]:
+    """Return, as a sentence, which scores are averaged over fewer runs than in their sources; nothing where none is."""
+    told = describe_few_runs(table.scores, int(table.made_by.get("runs", 1)))
+    return [clean(f"{told[0].upper()}{told[1:]}.")] if told else []
 
 
 def _template() -> jinja2.Template:

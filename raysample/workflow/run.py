@@ -20,6 +20,7 @@ from raysample.data.score_table import MANIFEST as SCORES_MANIFEST
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation.comparison import Comparison
 from raysample.influence import label_origin
+from raysample.influence.scores import describe_few_runs
 from raysample.influence.shards.crash_counter import reopen
 from raysample.tracking import Value
 from raysample.training.fine_tuning import Job
@@ -163,6 +164,9 @@ class Pipeline:
         self.context.reporter.say(
             f"  {table.counts['scored']:,} rows x {len(table.columns)} scores{paid} in {table.uri}"
         )
+        few = describe_few_runs(table.scores, len(traces))
+        if few:
+            self.context.reporter.say(f"  warning: {few}")
         if train.origin != "gold":
             self.context.reporter.say(f"  {label_origin.describe_label_origin(train.origin, table.scores)}")
         return table

@@ -13,6 +13,7 @@ from raysample.influence.scores.creation import (
     create_scores,
     define_score,
     describe_column,
+    describe_few_runs,
     resolve_specs,
     score_plugins,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "create_scores",
     "define_score",
     "describe_column",
+    "describe_few_runs",
     "from_logits",
     "resolve_specs",
     "score_plugins",

@@ -83,9 +83,10 @@ class ScoreDescription:
     uses_label: bool
     label_error_rank: int
     discrete: bool
+    designed_runs: int
 
 
-_DESCRIBED = ("uses_label", "label_error_rank", "discrete")
+_DESCRIBED = ("uses_label", "label_error_rank", "discrete", "designed_runs")
 
 
 def describe_column(definition: Mapping[str, Any]) -> ScoreDescription:
@@ -96,8 +97,20 @@ def describe_column(definition: Mapping[str, Any]) -> ScoreDescription:
     known = SCORES.get(str(definition.get("score")))
     said = definition.get(PLUGIN, {} if known is None else {name: getattr(known, name) for name in _DESCRIBED})
     return ScoreDescription(
-        bool(said.get("uses_label", True)), int(said.get("label_error_rank", 0)), bool(said.get("discrete", False))
+        uses_label=bool(said.get("uses_label", True)),
+        label_error_rank=int(said.get("label_error_rank", 0)),
+        discrete=bool(said.get("discrete", False)),
+        designed_runs=int(said.get("designed_runs", 1)),
     )
+
+
+def describe_few_runs(definitions: Mapping[str, Mapping[str, Any]], runs: int) -> str:
+    """Say which columns are averaged over fewer runs than in the source of their score; nothing where none is."""
+    designed = {column: describe_column(definition).designed_runs for column, definition in definitions.items()}
+    few = [f"{column} ({count})" for column, count in designed.items() if count > runs]
+    if not few:
+        return ""
+    return f"scores have the noise of few runs: of {runs} here (score.runs), of more in their sources: {', '.join(few)}"
 
 
 def score_plugins(specs: Iterable[Spec]) -> tuple[PluginIdentity, ...]:

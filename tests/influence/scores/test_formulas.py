@@ -33,7 +33,7 @@ from raysample.influence.scores.predictions.pvi import pvi
 from raysample.influence.scores.predictions.variability import variability
 from raysample.influence.visits.artifacts import Artifacts
 from raysample.testing.artifacts import folded, run, trace
-from tests.helpers import oracles
+from tests.helpers import oracles, oracles_scores
 from tests.helpers.every_score import TARGET, made
 
 
@@ -107,7 +107,7 @@ def test_folds_equal_the_formulas_over_the_stored_trace() -> None:
             [moderate(f, labels, m) for f, m in zip(h, held("moderate", "medians"), strict=True)]
         ).mean(0),
     }
-    assert set(expected) == set(SCORES) - {"knn_label_disagreement"}
+    assert set(expected) == set(oracles_scores.SCORES) - {"knn_label_disagreement"}
     assert last.keys is not None
     for name, values in expected.items():
         torch.testing.assert_close(fold(name, seen), values, msg=name, check_dtype=False, rtol=1e-10, atol=1e-12)

@@ -174,7 +174,7 @@ def twins(inputs: dict[str, Tensor], label: int) -> dict[str, float]:
     empty = dict.fromkeys(("dots", "null", "others", "centres", "medians"), np.zeros((len(EPOCHS), 0)))
     none = np.zeros(0, np.int64)
     found = {}
-    for name in WITHOUT_REFERENCES:
+    for name in (name for name in WITHOUT_REFERENCES if name in oracles_scores.SCORES):
         window = list(SCORES[name]().select(CHECKPOINTS))
         here = {key: values[window] for key, values in {**shown, **empty}.items()}
         example = oracles_scores.Example(label=label, key=0, other_labels=none, other_keys=none, **here)
