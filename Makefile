@@ -34,10 +34,9 @@ endif
 
 # Three processes for two cores: one of them mostly waits for Ray (tests/conftest.py says which tests stay together).
 WORKERS ?= 3
-XDIST   := --numprocesses=$(WORKERS) --dist=loadgroup --no-loadscope-reorder
 
 test: $(STAMP) ## all tests, offline
-	@$(BIN)/python -m pytest $(XDIST)
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --no-loadscope-reorder
 
 test-fast: $(STAMP) ## the tests that need no Ray and start no server
 	@$(BIN)/python -m pytest -m "not ray and not slow"

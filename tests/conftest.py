@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +26,29 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 import pytest
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests that need Ray in one process; what takes longest comes first, for processes to end together."""
-    if not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-    items.sort(key=lambda item: (not item.get_closest_marker("ray"), not item.get_closest_marker("slow")))
+    """Begin a parallel run with what takes longest, so that its processes end together."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: (not item.get_closest_marker("ray"), not item.get_closest_marker("slow")))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep every other module in one process, too: its fixtures are then made once."""
-    from xdist.scheduler import LoadGroupScheduling
+    """Keep the tests of a module in one process, whose fixtures are then made once, and all that need Ray in one."""
+    from xdist.scheduler import LoadScopeScheduling
 
-    class ModulesTogether(LoadGroupScheduling):
+    class ModulesTogether(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            group = super()._split_scope(nodeid)
-            return nodeid.partition("::")[0] if group == nodeid else group
+            module = nodeid.partition("::")[0]
+            return "ray" if _needs_ray(config.rootpath / module) else module
 
     return ModulesTogether(config, log)
+
+
+@cache
+def _needs_ray(module: Path) -> bool:
+    """Tell from its text, since this process imports no test."""
+    return "pytest.mark.ray" in module.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

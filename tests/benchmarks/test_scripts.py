@@ -262,20 +262,6 @@ def test_the_cpu_seconds_of_processes_are_seen_from_outside() -> None:
     assert passages.between([(10.0, 0.0)], 0.0, 1.0) is None
 
 
-@pytest.mark.slow
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_cluster")
-def test_scoring_goes_from_parquet_to_parquet(capsys: pytest.CaptureFixture[str]) -> None:
-    assert imported(BENCHMARKS / "scoring.py").main(["--quick", "--rows=160"]) == 0
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert_targets(result["targets"])
-    found = result["found"]["gradients"]
-    assert [passage["actors"] for passage in found["ray"]] == [1, 2]
-    assert all(passage["rows"] == 160 for passage in found["ray"])
-    assert max(found["errors"].values()) <= 1e-4
-    assert {"el2n, by hand", "vog, by hand", "vog, ray with 1", "vog, ray with 2"} <= set(found["errors"])
-
-
 def test_noise_redraws_exactly_its_share_among_the_other_classes() -> None:
     trials = shared("label_noise.trials")
     clean = pd.DataFrame({"id": range(200), "text": "words", "label": [f"class {i % 4}" for i in range(200)]})
