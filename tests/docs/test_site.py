@@ -87,3 +87,23 @@ def test_the_site_has_every_page_and_loads_nothing_from_elsewhere() -> None:
     assert site["theme"]["font"] is False
     plugins = [plugin if isinstance(plugin, str) else next(iter(plugin)) for plugin in site["plugins"]]
     assert plugins == ["search", "mkdocstrings"]
+
+
+def test_the_walk_names_files_and_functions_that_exist() -> None:
+    walk = (DOCS / "architecture.md").read_text(encoding="utf-8").partition("## The walk of one row")[2]
+    walk = walk.partition("\n## ")[0]
+    named = re.findall(r"`([a-z_]+(?:/[a-z_]+)+\.py)`(?:\s+`([\w.]+)`)?", walk)
+    assert len(named) > 30
+    for path, name in named:
+        text = (ROOT / "raysample" / path).read_text(encoding="utf-8")
+        for word in name.split(".") if name else ():
+            assert re.search(rf"\b(?:def|class) {word}\b", text), f"{path} has no {word}"
+
+
+def test_the_walk_enters_each_package_once() -> None:
+    walk = (DOCS / "architecture.md").read_text(encoding="utf-8").partition("## The walk of one row")[2]
+    for command in ("score", "sample", "compare"):
+        part = walk.partition(f"### Through `raysample {command}`")[2].partition("\n##")[0]
+        packages = re.findall(r"^\| `(\w+)` \|", part, re.MULTILINE)
+        assert len(packages) >= 5
+        assert len(packages) == len(set(packages))
