@@ -1,7 +1,7 @@
 """The commands as functions, for notebooks and programs: each takes and returns artifacts.
 
-    trace = raysample.fine_tune("train.parquet", "test.parquet", output="runs/mine", model="bert-base-cased")
-    table = raysample.score(checkpoints=trace, corpus="train.parquet", scores=["vog", "el2n"])
+    checkpoint_set = raysample.fine_tune("train.parquet", "test.parquet", output="runs/mine", model="bert-base-cased")
+    table = raysample.score(checkpoints=checkpoint_set, corpus="train.parquet", scores=["vog", "el2n"])
     half = raysample.sample(table, "hard", score="vog", normalise="class", fraction=0.5)
     table.to_pandas(); half.kept_ids()
 

@@ -47,23 +47,23 @@ def adopt(
     return importing.adopt_paths(given, folder_of(output, "checkpoints"), labels=labels, learning_rates=learning_rates)
 
 
-def traces_of(
+def checkpoint_sets_of(
     checkpoints: CheckpointSet | str | Sequence[str] | Sequence[CheckpointSet], folder: str
 ) -> list[CheckpointSet]:
     """Return a caller's checkpoints as one set per run; folders that are no set are adopted below `folder`."""
     if isinstance(checkpoints, CheckpointSet | str):
-        return [_trace(checkpoints, folder)]
+        return [_checkpoint_set(checkpoints, folder)]
     sets = [given for given in checkpoints if isinstance(given, CheckpointSet)]
     if not sets:
-        return [_trace([str(given) for given in checkpoints], folder)]
+        return [_checkpoint_set([str(given) for given in checkpoints], folder)]
     if len(sets) < len(checkpoints):
         raise CheckpointError(
             "checkpoints mixes CheckpointSets with folders", "give CheckpointSets of several runs, or folders of one"
         )
-    return [_trace(given, storage.join(folder, f"run-{i}")) for i, given in enumerate(sets)]
+    return [_checkpoint_set(given, storage.join(folder, f"run-{i}")) for i, given in enumerate(sets)]
 
 
-def _trace(checkpoints: CheckpointSet | str | Sequence[str], folder: str) -> CheckpointSet:
+def _checkpoint_set(checkpoints: CheckpointSet | str | Sequence[str], folder: str) -> CheckpointSet:
     """Return one set: as it is, saved, loaded or adopted."""
     place = storage.join(folder, "checkpoints")
     if isinstance(checkpoints, CheckpointSet):

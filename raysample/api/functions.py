@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from raysample import models
-from raysample.api.adoption import traces_of
+from raysample.api.adoption import checkpoint_sets_of
 from raysample.api.coercion import CorpusLike, corpus_of, folder_of, section, source_from, target_of, warn_of
 from raysample.core import storage
 from raysample.core.config import (
@@ -109,11 +109,11 @@ def fine_tune(
     key = storage.fingerprint([corpus.fingerprint, held_out.fingerprint, spec.to_dict(), config.recipe])
     job = Job(corpus.uri, held_out.uri, base, spec, config, folder=folder, key=key)
     with create_executor(engine) as running:
-        trace: CheckpointSet = finish_job(
+        checkpoint_set: CheckpointSet = finish_job(
             job, running.fine_tune(job, config.workers_range, reporter or SilentReporter())
         )
-    warn_of(trace.warnings)
-    return trace
+    warn_of(checkpoint_set.warnings)
+    return checkpoint_set
 
 
 def score(
@@ -159,8 +159,8 @@ def score(
     (('el2n', 'vog'), 60)
     """
     folder = folder_of(output, "scores")
-    traces = traces_of(checkpoints, folder)
-    rows = corpus if isinstance(corpus, Contents) else corpus_of(corpus, traces[0].labels)
+    checkpoint_sets = checkpoint_sets_of(checkpoints, folder)
+    rows = corpus if isinstance(corpus, Contents) else corpus_of(corpus, checkpoint_sets[0].labels)
     values: dict[str, Any] = {
         "scores": list(scores),
         **({} if precision is None else {"precision": precision}),
@@ -174,9 +174,9 @@ def score(
         "memory": memory,
         "workers": workers,
     }
-    made_with = ModelConfig.model_validate(traces[0].config.get("model", {}))
+    made_with = ModelConfig.model_validate(checkpoint_sets[0].config.get("model", {}))
     model = made_with.model_copy(update={"max_length": max_length or made_with.max_length})
-    request = ScoreRequest(traces, section(ScoreConfig, values), model, folder)
+    request = ScoreRequest(checkpoint_sets, section(ScoreConfig, values), model, folder)
     with create_executor(engine) as executor:
         context = RunContext(executor, reporter or SilentReporter())
         if isinstance(rows, Contents):
@@ -216,7 +216,7 @@ def verify(
     """
     stored = ScoreTable.load(table) if isinstance(table, str) else table
     request = ScoreRequest(
-        traces_of(checkpoints, stored.uri),
+        checkpoint_sets_of(checkpoints, stored.uri),
         ScoreConfig.model_validate(stored.made_by["score"]),
         ModelConfig.model_validate(stored.made_by["model"]),
         stored.uri,

@@ -51,14 +51,14 @@ def _spanned(band: Band) -> str:
     return f"{band.least} to {band.most} tokens" if band.least < band.most else f"{band.least} tokens"
 
 
-def adoption_table(trace: CheckpointSet) -> Table:
+def adoption_table(checkpoint_set: CheckpointSet) -> Table:
     """Return the checkpoints of an adopted set with step, epoch and learning rate."""
     shown = Table(title="adopted, in training order", title_justify="left", box=SIMPLE)
     for heading in ("step", "epoch", "learning rate"):
         shown.add_column(heading, justify="right", no_wrap=True)
     shown.add_column("folder", overflow="fold")
-    notes, assumed = trace.config.get(RATES, ()), trace.config.get(EPOCHS) == "assumed"
-    for checkpoint, note in zip(trace.checkpoints, notes, strict=True):
+    notes, assumed = checkpoint_set.config.get(RATES, ()), checkpoint_set.config.get(EPOCHS) == "assumed"
+    for checkpoint, note in zip(checkpoint_set.checkpoints, notes, strict=True):
         rate = "unknown" if math.isnan(checkpoint.learning_rate) else f"{checkpoint.learning_rate:.4g}"
         rate_note = f"{rate} ({note})" if note and rate != "unknown" else rate
         shown.add_row(f"{checkpoint.step:,}", f"{checkpoint.epoch:.4g}", rate_note, escape(checkpoint.uri))

@@ -19,10 +19,10 @@ def adopted(wanted: AdoptConfig, folder: str, keep: bool) -> CheckpointSet:
     return importing.adopt_paths(wanted.paths, folder, labels=wanted.labels, learning_rates=wanted.learning_rates)
 
 
-def check_adopted(trace: CheckpointSet, train: Corpus, config: ScoreConfig, reporter: Reporter) -> None:
+def check_adopted(checkpoint_set: CheckpointSet, train: Corpus, config: ScoreConfig, reporter: Reporter) -> None:
     """Raise CheckpointError if the checkpoints do not suit a score; report classes without training rows."""
     for score in create_scores(config.scores).values():
-        score.select(trace.checkpoints)
+        score.select(checkpoint_set.checkpoints)
     empty = [name for name, rows in zip(train.labels, train.class_counts, strict=True) if not rows]
     if empty:
         some = ", ".join(empty[:5]) + (f" and {len(empty) - 5} more" if len(empty) > 5 else "")

@@ -51,7 +51,7 @@ class Retraining:
     context: RunContext
     run_folder: RunFolder
     table: ScoreTable
-    traces: Sequence[CheckpointSet]
+    checkpoint_sets: Sequence[CheckpointSet]
     train: Corpus
     job: Callable[[int], Job]
     params: Callable[..., dict[str, Value]]
@@ -198,7 +198,10 @@ class Retraining:
 
     def _finished(self, cell: Cell, job: Job) -> Outcome | None:
         """Return the stored outcome of a cell if it was made by the same job, else None."""
-        watched = next((trace for trace in self.traces if trace.config.get("key") == job.key), None)
+        watched = next(
+            (checkpoint_set for checkpoint_set in self.checkpoint_sets if checkpoint_set.config.get("key") == job.key),
+            None,
+        )
         if cell[0] == FULL and watched is not None:
             # A scored fine-tuning run is the full-data run of its seed.
             return outcome_of(watched.uri)

@@ -36,7 +36,7 @@ def compacted(pipeline: Pipeline) -> Contents:
 
 def scored(pipeline: Pipeline, *, retry: bool = False) -> ScoreTable:
     """Update the scores of the log's contents; with `retry` also contents that could not be scored before."""
-    run_folder, traces = pipeline.run_folder, pipeline.traces()
+    run_folder, checkpoint_sets = pipeline.run_folder, pipeline.checkpoint_sets()
     config = _score_config(pipeline)
     check_alone(config)
     found = compacted(pipeline)
@@ -44,7 +44,7 @@ def scored(pipeline: Pipeline, *, retry: bool = False) -> ScoreTable:
     origin = found.source.labels.origin
     params = pipeline.params("score-log", n_train=found.counts["contents"], label_origin=origin)
     with pipeline.context.tracker.run("score-log", params) as run:
-        request = ScoreRequest(traces, config, pipeline.config.model, run_folder.log_scores)
+        request = ScoreRequest(checkpoint_sets, config, pipeline.config.model, run_folder.log_scores)
         table = score_contents(request, found, pipeline.context.within(run), retry=retry)
         run.dataset("log", found.uri, found.fingerprint, "scoring")
         counts = {f"{name}_rows": table.counts[name] for name in ("scored", "quarantined")}

@@ -100,11 +100,11 @@ def outlook(
     small = in_small(recipe, some.rows, len(whole.save_at) if adopted is None else 1)
     base = models.prepare_base(config.model, train, storage.join(folder, "model"))
     trained, per_step = _fine_tuned(some, tests, base, config, small, storage.join(folder, "checkpoints"))
-    trace = adopted or trained
+    checkpoint_set = adopted or trained
     scores = config.score.model_copy(update={"landmarks": None, "economy": None, "runs": 1})
-    request = ScoreRequest([trace], scores, config.model, storage.join(folder, "scores"))
+    request = ScoreRequest([checkpoint_set], scores, config.model, storage.join(folder, "scores"))
     table = score_corpus(request, some, RunContext(LocalExecutor()))
-    size, miniature = _model_bytes(trace.checkpoints[-1]), len(trace.checkpoints)
+    size, miniature = _model_bytes(checkpoint_set.checkpoints[-1]), len(checkpoint_set.checkpoints)
     return Outlook(
         rows=train.rows,
         sample=some.rows,

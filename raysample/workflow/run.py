@@ -91,19 +91,21 @@ class Pipeline:
         """Adopt checkpoints and track the step."""
         self.context.reporter.say("adopt")
         train, _ = self.corpora()
-        trace = self.adopted(train)
+        checkpoint_set = self.adopted(train)
         self.run_folder.claim(self.config)
         self.mine = True
         with self.context.tracker.run("adopt", self.params("adopt", n_train=train.rows)) as run:
-            run.metrics({"checkpoints": len(trace.checkpoints)})
-        self.context.reporter.say(f"  {len(trace.checkpoints)} checkpoints, from {', '.join(trace.config['from'])}")
-        return trace
+            run.metrics({"checkpoints": len(checkpoint_set.checkpoints)})
+        self.context.reporter.say(
+            f"  {len(checkpoint_set.checkpoints)} checkpoints, from {', '.join(checkpoint_set.config['from'])}"
+        )
+        return checkpoint_set
 
     def adopted(self, train: Corpus) -> CheckpointSet:
         """Return the adopted checkpoints, after checking that they suit the scores and the classes."""
-        trace = self._adopted()
-        adopt.check_adopted(trace, train, self.config.score, self.context.reporter)
-        return trace
+        checkpoint_set = self._adopted()
+        adopt.check_adopted(checkpoint_set, train, self.config.score, self.context.reporter)
+        return checkpoint_set
 
     def _adopted(self) -> CheckpointSet:
         """Return the adopted checkpoints, loaded or adopted once."""
@@ -122,37 +124,40 @@ class Pipeline:
         reporter, job = self.context.reporter, self.job(train, test, base, seed, self.run_folder.checkpoints(seed))
         with self.context.tracker.run("fine-tune", self.params("fine-tune", seed=seed, n_train=train.rows)) as run:
             run.dataset("train", train.uri, train.fingerprint, "training")
-            trace = finished_checkpoints(job)
-            if trace is None:
+            checkpoint_set = finished_checkpoints(job)
+            if checkpoint_set is None:
                 with self._timed("fine-tune"):
-                    trace = fine_tuned(job, self.context.within(run))
+                    checkpoint_set = fine_tuned(job, self.context.within(run))
             else:
                 reporter.say("  finished before, taken as it is")
-            outcome = training_results.load_outcome(trace)
+            outcome = training_results.load_outcome(checkpoint_set)
             run.metrics({**training_results.figures(outcome), "kept_rows": train.rows})
-        reporter.say(f"  {len(trace.checkpoints)} checkpoints, {training_results.training_headline(outcome)}")
-        for line in (*training_results.training_remarks(outcome), *(f"warning: {doubt}" for doubt in trace.warnings)):
+        reporter.say(f"  {len(checkpoint_set.checkpoints)} checkpoints, {training_results.training_headline(outcome)}")
+        for line in (
+            *training_results.training_remarks(outcome),
+            *(f"warning: {doubt}" for doubt in checkpoint_set.warnings),
+        ):
             reporter.say(f"  {line}")
-        return trace
+        return checkpoint_set
 
     def scores(self) -> ScoreTable:
         """Score every training row at the checkpoints; finished shards are reused, only missing ones are scored."""
         if self.config.adopt is not None and not self.mine:
             self.checkpoints()
         self.context.reporter.say("score")
-        traces = self.traces()
+        checkpoint_sets = self.checkpoint_sets()
         train = Corpus.load(self.run_folder.train)
         names = ", ".join(spec if isinstance(spec, str) else spec["name"] for spec in self.config.score.scores)
         params = self.params(
             "score",
-            seed=traces[0].seed,
+            seed=checkpoint_sets[0].seed,
             n_train=train.rows,
             scores=names,
             precision=economy.precision(self.config.score),
         )
         with self.context.tracker.run("score", params) as run:
             with self._timed("score"):
-                table = score_corpus(self.request(traces, self.config.score), train, self.context.within(run))
+                table = score_corpus(self.request(checkpoint_sets, self.config.score), train, self.context.within(run))
             run.dataset("train", train.uri, train.fingerprint, "scoring")
             counts = {f"{name}_rows": table.counts[name] for name in ("scored", "quarantined")}
             run.metrics(counts, step=table.counts["in"])
@@ -164,7 +169,7 @@ class Pipeline:
         self.context.reporter.say(
             f"  {table.counts['scored']:,} rows x {len(table.columns)} scores{paid} in {table.uri}"
         )
-        few = describe_few_runs(table.scores, len(traces))
+        few = describe_few_runs(table.scores, len(checkpoint_sets))
         if few:
             self.context.reporter.say(f"  warning: {few}")
         if train.origin != "gold":
@@ -181,16 +186,16 @@ class Pipeline:
         self.context.reporter.say(f"  {rows - table.counts['quarantined']:,} of them have scores now")
         return table
 
-    def request(self, traces: Sequence[CheckpointSet], config: ScoreConfig) -> ScoreRequest:
+    def request(self, checkpoint_sets: Sequence[CheckpointSet], config: ScoreConfig) -> ScoreRequest:
         """Return the scoring of the training rows at these checkpoints with this configuration."""
-        return ScoreRequest(traces, config, self.config.model, self.run_folder.scores)
+        return ScoreRequest(checkpoint_sets, config, self.config.model, self.run_folder.scores)
 
     def _plan(self, train: Corpus) -> ScoringPlan:
         """Return the plan of the training rows' score table, for comparison with the stored table."""
-        request = self.request(self.traces(), self.score_config(train))
+        request = self.request(self.checkpoint_sets(), self.score_config(train))
         return ScoringPlan.from_request(request, train.fingerprint, request.load_targets(), train.grouped)
 
-    def traces(self) -> list[CheckpointSet]:
+    def checkpoint_sets(self) -> list[CheckpointSet]:
         """Return the checkpoints that `fine-tune` wrote, one set per run, or the adopted ones."""
         folders = [self.run_folder.checkpoints(seed) for seed in self.seeds]
         folders = folders if self.config.adopt is None else [self.run_folder.adopted]
@@ -214,12 +219,12 @@ class Pipeline:
         config = self.config.score
         choice = None
         if config.economy is not None:
-            choice = economy.stored_choice(self.request(self.traces(), config), train)
+            choice = economy.stored_choice(self.request(self.checkpoint_sets(), config), train)
         return config if choice is None else economy.economy_config(config, choice)
 
     def retraining(self) -> Retraining:
         """Return the steps of the comparison on the finished table."""
-        traces, table = self.traces(), self.table()
+        checkpoint_sets, table = self.checkpoint_sets(), self.table()
         train, test = Corpus.load(self.run_folder.train), Corpus.load(self.run_folder.test)
         base = self.base(train)
 
@@ -231,7 +236,7 @@ class Pipeline:
             self.context,
             self.run_folder,
             table,
-            traces,
+            checkpoint_sets,
             train,
             job,
             self.params,
@@ -248,7 +253,7 @@ class Pipeline:
         """Write the selections of all arms and report their effect on the classes."""
         self.context.reporter.say("sample")
         retraining = self.retraining()
-        own = own_scores(self.request(retraining.traces, self.config.score), retraining)
+        own = own_scores(self.request(retraining.checkpoint_sets, self.config.score), retraining)
         retraining = replace(retraining, own=own)
         with self._timed("sample"):
             retraining.select()
@@ -279,7 +284,9 @@ class Pipeline:
     def provenance(self) -> dict[str, Any]:
         """Return the report's data on provenance."""
         train, test = Corpus.load(self.run_folder.train), Corpus.load(self.run_folder.test)
-        return tracker_params.provenance(self.config, (train, test), self.table(), self.traces()[0], self.durations)
+        return tracker_params.provenance(
+            self.config, (train, test), self.table(), self.checkpoint_sets()[0], self.durations
+        )
 
     @contextmanager
     def tracked(self, verb: str) -> Iterator[Pipeline]:

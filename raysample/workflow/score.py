@@ -8,8 +8,7 @@ from typing import Any
 
 from raysample.core import manifests, storage
 from raysample.core.errors import ProvenanceError, ScoreError
-from raysample.data import checkpoint_set
-from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.checkpoint_set import CheckpointSet, verify_checkpoint
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
 from raysample.data.score_table_layout import landmarks_folder, part_name
@@ -47,8 +46,8 @@ def score_corpus(request: ScoreRequest, corpus: Corpus, context: RunContext) -> 
     _check_origin(request.checkpoint_sets, corpus)
     request = _with_economy(request, corpus, context)
     if request.config.source == "capture":
-        for trace in request.checkpoint_sets:
-            capture.Capture.load(trace.uri).verify()
+        for checkpoint_set in request.checkpoint_sets:
+            capture.Capture.load(checkpoint_set.uri).verify()
     targets = request.describe_targets(corpus.labels)
     plan = ScoringPlan.from_request(request, corpus.fingerprint, targets, corpus.grouped)
     tell_changes(plan, request.folder, context.reporter)
@@ -110,7 +109,7 @@ def _with_economy(request: ScoreRequest, corpus: Corpus, context: RunContext) ->
         choice = {}  # every score has a window of its own
         economy.store_choice(choice, request, corpus)
     if choice is None:
-        visits = min(len(trace.checkpoints) for trace in request.checkpoint_sets)
+        visits = min(len(checkpoint_set.checkpoints) for checkpoint_set in request.checkpoint_sets)
         place = storage.join(request.folder, economy.PLACE)
         rows = economy.sampled(corpus, config.economy.rows, storage.join(place, "rows"))
         trial = ScoreRequest(request.checkpoint_sets[:1], economy.trial(config, visits), request.model, place)
@@ -147,21 +146,22 @@ def _fitted_by(request: ScoreRequest, job: ScoreJob) -> dict[str, Any]:
     return found
 
 
-def _check_origin(traces: Sequence[CheckpointSet], corpus: Corpus) -> None:
+def _check_origin(checkpoint_sets: Sequence[CheckpointSet], corpus: Corpus) -> None:
     """Raise an error if checkpoints have other classes than the corpus, or damaged files."""
-    for trace in traces:
-        if trace.labels != corpus.labels:
+    for checkpoint_set in checkpoint_sets:
+        if checkpoint_set.labels != corpus.labels:
             raise ProvenanceError(
-                f"the checkpoints know {len(trace.labels)} classes, the corpus has {len(corpus.labels)} or others: "
-                f"{_named(trace.labels)}; and {_named(corpus.labels)}",
+                f"the checkpoints know {len(checkpoint_set.labels)} classes, the corpus has {len(corpus.labels)} or "
+                "others: "
+                f"{_named(checkpoint_set.labels)}; and {_named(corpus.labels)}",
                 "describe the corpus with the labels of the checkpoints",
             )
         # Checked in the driver: the error of an actor that fails at start would be unreadable.
-        for checkpoint in trace.checkpoints:
+        for checkpoint in checkpoint_set.checkpoints:
             if storage.is_local(checkpoint.uri):
-                checkpoint_set.verify_checkpoint(checkpoint.uri, checkpoint.files)
-        if trace.tokenizer != trace.checkpoints[0].uri and storage.is_local(trace.tokenizer):
-            checkpoint_set.verify_checkpoint(trace.tokenizer)
+                verify_checkpoint(checkpoint.uri, checkpoint.files)
+        if checkpoint_set.tokenizer != checkpoint_set.checkpoints[0].uri and storage.is_local(checkpoint_set.tokenizer):
+            verify_checkpoint(checkpoint_set.tokenizer)
 
 
 def _named(labels: Sequence[str]) -> str:
@@ -170,12 +170,12 @@ def _named(labels: Sequence[str]) -> str:
 
 
 def _cost(
-    traces: Sequence[CheckpointSet], outcomes: Sequence[ShardOutcome], beside: Mapping[str, float]
+    checkpoint_sets: Sequence[CheckpointSet], outcomes: Sequence[ShardOutcome], beside: Mapping[str, float]
 ) -> dict[str, float]:
     """Return the worker-seconds of scoring, and their ratio to a fine-tuning run if known."""
     seconds = sum(outcome.seconds for outcome in outcomes)
     cost = {"score_seconds": round(seconds, 3), **beside}
-    evaluations = [storage.join(trace.uri, EVALUATION) for trace in traces]
+    evaluations = [storage.join(checkpoint_set.uri, EVALUATION) for checkpoint_set in checkpoint_sets]
     if all(storage.exists(uri) for uri in evaluations):
         training = sum(float(manifests.mapping(uri, "seconds")["seconds"]) for uri in evaluations) / len(evaluations)
         cost |= {

@@ -58,25 +58,29 @@ class ScoringPlan:
         Raises:
             ScoreError, CheckpointError: the scores cannot be computed.
         """
-        config, model, traces = request.config, request.model, request.checkpoint_sets
+        config, model, checkpoint_sets = request.config, request.model, request.checkpoint_sets
         captured = config.source == "capture"
-        seen = capture.checkpoints(traces[0].uri) if captured else traces[0].checkpoints
+        seen = capture.checkpoints(checkpoint_sets[0].uri) if captured else checkpoint_sets[0].checkpoints
         definitions = {column: define_score(score, seen) for column, score in create_scores(config.scores).items()}
         found = {
-            "checkpoints": checkpoints_fingerprint(traces),
+            "checkpoints": checkpoints_fingerprint(checkpoint_sets),
             "scores": definitions,
             "precision": config.precision,
             "batch_tokens": config.batch_tokens,
             # Absent for the default, as below.
             **({"method": config.method} if config.method != "rules" else {}),
-            **({"padding": side} if (side := padding_side(traces[0])) != "right" else {}),
+            **({"padding": side} if (side := padding_side(checkpoint_sets[0])) != "right" else {}),
             "source": config.source,
             "max_length": model.max_length,
             "freeze": model.freeze,
             # Absent for the default, so that parts from before the option existed are found.
             **({"tokenising": model.tokenising} if model.tokenising else {}),
             "landmarks": None if config.landmarks is None else config.landmarks.to_dict(),
-            "captured logits": [capture.Capture.load(trace.uri).fingerprint for trace in traces] if captured else [],
+            "captured logits": [
+                capture.Capture.load(checkpoint_set.uri).fingerprint for checkpoint_set in checkpoint_sets
+            ]
+            if captured
+            else [],
             "targets": {name: target.fingerprint for name, target in targets.items()},
             "groups": grouped,  # whether parts have group columns
             "references": corpus if _compares(config) else None,
@@ -92,18 +96,18 @@ def _compares(config: ScoreConfig) -> bool:
     return config.landmarks is not None or any(reference.of_corpus for reference in references)
 
 
-def padding_side(trace: CheckpointSet) -> str:
+def padding_side(checkpoint_set: CheckpointSet) -> str:
     """Return the padding side in a run's tokenizer configuration; right by default."""
-    place = storage.join(trace.tokenizer, "tokenizer_config.json")
+    place = storage.join(checkpoint_set.tokenizer, "tokenizer_config.json")
     if not storage.exists(place):
         return "right"
     # A tokenizer's own file, which may hold numbers such as 10^30.
     return "left" if manifests.mapping(place, foreign=True).get("padding_side") == "left" else "right"
 
 
-def checkpoints_fingerprint(traces: Sequence[CheckpointSet]) -> str:
+def checkpoints_fingerprint(checkpoint_sets: Sequence[CheckpointSet]) -> str:
     """Return the identity of the checkpoints of one run, or of several runs in order."""
-    found = [trace.fingerprint for trace in traces]
+    found = [checkpoint_set.fingerprint for checkpoint_set in checkpoint_sets]
     return found[0] if len(found) == 1 else storage.fingerprint(found)
 
 

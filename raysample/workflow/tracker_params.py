@@ -44,7 +44,7 @@ def provenance(
     config: RunConfig,
     corpora: tuple[Corpus, Corpus],
     table: ScoreTable,
-    trace: CheckpointSet,
+    checkpoint_set: CheckpointSet,
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return the report's data on provenance: versions, fingerprints, row counts, labels, seconds per step, config."""
@@ -60,7 +60,7 @@ def provenance(
         "files": {name: files for name, corpus in (("train", train), ("test", test)) if (files := _files(corpus))},
         "labels": {name: labelling.label_origin(corpus) for name, corpus in (("train", train), ("test", test))},
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
-        **training_results.report_training(trace),
+        **training_results.report_training(checkpoint_set),
         "config": config.to_dict(),
     }
 

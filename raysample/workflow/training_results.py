@@ -18,9 +18,9 @@ NOTABLE = 0.05
 """Share of truncated rows from which on truncation is reported."""
 
 
-def load_outcome(trace: CheckpointSet) -> Outcome:
+def load_outcome(checkpoint_set: CheckpointSet) -> Outcome:
     """Return the outcome stored beside the checkpoints; raises StorageError if it is missing."""
-    return outcome_of(trace.uri)
+    return outcome_of(checkpoint_set.uri)
 
 
 def figures(outcome: Outcome) -> dict[str, float]:
@@ -52,12 +52,12 @@ def training_remarks(outcome: Outcome) -> list[str]:
     return said + [cut.describe(names[at]) for at, cut in _truncations(outcome).items() if cut.share > NOTABLE]
 
 
-def report_training(trace: CheckpointSet) -> dict[str, Any]:
+def report_training(checkpoint_set: CheckpointSet) -> dict[str, Any]:
     """Return the report's data on a run: `evaluation`, `tokens`, `model`; empty for adopted runs."""
-    if not storage.exists(storage.join(trace.uri, EVALUATION)):
+    if not storage.exists(storage.join(checkpoint_set.uri, EVALUATION)):
         return {}
-    outcome = load_outcome(trace)
-    seed = {"seed": trace.seed, "rows": outcome.rows}
+    outcome = load_outcome(checkpoint_set)
+    seed = {"seed": checkpoint_set.seed, "rows": outcome.rows}
     return {"evaluation": {**outcome.evaluation.to_dict(), **seed}, **outcome.record}
 
 

@@ -19,7 +19,7 @@ def verify_run(config: RunConfig, reporter: Reporter, rows: int, seed: int) -> t
     with hold_run_folder(config, reporter):
         pipeline = Pipeline(config, RunContext(LocalExecutor(), reporter))
         table, train = pipeline.table(), Corpus.load(pipeline.run_folder.train)
-        request = pipeline.request(pipeline.traces(), pipeline.score_config(train))
+        request = pipeline.request(pipeline.checkpoint_sets(), pipeline.score_config(train))
         return table, verify_finished(request, table, train, rows, seed, reporter)
 
 

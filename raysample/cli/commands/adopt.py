@@ -41,16 +41,16 @@ def run_adopt(
     silence_libraries()
     folder = output or storage.join("runs", "adopted", PurePosixPath(paths[0].rstrip("/")).name)
     found = [one for path in paths for one in _found(path, folder, tracking_uri)]
-    trace = importing.adopt_found(
+    checkpoint_set = importing.adopt_found(
         found,
         storage.absolute(folder),
         origin=paths,
         labels=None if labels is None else [name.strip() for name in labels.split(",")],
         learning_rates=None if learning_rates is None else _numbers(learning_rates),
     )
-    reporter.console.print(adoption_table(trace))
-    reporter.say(f"classes: {', '.join(trace.labels)}")
-    reporter.say(f"checkpoints: {trace.uri}")
+    reporter.console.print(adoption_table(checkpoint_set))
+    reporter.say(f"classes: {', '.join(checkpoint_set.labels)}")
+    reporter.say(f"checkpoints: {checkpoint_set.uri}")
     reporter.say(f"to score a corpus with them: raysample score CONFIG.yaml adopt.path={folder}")
 
 

@@ -30,8 +30,8 @@ def run_plan(config: RunConfig, reporter: Reporter, rows: int = 256, price: floa
 def run_fine_tune(config: RunConfig, reporter: Reporter) -> None:
     """Fine-tune on all rows."""
     with open_run(config, reporter, "fine-tune") as pipeline:
-        for trace in pipeline.checkpoints():
-            reporter.say(f"checkpoints: {trace.uri}")
+        for checkpoint_set in pipeline.checkpoints():
+            reporter.say(f"checkpoints: {checkpoint_set.uri}")
 
 
 def run_compare(config: RunConfig, reporter: Reporter) -> None:
