@@ -265,8 +265,8 @@ def sample(
     folder = folder_of(output, "selection")
     with create_executor(engine) as running:
         check_plugins(policy_plugins([arm]), running)
-        made = sample_table(
+        selection = sample_table(
             read, arm, folder, fraction=fraction, count=count, tokens=tokens, seed=seed, map_fn=running.map
         )
-    warn_of(made.warnings, made.name)
-    return made
+    warn_of(selection.warnings, selection.name)
+    return selection

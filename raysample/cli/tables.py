@@ -67,7 +67,7 @@ def adoption_table(checkpoint_set: CheckpointSet) -> Table:
     return shown
 
 
-def recommendation_table(found: Sequence[Recommendation], tolerance: float, rows: int) -> Table:
+def recommendation_table(recommendations: Sequence[Recommendation], tolerance: float, rows: int) -> Table:
     """Return the recommended smallest share of each arm."""
     shown = Table(
         title=f"smallest share that costs at most {tolerance:.1%} of accuracy", title_justify="left", box=SIMPLE
@@ -75,7 +75,7 @@ def recommendation_table(found: Sequence[Recommendation], tolerance: float, rows
     shown.add_column("arm", no_wrap=True)
     for heading in ("keep", "rows", "90 % of resamples", "expected loss", "plateau"):
         shown.add_column(heading, justify="right", no_wrap=True)
-    for one in sorted(found, key=lambda one: one.fraction):
+    for one in sorted(recommendations, key=lambda one: one.fraction):
         sure = "one seed" if math.isnan(one.low) else f"{one.low:.0%} to {one.high:.0%}"
         cells = (
             f"{one.fraction:.0%}",
@@ -85,58 +85,58 @@ def recommendation_table(found: Sequence[Recommendation], tolerance: float, rows
             f"{one.curve.plateau:.1%}",
         )
         shown.add_row(escape(one.arm), *cells)
-    measured = ", ".join(f"{share:.0%}" for share, _ in found[0].measured)
+    measured = ", ".join(f"{share:.0%}" for share, _ in recommendations[0].measured)
     shown.caption = f"accuracy = a - b exp(-c share), fitted to {measured}; nothing below the smallest is recommended"
     return shown
 
 
-def outlook_table(found: Outlook, price: float | None = None) -> Table:
+def outlook_table(outlook: Outlook, price: float | None = None) -> Table:
     """Return the estimates of `plan`, with the cost if the price of a worker-hour is known."""
     shown = Table(
-        title=f"what the run takes, by a miniature of {found.sample:,} rows", title_justify="left", box=SIMPLE
+        title=f"what the run takes, by a miniature of {outlook.sample:,} rows", title_justify="left", box=SIMPLE
     )
     for heading in ("step", "work", "one worker", "workers", "time"):
         shown.add_column(heading, justify="left" if heading in ("step", "work") else "right", no_wrap=True)
-    for step in found.steps:
+    for step in outlook.steps:
         shown.add_row(step.step, step.work, duration(step.seconds), f"{step.workers}", duration(step.elapsed))
-    hours = sum(step.seconds for step in found.steps) / 3600
+    hours = sum(step.seconds for step in outlook.steps) / 3600
     shown.add_section()
-    elapsed = sum(step.elapsed for step in found.steps)
+    elapsed = sum(step.elapsed for step in outlook.steps)
     cost = "" if price is None else f", cost {price * hours:,.2f}"
     shown.add_row("all", f"{hours:,.2f} worker-hours{cost}", duration(hours * 3600), "", duration(elapsed))
     shown.caption = (
-        f"a scoring worker holds {found.checkpoints} checkpoints of {format_size(found.checkpoint_bytes)}, "
-        f"{format_size(found.actor_bytes)} in all at most; score table {format_size(found.table_bytes)}; "
-        f"measured on this machine in {duration(found.measured)}, starting workers and reading texts not counted"
+        f"a scoring worker holds {outlook.checkpoints} checkpoints of {format_size(outlook.checkpoint_bytes)}, "
+        f"{format_size(outlook.actor_bytes)} in all at most; score table {format_size(outlook.table_bytes)}; "
+        f"measured on this machine in {duration(outlook.measured)}, starting workers and reading texts not counted"
     )
     return shown
 
 
-def contents_table(found: Contents) -> Table:
+def contents_table(contents: Contents) -> Table:
     """Return the counts of compacted contents."""
-    counts = found.counts
+    counts = contents.counts
     shown = Table(title="the log's contents", title_justify="left", box=SIMPLE, show_header=False)
     shown.add_column("what", no_wrap=True)
     shown.add_column("figure", justify="right", no_wrap=True)
     shown.add_column("note", overflow="fold")
-    files = ", ".join(f"{number:,} {name}" for name, number in found.update.items() if number)
-    window = "all partitions" if found.window is None else f"the newest {found.window:,} partitions"
-    shown.add_row("files", f"{len(found.files):,}", f"{files}; {window}")
-    for reason, entry in found.inventory.get("left_out", {}).items():
+    files = ", ".join(f"{number:,} {name}" for name, number in contents.update.items() if number)
+    window = "all partitions" if contents.window is None else f"the newest {contents.window:,} partitions"
+    shown.add_row("files", f"{len(contents.files):,}", f"{files}; {window}")
+    for reason, entry in contents.inventory.get("left_out", {}).items():
         names = ", ".join(entry["names"][:3]) + (", ..." if entry["files"] > 3 else "")
         shown.add_row("files left out", f"{entry['files']:,}", escape(f"{reason}: {names}"))
-    why = ", ".join(f"{cause} {rows:,}" for cause, rows in found.left_out.items())
+    why = ", ".join(f"{cause} {rows:,}" for cause, rows in contents.left_out.items())
     out = f"{counts['filtered']:,} filtered out{f': {why}' if why else ''}" if counts["filtered"] else ""
     shown.add_row("rows", f"{counts['usable']:,}", out)
-    bad = "; ".join(f"{escape(reason)}: {rows:,}" for reason, rows in found.reasons.items())
+    bad = "; ".join(f"{escape(reason)}: {rows:,}" for reason, rows in contents.reasons.items())
     shown.add_row("rows set aside", f"{counts['quarantined']:,}", bad)
     repeats = f"{counts['usable'] / max(1, counts['contents']):.2f} rows each: a visit saves the others"
     shown.add_row("unique contents", f"{counts['contents']:,}", repeats)
     clash = f"texts with several labels, in {counts['conflict_rows'] / max(1, counts['usable']):.1%} of the rows"
     shown.add_row("label conflicts", f"{counts['conflicts']:,}", clash)
-    top = ", ".join(f"{escape(name)} {rows:,}" for name, rows in list(found.labels.items())[:5])
-    shown.add_row("labels", f"{len(found.labels):,}", f"{top}{' ...' if len(found.labels) > 5 else ''}")
-    for warning in found.warnings:
+    top = ", ".join(f"{escape(name)} {rows:,}" for name, rows in list(contents.labels.items())[:5])
+    shown.add_row("labels", f"{len(contents.labels):,}", f"{top}{' ...' if len(contents.labels) > 5 else ''}")
+    for warning in contents.warnings:
         shown.add_row("warning", "", escape(warning))
     return shown
 
@@ -157,8 +157,8 @@ def scores_table(statistics: Statistics) -> Table:
     for heading in ("mean", "sd", "5 %", "median", "95 %", "r with length"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for name in statistics.scores:
-        found = statistics.overall(name)
-        figures = (found.mean, found.deviation, *found.quantiles([0.05, 0.5, 0.95]))
+        distribution = statistics.overall(name)
+        figures = (distribution.mean, distribution.deviation, *distribution.quantiles([0.05, 0.5, 0.95]))
         r = statistics.correlation(name, TOKENS)
         shown.add_row(escape(name), *(figure(value) for value in figures), NOTHING if math.isnan(r) else f"{r:.2f}")
     return shown
@@ -190,29 +190,29 @@ def results_table(comparison: Comparison) -> Table:
 
 def levels_table(comparison: Comparison) -> Table | None:
     """Return the results at every level of a hierarchical label; None for flat labels."""
-    found = comparison.level_results()
-    if not found:
+    results = comparison.level_results()
+    if not results:
         return None
     table = Table(title="test results at every level, %; exact match: right at all of them", title_justify="left")
     table.add_column("arm", overflow="fold")
     table.add_column("kept", justify="right")
-    for name, _ in found[0][1]:
+    for name, _ in results[0][1]:
         table.add_column(name.replace("_", " "), justify="right")
-    for row, figures in found:
+    for row, figures in results:
         table.add_row(row.arm, f"{row.fraction:.0%}", *(_mean_and_deviation(value) for _, value in figures))
     return table
 
 
-def verification_table(found: Verification) -> Table:
+def verification_table(verification: Verification) -> Table:
     """Return a verification as a table for the terminal."""
-    title = f"{found.rows} rows, scored again one by one in float64 (stored: {found.precision})"
+    title = f"{verification.rows} rows, scored again one by one in float64 (stored: {verification.precision})"
     table = Table(title=title, title_justify="left")
     table.add_column("score", overflow="fold")
     for name in ("largest difference", "relative", "rank correlation", "rows that differ"):
         table.add_column(name, justify="right")
     table.add_column("bound", overflow="fold")
     table.add_column("verdict")
-    for check in found.checks:
+    for check in verification.checks:
         figures = (_figure(check.absolute, ".2g"), _figure(check.relative, ".2g"), _figure(check.correlation, ".5f"))
         verdict = "[green]ok[/]" if check.passed else "[red]out of bounds[/]"
         table.add_row(check.column, *figures, _figure(check.differing, ".1%"), check.bound, verdict)

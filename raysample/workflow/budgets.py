@@ -34,10 +34,10 @@ def arm_budgets(config: SampleConfig, arms: list[ArmConfig], run_folder: RunFold
     budget = config.budget
     if budget == "auto":
         comparison = Comparison.load(run_folder.comparison)
-        found = {one.arm: one for one in recommend(comparison.runs, config.tolerance)}
+        recommended = {one.arm: one for one in recommend(comparison.runs, config.tolerance)}
         for arm in arms:
-            if arm.name in found:
-                one = found[arm.name]
+            if arm.name in recommended:
+                one = recommended[arm.name]
                 why = f"expected to cost {one.loss:.2%} of accuracy, {config.tolerance:.2%} are allowed"
                 yield ArmBudget(arm, {"fraction": one.fraction}, "auto", why)
         return

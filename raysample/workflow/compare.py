@@ -105,14 +105,14 @@ class Retraining:
         uri = self.run_folder.selection(arm, fraction, seed)
         table = self.own.get(seed, self.table) if self._columns(arm, fraction) else self.table
         if storage.exists(storage.join(uri, "selection.json")):
-            found = Selection.load(uri)
+            result = Selection.load(uri)
             same_scores = (
-                found.scores in (None, table.fingerprint)
-                and found.counts["in"] == table.counts["in"]
-                and found.counts["quarantined"] == table.counts["quarantined"]
+                result.scores in (None, table.fingerprint)
+                and result.counts["in"] == table.counts["in"]
+                and result.counts["quarantined"] == table.counts["quarantined"]
             )
-            if same_scores and found.corpus == table.corpus and _same_arm(found, arm):
-                return found
+            if same_scores and result.corpus == table.corpus and _same_arm(result, arm):
+                return result
         return write_selection(
             table, arm, uri, fraction=fraction, seed=seed, map_fn=map_for(table, self.context.executor)
         )

@@ -41,8 +41,8 @@ def describe_both(wanted: CorpusConfig, run_folder: RunFolder, known: Sequence[s
 
 def find_overlap(run_folder: RunFolder, train: Corpus, test: Corpus, map_fn: MapFn) -> overlaps.Overlap:
     """Return the overlap of both corpora: the stored one, or a new one that is then stored."""
-    found = overlaps.stored_overlap(run_folder.overlap, train, test)
-    if found is None:
-        found = overlaps.overlap(train, test, map_fn)
-        storage.write_json(run_folder.overlap, found.to_dict())
-    return found
+    result = overlaps.stored_overlap(run_folder.overlap, train, test)
+    if result is None:
+        result = overlaps.overlap(train, test, map_fn)
+        storage.write_json(run_folder.overlap, result.to_dict())
+    return result

@@ -47,8 +47,8 @@ def preview_selections(config: RunConfig, reporter: Reporter) -> Iterator[tuple[
     with tempfile.TemporaryDirectory(prefix="raysample-dry-run-") as folder:
         retraining = replace(pipeline.retraining(), run_folder=RunFolder(folder))
         at_budget = config.sample.budget is not None
-        found = select_at_budget(config.sample, retraining, run_folder) if at_budget else _at_fractions(retraining)
-        for title, selection in found:
+        selections = select_at_budget(config.sample, retraining, run_folder) if at_budget else _at_fractions(retraining)
+        for title, selection in selections:
             yield title, selection, retraining.table
 
 

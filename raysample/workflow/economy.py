@@ -35,13 +35,13 @@ def choice_fingerprint(request: ScoreRequest, corpus: Corpus) -> str:
 
 def open_columns(config: ScoreConfig) -> dict[str, dict[str, Any]]:
     """Return column -> spec of the scores whose checkpoints the preset chooses: those that use all checkpoints."""
-    found = {}
+    result = {}
     for given in config.scores:
         spec = {"name": given} if isinstance(given, str) else dict(given)
         column, score = create_score(spec)
         if "checkpoints" not in spec and score.checkpoints.kind == "all":
-            found[column] = {**spec, "as": column}
-    return found
+            result[column] = {**spec, "as": column}
+    return result
 
 
 def window_candidates(checkpoints: int, fewest: int) -> list[dict[str, int]]:
@@ -82,7 +82,7 @@ def choose_windows(config: ScoreConfig, frame: pd.DataFrame, checkpoints: int, l
     Among windows of equal size the best one is taken; all checkpoints if no window is good enough.
     """
     fewest = {column: score.fewest for column, score in create_scores(config.scores).items()}
-    found: dict[str, dict[str, Any]] = {}
+    result: dict[str, dict[str, Any]] = {}
     for column in open_columns(config):
         ranks = [
             (window, frame[alias(column, window)].corr(frame[column], method="spearman"))
@@ -90,12 +90,12 @@ def choose_windows(config: ScoreConfig, frame: pd.DataFrame, checkpoints: int, l
         ]
         good = [(window, rank) for window, rank in ranks if rank >= least]
         if not good:
-            found[column] = {"checkpoints": "all", "spearman": 1.0}
+            result[column] = {"checkpoints": "all", "spearman": 1.0}
             continue
         fewest_visits = min(_visits(window) for window, _ in good)
         window, rank = max((one for one in good if _visits(one[0]) == fewest_visits), key=lambda one: one[1])
-        found[column] = {"checkpoints": window, "spearman": round(float(rank), 4)}
-    return found
+        result[column] = {"checkpoints": window, "spearman": round(float(rank), 4)}
+    return result
 
 
 def _visits(window: Mapping[str, int]) -> int:

@@ -25,6 +25,6 @@ def fine_tuned(job: Job, context: RunContext) -> CheckpointSet:
     outcome = context.executor.fine_tune(job, job.config.workers_range, context.reporter)
     for note in filter(None, (*outcome.notes, outcome.resumed)):
         context.reporter.say(f"  {note}")
-    found = finish_job(job, outcome)
+    result = finish_job(job, outcome)
     training_results.tell_curve(context.tracker, storage.join(job.folder, CURVE))
-    return found
+    return result

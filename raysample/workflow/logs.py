@@ -26,12 +26,12 @@ def compacted(pipeline: Pipeline) -> Contents:
     pipeline.context.reporter.say("compact")
     params = pipeline.params("compact", window=config.window, label_origin=config.source.labels.origin)
     with pipeline.context.tracker.run("compact", params) as run:
-        found = logs.compact_log(
+        result = logs.compact_log(
             config.source, pipeline.run_folder.contents, window=config.window, map_fn=pipeline.context.executor.map
         )
-        run.dataset("log", found.uri, found.fingerprint, "scoring")
-        run.metrics({f"log_{name}": value for name, value in {**found.counts, **found.update}.items()})
-    return found
+        run.dataset("log", result.uri, result.fingerprint, "scoring")
+        run.metrics({f"log_{name}": value for name, value in {**result.counts, **result.update}.items()})
+    return result
 
 
 def scored(pipeline: Pipeline, *, retry: bool = False) -> ScoreTable:

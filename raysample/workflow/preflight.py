@@ -46,7 +46,7 @@ def check_preflight(
     fresh = not run_folder.check(config)
     if config.adopt is not None and "score" in steps:  # scoring adopted checkpoints also describes the corpora
         steps = {*steps, "fine-tune"}
-    found = [
+    problems = [
         *_raised(lambda: _plans(config, engine)),
         *_sources(config, run_folder, steps, fresh),
         *(_models(config) if fresh and "fine-tune" in steps else ()),
@@ -54,10 +54,10 @@ def check_preflight(
         *engine.refusals(list(_demands(config, run_folder, steps))),
         *(_raised(lambda: values.check_uri(tracking_uri)) if tracking_uri and tracks_by_mlflow(config) else ()),
     ]
-    if len(found) == 1:
-        raise found[0]
-    if found:
-        raise ConfigError(listed(found), "mend all of it, and run the same command again: nothing was computed yet")
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise ConfigError(listed(problems), "mend all of it, and run the same command again: nothing was computed yet")
 
 
 def tracks_by_mlflow(config: RunConfig) -> bool:
@@ -73,10 +73,10 @@ def _plans(config: RunConfig, engine: Executor) -> None:
     check_plugins(run_plugins(config), engine)
 
 
-def listed(found: Sequence[RaysampleError]) -> str:
+def listed(problems: Sequence[RaysampleError]) -> str:
     """Return several errors as a numbered list."""
-    lines = [f"{len(found)} things stand in the way of this run:"]
-    for number, error in enumerate(found, start=1):
+    lines = [f"{len(problems)} things stand in the way of this run:"]
+    for number, error in enumerate(problems, start=1):
         first, *rest = str(error).splitlines()
         lines += [f"  {number}. {first}", *(f"   {line}" for line in rest)]
     return "\n".join(lines)
@@ -121,10 +121,10 @@ def _source(config: SourceConfig) -> list[RaysampleError]:
             return []
         parts = source.parts
         looked = parts if len(parts) <= LOOKED_AT else (*parts[: LOOKED_AT - 1], parts[-1])
-        found = [list[RaysampleError](lacking(source, part)) for part in looked]
+        problems = [list[RaysampleError](lacking(source, part)) for part in looked]
     except RaysampleError as error:
         return [error]
-    return next((errors for errors in found if errors), [])
+    return next((errors for errors in problems if errors), [])
 
 
 def _models(config: RunConfig) -> Iterator[RaysampleError]:
@@ -169,12 +169,12 @@ def model_bytes(config: ModelConfig) -> int:
         width, layers = config.hidden_size, config.layers or 1
         return FLOAT * 12 * layers * width * width
     try:
-        found = model_size(locate(config.path))
+        size = model_size(locate(config.path))
     except (RaysampleError, OSError, ValueError, KeyError):
         return 0
-    if config.layers is None or not found.layers:
-        return found.bytes
-    return found.bytes * min(config.layers, found.layers) // found.layers
+    if config.layers is None or not size.layers:
+        return size.bytes
+    return size.bytes * min(config.layers, size.layers) // size.layers
 
 
 def _size(count: float) -> str:

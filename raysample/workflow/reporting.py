@@ -64,10 +64,10 @@ def write_run_report(pipeline: Pipeline, comparison: Comparison) -> None:
 def _texts(corpus: Corpus, sample: report.TableSample) -> dict[str, str]:
     """Return the texts of the example rows by row id; only the shards of these rows are read."""
     shards = {part_name(shard): shard.index for shard in corpus.shards}
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for part, wanted in sample.places().items():
         rows = corpus.read(shards[part.rpartition("/")[2]])
         rows = rows.filter(pc.is_in(rows["row_id"], value_set=pa.array(wanted, pa.string())))
         for row in rows.to_pylist():
-            found[row["row_id"]] = " || ".join(text for text in (row["text"], row["text_pair"]) if text)
-    return found
+            result[row["row_id"]] = " || ".join(text for text in (row["text"], row["text_pair"]) if text)
+    return result

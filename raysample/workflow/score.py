@@ -137,13 +137,13 @@ def made_by(plan: ScoringPlan, request: ScoreRequest) -> dict[str, Any]:
 
 def _fitted_by(request: ScoreRequest, job: ScoreJob) -> dict[str, Any]:
     """Return the choices and fits made on some of the rows, and their quality."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     if request.config.economy is not None:
         choice = storage.join(request.folder, economy.CHOICE)
-        found["economy"] = manifests.mapping(choice, "columns")["columns"]
+        result["economy"] = manifests.mapping(choice, "columns")["columns"]
     if request.config.landmarks is not None:
-        found["landmarks"] = Fitted.load(landmarks_folder(job.folder)).quality
-    return found
+        result["landmarks"] = Fitted.load(landmarks_folder(job.folder)).quality
+    return result
 
 
 def _check_origin(checkpoint_sets: Sequence[CheckpointSet], corpus: Corpus) -> None:
@@ -152,8 +152,7 @@ def _check_origin(checkpoint_sets: Sequence[CheckpointSet], corpus: Corpus) -> N
         if checkpoint_set.labels != corpus.labels:
             raise ProvenanceError(
                 f"the checkpoints know {len(checkpoint_set.labels)} classes, the corpus has {len(corpus.labels)} or "
-                "others: "
-                f"{_named(checkpoint_set.labels)}; and {_named(corpus.labels)}",
+                f"others: {_named(checkpoint_set.labels)}; and {_named(corpus.labels)}",
                 "describe the corpus with the labels of the checkpoints",
             )
         # Checked in the driver: the error of an actor that fails at start would be unreadable.

@@ -87,15 +87,15 @@ def check_alone(config: ScoreConfig) -> None:
 
 def _known(plan: ScoringPlan, folder: str, of: int, map_fn: MapFn) -> Known:
     """Return the reusable scores of a plan: of the existing table, and of an interrupted update."""
-    found = _spare(plan, folder, of, map_fn)
+    result = _spare(plan, folder, of, map_fn)
     if not storage.exists(storage.join(folder, MANIFEST)):
-        return found
+        return result
     table = ScoreTable.load(folder)
     if not table.counted:
         raise ScoreError(f"{folder!r} holds the scores of a corpus, not of a log's contents", "give another folder")
     if table.made_by["sources"] != plan.sources:
-        return found
-    return Known.from_table(table, of).union(found)
+        return result
+    return Known.from_table(table, of).union(result)
 
 
 def _spare(plan: ScoringPlan, folder: str, of: int, map_fn: MapFn) -> Known:

@@ -24,10 +24,10 @@ def verified(table: ScoreTable, job: ScoreJob, context: RunContext) -> ScoreTabl
     known = _known(table)
     if known is not None:
         return replace(table, verified=known)
-    found = context.executor.once(partial(spot_check, table, job, rows))
-    check_spot(found, table)
-    context.reporter.say(f"  {describe_spot_check(found.to_dict())}")
-    return replace(table, verified=found.to_dict(), cost={**table.cost, "verify_seconds": found.seconds})
+    checked = context.executor.once(partial(spot_check, table, job, rows))
+    check_spot(checked, table)
+    context.reporter.say(f"  {describe_spot_check(checked.to_dict())}")
+    return replace(table, verified=checked.to_dict(), cost={**table.cost, "verify_seconds": checked.seconds})
 
 
 def describe_spot_check(verified: dict[str, object]) -> str:

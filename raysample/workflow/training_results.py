@@ -34,22 +34,22 @@ def figures(outcome: Outcome) -> dict[str, float]:
 
 def training_headline(outcome: Outcome) -> str:
     """Return the main test results as text."""
-    found = outcome.evaluation
-    return f"test accuracy {found.describe('accuracy')}, macro-F1 {found.describe('macro_f1')}"
+    evaluation = outcome.evaluation
+    return f"test accuracy {evaluation.describe('accuracy')}, macro-F1 {evaluation.describe('macro_f1')}"
 
 
 def training_remarks(outcome: Outcome) -> list[str]:
     """Return lines on the results on rare rows and on truncated texts, if there are any."""
-    found, said = outcome.evaluation, list[str]()
-    if "rare_class_accuracy" in found.metrics:
-        classes, rows = found.counts["rare_classes"], found.counts["rare_class_rows"]
+    evaluation, lines = outcome.evaluation, list[str]()
+    if "rare_class_accuracy" in evaluation.metrics:
+        classes, rows = evaluation.counts["rare_classes"], evaluation.counts["rare_class_rows"]
         what = f"{classes:,} rare class{'' if classes == 1 else 'es'} ({rows:,} test rows)"
-        said.append(f"{what}: accuracy {found.describe('rare_class_accuracy')}")
-    if "rare_content_accuracy" in found.metrics:
-        rows = found.counts["rare_content_rows"]
-        said.append(f"texts seen once ({rows:,} test rows): accuracy {found.describe('rare_content_accuracy')}")
+        lines.append(f"{what}: accuracy {evaluation.describe('rare_class_accuracy')}")
+    if "rare_content_accuracy" in evaluation.metrics:
+        rows = evaluation.counts["rare_content_rows"]
+        lines.append(f"texts seen once ({rows:,} test rows): accuracy {evaluation.describe('rare_content_accuracy')}")
     names = {"train": "training", "test": "test"}
-    return said + [cut.describe(names[at]) for at, cut in _truncations(outcome).items() if cut.share > NOTABLE]
+    return lines + [cut.describe(names[at]) for at, cut in _truncations(outcome).items() if cut.share > NOTABLE]
 
 
 def report_training(checkpoint_set: CheckpointSet) -> dict[str, Any]:

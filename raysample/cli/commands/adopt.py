@@ -71,12 +71,12 @@ def _brought(address: str, folder: str, tracking_uri: str | None) -> list[Found]
         )
     models = fetch_models(address, uri, storage.join(storage.absolute(folder), "models"))
     schedule = importing.Schedule(models.rates, models.epochs) if models.rates or models.epochs else None
-    found = list[Found]()
+    result = list[Found]()
     for place, step in zip(models.places, models.steps, strict=True):
         for one in find(place):
             known = one.step if one.schedule is not None else step
-            found.append(replace(one, step=known, schedule=one.schedule or schedule))
-    return found
+            result.append(replace(one, step=known, schedule=one.schedule or schedule))
+    return result
 
 
 def _numbers(given: str) -> list[float]:

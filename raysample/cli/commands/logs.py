@@ -12,9 +12,9 @@ from raysample.workflow.opening import open_run
 def run_compact(config: RunConfig, reporter: Reporter) -> None:
     """Update the log's contents."""
     with open_run(config, reporter, "log") as pipeline:
-        found = logs.compacted(pipeline)
-        reporter.console.print(contents_table(found))
-        reporter.say(f"contents: {found.uri}")
+        contents = logs.compacted(pipeline)
+        reporter.console.print(contents_table(contents))
+        reporter.say(f"contents: {contents.uri}")
 
 
 def run_expand(config: RunConfig, reporter: Reporter) -> None:

@@ -53,8 +53,8 @@ def run_recommend(config: RunConfig, reporter: Reporter, tolerance: float | None
     """Recommend how much each arm may drop, from the finished comparison; `tolerance`: `sample.tolerance` if None."""
     tolerance = config.sample.tolerance if tolerance is None else tolerance
     comparison = Comparison.load(RunFolder.from_config(config).comparison)
-    found = recommend(comparison.runs, tolerance)
-    reporter.console.print(recommendation_table(found, tolerance, sum(comparison.class_counts)))
+    recommendations = recommend(comparison.runs, tolerance)
+    reporter.console.print(recommendation_table(recommendations, tolerance, sum(comparison.class_counts)))
 
 
 def _conclude(pipeline: Pipeline, comparison: Comparison) -> None:

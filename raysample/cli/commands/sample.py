@@ -72,9 +72,9 @@ def run_apply(selection: str, corpus: str, output: str, source: str | None, form
     if storage.exists(storage.join(corpus, CONTENTS)):
         if source is not None or format != "parquet":
             raise ConfigError("contents are applied where they lie, to Parquet", "leave --source and --format out")
-        made = apply_to_contents(Selection.load(selection), Contents.load(corpus), output)
-        reporter.say(f"pruned contents: {made.uri} ({made.rows:,} contents in {len(made.files):,} files)")
+        applied = apply_to_contents(Selection.load(selection), Contents.load(corpus), output)
+        reporter.say(f"pruned contents: {applied.uri} ({applied.rows:,} contents in {len(applied.files):,} files)")
         return
     described = Corpus.load(corpus)
-    made = apply(Selection.load(selection), described.at(source) if source else described, output, format)
-    reporter.say(f"pruned corpus: {made.uri} ({made.rows:,} rows in {len(made.files):,} files)")
+    applied = apply(Selection.load(selection), described.at(source) if source else described, output, format)
+    reporter.say(f"pruned corpus: {applied.uri} ({applied.rows:,} rows in {len(applied.files):,} files)")

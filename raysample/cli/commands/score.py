@@ -41,12 +41,12 @@ def run_retry(config: RunConfig, reporter: Reporter, log: bool = False) -> None:
 
 def run_verify(config: RunConfig, reporter: Reporter, rows: int = 64, seed: int = 0) -> bool:
     """Score a sample of the finished table's rows again; return whether all columns are within their bounds."""
-    table, found = verify_run(config, reporter, rows, seed)
-    reporter.console.print(verification_table(found))
-    for column in found.left_out:
+    table, verification = verify_run(config, reporter, rows, seed)
+    reporter.console.print(verification_table(verification))
+    for column in verification.left_out:
         reporter.say(f"{column} was predicted from landmarks: not verified")
     reporter.say(f"verification: {storage.join(table.uri, RESULT)}")
-    return found.passed
+    return verification.passed
 
 
 def _show_log_scores(table: ScoreTable, reporter: Reporter) -> None:
