@@ -29,7 +29,13 @@ class Demand:
 
 
 class Executor(AbstractContextManager["Executor"], Protocol):
-    """Runs one large fine-tuning, many small ones, scoring, or any pure function over parts of a table."""
+    """Runs one large fine-tuning, many small ones, scoring, or any pure function over parts of a table.
+
+    >>> from raysample.execution.local import LocalExecutor
+    >>> with LocalExecutor() as executor:
+    ...     list(executor.map(abs, [-1, 2]))
+    [1, 2]
+    """
 
     def fine_tune(self, job: Job, workers: tuple[int, int], reporter: Reporter) -> Outcome:
         """Run one data-parallel fine-tuning; `workers` is the minimum and maximum number of workers."""

@@ -10,7 +10,15 @@ Value = str | int | float | bool | None
 
 
 class Tracker(Protocol):
-    """Records one run's params, metrics, dataset inputs and artifacts, and nested runs below it."""
+    """Records one run's params, metrics, dataset inputs and artifacts, and nested runs below it.
+
+    >>> from raysample.tracking import MemoryTracker
+    >>> tracker = MemoryTracker()
+    >>> with tracker.run("score", {"rows": 3}) as run:
+    ...     run.metrics({"accuracy": 0.9})
+    >>> tracker.children[0].logged
+    {'accuracy': 0.9}
+    """
 
     def run(
         self, name: str, params: Mapping[str, Value], tags: Mapping[str, str] | None = None

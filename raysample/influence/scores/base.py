@@ -45,6 +45,10 @@ class Score(ABC, Generic[S]):
         example: options of a small example, for documentation and tests; needed if an option has no default.
         least: smallest sensible value of each numeric option.
         checkpoints: the window of checkpoints that it uses.
+
+    >>> from raysample.influence.scores import SCORES
+    >>> issubclass(SCORES["el2n"], Score), SCORES["el2n"]().higher_is
+    (True, 'harder')
     """
 
     name: ClassVar[str]

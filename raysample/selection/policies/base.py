@@ -151,6 +151,14 @@ class Policy(ABC):
     Attributes:
         version: increased whenever the policy keeps other rows; part of the identity of a plug-in's selections.
         example: settings of an arm beside `policy` in a small example, for documentation and tests.
+
+    >>> from raysample.core.config import ArmConfig
+    >>> from raysample.selection import choose_rows
+    >>> from raysample.selection.policies import create_policy
+    >>> rows = Rows.from_columns(["a", "b", "c", "d"], [0, 0, 0, 0], {"loss": [1, 4, 2, 3]})
+    >>> policy = create_policy(ArmConfig(policy="hard", score="loss"), {"loss": "harder"})
+    >>> choose_rows([rows], policy, budget=2)[0].tolist()
+    [False, True, False, True]
     """
 
     version: ClassVar[str] = "1"
