@@ -39,7 +39,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     section = (
         (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Add a score")[2].partition("\n## ")[0]
     )
-    code, entry = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    code, entry = re.findall(r"```(?:python|text)\n(.*?)```", section, re.DOTALL)
     place = re.search(r"`(raysample/[\w/]+)/NAME\.py`", section)
     assert place is not None
     file = copy / place[1] / f"{NAME}.py"
