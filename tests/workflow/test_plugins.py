@@ -19,7 +19,7 @@ from raysample.report.examples import rules
 from raysample.selection import Selection
 from raysample.testing import check_policy, check_score, tiny_checkpoints
 from raysample.workflow import opening, score
-from raysample.workflow.layout import Workspace
+from raysample.workflow.layout import RunFolder
 from tests.helpers.corpora import tiny_corpus
 from tests.helpers.plugin_package import write_package
 
@@ -55,7 +55,8 @@ def test_a_plug_in_score_keeps_the_contract_and_fills_a_column(package: Path, tm
     table = doubts(tmp_path, ["entropy", DOUBT, {"name": "doubt-by-entry-point", "squared": True, "as": "squared"}])
     frame = table.to_pandas()
     np.testing.assert_allclose(frame["squared"], frame["doubt"] ** 2, rtol=1e-5)
-    assert frame["doubt"].corr(frame["entropy"], method="spearman") > 0.8
+    assert frame["doubt"].between(0, 2 / 3).all()
+    assert frame["doubt"].nunique() > 50
     told = table.scores["doubt"]
     assert (told["score"], told["higher_is"]) == ("doubt", "harder")
     assert (told["plugin"]["class"], told["plugin"]["version"]) == (DOUBT, "3")
@@ -131,7 +132,7 @@ def test_an_executor_and_a_tracker_from_outside(package: Path, tmp_path: Path) -
             "engine": {"kind": "local"},
         }
     )
-    tracker = opening._plugin_tracker(config, Workspace.of(config) if hasattr(Workspace, "of") else None)  # type: ignore[arg-type]
+    tracker = opening._plugin_tracker(config, RunFolder.from_config(config))
     ((uri, experiment, folder, made),) = ListTracker.made
     assert (uri, experiment, made) == (None, "mine", tracker)
     assert folder.endswith("runs/run")

@@ -33,15 +33,16 @@ from raysample.selection import write_selection
 folder = sys.argv[1]
 run, corpus = CheckpointSet.load(f"{folder}/run"), Corpus.load(sys.argv[2])
 scores = ["el2n", "outside.plugins:Doubt", {"name": "doubt-by-entry-point", "squared": True, "as": "squared"}]
-cluster = EngineConfig(kind="ray", address="local", cpus=2)
+on_ray = EngineConfig(kind="ray", address="local", cpus=3)
+arm = {"policy": "outside.plugins:Nearest", "score": "doubt"}
 here = raysample.score(run, corpus, scores, f"{folder}/here", max_length=16)
-there = raysample.score(run, corpus, scores, f"{folder}/there", max_length=16, engine=cluster)
+mine = raysample.sample(here, arm["policy"], score="doubt", fraction=0.5)
+with create_executor(on_ray) as executor:
+    there = raysample.score(run, corpus, scores, f"{folder}/there", max_length=16, engine=on_ray)
+    # Tasks count and write, as they do for large tables.
+    theirs = write_selection(there, ArmConfig(**arm), f"{folder}/half", fraction=0.5, map_fn=executor.map)
 assert there.fingerprint == here.fingerprint
 assert there.to_pandas().equals(here.to_pandas())
-arm = {"policy": "outside.plugins:Nearest", "score": "doubt"}
-mine = raysample.sample(here, arm["policy"], score="doubt", fraction=0.5)
-with create_executor(cluster) as executor:  # the tasks count and write, as they do for large tables
-    theirs = write_selection(there, ArmConfig(**arm), f"{folder}/half", fraction=0.5, map_fn=executor.map)
 assert theirs.kept_ids().equals(mine.kept_ids())
 assert theirs.plugin == mine.plugin
 print("equal:", len(theirs.kept_ids()))
@@ -57,7 +58,7 @@ def test_a_score_and_a_policy_from_outside_work_on_ray(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": path, "RAY_ADDRESS": ""}
     env.pop("RAY_ADDRESS")
     command = [sys.executable, "-W", "ignore", "-c", DRIVER, str(tmp_path), corpus.uri]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip().endswith("equal: 30")
 
