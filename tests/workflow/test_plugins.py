@@ -95,7 +95,7 @@ def test_a_policy_from_outside_selects_and_leaves_its_version(package: Path, tmp
     expected = set(frame["row_id"][(frame["doubt"] - 0.3).abs().argsort()[:30]])
     assert set(half.kept_ids().to_pylist()) == expected
     assert half.plugin is not None
-    assert (half.plugin["class"], half.plugin["version"]) == (NEAREST, "3")
+    assert (half.plugin["class"], half.plugin["version"]) == (NEAREST, "1")
     assert Selection.load(half.uri).fingerprint == half.fingerprint
     by_name = raysample.sample(table, "nearest-by-entry-point", score="doubt", fraction=0.5)
     assert set(by_name.kept_ids().to_pylist()) == expected
@@ -136,7 +136,3 @@ def test_an_executor_and_a_tracker_from_outside(package: Path, tmp_path: Path) -
     ((uri, experiment, folder, made),) = ListTracker.made
     assert (uri, experiment, made) == (None, "mine", tracker)
     assert folder.endswith("runs/run")
-
-
-def test_the_default_tracker_leaves_stored_configurations_as_they_were() -> None:
-    assert "tracker" not in parse({"corpus": {"simulated": {"rows": 500}}}).tracking.model_dump()

@@ -204,8 +204,6 @@ class TrackingConfig(Section):
     `tracker` may also name a plug-in, which gets both as they are given.
     """
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"tracker"})
-
     enabled: bool = True
     tracker: Literal["mlflow"] | PluginName = "mlflow"
     uri: Place | None = None
