@@ -133,6 +133,8 @@ def warm_up() -> None:
     """Start the process that workers are forked from: it imports what the kinds use, once for all workers."""
     room = __package__ or ""
     names = [f"{room}.{name}" for name in ("running", "config", "rows", "columnar", "folders", "saved")]
+    # MLflow takes seconds to import, on a busy machine more than an input may take.
+    names += ["raysample.tracking.mlflow.connection", "raysample.tracking.mlflow.pending"]
     multiprocessing.get_context("forkserver").set_forkserver_preload(names)
     root, before = str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([root, *([before] if before else [])])
