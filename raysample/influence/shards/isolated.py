@@ -66,7 +66,8 @@ def _run(place: Path) -> int:
     """Run this module in a child process on the order in a folder; return its exit code."""
     paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     # Not `-m`: the package imports this module, which would then be loaded twice, with two sets of classes.
-    command = [sys.executable, "-c", f"from {__name__} import main; main({str(place)!r})"]
+    entry = score_ordered_shard.__name__
+    command = [sys.executable, "-c", f"from {__name__} import {entry}; {entry}({str(place)!r})"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, **paths}) as child:  # noqa: S603
         try:
             return child.wait()
