@@ -170,13 +170,13 @@ def test_models_that_see_every_row_for_itself_are_scored_right(
 def test_a_proof_is_made_once_for_what_the_numbers_depend_on(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trace, calls, real = run(tmp_path / "run", "bert"), [], proofs.compare
+    trace, calls, real = run(tmp_path / "run", "bert"), [], proofs.compare_visits
 
     def counting(*given: Any) -> Any:
         calls.append(given)
         return real(*given)
 
-    monkeypatch.setattr(proofs, "compare", counting)
+    monkeypatch.setattr(proofs, "compare_visits", counting)
     folder = tmp_path / "scores"
     for _ in range(2):
         scored(trace, corpus, ["vog"], output=str(folder))
