@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -9,11 +12,12 @@ import pyarrow as pa
 
 IntArray = npt.NDArray[np.int64]
 WordArray = npt.NDArray[np.uint64]
+RowIds: TypeAlias = pa.Array | pa.ChunkedArray | Sequence[str] | npt.NDArray[np.object_]
 
 HASH_KEY = "raysample-row-id"  # 16 bytes, fixed: the identity of a row must never depend on the run
 
 
-def hash_row_ids(row_id: pa.Array | npt.NDArray[np.object_]) -> WordArray:
+def hash_row_ids(row_id: RowIds) -> WordArray:
     """Return the 64-bit SipHash of each row id under a fixed key: [n] uint64, the same on every machine.
 
     >>> import pyarrow as pa
@@ -21,7 +25,9 @@ def hash_row_ids(row_id: pa.Array | npt.NDArray[np.object_]) -> WordArray:
     >>> bool((one == two[::-1]).all())  # a function of the id alone
     True
     """
-    values = row_id.to_numpy(zero_copy_only=False) if isinstance(row_id, pa.Array) else np.asarray(row_id, dtype=object)
+    if isinstance(row_id, pa.Array | pa.ChunkedArray):
+        row_id = row_id.to_numpy(zero_copy_only=False)
+    values = np.asarray(row_id, dtype=object)
     hashed: WordArray = pd.util.hash_array(values.astype(object), hash_key=HASH_KEY, categorize=False)
     return hashed
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import stats
 
+from raysample.data.row_sampling import generator
 from raysample.evaluation.result import Bounds
 from raysample.evaluation.totals import FloatArray, IntArray, Measured, MetricCells, TestRows, measured
 
@@ -46,7 +47,7 @@ def resample_counts(rows: int, units: IntArray | None, replicates: int, seed: in
 
     The draws do not depend on `most`.
     """
-    draw = np.random.Generator(np.random.Philox(key=[seed % 2**63, 0xB007]))
+    draw = generator(seed, 0xB007)
     count = rows if units is None else int(units.max()) + 1
     width = max(1, most // rows)
     # Resamples are drawn one after the other, so that the block size does not change the draws.

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
 from raysample.core.config import ModelConfig
+from raysample.data.row_sampling import generator
 from raysample.models.encoding import Encoded
 
 Floats = npt.NDArray[np.float64]
@@ -125,7 +126,7 @@ def _signs(table: pa.Table) -> Ints:
 
 def _affordable(full: Ints, signs: Ints) -> Ints:
     """Return the positions of the rows to measure, rising: all that may have been cut, or a sample of them."""
-    order = np.random.Generator(np.random.Philox(key=[0, 0x7C07])).permutation(full)
+    order = generator(0, 0x7C07).permutation(full)
     paid = np.cumsum(signs[order]) <= max(FREE, EFFORT * signs.sum())
     return np.sort(order[: max(ALWAYS, int(paid.sum()))])
 

@@ -6,7 +6,6 @@ row ids alone.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from raysample.core.map_fn import MapFn, threads
-from raysample.core.numerics.radix import seeded
 from raysample.core.statistics import Statistics
-from raysample.data.identity import hash_row_ids
+from raysample.data.row_sampling import hash_bound, seeded_hashes
 from raysample.data.score_table import ScoreTable
 from raysample.report.examples import ExampleRule, choose_examples, rules
 from raysample.selection.table_blocks import block_names
@@ -63,7 +61,7 @@ def collect_table_sample(
     if not table.counts["scored"]:
         return None
     shown = rules(table)
-    see = partial(_see, table, shown, examples, bound(sample, table.counts["scored"]))
+    see = partial(_see, table, shown, examples, hash_bound(sample, table.counts["scored"]))
     best: list[pa.Table] | None = None
     sampled = []
     for rows, some in map_fn(see, block_names(table)):
@@ -74,12 +72,6 @@ def collect_table_sample(
     drawn = pa.concat_tables(sampled)
     drawn = drawn.take(pa.array(np.argsort(drawn[_HASH].to_numpy(), kind="stable")[:sample])).drop_columns([_HASH])
     return TableSample(table.statistics(), tuple(best), drawn)
-
-
-def bound(sample: int, rows: int) -> int:
-    """Return the hash threshold that collects slightly more than `sample` of `rows` rows; all rows of a small table."""
-    share = 1.0 if rows <= sample else (sample + 8 * math.sqrt(sample) + 64) / rows
-    return min(round(share * 2.0**64), 2**64 - 1)
 
 
 def _see(
@@ -102,7 +94,7 @@ def _see_part(
     """Return example rows and sample of one part."""
     part = next(table.read(base=("row_id", "label", "tokens"), parts=(name,)))
     rows = [_named(choose_examples(part, rule, examples), name) for rule in shown]
-    hashed = seeded(hash_row_ids(part["row_id"].combine_chunks()), _SEED)
+    hashed = seeded_hashes(part["row_id"], _SEED)
     drawn = part.select(["tokens", *table.columns]).append_column(_HASH, pa.array(hashed))
     return rows, drawn.filter(pa.array(hashed <= np.uint64(below)))
 

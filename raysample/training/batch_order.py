@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from raysample.data.row_sampling import generator
+
 IntArray = NDArray[np.int64]
 Lengths = NDArray[np.integer[Any]]
 
@@ -33,7 +35,7 @@ def batches(
 
 def _epoch(rows: int, size: int, seed: int, epoch: int, lengths: Lengths | None) -> list[IntArray]:
     """Return the batches of one epoch."""
-    draw = np.random.Generator(np.random.Philox(key=[seed % 2**63, epoch]))
+    draw = generator(seed, epoch)
     order = draw.permutation(rows)
     if lengths is None:
         return [order[start : start + size] for start in range(0, rows, size)]

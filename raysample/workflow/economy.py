@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from raysample.core import manifests, storage
 from raysample.core.config import ScoreConfig
 from raysample.core.errors import ScoreError
 from raysample.data.corpus import Corpus
-from raysample.influence import landmarks
+from raysample.data.row_sampling import sample_positions
+from raysample.influence.landmarks.draw import landmark_seed
 from raysample.influence.scores import create_score, create_scores
 from raysample.workflow.score_request import ScoreRequest
 
@@ -122,16 +122,7 @@ def precision(config: ScoreConfig) -> Literal["float32", "bfloat16"]:
 
 def sampled(corpus: Corpus, count: int, uri: str) -> Corpus:
     """Return a corpus of the `count` rows with the smallest seeded id hashes; all rows of a smaller corpus."""
-    ids = [corpus.read(shard.index)["row_id"].to_pylist() for shard in corpus.shards]
-    chosen = np.sort(landmarks.draw_landmarks([row for part in ids for row in part], count, seed=1))
-    starts = np.cumsum([0, *(len(part) for part in ids)])
-    return corpus.restricted(
-        {
-            shard.index: chosen[(chosen >= starts[i]) & (chosen < starts[i + 1])] - starts[i]
-            for i, shard in enumerate(corpus.shards)
-        },
-        uri,
-    )
+    return corpus.restricted(sample_positions(corpus, count, landmark_seed(1)), uri)
 
 
 def stored_choice(request: ScoreRequest, corpus: Corpus) -> Choice | None:

@@ -15,12 +15,12 @@ import pytest
 
 from raysample.core import storage
 from raysample.core.errors import ScoreError
+from raysample.data.row_sampling import hash_bound
 from raysample.data.score_table import STATISTICS, ScoreTable
 from raysample.influence.shards import write_statistics
 from raysample.report import collect_table_sample, render_report
 from raysample.report.figures import ridges
 from raysample.report.summaries import figure, scoring_words, summary_tables
-from raysample.report.table_sample import bound
 from raysample.selection import table_blocks
 from tests.helpers.paths import ROOT
 from tests.helpers.report_data import SCORES, fake_comparison, fake_labels, fake_table
@@ -63,9 +63,9 @@ def test_the_sample_is_the_table_where_that_is_small(parts: ScoreTable) -> None:
 
 
 def test_a_sample_has_as_many_rows_as_asked_for() -> None:
-    assert bound(10, 10) == 2**64 - 1
+    assert hash_bound(10, 10) == 2**64 - 1
     # 100,000 of a billion: more than eight deviations above what is asked for, and not much more
-    assert 1.02e5 < bound(100_000, 10**9) / 2**64 * 10**9 < 1.04e5
+    assert 1.02e5 < hash_bound(100_000, 10**9) / 2**64 * 10**9 < 1.04e5
 
 
 def test_a_part_is_forgotten_before_the_next_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

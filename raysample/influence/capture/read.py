@@ -41,14 +41,14 @@ class CaptureReader:
         # Every epoch has all rows; the first one gives their positions.
         for uri in self.capture.files(1):
             rows = storage.read_parquet(uri, ["row_id", "place", "label"])
-            yield _hashes(rows["row_id"]), rows["place"].to_numpy(), rows["label"].to_numpy()
+            yield hash_row_ids(rows["row_id"]), rows["place"].to_numpy(), rows["label"].to_numpy()
 
     def places(self, row_ids: pa.Array | pa.ChunkedArray) -> IntArray:
         """Return the position of each row id among the training rows; raises ScoreError for an unknown id.
 
         Positions are found by 64-bit hashes; `logits` then compares the row ids themselves.
         """
-        wanted = _hashes(row_ids)
+        wanted = hash_row_ids(row_ids)
         found = np.minimum(np.searchsorted(self.hashes, wanted), len(self.hashes) - 1)
         lost = np.flatnonzero(self.hashes[found] != wanted)
         if len(lost):
@@ -108,8 +108,3 @@ def _spans(file: pq.ParquetFile) -> Iterator[tuple[int, int]]:
     for group in range(file.metadata.num_row_groups):
         statistics = file.metadata.row_group(group).column(column).statistics
         yield statistics.min, statistics.max
-
-
-def _hashes(row_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.uint64]:
-    """Return the 64-bit hashes of row ids."""
-    return hash_row_ids(np.array(row_ids.to_pylist(), dtype=object))

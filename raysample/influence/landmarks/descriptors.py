@@ -13,6 +13,7 @@ from scipy import special
 
 from raysample.core.errors import ScoreError
 from raysample.core.numerics.regression import Matrix
+from raysample.data.row_sampling import generator
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -126,7 +127,7 @@ def class_codes(classes: int) -> Matrix:
     """Return the code of each class, [C, min(C, 256)]: one-hot, or fixed random signs divided by √256."""
     if classes <= MOST_CLASSES:
         return np.eye(classes)
-    draw = np.random.Generator(np.random.Philox(key=[classes, MOST_CLASSES]))
+    draw = generator(classes, MOST_CLASSES)
     signs: Matrix = draw.choice([-1.0, 1.0], (classes, MOST_CLASSES)) / np.sqrt(MOST_CLASSES)
     return signs
 

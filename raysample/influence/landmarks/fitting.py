@@ -21,8 +21,9 @@ from raysample.core.numerics.regression import (
     ridge,
     ridge_left_out,
 )
+from raysample.data.row_sampling import generator
 from raysample.influence.landmarks.descriptors import Descriptors
-from raysample.influence.landmarks.draw import landmark_hashes
+from raysample.influence.landmarks.draw import draw_landmarks
 from raysample.influence.landmarks.fitted import Design, Fitted, FittedColumn, TargetScale
 
 HELD_OUT = 0.2
@@ -93,8 +94,8 @@ def fit_landmarks(
 def _order(count: int, seed: int, row_ids: Sequence[str] | None) -> npt.NDArray[np.intp]:
     """Return the order in which landmarks are split: by id hash, or a seeded permutation."""
     if row_ids is not None:
-        return np.argsort(landmark_hashes(row_ids, seed), kind="stable")
-    return np.random.Generator(np.random.Philox(key=[seed % 2**63, 0])).permutation(count)
+        return draw_landmarks(row_ids, len(row_ids), seed)
+    return generator(seed).permutation(count)
 
 
 def _check(values: Mapping[str, Matrix], rows: int) -> None:

@@ -6,6 +6,5 @@ are described in `raysample.influence.scores.reference`; each builder has its ow
 
 from raysample.influence.references.folder import Loaded, Request, load_reference
 from raysample.influence.references.preparation import prepare_references
-from raysample.influence.references.rows import row_keys
 
-__all__ = ["Loaded", "Request", "load_reference", "prepare_references", "row_keys"]
+__all__ = ["Loaded", "Request", "load_reference", "prepare_references"]

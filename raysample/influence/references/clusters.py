@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from raysample.data.row_sampling import generator
+
 Floats = NDArray[np.float64]
 
 STARTS = 8
@@ -32,7 +34,7 @@ def _start(units: Floats, k: int, seed: int, attempt: int) -> Floats:
 
     Each with probability proportional to its squared distance from the others.
     """
-    draw = np.random.Generator(np.random.Philox(key=[seed % 2**63, attempt]))
+    draw = generator(seed, attempt)
     chosen = [int(draw.integers(len(units)))]
     far = 1 - units @ units[chosen[0]]
     while len(chosen) < k:

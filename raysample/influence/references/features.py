@@ -18,10 +18,11 @@ from raysample.core.errors import ScoreError
 from raysample.core.numerics.batches import token_batches
 from raysample.core.numerics.halving import map_in_halves
 from raysample.data.checkpoint_set import Checkpoint
+from raysample.data.row_sampling import row_keys, sample_corpus
 from raysample.influence.references.build_context import BuildContext, Notes, among, reference_options
 from raysample.influence.references.clusters import spherical_kmeans
 from raysample.influence.references.folder import Tensors
-from raysample.influence.references.rows import IntArray, row_keys, sample_corpus, tokenize_rows
+from raysample.influence.references.rows import IntArray, tokenize_rows
 from raysample.influence.scores.reference import CLUSTERS, SAMPLE, Reference
 from raysample.influence.visits.artifacts import Need, collect
 from raysample.training import Examples

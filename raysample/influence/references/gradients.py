@@ -15,9 +15,10 @@ from raysample.core.numerics.halving import map_in_halves
 from raysample.core.numerics.hessian import flatten, unflatten
 from raysample.core.numerics.precision import autocast
 from raysample.core.numerics.predictions import cross_entropies
+from raysample.data.row_sampling import sort_by_row_hash
 from raysample.influence.references.build_context import BuildContext, Notes, among, reference_options
 from raysample.influence.references.folder import Tensors
-from raysample.influence.references.rows import IntArray, sort_by_row_hash, tokenize_rows
+from raysample.influence.references.rows import IntArray, tokenize_rows
 from raysample.influence.scores.reference import Reference
 from raysample.training import Examples
 

@@ -25,10 +25,11 @@ from raysample.core.numerics.hessian import (
     lissa,
     relative_residual,
 )
+from raysample.data.row_sampling import generator, sample_corpus, sort_by_row_hash
 from raysample.influence.references.build_context import BuildContext, Notes, among, reference_options
 from raysample.influence.references.folder import Tensors
 from raysample.influence.references.gradients import directions, logits_of, mean_gradient, total_loss, trainable
-from raysample.influence.references.rows import IntArray, sample_corpus, sort_by_row_hash, tokenize_rows
+from raysample.influence.references.rows import IntArray, tokenize_rows
 from raysample.influence.scores.reference import Reference
 from raysample.training import Examples
 
@@ -141,7 +142,7 @@ def _drawn(
     """Return the function (v, draw) -> H v over a random mini-batch of rows, seeded by `draw`, for LiSSA."""
 
     def apply(vector: Tensor, draw: int) -> Tensor:
-        lots = np.random.Generator(np.random.Philox(key=[given["seed"] % 2**63, draw]))
+        lots = generator(given["seed"], draw)
         rows = lots.choice(len(data), min(given["batch"], len(data)), replace=False)
         return product_with(network, data, batch_tokens, given["curvature"], rows)(vector)
 

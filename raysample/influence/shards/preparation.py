@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import pyarrow as pa
 
 from raysample.core import storage
 from raysample.core.config import LandmarksConfig
 from raysample.core.registry import require_plugins
 from raysample.data.corpus import Corpus
+from raysample.data.row_sampling import sample_positions
 from raysample.data.score_table_layout import landmarks_folder
 from raysample.influence import landmarks, references
+from raysample.influence.landmarks.draw import landmark_seed
 from raysample.influence.landmarks.fitted import MANIFEST
 from raysample.influence.scores import create_scores
 from raysample.influence.scores.reference import Reference
@@ -70,12 +71,7 @@ def _fit(job: ScoreJob, config: LandmarksConfig, say: Say) -> None:
 
 def _landmark_rows(corpus: Corpus, config: LandmarksConfig) -> pa.Table:
     """Return the sampled landmark rows; reads shard by shard, so that a large corpus is never fully in memory."""
-    ids = pa.chunked_array([corpus.read(shard.index)["row_id"] for shard in corpus.shards]).to_pylist()
-    chosen = np.sort(landmarks.draw_landmarks(ids, config.count, config.seed))
-    found, start = [], 0
-    for shard in corpus.shards:
-        here = chosen[(chosen >= start) & (chosen < start + shard.rows)] - start
-        start += shard.rows
-        if len(here):
-            found.append(corpus.read(shard.index).take(pa.array(here)))
-    return pa.concat_tables(found)
+    chosen = sample_positions(corpus, config.count, landmark_seed(config.seed))
+    return pa.concat_tables(
+        [corpus.read(shard).take(pa.array(places)) for shard, places in chosen.items() if len(places)]
+    )

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from raysample.data.corpus import Corpus
+from raysample.data.row_sampling import generator
 from raysample.influence.shards.columns import ColumnScorer
 from raysample.models import Encoded
 
@@ -49,7 +50,7 @@ def _chosen(rows: pa.Table, tried: int) -> NDArray[np.int64]:
     """
     signs = sum(pc.fill_null(pc.utf8_length(rows[name]), 0).to_numpy() for name in ("text", "text_pair"))
     order = np.argsort(signs, kind="stable")
-    random = np.random.Generator(np.random.Philox(key=[tried, 0xA9EE]))
+    random = generator(tried, 0xA9EE)
     if tried:
         return random.permutation(len(rows))[:COUNT]
     between = random.permutation(order[1:-1])[: COUNT - 2]

@@ -15,8 +15,8 @@ from raysample.core.numerics.batches import token_batches
 from raysample.core.numerics.precision import device, resolve
 from raysample.core.numerics.to_device import moved
 from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.row_sampling import row_keys
 from raysample.influence import landmarks, references
-from raysample.influence.references import row_keys
 from raysample.influence.scores import Score
 from raysample.influence.scores.reference import Reference
 from raysample.influence.shards.job import ScoreJob, request

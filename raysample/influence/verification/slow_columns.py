@@ -18,8 +18,8 @@ from raysample.core.errors import ProvenanceError
 from raysample.core.numerics.precision import device
 from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
 from raysample.data.corpus import Corpus
+from raysample.data.row_sampling import row_keys
 from raysample.influence import references
-from raysample.influence.references import row_keys
 from raysample.influence.scores import Score
 from raysample.influence.scores.reference import Reference
 from raysample.influence.shards import ScoreJob

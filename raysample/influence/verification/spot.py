@@ -16,6 +16,7 @@ from raysample.core.errors import ProvenanceError, ScoreError
 from raysample.core.progress import SilentReporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
+from raysample.data.row_sampling import generator
 from raysample.data.score_table import ScoreTable
 from raysample.data.score_table_layout import part_name
 from raysample.influence.scores import Score, create_scores
@@ -113,7 +114,7 @@ def _drawn(
     table: ScoreTable, corpus: Corpus, columns: tuple[str, ...], rows: int, seed: int
 ) -> tuple[pa.Table, Values]:
     """Return rows from SHARDS parts, in the corpus's schema, and their stored scores in the same order."""
-    random = np.random.Generator(np.random.Philox(key=[seed, 0x5907]))
+    random = generator(seed, 0x5907)
     shards = {part_name(shard): shard.index for shard in corpus.shards}
     left, texts, picked = rows, list[pa.Table](), list[pa.Table]()
     order = random.permutation(len(table.parts)).tolist()

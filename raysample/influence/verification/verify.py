@@ -19,6 +19,7 @@ from raysample.core.errors import ConfigError, ProvenanceError
 from raysample.core.progress import Reporter, SilentReporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
+from raysample.data.row_sampling import generator
 from raysample.data.score_table import ScoreTable
 from raysample.influence.scores import Score, create_scores
 from raysample.influence.shards import ScoreJob
@@ -124,7 +125,7 @@ def draw(table: ScoreTable, corpus: Corpus, columns: tuple[str, ...], rows: int,
         ProvenanceError: a row of the table is not in the corpus.
     """
     total = table.counts["scored"]
-    random = np.random.Generator(np.random.Philox(key=[seed % 2**63, 0]))
+    random = generator(seed)
     chosen = np.sort(random.choice(total, min(rows, total), replace=False))
     parts, start = [], 0
     for part in table.read(columns):

@@ -17,11 +17,12 @@ from raysample.core.config import ModelConfig
 from raysample.core.errors import ProvenanceError, ScoreError
 from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
 from raysample.data.corpus import Corpus, describe_source
+from raysample.data.row_sampling import sort_by_row_hash
 from raysample.influence.references import Request, load_reference, prepare_references
 from raysample.influence.references.folder import MANIFEST, located
 from raysample.influence.references.gradients import mean_gradient, trainable
 from raysample.influence.references.inverse_hessian import product_with, solve, solver_options
-from raysample.influence.references.rows import sort_by_row_hash, tokenize_rows
+from raysample.influence.references.rows import tokenize_rows
 from raysample.influence.scores.reference import Reference
 from raysample.testing import FAMILIES, Family, tiny_model, tiny_rows, tiny_tokenizer
 from raysample.training import Examples, batch

@@ -17,10 +17,10 @@ from raysample.core.numerics.radix import seeded
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.identity import hash_row_ids
-from raysample.influence.references import Request, load_reference, prepare_references, row_keys
+from raysample.data.row_sampling import row_keys, sample_corpus
+from raysample.influence.references import Request, load_reference, prepare_references
 from raysample.influence.references.clusters import spherical_kmeans
 from raysample.influence.references.features import class_medians
-from raysample.influence.references.rows import sample_corpus
 from raysample.influence.scores.reference import Reference
 from raysample.influence.visits.artifacts import classifier
 from raysample.testing import LABELS
