@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from raysample.core.statistics import TOKENS, Statistics
+from raysample.core.units import format_bytes
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.log import Contents
 from raysample.data.score_table import ScoreTable
@@ -105,8 +106,8 @@ def outlook_table(outlook: Outlook, price: float | None = None) -> Table:
     cost = "" if price is None else f", cost {price * hours:,.2f}"
     shown.add_row("all", f"{hours:,.2f} worker-hours{cost}", duration(hours * 3600), "", duration(elapsed))
     shown.caption = (
-        f"a scoring worker holds {outlook.checkpoints} checkpoints of {format_size(outlook.checkpoint_bytes)}, "
-        f"{format_size(outlook.actor_bytes)} in all at most; score table {format_size(outlook.table_bytes)}; "
+        f"a scoring worker holds {outlook.checkpoints} checkpoints of {format_bytes(outlook.checkpoint_bytes)}, "
+        f"{format_bytes(outlook.actor_bytes)} in all at most; score table {format_bytes(outlook.table_bytes)}; "
         f"measured on this machine in {duration(outlook.measured)}, starting workers and reading texts not counted"
     )
     return shown
@@ -139,15 +140,6 @@ def contents_table(contents: Contents) -> Table:
     for warning in contents.warnings:
         shown.add_row("warning", "", escape(warning))
     return shown
-
-
-def format_size(count: float) -> str:
-    """Return a number of bytes as text."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
 
 
 def scores_table(statistics: Statistics) -> Table:

@@ -198,6 +198,15 @@ def check_regular(uri: str) -> None:
         raise StorageError(f"{uri!r} was expected to be a file, and is {what}", "remove it and run the step again")
 
 
+def is_special_file(path: Path) -> bool:
+    """Tell whether a local path is a pipe, a socket or a device: opening one may block forever; False if missing."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # missing, or a broken link: reported when it is opened
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def _no_number(word: str) -> float:
     """Refuse NaN and Infinity, which are not JSON."""
     raise ValueError(f"{word} is no number of JSON")

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from raysample.core import storage
 from raysample.core.redaction import redact, redacted
+from raysample.core.statistics.rank_correlation import spearman_matrix
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation import NAMES
 from raysample.evaluation.comparison import Comparison
@@ -168,7 +169,7 @@ def _correlations(table: ScoreTable, looked: TableSample) -> dict[str, Any]:
     if data.num_rows < 3 or not table.columns:
         return {"correlations": None}
     names = [*table.columns, "tokens"]
-    rho = tables.spearman_matrix([data[name].to_numpy().astype(np.float64) for name in names])
+    rho = spearman_matrix([data[name].to_numpy().astype(np.float64) for name in names])
     lengthy = [clean(n) for n, r in zip(table.columns, rho[-1], strict=False) if abs(r) >= MOSTLY]
     sampled = data.num_rows if data.num_rows < looked.statistics.rows else None
     return {"correlations": tables.correlation_table(names, rho), "lengthy": lengthy, "sampled": sampled}

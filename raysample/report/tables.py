@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from raysample.evaluation.comparison import FULL, ArmSummary, Comparison
 from raysample.report.formatting import NOTHING, clean, format_interval, format_mean_std, percent, share, signed
@@ -232,15 +231,6 @@ def untested_classes(comparison: Comparison) -> int:
     """Return the number of classes without test rows."""
     recalls = np.asarray([run.recall for run in comparison.runs]) if comparison.runs else np.zeros((1, 0))
     return int(np.isnan(recalls).all(axis=0).sum())
-
-
-def spearman_matrix(columns: Sequence[Floats]) -> Floats:
-    """Return the matrix of Spearman's ρ, ties ranked by their mean; NaN for constant columns and missing values."""
-    ranks = np.stack([stats.rankdata(column, nan_policy="propagate") for column in columns])
-    centred = ranks - ranks.mean(axis=1, keepdims=True)
-    norms = np.sqrt((centred**2).sum(axis=1))
-    norms = np.where(norms > 0, norms, np.nan)
-    return np.asarray(np.clip(centred @ centred.T / np.outer(norms, norms), -1.0, 1.0))
 
 
 def correlation_table(names: Sequence[str], rho: Floats) -> Heat:

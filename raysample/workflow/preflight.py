@@ -10,6 +10,7 @@ from pathlib import Path
 from raysample.core import storage
 from raysample.core.config import FineTuneConfig, ModelConfig, RunConfig, SourceConfig
 from raysample.core.errors import ConfigError, RaysampleError, StorageError
+from raysample.core.units import format_bytes
 from raysample.data.checkpoint_set import MANIFEST as CHECKPOINTS
 from raysample.data.score_table import MANIFEST as SCORES
 from raysample.data.sources.resolve import lacking, open_source
@@ -148,8 +149,8 @@ def _room(config: RunConfig, run_folder: RunFolder) -> list[RaysampleError]:
         return []
     return [
         StorageError(
-            f"the checkpoints ({count:,} of about {_size(needed // count)}) need {_size(needed)}, and the disk of "
-            f"{str(place)!r} has {_size(free)} free",
+            f"the checkpoints ({count:,} of about {format_bytes(needed // count)}) need "
+            f"{format_bytes(needed)}, and the disk of {str(place)!r} has {format_bytes(free)} free",
             "give another `output`, make room, or keep fewer: fine_tune.checkpoints, "
             "fine_tune.keep_checkpoints: scored",
         )
@@ -175,15 +176,6 @@ def model_bytes(config: ModelConfig) -> int:
     if config.layers is None or not size.layers:
         return size.bytes
     return size.bytes * min(config.layers, size.layers) // size.layers
-
-
-def _size(count: float) -> str:
-    """Return a number of bytes as text."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1_000:
-            return f"{count:.3g} {unit}"
-        count /= 1_000
-    return f"{count:,.3g} TB"
 
 
 def _demands(config: RunConfig, run_folder: RunFolder, steps: Collection[str]) -> Iterator[Demand]:

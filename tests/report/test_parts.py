@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 from raysample.core.statistics import count_part
+from raysample.core.statistics.rank_correlation import spearman_matrix
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation.comparison import Comparison
 from raysample.report.examples import rules
@@ -28,7 +29,6 @@ from raysample.report.tables import (
     shade,
     share_classes,
     share_tables,
-    spearman_matrix,
 )
 from tests.helpers.report_data import ARMS, SCORES, example_ids, fake_comparison, fake_labels, fake_table
 

@@ -1,4 +1,4 @@
-"""The free memory of a device or host, and the format of amounts of memory."""
+"""The free memory of a device or host."""
 
 from __future__ import annotations
 
@@ -36,8 +36,3 @@ def _left_in_container(group: Path) -> list[int]:
     except OSError:
         return []
     return [max(0, int(most) - int(used))] if most != "max" else []
-
-
-def format_memory(amount: int) -> str:
-    """Return an amount of memory in MiB, or in GiB from 1 GiB on."""
-    return f"{amount / 2**30:,.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:,.1f} MiB"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,12 +41,7 @@ def check_regular_source(uri: str) -> None:
     """
     if not storage.is_local(uri):
         return
-    path = Path(storage.absolute(uri))
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+    if storage.is_special_file(Path(storage.absolute(uri))):
         raise CorpusError(
             f"{uri!r} is a pipe, socket or device, not a file", "write the rows to a regular file and give that"
         )

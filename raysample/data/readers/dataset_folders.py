@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,7 @@ def check_dataset_folder(uri: str) -> None:
         return
     root = Path(storage.absolute(uri))
     for path in _below(root):
-        mode = _mode(path)
-        if mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        if storage.is_special_file(path):
             raise ValueError(f"{_inner(path, root)!r} in it is a pipe, socket or device, not a file")
     for state in (path for path in _below(root) if path.name == STATE and path.is_file()):
         names = data_files(state)
@@ -61,14 +59,6 @@ def _below(root: Path) -> list[Path]:
     # rglob does not follow links, and a split's folder may be a link
     links = [path for path in root.iterdir() if path.is_symlink() and path.is_dir()]
     return [path for folder in (root, *links) for path in folder.rglob("*")]
-
-
-def _mode(path: Path) -> int | None:
-    """Return the mode of a path, None for a broken link."""
-    try:
-        return path.stat().st_mode
-    except OSError:  # a broken link, reported when it is opened
-        return None
 
 
 def _inner(path: Path, root: Path) -> str:

@@ -12,14 +12,16 @@ from raysample.core.errors import RaysampleError
 Otherwise = Callable[[BaseException], RaysampleError]
 
 
+def own_error(failure: BaseException | None) -> RaysampleError | None:
+    """Return raysample's own error in the cause chain of a failure; None if there is none."""
+    while failure is not None and not isinstance(failure, RaysampleError):
+        failure = getattr(failure, "cause", None) or failure.__cause__
+    return failure
+
+
 def failure_cause(error: BaseException, otherwise: Otherwise) -> RaysampleError:
     """Return raysample's own error in the cause chain of one of Ray's errors, or `otherwise(error)`."""
-    current: BaseException | None = error
-    while current is not None:
-        if isinstance(current, RaysampleError):
-            return current
-        current = getattr(current, "cause", None) or current.__cause__
-    return otherwise(error)
+    return own_error(error) or otherwise(error)
 
 
 def result(reference: Any, otherwise: Otherwise) -> Any:

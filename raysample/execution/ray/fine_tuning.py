@@ -16,7 +16,7 @@ from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 
 from raysample.core.errors import RaysampleError, TrainingError
 from raysample.core.progress import Reporter
-from raysample.execution.ray import progress_actor, session
+from raysample.execution.ray import failures, progress_actor, session
 from raysample.training import DistributedContext
 from raysample.training.fine_tuning import Job, Outcome, execute, steps
 
@@ -62,7 +62,7 @@ class _GivesUp(ray.train.UserCallback):  # type: ignore[misc]  # ray is not foll
         """Raise the first error of raysample among the workers' exceptions."""
         del run_context
         for error in worker_exceptions.values():
-            if (cause := _own_error(error)) is not None:
+            if (cause := failures.own_error(error)) is not None:
                 raise cause
 
 
@@ -144,15 +144,8 @@ def _watched(job: Job, reporter: Reporter) -> Iterator[Any]:
 
 def _cause(error: Any) -> RaysampleError:
     """Return the first error of raysample behind a failed training, else a TrainingError."""
-    failures = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]
-    for failure in failures:
-        if (cause := _own_error(failure)) is not None:
+    found = [*getattr(error, "worker_failures", {}).values(), getattr(error, "controller_failure", None)]
+    for failure in found:
+        if (cause := failures.own_error(failure)) is not None:
             return cause
     return TrainingError(f"fine-tuning failed on a worker: {error}", "run with --debug for the whole trace")
-
-
-def _own_error(failure: Any) -> RaysampleError | None:
-    """Return raysample's own error in the cause chain of a failure, None if there is none."""
-    while failure is not None and not isinstance(failure, RaysampleError):
-        failure = getattr(failure, "cause", None) or failure.__cause__
-    return failure

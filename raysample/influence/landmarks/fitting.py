@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from raysample.core.config import LandmarksConfig
 from raysample.core.errors import ScoreError
@@ -21,6 +20,7 @@ from raysample.core.numerics.regression import (
     ridge,
     ridge_left_out,
 )
+from raysample.core.statistics.rank_correlation import spearman_pair
 from raysample.data.row_sampling import generator
 from raysample.influence.landmarks.descriptors import Descriptors
 from raysample.influence.landmarks.draw import draw_landmarks
@@ -193,11 +193,3 @@ def _refuse(name: str, result: Mapping[str, Any], config: LandmarksConfig) -> No
             f"compute {name!r} exactly (take it out of score.landmarks.scores), raise score.landmarks.count "
             f"(now {config.count:,}), or accept less with score.landmarks.min_correlation",
         )
-
-
-def spearman_pair(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
-    """Return Spearman's ρ, ties ranked by their mean; 0 if one side is constant, as it then has no ranking."""
-    ranks = np.stack([stats.rankdata(a), stats.rankdata(b)])
-    ranks -= ranks.mean(1, keepdims=True)
-    norms = np.sqrt((ranks**2).sum(1))
-    return float(np.clip(ranks[0] @ ranks[1] / norms.prod(), -1.0, 1.0)) if norms.all() else 0.0

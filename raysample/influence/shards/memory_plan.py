@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from raysample import models as model
-from raysample.core.numerics.memory import format_memory
+from raysample.core.units import format_bytes
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.influence.references.folder import DIRECTIONS
@@ -58,19 +58,19 @@ class MemoryPlan:
 
     def __str__(self) -> str:
         """Return the plan as one line for the user."""
-        text = f"{self.models} models of {format_memory(self.model)}, mini-batches of about {format_memory(self.batch)}"
+        text = f"{self.models} models of {format_bytes(self.model)}, mini-batches of about {format_bytes(self.batch)}"
         if self.max_resident_models is None:
             text += "; all models stay in memory"
         else:
             text += (
                 f"; {self.max_resident_models} in memory at a time, "
                 f"{self.models - self.max_resident_models + 1} come from the disk in turn, "
-                f"for every {self.rows:,} rows, whose states take about {format_memory(self.block)}"
+                f"for every {self.rows:,} rows, whose states take about {format_bytes(self.block)}"
             )
         if self.memory_per_worker is not None:
-            text += f"; a worker may take {format_memory(self.memory_per_worker)}"
+            text += f"; a worker may take {format_bytes(self.memory_per_worker)}"
             if self.needed > self.memory_per_worker:
-                text += f", {format_memory(self.needed - self.memory_per_worker)} less than that: {_ADVICE}"
+                text += f", {format_bytes(self.needed - self.memory_per_worker)} less than that: {_ADVICE}"
         return text
 
 

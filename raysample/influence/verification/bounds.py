@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
+from raysample.core.statistics.rank_correlation import spearman_float32
 from raysample.influence.scores import Score
 
 Precision = Literal["float32", "bfloat16"]
@@ -65,7 +65,7 @@ def compare_column(
         return Check(column, score.name, len(again), None, None, None, None, f"{bound}; the twin is not finite", False)
     difference = np.abs(stored - again)
     relative = float((difference / np.maximum(np.abs(again), _scale(again))).max())
-    correlation = _spearman(stored, again)
+    correlation = spearman_float32(stored, again)
     differing = float((difference > 1e-6).mean()) if score.discrete else None
     ranked = correlation is None or correlation >= CORRELATION[precision]
     if precision == "bfloat16":
@@ -93,12 +93,3 @@ def _scale(values: NDArray[np.float64]) -> float:
     """Return the median |value|, or the largest one if that is 0; positive."""
     size = np.abs(values)
     return float(np.median(size)) or float(size.max()) or 1.0
-
-
-def _spearman(stored: NDArray[np.float64], again: NDArray[np.float64]) -> float | None:
-    """Return the rank correlation, or None if one side is constant."""
-    # In float32 as in the table: values that are equal in float32 must not count as ranked wrongly.
-    rounded = again.astype(np.float32)
-    if len(rounded) < 2 or np.ptp(stored) == 0 or np.ptp(rounded) == 0:
-        return None
-    return float(stats.spearmanr(stored, rounded).statistic)

@@ -15,11 +15,11 @@ from raysample.core.config import LandmarksConfig, ModelConfig
 from raysample.core.errors import ScoreError, StorageError
 from raysample.core.numerics.predictions import cross_entropies, error_norms
 from raysample.core.numerics.regression import Matrix
+from raysample.core.statistics.rank_correlation import spearman_pair
 from raysample.influence import landmarks
 from raysample.influence.landmarks import Descriptors, Fitted, describe_rows, draw_landmarks, fit_landmarks
 from raysample.influence.landmarks.descriptors import MOST_CLASSES, answers, class_codes
 from raysample.influence.landmarks.fitted import TargetScale
-from raysample.influence.landmarks.fitting import spearman_pair
 from raysample.influence.scores import create_scores
 from raysample.influence.visits.artifacts import Need, collect
 from raysample.influence.visits.sweep import score_block

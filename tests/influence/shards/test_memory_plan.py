@@ -15,6 +15,7 @@ from raysample import models
 from raysample.core.config import LandmarksConfig, ModelConfig, ScoreConfig
 from raysample.core.numerics import memory
 from raysample.core.progress import Reporter
+from raysample.core.units import format_bytes
 from raysample.data.corpus import Corpus
 from raysample.execution.local import LocalExecutor
 from raysample.influence.shards import ScoreJob
@@ -124,5 +125,5 @@ def test_free_memory_is_bounded_by_the_container(tmp_path: Path) -> None:
     room = LocalExecutor().memory_per_worker(1)
     assert room is not None
     assert 0 < room < 2**50
-    assert memory.format_memory(3 * MIB) == "3.0 MiB"
-    assert memory.format_memory(5 * 2**30 // 2) == "2.5 GiB"
+    assert format_bytes(3 * MIB) == "3.15 MB"
+    assert format_bytes(5 * 2**30 // 2) == "2.68 GB"
