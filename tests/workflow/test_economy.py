@@ -84,7 +84,7 @@ def test_captured_logits_have_no_checkpoints_to_leave_out() -> None:
 def scored(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("economy")
     recipe = {"epochs": 3, "learning_rate": 3e-3, "checkpoints": 6}
-    score = {"scores": ["vog", "loss"], "economy": {"rows": 60, "least": 0.8}}
+    score = {"scores": ["vog", "loss"], "economy": {"rows": 60, "min_correlation": 0.8}}
     config = str(write_config(folder, small_run, fine_tune=recipe, score=score))
     for verb in ("fine-tune", "score", "verify", "sample"):
         assert main.main([verb, config]) == 0
