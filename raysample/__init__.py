@@ -1,8 +1,9 @@
 """raysample: find out which training examples matter, sample by it, and prove that the sample is as good.
 
-The verbs (`describe`, `compact`, `fine_tune`, `score`, `expand`, `verify`, `sample`) take and return the nouns
-`Corpus`, `Contents`, `CheckpointSet`, `ScoreTable` and `Selection`. They are loaded when first used: importing the
-package is cheap and imports neither Ray nor MLflow. Plug-ins derive from `Score`, `Policy`, `Tracker` or `Executor`.
+The functions `describe`, `compact`, `fine_tune`, `score`, `expand`, `verify` and `sample` take and return the artifacts
+`Corpus`, `Contents`, `CheckpointSet`, `ScoreTable` and `Selection`; `config` has the sections of a configuration. Names
+are loaded when first used: importing the package is cheap and imports neither Ray nor MLflow. Plug-ins derive from
+`Score`, `Policy`, `Tracker` or `Executor`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from raysample.version import __version__
 
 if TYPE_CHECKING:
     from raysample.api import adopt, compact, describe, expand, fine_tune, sample, score, verify
+    from raysample.core import config
     from raysample.data.checkpoint_set import CheckpointSet
     from raysample.data.corpus import Corpus
     from raysample.data.log import Contents
@@ -57,6 +59,7 @@ __all__ = [
     "__version__",
     "adopt",
     "compact",
+    "config",
     "describe",
     "expand",
     "fine_tune",
@@ -67,6 +70,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "config":
+        return importlib.import_module("raysample.core.config")
     if name not in _HOMES:
         raise AttributeError(f"module 'raysample' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -101,9 +101,11 @@ class Registry(Generic[T]):
         return tuple(dict.fromkeys((*self.also, *self.builtin, *self._entry_points())))
 
     def _entry_points(self) -> dict[str, str]:
+        """Return the name and the path of every installed entry point of this kind."""
         return {point.name: point.value for point in metadata.entry_points(group=self.group)}
 
     def _entry_point(self, name: Any) -> str:
+        """Return the path of one entry point; raises the kind's error if there is none, or more than one."""
         found = {point.value for point in metadata.entry_points(group=self.group) if point.name == name}
         if len(found) > 1:
             raise self.error(
@@ -119,7 +121,7 @@ class Registry(Generic[T]):
         return found.pop()
 
     def _misfit(self, found: Any) -> str:
-        """Say why something is no class of this kind; nothing where it is one."""
+        """Return why an object is no class of this kind; an empty string if it is one."""
         if not isinstance(found, type):
             return f"it is {type(found).__name__}, not a class"
         if getattr(self.bases[0], "_is_protocol", False):
@@ -135,6 +137,7 @@ class Registry(Generic[T]):
         return "" if isinstance(getattr(found, "version", None), str) else "its `version` is not a string"
 
     def _base_name(self) -> str:
+        """Return the name of the base class that plug-ins of this kind derive from."""
         return self.bases[0].__name__
 
 

@@ -2,6 +2,10 @@
 
 One YAML file describes one run. `load` reads the file, applies `key=value` overrides (`fine_tune.epochs=2`) and
 explains what is wrong before anything expensive starts.
+
+>>> from raysample import config
+>>> config.parse({"fine_tune": {"epochs": 5}}, ["fine_tune.batch_size=64"]).fine_tune.batch_size
+64
 """
 
 from raysample.core.config.corpus import Columns, FeedbackConfig, LabelsConfig, SourceConfig
