@@ -49,10 +49,14 @@ def is_secret(key: str) -> bool:
 
 def redact(text: str) -> str:
     """Return a text with the credentials of addresses and settings masked."""
+    # A library may quote the credentials of the address without its scheme: `bucket name 'key:secret@bucket'`.
+    quoted = {f"{found}@" for match in _ADDRESS.finditer(text) if (found := _userinfo(*_split(match[0])[::2])[1])}
     if _WHOLE.match(text):  # an address with signs that end one in running text
         text = redact_address(text)
     text = _ADDRESS.sub(lambda match: redact_address(match[0]), text)
     text = _LONG.sub(rf"\g<1>{MASK}@", text)
+    for credential in quoted:
+        text = text.replace(credential, f"{MASK}@")
     return _SETTING.sub(_without_value, text)
 
 

@@ -203,3 +203,16 @@ def test_a_wrong_value_is_shown_without_its_credentials(tmp_path: Path, capsys: 
 
 def test_defaults_hold_no_credentials() -> None:
     assert redacted(RunConfig().to_dict()) == RunConfig().to_dict()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cannot reach 's3://K:HUNTER2@b/none': Invalid bucket name \"K:HUNTER2@b\": a name has no colon",
+        "cannot read 'gs://K:HUNTER2@b/x': no bucket K:HUNTER2@b",
+        "'postgresql://bob:HUNTER2@h/db' failed: could not connect to bob:HUNTER2@h",
+    ],
+)
+def test_credentials_that_a_library_quotes_without_the_scheme_are_masked(text: str) -> None:
+    assert "HUNTER2" not in redact(text)
+    assert "***@" in redact(text)

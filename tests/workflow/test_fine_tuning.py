@@ -118,7 +118,7 @@ def test_what_economy_chooses_from_is_retained(small_run: Path, tmp_path: Path) 
 
 
 def test_comparisons_are_not_stopped_early(small_run: Path, tmp_path: Path) -> None:
-    stopping = {"holdout": 0.2, "patience": 1, "metric": "accuracy", "least": 1.0}
+    stopping = {"holdout": 0.2, "patience": 1, "metric": "accuracy", "min_delta": 1.0}
     run = pipeline(tmp_path / "run", small_run, SilentReporter(), epochs=4, early_stopping=stopping)
     trace = run.checkpoints()[0]
     assert trace.checkpoints[-1].epoch == 2.0

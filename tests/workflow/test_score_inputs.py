@@ -128,7 +128,7 @@ def test_landmark_scores_are_predicted_and_their_quality_is_recorded(
     table: ScoreTable,
     tmp_path: Path,
 ) -> None:
-    wanted = {"scores": ["vog"], "count": 120, "least": 0.0}
+    wanted = {"scores": ["vog"], "count": 120, "min_correlation": 0.0}
     predicted = raysample.score(runs[0], corpora[0], ["vog", "el2n"], str(tmp_path), landmarks=wanted)
     quality = predicted.made_by["landmarks"]["vog"]
     assert -1 <= quality["spearman"] <= 1
@@ -141,7 +141,7 @@ def test_landmark_scores_are_predicted_and_their_quality_is_recorded(
 def test_landmarks_below_the_bound_are_refused(
     corpora: tuple[Corpus, Corpus, SourceConfig], runs: tuple[CheckpointSet, CheckpointSet], tmp_path: Path
 ) -> None:
-    wanted = {"scores": ["vog"], "count": 100, "least": 0.9999}
+    wanted = {"scores": ["vog"], "count": 100, "min_correlation": 0.9999}
     with pytest.raises(ScoreError, match="vog"):
         raysample.score(runs[0], corpora[0], ["vog"], str(tmp_path), landmarks=wanted)
 

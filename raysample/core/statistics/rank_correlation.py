@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 def spearman_pair(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     """Return the rank correlation of two columns [n]; 0 if one is constant, as it then has no ranking.
 
-    >>> spearman_pair(np.array([1, 2, 3]), np.array([9, 4, 1]))
+    >>> round(spearman_pair(np.array([1, 2, 3]), np.array([9, 4, 1])), 6)
     -1.0
     """
     ranks, norms = _centred_ranks((a, b))

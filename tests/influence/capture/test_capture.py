@@ -151,7 +151,7 @@ def test_every_presentation_is_written_once_with_its_step(corpus: Corpus, tmp_pa
     assert [(at.epoch, at.step) for at, _ in written] == [(1.0, 5), (2.0, 10), (3.0, 15)]
     assert sum(len(rows) for _, rows in written) == len(seen) == EPOCHS * 67
     for at, rows in written:
-        assert rows.schema.equals(pa.schema(capture.files.schema(3)))
+        assert rows.schema.equals(pa.schema(capture.files.capture_schema(3)))
         assert rows["step"].to_pylist() == sorted(rows["step"].to_pylist())
         for row in rows.to_pylist():
             one = seen[row["row_id"], row["epoch"]]

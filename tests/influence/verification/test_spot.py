@@ -18,6 +18,7 @@ from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
+from raysample.influence.scores import create_score
 from raysample.influence.shards import run_visits
 from raysample.influence.verification import spot
 from raysample.testing import LABELS
@@ -104,7 +105,7 @@ def test_how_many_rows_are_paid_for() -> None:
 )
 def test_bounds(score: str, precision: str, here: list[float], bad: int) -> None:
     there = np.array([0.5, 1.0, 2.0, 3.0])
-    found, bound = spot._out_of_bounds(score, np.array(here), there, np.zeros(4), precision)
+    found, bound = spot._out_of_bounds(create_score(score)[1], np.array(here), there, np.zeros(4), precision)
     assert len(found) == bad
     assert "at most" in bound
 
