@@ -96,8 +96,19 @@ def damaged(uri: str) -> Iterator[None]:
         pa.ArrowException,
         struct.error,
     ) as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
-        raise StorageError(f"{uri!r} does not hold what was written ({reason})", ADVICE) from error
+        raise _damage(uri, error) from error
+    except OSError as error:
+        # Arrow tells of some damage, such as a footer that is no Thrift, by an OSError without a number; the operating
+        # system numbers its errors, and these tell nothing about the content.
+        if error.errno is not None:
+            raise
+        raise _damage(uri, error) from error
+
+
+def _damage(uri: str, error: Exception) -> StorageError:
+    """Return the error for a file whose content is damaged."""
+    reason = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+    return StorageError(f"{uri!r} does not hold what was written ({reason})", ADVICE)
 
 
 def whole_number(found: Mapping[str, Any], name: str, uri: str) -> int:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from raysample.core import manifests, storage
 from raysample.core.config import ArmConfig, SourceConfig, parse
 from raysample.core.errors import RaysampleError, StorageError
+from raysample.core.statistics.files import read_statistics
 from raysample.data.checkpoint_set import COMPLETE, CheckpointSet, verify_checkpoint
 from raysample.data.corpus import Corpus, describe_source
 from raysample.data.corpus.overlap import Overlap
+from raysample.data.log import ranges
 from raysample.data.score_table import ScoreTable, table_schema
 from raysample.evaluation.comparison import Comparison
+from raysample.influence.capture.read import CaptureReader
 from raysample.influence.shards.crash_counter import deaths
 from raysample.selection import Selection, write_selection
 from raysample.testing import tiny_checkpoints, tiny_corpus_files
@@ -156,6 +161,46 @@ def test_damaged_parts_are_named(nouns: dict[str, Any], tmp_path: Path) -> None:
                 table.to_arrow()
         finally:
             part.write_bytes(whole)
+
+
+def _damaged_parquet(path: Path) -> Iterator[None]:
+    """Damage a Parquet file in one way after the other: its footer, the length of its footer, its end, all of it."""
+    whole = path.read_bytes()
+    footer = int.from_bytes(whole[-8:-4], "little")
+    for data in (
+        whole[: -8 - footer] + b"\xff" * footer + whole[-8:],
+        whole[:-8] + b"\xff\xff\xff\x7f" + whole[-4:],
+        whole[: len(whole) // 2],
+        b"",
+    ):
+        path.write_bytes(data)
+        yield
+    path.unlink()
+    yield
+
+
+def test_parquet_files_that_are_read_in_part_are_named(tmp_path: Path) -> None:
+    rows = pa.table({"row_id": ["a"], "id": ["00ff"], "label": [0], "place": [0], "logits": [[0.5, 0.5]]})
+    path = tmp_path / "rows.parquet"
+    reader = CaptureReader.__new__(CaptureReader)  # without the index of a capture, which this file is not part of
+    reader._spans = {}
+    for read in (
+        lambda: ranges.read_id_range(str(path), 0, 1),
+        lambda: reader._groups(str(path), np.array([0])),
+        lambda: storage.read_parquet(str(path)),
+        lambda: read_statistics(str(path)),
+    ):
+        storage.write_parquet(str(path), rows)
+        for _ in _damaged_parquet(path):
+            with pytest.raises(StorageError, match=r"rows\.parquet"):
+                read()
+
+
+def test_errors_of_the_operating_system_tell_nothing_about_the_content() -> None:
+    with pytest.raises(StorageError, match="does not hold what was written"), manifests.damaged("a.parquet"):
+        raise OSError("Couldn't deserialize thrift")
+    with pytest.raises(PermissionError), manifests.damaged("a.parquet"):
+        raise PermissionError(errno.EACCES, "no right to read", "a.parquet")
 
 
 def test_seals_outcomes_and_other_files_of_a_run_are_named(tmp_path: Path) -> None:

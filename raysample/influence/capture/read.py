@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 
-from raysample.core import storage
+from raysample.core import manifests, storage
 from raysample.core.errors import ProvenanceError, ScoreError
 from raysample.data.identity import hash_row_ids
 from raysample.training.capture.files import Capture
@@ -85,8 +85,9 @@ class CaptureReader:
 
     def _groups(self, uri: str, places: IntArray) -> pa.Table:
         """Return the row groups of a file that contain any of the positions, which are sorted."""
+        storage.check_regular(uri)
         fs, path = storage.filesystem(uri)
-        with fs.open(path, "rb") as stream:
+        with manifests.damaged(uri), fs.open(path, "rb") as stream:
             file = pq.ParquetFile(stream)
             if uri not in self._spans:
                 self._spans[uri] = list(_spans(file))

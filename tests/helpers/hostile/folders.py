@@ -41,7 +41,6 @@ log: {{source: {{path: {source}/log, columns: {{text: text, label: label, id: id
 engine: {{kind: local}}
 tracking: {{enabled: false}}
 """
-VERBS = ("plan", "score", "sample", "compare", "report", "recommend", "verify", "compact", "replay", "fine-tune", "run")
 
 
 def prepare_run(folder: Path) -> None:
@@ -151,7 +150,7 @@ def _verbs(rng: Random, templates: Path, scratch: Path) -> None:
     linked(templates / "run" / "out" / "r", scratch / "r")
     every = sorted(path for path in (scratch / "r").rglob("*") if path.is_file())
     damage_file(rng, rng.choice(every))
-    verb, path = rng.choice(VERBS), str(templates / "run" / "c.yaml")
+    verb, path = rng.choice(sorted(main.CONFIGURED)), str(templates / "run" / "c.yaml")
     code = main.main([verb, path, f"output={scratch}", *(["--rows", "20"] if verb in ("plan", "verify") else [])])
     if code == 2:
         raise RaysampleError("refused by the command line")
