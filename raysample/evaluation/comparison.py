@@ -142,8 +142,8 @@ class Comparison:
             ],
         )
         kept = {(row["arm"], row["fraction"]): tuple(row["kept"]) for row in data["kept_counts"]}
-        judgements = tuple(Verdict.from_dict(one) for one in data.get("judgements", ()))
-        objective = data.get("objective", "accuracy")
+        judgements = tuple(Verdict.from_dict(one) for one in data["judgements"])
+        objective = data["objective"]
         return Comparison(
             tuple(data["labels"]),
             tuple(data["class_counts"]),
@@ -153,12 +153,12 @@ class Comparison:
             data["confidence"],
             data["regime"],
             tuple(data["warnings"]),
-            tuple(data.get("levels", ())),
+            tuple(data["levels"]),
             judgements,
             objective,
-            data.get("tolerance", TOLERANCE),
-            tuple(data.get("doubts", ())),
-            tuple(data.get("remarks", ())),
+            data["tolerance"],
+            tuple(data["doubts"]),
+            tuple(data["remarks"]),
         )
 
     @staticmethod

@@ -78,16 +78,16 @@ class Evaluation:
         return Evaluation(
             checked(dict[str, float], data["metrics"]),
             tuple(_nan(value) for value in data["recall"]),
-            {name: _bounds(bounds) for name, bounds in data.get("intervals", {}).items()},
-            tuple(_bounds(bounds) for bounds in data.get("recall_bounds", [])),
-            checked(tuple[int, ...], data.get("class_rows", [])),
+            {name: _bounds(bounds) for name, bounds in data["intervals"].items()},
+            tuple(_bounds(bounds) for bounds in data["recall_bounds"]),
+            checked(tuple[int, ...], data["class_rows"]),
             tuple(
                 GroupRecall(str(g["name"]), checked(int, g["rows"]), checked(float, g["recall"]), _bounds(g["bounds"]))
-                for g in data.get("groups", [])
+                for g in data["groups"]
             ),
-            checked(dict[str, int], data.get("counts", {})),
-            checked(tuple[int, ...], data.get("rare", [])),
-            checked(float, data.get("confidence", 0.95)),
+            checked(dict[str, int], data["counts"]),
+            checked(tuple[int, ...], data["rare"]),
+            checked(float, data["confidence"]),
         )
 
     def describe(self, metric: str) -> str:

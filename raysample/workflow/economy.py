@@ -18,6 +18,7 @@ from raysample.data.corpus import Corpus
 from raysample.data.row_sampling import sample_positions
 from raysample.influence.landmarks.draw import landmark_seed
 from raysample.influence.scores import create_score, create_scores
+from raysample.workflow.score_identity import VALUE_NEUTRAL
 from raysample.workflow.score_request import ScoreRequest
 
 PLACE = "economy"
@@ -29,7 +30,7 @@ Choice = Mapping[str, Mapping[str, Any]]
 
 def choice_fingerprint(request: ScoreRequest, corpus: Corpus) -> str:
     """Return the identity of everything that a choice of windows depends on."""
-    config = request.config.model_copy(update={"workers": None}).to_dict()
+    config = request.config.model_copy(update=VALUE_NEUTRAL).to_dict()
     return storage.fingerprint([config, [run.fingerprint for run in request.checkpoint_sets], corpus.fingerprint])
 
 

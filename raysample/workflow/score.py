@@ -23,11 +23,15 @@ from raysample.workflow.checks import check_scores
 from raysample.workflow.context import RunContext
 from raysample.workflow.missing_shards import ShardWork, find_missing_shards, prepare_missing_shards
 from raysample.workflow.plugins import check_plugins
-from raysample.workflow.score_identity import NUMERICS, ScoringPlan, checkpoints_fingerprint, tell_changes
+from raysample.workflow.score_identity import (
+    NUMERICS,
+    VALUE_NEUTRAL,
+    ScoringPlan,
+    checkpoints_fingerprint,
+    tell_changes,
+)
 from raysample.workflow.score_request import ScoreRequest
 from raysample.workflow.spot_check import verified
-
-_INDIFFERENT = {"workers": None, "max_quarantined": 1.0, "memory": "auto", "verify_rows": 16}
 
 
 def score_corpus(request: ScoreRequest, corpus: Corpus, context: RunContext) -> ScoreTable:
@@ -126,8 +130,7 @@ def made_by(plan: ScoringPlan, request: ScoreRequest) -> dict[str, Any]:
         "key": plan.key,
         "sources": plan.sources,
         "precision": request.config.precision,
-        # Settings in _INDIFFERENT (workers, memory, tolerated bad rows, verified rows) change no value.
-        "score": request.config.model_copy(update=_INDIFFERENT).to_dict(),
+        "score": request.config.model_copy(update=VALUE_NEUTRAL).to_dict(),
         "model": request.model.to_dict(),
         "runs": len(request.checkpoint_sets),
         "raysample": __version__,

@@ -20,6 +20,9 @@ from raysample.workflow.score_request import ScoreRequest
 # Increased when a change of the numerics invalidates existing parts: they are then scored again.
 NUMERICS = 4
 
+VALUE_NEUTRAL = {"workers": None, "max_quarantined": 1.0, "memory": "auto", "verify_rows": 16}
+"""The settings of ScoreConfig that change no score's value, with the values that identities hold for them."""
+
 
 @dataclass(frozen=True)
 class ScoringPlan:
@@ -47,7 +50,7 @@ class ScoringPlan:
 
     def changes(self, before: Mapping[str, str]) -> list[str]:
         """Return the names of the sources that differ from those of an earlier table."""
-        return [name for name in self.sources if self.sources[name] != before.get(name, self.sources[name])]
+        return [name for name in self.sources if self.sources[name] != before.get(name)]
 
     @staticmethod
     def from_request(
@@ -67,14 +70,12 @@ class ScoringPlan:
             "scores": definitions,
             "precision": config.precision,
             "batch_tokens": config.batch_tokens,
-            # Absent for the default, as below.
-            **({"method": config.method} if config.method != "rules" else {}),
-            **({"padding": side} if (side := padding_side(checkpoint_sets[0])) != "right" else {}),
+            "method": config.method,
+            "padding": padding_side(checkpoint_sets[0]),
             "source": config.source,
             "max_length": model.max_length,
             "freeze": model.freeze,
-            # Absent for the default, so that parts from before the option existed are found.
-            **({"tokenising": model.tokenising} if model.tokenising else {}),
+            "tokenising": model.tokenising,
             "landmarks": None if config.landmarks is None else config.landmarks.to_dict(),
             "captured logits": [
                 capture.Capture.load(checkpoint_set.uri).fingerprint for checkpoint_set in checkpoint_sets

@@ -101,12 +101,9 @@ def test_a_comparison_survives_storage() -> None:
     assert after.findings() == before.findings()
 
 
-def test_a_comparison_of_an_earlier_version_gives_means_without_verdict() -> None:
+def test_a_comparison_without_judgements_gives_means_without_verdict() -> None:
     _, judged = compared({("full", 1.0): [390, 391], ("random", 0.5): [300, 302], ("hard(vog)", 0.5): [310, 309]})
-    data = judged.to_dict()
-    for name in ("judgements", "objective", "tolerance", "doubts", "remarks"):
-        del data[name]
-    found = Comparison.from_dict(data)
+    found = Comparison.from_dict({**judged.to_dict(), "judgements": [], "remarks": []})
     assert found.summaries[2].verdict == "no predictions stored: means without verdict"
     assert found.summaries[2].accuracy == judged.summaries[2].accuracy
     assert found.findings() == ["No predictions stored: means without verdict."]

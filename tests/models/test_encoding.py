@@ -131,9 +131,12 @@ def test_pad_rounds_up_to_a_multiple_but_not_beyond_the_positions() -> None:
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-5, atol=1e-6)
 
 
-def test_default_settings_leave_no_trace_in_what_runs_are_known_by() -> None:
-    assert not {"truncation_side", "pair_truncation", "pad_to_multiple_of"} & set(ModelConfig().to_dict())
+def test_the_settings_of_tokenising_are_part_of_what_runs_are_known_by() -> None:
     changed = ModelConfig(truncation_side="left", pad_to_multiple_of=8)
-    assert changed.tokenising == {"truncation_side": "left", "pad_to_multiple_of": 8}
+    assert changed.tokenising == {
+        "truncation_side": "left",
+        "pair_truncation": "longest_first",
+        "pad_to_multiple_of": 8,
+    }
+    assert settings.items() <= changed.to_dict().items()
     assert ModelConfig.model_validate(changed.to_dict()) == changed
-    assert "pair_truncation" not in changed.to_dict()

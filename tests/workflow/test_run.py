@@ -72,7 +72,7 @@ def test_a_run_stores_predictions_without_text_and_judges_by_them(finished: Path
     )
 
 
-def test_runs_of_an_earlier_version_give_means_without_verdict(
+def test_runs_whose_predictions_were_deleted_give_means_without_verdict(
     small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = str(write_config(tmp_path, small_run, compare={"seeds": [0, 1]}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from raysample.core import storage
 from raysample.core.config import Columns, FineTuneConfig, ModelConfig, SourceConfig
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus, describe_source
+from raysample.evaluation import Evaluation
 from raysample.training import load_tokenized
 from raysample.training.fine_tuning import EVALUATION, Job, Outcome, execute, finish_job
 from raysample.workflow import training_results
@@ -106,15 +108,16 @@ def test_the_terminal_is_told_what_deserves_a_line(outcome: Outcome) -> None:
     assert "test rows are longer" in test
 
 
-def test_an_outcome_survives_storage_and_earlier_ones_can_be_read(outcome: Outcome) -> None:
+def test_an_outcome_survives_storage(outcome: Outcome) -> None:
     again = Outcome.from_dict(json.loads(json.dumps(outcome.to_dict(), allow_nan=False)))
     assert again.to_dict() == outcome.to_dict()
-    data = {"rows": 5, "steps": 2, "seconds": 1.0, "metrics": {"accuracy": 0.5, "macro_f1": 0.5}, "recall": [0.5, None]}
-    early = Outcome.from_dict(data)
-    assert (early.evaluation.metrics["accuracy"], early.record) == (0.5, {})
-    assert training_results.figures(early) == {"test_acc": 0.5, "test_macro_f1": 0.5}
-    assert training_results.training_headline(early) == "test accuracy 0.5000, macro-F1 0.5000"
-    assert training_results.training_remarks(early) == []
+
+
+def test_an_outcome_without_intervals_and_record_has_plain_figures() -> None:
+    plain = Outcome(5, 2, Evaluation({"accuracy": 0.5, "macro_f1": 0.5}, (0.5, math.nan)), 1.0)
+    assert training_results.figures(plain) == {"test_acc": 0.5, "test_macro_f1": 0.5}
+    assert training_results.training_headline(plain) == "test accuracy 0.5000, macro-F1 0.5000"
+    assert training_results.training_remarks(plain) == []
 
 
 def test_the_report_is_told_of_runs_that_were_tested_and_of_no_others(job: Job, tmp_path: Path) -> None:

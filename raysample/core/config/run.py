@@ -162,13 +162,6 @@ class ScoreConfig(Section):
         """Token budget of a mini-batch; 1 with `method: loop`, so that every row is a mini-batch of its own."""
         return 1 if self.method == "loop" else self.batch_tokens
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the section as JSON-able data, without newer keys at their defaults.
-
-        So the fingerprints of earlier tables stay valid.
-        """
-        return {name: value for name, value in super().to_dict().items() if _LATER.get(name, ...) != value}
-
     @property
     def memory_bytes(self) -> int | None:
         """`memory` in bytes; None for `auto`: the free memory of the worker's device or its share of the machine."""
@@ -176,9 +169,6 @@ class ScoreConfig(Section):
             return None
         amount, unit = self.memory[: -2 - ("i" in self.memory)], self.memory.lstrip("0123456789. ")
         return round(float(amount) * math.pow(1024 if "i" in unit else 1000, "KMGT".index(unit[0]) + 1))
-
-
-_LATER: dict[str, Any] = {"method": "rules", "verify_rows": 16}
 
 
 class LogConfig(Section):

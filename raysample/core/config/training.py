@@ -33,25 +33,11 @@ class ModelConfig(Section):
 
     @property
     def tokenising(self) -> dict[str, Any]:
-        """The settings of tokenising and padding, except `max_length`, that differ from their defaults."""
-        return {name: getattr(self, name) for name in _TOKENISING if getattr(self, name) != _default(name)}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the section as JSON-able data, without the settings of `tokenising` at their defaults.
-
-        These keys are newer: so the fingerprints of earlier runs stay valid.
-        """
-        return {
-            name: value for name, value in super().to_dict().items() if name not in {*_TOKENISING} - {*self.tokenising}
-        }
+        """The settings of tokenising and padding, except `max_length`."""
+        return {name: getattr(self, name) for name in _TOKENISING}
 
 
 _TOKENISING = ("truncation_side", "pair_truncation", "pad_to_multiple_of")
-
-
-def _default(name: str) -> Any:
-    """Return the default of a field of ModelConfig."""
-    return ModelConfig.model_fields[name].default
 
 
 class EarlyStoppingConfig(Section):

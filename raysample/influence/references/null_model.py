@@ -72,7 +72,7 @@ def _recipe(work: BuildContext) -> tuple[str, ModelConfig, FineTuneConfig]:
     if missing:
         raise ScoreError(
             f"a null model needs the recipe of the run, and {work.run.uri!r} does not know its {', '.join(missing)} "
-            "(it was adopted, or made by an older version)",
+            "(it was adopted)",
             ADVICE,
         )
     if work.run.corpus != work.corpus.fingerprint:

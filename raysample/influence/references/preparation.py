@@ -64,7 +64,7 @@ def _name(work: BuildContext, reference: Reference) -> str:
     of = [
         *(NUMERICS, reference.kind, list(reference.options), work.request.precision),
         *(spec.max_length, spec.freeze, spec.trust_remote_code),
-        *([spec.tokenising] if spec.tokenising else []),
+        spec.tokenising,
         *(work.corpus.fingerprint, work.run.fingerprint, work.run.corpus, work.run.config, work.run.seed),
         [[c.step, c.epoch, None if math.isnan(c.learning_rate) else c.learning_rate] for c in work.run.checkpoints],
         work.target(target).fingerprint if reference.kind in DIRECTIONS else None,

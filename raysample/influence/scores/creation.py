@@ -68,12 +68,10 @@ def define_score(score: Score[Any], checkpoints: Sequence[Checkpoint]) -> dict[s
     A plug-in describes itself there, so that a table can be read where the plug-in is not installed.
     """
     plugin = SCORE_REGISTRY.plugin(type(score))
-    said: dict[str, Any] = {}
+    identity: dict[str, Any] = {"version": score.version}
     if plugin is not None:
-        said = {PLUGIN: {**plugin.to_dict(), **{name: getattr(score, name) for name in _DESCRIBED}}}
-    elif score.version != "1":  # not at all where it is the default: tables from before there were versions stay valid
-        said = {"version": score.version}
-    return {"score": score.name, "higher_is": score.higher_is, **score.options(checkpoints), **said}
+        identity = {PLUGIN: {**plugin.to_dict(), **{name: getattr(score, name) for name in _DESCRIBED}}}
+    return {"score": score.name, "higher_is": score.higher_is, **score.options(checkpoints), **identity}
 
 
 @dataclass(frozen=True)

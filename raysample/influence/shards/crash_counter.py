@@ -62,11 +62,8 @@ def deaths(folder: str, shard: Shard) -> CrashCount:
     uri = _marker(folder, shard)
     if not storage.exists(uri):
         return CrashCount()
-    data = manifests.mapping(uri, "attempts")
-    workers = manifests.whole_number(data, "attempts", uri)
-    return CrashCount(
-        workers, manifests.whole_number({"scoring": workers, **data}, "scoring", uri)
-    )  # earlier versions counted all as one
+    data = manifests.mapping(uri, "attempts", "scoring")
+    return CrashCount(*(manifests.whole_number(data, name, uri) for name in ("attempts", "scoring")))
 
 
 @contextmanager

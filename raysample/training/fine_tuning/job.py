@@ -88,7 +88,7 @@ class Outcome:
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Outcome:
         """Read the result of `to_dict`."""
-        found, record = Evaluation.from_dict(data), checked(dict[str, Any], data.get("record", {}))
+        found, record = Evaluation.from_dict(data), checked(dict[str, Any], data["record"])
         rows, steps = checked(int, data["rows"]), checked(int, data["steps"])
         return Outcome(rows, steps, found, checked(float, data["seconds"]), record=record)
 

@@ -19,6 +19,7 @@ from raysample.core.config import FineTuneConfig, ModelConfig
 from raysample.core.errors import CheckpointError, ProvenanceError, ScoreError, TrainingError
 from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
 from raysample.data.corpus import Corpus
+from raysample.evaluation import Evaluation
 from raysample.influence.capture import check_captured_scores, fold_columns, score_capture
 from raysample.influence.scores import SCORES, Score, create_scores
 from raysample.influence.visits.artifacts import Artifacts
@@ -329,5 +330,5 @@ def test_a_capture_on_an_object_store_reads_as_one_on_disk(trace: CheckpointSet,
 
 
 def test_an_outcome_says_how_many_workers_captured() -> None:
-    plain = Outcome.from_dict({"rows": 1, "steps": 1, "metrics": {}, "recall": [], "seconds": 0.0})
+    plain = Outcome(rows=1, steps=1, evaluation=Evaluation({}, ()), seconds=0.0)
     assert plain.workers == 1

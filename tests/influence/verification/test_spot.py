@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import torch
 
 import raysample
 from raysample import testing
-from raysample.core.config import ScoreConfig
 from raysample.core.errors import ScoreError
 from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import CheckpointSet
@@ -108,9 +106,3 @@ def test_bounds(score: str, precision: str, here: list[float], bad: int) -> None
     found, bound = spot._out_of_bounds(create_score(score)[1], np.array(here), there, np.zeros(4), precision)
     assert len(found) == bad
     assert "at most" in bound
-
-
-def test_the_keys_of_a_table_from_before_are_those_of_now() -> None:
-    assert {"method", "verify_rows"} & set(ScoreConfig().to_dict()) == set()
-    assert ScoreConfig(method="loop").to_dict()["method"] == "loop"
-    assert ScoreConfig.model_validate(json.loads(json.dumps(ScoreConfig(method="loop").to_dict()))).method == "loop"
