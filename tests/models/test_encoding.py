@@ -133,10 +133,7 @@ def test_pad_rounds_up_to_a_multiple_but_not_beyond_the_positions() -> None:
 
 def test_the_settings_of_tokenising_are_part_of_what_runs_are_known_by() -> None:
     changed = ModelConfig(truncation_side="left", pad_to_multiple_of=8)
-    assert changed.tokenising == {
-        "truncation_side": "left",
-        "pair_truncation": "longest_first",
-        "pad_to_multiple_of": 8,
-    }
+    settings = {"truncation_side": "left", "pair_truncation": "longest_first", "pad_to_multiple_of": 8}
+    assert changed.tokenising == settings
     assert settings.items() <= changed.to_dict().items()
     assert ModelConfig.model_validate(changed.to_dict()) == changed
