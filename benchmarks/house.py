@@ -84,7 +84,7 @@ def public_names(module: ast.Module) -> Iterator[tuple[str, str]]:
             if getattr(called, "attr", getattr(called, "id", None)) in SEEN_ALONE:
                 continue
             goals = node.targets if isinstance(node, ast.Assign) else [node.target]
-            found = [(goal.id, "constants") for goal in goals if isinstance(goal, ast.Name)]
+            found = [(name.id, "constants") for goal in goals for name in ast.walk(goal) if isinstance(name, ast.Name)]
         else:
             continue
         yield from ((name, kind) for name, kind in found if not name.startswith("_"))

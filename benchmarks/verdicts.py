@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from harness.outcome import finish, machine, parser, print_table, target
 
-from raysample.evaluation import Cell, Estimates, Predictions, difference, holm, judge_arms
+from raysample.evaluation import ArmCell, Estimates, Predictions, difference, holm, judge_arms
 
 Floats = npt.NDArray[np.float32]
 
@@ -85,7 +85,7 @@ def whole(draw: np.random.Generator, seeds: int, rows: int, spread: float) -> bo
     """Tell whether a comparison of equal arms, judged as raysample does, has a false "better" by macro-F1."""
     gold = draw.choice(CLASSES, rows, p=1 / np.arange(1, CLASSES + 1) / (1 / np.arange(1, CLASSES + 1)).sum())
     ease = draw.normal(1.6, 1.2, (1, 1, rows)).astype(np.float32)
-    cells: dict[Cell, Predictions] = {}
+    cells: dict[ArmCell, Predictions] = {}
     for arm in ("random", "stratified_random", "one", "other"):
         for seed, right in enumerate(hits(draw, ease, seeds, spread)[0]):
             wrong = (gold + draw.integers(1, CLASSES, rows)) % CLASSES

@@ -79,6 +79,29 @@ def test_public_function_names_are_unique() -> None:
     assert {name: modules for name, modules in several.items() if not name.startswith("_")} == {}
 
 
+def constants(tree: ast.Module) -> set[str]:
+    """Return the public constants and type aliases that a module defines, without type variables and loggers."""
+    found = set()
+    for node in tree.body:
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        called = node.value.func if isinstance(node.value, ast.Call) else None
+        if getattr(called, "attr", getattr(called, "id", None)) in {"TypeVar", "ParamSpec", "getLogger"}:
+            continue
+        for goal in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            found |= {name.id for name in ast.walk(goal) if isinstance(name, ast.Name) and name.id[0] != "_"}
+    return found - {"__all__"}
+
+
+def test_public_constants_have_one_home_and_no_class_has_their_name() -> None:
+    homes = defaultdict[str, list[str]](list)
+    for module, tree in sources().items():
+        for name in constants(tree):
+            homes[name].append(module)
+    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}
+    assert homes.keys() & {name for name, _ in definitions((ast.ClassDef, ast.FunctionDef))} == set()
+
+
 @pytest.mark.parametrize("name", sorted(set(raysample.__all__) - {"__version__"}))
 def test_every_public_name_is_documented_with_an_example(name: str) -> None:
     text = getattr(raysample, name).__doc__ or ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from raysample.api.coercion import folder_of
 from raysample.core import storage
 from raysample.core.errors import CheckpointError
-from raysample.data.checkpoint_set import MANIFEST, CheckpointSet
+from raysample.data.checkpoint_set import CHECKPOINTS_MANIFEST, CheckpointSet
 from raysample.training import importing
 
 
@@ -70,6 +70,6 @@ def _checkpoint_set(checkpoints: CheckpointSet | str | Sequence[str], folder: st
         return checkpoints if checkpoints.uri else checkpoints.save(place)
     if isinstance(checkpoints, str):
         known = storage.absolute(checkpoints)
-        if storage.exists(storage.join(known, MANIFEST)):
+        if storage.exists(storage.join(known, CHECKPOINTS_MANIFEST)):
             return CheckpointSet.load(known)
     return adopt(checkpoints, place)

@@ -17,7 +17,7 @@ from raysample.data.corpus import describe_source as describe_corpus
 from raysample.data.log import Contents
 
 CorpusLike = Corpus | SourceConfig | str
-Kind = TypeVar("Kind", bound=Section)
+SectionType = TypeVar("SectionType", bound=Section)
 
 
 def source_from(source: SourceConfig | str, columns: Columns | Mapping[str, Any] | None) -> SourceConfig:
@@ -49,7 +49,7 @@ def folder_of(given: str | None, noun: str) -> str:
     return storage.absolute(given) if given is not None else tempfile.mkdtemp(prefix=f"raysample-{noun}-")
 
 
-def section(kind: type[Kind], values: dict[str, Any]) -> Kind:
+def section(kind: type[SectionType], values: dict[str, Any]) -> SectionType:
     """Return a section of a configuration; raises ConfigError for invalid values."""
     try:
         return kind.model_validate(values)

@@ -18,11 +18,11 @@ from raysample.evaluation import NAMES
 from raysample.evaluation.comparison import ArmSummary, Comparison, Gap, class_shift
 from raysample.evaluation.keep_curve import Recommendation
 from raysample.influence.verification import Verification
-from raysample.report.formatting import NOTHING, duration
+from raysample.report.formatting import DASH, duration
 from raysample.report.summaries import figure
 from raysample.selection import Selection
 from raysample.selection.retention import Band, retention, smallest
-from raysample.training.importing.adopt import EPOCHS, RATES
+from raysample.training.importing.adopt import EPOCHS_KEY, RATES_KEY
 from raysample.workflow.plan import Outlook
 
 
@@ -58,7 +58,7 @@ def adoption_table(checkpoint_set: CheckpointSet) -> Table:
     for heading in ("step", "epoch", "learning rate"):
         shown.add_column(heading, justify="right", no_wrap=True)
     shown.add_column("folder", overflow="fold")
-    notes, assumed = checkpoint_set.config.get(RATES, ()), checkpoint_set.config.get(EPOCHS) == "assumed"
+    notes, assumed = checkpoint_set.config.get(RATES_KEY, ()), checkpoint_set.config.get(EPOCHS_KEY) == "assumed"
     for checkpoint, note in zip(checkpoint_set.checkpoints, notes, strict=True):
         rate = "unknown" if math.isnan(checkpoint.learning_rate) else f"{checkpoint.learning_rate:.4g}"
         rate_note = f"{rate} ({note})" if note and rate != "unknown" else rate
@@ -152,7 +152,7 @@ def scores_table(statistics: Statistics) -> Table:
         distribution = statistics.overall(name)
         figures = (distribution.mean, distribution.deviation, *distribution.quantiles([0.05, 0.5, 0.95]))
         r = statistics.correlation(name, TOKENS)
-        shown.add_row(escape(name), *(figure(value) for value in figures), NOTHING if math.isnan(r) else f"{r:.2f}")
+        shown.add_row(escape(name), *(figure(value) for value in figures), DASH if math.isnan(r) else f"{r:.2f}")
     return shown
 
 

@@ -22,8 +22,8 @@ from raysample.core.errors import RaysampleError, StorageError
 T = TypeVar("T")
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
-ADVICE = "restore the file, or delete what it belongs to and run the step that writes it again"
-MOST = 3
+RESTORE_ADVICE = "restore the file, or delete what it belongs to and run the step that writes it again"
+MAX_PROBLEMS = 3
 
 
 def mapping(uri: str, *names: str, foreign: bool = False) -> dict[str, Any]:
@@ -33,10 +33,10 @@ def mapping(uri: str, *names: str, foreign: bool = False) -> dict[str, Any]:
     """
     found = storage.read_json(uri, foreign=foreign)
     if not isinstance(found, dict):
-        raise StorageError(f"{uri!r} was expected to hold a mapping, and holds {_brief(found)}", ADVICE)
+        raise StorageError(f"{uri!r} was expected to hold a mapping, and holds {_brief(found)}", RESTORE_ADVICE)
     missing = [name for name in names if name not in found]
     if missing:
-        raise StorageError(f"{uri!r} lacks {', '.join(map(repr, missing))}", ADVICE)
+        raise StorageError(f"{uri!r} lacks {', '.join(map(repr, missing))}", RESTORE_ADVICE)
     return found
 
 
@@ -87,10 +87,12 @@ def damaged(uri: str) -> Iterator[None]:
     except RaysampleError:
         raise
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors(include_input=False)[:MOST]]
-        raise StorageError(f"{uri!r} does not hold what was written: {'; '.join(problems)}", ADVICE) from error
+        problems = [
+            f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors(include_input=False)[:MAX_PROBLEMS]
+        ]
+        raise StorageError(f"{uri!r} does not hold what was written: {'; '.join(problems)}", RESTORE_ADVICE) from error
     except KeyError as error:
-        raise StorageError(f"{uri!r} lacks {error}", ADVICE) from error
+        raise StorageError(f"{uri!r} lacks {error}", RESTORE_ADVICE) from error
     except (
         *(LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError, MemoryError),
         pa.ArrowException,
@@ -108,14 +110,14 @@ def damaged(uri: str) -> Iterator[None]:
 def _damage(uri: str, error: Exception) -> StorageError:
     """Return the error for a file whose content is damaged."""
     reason = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
-    return StorageError(f"{uri!r} does not hold what was written ({reason})", ADVICE)
+    return StorageError(f"{uri!r} does not hold what was written ({reason})", RESTORE_ADVICE)
 
 
 def whole_number(found: Mapping[str, Any], name: str, uri: str) -> int:
     """Return a count from a mapping; raises StorageError unless it is an integer >= 0."""
     value = found.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise StorageError(f"{uri!r}: {name} was expected to be a count, and is {_brief(value)}", ADVICE)
+        raise StorageError(f"{uri!r}: {name} was expected to be a count, and is {_brief(value)}", RESTORE_ADVICE)
     return value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, Self
@@ -21,6 +21,9 @@ from rich.progress import (
 )
 
 from raysample.core.redaction import redact
+
+Say = Callable[[str], None]
+"""Reports one line to the user."""
 
 LINE_EVERY_SECONDS = 10.0
 LOG_WIDTH = 140

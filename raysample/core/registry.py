@@ -20,7 +20,7 @@ from raysample.core.errors import PluginError, RaysampleError
 
 T = TypeVar("T")
 
-NAME = r"^[A-Za-z_][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?$"
+PLUGIN_PATTERN = r"^[A-Za-z_][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.]*)?$"
 """What a name looks like in a configuration, as a regular expression."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from raysample.core import manifests, storage
 from raysample.core.errors import CheckpointError
 
-MANIFEST = "checkpoints.json"
+CHECKPOINTS_MANIFEST = "checkpoints.json"
 COMPLETE = "COMPLETE.json"
 TOKENIZER = "tokenizer"
 
@@ -86,13 +86,13 @@ class CheckpointSet:
 
     def save(self, uri: str) -> CheckpointSet:
         """Write the manifest into folder `uri` and return the set loaded from there."""
-        storage.write_json(storage.join(uri, MANIFEST), {"noun": "CheckpointSet", **_plain(self)})
+        storage.write_json(storage.join(uri, CHECKPOINTS_MANIFEST), {"noun": "CheckpointSet", **_plain(self)})
         return CheckpointSet.load(uri)
 
     @staticmethod
     def load(uri: str) -> CheckpointSet:
         """Read the manifest of folder `uri`; raises CheckpointError if one of its checkpoints is incomplete."""
-        manifest = storage.join(uri, MANIFEST)
+        manifest = storage.join(uri, CHECKPOINTS_MANIFEST)
         checkpoint_set = manifests.kind_of(CheckpointSet, manifest, lambda data: _with_places(uri, data), uri=uri)
         adopted = bool(checkpoint_set.config.get("adopted"))
         for checkpoint in checkpoint_set.checkpoints:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-IntArray = npt.NDArray[np.int64]
-WordArray = npt.NDArray[np.uint64]
+from raysample.core.arrays import IntArray, WordArray
+
 RowIds: TypeAlias = pa.Array | pa.ChunkedArray | Sequence[str] | npt.NDArray[np.object_]
 
 HASH_KEY = "raysample-row-id"  # 16 bytes, fixed: the identity of a row must never depend on the run

@@ -11,16 +11,14 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from raysample.core.arrays import IntArray, WordArray
 from raysample.core.numerics.radix import seeded
-from raysample.data.identity import RowIds, WordArray, hash_row_ids
+from raysample.data.identity import RowIds, hash_row_ids
 
 if TYPE_CHECKING:
     from raysample.data.corpus import Corpus
-
-IntArray = npt.NDArray[np.int64]
 
 
 def row_keys(row_ids: RowIds) -> IntArray:

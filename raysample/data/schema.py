@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-SCHEMA = pa.schema(
+CORPUS_SCHEMA = pa.schema(
     [
         ("row_id", pa.string()),
         ("text", pa.string()),
@@ -21,7 +21,7 @@ SCHEMA = pa.schema(
 )
 """Columns of every table that a corpus yields; `text_pair`, `group` and `timestamp` may be null."""
 
-CONFIDENCE = "label_confidence"
+CONFIDENCE_COLUMN = "label_confidence"
 """Optional float32 column, the production model's confidence in its label: null where the user corrected the label."""
 
 QUARANTINE = pa.schema(

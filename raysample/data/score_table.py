@@ -13,12 +13,12 @@ from raysample.core import manifests, storage
 from raysample.core.errors import ScoreError, StorageError
 from raysample.core.statistics import Statistics, read_statistics
 
-MANIFEST = "scores.json"
+SCORES_MANIFEST = "scores.json"
 STATISTICS = "statistics.parquet"
 BASE_COLUMNS = ("row_id", "label", "tokens")
-GROUP = "group"
-GROUP_CODE = "group_code"
-COUNT = "count"
+GROUP_COLUMN = "group"
+GROUP_CODE_COLUMN = "group_code"
+COUNT_COLUMN = "count"
 
 
 def table_schema(columns: tuple[str, ...], grouped: bool = False, counted: bool = False) -> pa.Schema:
@@ -28,8 +28,8 @@ def table_schema(columns: tuple[str, ...], grouped: bool = False, counted: bool 
     scores; for contents, where one row stands for several copies, so does `count` (int64).
     """
     base = [("row_id", pa.string()), ("label", pa.int32()), ("tokens", pa.int32())]
-    groups = [(GROUP, pa.string()), (GROUP_CODE, pa.int64())] if grouped else []
-    counts = [(COUNT, pa.int64())] if counted else []
+    groups = [(GROUP_COLUMN, pa.string()), (GROUP_CODE_COLUMN, pa.int64())] if grouped else []
+    counts = [(COUNT_COLUMN, pa.int64())] if counted else []
     return pa.schema([*base, *groups, *counts, *[(name, pa.float32()) for name in columns]])
 
 
@@ -74,7 +74,7 @@ class ScoreTable:
     @property
     def base(self) -> tuple[str, ...]:
         """Names of the columns that are no scores, without `group_code`, which only selections read."""
-        return (*BASE_COLUMNS, *((GROUP,) if self.grouped else ()), *((COUNT,) if self.counted else ()))
+        return (*BASE_COLUMNS, *((GROUP_COLUMN,) if self.grouped else ()), *((COUNT_COLUMN,) if self.counted else ()))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -99,17 +99,17 @@ class ScoreTable:
                 f"rows were lost: {self.counts} does not add up", "please report this; do not use the table"
             )
         data = {key: value for key, value in vars(self).items() if key != "uri"}
-        storage.write_json(storage.join(self.uri, MANIFEST), {"noun": "ScoreTable", **data})
+        storage.write_json(storage.join(self.uri, SCORES_MANIFEST), {"noun": "ScoreTable", **data})
         return self
 
     @staticmethod
     def load(uri: str) -> ScoreTable:
         """Read the score table in folder `uri`; raises StorageError if its manifest is missing or inconsistent."""
-        place = storage.join(uri, MANIFEST)
+        place = storage.join(uri, SCORES_MANIFEST)
         result = manifests.kind_of(ScoreTable, place, uri=uri)
         odd = [name for name, spec in result.scores.items() if spec.get("higher_is") not in ("harder", "easier")]
         if odd or {"in", "scored", "quarantined"} - result.counts.keys():
-            raise StorageError(f"{place!r} lacks higher_is of its columns, or row counts", manifests.ADVICE)
+            raise StorageError(f"{place!r} lacks higher_is of its columns, or row counts", manifests.RESTORE_ADVICE)
         return result
 
     def read(

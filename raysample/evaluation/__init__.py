@@ -5,7 +5,7 @@ interval from a bootstrap over the test rows. Arms are compared by the predictio
 seeds.
 """
 
-from raysample.evaluation.arms import BASELINES, FULL, RANDOM, STRATIFIED, Cell
+from raysample.evaluation.arms import BASELINES, FULL, RANDOM, STRATIFIED, ArmCell
 from raysample.evaluation.differences import Difference, difference, holm
 from raysample.evaluation.findings import sentences
 from raysample.evaluation.metrics import calibration_error, evaluate
@@ -25,8 +25,8 @@ __all__ = [
     "STRATIFIED",
     "TAILS",
     "TOLERANCE",
+    "ArmCell",
     "Bounds",
-    "Cell",
     "Difference",
     "Estimates",
     "Evaluation",

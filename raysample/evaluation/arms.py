@@ -8,5 +8,5 @@ STRATIFIED = "stratified_random"
 BASELINES = (RANDOM, STRATIFIED)
 """Baselines of every arm, each at the arm's fraction."""
 
-Cell = tuple[str, float, int]
+ArmCell = tuple[str, float, int]
 """Arm, fraction and seed of one retraining; the full data set is arm `full` with fraction 1."""

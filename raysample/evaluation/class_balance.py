@@ -8,7 +8,7 @@ WIPED_OUT = 0.25
 """Share of a class's expected kept rows below which the class is nearly wiped out."""
 TURNED_OVER = 0.25
 """Class shift from which on the class mix is turned over."""
-FEWEST_ROWS = 5
+MIN_CLASS_ROWS = 5
 """Smallest class that can be reported as nearly wiped out."""
 
 
@@ -45,7 +45,7 @@ def class_losses(labels: Sequence[str], before: Sequence[int], kept: Sequence[in
     if not sum(before) or not sum(kept):
         return []
     gone = [c for c, n in enumerate(before) if fraction * n >= 1 and not kept[c]]
-    lost = [c for c, n in enumerate(before) if n >= FEWEST_ROWS and 0 < kept[c] < WIPED_OUT * fraction * n]
+    lost = [c for c, n in enumerate(before) if n >= MIN_CLASS_ROWS and 0 < kept[c] < WIPED_OUT * fraction * n]
     shift = class_shift(before, kept)
     losses = [f"turns the class mix over (class shift {shift:.2f})"] if shift >= TURNED_OVER else []
     if gone:

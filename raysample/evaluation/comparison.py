@@ -9,7 +9,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raysample.core import manifests
-from raysample.evaluation import FULL, RANDOM, STRATIFIED, TOLERANCE, Cell, Predictions, Verdict, judge_arms, sentences
+from raysample.evaluation import (
+    FULL,
+    RANDOM,
+    STRATIFIED,
+    TOLERANCE,
+    ArmCell,
+    Predictions,
+    Verdict,
+    judge_arms,
+    sentences,
+)
 from raysample.evaluation.class_balance import class_shift, class_warnings
 from raysample.evaluation.findings import NO_ARM, NO_PREDICTIONS, verdict
 
@@ -17,7 +27,7 @@ __all__ = [
     "FULL",
     "RANDOM",
     "STRATIFIED",
-    "TAILS",
+    "TAIL_METRICS",
     "ArmSummary",
     "Comparison",
     "Gap",
@@ -28,7 +38,7 @@ __all__ = [
     "summarise",
 ]
 
-TAILS = ("rare_class_accuracy", "rare_content_accuracy")
+TAIL_METRICS = ("rare_class_accuracy", "rare_content_accuracy")
 """Metrics of rare rows, present only if the test has such rows."""
 _METRICS = {"worst_group": ("worst_group_recall", "worst_class_recall")}
 
@@ -76,7 +86,7 @@ class Tail:
 class ArmSummary:
     """One arm at one fraction over its seeds: (mean, standard deviation) of metrics, gaps, and a verdict as text.
 
-    Gaps and verdict refer to the comparison's objective. `tails` holds the metrics of `TAILS` that every run has.
+    Gaps and verdict refer to the comparison's objective. `tails` holds the `TAIL_METRICS` that every run has.
     """
 
     arm: str
@@ -168,7 +178,7 @@ class Comparison:
         with manifests.damaged(uri):
             return manifests.checked_again(Comparison.from_dict(data))
 
-    def judged(self, predictions: Mapping[Cell, Predictions], objective: str, tolerance: float) -> dict[str, Any]:
+    def judged(self, predictions: Mapping[ArmCell, Predictions], objective: str, tolerance: float) -> dict[str, Any]:
         """Return the fields of a comparison that depend on predictions: judgements, summaries and their settings."""
         verdicts = judge_arms(predictions, tolerance, self.confidence)
         fields = {"judgements": verdicts, "objective": objective, "tolerance": tolerance}
@@ -245,7 +255,7 @@ class _Judged:
             verdict=self._verdict(cell),
             tails={
                 name: Tail(_mean_and_deviation([run.metrics[name] for run in runs]), self._gap(cell, RANDOM, name))
-                for name in TAILS
+                for name in TAIL_METRICS
                 if all(name in run.metrics for run in runs)
             },
         )

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from raysample.core.arrays import FloatArray, IntArray
 from raysample.evaluation.objectives import Estimates
-from raysample.evaluation.totals import FloatArray, IntArray
 
 _STEPS = 60
 _LEAST_P = 1e-12

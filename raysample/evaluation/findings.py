@@ -16,7 +16,7 @@ from raysample.evaluation.verdicts import Verdict
 NO_PREDICTIONS = "no predictions stored: means without verdict"
 NO_ARM = "There is no arm to compare with random sampling at the same fraction: no verdict."
 ONE_SEED = "one seed: no verdict"
-TITLES = {RANDOM: "random", STRATIFIED: "stratified random", FULL: "all data"}
+BASELINE_TITLES = {RANDOM: "random", STRATIFIED: "stratified random", FULL: "all data"}
 _AGAINST = {
     "better": "better than {}",
     "worse": "worse than {}",
@@ -34,7 +34,7 @@ def verdict(verdicts: Sequence[Verdict]) -> str:
     kinds: dict[str, list[str]] = {}
     for one in verdicts:
         small = " by less than the tolerance" if one.small else ""
-        kinds.setdefault(_AGAINST[one.kind].format("{}") + small, []).append(TITLES[one.baseline])
+        kinds.setdefault(_AGAINST[one.kind].format("{}") + small, []).append(BASELINE_TITLES[one.baseline])
     said = "; ".join(words.format(" and ".join(names)) for words, names in kinds.items())
     return f"weak evidence: {said}" if any(one.weak for one in verdicts) and _decided(verdicts) else said
 
@@ -107,7 +107,11 @@ def _better(verdicts: Sequence[Verdict], confidence: float) -> str:
     if won:
         best = max(won, key=lambda one: (not one.weak, one.mean))
         more = f"; so are {len(won) - 1} more" if len(won) > 1 else ""
-        than = "random and stratified random sampling" if _both(against, best) else f"{TITLES[best.baseline]} sampling"
+        than = (
+            "random and stratified random sampling"
+            if _both(against, best)
+            else f"{BASELINE_TITLES[best.baseline]} sampling"
+        )
         return f"{_weak([best])}{arm_title(best)} is better than {than} ({points(best, confidence)}){more}."
     to_random = [one for one in against if one.baseline == RANDOM] or against
     best = max(to_random, key=lambda one: one.mean)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from raysample.core.arrays import FloatArray, IntArray, Mask
 from raysample.evaluation.resampling import percentile, reflected, wilson
 from raysample.evaluation.result import NAN, Bounds
-from raysample.evaluation.totals import FloatArray, IntArray, Mask, Measured, TestRows
+from raysample.evaluation.totals import Measured, TestRows
 
 
 @dataclass(frozen=True)

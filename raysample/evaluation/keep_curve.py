@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from raysample.core.arrays import FloatArray
 from raysample.core.errors import SelectionError
 from raysample.evaluation.comparison import FULL, RunResult
-
-Floats = npt.NDArray[np.float64]
 
 RATES = np.geomspace(0.3, 300, 400)
 """Grid of c: from nearly a straight line to a plateau within a hundredth of the data."""
@@ -34,9 +33,9 @@ class KeepCurve:
     drop: float
     rate: float
 
-    def __call__(self, fraction: Floats) -> Floats:
+    def __call__(self, fraction: FloatArray) -> FloatArray:
         """Return the accuracy at shares of the rows, [n]."""
-        result: Floats = self.plateau - self.drop * np.exp(-self.rate * fraction)
+        result: FloatArray = self.plateau - self.drop * np.exp(-self.rate * fraction)
         return result
 
 
@@ -63,7 +62,7 @@ class Recommendation:
     measured: tuple[tuple[float, float], ...]
 
 
-def fit_keep_curve(fraction: Floats, accuracy: Floats) -> KeepCurve:
+def fit_keep_curve(fraction: FloatArray, accuracy: FloatArray) -> KeepCurve:
     """Fit the curve to points `fraction`, `accuracy`, [n] each, by least squares."""
     # For each rate the model is linear in exp(-rate f): ordinary least squares, with drop clipped to be non-negative.
     shape = np.exp(-RATES[:, None] * fraction)
@@ -125,7 +124,7 @@ def _smallest(curve: KeepCurve, tolerance: float, least: float) -> float:
 
 
 def _interval(
-    fraction: Floats, accuracy: Floats, seeds: npt.NDArray[np.int64], tolerance: float, least: float, seed: int
+    fraction: FloatArray, accuracy: FloatArray, seeds: npt.NDArray[np.int64], tolerance: float, least: float, seed: int
 ) -> tuple[float, float]:
     """Return percentiles of the share over resampled seeds: all runs of a seed are drawn together."""
     names = np.unique(seeds)

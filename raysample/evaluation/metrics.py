@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from raysample.core.arrays import AnyIntArray, FloatArray, IntArray, Mask
 from raysample.core.errors import TrainingError
-from raysample.core.statistics import MOST_GROUPS
+from raysample.core.statistics import MAX_GROUPS
 from raysample.evaluation.intervals import Intervals
 from raysample.evaluation.predictions import Predictions
-from raysample.evaluation.rarity import CLASSES, CONTENTS, REPEATED, Counts, rare_classes, rare_contents
+from raysample.evaluation.rarity import RARE_CLASS, RARE_CONTENT, REPEATED_CONTENT, rare_classes, rare_contents
 from raysample.evaluation.resampling import replicated
 from raysample.evaluation.result import Evaluation, GroupRecall
-from raysample.evaluation.totals import FloatArray, IntArray, Mask, TestRows, bins, cells, measured
+from raysample.evaluation.totals import TestRows, bins, cells, measured
 
 REPLICATES = 1_000
 
@@ -25,8 +26,8 @@ def evaluate(
     logits: FloatArray,
     labels: IntArray,
     groups: NDArray[np.object_] | Sequence[str | None] | None = None,
-    counts: Counts | None = None,
-    train_counts: Counts | Sequence[int] | None = None,
+    counts: AnyIntArray | None = None,
+    train_counts: AnyIntArray | Sequence[int] | None = None,
     *,
     clusters: NDArray[Any] | None = None,
     replicates: int = REPLICATES,
@@ -100,7 +101,7 @@ def _check(logits: FloatArray) -> None:
 
 
 def _tested(
-    logits: FloatArray, labels: IntArray, groups: Any, counts: Counts | None, train_counts: Any
+    logits: FloatArray, labels: IntArray, groups: Any, counts: AnyIntArray | None, train_counts: Any
 ) -> tuple[TestRows, list[str], dict[str, int]]:
     """Return the test rows as the metrics need them, the groups' names, and counts of rows, groups and rare rows."""
     rows, classes = logits.shape
@@ -108,8 +109,8 @@ def _tested(
     log_probs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     rare = np.zeros(classes, np.bool_) if train_counts is None else rare_classes(np.asarray(train_counts))
     once = None if counts is None else rare_contents(counts)
-    masks: dict[str, Mask] = {CLASSES: rare[labels]} if rare[labels].any() else {}
-    masks |= {} if once is None else {CONTENTS: once, REPEATED: ~once}
+    masks: dict[str, Mask] = {RARE_CLASS: rare[labels]} if rare[labels].any() else {}
+    masks |= {} if once is None else {RARE_CONTENT: once, REPEATED_CONTENT: ~once}
     group, names, many = _grouped(groups, rows)
     tested = TestRows(
         classes=classes,
@@ -126,7 +127,7 @@ def _tested(
     return (
         tested,
         names,
-        counted | {f"{name}_rows": int(masks[name].sum()) for name in (CLASSES, CONTENTS) if name in masks},
+        counted | {f"{name}_rows": int(masks[name].sum()) for name in (RARE_CLASS, RARE_CONTENT) if name in masks},
     )
 
 
@@ -139,7 +140,7 @@ def _grouped(groups: Any, rows: int) -> tuple[IntArray, list[str], int]:
     if groups is None:
         return nowhere, [], 0
     codes, names = pd.factorize(np.asarray(groups, dtype=object), sort=True)
-    if len(names) > MOST_GROUPS:
+    if len(names) > MAX_GROUPS:
         return nowhere, [], len(names)
     return codes.astype(np.int64), [str(name) for name in names], len(names)
 

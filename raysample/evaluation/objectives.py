@@ -18,8 +18,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from raysample.core.arrays import FloatArray, IntArray, Mask
 from raysample.evaluation.predictions import Predictions
-from raysample.evaluation.totals import FloatArray, IntArray, Mask
 
 Objective = Literal["accuracy", "macro_f1", "worst_group"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)

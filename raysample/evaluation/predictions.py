@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from raysample.core.arrays import IntArray, Mask
 from raysample.core.errors import StorageError
-from raysample.evaluation.totals import IntArray, Mask
 
 ROW, GOLD, PREDICTED, GROUP, CLUSTER = "row", "gold", "predicted", "group", "cluster"
 _MASK = "in_"

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]
-Counts = NDArray[np.integer[Any]]
+from raysample.core.arrays import AnyIntArray, Mask
 
-CLASSES, CONTENTS, REPEATED = TAILS = "rare_class", "rare_content", "repeated_content"
-SHARE = 0.1
+RARE_CLASS, RARE_CONTENT, REPEATED_CONTENT = TAILS = "rare_class", "rare_content", "repeated_content"
+RARE_SHARE = 0.1
 """Rare classes hold at most this share of the training rows together."""
 
 
-def rare_classes(counts: Counts, share: float = SHARE) -> Mask:
+def rare_classes(counts: AnyIntArray, share: float = RARE_SHARE) -> Mask:
     """Return which classes are rare, [C] bool, from the number of training rows of each class, [C].
 
     Rare are the smallest classes that together hold at most `share` of all rows, if they also have at most half the
@@ -32,7 +28,7 @@ def rare_classes(counts: Counts, share: float = SHARE) -> Mask:
     return result
 
 
-def rare_contents(counts: Counts) -> Mask | None:
+def rare_contents(counts: AnyIntArray) -> Mask | None:
     """Return which rows have a rare content, [N] bool, one with a single copy, from the number of copies, [N].
 
     None if all contents have one copy, or none has: there is no tail then.

@@ -14,11 +14,12 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import stats
 
+from raysample.core.arrays import FloatArray, IntArray
 from raysample.data.row_sampling import generator
 from raysample.evaluation.result import Bounds
-from raysample.evaluation.totals import FloatArray, IntArray, Measured, MetricCells, TestRows, measured
+from raysample.evaluation.totals import Measured, MetricCells, TestRows, measured
 
-WEIGHTS = 1 << 21
+WEIGHTS_IN_MEMORY = 1 << 21
 """Number of weights in memory at a time: 16 MB."""
 
 
@@ -33,7 +34,7 @@ def replicated(layout: MetricCells, tested: TestRows, units: IntArray | None, re
     """
     blocks = [
         measured(layout.totals(block), tested)
-        for block in resample_counts(len(tested.gold), units, replicates, seed, WEIGHTS)
+        for block in resample_counts(len(tested.gold), units, replicates, seed, WEIGHTS_IN_MEMORY)
     ]
     return Measured(
         {name: np.concatenate([one.metrics[name] for one in blocks]) for name in blocks[0].metrics},

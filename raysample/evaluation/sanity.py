@@ -8,20 +8,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import special
 
-from raysample.evaluation.arms import FULL, Cell
+from raysample.core.arrays import IntArray
+from raysample.evaluation.arms import FULL, ArmCell
 from raysample.evaluation.differences import difference
 from raysample.evaluation.objectives import estimates
 from raysample.evaluation.predictions import Predictions
-from raysample.evaluation.totals import IntArray
 
 LEARNT = 0.98
 """A model with a test log-loss of at least this part of the class shares' entropy has learnt nothing."""
-CONFIDENCE = 0.95
-FEWEST_ROWS = 5
+SANITY_CONFIDENCE = 0.95
+MIN_TEST_ROWS = 5
 """Smallest number of test rows of a class that is reported as lost."""
 
 
-def doubts(runs: Mapping[Cell, Predictions], losses: Mapping[Cell, float], labels: Sequence[str]) -> tuple[str, ...]:
+def doubts(
+    runs: Mapping[ArmCell, Predictions], losses: Mapping[ArmCell, float], labels: Sequence[str]
+) -> tuple[str, ...]:
     """Return sentences on what makes the verdicts of a comparison doubtful; empty if nothing does.
 
     * A constant predictor: a model that predicts one class for every test row.
@@ -93,7 +95,7 @@ def _above(runs: Sequence[Predictions], majority: int) -> bool:
     too.
     """
     gold = runs[0].gold
-    z = float(special.ndtri(CONFIDENCE))
+    z = float(special.ndtri(SANITY_CONFIDENCE))
     constant = [Predictions(gold, np.full(len(gold), majority, np.int64))] * len(runs)
     estimate = difference(estimates("accuracy", runs), estimates("accuracy", constant))
     if float(estimate.mean) > z * math.sqrt(float(estimate.rows)):
@@ -111,7 +113,7 @@ def _lost(ours: Sequence[Predictions], full: Sequence[Predictions]) -> list[int]
     """Return the classes on which no run of an arm is correct, but some run on all data is."""
     rows = np.bincount(ours[0].gold)
     right, before = (_right(runs, len(rows)) for runs in (ours, full))
-    return [int(c) for c in np.flatnonzero((rows >= FEWEST_ROWS) & (right == 0) & (before > 0))]
+    return [int(c) for c in np.flatnonzero((rows >= MIN_TEST_ROWS) & (right == 0) & (before > 0))]
 
 
 def _right(runs: Sequence[Predictions], classes: int) -> IntArray:

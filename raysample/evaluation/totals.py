@@ -12,14 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-Mask = NDArray[np.bool_]
+from raysample.core.arrays import FloatArray, IntArray, Mask
 
-BINS = 15
+CALIBRATION_BINS = 15
 """Number of confidence bins for the calibration error."""
 
 
@@ -78,7 +75,7 @@ def cells(tested: TestRows) -> MetricCells:
         "rows": (here, one, 1),
         "hits": (here, hit, 1),
         "nll": (here, tested.nll, 1),
-        "gap": (bins(tested.confidence), hit - tested.confidence, BINS),
+        "gap": (bins(tested.confidence), hit - tested.confidence, CALIBRATION_BINS),
         "gold": (tested.gold, one, tested.classes),
         "predicted": (tested.predicted, one, tested.classes),
         "true": (tested.gold, hit, tested.classes),
@@ -100,8 +97,8 @@ def cells(tested: TestRows) -> MetricCells:
 
 
 def bins(confidence: FloatArray) -> IntArray:
-    """Return the calibration bin of each confidence: `BINS` of equal width, 1 in the last."""
-    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+    """Return the calibration bin of each confidence: `CALIBRATION_BINS` of equal width, 1 in the last."""
+    return np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
 
 
 def measured(totals: Mapping[str, FloatArray], tested: TestRows) -> Measured:

@@ -15,15 +15,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from raysample.core.arrays import FloatArray
 from raysample.core.errors import ProvenanceError
-from raysample.evaluation.arms import BASELINES, FULL, RANDOM, Cell
+from raysample.evaluation.arms import BASELINES, FULL, RANDOM, ArmCell
 from raysample.evaluation.differences import Difference, difference, holm
 from raysample.evaluation.objectives import OBJECTIVES, estimates
 from raysample.evaluation.predictions import Predictions
-from raysample.evaluation.rarity import REPEATED
-from raysample.evaluation.totals import FloatArray
+from raysample.evaluation.rarity import REPEATED_CONTENT
 
-Kind = Literal["better", "worse", "equivalent", "undecided", "none"]
+VerdictKind = Literal["better", "worse", "equivalent", "undecided", "none"]
 TOLERANCE = 0.005
 FEW_SEEDS = 2
 """Number of seeds up to which a verdict is weak evidence."""
@@ -64,7 +64,7 @@ class Verdict:
     p_not_worse: float
     detectable: float
     tests: int
-    kind: Kind
+    kind: VerdictKind
     weak: bool
     small: bool
     level: float
@@ -82,7 +82,7 @@ class Verdict:
 
 
 def judge_arms(
-    cells: Mapping[Cell, Predictions], tolerance: float = TOLERANCE, confidence: float = 0.95
+    cells: Mapping[ArmCell, Predictions], tolerance: float = TOLERANCE, confidence: float = 0.95
 ) -> tuple[Verdict, ...]:
     """Judge every arm with predictions by every objective, and by the accuracy on rare rows if the test has any.
 
@@ -106,14 +106,14 @@ def judge_arms(
     full = next(((arm, fraction) for arm, fraction in arms if arm == FULL), None)
     to_full = [(*each, *full) for each in arms if each[0] != FULL] if full is not None else []
     found = list[Verdict]()
-    masks = sorted({name for run in cells.values() for name in run.masks} - {REPEATED})
+    masks = sorted({name for run in cells.values() for name in run.masks} - {REPEATED_CONTENT})
     for objective in (*OBJECTIVES, *masks):
         for family in (to_baselines, to_full):
             found += _family(objective, family, cells, tolerance, confidence)
     return tuple(found)
 
 
-def _check_rows(cells: Mapping[Cell, Predictions]) -> None:
+def _check_rows(cells: Mapping[ArmCell, Predictions]) -> None:
     """Raise ProvenanceError if predictions cover different test rows."""
     first = next(iter(cells.values()), None)
     other = next((cell for cell, run in cells.items() if first is not None and not first.same_rows(run)), None)
@@ -128,7 +128,7 @@ _Pair = tuple[str, float, str, float]
 
 
 def _family(
-    objective: str, pairs: Sequence[_Pair], cells: Mapping[Cell, Predictions], tolerance: float, confidence: float
+    objective: str, pairs: Sequence[_Pair], cells: Mapping[ArmCell, Predictions], tolerance: float, confidence: float
 ) -> Iterable[Verdict]:
     """Yield the verdicts of one objective on pairs of arms, p-values corrected for the number of pairs."""
     compared = [(pair, *_compared(objective, pair, cells)) for pair in pairs]
@@ -176,7 +176,7 @@ def _corrected(estimate: Difference, tolerance: float) -> FloatArray:
     return p_values
 
 
-def _kind(mean: float, p: float, equivalent: float, level: float) -> Kind:
+def _kind(mean: float, p: float, equivalent: float, level: float) -> VerdictKind:
     """Return the verdict from the mean difference and the corrected p-values."""
     if math.isnan(p):
         return "none"
@@ -185,7 +185,7 @@ def _kind(mean: float, p: float, equivalent: float, level: float) -> Kind:
     return "equivalent" if equivalent < level else "undecided"
 
 
-def _compared(objective: str, pair: _Pair, cells: Mapping[Cell, Predictions]) -> tuple[Difference, int, int]:
+def _compared(objective: str, pair: _Pair, cells: Mapping[ArmCell, Predictions]) -> tuple[Difference, int, int]:
     """Return the difference of an arm to its baseline over common seeds, the number of seeds, and the test rows."""
     arm, fraction, baseline, at = pair
     seeds = [seed for name, kept, seed in cells if (name, kept) == (arm, fraction) and (baseline, at, seed) in cells]

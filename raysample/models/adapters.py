@@ -19,7 +19,7 @@ from raysample.core.errors import ModelError
 from raysample.models.completeness import randomly_initialized, refuse
 
 CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _HEADS = ("score.", "classifier.")
 _PREFIX = "base_model.model."
 """Prefix of the names in an adapter file; the rest is the name of the weight in the base."""
@@ -78,7 +78,7 @@ def load_adapters(place: str, name: str, trust_remote_code: bool) -> nn.Module:
 
 def adapter_tensors(place: str) -> dict[str, tuple[int, ...]]:
     """Return names and shapes of the tensors in a folder's adapter file; empty if there is none."""
-    weights = Path(place) / WEIGHTS
+    weights = Path(place) / ADAPTER_WEIGHTS
     if not weights.exists():
         return {}
     with safe_open(str(weights), "pt") as tensors:
@@ -97,6 +97,6 @@ def classes(place: str, name: str) -> int:
     if heads:
         return int(shapes[max(heads, key=lambda key: ("out_proj" in key, key))][0])
     raise ModelError(
-        f"{name!r}: {WEIGHTS} holds no classifier",
+        f"{name!r}: {ADAPTER_WEIGHTS} holds no classifier",
         "train the classifier with the adapters (modules_to_save=['classifier'], or task_type='SEQ_CLS')",
     )

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
+from raysample.core.arrays import Int32Array
 from raysample.core.config import ModelConfig
 
-IntArray = npt.NDArray[np.int32]
-Rows = Sequence[int] | npt.NDArray[np.integer[Any]]
+RowIndices = Sequence[int] | npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,21 @@ class Encoded:
         pad_type: the token type of padding.
     """
 
-    ids: list[IntArray]
-    types: list[IntArray] | None
-    lengths: IntArray
+    ids: list[Int32Array]
+    types: list[Int32Array] | None
+    lengths: Int32Array
     multiple: int = 1
     room: int | None = None
     side: Literal["right", "left"] = "right"
     pad_type: int = 0
 
-    def width(self, rows: Rows) -> int:
+    def width(self, rows: RowIndices) -> int:
         """Return the width of a mini-batch of some rows: their largest length, rounded up to `multiple`."""
         longest = int(self.lengths[np.asarray(rows, np.int64)].max(initial=0))
         rounded = -(-longest // self.multiple) * self.multiple
         return rounded if self.room is None else max(longest, min(rounded, self.room))
 
-    def take(self, rows: Rows) -> Encoded:
+    def take(self, rows: RowIndices) -> Encoded:
         """Return some of the rows, in the given order, without copying their tokens."""
         types = None if self.types is None else [self.types[i] for i in rows]
         lengths = self.lengths[np.asarray(rows, np.int64)]
@@ -75,8 +75,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, table: pa.Table, spec: ModelConfi
     single = [i for i, pair in enumerate(pairs) if pair is None]
     double = [i for i, pair in enumerate(pairs) if pair is not None]
     tokenise = Tokenising(tokenizer, spec)
-    ids: list[IntArray] = [np.empty(0, np.int32)] * len(texts)
-    types: list[IntArray] = list(ids)
+    ids: list[Int32Array] = [np.empty(0, np.int32)] * len(texts)
+    types: list[Int32Array] = list(ids)
     for rows, seconds in ((single, None), (double, [pairs[i] for i in double])):
         if rows:
             for i, (tokens, kinds) in zip(rows, tokenise([texts[i] for i in rows], seconds), strict=True):

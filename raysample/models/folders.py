@@ -13,7 +13,7 @@ from raysample.core import storage
 from raysample.core.errors import ModelError
 
 # Patterns of weight files, one file or numbered parts with an index, as `from_pretrained` reads them.
-WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+WEIGHT_PATTERNS = ("model*.safetensors", "pytorch_model*.bin")
 # Keys of config.json that decide a model's size -> (limit, bytes per unit, power): a value above the limit needs weight
 # files of at least bytes x value^power. Power 2: the value is both sides of a matrix.
 SIZES = {
@@ -54,7 +54,7 @@ def check_files(place: str) -> None:
 
 def _check_shape(folder: Path) -> None:
     """Refuse sizes in config.json that the weight files cannot hold, before transformers allocates them."""
-    weights = [path for pattern in (*WEIGHTS, "adapter_model*") for path in folder.glob(pattern)]
+    weights = [path for pattern in (*WEIGHT_PATTERNS, "adapter_model*") for path in folder.glob(pattern)]
     if not (folder / "config.json").is_file() or not weights:
         return
     config = storage.read_json(str(folder / "config.json"), foreign=True)
@@ -135,7 +135,7 @@ def check_folder(path: str, names: list[str]) -> None:
         raise ModelError(
             f"the model folder {path!r} holds no config.json", "give a folder that save_pretrained wrote, or a hub name"
         )
-    if not any(Path(name).match(pattern) for name in names for pattern in WEIGHTS):
+    if not any(Path(name).match(pattern) for name in names for pattern in WEIGHT_PATTERNS):
         raise ModelError(
             f"the model folder {path!r} holds no weights (model.safetensors or pytorch_model.bin)",
             "complete the folder, or use model.path: tiny, which is built from the corpus",

@@ -29,7 +29,7 @@ from raysample.core.errors import ModelError
 from raysample.core.numerics.forward_hooks import classifier
 from raysample.data.labels.levels import Levels
 
-FILE = "heads.safetensors"
+HEADS_FILE = "heads.safetensors"
 ENTRY = "raysample"
 """Key of the description of the heads in `config.json`."""
 
@@ -51,7 +51,7 @@ class Head:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of the last layers in `FILE`, one per level."""
+        """Names of the last layers in `HEADS_FILE`, one per level."""
         return ("output",) if self.levels is None else tuple(f"level.{name}" for name in self.levels.names)
 
     def described(self) -> dict[str, Any]:
@@ -144,12 +144,12 @@ def save_heads(model: PreTrainedModel, head: Head, folder: Path, state: Mapping[
         scored = head.outputs[head.levels.label]
         rest |= {f"{root}.{kind}": weights[f"{scored}.{kind}"] for kind, _ in last.named_parameters()}
     model.save_pretrained(folder, state_dict=rest)
-    save_file(weights, folder / FILE, {"format": "pt"})
+    save_file(weights, folder / HEADS_FILE, {"format": "pt"})
     _describe(folder / "config.json", head)
 
 
 def _weights(head: Head, name: str, root: str, module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of `FILE`: hidden layers, then the rows of the last layer, level by level."""
+    """Return the tensors of `HEADS_FILE`: hidden layers, then the rows of the last layer, level by level."""
     found: dict[str, Tensor] = {}
     hidden = [key for key, layer in module.named_children() if isinstance(layer, nn.Linear)][:-1]
     for place, key in enumerate(hidden):
@@ -181,14 +181,14 @@ def load_heads(model: PreTrainedModel, head: Head, place: str, name: str, every:
         name: the user's name of the folder. every: all levels, concatenated; else the scored level only.
 
     Raises:
-        ModelError: `FILE` is missing, or lacks weights of the head.
+        ModelError: `HEADS_FILE` is missing, or lacks weights of the head.
     """
-    file = Path(place) / FILE
+    file = Path(place) / HEADS_FILE
     try:
         layers = _layers(head, load_file(file) if file.exists() else {}, every)
     except KeyError as error:
         raise ModelError(
-            f"{name!r}: {FILE} lacks {error.args[0]!r}, a weight of the head that config.json describes",
+            f"{name!r}: {HEADS_FILE} lacks {error.args[0]!r}, a weight of the head that config.json describes",
             "copy the whole folder that the training wrote",
         ) from error
     root, _ = last_linear(model)

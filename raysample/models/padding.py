@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from raysample.models.encoding import Encoded, IntArray, Rows
+    from raysample.core.arrays import Int32Array
+    from raysample.models.encoding import Encoded, RowIndices
 
 
-def pad(encoded: Encoded, rows: Rows, pad_id: int) -> dict[str, Tensor]:
+def pad(encoded: Encoded, rows: RowIndices, pad_id: int) -> dict[str, Tensor]:
     """Return one mini-batch, padded to the longest of `rows` on `encoded.side`: int64 tensors [len(rows), width].
 
     `input_ids`, `attention_mask` (1 for real tokens) and, if the model takes them, `token_type_ids`.
@@ -31,7 +32,7 @@ def pad(encoded: Encoded, rows: Rows, pad_id: int) -> dict[str, Tensor]:
     return batch
 
 
-def _filled(sequences: Sequence[IntArray], width: int, value: int, left: bool) -> Tensor:
+def _filled(sequences: Sequence[Int32Array], width: int, value: int, left: bool) -> Tensor:
     """Return sequences as one int64 tensor [len(sequences), width], filled with `value` on one side."""
     block = np.full((len(sequences), width), value, np.int64)
     for row, sequence in zip(block, sequences, strict=True):

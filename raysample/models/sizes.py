@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from raysample.core import manifests, storage
 from raysample.models import adapters, heads
-from raysample.models.folders import WEIGHTS
+from raysample.models.folders import WEIGHT_PATTERNS
 
 HEADER = 100_000_000
 """Largest header of a weight file in bytes, the limit of safetensors itself."""
@@ -38,13 +38,13 @@ def model_size(uri: str) -> ModelSize:
     """Return the size of a checkpoint folder; for adapters including their base, if that is a folder."""
     files = storage.list_files(uri)
     named = {PurePosixPath(file).name: file for file in files}
-    kinds = (WEIGHTS[0], WEIGHTS[1], adapters.WEIGHTS)
+    kinds = (WEIGHT_PATTERNS[0], WEIGHT_PATTERNS[1], adapters.ADAPTER_WEIGHTS)
     found = next(
         (chosen for kind in kinds if (chosen := [f for n, f in named.items() if PurePosixPath(n).match(kind)])), []
     )
     # A perceptron's weights are in a file of their own; heads of other levels in it are counted too, which is a small
     # overestimate.
-    parameters = sum(_parameters(file) for file in [*found, *(named[n] for n in (heads.FILE,) if n in named)])
+    parameters = sum(_parameters(file) for file in [*found, *(named[n] for n in (heads.HEADS_FILE,) if n in named)])
     if adapters.CONFIG in named and "config.json" not in named:
         base = manifests.mapping(named[adapters.CONFIG], foreign=True).get("base_model_name_or_path") or ""
         under = model_size(base) if base and storage.exists(base) else ModelSize(0, 0, 0)

@@ -7,25 +7,22 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
+from raysample.core.arrays import FloatArray, IntArray
 from raysample.core.config import ModelConfig
 from raysample.data.row_sampling import generator
 from raysample.models.encoding import Encoded
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
 EFFORT = 0.08
 """Largest share of all characters that is tokenised again to measure rows that may have been cut."""
-FREE = 1_000_000
+FREE_CHARACTERS = 1_000_000
 """Characters that may be tokenised again in any case: less than a second."""
 ALWAYS = 200
 """Rows that are tokenised again in any case."""
-QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+LENGTH_QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 _BLOCK = 1_000
 
 
@@ -118,16 +115,16 @@ def truncation(
     )
 
 
-def _signs(table: pa.Table) -> Ints:
+def _signs(table: pa.Table) -> IntArray:
     """Return the number of characters of each row, text and pair together."""
     both = [pc.fill_null(pc.utf8_length(table[name]), 0).to_numpy() for name in ("text", "text_pair")]
     return np.asarray(both[0] + both[1], np.int64)
 
 
-def _affordable(full: Ints, signs: Ints) -> Ints:
+def _affordable(full: IntArray, signs: IntArray) -> IntArray:
     """Return the positions of the rows to measure, rising: all that may have been cut, or a sample of them."""
     order = generator(0, 0x7C07).permutation(full)
-    paid = np.cumsum(signs[order]) <= max(FREE, EFFORT * signs.sum())
+    paid = np.cumsum(signs[order]) <= max(FREE_CHARACTERS, EFFORT * signs.sum())
     return np.sort(order[: max(ALWAYS, int(paid.sum()))])
 
 
@@ -153,18 +150,18 @@ def _uncut(tokenizer: PreTrainedTokenizerBase, table: pa.Table) -> list[int]:
     return found.tolist()
 
 
-def _quantiles(lengths: Floats, weights: Floats) -> dict[str, int]:
+def _quantiles(lengths: FloatArray, weights: FloatArray) -> dict[str, int]:
     """Return the weighted quantiles of lengths."""
     if not len(lengths):
-        return {str(share): 0 for share in QUANTILES}
+        return {str(share): 0 for share in LENGTH_QUANTILES}
     order = np.argsort(lengths, kind="stable")
     held = np.cumsum(weights[order])
     # Slightly less, so that rounding in the sum of the weights does not require one row more.
-    places = np.searchsorted(held, np.array(QUANTILES) * held[-1] * (1 - 1e-12))
-    return {str(share): int(lengths[order[place]]) for share, place in zip(QUANTILES, places, strict=True)}
+    places = np.searchsorted(held, np.array(LENGTH_QUANTILES) * held[-1] * (1 - 1e-12))
+    return {str(share): int(lengths[order[place]]) for share, place in zip(LENGTH_QUANTILES, places, strict=True)}
 
 
-def _by_class(labels: Ints, chances: Floats, classes: int) -> tuple[float | None, ...]:
+def _by_class(labels: IntArray, chances: FloatArray, classes: int) -> tuple[float | None, ...]:
     """Return the share of each class that was cut, [C]; None for a class without rows."""
     rows, cut = np.bincount(labels, minlength=classes), np.bincount(labels, weights=chances, minlength=classes)
     return tuple(float(c / n) if n else None for n, c in zip(rows, cut, strict=True))

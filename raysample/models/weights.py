@@ -10,10 +10,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from raysample.core.errors import ModelError
-from raysample.models.adapters import WEIGHTS as ADAPTERS
+from raysample.models.adapters import ADAPTER_WEIGHTS
 
 Shapes = dict[str, tuple[int, ...]]
-WHOLE = ("model.safetensors", ADAPTERS, "pytorch_model.bin")
+WEIGHT_FILES = ("model.safetensors", ADAPTER_WEIGHTS, "pytorch_model.bin")
 """Weight files in the order in which transformers looks for them; each may be split into parts with an index."""
 
 
@@ -45,7 +45,7 @@ def stored_names(folder: str) -> frozenset[str]:
 
 def _files(folder: Path) -> list[str]:
     """Return the names of the weight files of a folder: one file, or the parts in its index."""
-    for name in WHOLE:
+    for name in WEIGHT_FILES:
         index = folder / f"{name}.index.json"
         if (folder / name).is_file():
             return [name]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from raysample.evaluation import Bounds, Evaluation
-from raysample.evaluation.comparison import TAILS, ArmSummary, Comparison, Gap
+from raysample.evaluation.comparison import TAIL_METRICS, ArmSummary, Comparison, Gap
 from raysample.models import Truncation
-from raysample.report.formatting import NOTHING, clean, format_interval, format_mean_std, percent, share, signed
+from raysample.report.formatting import DASH, clean, format_interval, format_mean_std, percent, share, signed
 
-SHOWN = 12
+SHOWN_CLASSES = 12
 """Classes or groups shown in a table."""
 _METRICS = {
     "accuracy": "accuracy, %",
@@ -27,7 +27,7 @@ _METRICS = {
     "worst_group_recall": "worst group recall, %",
     "calibration_error": "calibration error, points",
 }
-_TAILS = dict(zip(TAILS, ("rare classes", "texts seen once"), strict=True))
+_TAILS = dict(zip(TAIL_METRICS, ("rare classes", "texts seen once"), strict=True))
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,14 @@ def _metrics(evaluation: Evaluation) -> Figures:
         if metric in evaluation.metrics
     ]
     low, high = evaluation.intervals.get("nll", (float("nan"), float("nan")))
-    interval = NOTHING if low != low else f"{low:.4f} to {high:.4f}"
+    interval = DASH if low != low else f"{low:.4f} to {high:.4f}"
     rows.append(("log-loss, nats", f"{evaluation.metrics['nll']:.4f}", interval))
     return Figures("Test results", ("metric", "value", "interval"), tuple(rows))
 
 
 def _interval(bounds: Bounds | None) -> str:
     """Return an interval in per cent as text; a dash if there is none."""
-    return NOTHING if bounds is None or bounds[0] != bounds[0] else f"{percent(bounds[0])} to {percent(bounds[1])}"
+    return DASH if bounds is None or bounds[0] != bounds[0] else f"{percent(bounds[0])} to {percent(bounds[1])}"
 
 
 def _classes(evaluation: Evaluation, labels: Sequence[str]) -> list[Figures]:
@@ -114,7 +114,7 @@ def _classes(evaluation: Evaluation, labels: Sequence[str]) -> list[Figures]:
     if not evaluation.recall_bounds or not evaluation.class_rows:
         return []
     present = [c for c, rows in enumerate(evaluation.class_rows) if rows]
-    worst = sorted(present, key=lambda c: (evaluation.recall[c], -evaluation.class_rows[c]))[:SHOWN]
+    worst = sorted(present, key=lambda c: (evaluation.recall[c], -evaluation.class_rows[c]))[:SHOWN_CLASSES]
     rare = set(evaluation.rare)
     rows = [
         (
@@ -133,7 +133,7 @@ def _groups(evaluation: Evaluation) -> list[Figures]:
     """Return the table of the groups with the lowest recall."""
     if not evaluation.groups:
         return []
-    worst = sorted(evaluation.groups, key=lambda group: (group.recall, -group.rows))[:SHOWN]
+    worst = sorted(evaluation.groups, key=lambda group: (group.recall, -group.rows))[:SHOWN_CLASSES]
     rows = [(clean(g.name, 80) or "(empty)", f"{g.rows:,}", percent(g.recall, 1), _interval(g.bounds)) for g in worst]
     all_of = len(worst) == len(evaluation.groups)
     caption = (
@@ -170,13 +170,13 @@ def _cut_classes(cuts: Mapping[str, Truncation], labels: Sequence[str]) -> list[
         return []
     shares = np.array([np.nan if value is None else value for value in cut.by_class])
     worst = [int(c) for c in np.argsort(np.where(np.isnan(shares), 0.0, -shares), kind="stable") if shares[c] > 0]
-    rows = [(clean(labels[c], 80), share(float(shares[c]))) for c in worst[:SHOWN]]
+    rows = [(clean(labels[c], 80), share(float(shares[c]))) for c in worst[:SHOWN_CLASSES]]
     return [Figures("Training rows cut, by class: those cut most", ("class", "rows cut"), tuple(rows))]
 
 
 def tail_figures(comparison: Comparison) -> Figures | None:
     """Return the arms' accuracy on rare rows and its gap to random; None if no arm has such metrics."""
-    names = [name for name in TAILS if any(name in summary.tails for summary in comparison.summaries)]
+    names = [name for name in TAIL_METRICS if any(name in summary.tails for summary in comparison.summaries)]
     if not names:
         return None
     heads = ("arm", "kept", *(head for name in names for head in (_TAILS[name], "gap to random")))
@@ -189,10 +189,10 @@ def _tails(summary: ArmSummary, names: Sequence[str]) -> tuple[str, ...]:
     cells = [clean(summary.arm), share(summary.fraction)]
     for name in names:
         tail = summary.tails.get(name)
-        cells += [NOTHING, NOTHING] if tail is None else [format_mean_std(tail.mean), _gap(tail.gap_to_random)]
+        cells += [DASH, DASH] if tail is None else [format_mean_std(tail.mean), _gap(tail.gap_to_random)]
     return tuple(cells)
 
 
 def _gap(gap: Gap | None) -> str:
     """Return a gap with its interval as text; a dash if there is none."""
-    return NOTHING if gap is None else f"{signed(gap.mean)} ({format_interval(gap)})"
+    return DASH if gap is None else f"{signed(gap.mean)} ({format_interval(gap)})"

@@ -18,13 +18,14 @@ import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
+from raysample.core.arrays import FloatArray
 from raysample.core.statistics import Distribution, Statistics
 from raysample.evaluation.comparison import FULL, RANDOM, STRATIFIED, ArmSummary, Comparison
 from raysample.report.formatting import clean, share
-from raysample.report.tables import Floats, fractions
+from raysample.report.tables import fractions
 
 Metric = Literal["accuracy", "macro_f1"]
-TITLES: dict[Metric, str] = {"accuracy": "Accuracy", "macro_f1": "Macro-F1"}
+METRIC_TITLES: dict[Metric, str] = {"accuracy": "Accuracy", "macro_f1": "Macro-F1"}
 
 # Placeholder colours that `embedded` replaces by the page's own, light or dark.
 _INK, _RULE = "#0a0b0c", "#0d0e0f"
@@ -62,7 +63,7 @@ def curves(comparison: Comparison, metric: Metric) -> Markup:
     with mpl.rc_context(_STYLE):
         one = len(fractions(comparison)) == 1
         figure = _by_arm(comparison, metric) if one else _by_fraction(comparison, metric)
-        what = f"{TITLES[metric]} {'by arm' if one else 'against the fraction kept'}"
+        what = f"{METRIC_TITLES[metric]} {'by arm' if one else 'against the fraction kept'}"
         return _svg(figure, f"curve-{metric}", what)
 
 
@@ -100,8 +101,8 @@ def _by_arm(comparison: Comparison, metric: Metric) -> Figure:
     _full_band(axes, comparison, metric, upright=True)
     axes.set_yticks(range(len(arms)), [clean(s.arm, 36) for s in arms])
     axes.set_ylim(len(arms) - 0.5, -0.6)
-    axes.set_xlabel(f"{TITLES[metric]} in %, {share(arms[0].fraction)} kept")
-    axes.set_title(f"{TITLES[metric]} by arm", pad=16)
+    axes.set_xlabel(f"{METRIC_TITLES[metric]} in %, {share(arms[0].fraction)} kept")
+    axes.set_title(f"{METRIC_TITLES[metric]} by arm", pad=16)
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     return figure
@@ -139,7 +140,7 @@ def _by_fraction(comparison: Comparison, metric: Metric) -> Figure:
         ends.append(("all data", _INK, kept[-1], full))
     axes.set_xticks(kept, [share(f) for f in kept])
     axes.set_xlabel("share of the training rows kept")
-    axes.set_title(f"{TITLES[metric]} in %")
+    axes.set_title(f"{METRIC_TITLES[metric]} in %")
     axes.grid(axis="y")
     _label_ends(axes, ends)
     return figure
@@ -229,7 +230,7 @@ def ridges(column: str, statistics: Statistics, labels: Sequence[str]) -> Markup
         return _svg(figure, f"ridge-{column}", f"Distribution of {clean(column)} by class")
 
 
-def ridge_edges(rows: Distribution) -> Floats:
+def ridge_edges(rows: Distribution) -> FloatArray:
     """Return the bin edges of a ridge: one bin per count if values are few whole numbers, else 48 equal bins."""
     low, high = rows.quantiles([0.005, 0.995])
     if rows.whole and high - low < _BINS:
@@ -237,7 +238,7 @@ def ridge_edges(rows: Distribution) -> Floats:
     return np.linspace(low, high if high > low else low + 1.0, _BINS + 1, dtype=np.float64)
 
 
-def _ridge(axes: Any, rows: Distribution, y: float, edges: Floats, colour: str) -> None:
+def _ridge(axes: Any, rows: Distribution, y: float, edges: FloatArray, colour: str) -> None:
     """Draw one distribution at height `y`: histogram, quartiles and median."""
     counts = rows.between(edges)
     heights = y + 0.3 - 1.05 * counts / max(counts.max(), 1e-9)

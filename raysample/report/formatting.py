@@ -7,7 +7,7 @@ import unicodedata
 
 from raysample.evaluation.comparison import Gap
 
-NOTHING = "–"
+DASH = "–"
 
 
 def clean(text: str, limit: int | None = None) -> str:
@@ -24,12 +24,12 @@ def share(fraction: float) -> str:
 
 def percent(value: float, digits: int = 2) -> str:
     """Return a value in [0, 1] in per cent without the sign; NaN as a dash."""
-    return NOTHING if math.isnan(value) else f"{100 * value:.{digits}f}"
+    return DASH if math.isnan(value) else f"{100 * value:.{digits}f}"
 
 
 def signed(value: float, digits: int = 2) -> str:
     """Return a difference of values in [0, 1] as signed percentage points; NaN as a dash."""
-    return NOTHING if math.isnan(value) else f"{100 * value:+.{digits}f}".replace("-", "−")
+    return DASH if math.isnan(value) else f"{100 * value:+.{digits}f}".replace("-", "−")
 
 
 def format_mean_std(values: tuple[float, float]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from raysample.data.score_table import ScoreTable
 from raysample.influence.label_origin import ORIGINS, meaning
-from raysample.report.formatting import NOTHING, clean, share
+from raysample.report.formatting import DASH, clean, share
 
 _PARTS = {"train": "Training", "test": "Test"}
 
@@ -63,7 +63,7 @@ def _feedback(part: Mapping[str, Any]) -> tuple[tuple[str, str, str, str], ...]:
         (
             clean(row["value"]),
             clean(row["gives"]),
-            f"{row['rows']:,} ({share(row['rows'] / total) if total else NOTHING})",
+            f"{row['rows']:,} ({share(row['rows'] / total) if total else DASH})",
             f"{row['usable']:,}",
         )
         for row in rows

@@ -160,7 +160,7 @@ def _curves(comparison: Comparison) -> list[Any]:
     """Return the figures of all metrics; none without arms."""
     if not tables.fractions(comparison):
         return []
-    return [figures.curves(comparison, metric) for metric in figures.TITLES]
+    return [figures.curves(comparison, metric) for metric in figures.METRIC_TITLES]
 
 
 def _correlations(table: ScoreTable, looked: TableSample) -> dict[str, Any]:

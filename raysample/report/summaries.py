@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from raysample.core.statistics import MOST_GROUPS, TOKENS, Cells, Distribution, Statistics
+from raysample.core.statistics import MAX_GROUPS, TOKENS, Cells, Distribution, Statistics
 from raysample.data.score_table import ScoreTable
 from raysample.report.examples import is_harder_up, rules
-from raysample.report.formatting import NOTHING, clean, duration, share
+from raysample.report.formatting import DASH, clean, duration, share
 
-SHOWN = 20
+SHOWN_LINES = 20
 _REASONS = 5
 
 
@@ -58,9 +58,11 @@ def _summary(table: ScoreTable, of: str, cells: Cells, names: Mapping[int | str,
             f"{cells.distribution(key, main).rows:,}",
             tuple(_cell(cells.distribution(key, name)) for name in columns),
         )
-        for key in order[:SHOWN]
+        for key in order[:SHOWN_LINES]
     ]
-    return Summary(of, clean(main), tuple(clean(name) for name in columns), tuple(lines), max(0, len(order) - SHOWN))
+    return Summary(
+        of, clean(main), tuple(clean(name) for name in columns), tuple(lines), max(0, len(order) - SHOWN_LINES)
+    )
 
 
 def _cell(rows: Distribution) -> tuple[str, str]:
@@ -72,7 +74,7 @@ def _cell(rows: Distribution) -> tuple[str, str]:
 def figure(value: float) -> str:
     """Return a number with three significant digits, or whole from 1,000 on; NaN as a dash."""
     if math.isnan(value):
-        return NOTHING
+        return DASH
     written = f"{value:,.0f}" if 1_000 <= abs(value) < 1e9 else f"{value:#.3g}".rstrip(".")
     return written.replace("-", "−")
 
@@ -82,7 +84,7 @@ def scoring_words(table: ScoreTable, statistics: Statistics) -> list[str]:
     said = [_throughput(table, statistics)] if statistics.milliseconds else []
     said += _set_aside(statistics)
     if statistics.grouped and statistics.groups is None:
-        said.append(f"The corpus has more than {MOST_GROUPS:,} groups, which are not told apart here.")
+        said.append(f"The corpus has more than {MAX_GROUPS:,} groups, which are not told apart here.")
     return said
 
 

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from raysample.core.arrays import FloatArray
 from raysample.evaluation.comparison import FULL, ArmSummary, Comparison
-from raysample.report.formatting import NOTHING, clean, format_interval, format_mean_std, percent, share, signed
+from raysample.report.formatting import DASH, clean, format_interval, format_mean_std, percent, share, signed
 from raysample.report.headline import tone
-
-Floats = npt.NDArray[np.float64]
 
 SHARE_CLASSES = 24
 LABEL_LIMIT = 80
@@ -103,7 +101,7 @@ def _result(summary: ArmSummary, starts_group: bool) -> ResultRow:
         to_full=full,
         to_random=random,
         to_stratified=stratified,
-        mark=_MARKS.get(word, NOTHING),
+        mark=_MARKS.get(word, DASH),
         tone=word,
         verdict=summary.verdict,
         starts_group=starts_group,
@@ -152,13 +150,13 @@ def share_tables(comparison: Comparison) -> list[Heat]:
     return tables
 
 
-def _normalised(counts: Floats) -> Floats:
+def _normalised(counts: FloatArray) -> FloatArray:
     """Return counts as shares."""
     return np.asarray(counts / max(counts.sum(), 1.0))
 
 
 def _share_row(
-    comparison: Comparison, c: int, before: Floats, after: dict[str, Floats]
+    comparison: Comparison, c: int, before: FloatArray, after: dict[str, FloatArray]
 ) -> tuple[str, tuple[str, ...], tuple[Cell, ...]]:
     """Return the row of one class."""
     cells = []
@@ -233,7 +231,7 @@ def untested_classes(comparison: Comparison) -> int:
     return int(np.isnan(recalls).all(axis=0).sum())
 
 
-def correlation_table(names: Sequence[str], rho: Floats) -> Heat:
+def correlation_table(names: Sequence[str], rho: FloatArray) -> Heat:
     """Return a correlation matrix as a shaded table."""
     heads = tuple(clean(name) for name in names)
     rows = []
@@ -246,4 +244,4 @@ def correlation_table(names: Sequence[str], rho: Floats) -> Heat:
 
 def _rho(value: float) -> str:
     """Return a correlation with two digits; NaN as a dash."""
-    return NOTHING if math.isnan(value) else f"{value:.2f}".replace("-", "−")
+    return DASH if math.isnan(value) else f"{value:.2f}".replace("-", "−")

@@ -18,13 +18,14 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from raysample.core.arrays import Float32Array, IntArray
 from raysample.core.errors import SelectionError
 from raysample.core.map_fn import threads
 from raysample.core.numerics import radix, ranks
 from raysample.selection.group_caps import Scan, cap_sketch, capped, few_per_group, not_dropped
-from raysample.selection.policies.base import FloatArray, GlobalStatistics, IntArray, Policy, Rows, row_hash
+from raysample.selection.policies.base import GlobalStatistics, Policy, Rows, row_hash
 from raysample.selection.policies.steps import Chain, Counts, Step, grouped, policy_columns, steps_of
-from raysample.selection.stages import KEPT, OPEN, Stage, StageDecision, Threshold, changed, keys, walk
+from raysample.selection.stages import FATE_KEPT, FATE_OPEN, Stage, StageDecision, Threshold, changed, keys, walk
 from raysample.selection.survey import (
     Census,
     Gathered,
@@ -176,16 +177,16 @@ def _gather_not_dropped(rows: Rows, policy: Policy, stages: Stages) -> Gathered:
     return gather(not_dropped(rows, stages), policy)
 
 
-def _count_crowded(scan: Scan, policy: Policy, stages: Stages, seen: Gathered) -> dict[str, ranks.Counts]:
+def _count_crowded(scan: Scan, policy: Policy, stages: Stages, seen: Gathered) -> dict[str, ranks.RankCounts]:
     """Count the values in crowded coarse cells of the ranked columns by all their bits, for exact ranks."""
     cells = {name: ranks.crowded(counts) for name, counts in seen.coarse.items()}
-    result: dict[str, ranks.Counts] = {name: ranks.merge_ranks([]) for name in cells}
+    result: dict[str, ranks.RankCounts] = {name: ranks.merge_ranks([]) for name in cells}
     for part in scan(partial(_count_crowded_part, cells=cells, stages=stages)) if policy.ranked else ():
         result = {name: ranks.merge_ranks([result[name], counts]) for name, counts in part.items()}
     return result
 
 
-def _count_crowded_part(rows: Rows, cells: dict[str, IntArray], stages: Stages) -> dict[str, ranks.Counts]:
+def _count_crowded_part(rows: Rows, cells: dict[str, IntArray], stages: Stages) -> dict[str, ranks.RankCounts]:
     """Return one part's exact counts in crowded cells, by score column."""
     rest = not_dropped(rows, stages)
     return {name: ranks.fine(rest.scores[name], crowded) for name, crowded in cells.items()}
@@ -210,9 +211,9 @@ def histogram(
         SelectionError: the policy's key is not a number for some row.
     """
     # Rows that an earlier step kept count for limits of their stratum, but not as candidates.
-    fate = walk(stages, rows).fate if stages else np.full(len(rows), OPEN, np.int8)
-    standing = rows.take(np.flatnonzero(fate == KEPT)) if stages else rows.take(np.zeros(0, np.int64))
-    rows = rows.take(np.flatnonzero(fate == OPEN))
+    fate = walk(stages, rows).fate if stages else np.full(len(rows), FATE_OPEN, np.int8)
+    standing = rows.take(np.flatnonzero(fate == FATE_KEPT)) if stages else rows.take(np.zeros(0, np.int64))
+    rows = rows.take(np.flatnonzero(fate == FATE_OPEN))
     stratum, key = policy.strata(rows, known), radix.ordered(keys(rows, policy, known))
     tie = np.broadcast_to(np.uint64(0), len(rows))  # no memory; replaced once ties matter
     if cut is not None:
@@ -255,7 +256,7 @@ def _plan_stage(scan: Scan, step: Step, known: GlobalStatistics, stages: Stages)
     counts = Counts(known.total, int(rows.sum()), known.budget, known.budget - taken)
     cut = radix.initial_cut(strata, rows, _quotas(step, strata, rows, standing, counts))
     while not cut.settled:
-        if cut.rounds == radix.ROUNDS:
+        if cut.rounds == radix.TOTAL_ROUNDS:
             raise SelectionError(
                 f"{int(cut.inside.max()):,} rows share one row id, and the budget would split them",
                 "give every row its own id; if the ids do differ, choose another seed",
@@ -265,7 +266,7 @@ def _plan_stage(scan: Scan, step: Step, known: GlobalStatistics, stages: Stages)
             cut = radix.advance(cut, counted)
         except ValueError as error:
             raise changed() from error
-        if not cut.settled and cut.rounds < radix.ROUNDS:
+        if not cut.settled and cut.rounds < radix.TOTAL_ROUNDS:
             again = scan(partial(histogram, policy=policy, known=known, stages=stages, cut=cut))
             counted = radix.merge_histograms(one for one, _ in again)
     stage = Stage(step, known, cut)
@@ -319,7 +320,7 @@ def _check_budget(step: Step, size: int, counts: Counts) -> None:
         )
 
 
-def _highest_not_taken(scan: Scan, stage: Stage, stages: Stages) -> FloatArray:
+def _highest_not_taken(scan: Scan, stage: Stage, stages: Stages) -> Float32Array:
     """Return per stratum the highest key of the rows that a stage does not take, -inf if it takes all.
 
     This is the threshold τ of the inclusion probabilities in `Stage.chances`.
@@ -330,9 +331,9 @@ def _highest_not_taken(scan: Scan, stage: Stage, stages: Stages) -> FloatArray:
     return result
 
 
-def _keys_not_taken(rows: Rows, stage: Stage, stages: Stages) -> FloatArray:
+def _keys_not_taken(rows: Rows, stage: Stage, stages: Stages) -> Float32Array:
     """Return one part's highest key per stratum among the open rows that a stage does not take."""
-    rows = rows.take(np.flatnonzero(walk(stages, rows).fate == OPEN))
+    rows = rows.take(np.flatnonzero(walk(stages, rows).fate == FATE_OPEN))
     places, key = stage.places(rows), keys(rows, stage.policy, stage.facts)
     left = ~stage.takes(rows, places, key)
     result = np.full(len(stage.cut.groups), -np.inf, np.float32)

@@ -19,23 +19,23 @@ from raysample.core.numerics import radix, top_k
 from raysample.data.identity import NO_GROUP
 from raysample.selection.policies.base import GlobalStatistics, Rows, row_hash
 from raysample.selection.policies.steps import InGroups, Step
-from raysample.selection.stages import OPEN, PRUNED, Stage, changed, keys, walk
+from raysample.selection.stages import FATE_OPEN, FATE_PRUNED, Stage, changed, keys, walk
 
-FEW = 64
+SMALL_CAP = 64
 """Largest cap that this module handles; larger caps use radix counting."""
-HELD_ROWS = 1 << 25
+CAP_BUFFER_ROWS = 1 << 25
 """Maximum number of rows in memory for a cap: keys, tie words and groups take about 700 MB."""
 Scan = Callable[[Callable[[Rows], Any]], Iterable[Any]]
 
 
 def not_dropped(rows: Rows, stages: Sequence[Stage]) -> Rows:
     """Return the rows that no stage has dropped: those kept or still open."""
-    return rows.take(np.flatnonzero(walk(stages, rows).fate != PRUNED)) if stages else rows
+    return rows.take(np.flatnonzero(walk(stages, rows).fate != FATE_PRUNED)) if stages else rows
 
 
 def few_per_group(step: Step, stages: Sequence[Stage]) -> bool:
     """Return whether a step caps groups at a few rows, before any step keeps rows."""
-    few = step.limit is not None and step.limit.most is not None and step.limit.most <= FEW
+    few = step.limit is not None and step.limit.most is not None and step.limit.most <= SMALL_CAP
     return few and isinstance(step.policy, InGroups) and all(stage.step.role == "drop" for stage in stages)
 
 
@@ -50,7 +50,7 @@ def cap_sketch(scan: Scan, step: Step, stages: Sequence[Stage], rows: int) -> si
     return sieves.build_sketch(scan(partial(_codes, stages=stages, size=size)), size, step.limit.most)
 
 
-def _codes(rows: Rows, stages: Sequence[Stage], size: int) -> sieves.Counts:
+def _codes(rows: Rows, stages: Sequence[Stage], size: int) -> sieves.SketchCounts:
     """Return the sketch counts of one part's group codes, without rows that have no group."""
     codes = not_dropped(rows, stages).groups
     return sieves.count_codes(codes[codes != NO_GROUP], size)
@@ -67,11 +67,11 @@ def capped(scan: Scan, step: Step, known: GlobalStatistics, stages: Sequence[Sta
     most = step.limit.most
     try:
         found = top_k.merge_top_k(
-            scan(partial(_tops, step=step, known=known, stages=stages, most=most)), most, HELD_ROWS
+            scan(partial(_tops, step=step, known=known, stages=stages, most=most)), most, CAP_BUFFER_ROWS
         )
     except ValueError as error:
         raise SelectionError(
-            f"{step.name!r} must hold {error} that have more rows than that, {HELD_ROWS:,} fit",
+            f"{step.name!r} must hold {error} that have more rows than that, {CAP_BUFFER_ROWS:,} fit",
             "lower the cap, or group the rows by something coarser",
         ) from error
     # The stratum NO_GROUP collects rows that no cap can touch; its quota is all of its rows.
@@ -84,7 +84,7 @@ def capped(scan: Scan, step: Step, known: GlobalStatistics, stages: Sequence[Sta
 
 def _tops(rows: Rows, step: Step, known: GlobalStatistics, stages: Sequence[Stage], most: int) -> top_k.Tops:
     """Return one part's first rows of each group, and the number of rows without a group, which no cap cuts."""
-    rows = rows.take(np.flatnonzero(walk(stages, rows).fate == OPEN)) if stages else rows
+    rows = rows.take(np.flatnonzero(walk(stages, rows).fate == FATE_OPEN)) if stages else rows
     group, key = step.policy.strata(rows, known), radix.ordered(keys(rows, step.policy, known))
     among = np.flatnonzero(group != NO_GROUP)
     # Groups that the sketch clears are counted, not held, and their row ids are not hashed.

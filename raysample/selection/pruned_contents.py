@@ -8,7 +8,7 @@ from raysample.core import storage
 from raysample.core.errors import ProvenanceError, SelectionError
 from raysample.data.log.compaction import Contents
 from raysample.selection import Selection
-from raysample.selection.pruned_corpus import MANIFEST, WEIGHT, Applied
+from raysample.selection.pruned_corpus import PRUNED_MANIFEST, WEIGHT, Applied
 from raysample.selection.result import KEPT
 
 
@@ -42,5 +42,5 @@ def apply_to_contents(selection: Selection, contents: Contents, uri: str) -> App
             "score and sample the log again",
         )
     provenance = {"selection": selection.name, "fingerprint": selection.fingerprint, "contents": contents.fingerprint}
-    storage.write_json(storage.join(uri, MANIFEST), {**provenance, "rows": written, "files": files})
+    storage.write_json(storage.join(uri, PRUNED_MANIFEST), {**provenance, "rows": written, "files": files})
     return Applied(uri, written, tuple(files))

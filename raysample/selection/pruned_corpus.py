@@ -19,7 +19,7 @@ from raysample.data.corpus import Corpus
 from raysample.data.identity import hash_row_ids
 from raysample.selection.result import KEPT, Selection
 
-MANIFEST = "pruned.json"
+PRUNED_MANIFEST = "pruned.json"
 WEIGHT = "raysample_weight"
 SUFFIX = re.compile(r"\.(parquet|pq|jsonl|ndjson|csv|tsv)(\.gz)?$")
 Form = Literal["parquet", "datasets"]
@@ -62,7 +62,7 @@ def apply(selection: Selection, corpus: Corpus, uri: str, form: Form = "parquet"
             "row ids repeat or are missing; describe the source again, and score and sample it anew",
         )
     manifest = {"selection": selection.name, "fingerprint": selection.fingerprint, "corpus": corpus.fingerprint}
-    storage.write_json(storage.join(uri, MANIFEST), {**manifest, "rows": written, "files": list(files)})
+    storage.write_json(storage.join(uri, PRUNED_MANIFEST), {**manifest, "rows": written, "files": list(files)})
     return Applied(uri, written, files)
 
 

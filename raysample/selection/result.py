@@ -13,14 +13,14 @@ from raysample.core import manifests, storage
 from raysample.core.config import ArmConfig
 from raysample.core.errors import ProvenanceError, SelectionError
 
-MANIFEST = "selection.json"
-FOLDER = "selection"
+SELECTION_MANIFEST = "selection.json"
+SELECTION_FOLDER = "selection"
 KEPT_FOLDER = "kept.parquet"
 KEPT_SCHEMA = pa.schema([("row_id", pa.string()), ("weight", pa.float32())])
 """Schema of KEPT_FOLDER, which Parquet readers read as one file: ids and weights of the kept rows."""
 KEPT = "kept"
 PRUNED = "pruned"
-SCHEMA = pa.schema(
+SELECTION_SCHEMA = pa.schema(
     [
         ("row_id", pa.string()),
         ("label", pa.int32()),
@@ -40,7 +40,7 @@ class Selection:
 
     Attributes:
         uri: the folder.
-        parts: Parquet files in SCHEMA relative to `uri`, with the same rows as the score table's parts.
+        parts: Parquet files in SELECTION_SCHEMA relative to `uri`, with the same rows as the score table's parts.
         arm: the ArmConfig as a dictionary.
         seed: seed of ties and random draws.
         fraction, tokens: the requested budget; None if another kind was requested, both None for a count of rows.
@@ -102,13 +102,13 @@ class Selection:
         left_out = {"uri"} if self.plugin is not None else {"uri", "plugin"}
         data = {key: value for key, value in asdict(self).items() if key not in left_out}
         manifest = {"noun": "Selection", "name": self.name, **data, "fingerprint": self.fingerprint}
-        storage.write_json(storage.join(self.uri, MANIFEST), manifest)
+        storage.write_json(storage.join(self.uri, SELECTION_MANIFEST), manifest)
         return self
 
     @staticmethod
     def load(uri: str) -> Selection:
         """Read the selection in folder `uri`; raises ProvenanceError if its manifest was edited."""
-        place = storage.join(uri, MANIFEST)
+        place = storage.join(uri, SELECTION_MANIFEST)
         recorded = manifests.mapping(place, "fingerprint")["fingerprint"]
         selection = manifests.kind_of(Selection, place, uri=uri)
         with manifests.damaged(place):
@@ -120,15 +120,15 @@ class Selection:
             )
         return selection
 
-    def read(self, columns: tuple[str, ...] = tuple(SCHEMA.names)) -> Iterator[pa.Table]:
-        """Yield the parts in the score table's order, in SCHEMA."""
-        expected = pa.schema([SCHEMA.field(name) for name in columns])
+    def read(self, columns: tuple[str, ...] = tuple(SELECTION_SCHEMA.names)) -> Iterator[pa.Table]:
+        """Yield the parts in the score table's order, in SELECTION_SCHEMA."""
+        expected = pa.schema([SELECTION_SCHEMA.field(name) for name in columns])
         for part in self.parts:
             yield _cast(storage.join(self.uri, part), expected)
 
     def kept(self) -> pa.Table:
         """Return `row_id` and `weight` of the kept rows, in the score table's order; reads only `kept.parquet`."""
-        names = (part.replace(FOLDER, KEPT_FOLDER, 1) for part in self.parts)
+        names = (part.replace(SELECTION_FOLDER, KEPT_FOLDER, 1) for part in self.parts)
         found = [_cast(storage.join(self.uri, name), KEPT_SCHEMA) for name in names]
         return pa.concat_tables([KEPT_SCHEMA.empty_table(), *found])
 
@@ -138,7 +138,7 @@ class Selection:
 
     def to_arrow(self) -> pa.Table:
         """Return the whole selection in memory."""
-        return pa.concat_tables([SCHEMA.empty_table(), *self.read()])
+        return pa.concat_tables([SELECTION_SCHEMA.empty_table(), *self.read()])
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the whole selection as a pandas frame, with the class names in a column `class`."""

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysample.data.score_table import GROUP, ScoreTable
+from raysample.data.score_table import GROUP_COLUMN, ScoreTable
 from raysample.selection.result import KEPT, Selection
 
 BANDS = 4
-MOST_GROUPS = 1 << 20
+MAX_RETENTION_GROUPS = 1 << 20
 """Number of groups above which group retention is not reported, to bound memory."""
 
 
@@ -35,7 +35,7 @@ class Retention:
     Attributes:
         bands: up to four length bands of about equal size, shortest first; fewer if many rows have the same length.
         groups: (group, rows, kept) of the groups with the smallest kept share; empty if rows have no groups or there
-            are more than MOST_GROUPS.
+            are more than MAX_RETENTION_GROUPS.
     """
 
     bands: tuple[Band, ...]
@@ -45,13 +45,13 @@ class Retention:
 def retention(selection: Selection, table: ScoreTable, count: int = 5) -> Retention:
     """Return the retention of a selection, from one pass over the table and the selection."""
     sizes, groups = Tally(), Tally() if table.grouped else None
-    base = ("tokens", GROUP) if table.grouped else ("tokens",)
+    base = ("tokens", GROUP_COLUMN) if table.grouped else ("tokens",)
     for scores, chosen in zip(table.read((), base), selection.read(("decision",)), strict=True):
         kept = pc.equal(chosen["decision"], KEPT)
         sizes.add(scores["tokens"], kept)
         if groups is not None:
-            groups.add(scores[GROUP], kept)
-            groups = groups if len(groups.rows) <= MOST_GROUPS else None
+            groups.add(scores[GROUP_COLUMN], kept)
+            groups = groups if len(groups.rows) <= MAX_RETENTION_GROUPS else None
     return Retention(_bands(sizes), _least(groups, count) if groups is not None else ())
 
 

@@ -16,7 +16,7 @@ from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
 from raysample.core.map_fn import MapFn, threads
 from raysample.core.numerics.radix import splitmix64
-from raysample.data.score_table import COUNT, GROUP_CODE, ScoreTable
+from raysample.data.score_table import COUNT_COLUMN, GROUP_CODE_COLUMN, ScoreTable
 from raysample.evaluation.class_balance import class_losses
 from raysample.selection.budgets import Tokens, fit_token_budget, requested_budget, share_of
 from raysample.selection.engine import SelectionPlan, plan_with
@@ -25,7 +25,16 @@ from raysample.selection.policies import create_policy, policy_plugin
 from raysample.selection.policies.base import Rows
 from raysample.selection.policies.steps import policy_columns
 from raysample.selection.reasons import reasons
-from raysample.selection.result import FOLDER, KEPT, KEPT_FOLDER, KEPT_SCHEMA, MANIFEST, PRUNED, SCHEMA, Selection
+from raysample.selection.result import (
+    KEPT,
+    KEPT_FOLDER,
+    KEPT_SCHEMA,
+    PRUNED,
+    SELECTION_FOLDER,
+    SELECTION_MANIFEST,
+    SELECTION_SCHEMA,
+    Selection,
+)
 from raysample.selection.stages import StageDecision, Threshold
 from raysample.selection.table_blocks import IN_MEMORY_ROWS, Blocks, block_names, needs_groups
 
@@ -95,7 +104,7 @@ def plan_arm(
     rows, blocks = table.counts["scored"], block_names(table)
     total = sum(map_fn(partial(_count_tokens, table), blocks)) if isinstance(budget, Tokens) else 0
     policy = create_policy(arm, table.higher_is, share_of(budget, rows, total))
-    more = (GROUP_CODE,) if needs_groups(table, policy) else ()
+    more = (GROUP_CODE_COLUMN,) if needs_groups(table, policy) else ()
     read = Blocks(table, policy_columns(policy), more, hold=rows <= IN_MEMORY_ROWS)
 
     def settled(size: float) -> SelectionPlan:
@@ -138,12 +147,12 @@ def check_whole(plan: SelectionPlan, table: ScoreTable) -> None:
 
 def begin(uri: str) -> None:
     """Delete an earlier selection in folder `uri`: its manifest first, so that an interrupted run leaves none."""
-    storage.remove(storage.join(uri, MANIFEST))
-    for folder in (FOLDER, KEPT_FOLDER):
+    storage.remove(storage.join(uri, SELECTION_MANIFEST))
+    for folder in (SELECTION_FOLDER, KEPT_FOLDER):
         storage.remove(storage.join(uri, folder))
 
 
-def selection_part_uri(uri: str, number: int, folder: str = FOLDER) -> str:
+def selection_part_uri(uri: str, number: int, folder: str = SELECTION_FOLDER) -> str:
     """Return the URI of part `number`, which has the rows of the score table's part of that number."""
     return storage.join(uri, folder, f"part-{number:05d}.parquet")
 
@@ -151,7 +160,12 @@ def selection_part_uri(uri: str, number: int, folder: str = FOLDER) -> str:
 def write_part(numbered: tuple[int, str], table: ScoreTable, plan: SelectionPlan, arm: ArmConfig, uri: str) -> Written:
     """Judge one part of a score table and write its decisions. Idempotent, so a worker may repeat it."""
     number, name = numbered
-    base = ("row_id", "label", *((GROUP_CODE,) if plan.grouped else ()), *((COUNT,) if arm.copies is not None else ()))
+    base = (
+        "row_id",
+        "label",
+        *((GROUP_CODE_COLUMN,) if plan.grouped else ()),
+        *((COUNT_COLUMN,) if arm.copies is not None else ()),
+    )
     part = next(table.read(plan.columns, base, (name,)))
     thresholds, counts, kept_rows = plan.thresholds(table.labels), list[Written](), list[pa.Table]()
 
@@ -161,14 +175,14 @@ def write_part(numbered: tuple[int, str], table: ScoreTable, plan: SelectionPlan
             judged = plan.judge(rows)
             decided = decisions(rows, judged, thresholds, arm.name, plan.reweights)
             if arm.copies is not None:
-                decided = _weighed(decided, part[COUNT].slice(start, PIECE_ROWS), arm.copies)
+                decided = _weighed(decided, part[COUNT_COLUMN].slice(start, PIECE_ROWS), arm.copies)
             kept_rows.append(decided.select(KEPT_SCHEMA.names).filter(pa.array(judged.kept)))
             yield decided
             kept = np.bincount(rows.label[judged.kept], minlength=len(table.labels))
             digest = int(splitmix64(rows.identity[judged.kept]).sum(dtype=np.uint64))
             counts.append(Written(len(rows), tuple(kept.tolist()), digest))
 
-    storage.write_parquet_pieces(selection_part_uri(uri, number), SCHEMA, pieces())
+    storage.write_parquet_pieces(selection_part_uri(uri, number), SELECTION_SCHEMA, pieces())
     storage.write_parquet_pieces(selection_part_uri(uri, number, KEPT_FOLDER), KEPT_SCHEMA, kept_rows)
     kept = _column_sums([piece.kept for piece in counts], len(table.labels))
     return Written(sum(piece.rows for piece in counts), kept, sum(piece.digest for piece in counts))
@@ -178,7 +192,7 @@ def _weighed(decided: pa.Table, count: pa.ChunkedArray, most: int | str) -> pa.T
     """Return decisions with weights multiplied by the number of copies, at most `most`."""
     copies = count if most == "all" else pc.min_element_wise(count, pa.scalar(most, pa.int64()))
     weight = pc.multiply(decided["weight"], copies.cast(pa.float32()))
-    return decided.set_column(decided.schema.get_field_index("weight"), SCHEMA.field("weight"), weight)
+    return decided.set_column(decided.schema.get_field_index("weight"), SELECTION_SCHEMA.field("weight"), weight)
 
 
 def decisions(
@@ -201,7 +215,9 @@ def decisions(
         "key": judged.key,
         "reason": reasons(judged, thresholds, name),
     }
-    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in SCHEMA}, schema=SCHEMA)
+    return pa.table(
+        {field.name: pa.array(columns[field.name], field.type) for field in SELECTION_SCHEMA}, schema=SELECTION_SCHEMA
+    )
 
 
 def write_manifest(
@@ -228,7 +244,7 @@ def write_manifest(
     pruned = plan.rows - plan.budget
     return Selection(
         uri=uri,
-        parts=tuple(f"{FOLDER}/part-{number:05d}.parquet" for number in range(len(written))),
+        parts=tuple(f"{SELECTION_FOLDER}/part-{number:05d}.parquet" for number in range(len(written))),
         arm=arm.to_dict(),
         fraction=fraction,
         seed=plan.seed,

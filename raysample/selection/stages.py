@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from raysample.core.arrays import Float32Array, IntArray
 from raysample.core.errors import SelectionError
 from raysample.core.numerics import radix
 from raysample.data.identity import NO_GROUP
-from raysample.selection.policies.base import FloatArray, GlobalStatistics, IntArray, Policy, Rows, row_hash
+from raysample.selection.policies.base import GlobalStatistics, Policy, Rows, row_hash
 from raysample.selection.policies.steps import InGroups, Step
 
-OPEN, KEPT, PRUNED = 0, 1, 2
+FATE_OPEN, FATE_KEPT, FATE_PRUNED = 0, 1, 2
 LONG = 1 << 16
 """Length of a sorted list from which on lookups are sorted first."""
 Bools = npt.NDArray[np.bool_]
@@ -44,7 +45,7 @@ class Stage:
     step: Step
     facts: GlobalStatistics
     cut: radix.Cut
-    below: FloatArray | None = None
+    below: Float32Array | None = None
 
     @property
     def policy(self) -> Policy:
@@ -62,13 +63,17 @@ class Stage:
             raise changed()
         return place
 
-    def takes(self, rows: Rows, places: IntArray, key: FloatArray) -> Bools:
+    def takes(self, rows: Rows, places: IntArray, key: Float32Array) -> Bools:
         """Return which rows lie at or above their stratum's threshold; rows with the threshold's key compare ties."""
         return radix.kept(self.cut, places, radix.ordered(key), lambda at: row_hash(rows.take(at), self.facts))
 
     def fates(self, taken: Bools) -> npt.NDArray[np.int8]:
-        """Return OPEN, KEPT or PRUNED per row, from whether the step takes it."""
-        yes, no = {"choose": (KEPT, PRUNED), "keep": (KEPT, OPEN), "drop": (OPEN, PRUNED)}[self.step.role]
+        """Return FATE_OPEN, FATE_KEPT or FATE_PRUNED per row, from whether the step takes it."""
+        yes, no = {
+            "choose": (FATE_KEPT, FATE_PRUNED),
+            "keep": (FATE_KEPT, FATE_OPEN),
+            "drop": (FATE_OPEN, FATE_PRUNED),
+        }[self.step.role]
         return np.where(taken, yes, no).astype(np.int8)
 
     def chances(self, rows: Rows, places: IntArray, taken: Bools) -> npt.NDArray[np.float64]:
@@ -136,7 +141,7 @@ class StageDecision:
 
     Attributes:
         stage: number of the stage that decided.
-        fate: OPEN, KEPT or PRUNED.
+        fate: FATE_OPEN, FATE_KEPT or FATE_PRUNED.
         stratum: index into the thresholds of all stages.
         key: the row's key in the stage that decided.
         chance: probability over seeds that the row is kept; NaN if unknown.
@@ -145,13 +150,13 @@ class StageDecision:
     stage: npt.NDArray[np.int8]
     fate: npt.NDArray[np.int8]
     stratum: IntArray
-    key: FloatArray
+    key: Float32Array
     chance: npt.NDArray[np.float64]
 
     @property
     def kept(self) -> Bools:
         """[n] whether a row is kept."""
-        kept: Bools = self.fate == KEPT
+        kept: Bools = self.fate == FATE_KEPT
         return kept
 
 
@@ -164,7 +169,7 @@ def walk(stages: Sequence[Stage], rows: Rows, with_chances: bool = False) -> Sta
     n, offset = len(rows), 0
     decision = StageDecision(
         np.full(n, -1, np.int8),
-        np.full(n, OPEN, np.int8),
+        np.full(n, FATE_OPEN, np.int8),
         np.full(n, -1, np.int64),
         np.zeros(n, np.float32),
         np.full(n, np.nan),
@@ -173,7 +178,7 @@ def walk(stages: Sequence[Stage], rows: Rows, with_chances: bool = False) -> Sta
     with_chances &= all(stage.policy.chance == "sure" for stage in stages[:-1])
     for number, stage in enumerate(stages):
         # Every stage decides only the rows that all stages before it left open.
-        at = np.flatnonzero(decision.fate == OPEN)
+        at = np.flatnonzero(decision.fate == FATE_OPEN)
         open_rows = rows.take(at)
         places, key = stage.places(open_rows), keys(open_rows, stage.policy, stage.facts)
         taken = stage.takes(open_rows, places, key)
@@ -185,7 +190,7 @@ def walk(stages: Sequence[Stage], rows: Rows, with_chances: bool = False) -> Sta
     return decision
 
 
-def keys(rows: Rows, policy: Policy, known: GlobalStatistics) -> FloatArray:
+def keys(rows: Rows, policy: Policy, known: GlobalStatistics) -> Float32Array:
     """Return the rows' keys, [n] float32; raises SelectionError if one is not a number."""
     key = policy.key(rows, known)
     if np.isnan(key).any():

@@ -9,14 +9,15 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from raysample.core.arrays import Float32Array, IntArray, WordArray
 from raysample.core.errors import SelectionError
 from raysample.core.numerics import radix, ranks
 from raysample.core.numerics.exact_moments import ExactSums, exact_sums, merge_sums, moments
-from raysample.selection.policies.base import Anchor, FloatArray, GlobalStatistics, IntArray, Policy, Rows, WordArray
+from raysample.selection.policies.base import Anchor, GlobalStatistics, Policy, Rows
 
 T = TypeVar("T")
 Numbers = npt.NDArray[Any]
-Extremes = tuple[FloatArray, FloatArray]
+Extremes = tuple[Float32Array, Float32Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,7 @@ class Top:
 
     word: npt.NDArray[np.uint32]
     identity: WordArray
-    value: FloatArray
+    value: Float32Array
 
     @staticmethod
     def from_rows(rows: Rows, anchor: Anchor) -> Top:
@@ -106,7 +107,7 @@ class Gathered:
 
     sums: Mapping[str, ExactSums] = field(default_factory=dict)
     extremes: Mapping[str, Extremes] = field(default_factory=dict)
-    coarse: Mapping[str, ranks.Counts] = field(default_factory=dict)
+    coarse: Mapping[str, ranks.RankCounts] = field(default_factory=dict)
     tops: Mapping[str, Top] = field(default_factory=dict)
     pairs: radix.Histogram | None = None
 
@@ -141,7 +142,7 @@ def _pairs(rows: Rows) -> radix.Histogram:
     )
 
 
-def _extremes(values: FloatArray, group: npt.NDArray[np.integer], groups: int) -> Extremes:
+def _extremes(values: Float32Array, group: npt.NDArray[np.integer], groups: int) -> Extremes:
     """Return the minimum and maximum of each group, ignoring NaN."""
     low, high = np.full(groups, np.inf, np.float32), np.full(groups, -np.inf, np.float32)
     np.fmin.at(low, group, values)
@@ -181,7 +182,7 @@ def _wider(a: Extremes | None, b: Extremes) -> Extremes:
 
 
 def facts(
-    seen: Gathered, exactly: Mapping[str, ranks.Counts], *, seed: int, total: int, budget: int
+    seen: Gathered, exactly: Mapping[str, ranks.RankCounts], *, seed: int, total: int, budget: int
 ) -> GlobalStatistics:
     """Return the statistics for a policy; `exactly` holds the exact counts in crowded cells of ranked columns."""
     return GlobalStatistics(

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from raysample.core.errors import SelectionError
-from raysample.data.score_table import GROUP_CODE, ScoreTable
+from raysample.data.score_table import GROUP_CODE_COLUMN, ScoreTable
 from raysample.selection.policies.base import Policy, Rows
 from raysample.selection.policies.steps import Chain, grouped
 
@@ -56,7 +56,7 @@ class Blocks:
             return self.held[names]
         whole = pa.concat_tables(self.table.read(self.columns, ("label", *self.more), names))
         scores = {name: whole[name].to_numpy() for name in self.columns}
-        group = whole[GROUP_CODE].to_numpy() if self.more else None
+        group = whole[GROUP_CODE_COLUMN].to_numpy() if self.more else None
         rows = Rows(partial(_ids, self.table, names), whole["label"].to_numpy(), scores, group=group)
         if self.hold:
             self.held[names] = rows

@@ -14,7 +14,7 @@ from raysample.influence.scores import Score
 from raysample.influence.scores.reference import Reference
 from raysample.influence.visits.artifacts import Artifacts
 
-CLASSES, WIDTH = 3, 6
+ARTIFACT_CLASSES, ARTIFACT_WIDTH = 3, 6
 
 
 def run(checkpoints: int) -> tuple[Checkpoint, ...]:
@@ -28,7 +28,7 @@ def trace(
     """Return random artifacts of one mini-batch at several checkpoints, in float64, with the scores' references."""
     generator = torch.Generator().manual_seed(seed)
     mask = torch.arange(tokens)[None] < torch.randint(1, tokens + 1, (rows, 1), generator=generator)
-    labels = torch.randint(CLASSES, (rows,), generator=generator)
+    labels = torch.randint(ARTIFACT_CLASSES, (rows,), generator=generator)
     references = {reference for score in scores for reference in score.references}
 
     def drawn(*shape: int) -> Tensor:
@@ -41,8 +41,8 @@ def trace(
             Artifacts(
                 labels=labels,
                 mask=mask,
-                logits=2 * drawn(rows, CLASSES),
-                features=drawn(rows, WIDTH),
+                logits=2 * drawn(rows, ARTIFACT_CLASSES),
+                features=drawn(rows, ARTIFACT_WIDTH),
                 grad_norms=drawn(rows).abs(),
                 embedding_grads={name: drawn(rows, tokens, 5) for name in ("logit", "loss", "probability")},
                 grad_dots=dots,
@@ -56,15 +56,15 @@ def trace(
 def reference_tensors(reference: Reference, drawn: Any) -> dict[str, Tensor]:
     """Return the tensors of a reference; the sample of features has 25 rows, the first of them those of the batch."""
     if reference.kind in ("null_model", "priors"):
-        return {"log_p": drawn(CLASSES).log_softmax(0)}
+        return {"log_p": drawn(ARTIFACT_CLASSES).log_softmax(0)}
     if reference.kind != "features":
         return {}
     return {
-        "features": drawn(25, WIDTH),
-        "labels": torch.arange(25) * 7 % CLASSES,
+        "features": drawn(25, ARTIFACT_WIDTH),
+        "labels": torch.arange(25) * 7 % ARTIFACT_CLASSES,
         "keys": torch.arange(25) * 11 - 20,
-        "centres": drawn(4, WIDTH),
-        "medians": drawn(CLASSES, WIDTH),
+        "centres": drawn(4, ARTIFACT_WIDTH),
+        "medians": drawn(ARTIFACT_CLASSES, ARTIFACT_WIDTH),
     }
 
 

@@ -20,13 +20,13 @@ from raysample.testing.expectations import expect
 HIGHER_IS = {"vog": "harder", "aum": "easier", "dual": "harder", "confidence": "easier"}
 """The score columns of the rows that policies are checked on, and what a high value of each means."""
 
-Columns = dict[str, npt.NDArray[Any]]
+TableColumns = dict[str, npt.NDArray[Any]]
 BUDGETS: tuple[float, ...] = (370, 0.8)
 SEEDS = 120
 UNKNOWN_OPTION = "no_such_option"
 
 
-def columns(sizes: tuple[int, ...] = (700, 200, 100), seed: int = 0) -> Columns:
+def columns(sizes: tuple[int, ...] = (700, 200, 100), seed: int = 0) -> TableColumns:
     """Return ids, labels and the scores of HIGHER_IS for rows of classes of those sizes; `aum` has many ties."""
     rng = np.random.default_rng(seed)
     label = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
@@ -43,7 +43,7 @@ def columns(sizes: tuple[int, ...] = (700, 200, 100), seed: int = 0) -> Columns:
     }
 
 
-def rows(of: Columns, at: Any = slice(None)) -> Rows:
+def rows(of: TableColumns, at: Any = slice(None)) -> Rows:
     """Return some of the rows as policies see them."""
     return Rows.from_columns(
         of["row_id"][at], of["label"][at], {name: of[name][at] for name in HIGHER_IS}, of["group"][at]

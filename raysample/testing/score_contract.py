@@ -23,13 +23,13 @@ from raysample.influence.scores import SCORE_REGISTRY, Need, Score, create_score
 from raysample.influence.visits.artifacts import Artifacts
 from raysample.influence.visits.sweep import score_block
 from raysample.models import Encoded, pad
-from raysample.testing.artifacts import CLASSES, artifact_rows, folded, padded, run, trace
+from raysample.testing.artifacts import ARTIFACT_CLASSES, artifact_rows, folded, padded, run, trace
 from raysample.testing.expectations import expect
 from raysample.testing.tiny import tiny_model
 
-ROWS, CHECKPOINTS = 9, 7
-TOLERANCE = 1e-10
-BESIDE = ("vog", "el2n", "grand")
+CONTRACT_ROWS, CONTRACT_CHECKPOINTS = 9, 7
+CONTRACT_TOLERANCE = 1e-10
+OTHER_SCORES = ("vog", "el2n", "grand")
 """Scores that are computed together with the one that is checked: their artifacts come from the same visits."""
 
 
@@ -52,7 +52,7 @@ def check_score(kind: type[Score[Any]], **options: Any) -> None:
     score = kind(**{**kind.example, **options})
     score.check()
     _check_options(kind, score)
-    seen = trace(CHECKPOINTS, ROWS, scores=[score])
+    seen = trace(CONTRACT_CHECKPOINTS, CONTRACT_ROWS, scores=[score])
     if score.last_only:
         seen = seen[-1:]
     values = folded(score, seen)
@@ -101,7 +101,9 @@ def configured_score_name(kind: type[Score[Any]]) -> str:
 
 
 def _check_values(score: Score[Any], values: Tensor) -> None:
-    expect(values.shape == (ROWS,), f"{score.name} has one value per example, not the shape {tuple(values.shape)}")
+    expect(
+        values.shape == (CONTRACT_ROWS,), f"{score.name} has one value per example, not the shape {tuple(values.shape)}"
+    )
     expect(bool(values.isfinite().all()), f"{score.name} is finite where all that it sees is")
     expect(bool(values.max() > values.min()), f"{score.name} tells examples apart")
     stepwise = bool((values == values.round()).all())
@@ -110,18 +112,18 @@ def _check_values(score: Score[Any], values: Tensor) -> None:
 
 def _check_independence(score: Score[Any], seen: Sequence[Artifacts], values: Tensor) -> None:
     """Check that a row's value depends on that row alone."""
-    order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(3))
+    order = torch.randperm(CONTRACT_ROWS, generator=torch.Generator().manual_seed(3))
     _close(
         folded(score, [artifact_rows(one, order) for one in seen]),
         values[order],
         f"{score.name} follows its rows' order",
     )
-    alone = [folded(score, [artifact_rows(one, torch.tensor([row])) for one in seen]) for row in range(ROWS)]
+    alone = [folded(score, [artifact_rows(one, torch.tensor([row])) for one in seen]) for row in range(CONTRACT_ROWS)]
     _close(torch.cat(alone), values, f"{score.name} of a row alone is that of the row in a mini-batch")
     _close(folded(score, [padded(one, 5) for one in seen]), values, f"{score.name} does not see padding")
     broken = [_with_nan(one) if k == len(seen) - 1 else one for k, one in enumerate(seen)]
     found = folded(score, broken)
-    others = torch.arange(ROWS) != 2
+    others = torch.arange(CONTRACT_ROWS) != 2
     expect(bool(found[2].isnan()), f"{score.name} has no number for a row whose logits and gradients are not finite")
     _close(found[others], values[others], f"{score.name} of a row does not depend on a row that is not finite")
 
@@ -144,7 +146,7 @@ def _with_nan(seen: Artifacts) -> Artifacts:
 
 def _check_state(score: Score[Any], seen: Sequence[Artifacts], values: Tensor) -> None:
     """Check that states pickle, belong to one fold, and are never written to."""
-    reversed_rows = torch.arange(ROWS - 1, -1, -1)
+    reversed_rows = torch.arange(CONTRACT_ROWS - 1, -1, -1)
     first, second = score.init(), score.init()
     for artifacts, at in zip(seen, run(len(seen)), strict=True):
         kept = pickle.dumps(first)
@@ -173,7 +175,7 @@ def _check_declared(score: Score[Any], seen: Sequence[Artifacts], values: Tensor
         raise AssertionError(f"{score.name} uses only what `needs` and `objectives` declare ({error!r})") from error
     _close(found, values, f"{score.name} uses only what `needs` and `objectives` declare")
     if score.needs in Need.LOGITS | Need.FEATURES:
-        turned = [replace(one, labels=(one.labels + 1) % CLASSES) for one in seen]
+        turned = [replace(one, labels=(one.labels + 1) % ARTIFACT_CLASSES) for one in seen]
         same = bool((folded(score, turned) == values).all())
         expect(same is not score.uses_label, f"{score.name}.uses_label is {not same}")
 
@@ -184,7 +186,7 @@ def _check_through_models(kind: type[Score[Any]], score: Score[Any]) -> None:
     alone = _scored([spec], 40, 0)
     expect(alone.dtype == np.float32 and alone.shape == (14,), f"{score.name} is one float32 per row of a block")
     for what, values in (
-        ("computed beside other scores", _scored([*BESIDE, spec], 40, 0)),
+        ("computed beside other scores", _scored([*OTHER_SCORES, spec], 40, 0)),
         ("in mini-batches of one row", _scored([spec], 1, 0)),
         ("in one mini-batch", _scored([spec], 10_000, 0)),
         ("with more padding", _scored([spec], 40, 5)),
@@ -211,5 +213,5 @@ def _scored(specs: list[Any], batch_tokens: int, wider: int) -> NDArray[np.float
 
 
 def _close(found: Tensor, expected: Tensor, promise: str) -> None:
-    same = torch.allclose(found.double(), expected.double(), rtol=TOLERANCE, atol=1e-12, equal_nan=True)
+    same = torch.allclose(found.double(), expected.double(), rtol=CONTRACT_TOLERANCE, atol=1e-12, equal_nan=True)
     expect(found.shape == expected.shape and same, promise)

@@ -26,7 +26,7 @@ from transformers import (
 from raysample import models as model
 from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
-from raysample.data.corpus import SCHEMA
+from raysample.data.corpus import CORPUS_SCHEMA
 
 Family = Literal[
     "bert",
@@ -212,12 +212,12 @@ def _sentence(rng: np.random.Generator, label: int) -> str:
 
 
 def tiny_rows(rows: int = 64, seed: int = 0) -> pa.Table:
-    """Return `rows` made-up sentences as a table in the corpus `SCHEMA` (text_pair, group and timestamp are null)."""
+    """Return `rows` made-up sentences as a table in `CORPUS_SCHEMA` (text_pair, group and timestamp are null)."""
     texts, labels = tiny_texts(rows, seed)
     nothing: list[str | None] = [None] * rows
     ids = [f"tiny-{seed}-{i:06d}" for i in range(rows)]
     columns = {"row_id": ids, "text": texts, "text_pair": nothing, "label": labels}
-    return pa.table({**columns, "group": nothing, "timestamp": nothing}, schema=SCHEMA)
+    return pa.table({**columns, "group": nothing, "timestamp": nothing}, schema=CORPUS_SCHEMA)
 
 
 def tiny_corpus_files(folder: str | Path, rows: int = 200, seed: int = 0, *, files: int = 2) -> str:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from raysample.core.arrays import AnyIntArray, IntArray
 from raysample.data.row_sampling import generator
-
-IntArray = NDArray[np.int64]
-Lengths = NDArray[np.integer[Any]]
 
 # Batches whose rows are sorted by length together: enough to save padding, few enough to stay random.
 WINDOW = 16
 
 
 def batches(
-    rows: int, size: int, seed: int, steps: int, lengths: Lengths | None = None, start: int = 0
+    rows: int, size: int, seed: int, steps: int, lengths: AnyIntArray | None = None, start: int = 0
 ) -> Iterator[IntArray]:
     """Yield the global batches of row positions: a Philox permutation per epoch, whose last batch may be short.
 
@@ -33,7 +29,7 @@ def batches(
         yield from _epoch(rows, size, seed, epoch, lengths)[max(0, start - first) : steps - first]
 
 
-def _epoch(rows: int, size: int, seed: int, epoch: int, lengths: Lengths | None) -> list[IntArray]:
+def _epoch(rows: int, size: int, seed: int, epoch: int, lengths: AnyIntArray | None) -> list[IntArray]:
     """Return the batches of one epoch."""
     draw = generator(seed, epoch)
     order = draw.permutation(rows)

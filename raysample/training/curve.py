@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-SCHEMA = pa.schema(
+CURVE_SCHEMA = pa.schema(
     [
         ("step", pa.int64()),
         ("epoch", pa.float64()),
@@ -48,13 +48,13 @@ class TrainingCurve:
 
     def table(self) -> pa.Table:
         """Return the curve as a table."""
-        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(SCHEMA)
-        return pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
+        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(CURVE_SCHEMA)
+        return pa.table([pa.array(c, f.type) for c, f in zip(columns, CURVE_SCHEMA, strict=True)], schema=CURVE_SCHEMA)
 
     @staticmethod
     def from_table(table: pa.Table) -> TrainingCurve:
         """Read the result of `table`."""
-        columns = [table[name].to_pylist() for name in SCHEMA.names]
+        columns = [table[name].to_pylist() for name in CURVE_SCHEMA.names]
         return TrainingCurve(list(zip(*columns, strict=True)))
 
     def means(self, points: int) -> list[tuple[int, float, float]]:

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raysample.training.schedule import DistributedContext
 
-LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.\d+$")
+LAYER_MODULE = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.\d+$")
 
 
 def wrap_model(core: nn.Module, context: DistributedContext, sharded: bool) -> nn.Module:
@@ -37,7 +37,7 @@ def _sharded(core: nn.Module, context: DistributedContext) -> nn.Module:
 
     mesh = distributed.device_mesh.init_device_mesh(context.device.partition(":")[0], (context.world,))
     for name, module in core.named_modules():
-        if LAYER.search(name):  # one unit: gathered, used and released together
+        if LAYER_MODULE.search(name):  # one unit: gathered, used and released together
             fully_shard(module, mesh=mesh)
     fully_shard(core, mesh=mesh)
     return core

@@ -9,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from raysample.core.arrays import IntArray
 from raysample.core.config import FineTuneConfig
 from raysample.models import Encoded, pad
 from raysample.training.levels import LevelLabels
-
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,13 @@ all workers wait for the slowest one.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
-Lengths = NDArray[np.integer[Any]]
+from raysample.core.arrays import AnyIntArray, IntArray
 
 
 def length_balanced_split(
-    rows: IntArray, lengths: Lengths, rank: int, world: int, most: int | None = None
+    rows: IntArray, lengths: AnyIntArray, rank: int, world: int, most: int | None = None
 ) -> list[IntArray]:
     """Return the rows of one worker in a global batch, one array per forward, each in the order of the batch.
 

@@ -8,16 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from raysample.core.arrays import FloatArray, IntArray
 from raysample.core.config import FineTuneConfig
 from raysample.core.errors import ProvenanceError, TrainingError
 from raysample.data.corpus import Corpus, Levels
 from raysample.evaluation import TAILS, evaluate
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from raysample.core.arrays import IntArray
 from raysample.core.config import FineTuneConfig
 from raysample.core.errors import TrainingError
 from raysample.training import distributed, snapshot
@@ -25,7 +24,6 @@ from raysample.training.schedule import DistributedContext, TrainingSchedule
 from raysample.training.snapshot import Snapshot
 from raysample.training.step import Seen, Stepper
 
-IntArray = NDArray[np.int64]
 KEEP, CHECK = 1, 2
 CHECK_SECONDS = 2.0
 

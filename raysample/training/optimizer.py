@@ -14,7 +14,7 @@ from raysample.core.config import FineTuneConfig
 from raysample.core.errors import TrainingError
 
 # The number of a layer in a parameter's name: `encoder.layer.3.`, `layers.3.`, `h.3.`.
-LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
+LAYER_NUMBER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 def learning_rate(step: int, total: int, config: FineTuneConfig) -> float:
@@ -59,7 +59,7 @@ def _scaled(core: Any, config: FineTuneConfig) -> Iterator[tuple[nn.Parameter, b
     With layer decay d and L layers: 1 in the uppermost layer and above it, d^(L-1-l) in layer l, d^L below the first.
     """
     prefix = f"{core.base_model_prefix}."
-    found = {name: LAYER.search(name) for name, p in core.named_parameters() if name.startswith(prefix)}
+    found = {name: LAYER_NUMBER.search(name) for name, p in core.named_parameters() if name.startswith(prefix)}
     layers = 1 + max((int(match.group(1)) for match in found.values() if match), default=-1)
     if config.layer_decay != 1 and layers == 0:
         raise TrainingError(

@@ -34,9 +34,9 @@ from raysample.data import checkpoint_set
 from raysample.training.curve import TrainingCurve
 from raysample.training.snapshot import Snapshot
 
-FOLDER = "resume"
-STARTS = "starts.json"
-TENSORS, CURVE, PLAIN = "state.safetensors", "curve.parquet", "state.json"
+STATES_FOLDER = "resume"
+STARTS_FILE = "starts.json"
+STATE_TENSORS, CURVE_FILE, STATE_FILE = "state.safetensors", "curve.parquet", "state.json"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class StoredStates:
     @property
     def uri(self) -> str:
         """The folder of all states."""
-        return storage.join(self.run, FOLDER)
+        return storage.join(self.run, STATES_FOLDER)
 
     def due(self, step: int) -> bool:
         """Return whether a state is due after `step` steps: the configured steps or minutes have passed."""
@@ -104,7 +104,7 @@ class StoredStates:
     def _key(self, name: str) -> str | None:
         """Return the key of a state, or None if its JSON is missing or damaged."""
         try:
-            return str(manifests.mapping(storage.join(self.uri, name, PLAIN), "key")["key"])
+            return str(manifests.mapping(storage.join(self.uri, name, STATE_FILE), "key")["key"])
         except StorageError:
             return None
 
@@ -141,7 +141,7 @@ class StoredStates:
         Raises:
             TrainingError: this attempt has started from this step too often without reaching the next state.
         """
-        place = storage.join(self.uri, STARTS)
+        place = storage.join(self.uri, STARTS_FILE)
         noted = _starts(place) if storage.exists(place) else []
         # Counted per attempt: a user who calls again after a fix gets all tries again.
         before = sum(start.attempt == attempt and start.step == step for start in noted)
@@ -175,10 +175,10 @@ def _name(step: int) -> str:
 
 def _write(folder: Path, state: Snapshot, key: str) -> None:
     """Write the files of a state into a draft folder."""
-    save_file({name: value.contiguous() for name, value in state.tensors.items()}, folder / TENSORS)
-    pq.write_table(state.curve.table(), folder / CURVE)
+    save_file({name: value.contiguous() for name, value in state.tensors.items()}, folder / STATE_TENSORS)
+    pq.write_table(state.curve.table(), folder / CURVE_FILE)
     plain = {"key": key, "step": state.step, "scaler": state.scaler, "history": state.history}
-    storage.write_json(str(folder / PLAIN), plain)
+    storage.write_json(str(folder / STATE_FILE), plain)
 
 
 def _starts(place: str) -> list[Start]:
@@ -191,13 +191,13 @@ def _starts(place: str) -> list[Start]:
 
 def _read(folder: Path) -> tuple[Snapshot, str]:
     """Read a state and its key; raises StorageError or an error of the file formats if the state is damaged."""
-    place = str(folder / PLAIN)
+    place = str(folder / STATE_FILE)
     plain = manifests.mapping(place, "step", "scaler", "history", "key")
-    table = storage.read_parquet(str(folder / CURVE))
+    table = storage.read_parquet(str(folder / CURVE_FILE))
     with manifests.damaged(place):
         state = Snapshot(
             manifests.checked(int, plain["step"]),
-            load_file(folder / TENSORS),
+            load_file(folder / STATE_TENSORS),
             plain["scaler"],
             TrainingCurve.from_table(table),
             plain["history"],

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from raysample.core.arrays import IntArray
 from raysample.core.config import FineTuneConfig
 from raysample.core.errors import TrainingError
 from raysample.core.numerics.precision import autocast, resolve
@@ -18,8 +18,6 @@ from raysample.training.length_balance import length_balanced_split
 from raysample.training.levels import over_levels
 from raysample.training.losses import summed
 from raysample.training.schedule import DistributedContext
-
-IntArray = NDArray[np.int64]
 
 # Overflows in a row that float16 may have: each one halves the loss scale, which starts at 2^16.
 OVERFLOWS = 25

@@ -5,7 +5,7 @@ from __future__ import annotations
 from raysample.core import storage
 from raysample.core.config import AdoptConfig, ScoreConfig
 from raysample.core.progress import Reporter
-from raysample.data.checkpoint_set import MANIFEST, CheckpointSet
+from raysample.data.checkpoint_set import CHECKPOINTS_MANIFEST, CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.influence.scores import create_scores
 from raysample.training import importing
@@ -13,7 +13,7 @@ from raysample.training import importing
 
 def adopted(wanted: AdoptConfig, folder: str, keep: bool) -> CheckpointSet:
     """Return the CheckpointSet of the configured paths in `folder`; with `keep`, an existing one is reused."""
-    if keep and storage.exists(storage.join(folder, MANIFEST)):
+    if keep and storage.exists(storage.join(folder, CHECKPOINTS_MANIFEST)):
         return CheckpointSet.load(folder)
     storage.remove(folder)
     return importing.adopt_paths(wanted.paths, folder, labels=wanted.labels, learning_rates=wanted.learning_rates)

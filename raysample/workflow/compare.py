@@ -13,14 +13,14 @@ from raysample.core.map_fn import MapFn, threads
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
-from raysample.evaluation import Cell, doubts
+from raysample.evaluation import ArmCell, doubts
 from raysample.evaluation.comparison import FULL, Comparison, RunResult, class_shift, class_warnings, summarise
 from raysample.execution.base import Executor
 from raysample.selection import Selection, write_selection
 from raysample.selection.lengths import length_warnings
 from raysample.selection.policies import create_policy, policy_plugin
 from raysample.selection.policies.steps import policy_columns
-from raysample.selection.result import KEPT, KEPT_FOLDER, MANIFEST
+from raysample.selection.result import KEPT, KEPT_FOLDER, SELECTION_MANIFEST
 from raysample.selection.table_blocks import IN_MEMORY_ROWS
 from raysample.tracking import Tracker, Value
 from raysample.training.fine_tuning import Job, Outcome, outcome_of, read_outcome, steps
@@ -56,7 +56,7 @@ class Retraining:
     job: Callable[[int], Job]
     params: Callable[..., dict[str, Value]]
     notes: tuple[str, ...] = ()
-    selections: dict[Cell, Selection] = field(default_factory=dict)
+    selections: dict[ArmCell, Selection] = field(default_factory=dict)
     own: Mapping[int, ScoreTable] = field(default_factory=dict)
 
     def cells(self) -> Iterator[tuple[ArmConfig, float, int]]:
@@ -84,7 +84,7 @@ class Retraining:
     def _store(self, run: Tracker, selection: Selection) -> None:
         """Store the files that `apply` needs with the run; above STORED_ROWS kept rows only the manifest."""
         name = selection.uri.rstrip("/").rpartition("/")[2]
-        run.artifact(storage.join(selection.uri, MANIFEST), f"selections/{name}")
+        run.artifact(storage.join(selection.uri, SELECTION_MANIFEST), f"selections/{name}")
         if selection.counts[KEPT] <= STORED_ROWS and storage.is_local(selection.uri):
             run.artifact(storage.join(selection.uri, KEPT_FOLDER), f"selections/{name}")
 
@@ -152,7 +152,7 @@ class Retraining:
     def retrain(self) -> Comparison:
         """Train every unfinished cell, including the full data set with every seed, and summarise."""
         jobs = {cell: self._job(*cell) for cell in self._all_cells()}
-        results: dict[Cell, Outcome] = {}
+        results: dict[ArmCell, Outcome] = {}
         for cell, job in jobs.items():
             found = self._finished(cell, job)
             if found is not None:
@@ -172,13 +172,13 @@ class Retraining:
             self._track(cell, results[cell], reused=True)
         return self._summarised([(cell, results[cell]) for cell in jobs])
 
-    def _store_outcome(self, cell: Cell, job: Job, outcome: Outcome) -> None:
+    def _store_outcome(self, cell: ArmCell, job: Job, outcome: Outcome) -> None:
         """Store the outcome of a retraining; the JSON file is written last, since it marks the run as finished."""
         if outcome.evaluation.predictions is not None:
             storage.write_parquet(self.run_folder.predictions(*cell), outcome.evaluation.predictions.table())
         storage.write_json(self.run_folder.result(*cell), {"key": job.key, "cell": list(cell), **outcome.to_dict()})
 
-    def _all_cells(self) -> Iterator[Cell]:
+    def _all_cells(self) -> Iterator[ArmCell]:
         """Yield every cell: the full data set with every seed, then every arm."""
         for seed in self.config.seeds:
             yield FULL, 1.0, seed
@@ -196,7 +196,7 @@ class Retraining:
         key = storage.fingerprint([whole.key, chosen.fingerprint, fixed, arm, fraction])
         return replace(whole, selection=chosen.uri, steps=fixed, key=key)
 
-    def _finished(self, cell: Cell, job: Job) -> Outcome | None:
+    def _finished(self, cell: ArmCell, job: Job) -> Outcome | None:
         """Return the stored outcome of a cell if it was made by the same job, else None."""
         watched = next(
             (checkpoint_set for checkpoint_set in self.checkpoint_sets if checkpoint_set.config.get("key") == job.key),
@@ -211,7 +211,7 @@ class Retraining:
         same = manifests.mapping(uri, "key")["key"] == job.key
         return read_outcome(uri, self.run_folder.predictions(*cell)) if same else None
 
-    def _track(self, cell: Cell, outcome: Outcome, reused: bool = False) -> None:
+    def _track(self, cell: ArmCell, outcome: Outcome, reused: bool = False) -> None:
         """Track one retraining as a nested run."""
         arm, fraction, seed = cell
         config = next((a for a in self.config.arms if a.name == arm), None)
@@ -231,7 +231,7 @@ class Retraining:
             sizes = {"train_seconds": outcome.seconds, "kept_rows": outcome.rows, "steps": outcome.steps}
             run.metrics({**figures(outcome), **sizes})
 
-    def _summarised(self, outcomes: list[tuple[Cell, Outcome]]) -> Comparison:
+    def _summarised(self, outcomes: list[tuple[ArmCell, Outcome]]) -> Comparison:
         """Return the comparison of all outcomes, with verdicts, doubts and warnings, and store it."""
         runs = tuple(
             RunResult(*cell, o.rows, o.steps, {**o.evaluation.metrics, "train_seconds": o.seconds}, o.evaluation.recall)

@@ -24,7 +24,7 @@ from raysample.workflow.score_request import ScoreRequest
 PLACE = "economy"
 CHOICE = "economy.json"
 KINDS = ("spread", "first", "last")
-Choice = Mapping[str, Mapping[str, Any]]
+WindowChoice = Mapping[str, Mapping[str, Any]]
 """Column -> `checkpoints` (the window) and `spearman` (its rank correlation with all checkpoints on the sample)."""
 
 
@@ -77,7 +77,7 @@ def trial(config: ScoreConfig, checkpoints: int) -> ScoreConfig:
     )
 
 
-def choose_windows(config: ScoreConfig, frame: pd.DataFrame, checkpoints: int, least: float) -> Choice:
+def choose_windows(config: ScoreConfig, frame: pd.DataFrame, checkpoints: int, least: float) -> WindowChoice:
     """Return each open column's cheapest window with a rank correlation of at least `least` with all checkpoints.
 
     Among windows of equal size the best one is taken; all checkpoints if no window is good enough.
@@ -104,7 +104,7 @@ def _visits(window: Mapping[str, int]) -> int:
     return next(iter(window.values()))
 
 
-def economy_config(config: ScoreConfig, choice: Choice) -> ScoreConfig:
+def economy_config(config: ScoreConfig, choice: WindowChoice) -> ScoreConfig:
     """Return the configuration with the preset and a choice of windows applied; settings of the user are kept."""
     specs = open_columns(config)
     scores: list[str | dict[str, Any]] = []
@@ -126,17 +126,17 @@ def sampled(corpus: Corpus, count: int, uri: str) -> Corpus:
     return corpus.restricted(sample_positions(corpus, count, landmark_seed(1)), uri)
 
 
-def stored_choice(request: ScoreRequest, corpus: Corpus) -> Choice | None:
+def stored_choice(request: ScoreRequest, corpus: Corpus) -> WindowChoice | None:
     """Return the stored choice for this request, or None."""
     place = storage.join(request.folder, CHOICE)
     if not storage.exists(place):
         return None
     found = manifests.mapping(place, "columns", "identity")
-    choice: Choice = found["columns"]
+    choice: WindowChoice = found["columns"]
     return choice if found["identity"] == choice_fingerprint(request, corpus) else None
 
 
-def store_choice(choice: Choice, request: ScoreRequest, corpus: Corpus) -> None:
+def store_choice(choice: WindowChoice, request: ScoreRequest, corpus: Corpus) -> None:
     """Store a choice beside the table."""
     data = {"identity": choice_fingerprint(request, corpus), "columns": choice}
     storage.write_json(storage.join(request.folder, CHOICE), data)
@@ -148,7 +148,7 @@ def check_economy(config: ScoreConfig) -> None:
         raise ScoreError("score.economy chooses among checkpoints, and captured logits visit none", "leave it out")
 
 
-def describe_choice(choice: Choice, rows: int) -> str:
+def describe_choice(choice: WindowChoice, rows: int) -> str:
     """Return the choice as one line."""
     chosen = [
         f"{column} at {_spelled(one['checkpoints'])} (rank correlation {one['spearman']:.3f})"

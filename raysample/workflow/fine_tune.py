@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from raysample.core import storage
-from raysample.data.checkpoint_set import MANIFEST, CheckpointSet
-from raysample.training.fine_tuning import CURVE, EVALUATION, Job, clear, finish_job
+from raysample.data.checkpoint_set import CHECKPOINTS_MANIFEST, CheckpointSet
+from raysample.training.fine_tuning import EVALUATION, TRAINING_CURVE_FILE, Job, clear, finish_job
 from raysample.workflow import training_results
 from raysample.workflow.context import RunContext
 
@@ -12,7 +12,7 @@ from raysample.workflow.context import RunContext
 def finished_checkpoints(job: Job) -> CheckpointSet | None:
     """Return the checkpoints of a finished fine-tuning; None if it is unfinished or belongs to another job."""
     assert job.folder is not None
-    if not all(storage.exists(storage.join(job.folder, name)) for name in (MANIFEST, EVALUATION)):
+    if not all(storage.exists(storage.join(job.folder, name)) for name in (CHECKPOINTS_MANIFEST, EVALUATION)):
         return None
     found = CheckpointSet.load(job.folder)
     return found if found.config.get("key") == job.key else None
@@ -26,5 +26,5 @@ def fine_tuned(job: Job, context: RunContext) -> CheckpointSet:
     for note in filter(None, (*outcome.notes, outcome.resumed)):
         context.reporter.say(f"  {note}")
     result = finish_job(job, outcome)
-    training_results.tell_curve(context.tracker, storage.join(job.folder, CURVE))
+    training_results.tell_curve(context.tracker, storage.join(job.folder, TRAINING_CURVE_FILE))
     return result

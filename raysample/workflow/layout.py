@@ -13,10 +13,10 @@ from raysample.core.config import ArmConfig, RunConfig
 from raysample.core.errors import ConfigError
 from raysample.core.redaction import redacted
 
-PREDICTIONS = ".predictions.parquet"
+PREDICTIONS_SUFFIX = ".predictions.parquet"
 # Sections that must not change within a run folder, since everything in it depends on them. Others may be extended.
 IDENTITY = ("corpus", "model", "fine_tune")
-PLAIN = r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.~+-]*)?"  # an arm with only policy, score, normalisation and quota
+FOLDER_NAME_PATTERN = r"[A-Za-z0-9_.]+(-[A-Za-z0-9_.~+-]*)?"  # an arm with only policy, score, normalisation and quota
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class RunFolder:
 
     def predictions(self, arm: str, fraction: float, seed: int) -> str:
         """File with the predictions of one retraining on every test row."""
-        return self.at("arms", cell(arm, fraction, seed) + PREDICTIONS)
+        return self.at("arms", cell(arm, fraction, seed) + PREDICTIONS_SUFFIX)
 
     def check(self, config: RunConfig) -> bool:
         """Return whether the folder holds this config's work; raises ConfigError, naming the key, for another's."""
@@ -147,7 +147,7 @@ def cell(arm: str, budget: float | str, seed: int) -> str:
     options or limits, which may contain any character, the name ends in part of the arm's hash.
     """
     readable = arm.replace("(", "-").replace("|", "~").replace(", ", "+").replace(")", "")
-    if not re.fullmatch(PLAIN, readable):
+    if not re.fullmatch(FOLDER_NAME_PATTERN, readable):
         readable = f"{re.sub(r'[^A-Za-z0-9_.~+=-]', '_', readable)[:80]}-{storage.fingerprint([arm])[:8]}"
     return f"{readable}-{budget}-seed-{seed}"
 

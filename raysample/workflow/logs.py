@@ -10,7 +10,7 @@ from raysample.core.errors import ConfigError
 from raysample.data import log as logs
 from raysample.data.corpus import Corpus
 from raysample.data.log import Contents
-from raysample.data.score_table import MANIFEST, ScoreTable
+from raysample.data.score_table import SCORES_MANIFEST, ScoreTable
 from raysample.influence.label_origin import describe_label_origin
 from raysample.selection import Selection, write_selection
 from raysample.workflow.budgets import arm_budgets
@@ -50,7 +50,7 @@ def scored(pipeline: Pipeline, *, retry: bool = False) -> ScoreTable:
         counts = {f"{name}_rows": table.counts[name] for name in ("scored", "quarantined")}
         run.metrics(counts, step=table.counts["in"])
         run.metrics({f"cost_{name}": value for name, value in table.cost.items()})
-        run.artifact(storage.join(table.uri, MANIFEST))
+        run.artifact(storage.join(table.uri, SCORES_MANIFEST))
     if origin != "gold":
         pipeline.context.reporter.say(f"  {describe_label_origin(origin, table.scores)}")
     return table
@@ -91,7 +91,7 @@ def _config(pipeline: Pipeline) -> LogConfig:
 def _table(pipeline: Pipeline) -> ScoreTable:
     """Return the score table of the log's contents; raises ConfigError if it does not exist."""
     _config(pipeline)
-    if not storage.exists(storage.join(pipeline.run_folder.log_scores, MANIFEST)):
+    if not storage.exists(storage.join(pipeline.run_folder.log_scores, SCORES_MANIFEST)):
         raise ConfigError("the log has no scores yet", "run `raysample score --log` with this configuration first")
     return ScoreTable.load(pipeline.run_folder.log_scores)
 

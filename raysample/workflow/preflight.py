@@ -11,8 +11,8 @@ from raysample.core import storage
 from raysample.core.config import FineTuneConfig, ModelConfig, RunConfig, SourceConfig
 from raysample.core.errors import ConfigError, RaysampleError, StorageError
 from raysample.core.units import format_bytes
-from raysample.data.checkpoint_set import MANIFEST as CHECKPOINTS
-from raysample.data.score_table import MANIFEST as SCORES
+from raysample.data.checkpoint_set import CHECKPOINTS_MANIFEST
+from raysample.data.score_table import SCORES_MANIFEST
 from raysample.data.sources.resolve import lacking, open_source
 from raysample.execution.base import Demand, Executor
 from raysample.models.building import TINY
@@ -97,7 +97,7 @@ def _sources(config: RunConfig, run_folder: RunFolder, steps: Collection[str], f
     seen = list[SourceConfig]()
     if fresh and "fine-tune" in steps:
         seen += [source for source in (config.corpus.train, config.corpus.test) if source is not None]
-    if "score" in steps and not storage.exists(storage.join(run_folder.scores, SCORES)):
+    if "score" in steps and not storage.exists(storage.join(run_folder.scores, SCORES_MANIFEST)):
         seen += [source.label_alone for source in config.score.targets.values()]
     log = None if config.log is None else config.log.source
     if log is not None and ("log" in steps or (fresh and _there(log))):
@@ -181,10 +181,10 @@ def model_bytes(config: ModelConfig) -> int:
 def _demands(config: RunConfig, run_folder: RunFolder, steps: Collection[str]) -> Iterator[Demand]:
     """Yield the workers that unfinished steps need."""
     seeds = range(config.fine_tune.seed, config.fine_tune.seed + config.score.runs)
-    trained = all(storage.exists(storage.join(run_folder.checkpoints(seed), CHECKPOINTS)) for seed in seeds)
+    trained = all(storage.exists(storage.join(run_folder.checkpoints(seed), CHECKPOINTS_MANIFEST)) for seed in seeds)
     if "fine-tune" in steps and config.adopt is None and not trained:
         yield Demand("fine-tuning", config.fine_tune.workers_range[0])
-    if "score" in steps and not storage.exists(storage.join(run_folder.scores, SCORES)):
+    if "score" in steps and not storage.exists(storage.join(run_folder.scores, SCORES_MANIFEST)):
         yield Demand("scoring", config.score.workers or 1, "scoring")
     if "compare" in steps and not storage.exists(run_folder.comparison):
         yield Demand("retraining the arms", config.compare.workers or 1)

@@ -12,12 +12,10 @@ from raysample import models
 from raysample.core import storage
 from raysample.core.config import RunConfig, ScoreConfig
 from raysample.core.errors import ConfigError
-from raysample.data.checkpoint_set import MANIFEST as CHECKPOINTS_MANIFEST
-from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.checkpoint_set import CHECKPOINTS_MANIFEST, CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.corpus import overlap as overlaps
-from raysample.data.score_table import MANIFEST as SCORES_MANIFEST
-from raysample.data.score_table import ScoreTable
+from raysample.data.score_table import SCORES_MANIFEST, ScoreTable
 from raysample.evaluation.comparison import Comparison
 from raysample.influence import label_origin
 from raysample.influence.scores import describe_few_runs

@@ -24,7 +24,7 @@ from raysample.workflow.context import RunContext
 from raysample.workflow.missing_shards import ShardWork, find_missing_shards, prepare_missing_shards
 from raysample.workflow.plugins import check_plugins
 from raysample.workflow.score_identity import (
-    NUMERICS,
+    SCORE_NUMERICS,
     VALUE_NEUTRAL,
     ScoringPlan,
     checkpoints_fingerprint,
@@ -134,7 +134,7 @@ def made_by(plan: ScoringPlan, request: ScoreRequest) -> dict[str, Any]:
         "model": request.model.to_dict(),
         "runs": len(request.checkpoint_sets),
         "raysample": __version__,
-        "numerics": NUMERICS,
+        "numerics": SCORE_NUMERICS,
     }
 
 

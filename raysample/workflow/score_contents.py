@@ -13,7 +13,7 @@ from raysample.core.map_fn import MapFn
 from raysample.data.corpus import describe_source
 from raysample.data.log import Contents
 from raysample.data.log.join import Join, Known, span
-from raysample.data.score_table import MANIFEST, ScoreTable
+from raysample.data.score_table import SCORES_MANIFEST, ScoreTable
 from raysample.data.score_table_layout import PARTS_PREFIX
 from raysample.influence.scores import create_scores
 from raysample.influence.shards import ensure_statistics
@@ -88,7 +88,7 @@ def check_alone(config: ScoreConfig) -> None:
 def _known(plan: ScoringPlan, folder: str, of: int, map_fn: MapFn) -> Known:
     """Return the reusable scores of a plan: of the existing table, and of an interrupted update."""
     result = _spare(plan, folder, of, map_fn)
-    if not storage.exists(storage.join(folder, MANIFEST)):
+    if not storage.exists(storage.join(folder, SCORES_MANIFEST)):
         return result
     table = ScoreTable.load(folder)
     if not table.counted:

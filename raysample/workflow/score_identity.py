@@ -11,14 +11,14 @@ from raysample.core.config import ScoreConfig
 from raysample.core.progress import Reporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
-from raysample.data.score_table import MANIFEST, ScoreTable
+from raysample.data.score_table import SCORES_MANIFEST, ScoreTable
 from raysample.data.score_table_layout import parts_name
 from raysample.influence.scores import create_scores, define_score
 from raysample.training import capture
 from raysample.workflow.score_request import ScoreRequest
 
 # Increased when a change of the numerics invalidates existing parts: they are then scored again.
-NUMERICS = 4
+SCORE_NUMERICS = 4
 
 VALUE_NEUTRAL = {"workers": None, "max_quarantined": 1.0, "memory": "auto", "verify_rows": 16}
 """The settings of ScoreConfig that change no score's value, with the values that identities hold for them."""
@@ -85,7 +85,7 @@ class ScoringPlan:
             "targets": {name: target.fingerprint for name, target in targets.items()},
             "groups": grouped,  # whether parts have group columns
             "references": corpus if _compares(config) else None,
-            "numerics": NUMERICS,
+            "numerics": SCORE_NUMERICS,
         }
         sources = {name: storage.fingerprint(value) for name, value in found.items()}
         return ScoringPlan(definitions, sources, corpus)
@@ -114,7 +114,7 @@ def checkpoints_fingerprint(checkpoint_sets: Sequence[CheckpointSet]) -> str:
 
 def tell_changes(plan: ScoringPlan, folder: str, reporter: Reporter) -> None:
     """Report why scored rows are scored again."""
-    if storage.exists(storage.join(folder, MANIFEST)):
+    if storage.exists(storage.join(folder, SCORES_MANIFEST)):
         changed = plan.changes(ScoreTable.load(folder).made_by.get("sources", {}))
         if changed:
             reporter.say(f"  scored anew: {', '.join(changed)} changed since the table that is there")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from raysample.core import storage
-from raysample.data.score_table import MANIFEST, ScoreTable
+from raysample.data.score_table import SCORES_MANIFEST, ScoreTable
 from raysample.influence.shards import ScoreJob
 from raysample.influence.verification.spot import affordable, check_spot, spot_check, verifiable
 from raysample.workflow.context import RunContext
@@ -43,7 +43,7 @@ def describe_spot_check(verified: dict[str, object]) -> str:
 
 def _known(table: ScoreTable) -> dict[str, object] | None:
     """Return the spot check of an earlier table with the same key and parts, None if there is none."""
-    if not storage.exists(storage.join(table.uri, MANIFEST)):
+    if not storage.exists(storage.join(table.uri, SCORES_MANIFEST)):
         return None
     before = ScoreTable.load(table.uri)
     same = before.made_by.get("key") == table.made_by["key"] and before.parts == table.parts

@@ -63,7 +63,7 @@ def sign(folder: str, **other: Any) -> Holder:
     """Leave the lock of a driver on another machine."""
     values = {"user": "ada", "host": "far", "pid": 7, "driver": "far/boot/1:7:7", "token": "t"}
     values |= {"since": time.time(), "beat": time.time()}
-    storage.write_json(storage.join(folder, folders.NAME), {**values, **other})
+    storage.write_json(storage.join(folder, folders.LOCK_FILE), {**values, **other})
     holder = folders.lock_holder(folder)
     assert holder is not None
     return holder
@@ -106,7 +106,7 @@ def test_a_second_driver_waits_and_says_so(folder: str) -> None:
 def test_nothing_is_left_behind(folder: str) -> None:
     with held(folder, 0):
         assert folders.lock_holder(folder) is not None
-    assert not storage.exists(storage.join(folder, folders.NAME))
+    assert not storage.exists(storage.join(folder, folders.LOCK_FILE))
     assert not storage.exists(folder) or not storage.list_files(folder)
 
 
@@ -129,7 +129,7 @@ def test_a_paused_driver_is_not_succeeded(tmp_path: Path) -> None:
     folder = str(tmp_path / "run")
     with driver(folder) as (child, _):
         stop(child, signal.SIGSTOP)
-        file = tmp_path / "run" / folders.NAME
+        file = tmp_path / "run" / folders.LOCK_FILE
         file.write_text(json.dumps({**json.loads(file.read_text()), "beat": 0.0}))
         with pytest.raises(StorageError, match=f"process {child}"), held(folder, 0.2):
             pass
@@ -179,7 +179,7 @@ def test_a_heartbeat_that_moves_keeps_the_folder(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("damage", ["", "[]", "{", '{"user": 3}', "\x00\x00"])
 def test_a_damaged_lock_holds_nobody_up(damage: str, tmp_path: Path) -> None:
-    (tmp_path / folders.NAME).write_text(damage)
+    (tmp_path / folders.LOCK_FILE).write_text(damage)
     with held(str(tmp_path), 0):
         pass
 

@@ -13,11 +13,11 @@ import pytest
 
 from raysample.core import storage
 from raysample.core.errors import ProvenanceError, StorageError
-from raysample.evaluation import Cell, Predictions, Verdict, evaluate, judge_arms, sentences
+from raysample.evaluation import ArmCell, Predictions, Verdict, evaluate, judge_arms, sentences
 from raysample.evaluation.findings import as_good_as_all, better_than_random
 
 ROWS = 2_000
-Cells = dict[Cell, Predictions]
+Cells = dict[ArmCell, Predictions]
 
 
 def run(shares: tuple[float, ...], seed: int = 0, rows: int = ROWS) -> Predictions:

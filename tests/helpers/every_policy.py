@@ -2,9 +2,9 @@
 
 from raysample.core.config import ArmConfig
 from raysample.selection.policies import POLICIES
-from raysample.testing.policy_contract import HIGHER_IS, Columns, columns, rows
+from raysample.testing.policy_contract import HIGHER_IS, TableColumns, columns, rows
 
-__all__ = ["ARMS", "HIGHER_IS", "VARIANTS", "Columns", "columns", "rows"]
+__all__ = ["ARMS", "HIGHER_IS", "VARIANTS", "TableColumns", "columns", "rows"]
 
 ARMS = {name: ArmConfig(policy=name, **policy.example) for name, policy in POLICIES.items()}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from raysample import models
-from raysample.data.corpus import SCHEMA
+from raysample.data.corpus import CORPUS_SCHEMA
 from raysample.testing import Family, tiny_model, tiny_rows, tiny_tokenizer
 
 
@@ -36,4 +36,6 @@ def saved(folder: Path, family: Family = "bert", **options: Any) -> str:
 def texts_table(texts: list[str], pairs: list[str | None] | None = None) -> pa.Table:
     nothing = [None] * len(texts)
     columns = {"row_id": [str(i) for i in range(len(texts))], "text": texts, "text_pair": pairs or nothing}
-    return pa.table({**columns, "label": [0] * len(texts), "group": nothing, "timestamp": nothing}, schema=SCHEMA)
+    return pa.table(
+        {**columns, "label": [0] * len(texts), "group": nothing, "timestamp": nothing}, schema=CORPUS_SCHEMA
+    )

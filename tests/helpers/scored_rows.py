@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysample.core.statistics import Statistics
-from raysample.core.statistics.files import SCHEMA, _lines
+from raysample.core.statistics.files import STATISTICS_SCHEMA, _lines
 
 SCORES = ("vog", "forgetting", "aum")
 
@@ -36,7 +36,7 @@ def plain(found: Statistics) -> dict[str, object]:
     cells = {
         kind: None
         if of is None
-        else [line for name in of.columns for line in _lines(of, name).select(SCHEMA.names).to_pylist()]
+        else [line for name in of.columns for line in _lines(of, name).select(STATISTICS_SCHEMA.names).to_pylist()]
         for kind, of in kinds.items()
     }
     notes = {name: value for name, value in vars(found).items() if name not in ("classes", "groups", "_whole")}

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from raysample.core.config import ArmConfig
 from raysample.selection.policies import GlobalStatistics, row_hash
 from raysample.selection.policies.base import uniform
-from tests.helpers.every_policy import HIGHER_IS, Columns
+from tests.helpers.every_policy import HIGHER_IS, TableColumns
 from tests.helpers.every_policy import rows as rows_of
 from tests.helpers.selection_oracle import z_scores
 
@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 class Twin:
     """One data set, one seed; `kept` is what an arm keeps of it, [n]."""
 
-    def __init__(self, columns: Columns, seed: int) -> None:
+    def __init__(self, columns: TableColumns, seed: int) -> None:
         whole, facts = rows_of(columns), GlobalStatistics(seed)
         self.columns, self.label, self.n = columns, columns["label"], len(whole)
         self.tie, self.gumbel = row_hash(whole, facts), -np.log(-np.log(uniform(whole, facts)))

@@ -61,7 +61,7 @@ def test_adapters_do_not_tell_the_classes(tmp_path: Path) -> None:
     places = saved(tmp_path, 1)
     with pytest.raises(CheckpointError, match=r"labels=\[...\]"):
         raysample.adopt(places)
-    weights = Path(places[0], adapters.WEIGHTS)
+    weights = Path(places[0], adapters.ADAPTER_WEIGHTS)
     weights.unlink()
     with pytest.raises(ModelError, match="holds no classifier"):
         models.load_model(places[0])

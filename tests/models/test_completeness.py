@@ -127,14 +127,14 @@ def test_lora_that_lost_its_classifier_or_a_matrix_is_refused(tmp_path: Path) ->
     for part, advice in (("classifier", "SEQ_CLS"), ("layer.1.attention.self.query.lora_A", "modules_to_save")):
         found = adapted(place, tmp_path / part, lora("bert"))
         with pytest.raises(ModelError, match=advice):
-            models.load_model(without(found, part, name=adapters.WEIGHTS))
+            models.load_model(without(found, part, name=adapters.ADAPTER_WEIGHTS))
 
 
 def test_a_module_that_was_to_be_saved_and_is_not_is_refused(tmp_path: Path) -> None:
     place = base(tmp_path / "base", "deberta-v2", classifier=False)
     found = adapted(place, tmp_path / "adapters", lora("deberta-v2", modules_to_save=["pooler", "classifier"]))
     with pytest.raises(ModelError, match=r"pooler\.dense"):
-        models.load_model(without(found, "pooler", name=adapters.WEIGHTS))
+        models.load_model(without(found, "pooler", name=adapters.ADAPTER_WEIGHTS))
 
 
 def test_ia3_is_held_to_the_same(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_ia3_is_held_to_the_same(tmp_path: Path) -> None:
     assert models.load_model(adapted(whole_base, tmp_path / "good", config()))
     found = adapted(whole_base, tmp_path / "bad", config())
     with pytest.raises(ModelError, match="ia3_l"):
-        models.load_model(without(found, "layer.0.attention.self.key", name=adapters.WEIGHTS))
+        models.load_model(without(found, "layer.0.attention.self.key", name=adapters.ADAPTER_WEIGHTS))
     masked = base(tmp_path / "masked", "bert", classifier=True)
     without(masked, "pooler")
     with pytest.raises(ModelError, match=r"bert\.pooler\.dense\.weight"):

@@ -170,13 +170,13 @@ def test_a_base_with_heads_of_another_task_gets_new_ones(tmp_path: Path) -> None
     assert logits(fresh).shape == (6, 3)
     folder = saved(fresh, tmp_path / "plain")
     assert heads.ENTRY not in json.loads(Path(folder, "config.json").read_text())
-    assert not Path(folder, heads.FILE).exists()
+    assert not Path(folder, heads.HEADS_FILE).exists()
     assert logits(AutoModelForSequenceClassification.from_pretrained(folder).eval()).equal(logits(fresh))
 
 
 def test_what_lacks_is_named(tmp_path: Path) -> None:
     folder = saved(built(tmp_path / "base", "bert", LEVELS, (7,)), tmp_path / "saved")
-    Path(folder, heads.FILE).unlink()
+    Path(folder, heads.HEADS_FILE).unlink()
     with pytest.raises(ModelError, match=r"(?s)lacks 'hidden\.0\.weight'.*copy the whole folder"):
         models.load_model(folder)
     plain = saved(tiny_model(), tmp_path / "plain")

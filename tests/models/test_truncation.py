@@ -11,7 +11,7 @@ import pytest
 
 from raysample import models
 from raysample.core.config import ModelConfig
-from raysample.data.corpus import SCHEMA
+from raysample.data.corpus import CORPUS_SCHEMA
 from raysample.models import Truncation, truncation
 from raysample.testing import tiny_model, tiny_tokenizer
 
@@ -23,7 +23,7 @@ def table(lengths: list[int], pairs: list[int | None] | None = None, labels: lis
     columns = {"row_id": [str(i) for i in rows], "text": ["moss " * n for n in lengths], "text_pair": seconds}
     nothing = [None] * len(lengths)
     return pa.table(
-        {**columns, "label": labels or [0] * len(lengths), "group": nothing, "timestamp": nothing}, schema=SCHEMA
+        {**columns, "label": labels or [0] * len(lengths), "group": nothing, "timestamp": nothing}, schema=CORPUS_SCHEMA
     )
 
 
@@ -56,7 +56,7 @@ def test_rows_that_fit_exactly_are_whole() -> None:
 
 def test_of_many_long_rows_a_sample_is_measured_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slow twin: all of them."""
-    monkeypatch.setattr("raysample.models.truncation_statistics.FREE", 0)
+    monkeypatch.setattr("raysample.models.truncation_statistics.FREE_CHARACTERS", 0)
     monkeypatch.setattr("raysample.models.truncation_statistics.ALWAYS", 150)
     rng = np.random.default_rng(0)
     rows = table(rng.integers(1, 40, 1_200).tolist(), labels=rng.integers(0, 3, 1_200).tolist())
@@ -82,7 +82,7 @@ def measured_again(rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> Truncatio
 
 
 def test_quantiles_and_shares_of_a_sample_of_one_length_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raysample.models.truncation_statistics.FREE", 0)
+    monkeypatch.setattr("raysample.models.truncation_statistics.FREE_CHARACTERS", 0)
     monkeypatch.setattr("raysample.models.truncation_statistics.ALWAYS", 10)
     found = measured(table([1] * 100 + [30] * 100), 8)
     assert found.measured < found.full == 100

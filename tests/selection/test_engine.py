@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raysample.core.arrays import Float32Array, IntArray
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
 from raysample.core.numerics.exact_moments import standardise
 from raysample.selection import budget_of, choose_rows, plan_with, select
 from raysample.selection.policies import GlobalStatistics, Policy, Rows, create_policy
-from raysample.selection.policies.base import FloatArray, Grouping, IntArray
+from raysample.selection.policies.base import Grouping
 from tests.helpers.selection_oracle import kept_ids
 
 Table = tuple[list[str], IntArray, dict[str, Any]]
@@ -265,7 +266,7 @@ class _Toy(Policy):
     def strata(self, rows: Rows, facts: GlobalStatistics) -> IntArray:
         return np.where(standardise(rows.scores["vog"], np.zeros(len(rows), int), facts.moments["vog"]) > 0, 10**15, -4)
 
-    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> Float32Array:
         group = np.zeros(len(rows), int)
         both = [standardise(rows.scores[name], group, facts.moments[name]) for name in self.columns]
         return np.full(len(rows), np.nan, np.float32) if self.bad_key else (both[0] + both[1]) / np.float32(2)

@@ -13,7 +13,7 @@ from raysample import models
 from raysample.core.config import ModelConfig
 from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import CheckpointSet
-from raysample.data.corpus import SCHEMA
+from raysample.data.corpus import CORPUS_SCHEMA
 from raysample.testing import (
     FAMILIES,
     LABELS,
@@ -65,7 +65,7 @@ def test_tokenizer_knows_all_words_and_fits_the_model(family: Family) -> None:
 
 
 def test_rows_are_seeded_and_in_the_corpus_schema() -> None:
-    assert tiny_rows(10).schema == SCHEMA
+    assert tiny_rows(10).schema == CORPUS_SCHEMA
     assert tiny_rows(10).equals(tiny_rows(10))
     assert not tiny_rows(10).equals(tiny_rows(10, seed=1))
     texts, labels = tiny_texts(300)

@@ -119,7 +119,7 @@ def test_the_label_alone_trains_a_plain_classifier(corpora: tuple[Corpus, Corpus
     outcome = execute(job := job_of(corpora, tmp_path / "run", levels="label", epochs=1, capture=False))
     assert not [name for name in outcome.evaluation.metrics if name.startswith(("topic", "kind", "exact"))]
     trace = finish_job(job, outcome)
-    assert not (Path(trace.checkpoints[-1].uri) / models.heads.FILE).exists()
+    assert not (Path(trace.checkpoints[-1].uri) / models.heads.HEADS_FILE).exists()
 
 
 def test_weights_of_levels_come_from_the_recipe(corpora: tuple[Corpus, Corpus, str]) -> None:

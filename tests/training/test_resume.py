@@ -16,7 +16,7 @@ from raysample.core import storage
 from raysample.core.errors import StorageError, TrainingError
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.training.fine_tuning import clear, execute
-from raysample.training.states import FOLDER
+from raysample.training.states import STATES_FOLDER
 from tests.helpers.training_runs import a_job, curve, ended_after, in_folder, run, written
 
 
@@ -68,7 +68,7 @@ def test_every_kind_of_training_goes_on_as_it_was(recipe: dict[str, Any], tmp_pa
 def test_what_was_saved_serves_until_the_run_is_finished(whole: Any, tmp_path: Path) -> None:
     job = in_folder(whole[0], tmp_path / "run")
     ended_after(job, 14)
-    states = tmp_path / "run" / FOLDER
+    states = tmp_path / "run" / STATES_FOLDER
     assert sorted(p.name for p in states.glob("step-*")) == ["step-000000009", "step-000000012"]
     outcome = execute(job)
     assert outcome.starts == ((0, 1), (12, 1))
@@ -80,7 +80,7 @@ def test_what_was_saved_serves_until_the_run_is_finished(whole: Any, tmp_path: P
 def test_a_damaged_state_is_named_and_an_older_one_serves(whole: Any, tmp_path: Path) -> None:
     job = in_folder(whole[0], tmp_path / "run")
     ended_after(job, 14)
-    damaged = tmp_path / "run" / FOLDER / "step-000000012" / "state.safetensors"
+    damaged = tmp_path / "run" / STATES_FOLDER / "step-000000012" / "state.safetensors"
     content = damaged.read_bytes()
     damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     outcome = execute(job)
@@ -94,7 +94,10 @@ def test_drafts_of_killed_writers_are_no_states_and_do_not_stay(whole: Any, tmp_
     job, other = in_folder(whole[0], tmp_path / "run"), in_folder(whole[0], tmp_path / "other")
     ended_after(other, 4)
     ended_after(job, 2)
-    shutil.copytree(tmp_path / "other" / FOLDER / "step-000000003", tmp_path / "run" / FOLDER / ".step-000000003.tmp-1")
+    shutil.copytree(
+        tmp_path / "other" / STATES_FOLDER / "step-000000003",
+        tmp_path / "run" / STATES_FOLDER / ".step-000000003.tmp-1",
+    )
     (tmp_path / "run" / ".step-000004.tmp-2").mkdir()
     outcome = execute(job)
     assert [start[0] for start in outcome.starts] == [0, 0]
@@ -127,7 +130,7 @@ def test_another_recipe_does_not_go_on_from_this_ones_state(whole: Any, tmp_path
     assert not (tmp_path / "two").exists()
     ended_after(in_folder(job, tmp_path / "two"), 14)
     clear(in_folder(job, tmp_path / "two"))
-    assert (tmp_path / "two" / FOLDER).exists()
+    assert (tmp_path / "two" / STATES_FOLDER).exists()
 
 
 def test_a_run_that_always_ends_at_one_place_is_given_up(whole: Any, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_shard_in_bad_luck_is_scored_apart_and_gets_the_same_numbers(
     trace: CheckpointSet, corpus: Corpus, tmp_path: Path
 ) -> None:
     whole, job = (job_of(trace, corpus, tmp_path / name) for name in ("whole", "scores"))
-    marker = mark(job, corpus, 1, crash_counter.MOST)
+    marker = mark(job, corpus, 1, crash_counter.MAX_DEATHS)
     assert ShardScorer(whole).score(1).scored == 40
     scorer = ShardScorer(job)
     assert scorer.score(1).scored == 40
@@ -69,7 +69,7 @@ def test_a_shard_in_bad_luck_is_scored_apart_and_gets_the_same_numbers(
 def test_a_shard_that_kills_every_process_is_set_aside(trace: CheckpointSet, corpus: Corpus, tmp_path: Path) -> None:
     make_deadly(trace, 2)  # [CLS]: every row's
     job = job_of(trace, corpus, tmp_path / "scores")
-    marker = mark(job, corpus, 0, crash_counter.MOST)
+    marker = mark(job, corpus, 0, crash_counter.MAX_DEATHS)
     outcome = ShardScorer(job).score(0)
     assert (outcome.rows, outcome.scored, outcome.quarantined) == (40, 0, 40)
     why = "its shard crashed 3 workers and every process of its own"
@@ -81,11 +81,11 @@ def test_deaths_of_worker_and_process_together_have_an_end(
     trace: CheckpointSet, corpus: Corpus, tmp_path: Path
 ) -> None:
     job = job_of(trace, corpus, tmp_path / "scores")
-    mark(job, corpus, 0, crash_counter.LIMIT)
+    mark(job, corpus, 0, crash_counter.MAX_SCORING_DEATHS)
     scorer = ShardScorer(job)
     assert scorer.score(0).quarantined == 40
     assert {reason for _, reason in lost(job, corpus, 0)} == {"its shard crashed 10 workers"}
-    marker = mark(job, corpus, 1, crash_counter.LIMIT + crash_counter.MOST)
+    marker = mark(job, corpus, 1, crash_counter.MAX_SCORING_DEATHS + crash_counter.MAX_DEATHS)
     with pytest.raises(ScoreError, match=r"13 workers died over rows 40 to 80(.|\n)*give workers more memory, delete"):
         scorer.score(1)
     marker.unlink()
@@ -97,10 +97,10 @@ def test_deaths_before_the_rows_are_touched_count_for_less(
 ) -> None:
     """A storm that hits a worker again and again while a process of its own starts is not the shard's fault."""
     job = job_of(trace, corpus, tmp_path / "scores")
-    mark(job, corpus, 0, crash_counter.PATIENCE - 1, scoring=crash_counter.LIMIT - 1)
+    mark(job, corpus, 0, crash_counter.MAX_WORKER_DEATHS - 1, scoring=crash_counter.MAX_SCORING_DEATHS - 1)
     scorer = ShardScorer(job)
     assert scorer.score(0).scored == 40
-    mark(job, corpus, 1, crash_counter.PATIENCE, scoring=crash_counter.MOST)
+    mark(job, corpus, 1, crash_counter.MAX_WORKER_DEATHS, scoring=crash_counter.MAX_DEATHS)
     assert scorer.score(1).quarantined == 40
     assert {reason for _, reason in lost(job, corpus, 1)} == {"its shard crashed 30 workers"}
 
@@ -132,11 +132,11 @@ def test_a_process_that_dies_over_the_rows_has_told_that_it_came_to_them(
 ) -> None:
     make_deadly(trace, 2)
     job, shard = job_of(trace, corpus, tmp_path / "scores"), corpus.shards[0]
-    mark(job, corpus, 0, crash_counter.MOST)
+    mark(job, corpus, 0, crash_counter.MAX_DEATHS)
     with crash_counter.attempt(job.folder, shard) as before:
         assert not isolated.survived(job, 0, before)
         assert crash_counter.deaths(job.folder, shard) == crash_counter.CrashCount(
-            crash_counter.MOST + 1, crash_counter.MOST + 1
+            crash_counter.MAX_DEATHS + 1, crash_counter.MAX_DEATHS + 1
         )
 
 
@@ -144,7 +144,7 @@ def test_what_an_attempt_left_that_died_half_way_is_no_quarantine(
     trace: CheckpointSet, corpus: Corpus, tmp_path: Path
 ) -> None:
     job = job_of(trace, corpus, tmp_path / "scores")
-    mark(job, corpus, 0, crash_counter.LIMIT)
+    mark(job, corpus, 0, crash_counter.MAX_SCORING_DEATHS)
     ShardScorer(job).score(0)
     Path(job.folder, part_name(corpus.shards[0])).unlink()  # as if it had died before it wrote the part
     assert ShardScorer(job).score(0).scored == 40
@@ -153,7 +153,7 @@ def test_what_an_attempt_left_that_died_half_way_is_no_quarantine(
 
 def test_what_scoring_raises_apart_is_raised_here(trace: CheckpointSet, corpus: Corpus, tmp_path: Path) -> None:
     job = job_of(trace, corpus, tmp_path / "scores")
-    mark(job, corpus, 0, crash_counter.MOST)
+    mark(job, corpus, 0, crash_counter.MAX_DEATHS)
     scorer = ShardScorer(job)
     weights = Path(trace.checkpoints[1].uri, "model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1])

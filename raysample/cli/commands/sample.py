@@ -9,7 +9,7 @@ from raysample.core.errors import ConfigError
 from raysample.core.progress import Reporter
 from raysample.data.corpus import Corpus
 from raysample.data.log import Contents
-from raysample.data.log.compaction import MANIFEST as CONTENTS
+from raysample.data.log.compaction import CONTENTS_MANIFEST
 from raysample.data.score_table import ScoreTable
 from raysample.selection import Selection, apply, explain_row
 from raysample.selection.pruned_contents import apply_to_contents
@@ -69,7 +69,7 @@ def run_explain(row_id: str, selection: str, reporter: Reporter) -> None:
 
 def run_apply(selection: str, corpus: str, output: str, source: str | None, format: Form, reporter: Reporter) -> None:
     """Write the pruned corpus, of a corpus or of a log's contents."""
-    if storage.exists(storage.join(corpus, CONTENTS)):
+    if storage.exists(storage.join(corpus, CONTENTS_MANIFEST)):
         if source is not None or format != "parquet":
             raise ConfigError("contents are applied where they lie, to Parquet", "leave --source and --format out")
         applied = apply_to_contents(Selection.load(selection), Contents.load(corpus), output)

@@ -15,7 +15,7 @@ from raysample.core.config.run import RunConfig
 from raysample.core.config.section import HOLDS_CREDENTIALS, RENAMED, UNSOUND
 from raysample.core.errors import ConfigError
 
-MOST = 20
+MAX_WRONG_KEYS = 20
 """Number of wrong keys in one error message."""
 
 
@@ -74,8 +74,8 @@ def _replaced(data: Any, path: list[str], value: Any) -> Any:
 def explain_errors(error: ValidationError) -> str:
     """Return the problems of a configuration, one line per key."""
     problems = error.errors()
-    lines = [_explained(problem) for problem in problems[:MOST]]
-    lines += [f"and {len(problems) - MOST:,} more"] if len(problems) > MOST else []
+    lines = [_explained(problem) for problem in problems[:MAX_WRONG_KEYS]]
+    lines += [f"and {len(problems) - MAX_WRONG_KEYS:,} more"] if len(problems) > MAX_WRONG_KEYS else []
     return "the configuration is not valid:\n  " + "\n  ".join(lines)
 
 

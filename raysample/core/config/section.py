@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from raysample.core.config import yaml_text
 from raysample.core.redaction import credentials, redact_address
-from raysample.core.registry import NAME
+from raysample.core.registry import PLUGIN_PATTERN
 
 HOLDS_CREDENTIALS = "holds_credentials"
 """The type of the error for an address with a password or token in it; its message has it without."""
@@ -32,7 +32,7 @@ Count = Annotated[int, Field(ge=1, lt=2**31)]
 Place = Annotated[str, Field(min_length=1, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """A path, address or name that goes into paths: no control characters."""
 
-PluginName = Annotated[str, Field(pattern=NAME, max_length=200)]
+PluginName = Annotated[str, Field(pattern=PLUGIN_PATTERN, max_length=200)]
 """A plug-in: a dotted path `package.module:Class`, or the name of an entry point."""
 
 

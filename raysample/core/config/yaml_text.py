@@ -27,7 +27,7 @@ VALUES = 50_000
 """Largest number of values, with every alias expanded."""
 CHARACTERS = 4_096
 """The longest string."""
-WHOLE = 2**63
+INTEGER_BOUND = 2**63
 """Bound of integers in absolute value: what files, tensors and tables hold."""
 
 _CORE = "tag:yaml.org,2002:"
@@ -221,7 +221,7 @@ def _problem(value: Any) -> str:
     """Return the problem of one value, or an empty string."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"expected a finite number, got {value!r}"
-    if isinstance(value, int) and not -WHOLE < value < WHOLE:
+    if isinstance(value, int) and not -INTEGER_BOUND < value < INTEGER_BOUND:
         return f"expected a whole number between -2^63 and 2^63, got one of {value.bit_length():,} bits"
     return _text_problem(value) if isinstance(value, str) else ""
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-POLL_SECONDS = 0.2
+LOCK_POLL_SECONDS = 0.2
 
 # Errors of file systems without locks.
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
@@ -79,7 +79,7 @@ def exclusive(path: Path, waiting: Callable[[], None] | None = None, patience: f
             if waiting is not None:
                 waiting()
                 waiting = None
-            time.sleep(POLL_SECONDS)
+            time.sleep(LOCK_POLL_SECONDS)
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise

@@ -23,11 +23,11 @@ from raysample.core.locking.files import NO_LOCKS, try_lock, unlock
 from raysample.core.locking.heartbeat import Heart
 from raysample.core.locking.processes import dead, machine, me
 
-NAME, KERNEL = "lock.json", ".lock"
+LOCK_FILE, KERNEL_LOCK_FILE = "lock.json", ".lock"
 BEAT_SECONDS = 10.0
 # A holder on another machine is gone after this many missed heartbeats, or with a heartbeat this old by its clock.
 STALE_BEATS, STALE_SECONDS = 6, 900.0
-POLL_SECONDS = 1.0
+FOLDER_POLL_SECONDS = 1.0
 NOTICE_SECONDS = 60.0
 
 
@@ -131,13 +131,13 @@ def _taken(folder: str, patience: float, say: Callable[[str], None]) -> Lock:
         if waited - last_notice >= NOTICE_SECONDS:
             say(f"waiting for {who}: it writes {folder}")
             last_notice = waited
-        time.sleep(min(POLL_SECONDS, max(0.05, patience - waited)))
+        time.sleep(min(FOLDER_POLL_SECONDS, max(0.05, patience - waited)))
 
 
 def lock_holder(folder: str) -> Holder | None:
     """Return the holder in a folder's lock file; None if it is missing or unreadable."""
     try:
-        return Holder.from_json(storage.read_json(storage.join(folder, NAME)))
+        return Holder.from_json(storage.read_json(storage.join(folder, LOCK_FILE)))
     except (StorageError, OSError, ValueError):
         return None
 
@@ -165,7 +165,7 @@ def _try_local(folder: str, watch: HeartbeatWatch) -> Lock | None:
     place = Path(storage.absolute(folder))
     try:
         place.mkdir(parents=True, exist_ok=True)
-        descriptor = try_lock(place / KERNEL)
+        descriptor = try_lock(place / KERNEL_LOCK_FILE)
         return None if descriptor is None else _entered(folder, watch, descriptor)
     except FileNotFoundError:  # the holder before removed the folder, which was empty
         return None
@@ -199,8 +199,8 @@ def _try_anywhere(folder: str, watch: HeartbeatWatch) -> Lock | None:
     if before is not None:
         if not watch.stopped(before):
             return None
-        storage.remove(storage.join(folder, NAME))
-    if not storage.write_new(storage.join(folder, NAME), asdict(now)):
+        storage.remove(storage.join(folder, LOCK_FILE))
+    if not storage.write_new(storage.join(folder, LOCK_FILE), asdict(now)):
         return None
     # On a store without conditional writes both of two simultaneous writers succeed: the last one holds the lock.
     found = lock_holder(folder)
@@ -211,7 +211,7 @@ def _try_anywhere(folder: str, watch: HeartbeatWatch) -> Lock | None:
 
 def _write(folder: str, holder: Holder) -> None:
     """Write the lock file."""
-    storage.write_json(storage.join(folder, NAME), asdict(holder))
+    storage.write_json(storage.join(folder, LOCK_FILE), asdict(holder))
 
 
 def _beat(lock: Lock) -> bool:
@@ -230,11 +230,11 @@ def _give_back(lock: Lock, lost: bool) -> None:
     """Release the lock: remove the holder file, and the folder if it was created for the lock alone."""
     with suppress(StorageError, OSError):
         if not lost:
-            storage.remove(storage.join(lock.folder, NAME))
+            storage.remove(storage.join(lock.folder, LOCK_FILE))
     if lock.descriptor is not None:
         place = Path(storage.absolute(lock.folder))
         with suppress(OSError):
-            (place / KERNEL).unlink(missing_ok=True)
+            (place / KERNEL_LOCK_FILE).unlink(missing_ok=True)
         unlock(lock.descriptor)
         with suppress(OSError):
             place.rmdir()

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-Counts = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]
-MOST = 255
+from raysample.core.arrays import IntArray
+
+SketchCounts = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]
+MAX_COUNT = 255
 SMALLEST, LARGEST = 1 << 10, 1 << 27
 
 
@@ -25,7 +26,7 @@ class CountSketch:
     bits: npt.NDArray[np.uint8]
     size: int
 
-    def __call__(self, code: Ints) -> npt.NDArray[np.bool_]:
+    def __call__(self, code: IntArray) -> npt.NDArray[np.bool_]:
         """Return which codes [n], not negative, may belong to groups of more than k rows."""
         bucket = code & (self.size - 1)
         found: npt.NDArray[np.bool_] = (self.bits[bucket >> 3] >> (bucket & 7).astype(np.uint8)) & 1 == 1
@@ -37,16 +38,16 @@ def buckets(rows: int) -> int:
     return min(LARGEST, max(SMALLEST, 1 << (2 * rows - 1).bit_length() if rows else 0))
 
 
-def count_codes(code: Ints, size: int) -> Counts:
+def count_codes(code: IntArray, size: int) -> SketchCounts:
     """Count the codes of one part: (buckets, counts up to 255)."""
     bucket, count = np.unique(code & (size - 1), return_counts=True)
-    return bucket.astype(np.uint32), np.minimum(count, MOST).astype(np.uint8)
+    return bucket.astype(np.uint32), np.minimum(count, MAX_COUNT).astype(np.uint8)
 
 
-def build_sketch(parts: Iterable[Counts], size: int, most: int) -> CountSketch:
+def build_sketch(parts: Iterable[SketchCounts], size: int, most: int) -> CountSketch:
     """Add the counts of all parts; `most` = k, below 255."""
     total = np.zeros(size, np.uint8)
     for bucket, count in parts:
-        room = MOST - total[bucket]
+        room = MAX_COUNT - total[bucket]
         total[bucket] += np.minimum(count, room)
     return CountSketch(np.packbits(total > most, bitorder="little"), size)

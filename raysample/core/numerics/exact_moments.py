@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-EXPONENTS = 256
-HALF = 24
-MAX_ROWS = 1 << 29  # per call: a float64 of bincount holds 2^29 numbers of 24 bits exactly
+from raysample.core.arrays import FloatArray, IntArray
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+EXPONENTS = 256
+MOMENT_HALF_BITS = 24
+MAX_MOMENT_ROWS = 1 << 29  # per call: a float64 of bincount holds 2^29 numbers of 24 bits exactly
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,35 +28,38 @@ class ExactSums:
     `mantissa` is Σ ±m; `high` and `low` are the halves of Σ m² = Σ high · 2^24 + low. Room for 2^38 rows in all.
     """
 
-    count: Ints
-    mantissa: Ints
-    high: Ints
-    low: Ints
+    count: IntArray
+    mantissa: IntArray
+    high: IntArray
+    low: IntArray
 
 
 @dataclass(frozen=True, eq=False)
 class GroupMoments:
     """Per group, all [G] float64 (int64 for `count`): mean and population standard deviation; 0 for an empty group."""
 
-    count: Ints
-    mean: Floats
-    std: Floats
+    count: IntArray
+    mean: FloatArray
+    std: FloatArray
 
 
 def exact_sums(values: npt.NDArray[np.float32], group: npt.NDArray[np.integer], groups: int) -> ExactSums:
     """Sum finite `values` [n] by `group` [n], integers in [0, groups); fewer than 2^29 values in one call."""
-    assert values.size < MAX_ROWS, "cut the part into smaller ones"
+    assert values.size < MAX_MOMENT_ROWS, "cut the part into smaller ones"
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
     exponent = ((bits >> 23) & 0xFF).astype(np.int64)
     mantissa = (bits & 0x7FFFFF).astype(np.int64) | np.where(exponent > 0, 1 << 23, 0)
     cell = group.astype(np.int64) * EXPONENTS + np.maximum(exponent, 1)
     square = mantissa * mantissa
     signed = np.where(bits >> 31 == 1, -mantissa, mantissa)
-    sums = [_sum(cell, part, groups) for part in (signed, square >> HALF, square & ((1 << HALF) - 1))]
+    sums = [
+        _sum(cell, part, groups)
+        for part in (signed, square >> MOMENT_HALF_BITS, square & ((1 << MOMENT_HALF_BITS) - 1))
+    ]
     return ExactSums(np.bincount(group, minlength=groups).astype(np.int64), *sums)
 
 
-def _sum(cell: Ints, weights: Ints, groups: int) -> Ints:
+def _sum(cell: IntArray, weights: IntArray, groups: int) -> IntArray:
     """Sum integer weights [n] by cell into [groups, EXPONENTS]; exact, as every partial sum stays below 2^53."""
     sums = np.bincount(cell, weights.astype(np.float64), minlength=groups * EXPONENTS)
     return sums.astype(np.int64).reshape(groups, EXPONENTS)
@@ -72,7 +74,7 @@ def merge_sums(parts: Iterable[ExactSums]) -> ExactSums:
     return total
 
 
-def _added(a: Ints, b: Ints) -> Ints:
+def _added(a: IntArray, b: IntArray) -> IntArray:
     """Add two arrays along the first axis, the shorter one padded with zeros."""
     if len(a) < len(b):
         a, b = b, a
@@ -102,7 +104,7 @@ def _rounded(sums: ExactSums, group: int) -> tuple[float, float]:
     total = squares = 0  # Python integers, in units of 2^-149 and 2^-298
     for e in np.flatnonzero(sums.mantissa[group] | sums.high[group] | sums.low[group]).tolist():
         total += int(sums.mantissa[group, e]) << (e - 1)
-        squares += ((int(sums.high[group, e]) << HALF) + int(sums.low[group, e])) << (2 * (e - 1))
+        squares += ((int(sums.high[group, e]) << MOMENT_HALF_BITS) + int(sums.low[group, e])) << (2 * (e - 1))
     variance = (n * squares - total * total) / (n * n << 298)
     return total / (n << 149), math.sqrt(variance)
 

@@ -10,22 +10,20 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
+
+from raysample.core.arrays import FloatArray, IntArray
 
 UNIT = 360
-HALF = 27
-MAX_ROWS = 1 << 26  # per call: 2^26 numbers of 27 bits are below 2^53
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+TOTAL_HALF_BITS = 27
+MAX_TOTAL_ROWS = 1 << 26  # per call: 2^26 numbers of 27 bits are below 2^53
 
 
-def exact_totals(values: Floats, group: Ints, groups: int) -> tuple[int, ...]:
+def exact_totals(values: FloatArray, group: IntArray, groups: int) -> tuple[int, ...]:
     """Sum values [n] by `group` [n], integers in [0, groups): exact, in units of 2^-360.
 
     Values are zero, or at least 2^-298 and finite, as float32 numbers and products of two of them are.
     """
-    assert values.size < MAX_ROWS, "cut the part into smaller ones"
+    assert values.size < MAX_TOTAL_ROWS, "cut the part into smaller ones"
     totals = [0] * groups
     if not values.size:
         return tuple(totals)
@@ -34,16 +32,18 @@ def exact_totals(values: Floats, group: Ints, groups: int) -> tuple[int, ...]:
     base = int(exponent.min())
     width = int(exponent.max()) - base + 1
     cell = group * width + (exponent - base)
-    high, low = (_sums(cell, half, groups, width) for half in (whole >> HALF, whole & ((1 << HALF) - 1)))
+    high, low = (
+        _sums(cell, half, groups, width) for half in (whole >> TOTAL_HALF_BITS, whole & ((1 << TOTAL_HALF_BITS) - 1))
+    )
     shift = base - 53 + UNIT
     assert shift >= 0, "values below 2^-298 are no products of float32 numbers"
     for place in np.flatnonzero(high | low).tolist():
         which, e = divmod(place, width)
-        totals[which] += ((int(high[place]) << HALF) + int(low[place])) << (e + shift)
+        totals[which] += ((int(high[place]) << TOTAL_HALF_BITS) + int(low[place])) << (e + shift)
     return tuple(totals)
 
 
-def _sums(cell: Ints, half: Ints, groups: int, width: int) -> Ints:
+def _sums(cell: IntArray, half: IntArray, groups: int, width: int) -> IntArray:
     """Sum one half of the integers by cell; exact, as every partial sum stays below 2^53."""
     return np.bincount(cell, half.astype(np.float64), groups * width).astype(np.int64)
 

@@ -14,17 +14,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from raysample.core.arrays import IntArray, WordArray
+
 BITS = 16
-BINS = 1 << BITS
+HISTOGRAM_BINS = 1 << BITS
 KEY_ROUNDS = 2
-ROUNDS = 6
+TOTAL_ROUNDS = 6
 DENSE_CELLS = 1 << 22
 PENDING_CELLS = 1 << 20
-NOTHING = np.uint32(0xFFFFFFFF)  # above every key: the image of a NaN, which no row may have
+ABOVE_EVERY_KEY = np.uint32(0xFFFFFFFF)  # above every key: the image of a NaN, which no row may have
 
-Ints = npt.NDArray[np.int64]
+
 Keys = npt.NDArray[np.uint32]
-Words = npt.NDArray[np.uint64]
 
 
 def ordered(key: npt.NDArray[np.float32]) -> Keys:
@@ -39,7 +40,7 @@ def restored(word: Keys) -> npt.NDArray[np.float32]:
     return bits.astype(np.uint32).view(np.float32)
 
 
-def splitmix64(x: Words) -> Words:
+def splitmix64(x: WordArray) -> WordArray:
     """Mix 64 bits, one to one (the output function of Steele, Lea and Flood's SplitMix, OOPSLA 2014)."""
     z = x + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -47,7 +48,7 @@ def splitmix64(x: Words) -> Words:
     return z ^ (z >> np.uint64(31))
 
 
-def seeded(identity: Words, seed: int) -> Words:
+def seeded(identity: WordArray, seed: int) -> WordArray:
     """Return a random 64-bit word per identity: different identities never share one, seeds give unrelated orders."""
     salt = splitmix64(np.array([seed & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64))
     return splitmix64(identity ^ salt)
@@ -57,31 +58,31 @@ def seeded(identity: Words, seed: int) -> Words:
 class Histogram:
     """Sparse counts, sorted by (group, digit): group [m] int64, digit [m] int64 in [0, 2^16), count [m] int64 > 0."""
 
-    group: Ints
-    digit: Ints
-    count: Ints
+    group: IntArray
+    digit: IntArray
+    count: IntArray
 
 
-def count_digits(group: Ints, digit: Ints) -> Histogram:
+def count_digits(group: IntArray, digit: IntArray) -> Histogram:
     """Count rows by (group, digit), both [n]."""
     if not group.size:
         return Histogram(group, digit, np.zeros(0, np.int64))
     names, place = _places(group)
-    cell = place * BINS + digit
+    cell = place * HISTOGRAM_BINS + digit
     # A dense array costs no sort; beyond a few million cells a sort of the rows is cheaper.
-    if len(names) * BINS <= DENSE_CELLS:
+    if len(names) * HISTOGRAM_BINS <= DENSE_CELLS:
         dense = np.bincount(cell)
         cells = np.flatnonzero(dense)
         counts = dense[cells]
     else:
         cells, counts = np.unique(cell, return_counts=True)
-    return Histogram(names[cells // BINS], cells % BINS, counts.astype(np.int64))
+    return Histogram(names[cells // HISTOGRAM_BINS], cells % HISTOGRAM_BINS, counts.astype(np.int64))
 
 
-def _places(group: Ints) -> tuple[Ints, Ints]:
+def _places(group: IntArray) -> tuple[IntArray, IntArray]:
     """Return the distinct groups, rising, and the position of each row's group among them."""
     low, high = int(group.min()), int(group.max())
-    if high - low >= BINS:
+    if high - low >= HISTOGRAM_BINS:
         names, place = np.unique(group, return_inverse=True)
         return names, place.astype(np.int64)
     present = np.bincount(group - low) > 0
@@ -113,7 +114,7 @@ def _merged(parts: list[Histogram]) -> Histogram:
     return Histogram(group[first], digit[first], np.add.reduceat(count, first))
 
 
-def totals(histogram: Histogram) -> tuple[Ints, Ints]:
+def totals(histogram: Histogram) -> tuple[IntArray, IntArray]:
     """Return the groups of a histogram, rising, and the number of rows of each."""
     groups, first = np.unique(histogram.group, return_index=True)
     return groups, np.add.reduceat(histogram.count, first) if len(first) else groups
@@ -130,13 +131,13 @@ class Cut:
         unsettled: whether the next round must look deeper. rounds: rounds done.
     """
 
-    groups: Ints
-    rows: Ints
-    quota: Ints
+    groups: IntArray
+    rows: IntArray
+    quota: IntArray
     key: Keys
-    tie: Words
-    inside: Ints
-    need: Ints
+    tie: WordArray
+    inside: IntArray
+    need: IntArray
     unsettled: npt.NDArray[np.bool_]
     rounds: int = 0
 
@@ -146,17 +147,17 @@ class Cut:
         return not self.unsettled.any()
 
 
-def initial_cut(groups: Ints, rows: Ints, quota: Ints) -> Cut:
+def initial_cut(groups: IntArray, rows: IntArray, quota: IntArray) -> Cut:
     """Return the cut before the first round.
 
     Groups that keep all or no rows are settled (threshold 0, or above every key).
     """
     none = (quota == 0) & (rows > 0)
-    key = np.where(none, NOTHING, np.uint32(0)).astype(np.uint32)
+    key = np.where(none, ABOVE_EVERY_KEY, np.uint32(0)).astype(np.uint32)
     return Cut(groups, rows, quota, key, np.zeros(len(groups), np.uint64), rows, quota, (quota > 0) & (quota < rows))
 
 
-def next_round_digits(cut: Cut, group: Ints, key: Keys, tie: Words) -> tuple[Ints, Ints]:
+def next_round_digits(cut: Cut, group: IntArray, key: Keys, tie: WordArray) -> tuple[IntArray, IntArray]:
     """Return (group, digit) of what the next round counts: rows that share an unsettled threshold's bits so far."""
     place = _locate(cut, group)
     among = cut.unsettled[place]
@@ -171,20 +172,20 @@ def next_round_digits(cut: Cut, group: Ints, key: Keys, tie: Words) -> tuple[Int
     return group[among], digit_of(key[among], tie[among], cut.rounds)
 
 
-def level(cut: Cut, group: Ints, key: Keys) -> npt.NDArray[np.bool_]:
+def level(cut: Cut, group: IntArray, key: Keys) -> npt.NDArray[np.bool_]:
     """Return which rows [n] have the full key of an unsettled threshold, so that their tie words matter."""
     place = _locate(cut, group)
     return np.asarray(cut.unsettled[place] & (key == cut.key[place]))
 
 
-def digit_of(key: Keys, tie: Words, number: int) -> Ints:
+def digit_of(key: Keys, tie: WordArray, number: int) -> IntArray:
     """Return the 16-bit digit number 0..5 of the 96-bit words, most significant first."""
     if number < KEY_ROUNDS:
-        return (key >> np.uint32(BITS * (1 - number)) & np.uint32(BINS - 1)).astype(np.int64)
-    return (tie >> np.uint64(BITS * (ROUNDS - 1 - number)) & np.uint64(BINS - 1)).astype(np.int64)
+        return (key >> np.uint32(BITS * (1 - number)) & np.uint32(HISTOGRAM_BINS - 1)).astype(np.int64)
+    return (tie >> np.uint64(BITS * (TOTAL_ROUNDS - 1 - number)) & np.uint64(HISTOGRAM_BINS - 1)).astype(np.int64)
 
 
-def _locate(cut: Cut, group: Ints) -> Ints:
+def _locate(cut: Cut, group: IntArray) -> IntArray:
     """Return the position in the cut of each row's group."""
     if len(cut.groups) == 1:
         return np.zeros(len(group), np.int64)
@@ -217,14 +218,14 @@ def advance(cut: Cut, histogram: Histogram) -> Cut:
     return _fixed(cut, place, digit[hit][::-1], count[hit][::-1], left[::-1])
 
 
-def _fixed(cut: Cut, place: Ints, digit: Ints, inside: Ints, need: Ints) -> Cut:
+def _fixed(cut: Cut, place: IntArray, digit: IntArray, inside: IntArray, need: IntArray) -> Cut:
     """Return the cut with one more digit of the thresholds at `place`."""
     key, tie, all_inside, all_need = cut.key.copy(), cut.tie.copy(), cut.inside.copy(), cut.need.copy()
     unsettled = cut.unsettled.copy()
     if cut.rounds < KEY_ROUNDS:
         key[place] |= digit.astype(np.uint32) << np.uint32(BITS * (1 - cut.rounds))
     else:
-        tie[place] |= digit.astype(np.uint64) << np.uint64(BITS * (ROUNDS - 1 - cut.rounds))
+        tie[place] |= digit.astype(np.uint64) << np.uint64(BITS * (TOTAL_ROUNDS - 1 - cut.rounds))
     all_inside[place], all_need[place] = inside, need
     # Settled if all rows that share the digits so far are kept: the remaining bits of the threshold stay 0. The key
     # itself is always completed: two rounds find the k-th key.
@@ -232,7 +233,7 @@ def _fixed(cut: Cut, place: Ints, digit: Ints, inside: Ints, need: Ints) -> Cut:
     return replace(cut, key=key, tie=tie, inside=all_inside, need=all_need, unsettled=unsettled, rounds=cut.rounds + 1)
 
 
-def kept(cut: Cut, place: Ints, key: Keys, ties: Callable[[Ints], Words]) -> npt.NDArray[np.bool_]:
+def kept(cut: Cut, place: IntArray, key: Keys, ties: Callable[[IntArray], WordArray]) -> npt.NDArray[np.bool_]:
     """Return which rows [n] are at or above the threshold of the group at `place` in the cut.
 
     `ties` returns the tie words of rows by position; it is called for rows with a key equal to the threshold only.

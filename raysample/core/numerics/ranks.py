@@ -11,32 +11,33 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from raysample.core.arrays import IntArray
 from raysample.core.numerics.radix import BITS, ordered
 
 CROWDED = 1 << 12  # a cell with more than this part of all values is counted by all 32 bits
 
-Ints = npt.NDArray[np.int64]
-Counts = tuple[Ints, Ints]
+
+RankCounts = tuple[IntArray, IntArray]
 
 
-def coarse(values: npt.NDArray[np.float32]) -> Counts:
+def coarse(values: npt.NDArray[np.float32]) -> RankCounts:
     """Count values by their leading 16 bits: (cells, counts), rising."""
     return _counted(ordered(values) >> np.uint32(BITS))
 
 
-def fine(values: npt.NDArray[np.float32], crowded: Ints) -> Counts:
+def fine(values: npt.NDArray[np.float32], crowded: IntArray) -> RankCounts:
     """Count the values of crowded cells by all bits: (words, counts), rising."""
     words = ordered(values)
     return _counted(words[np.isin(words >> np.uint32(BITS), crowded)])
 
 
-def _counted(words: npt.NDArray[np.uint32]) -> Counts:
+def _counted(words: npt.NDArray[np.uint32]) -> RankCounts:
     """Return the distinct words, rising, and their counts."""
     found, counts = np.unique(words, return_counts=True)
     return found.astype(np.int64), counts.astype(np.int64)
 
 
-def merge_ranks(parts: list[Counts]) -> Counts:
+def merge_ranks(parts: list[RankCounts]) -> RankCounts:
     """Add the counts of several parts."""
     cells = np.concatenate([np.zeros(0, np.int64), *(cells for cells, _ in parts)])
     counts = np.concatenate([np.zeros(0, np.int64), *(counts for _, counts in parts)])
@@ -46,10 +47,10 @@ def merge_ranks(parts: list[Counts]) -> Counts:
     return found, total
 
 
-def crowded(counts: Counts) -> Ints:
+def crowded(counts: RankCounts) -> IntArray:
     """Return the cells that hold more than 1/4096 of all values."""
     cells, number = counts
-    found: Ints = cells[number * CROWDED > number.sum()]
+    found: IntArray = cells[number * CROWDED > number.sum()]
     return found
 
 
@@ -61,11 +62,11 @@ class Ranks:
     each.
     """
 
-    cells: Ints
+    cells: IntArray
     rank: npt.NDArray[np.float64]
 
     @staticmethod
-    def from_counts(roughly: Counts, exactly: Counts) -> Ranks:
+    def from_counts(roughly: RankCounts, exactly: RankCounts) -> Ranks:
         """Combine the counts of all cells (`roughly`) with those of the crowded ones by all bits (`exactly`)."""
         cells, counts = roughly
         open_cells = ~np.isin(cells, crowded(roughly))

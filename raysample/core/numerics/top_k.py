@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysample.core.numerics.radix import Cut, Ints, Keys, Words
+from raysample.core.arrays import IntArray, WordArray
+from raysample.core.numerics.radix import Cut, Keys
 
 PENDING_ROWS = 1 << 20
 
@@ -20,14 +21,14 @@ PENDING_ROWS = 1 << 20
 class Tops:
     """Groups, rising, with their rows [G]; and the best rows, by group, best first: group, key and tie [m]."""
 
-    groups: Ints
-    rows: Ints
-    group: Ints
+    groups: IntArray
+    rows: IntArray
+    group: IntArray
     key: Keys
-    tie: Words
+    tie: WordArray
 
 
-def tops(group: Ints, key: Keys, tie: Words, most: int) -> Tops:
+def tops(group: IntArray, key: Keys, tie: WordArray, most: int) -> Tops:
     """Take the `most` best rows of each group from one part, [n] each; equal keys go by the tie word."""
     groups, rows = np.unique(group, return_counts=True)
     return Tops(groups, rows.astype(np.int64), *_best(group, key, tie, most))
@@ -39,7 +40,7 @@ def with_free(found: Tops, free: int, rows: int) -> Tops:
     return Tops(groups, counts, found.group, found.key, found.tie)
 
 
-def _best(group: Ints, key: Keys, tie: Words, most: int) -> tuple[Ints, Keys, Words]:
+def _best(group: IntArray, key: Keys, tie: WordArray, most: int) -> tuple[IntArray, Keys, WordArray]:
     """Return (group, key, tie) of the `most` best rows of each group, by group, best first."""
     order = _order(group, key, tie)
     sorted_group = group[order]
@@ -49,7 +50,7 @@ def _best(group: Ints, key: Keys, tie: Words, most: int) -> tuple[Ints, Keys, Wo
     return group[order], key[order], tie[order]
 
 
-def _order(group: Ints, key: Keys, tie: Words) -> Ints:
+def _order(group: IntArray, key: Keys, tie: WordArray) -> IntArray:
     """Return the order by group, then by falling key and tie.
 
     Sorts by one 64-bit word first: the key and the upper half of the tie word. Only if two rows of a group share that

@@ -3,10 +3,10 @@
 from raysample.core.statistics.cells import TOKENS, Cells
 from raysample.core.statistics.distribution import RELATIVE_WIDTH, Distribution
 from raysample.core.statistics.files import read_statistics, write_statistics_file
-from raysample.core.statistics.summary import MOST_GROUPS, Statistics, count_part, merge_statistics, nothing
+from raysample.core.statistics.summary import MAX_GROUPS, Statistics, count_part, merge_statistics, nothing
 
 __all__ = [
-    "MOST_GROUPS",
+    "MAX_GROUPS",
     "RELATIVE_WIDTH",
     "TOKENS",
     "Cells",

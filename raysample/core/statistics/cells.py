@@ -9,13 +9,14 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from raysample.core.arrays import Float32Array, IntArray
 from raysample.core.numerics import radix
 from raysample.core.numerics.exact_totals import exact_totals
-from raysample.core.numerics.radix import Histogram, Ints
+from raysample.core.numerics.radix import Histogram
 from raysample.core.statistics.distribution import Distribution, bins_of
 
-Key: TypeAlias = int | str
-Values = npt.NDArray[np.float32]
+CellKey: TypeAlias = int | str
+
 
 TOKENS = "tokens"
 
@@ -27,8 +28,8 @@ class Column:
     The histogram's groups are cell positions.
     """
 
-    low: Values
-    high: Values
+    low: Float32Array
+    high: Float32Array
     whole: npt.NDArray[np.bool_]
     total: tuple[int, ...]
     squares: tuple[int, ...]
@@ -40,12 +41,12 @@ class Column:
 class Cells:
     """K classes (by number) or groups (by name), rising, with their row counts [K] and columns, `tokens` among them."""
 
-    keys: tuple[Key, ...]
-    rows: Ints
+    keys: tuple[CellKey, ...]
+    rows: IntArray
     columns: Mapping[str, Column]
 
     @staticmethod
-    def counted(keys: Sequence[Key], place: Ints, columns: Mapping[str, Values]) -> Cells:
+    def counted(keys: Sequence[CellKey], place: IntArray, columns: Mapping[str, Float32Array]) -> Cells:
         """Count finite columns [n] by cell `place` [n] in `keys`, which are rising and none of which is empty."""
         tokens = columns[TOKENS].astype(np.float64)
         found = {name: _counted(values, tokens, place, len(keys)) for name, values in columns.items()}
@@ -74,7 +75,7 @@ class Cells:
         columns = {name: _added([(one, column)], 1) for name, column in self.columns.items()}
         return Cells((0,), np.array([self.rows.sum()]), columns)
 
-    def distribution(self, key: Key, name: str) -> Distribution:
+    def distribution(self, key: CellKey, name: str) -> Distribution:
         """Return one column of one cell; raises KeyError for an unknown key or column."""
         if key not in self.keys:
             raise KeyError(key)
@@ -93,23 +94,33 @@ class Cells:
         )
 
 
-def _order(key: Key) -> tuple[int, str]:
+def _order(key: CellKey) -> tuple[int, str]:
     """Return the sort key of a class number or a group name."""
     return (key, "") if isinstance(key, int) else (0, key)
 
 
-def _counted(values: Values, tokens: npt.NDArray[np.float64], place: Ints, cells: int) -> Column:
+def _counted(values: Float32Array, tokens: npt.NDArray[np.float64], place: IntArray, cells: int) -> Column:
     """Count one column by cell: extremes, exact sums and histogram."""
     exact = values.astype(np.float64)
     low, high = _extremes([(place, values, values)], cells)
     whole = np.ones(cells, np.bool_)
     whole[place[values != np.floor(values)]] = False
     total, squares, lengths = (exact_totals(one, place, cells) for one in (exact, exact * exact, exact * tokens))
-    cell, count = np.unique(place * radix.BINS + bins_of(values), return_counts=True)
-    return Column(low, high, whole, total, squares, lengths, Histogram(cell // radix.BINS, cell % radix.BINS, count))
+    cell, count = np.unique(place * radix.HISTOGRAM_BINS + bins_of(values), return_counts=True)
+    return Column(
+        low,
+        high,
+        whole,
+        total,
+        squares,
+        lengths,
+        Histogram(cell // radix.HISTOGRAM_BINS, cell % radix.HISTOGRAM_BINS, count),
+    )
 
 
-def _extremes(parts: Iterable[tuple[Ints, Values, Values]], cells: int) -> tuple[Values, Values]:
+def _extremes(
+    parts: Iterable[tuple[IntArray, Float32Array, Float32Array]], cells: int
+) -> tuple[Float32Array, Float32Array]:
     """Return the smallest and largest value of each cell, float32 [cells]."""
     low, high = np.full(cells, np.inf, np.float32), np.full(cells, -np.inf, np.float32)
     for place, lows, highs in parts:
@@ -118,7 +129,7 @@ def _extremes(parts: Iterable[tuple[Ints, Values, Values]], cells: int) -> tuple
     return low, high
 
 
-def _added(parts: Sequence[tuple[Ints, Column]], cells: int) -> Column:
+def _added(parts: Sequence[tuple[IntArray, Column]], cells: int) -> Column:
     """Add columns of several parts, whose cells move to the positions `place`."""
     whole = np.ones(cells, np.bool_)
     for place, column in parts:
@@ -134,7 +145,7 @@ def _added(parts: Sequence[tuple[Ints, Column]], cells: int) -> Column:
     )
 
 
-def _sums(parts: Iterable[tuple[Ints, tuple[int, ...]]], cells: int) -> tuple[int, ...]:
+def _sums(parts: Iterable[tuple[IntArray, tuple[int, ...]]], cells: int) -> tuple[int, ...]:
     """Add exact sums of several parts by cell position."""
     total = [0] * cells
     for place, values in parts:

@@ -13,15 +13,14 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from raysample.core.arrays import FloatArray, IntArray
 from raysample.core.numerics.exact_totals import rounded_correlation, rounded_deviation, rounded_mean
-from raysample.core.numerics.radix import BITS, Ints, ordered, restored
-
-Floats = npt.NDArray[np.float64]
+from raysample.core.numerics.radix import BITS, ordered, restored
 
 RELATIVE_WIDTH = 1 / 128
 
 
-def bins_of(values: npt.NDArray[np.float32]) -> Ints:
+def bins_of(values: npt.NDArray[np.float32]) -> IntArray:
     """Return the bin of each value, [n] in [0, 2^16), of the same order."""
     return (ordered(values) >> np.uint32(BITS)).astype(np.int64)
 
@@ -44,8 +43,8 @@ class Distribution:
     total: int
     squares: int
     lengths: int
-    bins: Ints
-    counts: Ints
+    bins: IntArray
+    counts: IntArray
 
     @property
     def mean(self) -> float:
@@ -63,7 +62,7 @@ class Distribution:
         return rounded_correlation(*sums, self.rows)
 
     @cached_property
-    def _spans(self) -> tuple[Floats, Floats]:
+    def _spans(self) -> tuple[FloatArray, FloatArray]:
         """The lower and upper ends of the bins [m], limited to possible values."""
         words = self.bins.astype(np.uint32) << np.uint32(BITS)
         lower, upper = restored(words).astype(np.float64), restored(words | np.uint32(0xFFFF)).astype(np.float64)
@@ -90,7 +89,7 @@ class Distribution:
         """Return several quantiles."""
         return [self.quantile(share) for share in shares]
 
-    def between(self, edges: Floats) -> Floats:
+    def between(self, edges: FloatArray) -> FloatArray:
         """Return the number of rows between rising edges, [len(edges) - 1].
 
         Rows outside count in the outermost intervals.

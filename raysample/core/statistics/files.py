@@ -12,11 +12,11 @@ from raysample.core import manifests, storage
 from raysample.core.errors import StorageError
 from raysample.core.numerics.exact_totals import pack_total, unpack_total
 from raysample.core.numerics.radix import Histogram
-from raysample.core.statistics.cells import TOKENS, Cells, Column, Key
+from raysample.core.statistics.cells import TOKENS, CellKey, Cells, Column
 from raysample.core.statistics.summary import Statistics
 
 NOTES = b"raysample"
-SCHEMA = pa.schema(
+STATISTICS_SCHEMA = pa.schema(
     [
         ("label", pa.int32()),  # null for a group
         ("group", pa.string()),  # null for a class
@@ -51,7 +51,7 @@ def write_statistics_file(uri: str, statistics: Statistics, of: str = "") -> Non
         "milliseconds": statistics.milliseconds,
         "labels": statistics.labels,
     }
-    whole = pa.concat_tables([SCHEMA.empty_table(), *lines])
+    whole = pa.concat_tables([STATISTICS_SCHEMA.empty_table(), *lines])
     storage.write_parquet(uri, whole.replace_schema_metadata({NOTES: json.dumps(notes)}))
 
 
@@ -72,7 +72,7 @@ def _lines(cells: Cells, name: str) -> pa.Table:
         "bins": pa.ListArray.from_arrays(*lists, pa.array(column.histogram.digit.astype(np.uint16))),
         "counts": pa.ListArray.from_arrays(*lists, pa.array(column.histogram.count)),
     }
-    return pa.table(data, schema=SCHEMA)
+    return pa.table(data, schema=STATISTICS_SCHEMA)
 
 
 def read_statistics(uri: str) -> tuple[Statistics, str]:
@@ -106,7 +106,7 @@ def _statistics(table: pa.Table, notes: dict[str, Any]) -> tuple[Statistics, str
 
 def _cells(lines: pa.Table, key: str, cells: int, scores: tuple[str, ...]) -> Cells:
     """Build cells from their lines, which are grouped by column."""
-    keys: list[Key] = lines[key].slice(0, cells).to_pylist()
+    keys: list[CellKey] = lines[key].slice(0, cells).to_pylist()
     rows = lines["rows"].slice(0, cells).to_numpy().astype(np.int64)
     names = (TOKENS, *scores)
     return Cells(tuple(keys), rows, {name: _column(lines.slice(i * cells, cells)) for i, name in enumerate(names)})

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-Floats = npt.NDArray[np.float64]
+from raysample.core.arrays import FloatArray
 
 
 def spearman_pair(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
@@ -22,14 +22,14 @@ def spearman_pair(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     return float(np.clip(ranks[0] @ ranks[1] / norms.prod(), -1.0, 1.0)) if norms.all() else 0.0
 
 
-def spearman_matrix(columns: Sequence[Floats]) -> Floats:
+def spearman_matrix(columns: Sequence[FloatArray]) -> FloatArray:
     """Return the matrix of rank correlations of columns [n]; NaN for constant columns and missing values."""
     ranks, norms = _centred_ranks(columns)
     norms = np.where(norms > 0, norms, np.nan)
     return np.asarray(np.clip(ranks @ ranks.T / np.outer(norms, norms), -1.0, 1.0))
 
 
-def spearman_float32(stored: Floats, exact: Floats) -> float | None:
+def spearman_float32(stored: FloatArray, exact: FloatArray) -> float | None:
     """Return the rank correlation of float32 values with exact ones, or None if one side is constant.
 
     The exact values are rounded to float32 first: values that are equal in float32 must not count as ranked wrongly.
@@ -40,7 +40,7 @@ def spearman_float32(stored: Floats, exact: Floats) -> float | None:
     return float(stats.spearmanr(stored, rounded).statistic)
 
 
-def _centred_ranks(columns: Sequence[npt.NDArray[Any]]) -> tuple[Floats, Floats]:
+def _centred_ranks(columns: Sequence[npt.NDArray[Any]]) -> tuple[FloatArray, FloatArray]:
     """Return the ranks of each column less their mean [columns, n], and their norms [columns]; NaN stays NaN."""
     ranks = np.stack([stats.rankdata(column, nan_policy="propagate") for column in columns])
     centred = ranks - ranks.mean(axis=1, keepdims=True)

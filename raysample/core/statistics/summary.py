@@ -18,9 +18,9 @@ from raysample.core.numerics.exact_totals import exact_totals, rounded_correlati
 from raysample.core.statistics.cells import TOKENS, Cells
 from raysample.core.statistics.distribution import Distribution
 
-MOST_GROUPS = 1_000
+MAX_GROUPS = 1_000
 AT_A_TIME = 16
-QUANTILES = {"q05": 0.05, "median": 0.5, "q95": 0.95}
+SUMMARY_QUANTILES = {"q05": 0.05, "median": 0.5, "q95": 0.95}
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ class Statistics:
         """
         cells = self.classes if by == "class" else self.groups
         lines = [] if cells is None else [_line(cells, key, name) for key in cells.keys for name in cells.columns]
-        heads = (by, "column", "rows", "mean", "deviation", "low", *QUANTILES, "high", "length_correlation")
+        heads = (by, "column", "rows", "mean", "deviation", "low", *SUMMARY_QUANTILES, "high", "length_correlation")
         frame = pd.DataFrame(lines, columns=list(heads))
         if by == "class" and self.labels:
             frame["class"] = [self.labels[label] for label in frame["class"]]
@@ -121,7 +121,7 @@ class Statistics:
 def _line(cells: Cells, key: int | str, name: str) -> tuple[object, ...]:
     """Return the line of one cell and column for `to_pandas`."""
     found = cells.distribution(key, name)
-    quantiles = found.quantiles(list(QUANTILES.values()))
+    quantiles = found.quantiles(list(SUMMARY_QUANTILES.values()))
     length = found.length_correlation(cells.distribution(key, TOKENS))
     return (key, name, found.rows, found.mean, found.deviation, found.low, *quantiles, found.high, length)
 
@@ -161,11 +161,11 @@ def count_part(
 
 
 def _groups(part: pa.Table, columns: Mapping[str, np.ndarray]) -> Cells | None:
-    """Count the columns by group; None for more than MOST_GROUPS groups."""
+    """Count the columns by group; None for more than MAX_GROUPS groups."""
     known = np.flatnonzero(pc.is_valid(part["group"]).to_numpy())
     names = part["group"].take(pa.array(known)).combine_chunks().dictionary_encode()
     keys = names.dictionary.to_pylist()
-    if len(keys) > MOST_GROUPS:
+    if len(keys) > MAX_GROUPS:
         return None
     order = sorted(range(len(keys)), key=keys.__getitem__)
     rank = np.empty(len(keys), np.int64)
@@ -206,4 +206,4 @@ def _merged_groups(parts: Sequence[Cells | None]) -> Cells | None:
     if len(known) < len(parts):
         return None
     together = Cells.merged(known)
-    return None if len(together.keys) > MOST_GROUPS else together
+    return None if len(together.keys) > MAX_GROUPS else together

@@ -3,6 +3,6 @@
 from raysample.data.corpus.corpus import Corpus
 from raysample.data.corpus.description import describe_source
 from raysample.data.labels.levels import Levels
-from raysample.data.schema import QUARANTINE, SCHEMA, Shard
+from raysample.data.schema import CORPUS_SCHEMA, QUARANTINE, Shard
 
-__all__ = ["QUARANTINE", "SCHEMA", "Corpus", "Levels", "Shard", "describe_source"]
+__all__ = ["CORPUS_SCHEMA", "QUARANTINE", "Corpus", "Levels", "Shard", "describe_source"]

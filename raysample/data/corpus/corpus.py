@@ -13,18 +13,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from raysample.core import manifests, storage
+from raysample.core.arrays import Mask
 from raysample.core.config import SourceConfig
 from raysample.core.errors import CorpusError, ProvenanceError, StorageError
-from raysample.data.corpus.judge_rows import Mask, digests, shard_fingerprint
+from raysample.data.corpus.judge_rows import digests, shard_fingerprint
 from raysample.data.corpus.read_file import read_range
 from raysample.data.labels.class_names import canonical_names
 from raysample.data.labels.levels import PREFIX, Levels
 from raysample.data.readers.damage import naming_file
-from raysample.data.schema import CONFIDENCE, SCHEMA, Shard
+from raysample.data.schema import CONFIDENCE_COLUMN, CORPUS_SCHEMA, Shard
 from raysample.data.sources.resolve import part_of, reader_of
 
-MANIFEST = "corpus.json"
-KEPT = "kept.parquet"
+CORPUS_MANIFEST = "corpus.json"
+KEPT_FILE = "kept.parquet"
 """One row per shard: which of its rows are usable, as packed bits; null where all are."""
 
 
@@ -95,18 +96,18 @@ class Corpus:
 
     @property
     def schema(self) -> pa.Schema:
-        """Columns of the corpus's tables: `SCHEMA`, then `label_confidence` and `level_NAME` where present.
+        """Columns of the corpus's tables: `CORPUS_SCHEMA`, then `label_confidence` and `level_NAME` where present.
 
         The `level_NAME` columns hold the integer labels of every level, including the level that is `label`.
         """
-        confidence = [] if self.source.labels.confidence is None else [pa.field(CONFIDENCE, pa.float32())]
+        confidence = [] if self.source.labels.confidence is None else [pa.field(CONFIDENCE_COLUMN, pa.float32())]
         levels = () if self.levels is None else self.levels.columns
-        return pa.schema([*SCHEMA, *confidence, *(pa.field(name, pa.int32()) for name in levels)])
+        return pa.schema([*CORPUS_SCHEMA, *confidence, *(pa.field(name, pa.int32()) for name in levels)])
 
     @cached_property
     def _kept(self) -> list[bytes | None]:
         """Packed usable-row bits of every shard; None for a shard whose rows are all usable."""
-        result: list[bytes | None] = storage.read_parquet(storage.join(self.uri, KEPT)).column("kept").to_pylist()
+        result: list[bytes | None] = storage.read_parquet(storage.join(self.uri, KEPT_FILE)).column("kept").to_pylist()
         return result
 
     def read(self, index: int) -> pa.Table:
@@ -180,7 +181,7 @@ class Corpus:
             bits.append(pack_kept(kept))
             classes += np.bincount(rows["label"].to_numpy(), minlength=len(self.labels))
             identity += rows["row_id"].to_pylist()
-        storage.write_parquet(storage.join(uri, KEPT), pa.table({"kept": pa.array(bits, pa.binary())}))
+        storage.write_parquet(storage.join(uri, KEPT_FILE), pa.table({"kept": pa.array(bits, pa.binary())}))
         count = len(identity)
         return replace(
             self,
@@ -218,13 +219,13 @@ class Corpus:
         del data["uri"]
         if self.levels is None:
             del data["levels"]
-        storage.write_json(storage.join(self.uri, MANIFEST), {"noun": "Corpus", **data})
+        storage.write_json(storage.join(self.uri, CORPUS_MANIFEST), {"noun": "Corpus", **data})
         return self
 
     @staticmethod
     def load(uri: str) -> Corpus:
         """Read the corpus in folder `uri`; raises StorageError if its manifest is missing or inconsistent."""
-        result = manifests.kind_of(Corpus, storage.join(uri, MANIFEST), uri=uri)
+        result = manifests.kind_of(Corpus, storage.join(uri, CORPUS_MANIFEST), uri=uri)
         _check_shards(result)
         return result
 
@@ -235,13 +236,14 @@ def _check_shards(corpus: Corpus) -> None:
     ranges = all(0 <= shard.start <= shard.stop and shard.offset >= 0 for shard in corpus.shards)
     if not ranges or indices != list(range(len(indices))) or len(corpus.class_counts) != len(corpus.labels):
         raise StorageError(
-            f"the shards or classes of {storage.join(corpus.uri, MANIFEST)!r} do not belong together",
-            manifests.ADVICE,
+            f"the shards or classes of {storage.join(corpus.uri, CORPUS_MANIFEST)!r} do not belong together",
+            manifests.RESTORE_ADVICE,
         )
     counted = corpus.counts.get("usable")
     if {sum(shard.rows for shard in corpus.shards), sum(corpus.class_counts)} != {counted} or "in" not in corpus.counts:
         raise StorageError(
-            f"the counts of rows in {storage.join(corpus.uri, MANIFEST)!r} do not belong together", manifests.ADVICE
+            f"the counts of rows in {storage.join(corpus.uri, CORPUS_MANIFEST)!r} do not belong together",
+            manifests.RESTORE_ADVICE,
         )
 
 

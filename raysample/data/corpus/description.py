@@ -9,22 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from raysample.core import storage
+from raysample.core.arrays import Mask, WordArray
 from raysample.core.config import Columns, SourceConfig
 from raysample.core.errors import CorpusError
 from raysample.data.corpus import ledger as books
-from raysample.data.corpus.corpus import KEPT, MANIFEST, Corpus, pack_kept
-from raysample.data.corpus.judge_rows import (
-    Hashes,
-    JudgedRows,
-    Mask,
-    digests,
-    folder_columns,
-    held_out,
-    id_hashes,
-    shard_fingerprint,
-)
+from raysample.data.corpus.corpus import CORPUS_MANIFEST, KEPT_FILE, Corpus, pack_kept
+from raysample.data.corpus.judge_rows import JudgedRows, digests, folder_columns, held_out, id_hashes, shard_fingerprint
 from raysample.data.corpus.ledger import Ledger, Range
-from raysample.data.corpus.quarantine import FOLDER, Quarantine
+from raysample.data.corpus.quarantine import QUARANTINE_FOLDER, Quarantine
 from raysample.data.corpus.read_file import read_judged, read_range
 from raysample.data.labels import origins
 from raysample.data.labels.class_names import LabelNotes, canonical, distinct_class_names
@@ -71,7 +63,7 @@ def describe_source(
     _check_arguments(part, holdout, shard_rows)
     _check_levels(source.columns, labels, levels)
     opened, uri = open_source(source), storage.absolute(uri)
-    for name in (MANIFEST, KEPT, FOLDER):
+    for name in (CORPUS_MANIFEST, KEPT_FILE, QUARANTINE_FOLDER):
         storage.remove(storage.join(uri, name))
     quarantine = Quarantine(uri)
     rule = opened.config.labels
@@ -248,7 +240,7 @@ def _written(
     spans = list(_spans(ledger, usable, shard_rows))
     shards = tuple(_shard(index, span, usable, ledger.content) for index, span in enumerate(spans))
     kept = [pack_kept(usable[span[0].first : span[-1].first + span[-1].rows]) for span in spans]
-    storage.write_parquet(storage.join(uri, KEPT), pa.table({"kept": pa.array(kept, pa.binary())}))
+    storage.write_parquet(storage.join(uri, KEPT_FILE), pa.table({"kept": pa.array(kept, pa.binary())}))
     counts = ledger.class_counts()
     inventory, warnings = notes
     return Corpus(
@@ -290,7 +282,7 @@ def _spans(ledger: Ledger, usable: Mask, shard_rows: int) -> Iterator[list[Range
         yield span
 
 
-def _shard(index: int, span: list[Range], usable: Mask, content: Hashes) -> Shard:
+def _shard(index: int, span: list[Range], usable: Mask, content: WordArray) -> Shard:
     """Return the shard that covers a run of ranges, with the fingerprint of its usable rows."""
     first, last = span[0], span[-1]
     rows = slice(first.first, last.first + last.rows)

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysample.core.arrays import Float32Array, Int16Array, Mask, WordArray
 from raysample.core.config import Columns, SourceConfig
 from raysample.data import schema
 from raysample.data.labels import origins
@@ -19,9 +20,6 @@ from raysample.data.labels.classes import Codes
 from raysample.data.labels.levels import PREFIX, read_others
 from raysample.data.labels.values import GARBLED, NESTED, NULL, STRING, Values, as_strings, mask
 from raysample.data.schema import Batch, Part
-
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
-Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 
 _SIDE_KEY = "raysample-side00"
 _TEXT_KEY = "raysample-text00"
@@ -55,8 +53,8 @@ class JudgedRows:
     name: pa.StringArray
     reason: Codes
     filtered: Codes
-    confidence: origins.Floats
-    feedback: origins.Values
+    confidence: Float32Array
+    feedback: Int16Array
     lines: np.ndarray[Any, np.dtype[np.int64]] | None = None
 
     @property
@@ -80,7 +78,7 @@ def judge_rows(batch: Batch, part: Part, config: SourceConfig, names: Mapping[st
     labels = origins.read_label_origins(raw, config, names)
     content = pa.table([row_id, text, pair, labels.names, group, timestamp], names=list(CONTENT))
     if config.labels.confidence is not None:
-        content = content.append_column(schema.CONFIDENCE, origins.as_column(labels.confidence))
+        content = content.append_column(schema.CONFIDENCE_COLUMN, origins.as_column(labels.confidence))
     more, bad_level = read_others(raw, config, names, batch.rows)
     for key, values in more.items():
         content = content.append_column(key, values)
@@ -185,7 +183,7 @@ def _matches(
     return result
 
 
-def digests(content: pa.Table) -> Hashes:
+def digests(content: pa.Table) -> WordArray:
     """Return [rows, 2] uint64: the 128-bit BLAKE2b of each row's content (id, texts, class name, group, time, levels).
 
     The confidence in a label is not part of the content: a changed estimate does not change the row. Each value is
@@ -197,7 +195,7 @@ def digests(content: pa.Table) -> Hashes:
     return np.frombuffer(hashed, dtype="<u8").reshape(-1, 2).astype(np.uint64)
 
 
-def shard_fingerprint(hashes: Hashes) -> str:
+def shard_fingerprint(hashes: WordArray) -> str:
     """Return the sha256 (hex) of the digests of a shard's usable rows, in order."""
     return hashlib.sha256(hashes.astype("<u8").tobytes()).hexdigest()
 
@@ -211,7 +209,7 @@ def _spelled(content: pa.Table) -> pa.StringArray:
     return pc.binary_join_element_wise(*pieces, ":")
 
 
-def id_hashes(rows: JudgedRows) -> Hashes:
+def id_hashes(rows: JudgedRows) -> WordArray:
     """Return [rows] uint64: a hash of the row id, used for `limit` and to find repeated ids.
 
     The probability that any two of n ids collide is n² / 2^65: one in 37 million for a million rows.
@@ -219,7 +217,7 @@ def id_hashes(rows: JudgedRows) -> Hashes:
     return _hashed(pc.fill_null(rows.content["row_id"], ""), _ID_KEY)
 
 
-def text_hashes(rows: pa.Table) -> Hashes:
+def text_hashes(rows: pa.Table) -> WordArray:
     """Return [rows] uint64: a hash of (text, text_pair) alone."""
     return _hashed(_spelled(rows.select(["text", "text_pair"])), _TEXT_KEY)
 
@@ -254,9 +252,9 @@ def held_out(rows: JudgedRows, share: float) -> Mask:
     return side
 
 
-def _hashed(strings: pa.StringArray, key: str) -> Hashes:
+def _hashed(strings: pa.StringArray, key: str) -> WordArray:
     """Return the 64-bit SipHash of each string under a key, [n] uint64."""
     values = np.empty(len(strings), dtype=object)
     values[:] = strings.to_pylist()
-    result: Hashes = pd.util.hash_array(values, hash_key=key, categorize=False)
+    result: WordArray = pd.util.hash_array(values, hash_key=key, categorize=False)
     return result

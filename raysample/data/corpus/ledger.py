@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from raysample.core import storage
+from raysample.core.arrays import Float32Array, Int16Array, Mask, WordArray
 from raysample.core.config import SourceConfig
 from raysample.core.errors import CorpusError
-from raysample.data.corpus.judge_rows import Hashes, Mask
 from raysample.data.labels.classes import Codes
 from raysample.data.labels.levels import Levels
-from raysample.data.labels.origins import Floats, Values
 from raysample.data.schema import (
     BAD_QUOTE,
     BY_LIMIT,
@@ -67,10 +66,10 @@ class Ledger:
     reason: Codes
     filtered: Codes
     labels: np.ndarray[Any, np.dtype[np.int32]]
-    ids: Hashes
-    content: Hashes
-    confidence: Floats
-    feedback: Values
+    ids: WordArray
+    content: WordArray
+    confidence: Float32Array
+    feedback: Int16Array
     levels: np.ndarray[Any, np.dtype[np.int32]]
     vocabularies: tuple[tuple[str, ...], ...] = field(default=(), kw_only=True)
 

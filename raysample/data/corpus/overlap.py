@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from raysample.core import manifests, storage
+from raysample.core.arrays import WordArray
 from raysample.data.corpus.corpus import Corpus
-from raysample.data.corpus.judge_rows import Hashes, text_hashes
+from raysample.data.corpus.judge_rows import text_hashes
 
-SHARDS = 64
+SHARDS_PER_ITEM = 64
 """Shards per work item."""
 Map = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
 
@@ -72,18 +73,18 @@ def describe_overlap(found: Overlap, rows: int) -> str:
 
 
 def _pieces(corpus: Corpus) -> list[tuple[int, ...]]:
-    """Return the shard indices of a corpus in groups of `SHARDS`."""
+    """Return the shard indices of a corpus in groups of `SHARDS_PER_ITEM`."""
     indices = [shard.index for shard in corpus.shards]
-    return [tuple(indices[start : start + SHARDS]) for start in range(0, len(indices), SHARDS)]
+    return [tuple(indices[start : start + SHARDS_PER_ITEM]) for start in range(0, len(indices), SHARDS_PER_ITEM)]
 
 
-def _hashes(uri: str, shards: Sequence[int]) -> Hashes:
+def _hashes(uri: str, shards: Sequence[int]) -> WordArray:
     """Return the text hash of every row in some shards, [rows] uint64."""
     corpus = Corpus.load(uri)
     return np.concatenate([text_hashes(corpus.read(shard)) for shard in shards])
 
 
-def _shared(uri: str, wanted: Hashes, shards: Sequence[int]) -> tuple[int, Any]:
+def _shared(uri: str, wanted: WordArray, shards: Sequence[int]) -> tuple[int, Any]:
     """Return the number of rows whose hash is in sorted `wanted`, and the indices in `wanted` that occur."""
     hashes = _hashes(uri, shards)
     if not len(wanted):

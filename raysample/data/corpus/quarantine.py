@@ -6,14 +6,15 @@ import numpy as np
 import pyarrow as pa
 
 from raysample.core import storage
-from raysample.data.corpus.judge_rows import JudgedRows, Mask
+from raysample.core.arrays import Mask
+from raysample.data.corpus.judge_rows import JudgedRows
 from raysample.data.schema import QUARANTINE, REASONS, Part
 
-FOLDER = "quarantine"
+QUARANTINE_FOLDER = "quarantine"
 PART_ROWS = 100_000
 
 
-SCHEMA = QUARANTINE.append(pa.field("line", pa.int64()))
+QUARANTINE_SCHEMA = QUARANTINE.append(pa.field("line", pa.int64()))
 """Columns of a corpus's quarantine: the common ones, and the first line (from 1 on) of a row in a line format."""
 
 
@@ -25,7 +26,7 @@ class Quarantine:
     """
 
     def __init__(self, uri: str) -> None:
-        self.folder = storage.join(uri, FOLDER)
+        self.folder = storage.join(uri, QUARANTINE_FOLDER)
         self._held: list[pa.Table] = []
         self._rows = 0
         self._parts = 0
@@ -49,7 +50,7 @@ class Quarantine:
             place = int(places[at])
             at_line = f"row {start + place}" if rows.lines is None else f"line {rows.lines[place]}"
             self.first.setdefault(REASONS[code], f"{at_line} of {part.name!r}")
-        self._held.append(pa.table(columns).cast(SCHEMA))
+        self._held.append(pa.table(columns).cast(QUARANTINE_SCHEMA))
         self._rows += len(places)
         self.written += len(places)
         if self._rows >= PART_ROWS:
@@ -62,6 +63,6 @@ class Quarantine:
 
     def _flush(self) -> None:
         """Write the rows in memory as the next part."""
-        table = pa.concat_tables([SCHEMA.empty_table(), *self._held])
+        table = pa.concat_tables([QUARANTINE_SCHEMA.empty_table(), *self._held])
         storage.write_parquet(storage.join(self.folder, f"part-{self._parts:05d}.parquet"), table)
         self._parts, self._held, self._rows = self._parts + 1, [], 0

@@ -10,13 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysample.core.arrays import Float32Array, Int16Array
 from raysample.core.config import FeedbackConfig, LabelsConfig, SourceConfig
 from raysample.data import schema
 from raysample.data.labels.classes import Codes, read_labels
 from raysample.data.labels.values import GARBLED, NESTED, NULL, as_strings, mask
-
-Floats = np.ndarray[Any, np.dtype[np.float32]]
-Values = np.ndarray[Any, np.dtype[np.int16]]
 
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE](\+?[0-9]{1,2}|-[0-9]{1,3}))?$"
 SILENT, OTHER, UNREAD = -1, -2, -3
@@ -40,8 +38,8 @@ class Labelled:
     names: pa.StringArray
     reason: Codes
     filtered: Codes
-    confidence: Floats
-    feedback: Values
+    confidence: Float32Array
+    feedback: Int16Array
 
 
 def values(feedback: FeedbackConfig) -> tuple[str, ...]:
@@ -78,12 +76,12 @@ def read_label_origins(
     return Labelled(label, reason, filtered, sure, said)
 
 
-def _feedback(array: pa.Array, known: tuple[str, ...]) -> Values:
+def _feedback(array: pa.Array, known: tuple[str, ...]) -> Int16Array:
     """Return the index of each row's feedback in `known`, [rows] int16, or SILENT, OTHER, UNREAD."""
     found = as_strings(array)
     plain = pc.utf8_lower(pc.utf8_trim_whitespace(found.strings))
     places = pc.index_in(plain, value_set=pa.array(known, pa.string()))
-    said: Values = pc.fill_null(places, OTHER).to_numpy(zero_copy_only=False).astype(np.int16)
+    said: Int16Array = pc.fill_null(places, OTHER).to_numpy(zero_copy_only=False).astype(np.int16)
     said[(found.kinds == NULL) | mask(pc.equal(plain, ""))] = SILENT
     said[(found.kinds == NESTED) | (found.kinds == GARBLED)] = UNREAD
     return said
@@ -93,7 +91,7 @@ def _corrected(
     label: pa.StringArray,
     reason: Codes,
     raw: Mapping[str, pa.Array],
-    said: Values,
+    said: Int16Array,
     rule: LabelsConfig,
     names: Mapping[str, tuple[str, ...]],
 ) -> tuple[pa.StringArray, Codes]:
@@ -108,7 +106,7 @@ def _corrected(
     return label, reason
 
 
-def read_confidence(array: pa.Array) -> tuple[Floats, Codes]:
+def read_confidence(array: pa.Array) -> tuple[Float32Array, Codes]:
     """Return numbers in [0, 1] as float32, NaN where there is none, and the reason codes (0: valid).
 
     Strings that spell a number count as numbers, since CSV has only strings.
@@ -124,12 +122,12 @@ def read_confidence(array: pa.Array) -> tuple[Floats, Codes]:
     return np.where(fine, sure, np.float32(np.nan)), reason
 
 
-def as_column(confidence: Floats) -> pa.StringArray:
+def as_column(confidence: Float32Array) -> pa.StringArray:
     """Return a confidence as strings, like the other columns of a judged batch; null for NaN."""
     return pa.array(confidence, pa.float32(), mask=np.isnan(confidence)).cast(pa.string())
 
 
-def summary(rule: LabelsConfig, confidence: Floats, feedback: Values, usable: Any) -> dict[str, Any]:
+def summary(rule: LabelsConfig, confidence: Float32Array, feedback: Int16Array, usable: Any) -> dict[str, Any]:
     """Return facts about the labels as JSON-able data: `origin`, `confidence`, `feedback`.
 
     Args:
@@ -145,7 +143,7 @@ def summary(rule: LabelsConfig, confidence: Floats, feedback: Values, usable: An
     return result
 
 
-def _confidence_deciles(confidence: Floats) -> dict[str, Any]:
+def _confidence_deciles(confidence: Float32Array) -> dict[str, Any]:
     """Return the number of labels with a confidence, its mean, and its deciles: minimum, 10 %, ..., maximum."""
     known = confidence[~np.isnan(confidence)].astype(np.float64)
     if not len(known):
@@ -158,7 +156,7 @@ def _confidence_deciles(confidence: Floats) -> dict[str, Any]:
     }
 
 
-def _feedback_counts(feedback: FeedbackConfig, said: Values, usable: Any) -> list[dict[str, Any]]:
+def _feedback_counts(feedback: FeedbackConfig, said: Int16Array, usable: Any) -> list[dict[str, Any]]:
     """Return for each feedback value, for others and for none: what it gives, rows read and usable rows."""
     gives = dict.fromkeys(feedback.accept, "the hypothesis")
     gives |= {value: f"the label in {column}" for value, column in feedback.correct.items()}

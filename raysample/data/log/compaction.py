@@ -24,8 +24,8 @@ from raysample.data.schema import Part
 from raysample.data.sources.inventory import OUTSIDE
 from raysample.data.sources.resolve import Source, open_source
 
-MANIFEST = "contents.json"
-FILES = "files"
+CONTENTS_MANIFEST = "contents.json"
+FILES_FOLDER = "files"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Contents:
         source: the log, with an absolute path and the format settled.
         window: number of newest partitions in the window; None for all.
         files: the files in the window, by name.
-        parts: Parquet files relative to `uri`, rising by content id; columns as in `log.merge.SCHEMA`.
+        parts: Parquet files relative to `uri`, rising by content id; columns as in `log.merge.CONTENTS_SCHEMA`.
         counts: rows of the log `in`, `usable`, `quarantined`, `filtered`; `contents`; `conflicts` (texts with several
             labels) and `conflict_rows`, their copies.
         reasons: reason -> number of quarantined rows; they lie in `files/KEY/quarantine/`.
@@ -83,7 +83,7 @@ class Contents:
 
     def place(self, file: FileTally) -> str:
         """Return the folder of a file's tally and quarantine."""
-        return storage.join(self.uri, FILES, file.key)
+        return storage.join(self.uri, FILES_FOLDER, file.key)
 
     def as_source(self) -> SourceConfig:
         """Return the contents as a source of labelled texts whose row ids are content ids.
@@ -105,13 +105,13 @@ class Contents:
         """Write the manifest, which completes the contents."""
         data = {**asdict(self), "source": self.source.to_dict()}
         del data["uri"]
-        storage.write_json(storage.join(self.uri, MANIFEST), {"noun": "Contents", **data})
+        storage.write_json(storage.join(self.uri, CONTENTS_MANIFEST), {"noun": "Contents", **data})
         return self
 
     @staticmethod
     def load(uri: str) -> Contents:
         """Read the contents in folder `uri`; raises StorageError if the manifest is missing or damaged."""
-        return manifests.kind_of(Contents, storage.join(uri, MANIFEST), uri=uri)
+        return manifests.kind_of(Contents, storage.join(uri, CONTENTS_MANIFEST), uri=uri)
 
 
 def compact_log(source: SourceConfig, uri: str, *, window: int | None = None, map_fn: MapFn = threads) -> Contents:
@@ -133,9 +133,13 @@ def compact_log(source: SourceConfig, uri: str, *, window: int | None = None, ma
     settled = open_source(source)
     _check(settled.config, window)
     uri = storage.absolute(uri)
-    before = {file.key for file in Contents.load(uri).files} if storage.exists(storage.join(uri, MANIFEST)) else set()
+    before = (
+        {file.key for file in Contents.load(uri).files}
+        if storage.exists(storage.join(uri, CONTENTS_MANIFEST))
+        else set()
+    )
     parts = windowed(settled, window)
-    place = storage.join(uri, FILES)
+    place = storage.join(uri, FILES_FOLDER)
     files = tuple(map_fn(partial(tally_file, config=settled.config, folder=place), [part.uri for part in parts]))
     _notes(files, settled.config)
     _check_rows(files, settled.config, place)
@@ -216,7 +220,7 @@ def _merged(contents: Contents, map_fn: MapFn) -> Contents:
     work = partial(
         merge.merge_range,
         files=names,
-        folder=storage.join(contents.uri, FILES),
+        folder=storage.join(contents.uri, FILES_FOLDER),
         target=storage.join(contents.uri, folder),
         of=ranges_total,
     )
@@ -254,7 +258,7 @@ def _sum(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
 def _tidy(contents: Contents) -> None:
     """Delete tallies of files outside the window and contents of earlier updates."""
     # Runs after the new manifest is complete, so an interruption leaves extra files but never a missing one.
-    tallies, files = storage.join(contents.uri, FILES), {file.key for file in contents.files}
+    tallies, files = storage.join(contents.uri, FILES_FOLDER), {file.key for file in contents.files}
     for name in storage.folders(tallies):
         if name not in files:
             storage.remove(storage.join(tallies, name))

@@ -17,7 +17,7 @@ from raysample.data import score_table
 from raysample.data.identity import group_codes
 from raysample.data.log import ranges
 from raysample.data.log.compaction import Contents, stale
-from raysample.data.log.tally import TALLY, FileTally, file_rows
+from raysample.data.log.tally import TALLY_FILE, FileTally, file_rows
 from raysample.data.score_table import ScoreTable
 
 
@@ -54,7 +54,7 @@ def expand_log(scores: ScoreTable, contents: Contents, uri: str, *, map_fn: MapF
             f"{len(changed)} files of the log changed since it was compacted, such as {changed[0]!r}",
             "compact and score it again, then expand",
         )
-    storage.remove(storage.join(uri, score_table.MANIFEST))
+    storage.remove(storage.join(uri, score_table.SCORES_MANIFEST))
     write = partial(_write, scores=scores, contents=contents, uri=uri)
     files: list[_Expanded] = list(map_fn(write, list(enumerate(contents.files))))
     counts = {"in": sum(file.rows for file in files), "scored": sum(file.scored for file in files)}
@@ -79,7 +79,7 @@ def _name(number: int) -> str:
 def _write(numbered: tuple[int, FileTally], scores: ScoreTable, contents: Contents, uri: str) -> _Expanded:
     """Write the rows of one file of the log, piece by piece, and return their counts."""
     number, file = numbered
-    known = _known(scores, storage.join(contents.place(file), TALLY))
+    known = _known(scores, storage.join(contents.place(file), TALLY_FILE))
     shape, counts = score_table.table_schema(scores.columns, contents.grouped), [0, 0]
 
     def pieces() -> Iterator[pa.Table]:
@@ -97,7 +97,10 @@ def _piece(rows: pa.Table, scored: pa.Table, shape: pa.Schema, grouped: bool) ->
     """Return scored rows in the table's schema: ids and groups of the rows, scores of their contents."""
     columns: dict[str, Any] = {name: scored[name] for name in scored.column_names} | {"row_id": rows["row_id"]}
     if grouped:
-        columns |= {score_table.GROUP: rows["group"], score_table.GROUP_CODE: pa.array(group_codes(rows["group"]))}
+        columns |= {
+            score_table.GROUP_COLUMN: rows["group"],
+            score_table.GROUP_CODE_COLUMN: pa.array(group_codes(rows["group"])),
+        }
     return pa.table({name: columns[name] for name in shape.names}).cast(shape)
 
 

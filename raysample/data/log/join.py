@@ -122,8 +122,11 @@ class Join:
         """Write scored contents with their groups and counts in the score table's schema."""
         found: dict[str, Any] = {name: scored[name] for name in ("row_id", "label", "tokens", *self.columns)}
         if self.contents.grouped:
-            found |= {score_table.GROUP: rows["group"], score_table.GROUP_CODE: pa.array(group_codes(rows["group"]))}
-        found[score_table.COUNT] = rows["count"]
+            found |= {
+                score_table.GROUP_COLUMN: rows["group"],
+                score_table.GROUP_CODE_COLUMN: pa.array(group_codes(rows["group"])),
+            }
+        found[score_table.COUNT_COLUMN] = rows["count"]
         shape = score_table.table_schema(self.columns, self.contents.grouped, counted=True)
         storage.write_parquet(uri, pa.table({name: found[name] for name in shape.names}).cast(shape))
 

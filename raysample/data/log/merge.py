@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from raysample.core import storage
 from raysample.data.corpus.judge_rows import TEXT_DIGITS
 from raysample.data.log import ranges
-from raysample.data.log.tally import TALLY, merge_tallies
+from raysample.data.log.tally import TALLY_FILE, merge_tallies
 
-SCHEMA = pa.schema(
+CONTENTS_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("text", pa.string()),
@@ -52,7 +52,7 @@ class Merged:
 
 def merge_range(at: int, files: Sequence[str], folder: str, target: str, of: int) -> Merged:
     """Merge range `at` of the tallies in `folder/FILE` for `files`, and write it to `target`."""
-    pieces = [ranges.read_id_range(storage.join(folder, name, TALLY), at, of) for name in files]
+    pieces = [ranges.read_id_range(storage.join(folder, name, TALLY_FILE), at, of) for name in files]
     table, rows = contents_of(pieces)
     storage.write_parquet(range_part(target, at), table)
     clash = table.filter(pc.greater(table["labels"], 1))
@@ -68,7 +68,7 @@ def range_part(folder: str, at: int) -> str:
 
 
 def contents_of(pieces: Sequence[pa.Table]) -> tuple[pa.Table, int]:
-    """Merge tallies into contents in `SCHEMA`, rising by id; return them and the sum of their counts."""
+    """Merge tallies into contents in `CONTENTS_SCHEMA`, rising by id; return them and the sum of their counts."""
     # One sort puts the rows of a content next to each other and its most frequent group first.
     order = [("id", "ascending"), ("count", "descending"), ("group", "ascending")]
     each = merge_tallies(list(pieces)).sort_by(order).combine_chunks()
@@ -90,7 +90,9 @@ def contents_of(pieces: Sequence[pa.Table]) -> tuple[pa.Table, int]:
         "labels": np.repeat(width, width),
         "label_share": share.astype(np.float32),
     }
-    return pa.table({field.name: columns[field.name] for field in SCHEMA}, schema=SCHEMA), int(count.sum())
+    return pa.table({field.name: columns[field.name] for field in CONTENTS_SCHEMA}, schema=CONTENTS_SCHEMA), int(
+        count.sum()
+    )
 
 
 def text_keys(ids: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from raysample.core import manifests, storage
 
-ROWS = 1 << 20
+RANGE_ROWS = 1 << 20
 """Tallied rows per range, approximately."""
 PREFIXES = 1 << 16
 """Number of 4-digit hexadecimal id prefixes; a range is a run of prefixes."""
@@ -17,7 +17,7 @@ PREFIXES = 1 << 16
 
 def range_count(rows: int) -> int:
     """Return the number of ranges for a log with so many tallied rows, in [1, PREFIXES]."""
-    return max(1, min(PREFIXES, -(-rows // ROWS)))
+    return max(1, min(PREFIXES, -(-rows // RANGE_ROWS)))
 
 
 def range_bounds(at: int, of: int) -> tuple[str, str]:

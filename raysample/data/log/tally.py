@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from raysample.core import manifests, storage
+from raysample.core.arrays import Mask, WordArray
 from raysample.core.config import SourceConfig
 from raysample.core.errors import CorpusError
-from raysample.data.corpus.judge_rows import Hashes, JudgedRows, Mask, content_ids, folder_columns, id_hashes
+from raysample.data.corpus.judge_rows import JudgedRows, content_ids, folder_columns, id_hashes
 from raysample.data.corpus.quarantine import Quarantine
 from raysample.data.corpus.read_file import read_judged
 from raysample.data.labels.class_names import LabelNotes
@@ -23,9 +24,9 @@ from raysample.data.sources.resolve import Source, has_rows, part_of, reader_of
 VERSION = 2
 """Increased when the meaning of a tally changes: files are then tallied again."""
 BATCH_ROWS = 1 << 16
-HELD_ROWS = 1 << 20
+TALLY_BUFFER_ROWS = 1 << 20
 """Tallied rows kept in memory before they are merged."""
-SCHEMA = pa.schema(
+TALLY_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("group", pa.string()),
@@ -38,7 +39,7 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns of a tally: one row per content and group, sorted by id."""
-TALLY, MANIFEST = "tally.parquet", "tally.json"
+TALLY_FILE, TALLY_MANIFEST = "tally.parquet", "tally.json"
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,12 @@ def tally_file(uri: str, config: SourceConfig, folder: str) -> FileTally:
     part = part_of(config, uri)
     key = key_of(config, part)
     place = storage.join(folder, key)
-    manifest = storage.join(place, MANIFEST)
+    manifest = storage.join(place, TALLY_MANIFEST)
     if storage.exists(manifest):
         return manifests.kind_of(FileTally, manifest)
     file = _File(config, part, place)
     table = file.tally(file.repeats())
-    storage.write_parquet(storage.join(place, TALLY), table)
+    storage.write_parquet(storage.join(place, TALLY_FILE), table)
     notes = (file.notes.spellings.noted(), file.notes.names)
     tally = FileTally(part.name, uri, key, file.counts, file.reasons, table.num_rows, file.left_out, *notes)
     storage.write_json(manifest, asdict(tally))
@@ -124,7 +125,7 @@ class _File:
         if self.config.columns.id is None:
             return np.zeros(0, np.bool_)
         # First pass: hashes of ids only. Texts are read again by `rows`, if at all.
-        hashes: list[Hashes] = []
+        hashes: list[WordArray] = []
         usable: list[Mask] = []
         for _, rows in self._judged():
             hashes.append(id_hashes(rows))
@@ -139,14 +140,14 @@ class _File:
     def tally(self, repeated: Mask) -> pa.Table:
         """Count the file's contents and quarantine its bad rows."""
         quarantine = Quarantine(self.place)
-        held = [SCHEMA.empty_table()]
+        held = [TALLY_SCHEMA.empty_table()]
         for rows, good, start in self.rows(repeated):
             bad = rows.matches & (rows.reason != FINE)
             quarantine.add(self.part, start, rows, bad)
             self._count(rows, good, bad)
             held.append(tally_rows(rows.content.filter(pa.array(good))))
-            # Merging now and then keeps memory at the distinct contents plus HELD_ROWS.
-            if sum(piece.num_rows for piece in held) > HELD_ROWS:
+            # Merging now and then keeps memory at the distinct contents plus TALLY_BUFFER_ROWS.
+            if sum(piece.num_rows for piece in held) > TALLY_BUFFER_ROWS:
                 held = [merge_tallies(held)]
         quarantine.close()
         self._reconcile(quarantine.written)
@@ -201,7 +202,7 @@ def tally_rows(content: pa.Table) -> pa.Table:
         "first_seen": time,
         "last_seen": time,
     }
-    return merge_tallies([pa.table(columns, schema=SCHEMA)])
+    return merge_tallies([pa.table(columns, schema=TALLY_SCHEMA)])
 
 
 def merge_tallies(pieces: list[pa.Table]) -> pa.Table:
@@ -214,4 +215,4 @@ def merge_tallies(pieces: list[pa.Table]) -> pa.Table:
     texts = whole.select(["text", "text_pair", "label"]).take(added["row_min"])
     columns = {name: added[name] for name in ("id", "group")} | {name: texts[name] for name in texts.column_names}
     columns |= {"count": added["count_sum"], "first_seen": added["first_seen_min"], "last_seen": added["last_seen_max"]}
-    return pa.table(columns, schema=SCHEMA)
+    return pa.table(columns, schema=TALLY_SCHEMA)

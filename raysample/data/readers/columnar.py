@@ -25,7 +25,7 @@ from raysample.data.readers.expansion import allowed, check_expansion, expansion
 from raysample.data.schema import TOO_LARGE, Batch, Part
 
 HUB = "hub:"
-ADVICE = "it is read as a datasets folder: write it again with Dataset.save_to_disk"
+DATASETS_FOLDER_ADVICE = "it is read as a datasets folder: write it again with Dataset.save_to_disk"
 HELD_BYTES = 256 << 20
 """Largest row group that a worker keeps decoded in memory; larger groups are decoded again for every shard."""
 
@@ -256,7 +256,7 @@ def _from_folder(uri: str, limits: LimitsConfig) -> Any:
     """Load a folder written by `save_to_disk`, after checking its files and their size."""
     import datasets  # takes a second, and only this format needs it
 
-    with naming_file(uri, ADVICE):
+    with naming_file(uri, DATASETS_FOLDER_ADVICE):
         check_folder(uri)
         check_unpacked(uri, limits)
         return datasets.load_from_disk(uri)

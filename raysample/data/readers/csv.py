@@ -11,7 +11,7 @@ from raysample.data.readers import encodings, formats
 from raysample.data.readers.lines import PhysicalLines
 from raysample.data.readers.quotes import Grammar, grammar
 from raysample.data.readers.record_spans import Span, Spans
-from raysample.data.readers.records import Account, LineFormat, Record, exceeds_limit
+from raysample.data.readers.records import Account, LineFormat, LineRecord, exceeds_limit
 from raysample.data.readers.streams import Unpacked, open_stream
 from raysample.data.schema import BAD_CSV, BAD_FIELDS, FINE, NUL_BYTE, REASONS, TOO_LARGE, Part
 
@@ -67,7 +67,7 @@ class Separated(LineFormat):
             )
         return header
 
-    def _records(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
+    def _records(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[LineRecord]:
         """Yield the records after the header, split into fields; broken ones have a reason code."""
         lines = PhysicalLines(stream, self.limits.line)
         found = self._spans(part, lines, account)

@@ -9,7 +9,7 @@ from typing import Any
 
 from raysample.core import storage
 
-STATE = "state.json"
+DATASET_STATE = "state.json"
 _NUMBERED = re.compile(r"(?P<stem>.*)-(?P<place>\d{5})-of-(?P<of>\d{5})\.arrow")
 
 
@@ -25,7 +25,7 @@ def check_dataset_folder(uri: str) -> None:
     for path in _below(root):
         if storage.is_special_file(path):
             raise ValueError(f"{_inner(path, root)!r} in it is a pipe, socket or device, not a file")
-    for state in (path for path in _below(root) if path.name == STATE and path.is_file()):
+    for state in (path for path in _below(root) if path.name == DATASET_STATE and path.is_file()):
         names = data_files(state)
         _check_inside(names)
         _check_numbered(names)
@@ -33,7 +33,7 @@ def check_dataset_folder(uri: str) -> None:
 
 def state_files(root: Path) -> list[Path]:
     """Return the existing Arrow files that the states in a folder list."""
-    states = [path for path in _below(root) if path.name == STATE and path.is_file()]
+    states = [path for path in _below(root) if path.name == DATASET_STATE and path.is_file()]
     files = [state.parent / name for state in states for name in data_files(state)]
     return [path for path in files if path.is_file()]
 
@@ -47,10 +47,10 @@ def names_in(found: Any) -> list[str]:
     """Return the names of the Arrow files in the content of a `state.json`; raises as `data_files`."""
     files = found.get("_data_files") if isinstance(found, dict) else None
     if not isinstance(files, list):
-        raise ValueError(f"its {STATE} lists no _data_files")
+        raise ValueError(f"its {DATASET_STATE} lists no _data_files")
     names = [entry.get("filename") if isinstance(entry, dict) else None for entry in files]
     if not all(isinstance(name, str) for name in names):
-        raise ValueError(f"an entry of _data_files in its {STATE} has no filename")
+        raise ValueError(f"an entry of _data_files in its {DATASET_STATE} has no filename")
     return [str(name) for name in names]
 
 
@@ -70,10 +70,10 @@ def _check_inside(names: list[str]) -> None:
     """Raise ValueError for names outside the folder, or listed twice."""
     for name in names:
         if name != Path(name).name or name in ("", ".", ".."):
-            raise ValueError(f"its {STATE} names {name!r}, which does not lie in it")
+            raise ValueError(f"its {DATASET_STATE} names {name!r}, which does not lie in it")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"its {STATE} names {twice[0]!r} twice")
+        raise ValueError(f"its {DATASET_STATE} names {twice[0]!r} twice")
 
 
 def _check_numbered(names: list[str]) -> None:
@@ -83,4 +83,6 @@ def _check_numbered(names: list[str]) -> None:
         places = {int(found["place"]) for found in matches if (found["stem"], found["of"]) == (stem, of)}
         absent = sorted(set(range(int(of))) - places)
         if absent:
-            raise ValueError(f"its {STATE} lacks {stem}-{absent[0]:05d}-of-{of}.arrow, one of {int(of)} data files")
+            raise ValueError(
+                f"its {DATASET_STATE} lacks {stem}-{absent[0]:05d}-of-{of}.arrow, one of {int(of)} data files"
+            )

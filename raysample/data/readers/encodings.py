@@ -8,7 +8,7 @@ import re
 from raysample.core.errors import CorpusError
 from raysample.data.readers.streams import Unpacked
 
-BOM = codecs.BOM_UTF8
+UTF8_BOM = codecs.BOM_UTF8
 # UTF-32 first: its little-endian mark begins like that of UTF-16.
 _MARKS = {
     "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),

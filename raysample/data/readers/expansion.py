@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from raysample.core.config import LimitsConfig
 from raysample.core.errors import CorpusError
-from raysample.data.readers.streams import FREE
+from raysample.data.readers.streams import FREE_BYTES
 
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}
 _OFFSET = 4
@@ -67,7 +67,7 @@ def check_expansion(
 
 def allowed(size: int, limits: LimitsConfig) -> float:
     """Return the number of bytes that a file of `size` bytes may unpack to."""
-    return min(limits.unpacked, max(FREE, limits.expansion * size))
+    return min(limits.unpacked, max(FREE_BYTES, limits.expansion * size))
 
 
 def expansion_error(uri: str, size: int, total: int, limits: LimitsConfig) -> CorpusError:

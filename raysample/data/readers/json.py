@@ -11,7 +11,7 @@ from typing import Any, final
 from raysample.core.errors import CorpusError
 from raysample.data.readers import encodings, json_arrays
 from raysample.data.readers.lines import PhysicalLines
-from raysample.data.readers.records import PEEK_RECORDS, Account, LineFormat, Record, exceeds_limit
+from raysample.data.readers.records import PEEK_RECORDS, Account, LineFormat, LineRecord, exceeds_limit
 from raysample.data.readers.streams import Unpacked, open_stream
 from raysample.data.schema import BAD_BYTES, BAD_JSON, KEY_TWICE, LONG_LINE, NOT_OBJECT, NUL_BYTE, TOO_LARGE, Part
 
@@ -45,13 +45,13 @@ class JsonLines(LineFormat):
                 seen.update(dict.fromkeys(record[0] or ()))
         return tuple(seen)
 
-    def _records(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
+    def _records(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[LineRecord]:
         """Yield records from lines or from the elements of one array."""
         if json_arrays.begins(stream.head):
             return self._elements(part, stream, account, offset)
         return self._lines(stream, account, offset)
 
-    def _lines(self, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
+    def _lines(self, stream: Unpacked, account: Account, offset: int) -> Iterator[LineRecord]:
         """Yield the records of JSON lines; blank lines are counted but yield none."""
         lines = PhysicalLines(stream, self.limits.line)
         if offset:
@@ -59,13 +59,13 @@ class JsonLines(LineFormat):
         for line, begin in lines:
             if line is None:
                 yield None, LONG_LINE, begin, lines.count, 1, True
-            elif line.isspace() or not (line := line.removeprefix(encodings.BOM) if begin == 0 else line).strip():
+            elif line.isspace() or not (line := line.removeprefix(encodings.UTF8_BOM) if begin == 0 else line).strip():
                 account.other += 1
             else:
                 yield *self._parsed(line), begin, lines.count, 1, True
         account.total = lines.count
 
-    def _elements(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
+    def _elements(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[LineRecord]:
         """Yield the elements of a JSON array; one that is not JSON makes the file an error."""
         array = json_arrays.Array(stream, self.limits.line)
         for element, begin, line in array.elements(offset):

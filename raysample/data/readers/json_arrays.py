@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from raysample.core.errors import CorpusError
-from raysample.data.readers.encodings import BOM
+from raysample.data.readers.encodings import UTF8_BOM
 from raysample.data.readers.streams import Unpacked
 
 _CHUNK = 1 << 20
@@ -77,7 +77,7 @@ class Array:
     def _opened(self) -> int:
         """Read the beginning; return the position after the opening bracket."""
         self._more()
-        place = self._past_blanks(len(BOM) if self._stream.head.startswith(BOM) else 0)
+        place = self._past_blanks(len(UTF8_BOM) if self._stream.head.startswith(UTF8_BOM) else 0)
         return place + 1
 
     def _skipped(self, offset: int) -> int:

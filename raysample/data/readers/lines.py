@@ -14,7 +14,7 @@ from raysample.data.readers.streams import Unpacked
 
 _SKIP = 1 << 20
 
-Line = tuple[bytes | None, int]
+TextLine = tuple[bytes | None, int]
 """A line with its line end, None if longer than allowed; and its byte offset."""
 
 
@@ -37,7 +37,7 @@ class PhysicalLines:
         self._stream.skip_to(offset, self._offset)
         self._offset = offset
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[TextLine]:
         limit = self._limit
         while line := self._stream.buffer.readline(limit + 1):
             begin = self._offset

@@ -12,14 +12,14 @@ from raysample.data.readers.quotes import Grammar, State
 from raysample.data.readers.records import Account
 from raysample.data.schema import BAD_BYTES, BAD_QUOTE, BEHIND_QUOTE, FINE, LONG_LINE, ROWS_IN_QUOTE
 
-BOM = "\ufeff"
+BOM_CHARACTER = "\ufeff"
 
 _EVIDENCE = 4
 """Number of delimiters in matching positions from which on quoted lines count as rows joined by a stray quote."""
 
 
 Span = tuple[str | None, int, int, int, int, bool]
-"""Text of one record without its last line end, or None and the reason; the other fields as in `records.Record`."""
+"""Text of one record without its last line end, or None and the reason; the other fields as in `records.LineRecord`."""
 
 
 class _Line(NamedTuple):
@@ -63,7 +63,7 @@ class Spans:
                 text, code = raw.decode(), FINE
             except UnicodeDecodeError:
                 text, code = raw.decode("utf-8", "surrogateescape"), BAD_BYTES
-            content = (text if offset else text.removeprefix(BOM)).rstrip("\r\n")
+            content = (text if offset else text.removeprefix(BOM_CHARACTER)).rstrip("\r\n")
             if not content:
                 self._account.other += 1
             elif not quoting or '"' not in content or closed(content):
@@ -194,7 +194,7 @@ def _decoded(line: bytes | None, offset: int, number: int) -> _Line:
         text, code = line.decode(), FINE
     except UnicodeDecodeError:
         text, code = line.decode("utf-8", "surrogateescape"), BAD_BYTES
-    return _Line(text.removeprefix(BOM) if offset == 0 else text, code, offset, number, 1)
+    return _Line(text.removeprefix(BOM_CHARACTER) if offset == 0 else text, code, offset, number, 1)
 
 
 def _escaped_end(text: str, escape: str) -> bool:

@@ -23,7 +23,7 @@ _KINDS = (str, bool, int, float)
 _INT64 = 1 << 63
 
 
-Record = tuple[dict[str, Any] | None, int, int, int, int, bool]
+LineRecord = tuple[dict[str, Any] | None, int, int, int, int, bool]
 """One record of a line format, a bare tuple for speed: values by column (None for a broken record), reason code, byte
 offset, number of the first line (from 1 on), number of lines, and whether reading can start at it (not if an earlier
 quote is still open)."""
@@ -41,7 +41,7 @@ class Account:
         self._part, self._covered = part, 0
         self.other = self.total = 0
 
-    def enter(self, records: Iterable[Record]) -> None:
+    def enter(self, records: Iterable[LineRecord]) -> None:
         """Count the lines covered by records."""
         self._covered += sum(record[4] for record in records)
 
@@ -86,15 +86,15 @@ class LineFormat(ABC):
         """Return the names of the columns."""
 
     @abstractmethod
-    def _records(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
+    def _records(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[LineRecord]:
         """Yield the records from a byte offset on (0: all records), and account for all lines."""
 
 
 def batch_records(
-    records: Iterable[Record], account: Account, columns: Sequence[str], size: int, start: int
+    records: Iterable[LineRecord], account: Account, columns: Sequence[str], size: int, start: int
 ) -> Iterator[Batch]:
     """Yield records in batches of `size`, or more if reading cannot start at the next record."""
-    held: list[Record] = []
+    held: list[LineRecord] = []
     for record in records:
         if len(held) >= size and record[5]:
             account.enter(held)
@@ -106,7 +106,7 @@ def batch_records(
         yield _batch(held, columns, start)
 
 
-def _batch(records: list[Record], columns: Sequence[str], start: int) -> Batch:
+def _batch(records: list[LineRecord], columns: Sequence[str], start: int) -> Batch:
     """Return records as a batch with the requested columns."""
     broken = {place: record[1] for place, record in enumerate(records) if record[0] is None}
     rows = [record[0] or {} for record in records]

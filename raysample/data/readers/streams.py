@@ -23,7 +23,7 @@ from raysample.core.errors import CorpusError
 
 HEAD = 1 << 16
 """Number of decompressed bytes that are inspected to detect the content of a file."""
-FREE = 256 << 20
+FREE_BYTES = 256 << 20
 """Decompressed size that is allowed for any file, whatever its compressed size."""
 _CHUNK = 1 << 18
 
@@ -169,7 +169,7 @@ def _kind_of(uri: str, file: IO[bytes]) -> str | None:
 
 def _bounded(owner: Unpacked, size: int, limits: LimitsConfig) -> Iterator[bytes]:
     """Yield decompressed pieces; raises CorpusError once they exceed the limits."""
-    total, most = 0, min(limits.unpacked, max(FREE, limits.expansion * size))
+    total, most = 0, min(limits.unpacked, max(FREE_BYTES, limits.expansion * size))
     for piece in owner.pieces():
         total += len(piece)
         if total > most:

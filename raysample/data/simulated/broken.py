@@ -23,8 +23,8 @@ from raysample.core.errors import CorpusError
 from raysample.data import schema
 from raysample.data.schema import REASONS
 
-Record = dict[str, Any]
-Break = Callable[[Record, Record], bytes]
+SimulatedRow = dict[str, Any]
+Break = Callable[[SimulatedRow, SimulatedRow], bytes]
 """Maps a row and the row before it to the damaged line."""
 
 TRUTH = pa.schema([("file", pa.string()), ("row", pa.int64()), ("stage", pa.string()), ("reason", pa.string())])
@@ -39,7 +39,7 @@ def _line(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 
-def _cut(row: Record) -> bytes:
+def _cut(row: SimulatedRow) -> bytes:
     """Return the first half of a row's JSON line."""
     line = json.dumps(row, ensure_ascii=False)
     return line[: len(line) // 2].encode() + b"\n"
@@ -49,7 +49,7 @@ def _breaks(columns: Columns) -> dict[int, Break]:
     """Return reason code -> function that damages a row in that way."""
     text, label, name = columns.text, columns.label, columns.id
 
-    def put(column: str, value: Callable[[Record], Any]) -> Break:
+    def put(column: str, value: Callable[[SimulatedRow], Any]) -> Break:
         return lambda row, _: _line({**row, column: value(row)})
 
     result: dict[int, Break] = {

@@ -10,14 +10,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from raysample.core.arrays import FloatArray, IntArray
 from raysample.data.simulated.intents import INTENTS, SLOTS
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 # Carrier words before and after a command, with their probabilities.
 BEFORE = (("", 0.82), ("please ", 0.06), ("hey ", 0.05), ("ok ", 0.03), ("um ", 0.02), ("so ", 0.02))

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysample.data.simulated.language import FloatArray
+from raysample.core.arrays import FloatArray
 
-NOTE = (
+LOG_NOTE = (
     "The training days are logs: nobody annotated them. `hypothesis` is what a simulated production model said, right "
     "with the probability in `confidence`; `outcome` is what the simulated user did then, and `correction` the intent "
     "that was meant where the user said it again."

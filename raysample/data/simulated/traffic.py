@@ -12,15 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysample.core import manifests, storage
+from raysample.core.arrays import FloatArray, IntArray
 from raysample.core.config import Columns, SimulatedConfig, SourceConfig
 from raysample.core.errors import CorpusError
 from raysample.data.simulated import logs
 from raysample.data.simulated.intents import INTENTS
-from raysample.data.simulated.language import FloatArray, IntArray, phrase_book
+from raysample.data.simulated.language import phrase_book
 
-MANIFEST = "simulated.json"
+SIMULATED_MANIFEST = "simulated.json"
 STARTED = "simulated.started.json"
-NOTE = (
+TRAFFIC_NOTE = (
     "This traffic is simulated: a program made it up from a grammar. Nobody said or typed any of it. "
     "A known share of the training labels is wrong on purpose; truth/ holds the true ones, row for row. "
     "The test days come after the training days, and every test label is true. "
@@ -28,7 +29,7 @@ NOTE = (
 )
 FIRST_DAY = dt.date(2025, 1, 6)
 # Random numbers are drawn for this many rows at a time, so that the rows do not depend on how files are cut.
-CHUNK = 16_384
+TRAFFIC_CHUNK_ROWS = 16_384
 # Odds of a confusable intent as the wrong label, relative to another intent of the same popularity.
 CONFUSION = 60.0
 # Standard deviation of a day's change of an intent's log popularity.
@@ -71,7 +72,7 @@ def write_traffic(config: SimulatedConfig, folder: str, *, rows_per_file: int = 
         return
     train = _write_days(config, folder, TRAIN, range(config.days), rows_per_file)
     test = _write_days(config, folder, TEST, range(config.days, config.days + _test_days(config)), rows_per_file)
-    storage.write_json(storage.join(folder, MANIFEST), _manifest(config, train, test))
+    storage.write_json(storage.join(folder, SIMULATED_MANIFEST), _manifest(config, train, test))
     storage.remove(storage.join(folder, STARTED))
 
 
@@ -98,9 +99,9 @@ def _config_of(manifest: str) -> SimulatedConfig:
 
 def simulated_sources(folder: str) -> tuple[SourceConfig, SourceConfig]:
     """Return training and test source of finished traffic in a folder; raises CorpusError if unfinished."""
-    if not storage.exists(storage.join(folder, MANIFEST)):
+    if not storage.exists(storage.join(folder, SIMULATED_MANIFEST)):
         raise CorpusError(f"{folder!r} holds no finished simulated traffic", "write it first with write_traffic")
-    config = _config_of(storage.join(folder, MANIFEST))
+    config = _config_of(storage.join(folder, SIMULATED_MANIFEST))
     columns = _columns(config)
     base = storage.absolute(folder)
     train, test = (
@@ -133,7 +134,7 @@ def _test_days(config: SimulatedConfig) -> int:
 
 def _begin(config: SimulatedConfig, folder: str) -> bool:
     """Return whether the traffic exists; clear an interrupted run, refuse a folder with other content."""
-    manifest, started = storage.join(folder, MANIFEST), storage.join(folder, STARTED)
+    manifest, started = storage.join(folder, SIMULATED_MANIFEST), storage.join(folder, STARTED)
     parts = [storage.join(folder, part) for part in ("train", "test", "truth")]
     if storage.exists(manifest):
         if _config_of(manifest) == config:
@@ -194,9 +195,9 @@ def _day(config: SimulatedConfig, popularity: FloatArray, part: str, day: int, c
     start, stop = (rows * (day - first + k) // days for k in (0, 1))
     mistakes = _mistakes(config)
     # One random stream per chunk: rows do not depend on file sizes or on the order of days.
-    for number, low in enumerate(range(start, stop, CHUNK)):
+    for number, low in enumerate(range(start, stop, TRAFFIC_CHUNK_ROWS)):
         rng = _rng(config, STREAMS[part], day, number)
-        places = np.arange(low, min(low + CHUNK, stop))
+        places = np.arange(low, min(low + TRAFFIC_CHUNK_ROWS, stop))
         true = np.minimum(np.searchsorted(popularity, rng.random(len(places)), side="right"), len(INTENTS) - 1)
         given, log = true, dict[str, pa.Array]()
         if part == TRAIN:
@@ -277,5 +278,5 @@ def _manifest(config: SimulatedConfig, train: _Counts, test: _Counts) -> dict[st
     for name, counts in (("train", train), ("test", test)):
         classes = {intent.name: int(n) for intent, n in zip(INTENTS, counts.classes, strict=True)}
         parts[name] = {"rows": counts.rows, "wrong_labels": counts.wrong, "classes": classes}
-    note = f"{NOTE} {logs.NOTE}" if _logged(config) else NOTE
+    note = f"{TRAFFIC_NOTE} {logs.LOG_NOTE}" if _logged(config) else TRAFFIC_NOTE
     return {"noun": "SimulatedTraffic", "note": note, "config": config.to_dict(), "counts": parts}

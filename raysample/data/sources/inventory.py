@@ -17,7 +17,7 @@ HIDDEN = "name begins with a dot or an underscore"
 LINKED_FOLDER = "symlinked folder, not followed"
 SPECIAL = "pipe, socket or device"
 NOWHERE = "link that leads nowhere"
-BESIDE = ".json beside files whose suffix tells the format"
+JSON_BESIDE_DATA = ".json beside files whose suffix tells the format"
 UNKNOWN = "unknown suffix"
 COMPRESSED = "compression that is not read"
 UNLISTED = "not listed in state.json"
@@ -118,9 +118,9 @@ def of_datasets(path: str, split: str | None) -> Inventory:
     dataset_folders.check_dataset_folder(path)
     present = entries(path) if is_folder(path) else []
     names = {entry.name for entry in present}
-    several = _SPLITS in names and dataset_folders.STATE not in names
+    several = _SPLITS in names and dataset_folders.DATASET_STATE not in names
     folder = f"{split}/" if several and split else ""
-    state = folder + dataset_folders.STATE
+    state = folder + dataset_folders.DATASET_STATE
     listed = set(_listed(storage.join(path, state))) if state in names else set[str]()
     read = {folder + name for name in listed} | {state, folder + _INFO} | ({_SPLITS} if several else set())
     left_out = tuple((entry.name, _unread(entry, folder)) for entry in present if entry.name not in read)
@@ -149,7 +149,7 @@ def _reason(entry: Entry, form: str) -> str:
         return {"linked folder": LINKED_FOLDER, "special": SPECIAL, "nowhere": NOWHERE}[entry.kind]
     other = format_of(entry.name)
     if other == form:
-        return BESIDE
+        return JSON_BESIDE_DATA
     if other is not None:
         return f"{other} file beside those read as {form}"
     return _of_suffix(posixpath.basename(entry.name).lower())

@@ -12,7 +12,7 @@ from typing import Literal
 from raysample.core import storage
 from raysample.data.readers.damage import naming_file
 
-Kind = Literal["file", "linked folder", "special", "nowhere"]
+FileKind = Literal["file", "linked folder", "special", "nowhere"]
 """A regular file (or a link to one); a link to a folder; a pipe, socket or device; a broken link."""
 
 
@@ -22,7 +22,7 @@ class Entry:
 
     name: str
     uri: str
-    kind: Kind
+    kind: FileKind
 
     @property
     def hidden(self) -> bool:
@@ -44,14 +44,14 @@ def is_folder(uri: str) -> bool:
     return bool(fs.isdir(path))
 
 
-def _remote(uri: str) -> Iterator[tuple[str, Kind]]:
+def _remote(uri: str) -> Iterator[tuple[str, FileKind]]:
     """Yield the names below a folder of an object store, all of kind `file`."""
     fs, path = storage.filesystem(uri)
     for name in fs.find(path):
         yield posixpath.relpath(name, path.rstrip("/")), "file"
 
 
-def _local(root: str, below: str = "") -> Iterator[tuple[str, Kind]]:
+def _local(root: str, below: str = "") -> Iterator[tuple[str, FileKind]]:
     """Yield the names below a local folder with their kinds, depth first."""
     with os.scandir(posixpath.join(root, below)) as found:
         for entry in found:
@@ -62,7 +62,7 @@ def _local(root: str, below: str = "") -> Iterator[tuple[str, Kind]]:
                 yield name, _kind(entry)
 
 
-def _kind(entry: os.DirEntry[str]) -> Kind:
+def _kind(entry: os.DirEntry[str]) -> FileKind:
     """Return the kind of a directory entry that is not a folder."""
     try:
         mode = entry.stat().st_mode

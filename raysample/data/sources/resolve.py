@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from raysample.core import storage
 from raysample.core.config import SourceConfig
 from raysample.core.errors import CorpusError
-from raysample.data.readers.columnar import ADVICE, HUB, Datasets, Parquet
+from raysample.data.readers.columnar import DATASETS_FOLDER_ADVICE, HUB, Datasets, Parquet
 from raysample.data.readers.csv import Separated
 from raysample.data.readers.damage import check_regular_source, naming_file
 from raysample.data.readers.formats import LINE_FORMATS, format_of, formats_of
@@ -50,7 +50,7 @@ def open_source(config: SourceConfig) -> Source:
     form = config.format if config.format != "auto" else _guessed(path, found)
     config = config.model_copy(update={"path": path, "format": form})
     if config.format == "datasets":
-        with naming_file(path, ADVICE):
+        with naming_file(path, DATASETS_FOLDER_ADVICE):
             inventory = of_datasets(path, config.split)
         return Source(config, reader_of(config), (part_of(config, path),), inventory)
     _refuse_split(config)

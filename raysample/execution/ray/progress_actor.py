@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 
-POLL_SECONDS = 1.0
+PROGRESS_POLL_SECONDS = 1.0
 
 
 class Board:
@@ -37,7 +37,7 @@ class Writer:
     def __call__(self, done: int, total: int, value: float) -> None:
         """Record the progress, unless the last record is less than a second old and this is not the end."""
         now = time.monotonic()
-        if now - self.last >= POLL_SECONDS or done == total:
+        if now - self.last >= PROGRESS_POLL_SECONDS or done == total:
             self.last = now
             self.board.write.remote(self.key, done, total, value)
 
@@ -49,7 +49,7 @@ def watch_progress(show: Callable[[dict[str, tuple[int, int, float]]], None]) ->
     stop = threading.Event()
 
     def poll() -> None:
-        while not stop.wait(POLL_SECONDS):
+        while not stop.wait(PROGRESS_POLL_SECONDS):
             try:
                 show(ray.get(board.read.remote(), timeout=5))
             except ray.exceptions.GetTimeoutError:

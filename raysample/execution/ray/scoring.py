@@ -42,7 +42,7 @@ def prepare_once(job: ScoreJob, gpus: float, reporter: Reporter) -> None:
         reporter.say(line)
 
 
-@ray.remote(max_retries=proofs.MOST)  # a retry draws other rows for the check if a worker died on some
+@ray.remote(max_retries=proofs.MAX_PROOF_DEATHS)  # a retry draws other rows for the check if a worker died on some
 def _prepare(job: ScoreJob) -> list[str]:
     """Compute references and landmarks, and return the messages."""
     said: list[str] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,14 +15,12 @@ from raysample.data.checkpoint_set import Checkpoint
 from raysample.data.corpus import Corpus
 from raysample.influence.capture.read import CaptureReader, capture_reader
 from raysample.influence.scores import Score
+from raysample.influence.scores.base import ScoreColumns, ScoresByColumn
 from raysample.influence.visits.artifacts import Artifacts, Need
-from raysample.training.capture.files import GROUP, Capture
-
-Scores = Mapping[str, Score[Any]]
-Columns = dict[str, NDArray[np.float32]]
+from raysample.training.capture.files import CAPTURE_BLOCK_ROWS, Capture
 
 
-def check_captured_scores(scores: Scores) -> None:
+def check_captured_scores(scores: ScoresByColumn) -> None:
     """Raise ScoreError, naming it, for a score that needs more than a capture holds: logits and class shares.
 
     Learning rates are more: a captured forward belongs to a step of a whole batch, not to a step of one row.
@@ -60,7 +57,7 @@ def _goes_by_learning_rates(score: Score[Any]) -> bool:
     return not torch.allclose(value(1.0), value(float("nan")), equal_nan=True)
 
 
-def score_capture(folder: str, corpus: Corpus, scores: Scores) -> Columns:
+def score_capture(folder: str, corpus: Corpus, scores: ScoresByColumn) -> ScoreColumns:
     """Fold scores over the captured logits of all rows of a corpus, in its order; see `fold_columns`."""
     parts = []
     for shard in corpus.shards:
@@ -70,8 +67,8 @@ def score_capture(folder: str, corpus: Corpus, scores: Scores) -> Columns:
 
 
 def fold_columns(
-    folder: str, row_ids: pa.Array | pa.ChunkedArray, labels: NDArray[np.integer[Any]], scores: Scores
-) -> Columns:
+    folder: str, row_ids: pa.Array | pa.ChunkedArray, labels: NDArray[np.integer[Any]], scores: ScoresByColumn
+) -> ScoreColumns:
     """Fold scores over the captured logits of some rows.
 
     Args:
@@ -92,16 +89,16 @@ def fold_columns(
     capture = Capture.load(folder)
     reader = capture_reader(folder, capture.fingerprint)
     blocks = [
-        _block(reader, row_ids[start : start + GROUP], labels[start : start + GROUP], scores)
-        for start in range(0, len(row_ids), GROUP)
+        _block(reader, row_ids[start : start + CAPTURE_BLOCK_ROWS], labels[start : start + CAPTURE_BLOCK_ROWS], scores)
+        for start in range(0, len(row_ids), CAPTURE_BLOCK_ROWS)
     ]
     nothing = np.empty(0, np.float32)
     return {column: np.concatenate([nothing, *(block[column] for block in blocks)]) for column in scores}
 
 
 def _block(
-    reader: CaptureReader, row_ids: pa.Array | pa.ChunkedArray, labels: NDArray[np.integer[Any]], scores: Scores
-) -> Columns:
+    reader: CaptureReader, row_ids: pa.Array | pa.ChunkedArray, labels: NDArray[np.integer[Any]], scores: ScoresByColumn
+) -> ScoreColumns:
     """Fold scores over the captured logits of one block of rows; memory holds one epoch of the block at a time."""
     checkpoints = reader.capture.checkpoints
     used = {column: frozenset(score.select(checkpoints)) for column, score in scores.items()}

@@ -13,11 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from raysample.core import manifests, storage
+from raysample.core.arrays import IntArray
 from raysample.core.errors import ProvenanceError, ScoreError
 from raysample.data.identity import hash_row_ids
 from raysample.training.capture.files import Capture
-
-IntArray = NDArray[np.int64]
 
 
 class CaptureReader:

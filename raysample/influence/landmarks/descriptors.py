@@ -11,12 +11,9 @@ import numpy.typing as npt
 import torch
 from scipy import special
 
+from raysample.core.arrays import Float32Array, FloatArray, IntArray
 from raysample.core.errors import ScoreError
-from raysample.core.numerics.regression import Matrix
 from raysample.data.row_sampling import generator
-
-Floats = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 MOST_CLASSES = 256
 """Up to this number each class has its own column; more classes are sketched in that many columns of random signs."""
@@ -29,11 +26,11 @@ class Descriptors:
     `extra` holds further columns [n], such as cheaper scores that are known for all rows.
     """
 
-    logits: Floats
-    features: Floats
-    labels: Ints
-    tokens: Ints
-    extra: Mapping[str, Floats] = field(default_factory=dict)
+    logits: Float32Array
+    features: Float32Array
+    labels: IntArray
+    tokens: IntArray
+    extra: Mapping[str, Float32Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,7 +51,7 @@ class Descriptors:
             {name: np.concatenate([part.extra[name] for part in parts]) for name in parts[0].extra},
         )
 
-    def blocks(self) -> tuple[Matrix, ...]:
+    def blocks(self) -> tuple[FloatArray, ...]:
         """Return the columns in groups of equal weight, float64 [n, ...]: answers, features, logits, extra.
 
         The class last.
@@ -123,16 +120,16 @@ def _array(values: Any, kind: Any) -> npt.NDArray[Any]:
     return np.asarray(values).astype(kind)
 
 
-def class_codes(classes: int) -> Matrix:
+def class_codes(classes: int) -> FloatArray:
     """Return the code of each class, [C, min(C, 256)]: one-hot, or fixed random signs divided by √256."""
     if classes <= MOST_CLASSES:
         return np.eye(classes)
     draw = generator(classes, MOST_CLASSES)
-    signs: Matrix = draw.choice([-1.0, 1.0], (classes, MOST_CLASSES)) / np.sqrt(MOST_CLASSES)
+    signs: FloatArray = draw.choice([-1.0, 1.0], (classes, MOST_CLASSES)) / np.sqrt(MOST_CLASSES)
     return signs
 
 
-def answers(logits: Floats, features: Floats, labels: Ints, tokens: Ints) -> Matrix:
+def answers(logits: Float32Array, features: Float32Array, labels: IntArray, tokens: IntArray) -> FloatArray:
     """Return functions of the logits, [n, 10].
 
     Columns: z_y, margin z_y − max_{c≠y} z_c, loss −ln p_y, p_y, EL2N, entropy, log-odds of p_y, log-sum-exp of z, ln

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raysample.data.row_sampling import IntArray, smallest_hashes
+from raysample.core.arrays import IntArray
+from raysample.data.row_sampling import smallest_hashes
 
 # The `random` policy draws by the same hashes; this constant separates landmarks from its choice for the same seed.
 _STREAM = 0x6C616E64

@@ -11,12 +11,13 @@ import numpy as np
 import safetensors.numpy
 
 from raysample.core import manifests, storage
+from raysample.core.arrays import Float32Array, FloatArray
 from raysample.core.errors import ScoreError
-from raysample.core.numerics.regression import CHUNK, KernelRidge, Matrix, Ridge
-from raysample.influence.landmarks.descriptors import Descriptors, Floats
+from raysample.core.numerics.regression import KERNEL_CHUNK_ROWS, KernelRidge, Ridge
+from raysample.influence.landmarks.descriptors import Descriptors
 
-MANIFEST = "landmarks.json"
-TENSORS = "landmarks.safetensors"
+LANDMARKS_MANIFEST = "landmarks.json"
+LANDMARKS_TENSORS = "landmarks.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +28,9 @@ class Design:
     scores are often heavy-tailed.
     """
 
-    centre: Matrix
-    factor: Matrix
-    unit: Matrix
+    centre: FloatArray
+    factor: FloatArray
+    unit: FloatArray
 
     @staticmethod
     def from_descriptors(rows: Descriptors) -> Design:
@@ -50,7 +51,7 @@ class Design:
         more = codes.shape[1]
         return Design(np.concatenate([block.mean(0), np.zeros(more)]), np.concatenate([factor, np.ones(more)]), unit)
 
-    def matrix(self, rows: Descriptors) -> Matrix:
+    def matrix(self, rows: Descriptors) -> FloatArray:
         """Return the columns of some rows, [n, D]; raises ScoreError if the rows have other descriptors."""
         found = np.hstack(_widened(rows, self.unit)) if len(rows.extra) == len(self.unit) else np.empty((0, 0))
         if found.shape[1] != len(self.centre):
@@ -62,7 +63,7 @@ class Design:
         return (found - self.centre) * self.factor
 
 
-def _widened(rows: Descriptors, unit: Matrix) -> tuple[Matrix, ...]:
+def _widened(rows: Descriptors, unit: FloatArray) -> tuple[FloatArray, ...]:
     """Return the blocks of rows with the logarithmic columns of `extra` added."""
     *values, extra, codes = rows.blocks()
     return (*values, np.hstack([extra, np.sign(extra) * np.log1p(np.abs(extra) / unit)]), codes)
@@ -85,7 +86,7 @@ class TargetScale:
     high: float
 
     @staticmethod
-    def from_values(exact: Matrix, log: bool) -> TargetScale:
+    def from_values(exact: FloatArray, log: bool) -> TargetScale:
         """Fit the scale to exact values [n]; the shift is a thousandth of the median of the positive values."""
         positive = exact[exact > 0]
         shift = 1e-3 * (float(np.median(positive)) if len(positive) else 1.0) if log else 0.0
@@ -93,20 +94,20 @@ class TargetScale:
         deviation = float(seen.std())
         return TargetScale(log, float(seen.mean()), deviation or 1.0, shift, float(exact.min()), float(exact.max()))
 
-    def forward(self, exact: Matrix) -> Matrix:
+    def forward(self, exact: FloatArray) -> FloatArray:
         """Return exact values on the scale of the regression."""
-        found: Matrix = (self._seen(exact) - self.mean) / self.deviation
+        found: FloatArray = (self._seen(exact) - self.mean) / self.deviation
         return found
 
-    def backward(self, seen: Matrix) -> Matrix:
+    def backward(self, seen: FloatArray) -> FloatArray:
         """Return predictions of the regression as scores."""
         low, high = self._seen(np.array([self.low, self.high]))
         found = np.clip(seen * self.deviation + self.mean, low, high)
         return np.clip(np.exp(found) - self.shift if self.log else found, self.low, self.high)
 
-    def _seen(self, exact: Matrix) -> Matrix:
+    def _seen(self, exact: FloatArray) -> FloatArray:
         """Return t(y)."""
-        found: Matrix = np.log(exact + self.shift) if self.log else exact
+        found: FloatArray = np.log(exact + self.shift) if self.log else exact
         return found
 
 
@@ -119,11 +120,11 @@ class FittedColumn:
 
     model: Literal["ridge", "kernel"]
     scale: TargetScale
-    weights: Matrix
+    weights: FloatArray
     offset: float = 0.0
     bandwidth: float = 1.0
 
-    def predict(self, X: Matrix, anchors: Matrix) -> Matrix:
+    def predict(self, X: FloatArray, anchors: FloatArray) -> FloatArray:
         """Return the score of rows X [n, D], [n]; NaN if a descriptor is not finite."""
         known = np.isfinite(X).all(1)
         weights = self.weights[:, None]
@@ -150,18 +151,18 @@ class Fitted:
     """
 
     design: Design
-    anchors: Matrix
+    anchors: FloatArray
     columns: Mapping[str, FittedColumn]
     quality: Mapping[str, Mapping[str, Any]]
 
-    def predict(self, descriptors: Descriptors) -> dict[str, Floats]:
+    def predict(self, descriptors: Descriptors) -> dict[str, Float32Array]:
         """Return every score of some rows, float32 [n] each; NaN for a row with descriptors that are not finite.
 
         A row's prediction does not depend on the other rows beyond rounding.
         """
         found = {name: np.empty(len(descriptors), np.float32) for name in self.columns}
-        for start in range(0, len(descriptors), CHUNK):
-            rows = np.arange(start, min(start + CHUNK, len(descriptors)))
+        for start in range(0, len(descriptors), KERNEL_CHUNK_ROWS):
+            rows = np.arange(start, min(start + KERNEL_CHUNK_ROWS, len(descriptors)))
             X = self.design.matrix(descriptors.take(rows))
             for name, column in self.columns.items():
                 found[name][rows] = column.predict(X, self.anchors)
@@ -173,19 +174,19 @@ class Fitted:
         tensors = {**design, "anchors": self.anchors}
         tensors |= {f"weights.{i}": column.weights for i, column in enumerate(self.columns.values())}
         data = safetensors.numpy.save({name: np.ascontiguousarray(values) for name, values in tensors.items()})
-        storage.write_file(storage.join(uri, TENSORS), lambda stream: _write(stream, data))
+        storage.write_file(storage.join(uri, LANDMARKS_TENSORS), lambda stream: _write(stream, data))
         columns = {
             name: {"model": c.model, "scale": asdict(c.scale), "offset": c.offset, "bandwidth": c.bandwidth}
             for name, c in self.columns.items()
         }
         quality = {name: dict(data) for name, data in self.quality.items()}
-        storage.write_json(storage.join(uri, MANIFEST), {"columns": columns, "quality": quality})
+        storage.write_json(storage.join(uri, LANDMARKS_MANIFEST), {"columns": columns, "quality": quality})
         return self
 
     @staticmethod
     def load(uri: str) -> Fitted:
         """Read the result of `save`; raises StorageError if missing or damaged."""
-        place = storage.join(uri, MANIFEST)
+        place = storage.join(uri, LANDMARKS_MANIFEST)
         data = manifests.mapping(place, "columns", "quality")
         with manifests.damaged(place):
             return Fitted._from_manifest(uri, data)
@@ -193,7 +194,7 @@ class Fitted:
     @staticmethod
     def _from_manifest(uri: str, data: dict[str, Any]) -> Fitted:
         """Build the regressions from the manifest and the tensors in folder `uri`."""
-        with fsspec.open(storage.join(uri, TENSORS), "rb") as stream:
+        with fsspec.open(storage.join(uri, LANDMARKS_TENSORS), "rb") as stream:
             tensors = safetensors.numpy.load(stream.read())
         columns = {
             name: FittedColumn(weights=tensors[f"weights.{i}"], **{**column, "scale": TargetScale(**column["scale"])})

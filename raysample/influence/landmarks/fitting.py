@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from raysample.core.arrays import FloatArray
 from raysample.core.config import LandmarksConfig
 from raysample.core.errors import ScoreError
 from raysample.core.numerics.regression import (
     DELTA,
-    Matrix,
     kernel_left_out,
     kernel_ridge,
     median_distance,
@@ -98,7 +98,7 @@ def _order(count: int, seed: int, row_ids: Sequence[str] | None) -> npt.NDArray[
     return generator(seed).permutation(count)
 
 
-def _check(values: Mapping[str, Matrix], rows: int) -> None:
+def _check(values: Mapping[str, FloatArray], rows: int) -> None:
     """Raise ScoreError for too few landmarks or a constant score."""
     if rows < MIN_LANDMARKS:
         raise ScoreError(
@@ -113,7 +113,7 @@ def _check(values: Mapping[str, Matrix], rows: int) -> None:
             )
 
 
-def _choose(rows: Descriptors, values: Mapping[str, Matrix], landmarks: int) -> dict[str, Choice]:
+def _choose(rows: Descriptors, values: Mapping[str, FloatArray], landmarks: int) -> dict[str, Choice]:
     """Return the best regression for each score by leave-one-out; the first of equals, so ridge before kernel."""
     targets = [
         (name, TargetScale.from_values(column, log)) for name, column in values.items() for log in _scales(column)
@@ -129,12 +129,14 @@ def _choose(rows: Descriptors, values: Mapping[str, Matrix], landmarks: int) -> 
     return best
 
 
-def _scales(column: Matrix) -> tuple[bool, ...]:
+def _scales(column: FloatArray) -> tuple[bool, ...]:
     """Return the values of `log` to try: the logarithm only for scores that are never negative."""
     return (False, True) if column.min() >= 0 else (False,)
 
 
-def _left_out(X: Matrix, Y: Matrix, kernels: bool) -> Iterator[tuple[Literal["ridge", "kernel"], float, float, Matrix]]:
+def _left_out(
+    X: FloatArray, Y: FloatArray, kernels: bool
+) -> Iterator[tuple[Literal["ridge", "kernel"], float, float, FloatArray]]:
     """Yield (model, strength, bandwidth in medians, leave-one-out predictions [n, K]) of every candidate."""
     for strength, found in zip(RIDGE_STRENGTHS, ridge_left_out(X, Y, RIDGE_STRENGTHS), strict=True):
         yield "ridge", strength, 1.0, found
@@ -147,7 +149,7 @@ def _left_out(X: Matrix, Y: Matrix, kernels: bool) -> Iterator[tuple[Literal["ri
 
 def _fitted(
     rows: Descriptors,
-    values: Mapping[str, Matrix],
+    values: Mapping[str, FloatArray],
     choices: Mapping[str, Choice],
     quality: Mapping[str, Mapping[str, Any]],
 ) -> Fitted:
@@ -159,7 +161,7 @@ def _fitted(
     return Fitted(design, X if kernels else X[:0], columns, quality)
 
 
-def _column(X: Matrix, exact: Matrix, choice: Choice) -> FittedColumn:
+def _column(X: FloatArray, exact: FloatArray, choice: Choice) -> FittedColumn:
     """Fit the chosen regression of one score to columns X [n, D]."""
     scale = TargetScale.from_values(exact, choice.log)
     Y = scale.forward(exact)[:, None]
@@ -170,7 +172,7 @@ def _column(X: Matrix, exact: Matrix, choice: Choice) -> FittedColumn:
     return FittedColumn("kernel", scale, kernel.weights[:, 0], bandwidth=kernel.bandwidth)
 
 
-def _quality(choice: Choice, exact: Matrix, found: npt.NDArray[np.float32]) -> dict[str, Any]:
+def _quality(choice: Choice, exact: FloatArray, found: npt.NDArray[np.float32]) -> dict[str, Any]:
     """Return the quality of predictions on held-out landmarks."""
     around = ((exact - exact.mean()) ** 2).sum()
     return {

@@ -13,13 +13,13 @@ from raysample import models
 from raysample.core import storage
 from raysample.core.errors import ProvenanceError, ScoreError
 from raysample.core.numerics import precision
+from raysample.core.progress import Say
 from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.influence.references.folder import Request, Tensors
 from raysample.influence.scores.reference import Reference
 
-Say = Callable[[str], None]
 Notes = dict[str, Any]
 
 

@@ -5,31 +5,30 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from raysample.core.arrays import FloatArray
 from raysample.data.row_sampling import generator
 
-Floats = NDArray[np.float64]
-
-STARTS = 8
-ROUNDS = 100
+RESTARTS = 8
+MAX_ITERATIONS = 100
 
 
-def spherical_kmeans(units: Floats, k: int, seed: int) -> Floats:
+def spherical_kmeans(units: FloatArray, k: int, seed: int) -> FloatArray:
     """Return k unit centres [k, H] of unit vectors [R, H], sorted, that make Σ_u max_c cos(u, c) large.
 
-    Lloyd's iterations with centres projected back to the sphere (Dhillon and Modha 2001), the best of STARTS k-means++
-    starts (Arthur and Vassilvitskii 2007; for unit vectors the squared distance is 2 − 2 cos).
+    Lloyd's iterations with centres projected back to the sphere (Dhillon and Modha 2001), the best of RESTARTS
+    k-means++ starts (Arthur and Vassilvitskii 2007; for unit vectors the squared distance is 2 − 2 cos).
 
     Args:
         units: vectors of length one; at least k of them.
         k: number of centres.
         seed: seed of the starts.
     """
-    found = [_rounds(units, _start(units, k, seed, attempt)) for attempt in range(STARTS)]
+    found = [_rounds(units, _start(units, k, seed, attempt)) for attempt in range(RESTARTS)]
     best = max(found, key=lambda centres: float((units @ centres.T).max(1).sum()))
     return best[np.lexsort(best.T[::-1])]
 
 
-def _start(units: Floats, k: int, seed: int, attempt: int) -> Floats:
+def _start(units: FloatArray, k: int, seed: int, attempt: int) -> FloatArray:
     """Draw k start centres [k, H] by k-means++.
 
     Each with probability proportional to its squared distance from the others.
@@ -46,10 +45,10 @@ def _start(units: Floats, k: int, seed: int, attempt: int) -> Floats:
     return units[chosen]
 
 
-def _rounds(units: Floats, centres: Floats) -> Floats:
-    """Run Lloyd's iterations until no vector changes its centre, ROUNDS at most; return the centres [k, H]."""
+def _rounds(units: FloatArray, centres: FloatArray) -> FloatArray:
+    """Run Lloyd's iterations until no vector changes its centre, MAX_ITERATIONS at most; return the centres [k, H]."""
     before = np.full(len(units), -1)
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ITERATIONS):
         cosines = units @ centres.T
         nearest = cosines.argmax(1)
         if (nearest == before).all():
@@ -58,7 +57,7 @@ def _rounds(units: Floats, centres: Floats) -> Floats:
     return centres
 
 
-def _moved(units: Floats, centres: Floats, nearest: NDArray[np.intp], closeness: Floats) -> Floats:
+def _moved(units: FloatArray, centres: FloatArray, nearest: NDArray[np.intp], closeness: FloatArray) -> FloatArray:
     """Return the normalised mean of each centre's vectors [k, H].
 
     An empty centre moves to a vector far from its centre.
@@ -66,7 +65,7 @@ def _moved(units: Floats, centres: Floats, nearest: NDArray[np.intp], closeness:
     sums = np.zeros_like(centres)
     np.add.at(sums, nearest, units)
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    moved: Floats = np.divide(sums, lengths, out=centres.copy(), where=lengths > 1e-12)
+    moved: FloatArray = np.divide(sums, lengths, out=centres.copy(), where=lengths > 1e-12)
     empty = np.setdiff1d(np.arange(len(centres)), nearest)
     # An empty centre moves to the vector with the smallest cosine to its own centre.
     moved[empty] = units[np.argsort(closeness, kind="stable")[: len(empty)]]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from raysample import training
+from raysample.core.arrays import IntArray
 from raysample.core.errors import ScoreError
 from raysample.core.numerics.batches import token_batches
 from raysample.core.numerics.halving import map_in_halves
@@ -22,12 +23,12 @@ from raysample.data.row_sampling import row_keys, sample_corpus
 from raysample.influence.references.build_context import BuildContext, Notes, among, reference_options
 from raysample.influence.references.clusters import spherical_kmeans
 from raysample.influence.references.folder import Tensors
-from raysample.influence.references.rows import IntArray, tokenize_rows
-from raysample.influence.scores.reference import CLUSTERS, SAMPLE, Reference
+from raysample.influence.references.rows import tokenize_rows
+from raysample.influence.scores.reference import CLUSTERS, FEATURE_SAMPLE_ROWS, Reference
 from raysample.influence.visits.artifacts import Need, collect
 from raysample.training import Examples
 
-DEFAULTS = {"rows": SAMPLE, "clusters": CLUSTERS, "seed": 0, "at": "last"}
+FEATURE_DEFAULTS = {"rows": FEATURE_SAMPLE_ROWS, "clusters": CLUSTERS, "seed": 0, "at": "last"}
 
 
 def build_features(work: BuildContext, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
@@ -44,7 +45,7 @@ def build_features(work: BuildContext, reference: Reference, notes: Notes) -> It
     Raises:
         ScoreError: features are not finite.
     """
-    given = reference_options(reference, DEFAULTS)
+    given = reference_options(reference, FEATURE_DEFAULTS)
     among(reference, "at", given["at"], ("last", "all"))
     classes = len(work.run.labels)
     data = tokenize_rows(sample_corpus(work.corpus, given["rows"], given["seed"]), work.tokenizer(), work.request.model)

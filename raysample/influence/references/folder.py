@@ -27,7 +27,7 @@ from raysample.core.errors import ScoreError, StorageError
 from raysample.data.checkpoint_set import Checkpoint
 from raysample.influence.scores.reference import Reference
 
-MANIFEST = "manifest.json"
+REFERENCE_MANIFEST = "manifest.json"
 DIRECTIONS = ("target_gradient", "inverse_hessian")
 """The kinds whose tensors are directions among the parameters."""
 
@@ -93,7 +93,7 @@ def load_reference(request: Request, wanted: Sequence[Reference], at: Checkpoint
     found = Loaded()
     for reference in wanted:
         place = located(request, reference)
-        steps = manifests.mapping(storage.join(place, MANIFEST), "steps")["steps"]
+        steps = manifests.mapping(storage.join(place, REFERENCE_MANIFEST), "steps")["steps"]
         if at.step not in steps:
             raise ScoreError(
                 f"{reference.key!r} was prepared for step {', '.join(map(str, steps))}, not for step {at.step}",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from raysample import training
+from raysample.core.arrays import IntArray
 from raysample.core.errors import ScoreError
 from raysample.core.numerics.batches import token_batches
 from raysample.core.numerics.halving import map_in_halves
@@ -18,11 +19,11 @@ from raysample.core.numerics.predictions import cross_entropies
 from raysample.data.row_sampling import sort_by_row_hash
 from raysample.influence.references.build_context import BuildContext, Notes, among, reference_options
 from raysample.influence.references.folder import Tensors
-from raysample.influence.references.rows import IntArray, tokenize_rows
+from raysample.influence.references.rows import tokenize_rows
 from raysample.influence.scores.reference import Reference
 from raysample.training import Examples
 
-DEFAULTS = {"target": None, "by": "all"}
+GRADIENT_DEFAULTS = {"target": None, "by": "all"}
 
 
 def build_target_gradients(work: BuildContext, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
@@ -35,7 +36,7 @@ def build_target_gradients(work: BuildContext, reference: Reference, notes: Note
     Source: TracInCP (Pruthi et al. 2020), whose sum over target examples of dot products is n times the dot product
     with ḡ.
     """
-    given = reference_options(reference, DEFAULTS)
+    given = reference_options(reference, GRADIENT_DEFAULTS)
     among(reference, "by", given["by"], ("all", "class"))
     corpus = work.target(given["target"])
     data = tokenize_rows(sort_by_row_hash(corpus.table()), work.tokenizer(), work.request.model)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from raysample.core.arrays import IntArray
 from raysample.core.errors import ScoreError
 from raysample.core.numerics.batches import token_batches
 from raysample.core.numerics.halving import map_in_halves
@@ -29,11 +30,11 @@ from raysample.data.row_sampling import generator, sample_corpus, sort_by_row_ha
 from raysample.influence.references.build_context import BuildContext, Notes, among, reference_options
 from raysample.influence.references.folder import Tensors
 from raysample.influence.references.gradients import directions, logits_of, mean_gradient, total_loss, trainable
-from raysample.influence.references.rows import IntArray, tokenize_rows
+from raysample.influence.references.rows import tokenize_rows
 from raysample.influence.scores.reference import Reference
 from raysample.training import Examples
 
-DEFAULTS: dict[str, Any] = {
+HESSIAN_DEFAULTS: dict[str, Any] = {
     "target": None,
     "curvature": "hessian",
     "solver": "cg",
@@ -94,7 +95,7 @@ def build_inverse_hessian(work: BuildContext, reference: Reference, notes: Notes
 
 def solver_options(reference: Reference) -> dict[str, Any]:
     """Return the options with all defaults filled in; raises ScoreError for an unknown option or solver."""
-    given = reference_options(reference, DEFAULTS)
+    given = reference_options(reference, HESSIAN_DEFAULTS)
     among(reference, "solver", given["solver"], tuple(TOLERANCES))
     among(reference, "curvature", given["curvature"], ("hessian", "gauss_newton"))
     for name, values in (("iterations", ITERATIONS), ("tolerance", TOLERANCES)):

@@ -17,17 +17,19 @@ from raysample import models, training
 from raysample.core.config import FineTuneConfig, ModelConfig
 from raysample.core.errors import ProvenanceError, ScoreError
 from raysample.data.checkpoint_set import CheckpointSet
-from raysample.data.corpus import SCHEMA, Levels
+from raysample.data.corpus import CORPUS_SCHEMA, Levels
 from raysample.influence.references.build_context import BuildContext, Notes, reference_options
 from raysample.influence.references.folder import Tensors
 from raysample.influence.scores.reference import Reference
 from raysample.training import DistributedContext, Examples, TrainingSchedule
 from raysample.training.levels import LevelLabels, trained
 
-NULL = " "
+NULL_TEXT = " "
 """The null input of Ethayarajh et al. (2022), in the code that they published: a single space."""
 
-ADVICE = "set the option `null: prior` of the score, which takes the class shares in place of a trained null model"
+NULL_MODEL_ADVICE = (
+    "set the option `null: prior` of the score, which takes the class shares in place of a trained null model"
+)
 
 
 def build_null_model(work: BuildContext, reference: Reference, notes: Notes) -> Iterator[tuple[int, Tensors]]:
@@ -73,28 +75,32 @@ def _recipe(work: BuildContext) -> tuple[str, ModelConfig, FineTuneConfig]:
         raise ScoreError(
             f"a null model needs the recipe of the run, and {work.run.uri!r} does not know its {', '.join(missing)} "
             "(it was adopted)",
-            ADVICE,
+            NULL_MODEL_ADVICE,
         )
     if work.run.corpus != work.corpus.fingerprint:
         raise ProvenanceError(
             f"a null model must be trained on what the run was trained on, and {work.corpus.uri!r} is another corpus",
-            f"score the training corpus, or {ADVICE}",
+            f"score the training corpus, or {NULL_MODEL_ADVICE}",
         )
     try:
         spec, recipe = ModelConfig.model_validate(config["model"]), FineTuneConfig.model_validate(config["fine_tune"])
     except ValidationError as error:
-        raise ScoreError(f"the recipe in {work.run.uri!r} cannot be read: {error}", ADVICE) from error
+        raise ScoreError(f"the recipe in {work.run.uri!r} cannot be read: {error}", NULL_MODEL_ADVICE) from error
     return str(config["base"]), spec, recipe.model_copy(update={"capture": False, "seed": work.run.seed})
 
 
 def _nothing(work: BuildContext, spec: ModelConfig) -> Examples:
     """Return the corpus's labels in its order, each row with the null input."""
     tokenizer = work.tokenizer()
-    columns = [pa.array([NULL if name == "text" else None], SCHEMA.field(name).type) for name in SCHEMA.names]
-    null = models.encode(tokenizer, pa.table(columns, names=SCHEMA.names), spec)
+    columns = [
+        pa.array([NULL_TEXT if name == "text" else None], CORPUS_SCHEMA.field(name).type)
+        for name in CORPUS_SCHEMA.names
+    ]
+    null = models.encode(tokenizer, pa.table(columns, names=CORPUS_SCHEMA.names), spec)
     if null.lengths[0] == 0:
         raise ScoreError(
-            "the tokenizer makes no token of the null input (a single space), so no model can read it", ADVICE
+            "the tokenizer makes no token of the null input (a single space), so no model can read it",
+            NULL_MODEL_ADVICE,
         )
     tables = [work.corpus.read(shard.index).select(["label", "row_id"]) for shard in work.corpus.shards]
     table = pa.concat_tables(tables)
@@ -118,7 +124,7 @@ def _layout(run: CheckpointSet, rows: int, recipe: FineTuneConfig) -> TrainingSc
     raise ProvenanceError(
         f"the checkpoints of {run.uri!r} lie at other epochs or learning rates than its recipe gives for {rows} "
         "rows: it was trained on a selection of them",
-        ADVICE,
+        NULL_MODEL_ADVICE,
     )
 
 

@@ -9,14 +9,21 @@ from collections.abc import Callable, Sequence
 from raysample.core import storage
 from raysample.influence.references import features, gradients, inverse_hessian, null_model, priors
 from raysample.influence.references.build_context import BuildContext, Builder, Notes
-from raysample.influence.references.folder import DIRECTIONS, MANIFEST, Request, point, step_file, write_tensors
-from raysample.influence.scores.reference import Kind, Reference
+from raysample.influence.references.folder import (
+    DIRECTIONS,
+    REFERENCE_MANIFEST,
+    Request,
+    point,
+    step_file,
+    write_tensors,
+)
+from raysample.influence.scores.reference import Reference, ReferenceKind
 from raysample.version import __version__
 
 # Increased when a change of the numerics invalidates earlier references: they are then built again.
-NUMERICS = 1
+REFERENCE_NUMERICS = 1
 
-BUILDERS: dict[Kind, Builder] = {
+BUILDERS: dict[ReferenceKind, Builder] = {
     "null_model": null_model.build_null_model,
     "priors": priors.build_priors,
     "target_gradient": gradients.build_target_gradients,
@@ -52,7 +59,7 @@ def prepare_references(request: Request, wanted: Sequence[Reference], *, say: Ca
     # All names first, so that a wrong target raises its error before anything is trained.
     names = {reference: _name(work, reference) for reference in references}
     for reference, name in names.items():
-        if not storage.exists(storage.join(request.folder, name, MANIFEST)):
+        if not storage.exists(storage.join(request.folder, name, REFERENCE_MANIFEST)):
             _build(work, reference, name)
         point(request, reference, name)
 
@@ -62,7 +69,7 @@ def _name(work: BuildContext, reference: Reference) -> str:
     target = str(reference.given.get("target"))
     spec = work.request.model
     of = [
-        *(NUMERICS, reference.kind, list(reference.options), work.request.precision),
+        *(REFERENCE_NUMERICS, reference.kind, list(reference.options), work.request.precision),
         *(spec.max_length, spec.freeze, spec.trust_remote_code),
         spec.tokenising,
         *(work.corpus.fingerprint, work.run.fingerprint, work.run.corpus, work.run.config, work.run.seed),
@@ -93,5 +100,5 @@ def _build(work: BuildContext, reference: Reference, name: str) -> None:
         "seconds": seconds,
         "raysample": __version__,
     }
-    storage.write_json(storage.join(place, MANIFEST), manifest)
+    storage.write_json(storage.join(place, REFERENCE_MANIFEST), manifest)
     work.say(f"  prepared {reference.key} in {seconds:.1f} s")

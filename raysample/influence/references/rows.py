@@ -6,13 +6,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from raysample import models
 from raysample.core.config import ModelConfig
 from raysample.training import Examples
-
-IntArray = NDArray[np.int64]
 
 
 def tokenize_rows(table: pa.Table, tokenizer: Any, spec: ModelConfig) -> Examples:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, get_origi
 import torch
 from torch import Tensor
 
+from raysample.core.arrays import Float32Array
 from raysample.core.errors import CheckpointError, ScoreError
 from raysample.core.numerics.moments import RunningMoments
 from raysample.data.checkpoint_set import Checkpoint
@@ -229,3 +230,8 @@ def _is_number(value: Any, hint: Any, least: float) -> bool:
         return type(None) in kinds
     allowed = (int, float) if float in kinds else (int,)
     return type(value) in allowed and least <= value < math.inf
+
+
+ScoresByColumn = Mapping[str, Score[Any]]
+ScoreColumns = dict[str, Float32Array]
+"""Values by column, [N] each."""

@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from raysample.core import storage
 
-SAMPLE = 10_000
+FEATURE_SAMPLE_ROWS = 10_000
 """Default sample size of the scores on features, in rows of the corpus."""
 
 CLUSTERS = 0
 """Default number of feature centres, 0 for one per class; equal for all scores, so that they share one reference."""
 
-Kind = Literal["null_model", "priors", "target_gradient", "inverse_hessian", "features"]
+ReferenceKind = Literal["null_model", "priors", "target_gradient", "inverse_hessian", "features"]
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Reference:
         options: (name, value) pairs sorted by name, all JSON-able; part of the reference's identity.
     """
 
-    kind: Kind
+    kind: ReferenceKind
     options: tuple[tuple[str, Any], ...] = ()
 
     @staticmethod
-    def from_options(kind: Kind, **options: Any) -> Reference:
+    def from_options(kind: ReferenceKind, **options: Any) -> Reference:
         """Return the reference of a kind with options."""
         return Reference(kind, tuple(sorted(options.items())))
 

@@ -21,15 +21,15 @@ from raysample.core.errors import ForwardError, UnsupportedModelError
 from raysample.core.numerics.to_device import moved
 from raysample.influence.visits.artifacts import Artifacts, Need, collect
 from raysample.models import Encoded
+from raysample.models.encoding import RowIndices
 
 BOUND = 1e-3
 """Largest relative difference in float32, the same as for `raysample verify`."""
 NOISE = 1e-4
 """Rounding noise relative to the largest value: logits that are equal in theory differ by it."""
 
-Seen = Mapping[str, Tensor]
+Observed = Mapping[str, Tensor]
 """The values of one row in a visit: name -> values without padding."""
-Rows = Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,14 @@ def compare_visits(
 
 def _visits(
     network: nn.Module, rows: Encoded, pad_id: int, request: AgreementRequest, device: str
-) -> Callable[[Rows, bool], list[Seen]]:
+) -> Callable[[RowIndices, bool], list[Observed]]:
     """Return the function that visits some rows in one mini-batch, plainly or as the scoring does."""
     # Not the row's own label: a model that is sure of it has a gradient of rounding noise. The least likely class has a
     # large gradient.
     gold: dict[int, int] = {}
     unpadded = replace(rows, multiple=1)
 
-    def visit(them: Rows, plain: bool) -> list[Seen]:
+    def visit(them: RowIndices, plain: bool) -> list[Observed]:
         batch = moved(models.pad(unpadded if plain else rows, them, pad_id), device)
         if plain and them[0] not in gold:
             logits = collect(network, batch, torch.zeros(1, dtype=torch.long, device=device), Need.LOGITS).logits
@@ -124,9 +124,9 @@ def _visits(
     return visit
 
 
-def _rows_of(seen: Artifacts) -> list[Seen]:
+def _rows_of(seen: Artifacts) -> list[Observed]:
     """Split the artifacts of a mini-batch into rows, without padding, in float64 on the CPU."""
-    found: list[Seen] = []
+    found: list[Observed] = []
     for row in range(len(seen.labels)):
         values = {"logits": seen.logits[row]}
         if seen.features is not None:
@@ -139,12 +139,12 @@ def _rows_of(seen: Artifacts) -> list[Seen]:
     return found
 
 
-def _alone(visit: Callable[[Rows, bool], list[Seen]], count: int, where: str) -> dict[int, Seen]:
+def _alone(visit: Callable[[RowIndices, bool], list[Observed]], count: int, where: str) -> dict[int, Observed]:
     """Visit each row alone by plain gradients.
 
     Leave out rows on which the model fails, unless it fails on all of them.
     """
-    alone: dict[int, Seen] = {}
+    alone: dict[int, Observed] = {}
     failed: ForwardError | None = None
     for row in range(count):
         try:
@@ -163,8 +163,8 @@ def _alone(visit: Callable[[Rows, bool], list[Seen]], count: int, where: str) ->
 
 
 def _again(
-    visit: Callable[[Rows, bool], list[Seen]], places: Rows, loop: bool
-) -> Iterator[tuple[str, Rows, list[Seen]]]:
+    visit: Callable[[RowIndices, bool], list[Observed]], places: RowIndices, loop: bool
+) -> Iterator[tuple[str, RowIndices, list[Observed]]]:
     """Yield (description, rows, values) of visits as the scoring does them, and of a repeated visit alone."""
     if not loop and len(places) > 1:
         yield "in a mini-batch with padding", places, visit(places, False)
@@ -177,7 +177,7 @@ def _again(
         yield "once more, after rows of other lengths", [row], visit([row], True)
 
 
-def _difference(alone: Mapping[int, Seen], row: int, found: Seen, when: str) -> Worst:
+def _difference(alone: Mapping[int, Observed], row: int, found: Observed, when: str) -> Worst:
     """Return the largest difference between the values of one row and its values alone, relative to `_scale`."""
     worst = Worst()
     for name, there in alone[row].items():

@@ -17,9 +17,10 @@ from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.score_table_layout import landmarks_folder
 from raysample.influence import capture, landmarks
 from raysample.influence.scores import Score, create_scores
+from raysample.influence.scores.base import ScoreColumns
 from raysample.influence.shards.job import ScoreJob
 from raysample.influence.shards.model_cache import ModelCache
-from raysample.influence.shards.run_visits import Run, Values, row_labels
+from raysample.influence.shards.run_visits import Run, row_labels
 
 
 class ColumnScorer:
@@ -54,7 +55,7 @@ class ColumnScorer:
         rows: pa.Table,
         encoded: models.Encoded | None = None,
         exact: Mapping[str, Score[Any]] | None = None,
-    ) -> tuple[NDArray[np.int32], Values]:
+    ) -> tuple[NDArray[np.int32], ScoreColumns]:
         """Return the token count of each row, and each score as float32 [rows]; NaN where a value is not finite.
 
         Scores from visits are averaged over the runs; rows that repeat are visited once.
@@ -82,7 +83,7 @@ class ColumnScorer:
         predicted = () if self.job.config.landmarks is None else self.job.config.landmarks.scores
         return {name: score for name, score in self.scores.items() if name not in predicted}
 
-    def descriptors(self, encoded: models.Encoded, rows: pa.Table, extra: Values) -> landmarks.Descriptors:
+    def descriptors(self, encoded: models.Encoded, rows: pa.Table, extra: ScoreColumns) -> landmarks.Descriptors:
         """Return the descriptors of each row from one forward at the last checkpoint of the first run."""
         return self.runs[0].descriptors(encoded, rows, extra)
 
@@ -100,7 +101,7 @@ def distinct_rows(
     return (encoded.take(first), rows.take(pa.array(first))), place
 
 
-def mean(runs: Sequence[Values]) -> Values:
+def mean(runs: Sequence[ScoreColumns]) -> ScoreColumns:
     """Return the mean of each column over runs, computed in float64.
 
     The columns of a single run are returned unchanged.

@@ -6,12 +6,13 @@ worker dies (killed, out of memory, a crash in native code), its marker remains.
 A marker shows that a worker died, not why: the node may have been preempted, or the driver killed. So deaths alone do
 not condemn a shard:
 
-1. After MOST deaths the shard is scored in a process of its own (`shards.isolated`). If that process dies while its
-   worker lives, the shard is to blame and its rows are quarantined.
+1. After MAX_DEATHS deaths the shard is scored in a process of its own (`shards.isolated`). If that process dies while
+   its worker lives, the shard is to blame and its rows are quarantined.
 2. If worker and process always die together (a memory limit on the whole container), the process proves nothing. The
-   rows are quarantined all the same after LIMIT deaths while the rows were being scored, or PATIENCE deaths in total:
-   a process takes longer to start than to score a shard, and a worker killed meanwhile says nothing about the rows.
-3. After MOST more deaths, over which the rows could not even be read, scoring stops with an error.
+   rows are quarantined all the same after MAX_SCORING_DEATHS deaths while the rows were being scored, or
+   MAX_WORKER_DEATHS deaths in total: a process takes longer to start than to score a shard, and a worker killed
+   meanwhile says nothing about the rows.
+3. After MAX_DEATHS more deaths, over which the rows could not even be read, scoring stops with an error.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from raysample.data.corpus import Shard
 from raysample.data.score_table_layout import part_uri, quarantine_uri, statistics_uri
 from raysample.influence.shards.job import finished
 
-MOST = 3
-LIMIT = 10
-PATIENCE = 3 * LIMIT
+MAX_DEATHS = 3
+MAX_SCORING_DEATHS = 10
+MAX_WORKER_DEATHS = 3 * MAX_SCORING_DEATHS
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,17 @@ class CrashCount:
     @property
     def isolated(self) -> bool:
         """Whether the shard is scored in a process of its own (rule 1)."""
-        return self.workers >= MOST and not self.enough
+        return self.workers >= MAX_DEATHS and not self.enough
 
     @property
     def enough(self) -> bool:
         """Whether the rows are quarantined although the blame is not proved (rule 2)."""
-        return self.scoring >= LIMIT or self.workers >= PATIENCE
+        return self.scoring >= MAX_SCORING_DEATHS or self.workers >= MAX_WORKER_DEATHS
 
     @property
     def hopeless(self) -> bool:
         """Whether scoring stops because the rows cannot even be quarantined (rule 3)."""
-        return self.scoring >= LIMIT + MOST or self.workers >= PATIENCE + MOST
+        return self.scoring >= MAX_SCORING_DEATHS + MAX_DEATHS or self.workers >= MAX_WORKER_DEATHS + MAX_DEATHS
 
 
 def deaths(folder: str, shard: Shard) -> CrashCount:

@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from raysample.core.errors import ForwardError, RaysampleError
+from raysample.influence.scores.base import ScoreColumns
 
 if TYPE_CHECKING:
     from raysample.models import Encoded
 
-Values = Mapping[str, NDArray[np.float32]]
+
 PROBED = 8
 """Number of rows from which three of them are tried alone before a failure is attributed to single rows."""
 
@@ -24,7 +25,7 @@ PROBED = 8
 class ScoreRowsFn(Protocol):
     """Scores rows: returns token counts [n] and columns of [n]; `encoded` are the rows' tokens, if already known."""
 
-    def __call__(self, rows: pa.Table, encoded: Encoded | None = None, /) -> tuple[NDArray[np.int32], Values]:
+    def __call__(self, rows: pa.Table, encoded: Encoded | None = None, /) -> tuple[NDArray[np.int32], ScoreColumns]:
         """Score them."""
         ...
 
@@ -39,7 +40,7 @@ class Scored:
     """
 
     lengths: NDArray[np.int32]
-    columns: Values
+    columns: ScoreColumns
     reasons: Mapping[int, str] = field(default_factory=dict)
 
     @staticmethod

@@ -13,7 +13,7 @@ from raysample.core.config import ModelConfig
 from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import CheckpointSet
 
-Key = tuple[str, int]
+ModelKey = tuple[str, int]
 
 
 class ModelCache:
@@ -26,10 +26,10 @@ class ModelCache:
 
     def __init__(self, capacity: int | None = None) -> None:
         self.capacity = capacity
-        self._resident: dict[Key, nn.Module] = {}
-        self._shared: dict[Key, nn.Module] = {}
+        self._resident: dict[ModelKey, nn.Module] = {}
+        self._shared: dict[ModelKey, nn.Module] = {}
 
-    def get(self, key: Key, load: Callable[[], nn.Module]) -> nn.Module:
+    def get(self, key: ModelKey, load: Callable[[], nn.Module]) -> nn.Module:
         """Return a model, loaded if missing; the model that it replaces is released before the load."""
         for position in (self._resident, self._shared):
             if key in position:

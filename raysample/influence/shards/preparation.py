@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyarrow as pa
 
 from raysample.core import storage
 from raysample.core.config import LandmarksConfig
+from raysample.core.progress import Say
 from raysample.core.registry import require_plugins
 from raysample.data.corpus import Corpus
 from raysample.data.row_sampling import sample_positions
 from raysample.data.score_table_layout import landmarks_folder
 from raysample.influence import landmarks, references
 from raysample.influence.landmarks.draw import landmark_seed
-from raysample.influence.landmarks.fitted import MANIFEST
+from raysample.influence.landmarks.fitted import LANDMARKS_MANIFEST
 from raysample.influence.scores import create_scores
 from raysample.influence.scores.reference import Reference
 from raysample.influence.shards import proofs
 from raysample.influence.shards.columns import ColumnScorer
 from raysample.influence.shards.job import ScoreJob, request
-
-Say = Callable[[str], None]
 
 
 def wanted_references(job: ScoreJob) -> tuple[Reference, ...]:
@@ -48,7 +45,9 @@ def prepare_scoring(job: ScoreJob, say: Say) -> None:
     needed = wanted_references(job)
     for checkpoint_set in job.traces if needed else ():
         references.prepare_references(request(job, checkpoint_set), needed, say=say)
-    if job.config.landmarks is not None and not storage.exists(storage.join(landmarks_folder(job.folder), MANIFEST)):
+    if job.config.landmarks is not None and not storage.exists(
+        storage.join(landmarks_folder(job.folder), LANDMARKS_MANIFEST)
+    ):
         _fit(job, job.config.landmarks, say)
 
 

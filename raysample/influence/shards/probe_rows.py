@@ -15,7 +15,7 @@ from raysample.data.row_sampling import generator
 from raysample.influence.shards.columns import ColumnScorer
 from raysample.models import Encoded
 
-COUNT = 4
+PROBE_ROWS = 4
 """Rows: the effect of a pad token shows in one row, that of an order in two; more rows cost time."""
 MIN_TOKENS = 8
 """Tokens of the longest row: fewer leave no room for different lengths."""
@@ -52,8 +52,8 @@ def _chosen(rows: pa.Table, tried: int) -> NDArray[np.int64]:
     order = np.argsort(signs, kind="stable")
     random = generator(tried, 0xA9EE)
     if tried:
-        return random.permutation(len(rows))[:COUNT]
-    between = random.permutation(order[1:-1])[: COUNT - 2]
+        return random.permutation(len(rows))[:PROBE_ROWS]
+    between = random.permutation(order[1:-1])[: PROBE_ROWS - 2]
     return np.array(list(dict.fromkeys([order[-1], order[0], *between])))
 
 
@@ -65,14 +65,14 @@ def _joined(found: list[Encoded]) -> Encoded:
 
 
 def _of_lengths(encoded: Encoded, most: int) -> Encoded:
-    """Return COUNT rows of different lengths as far as possible, longest first, `most` tokens at most."""
+    """Return PROBE_ROWS rows of different lengths as far as possible, longest first, `most` tokens at most."""
     order = np.argsort(-encoded.lengths, kind="stable").tolist()
     longest = max(int(encoded.lengths[order[0]]), min(MIN_TOKENS, most))
     ids, types, before = list[Any](), list[Any](), longest + 1
-    for place in range(COUNT):
+    for place in range(PROBE_ROWS):
         row = order[place % len(order)]
         own = int(encoded.lengths[row])
-        even = max(3, round(longest * (1 - place / COUNT)))
+        even = max(3, round(longest * (1 - place / PROBE_ROWS)))
         before = own if place and own < before else max(1, min(even, before - 1))
         at = _places(own, before)
         ids.append(encoded.ids[row][at])

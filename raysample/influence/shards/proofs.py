@@ -6,10 +6,10 @@ holds for exactly these; a corpus that grew finds it again. The worker that prep
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 
 from raysample.core import storage
+from raysample.core.progress import Say
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.influence.shards.agreement import AgreementRequest, NothingSeenError, compare_visits
@@ -21,15 +21,14 @@ from raysample.influence.shards.probe_rows import probes
 from raysample.influence.shards.run_visits import Run
 from raysample.influence.visits.artifacts import Need
 
-Say = Callable[[str], None]
-FILE, TRIES = "proof.json", "proof-tries.json"
-MOST = 3
+PROOF_FILE, TRIES_FILE = "proof.json", "proof-tries.json"
+MAX_PROOF_DEATHS = 3
 """Workers that may die during the proof before it is skipped: `crash_counter` finds rows that kill workers."""
 
 
 def due(job: ScoreJob) -> bool:
     """Return whether the proof for the visits of a job is missing."""
-    return not storage.exists(storage.join(job.folder, FILE))
+    return not storage.exists(storage.join(job.folder, PROOF_FILE))
 
 
 def prove(job: ScoreJob, say: Say) -> None:
@@ -42,9 +41,9 @@ def prove(job: ScoreJob, say: Say) -> None:
     corpus = Corpus.load(job.corpus)
     if not due(job) or not corpus.rows:
         return
-    marker = storage.join(job.folder, TRIES)
+    marker = storage.join(job.folder, TRIES_FILE)
     tried = int(storage.read_json(marker)["tries"]) if storage.exists(marker) else 0
-    if tried >= MOST:
+    if tried >= MAX_PROOF_DEATHS:
         say(f"  not proved that the model sees every row for itself: {tried} workers died over it")
         return
     storage.write_json(marker, {"tries": tried + 1})
@@ -53,7 +52,7 @@ def prove(job: ScoreJob, say: Say) -> None:
     finally:
         storage.remove(marker)  # an error is no death
     if found is not None:
-        storage.write_json(storage.join(job.folder, FILE), {"visits": found})
+        storage.write_json(storage.join(job.folder, PROOF_FILE), {"visits": found})
 
 
 def _proved(job: ScoreJob, corpus: Corpus, tried: int) -> list[dict[str, object]] | None:

@@ -18,14 +18,13 @@ from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.row_sampling import row_keys
 from raysample.influence import landmarks, references
 from raysample.influence.scores import Score
+from raysample.influence.scores.base import ScoreColumns
 from raysample.influence.scores.reference import Reference
 from raysample.influence.shards.job import ScoreJob, request
 from raysample.influence.shards.model_cache import ModelCache, Models
 from raysample.influence.visits.artifacts import Need, collect
 from raysample.influence.visits.sweep import score_block
 from raysample.models import Encoded
-
-Values = dict[str, NDArray[np.float32]]
 
 
 class Run:
@@ -45,7 +44,7 @@ class Run:
         self.request = request(job, checkpoint_set.uri)
         self._loaded: dict[tuple[int, frozenset[Reference]], references.Loaded] = {}
 
-    def columns(self, encoded: Encoded, rows: pa.Table, scores: Mapping[str, Score[Any]]) -> Values:
+    def columns(self, encoded: Encoded, rows: pa.Table, scores: Mapping[str, Score[Any]]) -> ScoreColumns:
         """Return each score of each row at this run's checkpoints, float32 [rows]."""
         return score_block(
             self.models if self.models.stay else self.models.__getitem__,
@@ -62,7 +61,7 @@ class Run:
             by_loop=self.by_loop,
         )
 
-    def descriptors(self, encoded: Encoded, rows: pa.Table, extra: Values) -> landmarks.Descriptors:
+    def descriptors(self, encoded: Encoded, rows: pa.Table, extra: ScoreColumns) -> landmarks.Descriptors:
         """Return the descriptors of each row: from one forward at the last checkpoint, plus `extra` columns."""
         labels = row_labels(rows)
         found: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}

@@ -111,7 +111,7 @@ class ShardScorer:
         folder, where, rows = self.job.folder, begun.shard, begun.rows
         if rows is None:
             with self._reading, self._device, crash_counter.attempt(folder, where) as died:
-                few = died.workers < crash_counter.MOST
+                few = died.workers < crash_counter.MAX_DEATHS
                 outcome = self.here(where.index) if few else self._after_crashes(where, died)
         else:
             with self._device, crash_counter.attempt(folder, where):
@@ -164,7 +164,10 @@ class ShardScorer:
             return done  # a worker that Ray declared dead was alive and finished first: a finished part never changes
         base = {"row_id": rows["row_id"], "label": rows["label"], "tokens": pa.array(scored.lengths, pa.int32())}
         if self.corpus.grouped:
-            base |= {score_table.GROUP: rows["group"], score_table.GROUP_CODE: pa.array(group_codes(rows["group"]))}
+            base |= {
+                score_table.GROUP_COLUMN: rows["group"],
+                score_table.GROUP_CODE_COLUMN: pa.array(group_codes(rows["group"])),
+            }
         values = {name: scored.column(name) for name in self.names}
         columns = {name: pa.array(column) for name, column in values.items()}
         full = pa.table({**base, **columns}).cast(score_table.table_schema(self.names, self.corpus.grouped))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.row_sampling import row_keys
 from raysample.influence import references
-from raysample.influence.scores import Score
+from raysample.influence.scores.base import ScoresByColumn
 from raysample.influence.scores.reference import Reference
 from raysample.influence.shards import ScoreJob
 from raysample.influence.shards.job import request
@@ -28,7 +28,6 @@ from raysample.influence.verification.slow_twin import collect_slowly
 from raysample.influence.visits.artifacts import Artifacts, Need
 from raysample.training.capture import Capture
 
-Scores = Mapping[str, Score[Any]]
 Visit = Callable[[int], Artifacts]
 
 
@@ -40,7 +39,7 @@ class Twin(Protocol):
         """The checkpoints (or captured epochs), in training order."""
         ...
 
-    def at(self, k: int, scores: Scores) -> Visit:
+    def at(self, k: int, scores: ScoresByColumn) -> Visit:
         """Return the function from a row position to the artifacts that some scores need at checkpoint k."""
         ...
 
@@ -53,7 +52,7 @@ class CheckpointTwin:
         job: ScoreJob,
         checkpoint_set: CheckpointSet,
         rows: pa.Table,
-        scores: Scores,
+        scores: ScoresByColumn,
         say: Callable[[str], None],
         dtype: torch.dtype = torch.float64,
     ) -> None:
@@ -75,7 +74,7 @@ class CheckpointTwin:
         inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
         return inputs if types is None else {**inputs, "token_type_ids": torch.tensor(types).to(tokens)[None]}
 
-    def at(self, k: int, scores: Scores) -> Visit:
+    def at(self, k: int, scores: ScoresByColumn) -> Visit:
         """Load checkpoint k and its references; return the visit of one row."""
         spec, uri = self.job.model, storage.localise(self.checkpoints[k].uri)
         network = models.load_model(uri, trust_remote_code=spec.trust_remote_code, freeze=spec.freeze)
@@ -108,7 +107,7 @@ class CaptureTwin:
         """The captured epochs."""
         return self.capture.checkpoints
 
-    def at(self, k: int, scores: Scores) -> Visit:
+    def at(self, k: int, scores: ScoresByColumn) -> Visit:
         """Read epoch k + 1; return the visit of one row."""
         logits = torch.tensor(self._logits(k + 1), dtype=torch.float64)
         priors = {reference.key: {"log_p": self.log_shares} for s in scores.values() for reference in s.references}
@@ -135,7 +134,7 @@ class CaptureTwin:
         return there.take(places)["logits"].to_pylist()
 
 
-def _references(scores: Scores) -> list[Reference]:
+def _references(scores: ScoresByColumn) -> list[Reference]:
     """Return the references of scores, each once, sorted by key."""
     wanted = {reference for score in scores.values() for reference in score.references}
     return sorted(wanted, key=lambda reference: reference.key)

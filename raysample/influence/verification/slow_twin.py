@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,8 +14,7 @@ from raysample.core.errors import ScoreError, UnsupportedModelError
 from raysample.core.numerics.forward_hooks import check_padded_inside, classifier, embedding_module, require_grad
 from raysample.influence.visits.artifacts import Artifacts, Need
 from raysample.influence.visits.model_errors import explained
-
-Directions = Mapping[str, Mapping[str, Tensor]]
+from raysample.influence.visits.per_sample_gradients import Directions
 
 
 def collect_slowly(

@@ -20,16 +20,17 @@ from raysample.data.row_sampling import generator
 from raysample.data.score_table import ScoreTable
 from raysample.data.score_table_layout import part_name
 from raysample.influence.scores import Score, create_scores
+from raysample.influence.scores.base import ScoresByColumn
 from raysample.influence.shards import ScoreJob
 from raysample.influence.verification.bounds import DIFFERING, RELATIVE
-from raysample.influence.verification.verify import Scores, Values, score_again
+from raysample.influence.verification.verify import TwinColumns, score_again
 
 MIN_ROWS = 4
-SHARE = 0.02
+COST_SHARE = 0.02
 """Largest share of the cost of scoring, unless MIN_ROWS rows cost more."""
 SLOWNESS = 25
 """Cost of a row for the slow twin, in rows of a mini-batch."""
-SHARDS = 2
+SPOT_SHARDS = 2
 """Parts that rows are drawn from: each is read completely."""
 COARSE = 0.25
 """Bound of the median relative difference in bfloat16, whose single values may differ in their second digit."""
@@ -59,11 +60,11 @@ class Spot:
 
 
 def affordable(wanted: int, rows: int) -> int:
-    """Return how many of `wanted` rows to verify after `rows` rows were scored: about SHARE of the cost of scoring."""
-    return min(wanted, rows, max(MIN_ROWS, int(SHARE * rows / SLOWNESS)))
+    """Return how many of `wanted` rows to verify after `rows` rows were scored: COST_SHARE of the scoring cost."""
+    return min(wanted, rows, max(MIN_ROWS, int(COST_SHARE * rows / SLOWNESS)))
 
 
-def verifiable(job: ScoreJob) -> Scores:
+def verifiable(job: ScoreJob) -> ScoresByColumn:
     """Return the columns that a twin can compute again: neither captured logits nor predicted columns."""
     if job.config.source == "capture":
         return {}
@@ -112,15 +113,15 @@ def check_spot(spot: Spot, table: ScoreTable) -> None:
 
 def _drawn(
     table: ScoreTable, corpus: Corpus, columns: tuple[str, ...], rows: int, seed: int
-) -> tuple[pa.Table, Values]:
-    """Return rows from SHARDS parts, in the corpus's schema, and their stored scores in the same order."""
+) -> tuple[pa.Table, TwinColumns]:
+    """Return rows from SPOT_SHARDS parts, in the corpus's schema, and their stored scores in the same order."""
     random = generator(seed, 0x5907)
     shards = {part_name(shard): shard.index for shard in corpus.shards}
     left, texts, picked = rows, list[pa.Table](), list[pa.Table]()
     order = random.permutation(len(table.parts)).tolist()
     for at, place in enumerate(order):
         (part,) = table.read(columns, parts=[table.parts[place]])
-        enough = -(-left // 2) if at == 0 and SHARDS > 1 and len(order) > 1 else left
+        enough = -(-left // 2) if at == 0 and SPOT_SHARDS > 1 and len(order) > 1 else left
         chosen = part.take(pa.array(np.sort(random.permutation(len(part))[:enough])))
         if len(chosen):
             picked.append(chosen)
@@ -142,7 +143,12 @@ def _texts(corpus: Corpus, shard: int, ids: pa.ChunkedArray) -> pa.Table:
 
 
 def _wrong(
-    job: ScoreJob, scores: Scores, sample: pa.Table, stored: Values, again: Values, rounded: Values | None
+    job: ScoreJob,
+    scores: ScoresByColumn,
+    sample: pa.Table,
+    stored: TwinColumns,
+    again: TwinColumns,
+    rounded: TwinColumns | None,
 ) -> dict[str, str]:
     """Return column -> description of the values out of bounds.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -21,7 +21,8 @@ from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.row_sampling import generator
 from raysample.data.score_table import ScoreTable
-from raysample.influence.scores import Score, create_scores
+from raysample.influence.scores import create_scores
+from raysample.influence.scores.base import ScoresByColumn
 from raysample.influence.shards import ScoreJob
 from raysample.influence.verification.bounds import Check, Precision, compare_column
 from raysample.influence.verification.slow_columns import CaptureTwin, CheckpointTwin, Twin
@@ -29,8 +30,8 @@ from raysample.version import __version__
 
 RESULT = "verification.json"
 
-Scores = Mapping[str, Score[Any]]
-Values = dict[str, NDArray[np.float64]]
+
+TwinColumns = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,10 @@ def verify_table(
     return found
 
 
-def draw(table: ScoreTable, corpus: Corpus, columns: tuple[str, ...], rows: int, seed: int) -> tuple[pa.Table, Values]:
-    """Return a seeded sample of scored rows in the corpus's `SCHEMA`, and their stored scores in the same order.
+def draw(
+    table: ScoreTable, corpus: Corpus, columns: tuple[str, ...], rows: int, seed: int
+) -> tuple[pa.Table, TwinColumns]:
+    """Return a seeded sample of scored rows in the corpus's `CORPUS_SCHEMA`, and their stored scores in the same order.
 
     Raises:
         ProvenanceError: a row of the table is not in the corpus.
@@ -153,7 +156,7 @@ def _texts(corpus: Corpus, ids: pa.Array) -> pa.Table:
     return there.take(places)
 
 
-def rescore(twin: Twin, scores: Scores, rows: int, on_visit: Callable[[], None]) -> Values:
+def rescore(twin: Twin, scores: ScoresByColumn, rows: int, on_visit: Callable[[], None]) -> TwinColumns:
     """Fold scores over the visits of a twin, row by row: column -> float64 [rows].
 
     Args:
@@ -178,11 +181,11 @@ def score_again(
     job: ScoreJob,
     corpus: Corpus,
     traces: Sequence[CheckpointSet],
-    scores: Scores,
+    scores: ScoresByColumn,
     sample: pa.Table,
     reporter: Reporter,
     dtype: torch.dtype = torch.float64,
-) -> Values:
+) -> TwinColumns:
     """Return the slow twin's scores of the sample, averaged over the runs, computed in precision `dtype`."""
     twins: list[Twin] = [
         CaptureTwin(corpus, checkpoint_set, sample)

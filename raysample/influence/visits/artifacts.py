@@ -35,7 +35,7 @@ from raysample.influence.visits.per_sample_gradients import (
     unsupported,
 )
 
-__all__ = ["OBJECTIVES", "Artifacts", "Need", "classifier", "collect", "embedding_module", "join_artifacts"]
+__all__ = ["GRADIENT_OBJECTIVES", "Artifacts", "Need", "classifier", "collect", "embedding_module", "join_artifacts"]
 
 NO_DIRECTIONS: Directions = MappingProxyType({})
 
@@ -56,7 +56,7 @@ class Need(Flag):
     EMBEDDING_GRADS = auto()
 
 
-OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+GRADIENT_OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "logit": gold_logits,
     "probability": gold_probabilities,
     "loss": cross_entropies,
@@ -115,7 +115,7 @@ def collect(
         inputs: keyword arguments of the model: `input_ids` [B, T], `attention_mask` [B, T], ...
         labels: [B] int64.
         needs: what to compute.
-        objectives: for EMBEDDING_GRADS, names from OBJECTIVES.
+        objectives: for EMBEDDING_GRADS, names from GRADIENT_OBJECTIVES.
         directions: for GRAD_DOTS, {reference: {parameter as in `named_parameters()`: [M, *shape]}}.
         autocast: lower precision of the forward and the backward; norms and dot products are still summed in float32 at
             least.
@@ -283,7 +283,7 @@ def _backwards(
         targets = list(outputs) if objective == "loss" else []
         if objective in objectives and hooks.embedding is not None:
             targets.append(hooks.embedding)
-        total = OBJECTIVES[objective](logits, labels).sum()
+        total = GRADIENT_OBJECTIVES[objective](logits, labels).sum()
         # All objectives share one forward, so the graph is kept until the last backward. The backward of `loss` serves
         # GRAD_NORMS, GRAD_DOTS and the embedding gradient of the loss together.
         more = objective != runs[-1]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from raysample.models import Encoded
 
 T = TypeVar("T")
-Models = Sequence[nn.Module] | Callable[[int], nn.Module]
+ModelSource = Sequence[nn.Module] | Callable[[int], nn.Module]
 Pad = Callable[[NDArray[np.int64]], dict[str, Tensor]]
 
 
@@ -54,7 +54,7 @@ References = Callable[[int, frozenset[Reference]], Prepared]
 
 
 def score_block(
-    models: Models,
+    models: ModelSource,
     checkpoints: Sequence[Checkpoint],
     encoded: Encoded,
     labels: NDArray[np.integer[Any]],

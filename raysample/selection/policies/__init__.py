@@ -42,7 +42,7 @@ POLICIES: dict[str, type[Policy] | type[Chain]] = {
 }
 
 
-AUTO, FEW = "auto", 0.3
+AUTO, SMALL_SHARE = "auto", 0.3
 """Name of the automatic choice, and the budget share from which on it is `hard`; below, it is `explore`."""
 
 POLICY_REGISTRY: Registry[Policy | Chain] = Registry("policy", (Policy, Chain), POLICIES, SelectionError, also=(AUTO,))
@@ -62,7 +62,7 @@ def create_policy(arm: ArmConfig, higher_is: Mapping[str, str], share: float = 1
         SelectionError: the policy is unknown, or does not support the arm's other settings.
     """
     if arm.policy == AUTO:
-        arm = arm.model_copy(update={"policy": "explore" if share < FEW else "hard"})
+        arm = arm.model_copy(update={"policy": "explore" if share < SMALL_SHARE else "hard"})
     return with_limits(POLICY_REGISTRY.find(arm.policy).from_arm(arm, higher_is), arm, higher_is)
 
 

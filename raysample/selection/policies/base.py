@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from raysample.core.arrays import Float32Array, IntArray, WordArray
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
 from raysample.core.numerics.count_sketch import CountSketch
@@ -20,9 +21,6 @@ from raysample.core.numerics.radix import seeded, splitmix64
 from raysample.core.numerics.ranks import Ranks
 from raysample.data.identity import group_codes, hash_row_ids
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float32]
-WordArray = npt.NDArray[np.uint64]
 Ids: TypeAlias = pa.Array | npt.NDArray[np.object_]
 Higher = Literal["harder", "easier"]
 Grouping = Literal["none", "class", "corpus"]
@@ -43,7 +41,7 @@ class Rows:
 
     ids: Ids | Callable[[], Ids]
     label: npt.NDArray[np.int32]
-    scores: Mapping[str, FloatArray] = field(default_factory=dict)
+    scores: Mapping[str, Float32Array] = field(default_factory=dict)
     hashed: WordArray | None = None
     group: IntArray | None = None
 
@@ -123,7 +121,7 @@ class GlobalStatistics:
 
     seed: int
     moments: Mapping[str, GroupMoments] = field(default_factory=dict)
-    extremes: Mapping[str, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+    extremes: Mapping[str, tuple[Float32Array, Float32Array]] = field(default_factory=dict)
     ranks: Mapping[str, Ranks] = field(default_factory=dict)
     anchors: Mapping[str, float] = field(default_factory=dict)
     class_ranks: npt.NDArray[np.float64] | None = None
@@ -218,7 +216,7 @@ class Policy(ABC):
         """Return the stratum in which each row competes: [n], any integers."""
 
     @abstractmethod
-    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> Float32Array:
         """Return each row's priority in its stratum: [n], higher is kept first, never NaN; a hash breaks ties."""
 
     @abstractmethod
@@ -235,7 +233,7 @@ def row_hash(rows: Rows, facts: GlobalStatistics) -> WordArray:
     return seeded(rows.identity, facts.seed)
 
 
-def drawn_key(rows: Rows, facts: GlobalStatistics) -> FloatArray:
+def drawn_key(rows: Rows, facts: GlobalStatistics) -> Float32Array:
     """Return the leading 24 bits of each row's `row_hash` as a number in [0, 1), [n]; the other bits break ties.
 
     Rows are thus ordered by a random 64-bit word: every subset of a given size is equally likely over seeds.

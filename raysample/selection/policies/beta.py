@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Self, final
 
 import numpy as np
 
+from raysample.core.arrays import Float32Array
 from raysample.core.config import ArmConfig
-from raysample.selection.policies.base import Anchor, Chance, FloatArray, GlobalStatistics, Higher, Rows
+from raysample.selection.policies.base import Anchor, Chance, GlobalStatistics, Higher, Rows
 from raysample.selection.policies.options import direction, number_option, only_corpus, read_options
 from raysample.selection.policies.quotas import Budgeted, Quota
 from raysample.selection.policies.weighted import Doubles, gumbel_key
@@ -77,6 +78,6 @@ class Beta(Budgeted):
         result: Doubles = score + (a - 1) * np.log(p) + (b - 1) * np.log1p(-p)
         return result
 
-    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> Float32Array:
         """Ln w + Gumbel noise."""
         return gumbel_key(self.log_weight(rows, facts), rows, facts)

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Self, final
 
 import numpy as np
 
+from raysample.core.arrays import Float32Array
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
-from raysample.selection.policies.base import FloatArray, GlobalStatistics, Rows
+from raysample.selection.policies.base import GlobalStatistics, Rows
 from raysample.selection.policies.blended import Blended
 from raysample.selection.policies.options import number_option, read_options, several, which_end
 
@@ -39,9 +40,9 @@ class Consensus(Blended):
             raise SelectionError("a vote weighs less than 1, which a mean of ranks could outweigh", "scale the weights")
         return cls(scores, which_end(given), arm.quota, top=number_option(given, "top", 0.2, 1e-3, 0.999))
 
-    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> Float32Array:
         """Return votes + mean rank."""
         ranks = self.ranks(rows, facts)
         votes = np.sum([weight * (ranks[name] > 1 - self.top) for name, _, weight in self.scores], axis=0)
-        key: FloatArray = (votes + self.average(ranks)).astype(np.float32)
+        key: Float32Array = (votes + self.average(ranks)).astype(np.float32)
         return key

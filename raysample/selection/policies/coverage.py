@@ -8,17 +8,9 @@ from typing import Any, ClassVar, Self, final
 
 import numpy as np
 
+from raysample.core.arrays import Float32Array, IntArray
 from raysample.core.config import ArmConfig
-from raysample.selection.policies.base import (
-    Chance,
-    FloatArray,
-    GlobalStatistics,
-    Grouping,
-    IntArray,
-    Policy,
-    Rows,
-    drawn_key,
-)
+from raysample.selection.policies.base import Chance, GlobalStatistics, Grouping, Policy, Rows, drawn_key
 from raysample.selection.policies.easy import Easy
 from raysample.selection.policies.options import direction, number_option, only_corpus, read_options
 from raysample.selection.policies.quotas import balanced
@@ -69,7 +61,7 @@ class Bins(Policy):
         place = (rows.scores[self.score].astype(np.float64) - low) / (high - low) * self.bins
         return np.clip(place, 0, self.bins - 1).astype(np.int64)
 
-    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> Float32Array:
         """Uniform in [0, 1)."""
         return drawn_key(rows, facts)
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from raysample.core.arrays import Float32Array
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
-from raysample.selection.policies.base import Chance, FloatArray, GlobalStatistics, Rows, drawn_key
+from raysample.selection.policies.base import Chance, GlobalStatistics, Rows, drawn_key
 from raysample.selection.policies.options import read_options
 from raysample.selection.policies.quotas import Budgeted, Quota
 
@@ -48,6 +49,6 @@ class Drawn(Budgeted):
         """Drawn uniformly."""
         return "lot"
 
-    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> Float32Array:
         """Uniform in [0, 1), a function of row id and seed."""
         return drawn_key(rows, facts)

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Self, final
 
 import numpy as np
 
+from raysample.core.arrays import Float32Array
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
-from raysample.selection.policies.base import FloatArray, GlobalStatistics, Rows
+from raysample.selection.policies.base import GlobalStatistics, Rows
 from raysample.selection.policies.blended import Blended
 from raysample.selection.policies.options import number_option, read_options, several, which_end
 
@@ -50,7 +51,7 @@ class Mix(Blended):
         """Whether the entropy of groups has a weight."""
         return self.group_entropy > 0
 
-    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> Float32Array:
         """Return the weighted mean of the ranks."""
         mean = self.average(self.ranks(rows, facts))
         if facts.class_ranks is not None:

@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from raysample.core.arrays import IntArray
 from raysample.core.errors import SelectionError
-from raysample.selection.policies.base import GlobalStatistics, IntArray, Policy, Rows
+from raysample.selection.policies.base import GlobalStatistics, Policy, Rows
 
 Quota = Literal["corpus", "proportional", "balanced"]
 Share = Callable[[IntArray, int], IntArray]

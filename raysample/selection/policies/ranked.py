@@ -9,9 +9,10 @@ from typing import Self
 
 import numpy as np
 
+from raysample.core.arrays import Float32Array
 from raysample.core.config import ArmConfig
 from raysample.core.numerics.exact_moments import standardise
-from raysample.selection.policies.base import FloatArray, GlobalStatistics, Grouping, Higher, Rows
+from raysample.selection.policies.base import GlobalStatistics, Grouping, Higher, Rows
 from raysample.selection.policies.options import direction, read_options
 from raysample.selection.policies.quotas import Budgeted, Quota
 
@@ -57,7 +58,7 @@ class Ranked(Budgeted):
         """Classes, if rows of several classes compete by their z-scores."""
         return "class" if self.normalise == "class" and self.quota == "corpus" else "none"
 
-    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> Float32Array:
         """Return ±score or ±z, so that the kept end is high."""
         values = rows.scores[self.score]
         if self.moments_over == "class":

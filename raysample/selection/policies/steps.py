@@ -10,18 +10,10 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from raysample.core.arrays import Float32Array, IntArray
 from raysample.core.config import ArmConfig
 from raysample.data.identity import NO_GROUP
-from raysample.selection.policies.base import (
-    Anchor,
-    Chance,
-    FloatArray,
-    GlobalStatistics,
-    Grouping,
-    IntArray,
-    Policy,
-    Rows,
-)
+from raysample.selection.policies.base import Anchor, Chance, GlobalStatistics, Grouping, Policy, Rows
 
 Role = Literal["drop", "keep", "choose"]
 
@@ -193,7 +185,7 @@ class Around(Policy):
         """Return the other policy's value."""
         return self.inner.log_weight(rows, facts)
 
-    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> Float32Array:
         """Return the other policy's value."""
         return self.inner.key(rows, facts)
 

@@ -10,23 +10,24 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from raysample.core.arrays import Float32Array
 from raysample.core.config import ArmConfig
 from raysample.core.numerics.exact_moments import standardise
-from raysample.selection.policies.base import Chance, FloatArray, GlobalStatistics, Grouping, Higher, Rows, uniform
+from raysample.selection.policies.base import Chance, GlobalStatistics, Grouping, Higher, Rows, uniform
 from raysample.selection.policies.options import direction
 from raysample.selection.policies.quotas import Budgeted, Quota
 
 Doubles = npt.NDArray[np.float64]
 
 
-def gumbel_key(log_weight: Doubles, rows: Rows, facts: GlobalStatistics) -> FloatArray:
+def gumbel_key(log_weight: Doubles, rows: Rows, facts: GlobalStatistics) -> Float32Array:
     """Return ln w + Gumbel noise, [n]: the rows with the k largest values are a weighted draw without replacement.
 
     This equals drawing k rows one after the other, each with probability proportional to w among the remaining rows
     (Efraimidis and Spirakis, Inf. Process. Lett. 97 (2006); Kool et al., ICML 2019, arXiv 1903.06059).
     """
     with np.errstate(divide="ignore"):
-        key: FloatArray = (log_weight - np.log(-np.log(uniform(rows, facts)))).astype(np.float32)
+        key: Float32Array = (log_weight - np.log(-np.log(uniform(rows, facts)))).astype(np.float32)
     return key
 
 
@@ -73,11 +74,11 @@ class Weighted(Budgeted):
         """Drawn by weight."""
         return "weight"
 
-    def values(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
+    def values(self, rows: Rows, facts: GlobalStatistics) -> Float32Array:
         """Return the score, normalised, and oriented so that the preferred end is high."""
         return self.turned(self._normalised(rows.scores[self.score], rows.label, facts))
 
-    def turned(self, values: FloatArray) -> FloatArray:
+    def turned(self, values: Float32Array) -> Float32Array:
         """Return values with the preferred end high."""
         return values if self.higher_is == self.keeps else np.negative(values)
 
@@ -89,13 +90,15 @@ class Weighted(Budgeted):
         ends = ends[np.isfinite(ends)]
         return float(ends.min()), float(ends.max())
 
-    def _normalised(self, values: FloatArray, label: npt.NDArray[np.integer], facts: GlobalStatistics) -> FloatArray:
+    def _normalised(
+        self, values: Float32Array, label: npt.NDArray[np.integer], facts: GlobalStatistics
+    ) -> Float32Array:
         """Return values as z-scores of their class or of the corpus, or unchanged."""
         if self.normalise == "none":
             return values
         group = label if self.normalise == "class" else np.zeros(len(values), np.int64)
         return standardise(values, group, facts.moments[self.score])
 
-    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:
+    def key(self, rows: Rows, facts: GlobalStatistics) -> Float32Array:
         """Ln w + Gumbel noise."""
         return gumbel_key(self.log_weight(rows, facts), rows, facts)

@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 # Another program may be creating its tables right now: the file counts as abandoned once nothing changes for so long.
 STILL_SECONDS = 5.0
 # Maximum wait for the lock: a suspended driver must not block others, and two drafts do no harm.
-PATIENCE = 60.0
+LOCK_TIMEOUT_SECONDS = 60.0
 UNLOCKED_DRAFT_SECONDS = 3600.0
 
 
@@ -45,7 +45,7 @@ def ensure(file: Path, artifact_root: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = file.with_name(f".{file.name}.lock")
         with exclusive(
-            lock, lambda: _LOG.warning("waiting for another driver, which makes %s", file), PATIENCE
+            lock, lambda: _LOG.warning("waiting for another driver, which makes %s", file), LOCK_TIMEOUT_SECONDS
         ) as locked:
             _remove_drafts(file, locked)
             if _usable(file):

@@ -26,7 +26,7 @@ from raysample.tracking.mlflow import values
 _RUN = re.compile(r"(?:runs:/|mlflow:)([0-9a-f]{32})(?:/(.*?))?/?")
 _MODEL = re.compile(r"models:/(m-[0-9a-f]+)")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
-Step = int | None
+LoggedStep = int | None
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _of_run(client: Any, uri: str, run_id: str, path: str, folder: str) -> Fetch
     return FetchedModels(places, [step for step, _, _ in listed], rates, epochs)
 
 
-def _models(client: Any, run: Any) -> list[tuple[Step, str, str]]:
+def _models(client: Any, run: Any) -> list[tuple[LoggedStep, str, str]]:
     """Return step, name and location of a run's logged models, ordered by step if the steps are distinct."""
     outputs = list(run.outputs.model_outputs) if run.outputs is not None else []
     known = [(output.step, client.get_logged_model(output.model_id)) for output in outputs]
@@ -107,7 +107,7 @@ def _models(client: Any, run: Any) -> list[tuple[Step, str, str]]:
     ]
 
 
-def _artifacts(client: Any, run: Any, path: str) -> list[tuple[Step, str, str]]:
+def _artifacts(client: Any, run: Any, path: str) -> list[tuple[LoggedStep, str, str]]:
     """Return step, name and location of a run's artifact folders `checkpoint-*`, or of the folder at `path`."""
     folders = [item.path for item in client.list_artifacts(run.info.run_id, path or None) if item.is_dir]
     checkpoints = sorted((name for name in folders if _named(name) is not None), key=lambda name: _named(name) or 0)
@@ -116,7 +116,7 @@ def _artifacts(client: Any, run: Any, path: str) -> list[tuple[Step, str, str]]:
     return [(_named(name), f"{run.info.run_id}-{name}", f"{root}/{name}") for name in names]
 
 
-def _named(name: str) -> Step:
+def _named(name: str) -> LoggedStep:
     """Return the step in a folder name `checkpoint-STEP`, None for other names."""
     match = _CHECKPOINT.fullmatch(name.rpartition("/")[2])
     return int(match[1]) if match else None

@@ -12,7 +12,7 @@ from raysample.tracking.mlflow.settings import silence_mlflow
 
 _LOG = logging.getLogger(__name__)
 
-FOLDER, DRIVER = "raysample.folder", "raysample.driver"
+FOLDER_TAG, DRIVER_TAG = "raysample.folder", "raysample.driver"
 PAGE, PAGES = 500, 20
 
 
@@ -29,8 +29,8 @@ def close_orphans(client: Any, experiment_id: str, folder: str, gone: Collection
     try:
         with silence_mlflow():
             for run in list(_running(client, experiment_id)):
-                driver = run.data.tags.get(DRIVER, "")
-                if run.data.tags.get(FOLDER) == folder and (driver in gone or dead(driver)):
+                driver = run.data.tags.get(DRIVER_TAG, "")
+                if run.data.tags.get(FOLDER_TAG) == folder and (driver in gone or dead(driver)):
                     client.set_tag(run.info.run_id, "error", "the driver is gone")
                     client.set_terminated(run.info.run_id, "KILLED")
                     closed += 1

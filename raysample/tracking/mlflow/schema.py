@@ -13,7 +13,7 @@ from raysample.tracking.mlflow.settings import silence_mlflow
 
 BUSY_SECONDS = 20.0
 
-KEPT = ("runs", "registered_models", "logged_models", "trace_info", "datasets", "evaluation_datasets")
+USER_TABLES = ("runs", "registered_models", "logged_models", "trace_info", "datasets", "evaluation_datasets")
 """Tables of user data: a file with a row in one of them is never replaced."""
 
 
@@ -41,7 +41,7 @@ def inspect_schema(file: Path) -> Schema:
         revisions = _column(database, tables, "alembic_version", "version_num")
         if expected <= tables and revisions == [newest]:
             return Schema.WHOLE
-        holds = any(_column(database, tables, table, "1") for table in KEPT)
+        holds = any(_column(database, tables, table, "1") for table in USER_TABLES)
         holds = holds or any(name != "Default" for name in _column(database, tables, "experiments", "name"))
         foreign = bool(tables) and not tables & {"experiments", "alembic_version"}
         return Schema.OTHER if holds or foreign else Schema.HALF_MADE

@@ -29,7 +29,7 @@ from raysample.tracking import Value
 from raysample.tracking.mlflow import database
 from raysample.tracking.mlflow import values as plain
 from raysample.tracking.mlflow.connection import Link
-from raysample.tracking.mlflow.orphans import DRIVER, FOLDER, close_orphans
+from raysample.tracking.mlflow.orphans import DRIVER_TAG, FOLDER_TAG, close_orphans
 from raysample.tracking.mlflow.pending import Operation, Pending
 from raysample.tracking.mlflow.responses import failure_reason
 
@@ -81,7 +81,7 @@ def open(
     link = Link(client, experiment_id, Pending(Path(pending) if pending else home / "mlflow-pending.jsonl"))
     if folder is not None and (closed := close_orphans(client, experiment_id, folder, gone)):
         _LOG.warning("MLflow: %d runs of earlier drivers of %s, which are gone, are ended as KILLED", closed, folder)
-    tags = {DRIVER: me()} if folder is None else {DRIVER: me(), FOLDER: folder}
+    tags = {DRIVER_TAG: me()} if folder is None else {DRIVER_TAG: me(), FOLDER_TAG: folder}
     return MLflowTracker(link, plain.how_to_open(uri, experiment_id), tags)
 
 

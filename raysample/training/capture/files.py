@@ -16,10 +16,10 @@ from raysample.core.errors import ScoreError, TrainingError
 from raysample.data.checkpoint_set import Checkpoint
 from raysample.training import TrainingSchedule
 
-FOLDER = "capture"
-MANIFEST = "capture.json"
+CAPTURE_FOLDER = "capture"
+CAPTURE_MANIFEST = "capture.json"
 # Rows of a Parquet row group, and of a block that is folded: the rows in memory at a time.
-GROUP = 4_096
+CAPTURE_BLOCK_ROWS = 4_096
 
 
 def capture_schema(classes: int) -> pa.Schema:
@@ -55,13 +55,13 @@ class Capture:
     @staticmethod
     def load(folder: str) -> Capture:
         """Read the capture of the CheckpointSet in `folder`; raises ScoreError if there is none."""
-        uri = storage.join(folder, FOLDER)
-        if not storage.exists(storage.join(uri, MANIFEST)):
+        uri = storage.join(folder, CAPTURE_FOLDER)
+        if not storage.exists(storage.join(uri, CAPTURE_MANIFEST)):
             raise ScoreError(
-                f"the run {folder!r} captured no logits: it has no {FOLDER}/{MANIFEST}",
+                f"the run {folder!r} captured no logits: it has no {CAPTURE_FOLDER}/{CAPTURE_MANIFEST}",
                 "fine-tune with fine_tune.capture: true (in another run folder), or set score.source: checkpoints",
             )
-        return manifests.kind_of(Capture, storage.join(uri, MANIFEST), uri=uri)
+        return manifests.kind_of(Capture, storage.join(uri, CAPTURE_MANIFEST), uri=uri)
 
     @property
     def fingerprint(self) -> str:
@@ -132,7 +132,7 @@ def seal_capture(folder: str, rows: int, classes: int, layout: TrainingSchedule)
     Raises:
         TrainingError: a row is missing or duplicated in an epoch.
     """
-    uri, epochs = storage.join(folder, FOLDER), whole_epochs(layout)
+    uri, epochs = storage.join(folder, CAPTURE_FOLDER), whole_epochs(layout)
     hashes: dict[str, str] = {}
     for epoch in range(1, epochs + 1):
         names = storage.list_files(_epoch(uri, epoch), ".parquet")
@@ -147,7 +147,7 @@ def seal_capture(folder: str, rows: int, classes: int, layout: TrainingSchedule)
         hashes |= {name.removeprefix(f"{uri}/"): storage.sha256(name) for name in names}
     found = Capture(uri, rows, classes, epochs, layout.steps_per_epoch, hashes)
     data = {key: value for key, value in asdict(found).items() if key != "uri"}
-    storage.write_json(storage.join(uri, MANIFEST), {"noun": "Capture", **data})
+    storage.write_json(storage.join(uri, CAPTURE_MANIFEST), {"noun": "Capture", **data})
     return found
 
 

@@ -14,7 +14,15 @@ from torch import Tensor
 from raysample.core import storage
 from raysample.core.errors import TrainingError
 from raysample.training import Examples, TrainingSchedule
-from raysample.training.capture.files import FOLDER, GROUP, MANIFEST, capture_schema, drop_after, file, whole_epochs
+from raysample.training.capture.files import (
+    CAPTURE_BLOCK_ROWS,
+    CAPTURE_FOLDER,
+    CAPTURE_MANIFEST,
+    capture_schema,
+    drop_after,
+    file,
+    whole_epochs,
+)
 
 
 class Recorder:
@@ -45,14 +53,14 @@ class Recorder:
                 "whole epochs",
                 "train for an epoch or more, or set fine_tune.capture: false",
             )
-        self.uri, self.data, self.rank = storage.join(folder, FOLDER), data, rank
+        self.uri, self.data, self.rank = storage.join(folder, CAPTURE_FOLDER), data, rank
         self.per_epoch, self.last = layout.steps_per_epoch, whole_epochs(layout) * layout.steps_per_epoch
         self.schema = capture_schema(classes)
         self.steps = np.zeros(len(data), np.int32)
         with tempfile.TemporaryFile(prefix="raysample-capture-") as scratch:
             self.logits = np.memmap(scratch, np.float32, "w+", shape=(len(data), classes))
         if rank == 0:
-            storage.remove(storage.join(self.uri, MANIFEST))
+            storage.remove(storage.join(self.uri, CAPTURE_MANIFEST))
             drop_after(self.uri, start // self.per_epoch)
 
     def __call__(self, rows: NDArray[np.int64], logits: Tensor, step: int) -> None:
@@ -84,8 +92,8 @@ class Recorder:
 
         def write(stream: IO[bytes]) -> None:
             with pq.ParquetWriter(stream, self.schema, compression="zstd") as writer:
-                for start in range(0, len(places), GROUP):
-                    writer.write_table(self._table(places[start : start + GROUP], epoch))
+                for start in range(0, len(places), CAPTURE_BLOCK_ROWS):
+                    writer.write_table(self._table(places[start : start + CAPTURE_BLOCK_ROWS], epoch))
 
         storage.write_file(file(self.uri, epoch, self.rank), write)
 

@@ -4,15 +4,21 @@ The same `execute` runs in this process, in a Ray task (the arms of a comparison
 world size then come from Ray).
 """
 
-from raysample.training.fine_tuning.completion import CURVE, EVALUATION, finish_job, outcome_of, read_outcome
+from raysample.training.fine_tuning.completion import (
+    EVALUATION,
+    TRAINING_CURVE_FILE,
+    finish_job,
+    outcome_of,
+    read_outcome,
+)
 from raysample.training.fine_tuning.execution import execute
 from raysample.training.fine_tuning.job import Job, Outcome, steps
 from raysample.training.fine_tuning.resume import clear
 from raysample.training.fine_tuning.rows import load_examples, selected_rows
 
 __all__ = [
-    "CURVE",
     "EVALUATION",
+    "TRAINING_CURVE_FILE",
     "Job",
     "Outcome",
     "clear",

@@ -12,11 +12,11 @@ from raysample.data.corpus import Corpus
 from raysample.evaluation import Predictions, model_doubts
 from raysample.training import capture, schedule_training
 from raysample.training.fine_tuning.job import Job, Outcome
-from raysample.training.states import FOLDER as STATES
+from raysample.training.states import STATES_FOLDER
 
 EVALUATION = "evaluation.json"
-CURVE = "curve.parquet"
-PREDICTIONS = "predictions.parquet"
+TRAINING_CURVE_FILE = "curve.parquet"
+PREDICTIONS_FILE = "predictions.parquet"
 
 
 def finish_job(job: Job, outcome: Outcome) -> CheckpointSet:
@@ -30,7 +30,7 @@ def finish_job(job: Job, outcome: Outcome) -> CheckpointSet:
         layout = schedule_training(outcome.rows, job.config, job.steps)
         capture.seal_capture(job.folder, outcome.rows, len(corpus.labels), layout)
     if outcome.evaluation.predictions is not None:
-        storage.write_parquet(storage.join(job.folder, PREDICTIONS), outcome.evaluation.predictions.table())
+        storage.write_parquet(storage.join(job.folder, PREDICTIONS_FILE), outcome.evaluation.predictions.table())
     storage.write_json(storage.join(job.folder, EVALUATION), outcome.to_dict())
     checkpoint_set = CheckpointSet(
         checkpoints=outcome.checkpoints,
@@ -41,7 +41,7 @@ def finish_job(job: Job, outcome: Outcome) -> CheckpointSet:
         metrics=outcome.evaluation.metrics,
         warnings=doubts_of(outcome, corpus.labels),
     ).save(job.folder)
-    storage.remove(storage.join(job.folder, STATES))
+    storage.remove(storage.join(job.folder, STATES_FOLDER))
     return checkpoint_set
 
 
@@ -68,4 +68,4 @@ def read_outcome(uri: str, predictions: str) -> Outcome:
 
 def outcome_of(folder: str) -> Outcome:
     """Read the outcome beside the checkpoints of a run; raises StorageError if missing or damaged."""
-    return read_outcome(storage.join(folder, EVALUATION), storage.join(folder, PREDICTIONS))
+    return read_outcome(storage.join(folder, EVALUATION), storage.join(folder, PREDICTIONS_FILE))

@@ -25,7 +25,7 @@ from raysample.training import (
     train,
 )
 from raysample.training.distributed import is_distributed, wrap_model
-from raysample.training.fine_tuning.completion import CURVE
+from raysample.training.fine_tuning.completion import TRAINING_CURVE_FILE
 from raysample.training.fine_tuning.job import Job, Outcome
 from raysample.training.fine_tuning.resume import kept_by, resumed
 from raysample.training.fine_tuning.rows import corpora_of, training_rows
@@ -84,7 +84,7 @@ def execute(
     if context.rank != 0:
         return Outcome(len(data), curve.last, evaluation, 0.0)
     if job.folder is not None:
-        storage.write_parquet(storage.join(job.folder, CURVE), curve.table())
+        storage.write_parquet(storage.join(job.folder, TRAINING_CURVE_FILE), curve.table())
     return Outcome(
         len(data),
         curve.last,

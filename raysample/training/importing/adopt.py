@@ -9,7 +9,7 @@ from pathlib import Path
 
 from raysample.core import storage
 from raysample.core.errors import CheckpointError
-from raysample.data.checkpoint_set import MANIFEST, TOKENIZER, Checkpoint, CheckpointSet, is_recorded
+from raysample.data.checkpoint_set import CHECKPOINTS_MANIFEST, TOKENIZER, Checkpoint, CheckpointSet, is_recorded
 from raysample.models import adapters
 from raysample.training.importing.checks import Opened, check_alike, open_folders, output_labels
 from raysample.training.importing.find import Found, check_one_run, find, in_training_order
@@ -17,7 +17,7 @@ from raysample.training.importing.schedule import Schedule
 from raysample.training.importing.tokenizer import tokenizer_of
 
 Rates = float | Sequence[float] | None
-FROM, EPOCHS, RATES = "from", "epochs", "learning_rates"
+FROM_KEY, EPOCHS_KEY, RATES_KEY = "from", "epochs", "learning_rates"
 """Keys of an adopted set's `config`: the paths; `told` or `assumed`; per checkpoint, the source of its rate."""
 
 
@@ -29,7 +29,7 @@ def adopt_paths(
         raise CheckpointError("no checkpoint folders were given", "name at least one `save_pretrained` folder")
     found = [one for path in paths for one in find(str(path))]
     made = adopt_found(found, output, origin=paths, labels=labels, learning_rates=learning_rates)
-    if len(paths) == 1 and storage.exists(storage.join(paths[0], MANIFEST)):
+    if len(paths) == 1 and storage.exists(storage.join(paths[0], CHECKPOINTS_MANIFEST)):
         return _as_known(made, CheckpointSet.load(storage.absolute(paths[0])))
     return made
 
@@ -73,9 +73,9 @@ def adopt_found(
     own = tokenizer_of(looked, storage.join(output, TOKENIZER))
     config = {
         "adopted": True,
-        FROM: [str(path) for path in origin],
-        EPOCHS: "told" if all(row.known for row in rows) else "assumed",
-        RATES: [row.rate_source for row in rows],
+        FROM_KEY: [str(path) for path in origin],
+        EPOCHS_KEY: "told" if all(row.known for row in rows) else "assumed",
+        RATES_KEY: [row.rate_source for row in rows],
         **({TOKENIZER: True} if own else {}),
     }
     kept = tuple(row.checkpoint for row in rows)
@@ -172,7 +172,7 @@ def _check_place(found: Sequence[Found], output: str) -> None:
 
 def _check_output(made: CheckpointSet, output: str) -> None:
     """Raise CheckpointError if the output holds another set: tables and selections may depend on it."""
-    if not storage.exists(storage.join(output, MANIFEST)):
+    if not storage.exists(storage.join(output, CHECKPOINTS_MANIFEST)):
         return
     if CheckpointSet.load(output).checkpoints != made.checkpoints:
         raise CheckpointError(

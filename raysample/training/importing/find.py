@@ -10,11 +10,11 @@ from pathlib import PurePosixPath
 
 from raysample.core import storage
 from raysample.core.errors import CheckpointError, StorageError
-from raysample.data.checkpoint_set import MANIFEST, CheckpointSet
+from raysample.data.checkpoint_set import CHECKPOINTS_MANIFEST, CheckpointSet
 from raysample.models.adapters import CONFIG as ADAPTERS
 from raysample.training.importing.schedule import Schedule
 
-STATE = "trainer_state.json"
+TRAINER_STATE = "trainer_state.json"
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _NUMBERED = re.compile(r"(.*?)(\d+)")
 
@@ -53,15 +53,15 @@ def check_one_run(found: Sequence[Found]) -> None:
     for one in found:
         if logged and one.schedule is None and _CHECKPOINT.fullmatch(one.name):
             raise CheckpointError(
-                f"{one.place!r} has no {STATE}, which a Trainer writes last: it was not written to its end",
+                f"{one.place!r} has no {TRAINER_STATE}, which a Trainer writes last: it was not written to its end",
                 "delete it, or give the other checkpoints one by one",
             )
     for one in logged:
         last = logged[-1]
         if one.schedule and last.schedule and not one.schedule.begins(last.schedule, one.step or 0):
             raise CheckpointError(
-                f"{one.place!r} and {last.place!r} are of two trainings: their {STATE} tell different losses or rates "
-                "for the same steps",
+                f"{one.place!r} and {last.place!r} are of two trainings: their {TRAINER_STATE} tell different "
+                "losses or rates for the same steps",
                 "give the checkpoints of one of them, one by one",
             )
 
@@ -90,7 +90,7 @@ def find(path: str) -> list[Found]:
     place = storage.absolute(path).rstrip("/")
     if not storage.exists(place):
         raise CheckpointError(f"there is no folder {place!r}", "check the path")
-    if storage.exists(storage.join(place, MANIFEST)):
+    if storage.exists(storage.join(place, CHECKPOINTS_MANIFEST)):
         return _of_set(CheckpointSet.load(place))
     below = storage.folders(place)
     taken = sorted((name for name in below if _CHECKPOINT.fullmatch(name)), key=_number)
@@ -149,7 +149,7 @@ def _number(name: str) -> int:
 
 def _checkpoint(place: str, root: str) -> Found:
     """Return a folder with the facts in the Trainer's state beside the model, if it exists."""
-    uri = storage.join(place, STATE)
+    uri = storage.join(place, TRAINER_STATE)
     if not storage.exists(uri):
         return Found(place, tokenizers=(root,))
     try:
@@ -163,7 +163,7 @@ def _checkpoint(place: str, root: str) -> Found:
     named = _CHECKPOINT.fullmatch(PurePosixPath(place).name)
     if named and int(named[1]) != step:
         raise CheckpointError(
-            f"{place!r} was taken at step {step}, as its {STATE} says", "give the folder its name back"
+            f"{place!r} was taken at step {step}, as its {TRAINER_STATE} says", "give the folder its name back"
         )
     return Found(place, step, epoch, tokenizers=(root,), schedule=schedule)
 

@@ -17,7 +17,7 @@ from raysample.models.compatibility import check_rows
 from raysample.models.folders import has_tokenizer
 from raysample.training.importing.checks import Opened
 
-FILES = (
+TOKENIZER_FILES = (
     "tokenizer*",
     "vocab*",
     "merges.txt",
@@ -87,7 +87,7 @@ def _try(folder: str, found: Sequence[Opened]) -> None:
 def _copy(place: Path, config: Path, target: str) -> None:
     """Copy the files of a tokenizer, and the config.json that names its class, into a sealed folder."""
     with storage.whole_folder(target, checkpoint_set.COMPLETE) as draft:
-        for path in sorted({path for pattern in FILES for path in place.glob(pattern) if path.is_file()}):
+        for path in sorted({path for pattern in TOKENIZER_FILES for path in place.glob(pattern) if path.is_file()}):
             shutil.copyfile(path, draft / path.name)
         if (config / "config.json").exists():
             shutil.copyfile(config / "config.json", draft / "config.json")  # names the class of the tokenizer

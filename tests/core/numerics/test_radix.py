@@ -26,7 +26,7 @@ def test_edges_of_the_float_line() -> None:
     word = radix.ordered(line).astype(np.int64)
     assert word[4] == word[5]
     assert (np.diff(np.delete(word, 4)) > 0).all()
-    assert word.max() < int(radix.NOTHING)
+    assert word.max() < int(radix.ABOVE_EVERY_KEY)
 
 
 def test_splitmix64_golden_values() -> None:
@@ -53,7 +53,7 @@ def listed(histogram: radix.Histogram) -> list[tuple[int, int, int]]:
     return list(zip(histogram.group.tolist(), histogram.digit.tolist(), histogram.count.tolist(), strict=True))
 
 
-cells = st.lists(st.tuples(st.sampled_from([-5, 0, 3, 10**12]), st.integers(0, radix.BINS - 1)), max_size=40)
+cells = st.lists(st.tuples(st.sampled_from([-5, 0, 3, 10**12]), st.integers(0, radix.HISTOGRAM_BINS - 1)), max_size=40)
 
 
 @given(cells, st.integers(0, 40))
@@ -68,7 +68,7 @@ def test_tally_and_merge_count_like_a_dictionary(pairs: list[Any], at: int) -> N
 
 def test_many_groups_are_tallied_sparsely_and_merged_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    group, digit = rng.integers(0, 500, 5_000), rng.integers(0, radix.BINS, 5_000)
+    group, digit = rng.integers(0, 500, 5_000), rng.integers(0, radix.HISTOGRAM_BINS, 5_000)
     monkeypatch.setattr(radix, "PENDING_CELLS", 100)
     merged = radix.merge_histograms(radix.count_digits(group[i::7], digit[i::7]) for i in range(7))
     assert listed(merged) == counted(group.tolist(), digit.tolist())

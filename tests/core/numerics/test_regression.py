@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from raysample.core.arrays import FloatArray
 from raysample.core.numerics.regression import (
-    CHUNK,
-    Matrix,
+    KERNEL_CHUNK_ROWS,
     kernel_left_out,
     kernel_ridge,
     median_distance,
@@ -19,7 +19,7 @@ from raysample.core.numerics.regression import (
 )
 
 
-def made_up(rows: int, dims: int, targets: int = 2, seed: int = 0) -> tuple[Matrix, Matrix]:
+def made_up(rows: int, dims: int, targets: int = 2, seed: int = 0) -> tuple[FloatArray, FloatArray]:
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(rows, dims)) + 3
     return X, np.sin(X @ rng.normal(size=(dims, targets))) + rng.normal(size=(rows, targets))
@@ -52,7 +52,9 @@ def test_a_very_strong_ridge_predicts_the_mean() -> None:
     np.testing.assert_allclose(ridge(X, Y, 1e12).predict(X), np.broadcast_to(Y.mean(0), Y.shape), atol=1e-9)
 
 
-def left_out(X: Matrix, Y: Matrix, predict: Callable[[Matrix, Matrix, Matrix], Matrix]) -> Matrix:
+def left_out(
+    X: FloatArray, Y: FloatArray, predict: Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
+) -> FloatArray:
     """Fit once per row, without it: the slow twin."""
     keep = [np.arange(len(X)) != i for i in range(len(X))]
     return np.concatenate([predict(X[k], Y[k], X[i : i + 1]) for i, k in enumerate(keep)])
@@ -64,8 +66,8 @@ def test_ridge_left_out_equals_a_loop(dims: int) -> None:
     strengths = (0.01, 1.0)
     total = ((X - X.mean(0)) ** 2).sum(1).mean()  # the penalty stays that of all rows
 
-    def slow(strength: float) -> Matrix:
-        def predict(A: Matrix, B: Matrix, x: Matrix) -> Matrix:
+    def slow(strength: float) -> FloatArray:
+        def predict(A: FloatArray, B: FloatArray, x: FloatArray) -> FloatArray:
             own = ((A - A.mean(0)) ** 2).sum(1).mean()
             return ridge(A, B, strength * total / own).predict(x)
 
@@ -111,6 +113,6 @@ def test_the_kernel_is_one_at_no_distance_and_never_above() -> None:
 def test_prediction_does_not_depend_on_how_rows_are_cut() -> None:
     X, Y = made_up(12, 2)
     fitted = kernel_ridge(X, Y)
-    many = np.tile(X, (CHUNK // 12 + 2, 1))
+    many = np.tile(X, (KERNEL_CHUNK_ROWS // 12 + 2, 1))
     np.testing.assert_allclose(fitted.predict(many)[-12:], fitted.predict(X), rtol=1e-12)
     assert fitted.predict(X[:0]).shape == (0, 2)

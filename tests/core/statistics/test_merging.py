@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysample.core.statistics import MOST_GROUPS, RELATIVE_WIDTH, Statistics, count_part, merge_statistics, nothing
+from raysample.core.statistics import MAX_GROUPS, RELATIVE_WIDTH, Statistics, count_part, merge_statistics, nothing
 from tests.helpers.scored_rows import SCORES, plain, scored_rows
 
 ROWS = scored_rows(3_000)
@@ -71,7 +71,7 @@ def test_merging_some_first_changes_nothing() -> None:
 
 
 def test_groups_are_left_out_where_there_are_too_many_in_one_part_or_together() -> None:
-    names = [f"g{i}" for i in range(MOST_GROUPS + 1)]
+    names = [f"g{i}" for i in range(MAX_GROUPS + 1)]
     rows = scored_rows(len(names), groups=None).append_column("group", pa.array(names))
     assert count_part(rows, SCORES).groups is None
     halves = [rows.slice(0, 500), rows.slice(500)]
@@ -85,7 +85,7 @@ def test_groups_are_left_out_where_there_are_too_many_in_one_part_or_together() 
         found.of_group("g0", "vog")
     most = of_parts([rows.slice(0, 500), rows.slice(500, 500)])
     assert most.groups is not None
-    assert len(most.groups.keys) == MOST_GROUPS
+    assert len(most.groups.keys) == MAX_GROUPS
 
 
 def test_rows_without_a_group_are_in_none() -> None:

@@ -78,7 +78,7 @@ def test_neither_order_nor_cut_of_the_log_nor_ranges_matter(
     one = compact_log(source(log), str(tmp_path / "one"))
     for number in DAYS:
         write(tmp_path / "other", number, day(number)[::-1], cut=3)
-    monkeypatch.setattr(ranges, "ROWS", 20)
+    monkeypatch.setattr(ranges, "RANGE_ROWS", 20)
     many = compact_log(source(tmp_path / "other"), str(tmp_path / "many"))
     assert len(one.parts) == 1
     assert len(many.parts) == -(-sum(file.tallied for file in many.files) // 20) > 4

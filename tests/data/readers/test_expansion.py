@@ -101,7 +101,7 @@ def test_the_bytes_of_all_values_are_counted_in_every_shape(
     column: pa.Array, unpacked: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # nothing is free here: the exact number passes, one byte less does not
-    monkeypatch.setattr(expansion, "FREE", 0)
+    monkeypatch.setattr(expansion, "FREE_BYTES", 0)
     table = pa.table({"text": column})
     stream = io.BytesIO()
     pq.write_table(table, stream, **options)
@@ -205,7 +205,7 @@ def test_a_footer_that_lies_is_caught_while_the_rows_are_read(tmp_path: Path, mo
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["x" * 1000] * 2000, "label": LABELS[:2000]}), path)
     monkeypatch.setattr("raysample.data.readers.columnar.check_expansion", lambda *_: None)
-    monkeypatch.setattr(expansion, "FREE", 1 << 20)
+    monkeypatch.setattr(expansion, "FREE_BYTES", 1 << 20)
     with pytest.raises(CorpusError, match=r"more than limits\.expansion=2\.0 allows"):
         described(tmp_path, path, {}, limits={"expansion": 2}, shard_rows=100)
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysample.core.errors import CorpusError, StorageError
-from raysample.data.corpus import SCHEMA, Corpus
+from raysample.data.corpus import CORPUS_SCHEMA, Corpus
 from raysample.data.readers import columnar
 from raysample.data.schema import Part
 from tests.helpers.labelled_files import (
@@ -51,7 +51,7 @@ def test_every_format_gives_the_same_rows(form: str, tmp_path: Path) -> None:
     corpus = described(tmp_path, write(tmp_path / name, ROWS), shard_rows=10)
     assert corpus.source.format == form
     assert read_back(corpus) == EXPECTED
-    assert corpus.table().schema == SCHEMA
+    assert corpus.table().schema == CORPUS_SCHEMA
     assert [shard.rows for shard in corpus.shards] == [10, 10, 10, 10, 10, 7]
     assert [(shard.start, shard.stop) for shard in corpus.shards[:2]] == [(0, 10), (10, 20)]
     assert corpus.counts == {"in": 57, "usable": 57, "quarantined": 0, "filtered": 0}

@@ -19,7 +19,7 @@ from raysample.data.log import compact_log
 from raysample.data.readers.csv import Separated
 from raysample.data.readers.json import JsonLines
 from raysample.data.readers.lines import PhysicalLines
-from raysample.data.readers.records import Account, Record
+from raysample.data.readers.records import Account, LineRecord
 from raysample.data.readers.streams import Unpacked
 from raysample.data.schema import Part
 from tests.helpers.labelled_files import quarantined
@@ -189,7 +189,7 @@ class TestLogs:
 class Losing(Separated):
     """A reader that loses the fifth record."""
 
-    def _records(self, *given: Any) -> Iterator[Record]:
+    def _records(self, *given: Any) -> Iterator[LineRecord]:
         for place, record in enumerate(super()._records(*given)):
             if place != 4:
                 yield record
@@ -199,7 +199,7 @@ class Losing(Separated):
 class Inventing(Separated):
     """A reader that tells the fifth record twice."""
 
-    def _records(self, *given: Any) -> Iterator[Record]:
+    def _records(self, *given: Any) -> Iterator[LineRecord]:
         for place, record in enumerate(super()._records(*given)):
             yield from [record] * (2 if place == 4 else 1)
 
@@ -208,7 +208,7 @@ class Inventing(Separated):
 class Stopping(Separated):
     """A reader that stops in the middle of the file, and is content."""
 
-    def _records(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[Record]:
+    def _records(self, part: Part, stream: Unpacked, account: Account, offset: int) -> Iterator[LineRecord]:
         for place, record in enumerate(super()._records(part, stream, account, offset)):
             if place == 4:
                 account.total = 5

@@ -161,7 +161,7 @@ def test_same_seed_same_rows_however_cut(tmp_path: Path) -> None:
 
 
 def test_rows_do_not_depend_on_the_cut_across_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traffic, "CHUNK", 100)
+    monkeypatch.setattr(traffic, "TRAFFIC_CHUNK_ROWS", 100)
     config = SimulatedConfig(rows=500, test_rows=200, days=1)
     write_traffic(config, str(tmp_path / "a"), rows_per_file=1_000)
     write_traffic(config, str(tmp_path / "b"), rows_per_file=130)

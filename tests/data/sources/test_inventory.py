@@ -118,7 +118,7 @@ def test_a_file_of_another_format_is_listed(tmp_path: Path) -> None:
     (root / "d.parquet").unlink()
     assert names(described(tmp_path, root, format="jsonl")) == {
         "csv file beside those read as jsonl": ["a.csv", "b.csv"],
-        inventory.BESIDE: ["meta.json"],
+        inventory.JSON_BESIDE_DATA: ["meta.json"],
     }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from raysample.core.errors import StorageError
 from raysample.core.storage import read_json
-from raysample.influence.shards.crash_counter import MOST
+from raysample.influence.shards.crash_counter import MAX_DEATHS
 from tests.helpers.chaos.cluster import Nodes, alive, kill, parent
 
 Told = dict[str, Any]
@@ -109,7 +109,7 @@ def worker(scene: Scene) -> Course:
 def shard(scene: Scene) -> Course:
     """Kill whoever scores one and the same shard, until it has cost as many workers as a poisoned one may."""
     name, killed = "", list[int]()
-    while len(killed) < MOST:
+    while len(killed) < MAX_DEATHS:
         busy = scene.busy()
         if (not name or name in scene.parts()) and busy:
             scene.kept.discard(name)
@@ -119,7 +119,7 @@ def shard(scene: Scene) -> Course:
             kill(busy[name])
             killed.append(busy[name])
         yield
-    while (most := scene.attempts(name)) <= MOST and name not in scene.parts():
+    while (most := scene.attempts(name)) <= MAX_DEATHS and name not in scene.parts():
         yield
     return {"pids": killed, "shard": name, "attempts": most}
 

@@ -195,7 +195,7 @@ def test_any_choice_and_order_of_rows_has_the_same_scores(
     whole = score_capture(trace.uri, corpus, scores)
     table = corpus.table()
     rows = np.random.default_rng(0).permutation(67)[:31]
-    monkeypatch.setattr("raysample.influence.capture.fold.GROUP", 7)
+    monkeypatch.setattr("raysample.influence.capture.fold.CAPTURE_BLOCK_ROWS", 7)
     found = fold_columns(trace.uri, table["row_id"].take(pa.array(rows)), table["label"].to_numpy()[rows], scores)
     for column, values in whole.items():
         np.testing.assert_array_equal(found[column], values[rows])
@@ -207,7 +207,7 @@ def test_small_row_groups_hold_the_same(corpus: Corpus, tmp_path: Path, monkeypa
     job = job_of(corpus, tmp_path, 0.0)
     scores = create_scores(LOGITS_ONLY)
     whole = score_capture(fine_tuned(job, 2).uri, corpus, scores)
-    monkeypatch.setattr("raysample.training.capture.record.GROUP", 5)
+    monkeypatch.setattr("raysample.training.capture.record.CAPTURE_BLOCK_ROWS", 5)
     cut = score_capture(fine_tuned(job, 2).uri, corpus, scores)
     for column in scores:
         np.testing.assert_array_equal(cut[column], whole[column])

@@ -11,10 +11,10 @@ import torch
 from scipy import stats
 
 from raysample import models as model
+from raysample.core.arrays import FloatArray
 from raysample.core.config import LandmarksConfig, ModelConfig
 from raysample.core.errors import ScoreError, StorageError
 from raysample.core.numerics.predictions import cross_entropies, error_norms
-from raysample.core.numerics.regression import Matrix
 from raysample.core.statistics.rank_correlation import spearman_pair
 from raysample.influence import landmarks
 from raysample.influence.landmarks import Descriptors, Fitted, describe_rows, draw_landmarks, fit_landmarks
@@ -41,7 +41,7 @@ def ids_of(rows: int) -> list[str]:
     return [f"row-{i}" for i in range(rows)]
 
 
-def linear(rows: Descriptors) -> Matrix:
+def linear(rows: Descriptors) -> FloatArray:
     return rows.features.astype(np.float64) @ np.arange(1, rows.features.shape[1] + 1) - 2 * rows.labels
 
 

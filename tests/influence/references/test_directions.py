@@ -19,7 +19,7 @@ from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
 from raysample.data.corpus import Corpus, describe_source
 from raysample.data.row_sampling import sort_by_row_hash
 from raysample.influence.references import Request, load_reference, prepare_references
-from raysample.influence.references.folder import MANIFEST, located
+from raysample.influence.references.folder import REFERENCE_MANIFEST, located
 from raysample.influence.references.gradients import mean_gradient, trainable
 from raysample.influence.references.inverse_hessian import product_with, solve, solver_options
 from raysample.influence.references.rows import tokenize_rows
@@ -133,14 +133,14 @@ def test_by_class_there_is_one_direction_per_class_present(tmp_path: Path) -> No
     prepare_references(request, [TARGET, both, one])
     last = checkpoints(request)[-1]
     found = load_reference(request, [TARGET, both, one], last, "cpu").directions
-    told = json.loads((Path(located(request, both)) / MANIFEST).read_text())["notes"]
+    told = json.loads((Path(located(request, both)) / REFERENCE_MANIFEST).read_text())["notes"]
     counts = torch.tensor(Corpus.load(request.targets["held_out"]).class_counts, dtype=torch.float32)
     assert told["classes"] == ["calm", "quick", "round"]
     for name, whole in found[TARGET.key].items():
         weighed = torch.tensordot(counts / counts.sum(), found[both.key][name], 1)
         torch.testing.assert_close(weighed, whole[0], rtol=1e-3, atol=1e-6)
         assert len(found[one.key][name]) == 1
-    assert json.loads((Path(located(request, one)) / MANIFEST).read_text())["notes"]["classes"] == ["round"]
+    assert json.loads((Path(located(request, one)) / REFERENCE_MANIFEST).read_text())["notes"]["classes"] == ["round"]
 
 
 def test_frozen_parameters_have_no_direction(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_the_inverse_hessian_is_prepared_for_the_last_checkpoint(tmp_path: Path)
     found = flattened(load_reference(request, [INVERSE], last, "cpu").directions[INVERSE.key], network)
     assert float((found - expected).norm() / expected.norm()) < 0.05
     assert any("relative residual" in line for line in said)
-    notes = json.loads((Path(located(request, INVERSE)) / MANIFEST).read_text())["notes"]
+    notes = json.loads((Path(located(request, INVERSE)) / REFERENCE_MANIFEST).read_text())["notes"]
     assert notes["residual"] <= 0.01
     assert notes["hessian_rows"] == 60
     with pytest.raises(ScoreError, match=r"not for step 10(.|\n)*checkpoints: last"):

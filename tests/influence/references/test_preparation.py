@@ -16,7 +16,7 @@ from raysample.core.errors import ScoreError, StorageError
 from raysample.data import checkpoint_set
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.influence.references import Request, load_reference, prepare_references
-from raysample.influence.references.folder import MANIFEST, located, read_tensors, step_file, write_tensors
+from raysample.influence.references.folder import REFERENCE_MANIFEST, located, read_tensors, step_file, write_tensors
 from raysample.influence.scores.reference import Reference
 from tests.helpers.reference_runs import changed, described, made_up
 
@@ -28,7 +28,7 @@ WANTED = [PRIORS, TARGET]
 
 
 def folders(request: Request) -> set[str]:
-    return {path.parent.name for path in Path(request.folder).glob(f"*/{MANIFEST}")}
+    return {path.parent.name for path in Path(request.folder).glob(f"*/{REFERENCE_MANIFEST}")}
 
 
 def written(request: Request) -> dict[str, int]:
@@ -60,7 +60,7 @@ def test_an_interrupted_build_is_done_again(request_: Request) -> None:
     prepare_references(request_, [TARGET])
     place, last = Path(located(request_, TARGET)), CheckpointSet.load(request_.checkpoints).checkpoints[-1]
     whole = load_reference(request_, [TARGET], last, "cpu").directions[TARGET.key]
-    (place / MANIFEST).unlink()
+    (place / REFERENCE_MANIFEST).unlink()
     Path(step_file(str(place), last.step)).write_bytes(b"half")
     prepare_references(request_, [TARGET])
     again = load_reference(request_, [TARGET], last, "cpu").directions[TARGET.key]
@@ -101,7 +101,7 @@ def test_layout_and_order_of_the_files_do_not_matter(request_: Request, tmp_path
 
 def test_the_manifest_tells_what_it_is_made_of(request_: Request) -> None:
     prepare_references(request_, [TARGET])
-    told = json.loads((Path(located(request_, TARGET)) / MANIFEST).read_text())
+    told = json.loads((Path(located(request_, TARGET)) / REFERENCE_MANIFEST).read_text())
     assert told["kind"] == "target_gradient"
     assert told["options"] == {"target": "held_out"}
     assert told["steps"] == [10, 20]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from raysample.influence.scores import SCORES, Score, create_score, from_logits
 from raysample.influence.visits.artifacts import Artifacts, Need
-from raysample.testing.artifacts import CLASSES, artifact_rows, folded, padded, run, trace
+from raysample.testing.artifacts import ARTIFACT_CLASSES, artifact_rows, folded, padded, run, trace
 from tests.helpers import oracles_scores
 from tests.helpers.every_score import TARGET, made
 
@@ -85,7 +85,7 @@ FROM_OUTPUTS = [name for name in SCORES if made(name).needs in Need.LOGITS | Nee
 def test_a_score_of_outputs_says_whether_it_looks_at_the_label(name: str) -> None:
     score = made(name)
     seen = seen_by(score)[:1] if score.last_only else seen_by(score)
-    other = [replace(one, labels=(one.labels + 1) % CLASSES) for one in seen]
+    other = [replace(one, labels=(one.labels + 1) % ARTIFACT_CLASSES) for one in seen]
     assert bool((folded(score, seen) == folded(score, other)).all()) is not score.uses_label
 
 

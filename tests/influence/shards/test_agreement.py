@@ -204,22 +204,22 @@ def test_probes_differ_in_length_and_keep_their_ends(corpus: Corpus, tmp_path: P
     columns = Loaded(job(run(tmp_path / "run", "bert"), corpus, tmp_path))
     found = probe_rows.probes(corpus, columns)
     assert found is not None
-    assert len(found.ids) == probe_rows.COUNT
+    assert len(found.ids) == probe_rows.PROBE_ROWS
     assert sorted(found.lengths.tolist(), reverse=True) == found.lengths.tolist()
-    assert len(set(found.lengths.tolist())) == probe_rows.COUNT
+    assert len(set(found.lengths.tolist())) == probe_rows.PROBE_ROWS
     assert all(row[0] == 2 and row[-1] == 3 for row in found.ids)
     alike = columns.encode(pa.concat_tables([corpus.read(0).slice(0, 1)] * 5))
     stretched = probe_rows._of_lengths(alike.take([0]), LENGTH)
-    assert len(set(stretched.lengths.tolist())) == probe_rows.COUNT
+    assert len(set(stretched.lengths.tolist())) == probe_rows.PROBE_ROWS
     assert stretched.lengths.max() <= LENGTH
 
 
 def test_rows_over_which_workers_died_are_not_proved_with_again(corpus: Corpus, tmp_path: Path) -> None:
     trace = run(tmp_path / "run", "bert")
     work = job(trace, corpus, tmp_path / "parts")
-    marker = Path(work.folder, proofs.TRIES)
+    marker = Path(work.folder, proofs.TRIES_FILE)
     marker.parent.mkdir(parents=True)
-    marker.write_text(json.dumps({"tries": proofs.MOST}))
+    marker.write_text(json.dumps({"tries": proofs.MAX_PROOF_DEATHS}))
     said: list[str] = []
     proofs.prove(work, said.append)
     assert proofs.due(work)

@@ -12,7 +12,7 @@ from raysample.core.config import LIMITS, ArmConfig
 from raysample.core.errors import SelectionError
 from raysample.selection import choose_rows
 from raysample.selection.policies import POLICIES, create_policy
-from tests.helpers.every_policy import HIGHER_IS, VARIANTS, Columns, columns, rows
+from tests.helpers.every_policy import HIGHER_IS, VARIANTS, TableColumns, columns, rows
 from tests.helpers.selection_twin import Twin
 
 
@@ -37,7 +37,7 @@ def test_contract(name: str, budget: float) -> None:
     assert np.array_equal(whole, twin.kept(arm, count))
 
 
-def room(arm: ArmConfig, data: Columns) -> int:
+def room(arm: ArmConfig, data: TableColumns) -> int:
     """Return how many rows an arm's caps leave at most."""
     groups = Counter(data["group"])
     without = groups.pop(None, 0)

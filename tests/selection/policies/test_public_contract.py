@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
+from raysample.core.arrays import Float32Array
 from raysample.core.config import ArmConfig
 from raysample.selection.policies import POLICIES, GlobalStatistics, Rows
-from raysample.selection.policies.base import FloatArray
 from raysample.selection.policies.options import direction
 from raysample.selection.policies.ranked import Ranked
 from raysample.testing import check_policy
@@ -32,9 +32,9 @@ class Closest(Ranked):
         """No end of the ranking."""
         return "harder"
 
-    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:  # noqa: ARG002 - the policies' signature
+    def key(self, rows: Rows, facts: GlobalStatistics) -> Float32Array:  # noqa: ARG002 - the policies' signature
         """Return the negative distance to 1."""
-        found: FloatArray = -np.abs(rows.scores[self.score] - np.float32(1))
+        found: Float32Array = -np.abs(rows.scores[self.score] - np.float32(1))
         return found
 
 
@@ -52,7 +52,7 @@ class Permissive(Closest):
 class Positional(Closest):
     """Goes by the place of a row."""
 
-    def key(self, rows: Rows, facts: GlobalStatistics) -> FloatArray:  # noqa: ARG002 - the policies' signature
+    def key(self, rows: Rows, facts: GlobalStatistics) -> Float32Array:  # noqa: ARG002 - the policies' signature
         """Return the place."""
         return np.arange(len(rows), dtype=np.float32)
 

@@ -218,7 +218,7 @@ def test_several_first_drivers_make_one_database(
 def test_a_paused_driver_holds_nobody_up(
     file: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(database, "PATIENCE", 0.0)
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_SECONDS", 0.0)
     with database.exclusive(tmp_path / ".mlflow.db.lock") as locked:
         assert locked
         database.ensure(file, str(tmp_path))

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from raysample.core.locking.processes import machine, me, started
 from raysample.tracking.mlflow import tracker as tracking
-from raysample.tracking.mlflow.orphans import DRIVER, FOLDER
+from raysample.tracking.mlflow.orphans import DRIVER_TAG, FOLDER_TAG
 from raysample.tracking.mlflow.pending import Pending
 from raysample.tracking.mlflow.responses import Answer, answer
 
@@ -173,7 +173,7 @@ def test_runs_of_dead_drivers_of_the_folder_are_ended(store: Path, caplog: pytes
         "other folder": ("/runs/b", f"{machine()}:999999999:1"),
     }
     for name, (folder, driver) in drivers.items():
-        client.create_run(experiment, run_name=name, tags={FOLDER: folder, DRIVER: driver})
+        client.create_run(experiment, run_name=name, tags={FOLDER_TAG: folder, DRIVER_TAG: driver})
     client.create_run(experiment, run_name="somebody's")
     tracking.open(str(store), "study", folder="/runs/a", gone=("host/boot/1:5:5",))
     found = {run.info.run_name: run.info.status for run in client.search_runs([experiment])}

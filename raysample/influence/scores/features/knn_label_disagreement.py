@@ -11,7 +11,7 @@ from torch import Tensor
 from raysample.core.errors import ScoreError
 from raysample.core.numerics.geometry import nearest
 from raysample.influence.scores.base import MeanScore
-from raysample.influence.scores.reference import CLUSTERS, SAMPLE, Reference
+from raysample.influence.scores.reference import CLUSTERS, FEATURE_SAMPLE_ROWS, Reference
 from raysample.influence.scores.window import LAST, CheckpointWindow
 from raysample.influence.visits.artifacts import Artifacts, Need
 
@@ -51,7 +51,7 @@ class KnnLabelDisagreement(MeanScore):
 
     checkpoints: CheckpointWindow = LAST
     neighbours: int = 10
-    rows: int = SAMPLE
+    rows: int = FEATURE_SAMPLE_ROWS
     seed: int = 0
 
     @property

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from raysample.influence.scores.base import MeanScore
-from raysample.influence.scores.reference import CLUSTERS, SAMPLE, Reference
+from raysample.influence.scores.reference import CLUSTERS, FEATURE_SAMPLE_ROWS, Reference
 from raysample.influence.scores.window import LAST, CheckpointWindow
 from raysample.influence.visits.artifacts import Artifacts, Need
 
@@ -47,7 +47,7 @@ class Moderate(MeanScore):
     least: ClassVar[dict[str, float]] = {"rows": 1, "seed": 0}
 
     checkpoints: CheckpointWindow = LAST
-    rows: int = SAMPLE
+    rows: int = FEATURE_SAMPLE_ROWS
     seed: int = 0
 
     @property

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from raysample.core.numerics.geometry import unit
 from raysample.influence.scores.base import MeanScore
-from raysample.influence.scores.reference import CLUSTERS, SAMPLE, Reference
+from raysample.influence.scores.reference import CLUSTERS, FEATURE_SAMPLE_ROWS, Reference
 from raysample.influence.scores.window import LAST, CheckpointWindow
 from raysample.influence.visits.artifacts import Artifacts, Need
 
@@ -48,7 +48,7 @@ class Prototype(MeanScore):
 
     checkpoints: CheckpointWindow = LAST
     clusters: int = CLUSTERS
-    rows: int = SAMPLE
+    rows: int = FEATURE_SAMPLE_ROWS
     seed: int = 0
 
     @property
