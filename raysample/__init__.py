@@ -8,9 +8,9 @@ are loaded when first used: importing the package is cheap and imports neither R
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from raysample.core.lazy import lazy_names
 from raysample.version import __version__
 
 if TYPE_CHECKING:
@@ -25,26 +25,6 @@ if TYPE_CHECKING:
     from raysample.selection import Selection
     from raysample.selection.policies import Policy
     from raysample.tracking import Tracker
-
-_HOMES = {
-    "CheckpointSet": "raysample.data.checkpoint_set",
-    "Contents": "raysample.data.log",
-    "Corpus": "raysample.data.corpus",
-    "Executor": "raysample.execution.base",
-    "Policy": "raysample.selection.policies",
-    "Score": "raysample.influence.scores",
-    "ScoreTable": "raysample.data.score_table",
-    "Selection": "raysample.selection",
-    "Tracker": "raysample.tracking",
-    "adopt": "raysample.api",
-    "compact": "raysample.api",
-    "describe": "raysample.api",
-    "expand": "raysample.api",
-    "fine_tune": "raysample.api",
-    "sample": "raysample.api",
-    "score": "raysample.api",
-    "verify": "raysample.api",
-}
 
 __all__ = [
     "CheckpointSet",
@@ -68,15 +48,19 @@ __all__ = [
     "verify",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "config":
-        return importlib.import_module("raysample.core.config")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'raysample' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    """Return the public names, loaded or not, for tab completion."""
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "raysample.api": ("adopt", "compact", "describe", "expand", "fine_tune", "sample", "score", "verify"),
+        "raysample.core": ("config",),
+        "raysample.data.checkpoint_set": ("CheckpointSet",),
+        "raysample.data.corpus": ("Corpus",),
+        "raysample.data.log": ("Contents",),
+        "raysample.data.score_table": ("ScoreTable",),
+        "raysample.execution.base": ("Executor",),
+        "raysample.influence.scores": ("Score",),
+        "raysample.selection": ("Selection",),
+        "raysample.selection.policies": ("Policy",),
+        "raysample.tracking": ("Tracker",),
+    },
+)

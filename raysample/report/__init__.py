@@ -5,8 +5,9 @@ Its functions are loaded on first use: matplotlib comes with the extra `report`,
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from raysample.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from raysample.report.page import render_report, write_report
@@ -14,16 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TableSample", "collect_table_sample", "render_report", "write_report"]
 
-_HOMES = {
-    "TableSample": "raysample.report.table_sample",
-    "collect_table_sample": "raysample.report.table_sample",
-    "render_report": "raysample.report.page",
-    "write_report": "raysample.report.page",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'raysample.report' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "raysample.report.page": ("render_report", "write_report"),
+        "raysample.report.table_sample": ("TableSample", "collect_table_sample"),
+    },
+)

@@ -5,8 +5,9 @@ The functions are loaded when called: their imports take seconds.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from raysample.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from raysample.cli.commands.adopt import run_adopt
@@ -42,28 +43,21 @@ __all__ = [
     "run_verify",
 ]
 
-_HOMES = {
-    "run_apply": "raysample.cli.commands.sample",
-    "run_explain": "raysample.cli.commands.sample",
-    "run_adopt": "raysample.cli.commands.adopt",
-    "run_all": "raysample.cli.commands.runs",
-    "run_compact": "raysample.cli.commands.logs",
-    "run_compare": "raysample.cli.commands.runs",
-    "run_examples": "raysample.cli.commands.examples",
-    "run_expand": "raysample.cli.commands.logs",
-    "run_fine_tune": "raysample.cli.commands.runs",
-    "run_plan": "raysample.cli.commands.runs",
-    "run_recommend": "raysample.cli.commands.runs",
-    "run_retry": "raysample.cli.commands.score",
-    "run_report": "raysample.cli.commands.runs",
-    "run_sample": "raysample.cli.commands.sample",
-    "run_score": "raysample.cli.commands.score",
-    "run_verify": "raysample.cli.commands.score",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a command function on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'raysample.cli.commands' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "raysample.cli.commands.adopt": ("run_adopt",),
+        "raysample.cli.commands.examples": ("run_examples",),
+        "raysample.cli.commands.logs": ("run_compact", "run_expand"),
+        "raysample.cli.commands.runs": (
+            "run_all",
+            "run_compare",
+            "run_fine_tune",
+            "run_plan",
+            "run_recommend",
+            "run_report",
+        ),
+        "raysample.cli.commands.sample": ("run_apply", "run_explain", "run_sample"),
+        "raysample.cli.commands.score": ("run_retry", "run_score", "run_verify"),
+    },
+)
