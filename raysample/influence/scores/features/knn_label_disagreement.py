@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
@@ -10,10 +11,8 @@ from torch import Tensor
 
 from raysample.core.errors import ScoreError
 from raysample.core.numerics.geometry import nearest
-from raysample.influence.scores.base import MeanScore
-from raysample.influence.scores.reference import CLUSTERS, FEATURE_SAMPLE_ROWS, Reference
-from raysample.influence.scores.window import LAST, CheckpointWindow
-from raysample.influence.visits.artifacts import Artifacts, Need
+from raysample.influence.scores.feature_score import FeatureScore
+from raysample.influence.visits.artifacts import Artifacts
 
 
 def knn_label_disagreement(labels: Tensor, neighbours: Tensor) -> Tensor:
@@ -23,7 +22,7 @@ def knn_label_disagreement(labels: Tensor, neighbours: Tensor) -> Tensor:
 
 @final
 @dataclass(frozen=True)
-class KnnLabelDisagreement(MeanScore):
+class KnnLabelDisagreement(FeatureScore):
     """Share of the k nearest rows, by the cosine of the classifier's inputs, whose label is another one.
 
     The rows that may be neighbours are a sample, drawn by `seed`, of `rows` rows of the scored corpus at the same
@@ -45,36 +44,20 @@ class KnnLabelDisagreement(MeanScore):
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
     discrete: ClassVar[bool] = True
     label_error_rank: ClassVar[int] = 2
-    last_only: ClassVar[bool] = True
     by_row: ClassVar[bool] = True  # a row is no neighbour of itself, but one of its repeats
-    least: ClassVar[dict[str, float]] = {"neighbours": 1, "rows": 2, "seed": 0}
+    least: ClassVar[Mapping[str, float]] = {**FeatureScore.least, "neighbours": 1, "rows": 2}
 
-    checkpoints: CheckpointWindow = LAST
     neighbours: int = 10
-    rows: int = FEATURE_SAMPLE_ROWS
-    seed: int = 0
 
-    @property
-    def needs(self) -> Need:
-        """The classifier's input."""
-        return Need.LOGITS | Need.FEATURES
-
-    @property
-    def references(self) -> tuple[Reference, ...]:
-        """The features, labels and keys of the sample that the other scores on features take at their defaults."""
-        return (Reference.from_options("features", rows=self.rows, clusters=CLUSTERS, seed=self.seed),)
-
-    def at_checkpoint(self, seen: Artifacts) -> Tensor:
+    def compare(self, seen: Artifacts, features: Tensor, sample: Mapping[str, Tensor]) -> Tensor:
         """Return the share at the checkpoint, [B]; raises ScoreError where the sample has too few rows."""
-        assert seen.features is not None
         assert seen.keys is not None
-        sample = seen.reference[self.references[0].key]
         if len(sample["keys"]) <= self.neighbours:
             raise ScoreError(
                 f"score {self.name!r} looks for {self.neighbours} neighbours of each row among {len(sample['keys'])} "
                 "rows, itself left out",
                 f"lower the option `neighbours` of {self.name!r}, or raise `rows` where the corpus has more",
             )
-        places = nearest(seen.features, seen.keys, sample["features"], sample["keys"], self.neighbours)
+        places = nearest(features, seen.keys, sample["features"], sample["keys"], self.neighbours)
         found = knn_label_disagreement(seen.labels, sample["labels"][places])
-        return found.where(seen.features.isfinite().all(1), torch.nan)
+        return found.where(features.isfinite().all(1), torch.nan)

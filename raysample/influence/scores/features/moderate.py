@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 
-from raysample.influence.scores.base import MeanScore
-from raysample.influence.scores.reference import CLUSTERS, FEATURE_SAMPLE_ROWS, Reference
-from raysample.influence.scores.window import LAST, CheckpointWindow
-from raysample.influence.visits.artifacts import Artifacts, Need
+from raysample.influence.scores.feature_score import FeatureScore
+from raysample.influence.visits.artifacts import Artifacts
 
 
 def moderate(features: Tensor, labels: Tensor, medians: Tensor) -> Tensor:
@@ -25,7 +24,7 @@ def moderate(features: Tensor, labels: Tensor, medians: Tensor) -> Tensor:
 
 @final
 @dataclass(frozen=True)
-class Moderate(MeanScore):
+class Moderate(FeatureScore):
     """Distance to the class: ‖h − m_y‖₂, h the classifier's input, m_y the median of the row's class per coordinate.
 
     The medians are those of a sample, drawn by `seed`, of `rows` rows of the scored corpus at the same checkpoint; a
@@ -43,24 +42,7 @@ class Moderate(MeanScore):
 
     name: ClassVar[str] = "moderate"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
-    last_only: ClassVar[bool] = True
-    least: ClassVar[dict[str, float]] = {"rows": 1, "seed": 0}
 
-    checkpoints: CheckpointWindow = LAST
-    rows: int = FEATURE_SAMPLE_ROWS
-    seed: int = 0
-
-    @property
-    def needs(self) -> Need:
-        """The classifier's input."""
-        return Need.LOGITS | Need.FEATURES
-
-    @property
-    def references(self) -> tuple[Reference, ...]:
-        """The medians, from the sample that the other scores on features take at their defaults."""
-        return (Reference.from_options("features", rows=self.rows, clusters=CLUSTERS, seed=self.seed),)
-
-    def at_checkpoint(self, seen: Artifacts) -> Tensor:
+    def compare(self, seen: Artifacts, features: Tensor, sample: Mapping[str, Tensor]) -> Tensor:
         """Return the distance at the checkpoint, [B]."""
-        assert seen.features is not None
-        return moderate(seen.features, seen.labels, seen.reference[self.references[0].key]["medians"])
+        return moderate(features, seen.labels, sample["medians"])

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
 from torch import Tensor
 
 from raysample.core.numerics.geometry import unit
-from raysample.influence.scores.base import MeanScore
-from raysample.influence.scores.reference import CLUSTERS, FEATURE_SAMPLE_ROWS, Reference
-from raysample.influence.scores.window import LAST, CheckpointWindow
-from raysample.influence.visits.artifacts import Artifacts, Need
+from raysample.influence.scores.feature_score import FeatureScore
+from raysample.influence.scores.reference import CLUSTERS, Reference
+from raysample.influence.visits.artifacts import Artifacts
 
 
 def prototype(features: Tensor, centres: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def prototype(features: Tensor, centres: Tensor) -> Tensor:
 
 @final
 @dataclass(frozen=True)
-class Prototype(MeanScore):
+class Prototype(FeatureScore):
     """Prototype distance: 1 − max_j cos(h, c_j), h the classifier's input and c_j the means of a k-means clustering.
 
     The clustering (k = `clusters`, 0 for as many as there are classes) is that of the unit features of a sample, drawn
@@ -43,25 +43,15 @@ class Prototype(MeanScore):
     name: ClassVar[str] = "prototype"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
     uses_label: ClassVar[bool] = False
-    last_only: ClassVar[bool] = True
-    least: ClassVar[dict[str, float]] = {"clusters": 0, "rows": 1, "seed": 0}
+    least: ClassVar[Mapping[str, float]] = {**FeatureScore.least, "clusters": 0}
 
-    checkpoints: CheckpointWindow = LAST
     clusters: int = CLUSTERS
-    rows: int = FEATURE_SAMPLE_ROWS
-    seed: int = 0
-
-    @property
-    def needs(self) -> Need:
-        """The classifier's input."""
-        return Need.LOGITS | Need.FEATURES
 
     @property
     def references(self) -> tuple[Reference, ...]:
-        """The centres."""
-        return (Reference.from_options("features", rows=self.rows, clusters=self.clusters, seed=self.seed),)
+        """The sample, clustered as asked for."""
+        return (self.sample_reference(self.clusters),)
 
-    def at_checkpoint(self, seen: Artifacts) -> Tensor:
+    def compare(self, seen: Artifacts, features: Tensor, sample: Mapping[str, Tensor]) -> Tensor:  # noqa: ARG002 - no label is looked at
         """Return the distance at the checkpoint, [B]."""
-        assert seen.features is not None
-        return prototype(seen.features, seen.reference[self.references[0].key]["centres"])
+        return prototype(features, sample["centres"])

@@ -7,11 +7,7 @@ from typing import ClassVar, Literal, final
 
 from torch import Tensor
 
-from raysample.core.numerics.predictions import gold_probabilities
-from raysample.core.numerics.windows import SlidingMean
-from raysample.data.checkpoint_set import Checkpoint
-from raysample.influence.scores.base import Score
-from raysample.influence.visits.artifacts import Artifacts
+from raysample.influence.scores.window_score import WindowScore
 
 
 def dual(window: Tensor) -> Tensor:
@@ -24,7 +20,7 @@ def dual(window: Tensor) -> Tensor:
 
 @final
 @dataclass(frozen=True)
-class Dual(Score[SlidingMean]):
+class Dual(WindowScore):
     """Difficulty and uncertainty: mean over all windows of J consecutive checkpoints of std(p_y) · (1 − mean(p_y)).
 
     Range [0, √(J / (4 (J − 1)))], below √½; high is harder: uncertain, and rarely right.
@@ -42,19 +38,7 @@ class Dual(Score[SlidingMean]):
 
     name: ClassVar[str] = "dual"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
-    fewest: ClassVar[int] = 2
-    least: ClassVar[dict[str, float]] = {"window": 2}
 
-    window: int = 5
-
-    def init(self) -> SlidingMean:
-        """Return the state before any checkpoint."""
-        return SlidingMean(self.window)
-
-    def fold(self, state: SlidingMean, seen: Artifacts, at: Checkpoint) -> SlidingMean:  # noqa: ARG002 - only their order matters
-        """Add one checkpoint's gold probabilities."""
-        return state.add(gold_probabilities(seen.logits, seen.labels), dual)
-
-    def value(self, state: SlidingMean) -> Tensor:
-        """Return the mean of the windows, [B]."""
-        return state.mean(dual)
+    def of_window(self, probabilities: Tensor) -> Tensor:
+        """Return the value of one window, [B]."""
+        return dual(probabilities)
