@@ -14,17 +14,12 @@ import pyarrow.compute as pc
 from raysample.core import storage
 from raysample.data.corpus.judge_rows import TEXT_DIGITS
 from raysample.data.log import ranges
-from raysample.data.log.tally import TALLY_FILE, merge_tallies
+from raysample.data.log.tally import CONTENT_FIELDS, TALLY_FILE, merge_tallies
 
 CONTENTS_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
-        ("text", pa.string()),
-        ("text_pair", pa.string()),
-        ("label", pa.string()),
-        ("count", pa.int64()),
-        ("first_seen", pa.string()),
-        ("last_seen", pa.string()),
+        *CONTENT_FIELDS,
         ("group", pa.string()),
         ("groups", pa.int64()),
         ("labels", pa.int64()),
@@ -90,9 +85,8 @@ def contents_of(pieces: Sequence[pa.Table]) -> tuple[pa.Table, int]:
         "labels": np.repeat(width, width),
         "label_share": share.astype(np.float32),
     }
-    return pa.table({field.name: columns[field.name] for field in CONTENTS_SCHEMA}, schema=CONTENTS_SCHEMA), int(
-        count.sum()
-    )
+    table = pa.table({name: columns[name] for name in CONTENTS_SCHEMA.names}, schema=CONTENTS_SCHEMA)
+    return table, int(count.sum())
 
 
 def text_keys(ids: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -26,18 +26,16 @@ VERSION = 2
 BATCH_ROWS = 1 << 16
 TALLY_BUFFER_ROWS = 1 << 20
 """Tallied rows kept in memory before they are merged."""
-TALLY_SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("group", pa.string()),
-        ("text", pa.string()),
-        ("text_pair", pa.string()),
-        ("label", pa.string()),
-        ("count", pa.int64()),
-        ("first_seen", pa.string()),
-        ("last_seen", pa.string()),
-    ]
+CONTENT_FIELDS = (
+    ("text", pa.string()),
+    ("text_pair", pa.string()),
+    ("label", pa.string()),
+    ("count", pa.int64()),
+    ("first_seen", pa.string()),
+    ("last_seen", pa.string()),
 )
+"""Columns of a content, with its copies and times, in a file's tally and in the merged contents."""
+TALLY_SCHEMA = pa.schema([("id", pa.string()), ("group", pa.string()), *CONTENT_FIELDS])
 """Columns of a tally: one row per content and group, sorted by id."""
 TALLY_FILE, TALLY_MANIFEST = "tally.parquet", "tally.json"
 

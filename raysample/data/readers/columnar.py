@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,8 +31,20 @@ HELD_BYTES = 256 << 20
 """Largest row group that a worker keeps decoded in memory; larger groups are decoded again for every shard."""
 
 
+class Columnar(ABC):
+    """A format whose rows have numbers: a row range is found by its first row, whatever its byte offset."""
+
+    @abstractmethod
+    def rows(self, part: Part, columns: Sequence[str], start: int, stop: int) -> Batch | None:
+        """Return rows `start` to `stop`, as `Reader.range` does."""
+
+    def range(self, part: Part, columns: Sequence[str], start: int, stop: int, offset: int) -> Batch | None:  # noqa: ARG002
+        """Return rows `start` to `stop`: fewer if the file ends before `stop`, None if it ends before `start`."""
+        return self.rows(part, columns, start, stop)
+
+
 @dataclass(frozen=True)
-class Parquet:
+class Parquet(Columnar):
     """Parquet files; only requested columns, and row groups that overlap the requested rows, are read."""
 
     limits: LimitsConfig = field(default_factory=LimitsConfig)
@@ -63,14 +76,7 @@ class Parquet:
             if start != file.metadata.num_rows:
                 raise ValueError(f"its footer promises {file.metadata.num_rows:,} rows, its pages hold {start:,}")
 
-    def range(
-        self,
-        part: Part,
-        columns: Sequence[str],
-        start: int,
-        stop: int,
-        offset: int,  # noqa: ARG002
-    ) -> Batch | None:
+    def rows(self, part: Part, columns: Sequence[str], start: int, stop: int) -> Batch | None:
         """Return a row range from the row groups that overlap it; the last decoded group is cached for the next call.
 
         A Parquet row group decodes only from its beginning, and writers often use groups of a million rows: without
@@ -177,7 +183,7 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 @dataclass(frozen=True)
-class Datasets:
+class Datasets(Columnar):
     """A `datasets.Dataset`: a folder that `save_to_disk` wrote, or `hub:NAME` (`hub:NAME:CONFIGURATION`)."""
 
     split: str | None = None
@@ -200,23 +206,20 @@ class Datasets:
 
     def batches(self, part: Part, columns: Sequence[str], size: int) -> Iterator[Batch]:
         """Yield slices of the memory-mapped table."""
-        with naming_file(part.uri):
-            data = _dataset(part.uri, self.split, self.limits).select_columns(list(columns)).with_format("arrow")
+        with self._table(part, columns) as data:
             for start in range(0, len(data), size):
                 yield _slice(data, columns, start, min(start + size, len(data)), self.limits)
 
-    def range(
-        self,
-        part: Part,
-        columns: Sequence[str],
-        start: int,
-        stop: int,
-        offset: int,  # noqa: ARG002
-    ) -> Batch | None:
+    def rows(self, part: Part, columns: Sequence[str], start: int, stop: int) -> Batch | None:
         """Return a slice of the memory-mapped table."""
-        with naming_file(part.uri):
-            data = _dataset(part.uri, self.split, self.limits).select_columns(list(columns)).with_format("arrow")
+        with self._table(part, columns) as data:
             return _slice(data, columns, start, min(stop, len(data)), self.limits) if start < len(data) else None
+
+    @contextmanager
+    def _table(self, part: Part, columns: Sequence[str]) -> Iterator[Any]:
+        """Open the split's memory-mapped table with these columns; errors name the file."""
+        with naming_file(part.uri):
+            yield _dataset(part.uri, self.split, self.limits).select_columns(list(columns)).with_format("arrow")
 
 
 def _slice(data: Any, columns: Sequence[str], start: int, stop: int, limits: LimitsConfig) -> Batch:
