@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from raysample.influence.scores import SCORES, Score, create_score, from_logits
+from raysample.influence.scores.feature_score import FeatureScore
 from raysample.influence.visits.artifacts import Artifacts, Need
 from raysample.testing.artifacts import ARTIFACT_CLASSES, artifact_rows, folded, padded, run, trace
 from tests.helpers import oracles_scores
@@ -156,14 +157,9 @@ def test_the_state_of_windows_does_not_grow_with_the_checkpoints() -> None:
         assert max(sizes[6:]) - min(sizes[6:]) < 40, name
 
 
-LOGITS_ONLY = {
-    *("el2n", "loss", "entropy", "margin", "confidence", "variability", "correctness", "forgetting"),
-    *("aum", "dyn_unc", "tdds", "dual"),
-}
-
-
 def test_which_scores_need_logits_alone() -> None:
-    assert {name for name in oracles_scores.SCORES if from_logits(made(name))} == LOGITS_ONLY
+    on_predictions = {name for name, kind in SCORES.items() if ".predictions." in kind.__module__}
+    assert {name for name in SCORES if from_logits(made(name))} == on_predictions - {"pvi"}
     assert from_logits(made("pvi", null="prior"))
     assert not from_logits(made("pvi"))
 
@@ -175,8 +171,9 @@ def test_which_scores_ask_for_a_loop_over_examples() -> None:
 
 
 def test_scores_on_features_share_one_reference() -> None:
-    names = ("prototype", "moderate", "knn_label_disagreement")
-    (shared,) = {reference for name in names for reference in made(name).references}
+    on_features = [made(name) for name, kind in SCORES.items() if issubclass(kind, FeatureScore)]
+    assert len(on_features) > 2
+    (shared,) = {reference for score in on_features for reference in score.references}
     assert shared.given == {"rows": 10_000, "clusters": 0, "seed": 0}
     assert made("prototype", clusters=8).references[0].key != shared.key
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from raysample.core.errors import ScoreError
 from raysample.core.numerics.moments import RunningMoments
-from raysample.influence.scores import SCORES
+from raysample.influence.scores import SCORES, from_logits
 from raysample.influence.scores.features.knn_label_disagreement import knn_label_disagreement
 from raysample.influence.scores.features.moderate import moderate
 from raysample.influence.scores.features.prototype import prototype
@@ -372,7 +372,7 @@ def test_aum_along_the_training_is_the_mean_of_the_stored_margins() -> None:
 
 
 def test_a_shift_of_all_logits_changes_no_prediction_score() -> None:
-    names = ("el2n", "loss", "entropy", "margin", "confidence", "aum", "tdds", "dual", "dyn_unc", "forgetting")
+    names = [name for name in SCORES if from_logits(made(name))]
     seen = trace(6)
     moved = [Artifacts(s.labels, s.mask, s.logits + 3.0) for s in seen]
     for name in names:
