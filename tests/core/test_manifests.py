@@ -232,17 +232,18 @@ def test_counts_of_crashes_must_be_counts(tmp_path: Path) -> None:
     marker = tmp_path / "attempts" / f"{found.shards[0].name}.json"
     marker.parent.mkdir()
     for text in (
-        '{"attempts": -1}',
-        '{"attempts": "3"}',
-        '{"attempts": true}',
+        '{"attempts": -1, "scoring": 0}',
+        '{"attempts": "3", "scoring": 0}',
+        '{"attempts": true, "scoring": 0}',
         '{"attempts": 1, "scoring": null}',
+        '{"attempts": 1}',
         "[]",
     ):
         marker.write_text(text)
         with pytest.raises(StorageError, match="attempts"):
             deaths(folder, found.shards[0])
-    marker.write_text('{"attempts": 2}')
-    assert (deaths(folder, found.shards[0]).workers, deaths(folder, found.shards[0]).scoring) == (2, 2)
+    marker.write_text('{"attempts": 2, "scoring": 1}')
+    assert (deaths(folder, found.shards[0]).workers, deaths(folder, found.shards[0]).scoring) == (2, 1)
 
 
 @pytest.mark.parametrize("what", ["pipe", "folder"])

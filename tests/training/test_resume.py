@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from raysample.core import storage
 from raysample.core.errors import StorageError, TrainingError
+from raysample.core.storage import whole_folders
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.training.fine_tuning import clear, execute
 from raysample.training.states import STATES_FOLDER
@@ -151,7 +151,7 @@ def test_a_run_that_always_ends_at_one_place_is_given_up(whole: Any, tmp_path: P
 
 def test_storage_that_stumbles_is_asked_again(whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job, tries = in_folder(whole[0], tmp_path / "run"), list[str]()
-    real = storage._rename
+    real = whole_folders._rename
 
     def stumbling(draft: Path, path: Path) -> None:
         tries.append(path.name)
@@ -159,8 +159,8 @@ def test_storage_that_stumbles_is_asked_again(whole: Any, tmp_path: Path, monkey
             raise OSError(errno.EIO, "the server did not answer")
         real(draft, path)
 
-    monkeypatch.setattr(storage, "_rename", stumbling)
-    monkeypatch.setattr(storage, "WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(whole_folders, "_rename", stumbling)
+    monkeypatch.setattr(whole_folders, "WAITS", (0.0, 0.0, 0.0))
     run(job)
     same(job, whole[0])
     assert tries.count("step-000009") == 3
@@ -173,7 +173,7 @@ def test_a_full_disk_is_told_and_not_waited_for(whole: Any, tmp_path: Path, monk
         tries.append(1)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(storage, "_rename", full)
+    monkeypatch.setattr(whole_folders, "_rename", full)
     with pytest.raises(StorageError, match=r"(?s)cannot write the folder .*No space left.*check that the place"):
         execute(job)
     assert len(tries) == 1

@@ -124,7 +124,7 @@ def test_a_shard_over_which_too_many_workers_died_is_set_aside_and_comes_back(
     Path(folder, part_name(shard)).unlink()
     Path(folder, "attempts").mkdir(exist_ok=True)
     assert crash_counter.deaths(folder, shard) == crash_counter.CrashCount()
-    Path(folder, "attempts", f"{shard.name}.json").write_text('{"attempts": 10}')
+    Path(folder, "attempts", f"{shard.name}.json").write_text('{"attempts": 10, "scoring": 10}')
     assert crash_counter.deaths(folder, shard).enough
     assert main.main(["score", str(poisoned), "score.max_quarantined=0.3"]) == 0
     assert table(poisoned).counts == {"in": 200, "scored": 150, "quarantined": 50}
