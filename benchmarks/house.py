@@ -31,8 +31,8 @@ from harness.outcome import finish, machine, parser, print_table, target
 
 import raysample
 from raysample.cli.main import main as command_line
-from raysample.influence.visits.artifacts import collect
 from raysample.influence.visits.sweep import score_block
+from raysample.influence.visits.visit import collect
 
 PACKAGE = Path(raysample.__file__).parent
 PROJECT = PACKAGE.parent

@@ -17,7 +17,8 @@ from raysample.core.config import ModelConfig
 from raysample.core.errors import ModelError
 from raysample.data.corpus import Levels
 from raysample.influence.verification.slow_twin import collect_slowly
-from raysample.influence.visits.artifacts import Need, collect
+from raysample.influence.visits.artifacts import Need
+from raysample.influence.visits.visit import collect
 from raysample.models import heads
 from raysample.testing import Family, tiny_batch, tiny_model, tiny_tokenizer
 from tests.helpers.oracles import grad_dots, grad_norms

@@ -20,7 +20,8 @@ from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
 from raysample.execution.local import LocalExecutor
-from raysample.influence.visits.artifacts import Need, collect
+from raysample.influence.visits.artifacts import Need
+from raysample.influence.visits.visit import collect
 from raysample.testing import tiny_texts
 from raysample.workflow import Pipeline, RunContext
 from tests.helpers.paths import EXAMPLES

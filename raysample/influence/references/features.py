@@ -25,7 +25,8 @@ from raysample.influence.references.clusters import spherical_kmeans
 from raysample.influence.references.folder import Tensors
 from raysample.influence.references.rows import tokenize_rows
 from raysample.influence.scores.reference import CLUSTERS, FEATURE_SAMPLE_ROWS, Reference
-from raysample.influence.visits.artifacts import Need, collect
+from raysample.influence.visits.artifacts import Need
+from raysample.influence.visits.visit import collect
 from raysample.training import Examples
 
 FEATURE_DEFAULTS = {"rows": FEATURE_SAMPLE_ROWS, "clusters": CLUSTERS, "seed": 0, "at": "last"}

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from raysample import models
 from raysample.core.errors import ForwardError, UnsupportedModelError
 from raysample.core.numerics.to_device import moved
-from raysample.influence.visits.artifacts import Artifacts, Need, collect
+from raysample.influence.visits.artifacts import Artifacts, Need
+from raysample.influence.visits.visit import collect
 from raysample.models import Encoded
 from raysample.models.encoding import RowIndices
 

@@ -22,8 +22,9 @@ from raysample.influence.scores.base import ScoreColumns
 from raysample.influence.scores.reference import Reference
 from raysample.influence.shards.job import ScoreJob, request
 from raysample.influence.shards.model_cache import ModelCache, Models
-from raysample.influence.visits.artifacts import Need, collect
+from raysample.influence.visits.artifacts import Need
 from raysample.influence.visits.sweep import score_block
+from raysample.influence.visits.visit import collect
 from raysample.models import Encoded
 
 

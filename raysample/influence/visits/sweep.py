@@ -23,7 +23,8 @@ from raysample.core.numerics.to_device import moved
 from raysample.data.checkpoint_set import Checkpoint
 from raysample.influence.scores import Score
 from raysample.influence.scores.reference import Reference
-from raysample.influence.visits.artifacts import Artifacts, Need, collect, join_artifacts
+from raysample.influence.visits.artifacts import Artifacts, Need, join_artifacts
+from raysample.influence.visits.visit import collect
 
 if TYPE_CHECKING:
     from raysample.models import Encoded

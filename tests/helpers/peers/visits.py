@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from raysample.influence.scores import SCORES, Score, create_scores
 from raysample.influence.scores.reference import Reference
-from raysample.influence.visits.artifacts import Artifacts, Need, collect
+from raysample.influence.visits.artifacts import Artifacts, Need
+from raysample.influence.visits.visit import collect
 from tests.helpers.peers.workload import CLASSES, Batch, Work
 
 # Scores that point to a target corpus: the name stands for made-up directions.

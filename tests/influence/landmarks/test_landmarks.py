@@ -21,8 +21,9 @@ from raysample.influence.landmarks import Descriptors, Fitted, describe_rows, dr
 from raysample.influence.landmarks.descriptors import MOST_CLASSES, answers, class_codes
 from raysample.influence.landmarks.fitted import TargetScale
 from raysample.influence.scores import create_scores
-from raysample.influence.visits.artifacts import Need, collect
+from raysample.influence.visits.artifacts import Need
 from raysample.influence.visits.sweep import score_block
+from raysample.influence.visits.visit import collect
 from raysample.testing import tiny_checkpoints, tiny_rows, tiny_tokenizer
 
 pytestmark = pytest.mark.slow

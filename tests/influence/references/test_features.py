@@ -13,6 +13,7 @@ from torch import Tensor
 
 from raysample import models
 from raysample.core.errors import ScoreError
+from raysample.core.numerics.forward_hooks import classifier
 from raysample.core.numerics.radix import seeded
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
@@ -22,7 +23,6 @@ from raysample.influence.references import Request, load_reference, prepare_refe
 from raysample.influence.references.clusters import spherical_kmeans
 from raysample.influence.references.features import class_medians
 from raysample.influence.scores.reference import Reference
-from raysample.influence.visits.artifacts import classifier
 from raysample.testing import LABELS
 from tests.helpers.reference_runs import batch_of, described, made_up
 

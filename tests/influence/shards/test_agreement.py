@@ -268,7 +268,8 @@ def test_what_a_model_raises_for_a_mini_batch_has_the_loop_as_way_out(
 
 @pytest.mark.parametrize("kind", ["probability", "loss", "logit"])
 def test_longformer_s_inner_padding_has_no_part_in_gradients_at_the_embeddings(kind: str) -> None:
-    from raysample.influence.visits.artifacts import Need, collect
+    from raysample.influence.visits.artifacts import Need
+    from raysample.influence.visits.visit import collect
 
     found = network("longformer", 0)
     tokens = torch.tensor([[2, 7, 8, 9, 3], [2, 9, 3, 0, 0]])

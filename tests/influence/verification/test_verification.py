@@ -29,7 +29,8 @@ from raysample.influence.shards import ScoreJob
 from raysample.influence.verification import Verification, collect_slowly, compare_column, verify_table
 from raysample.influence.verification.slow_columns import CaptureTwin
 from raysample.influence.verification.verify import draw
-from raysample.influence.visits.artifacts import Need, collect
+from raysample.influence.visits.artifacts import Need
+from raysample.influence.visits.visit import collect
 from raysample.testing import FAMILIES, Family, tiny_batch, tiny_model
 from tests.helpers import oracles
 from tests.helpers.configs import small_corpus, write_config

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from raysample.core.errors import ScoreError
-from raysample.influence.visits.artifacts import Artifacts, Need, classifier, collect, embedding_module, join_artifacts
+from raysample.core.numerics.forward_hooks import classifier, embedding_module
+from raysample.influence.visits.artifacts import Artifacts, Need, join_artifacts
+from raysample.influence.visits.visit import collect
 from raysample.testing import FAMILIES, Family, tiny_batch, tiny_model
 from tests.helpers import oracles
 from tests.helpers.encoders import batch_for, directions_for, encoder
@@ -174,5 +176,5 @@ def test_labels_outside_the_classes_are_refused(label: int) -> None:
 def test_a_model_is_proven_at_its_first_visit_only(monkeypatch: pytest.MonkeyPatch) -> None:
     model, (inputs, labels) = tiny_model(), tiny_batch()
     first = collect(model, inputs, labels, Need.GRAD_NORMS).grad_norms
-    monkeypatch.delattr("raysample.influence.visits.artifacts.ParameterUseGuard")
+    monkeypatch.delattr("raysample.influence.visits.visit.ParameterUseGuard")
     assert torch.equal(first, collect(model, inputs, labels, Need.GRAD_NORMS).grad_norms)

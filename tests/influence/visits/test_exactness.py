@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from raysample.core.errors import ScoreError, UnsupportedModelError
-from raysample.influence.visits.artifacts import Need, collect
+from raysample.influence.visits.artifacts import Need
+from raysample.influence.visits.visit import collect
 from raysample.testing import tiny_batch, tiny_model
 from tests.helpers import oracles
 from tests.helpers.encoders import directions_for

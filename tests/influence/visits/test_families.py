@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from raysample.core.errors import UnsupportedModelError
+from raysample.core.numerics.forward_hooks import embedding_module
 from raysample.influence.visits import per_example_positions
-from raysample.influence.visits.artifacts import Artifacts, Need, collect, embedding_module
+from raysample.influence.visits.artifacts import Artifacts, Need
+from raysample.influence.visits.visit import collect
 from raysample.testing import FAMILIES, Family, tiny_model
 from tests.helpers import oracles
 from tests.helpers.encoders import batch_for, directions_for, encoder, worn
