@@ -15,7 +15,9 @@ from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.log import Contents
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation import NAMES
-from raysample.evaluation.comparison import ArmSummary, Comparison, Gap, class_shift
+from raysample.evaluation.arm_summary import ArmSummary, Gap
+from raysample.evaluation.class_balance import class_shift
+from raysample.evaluation.comparison import Comparison
 from raysample.evaluation.keep_curve import Recommendation
 from raysample.influence.verification import Verification
 from raysample.report.formatting import DASH, duration

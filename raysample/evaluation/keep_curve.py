@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from raysample.core.arrays import FloatArray
 from raysample.core.errors import SelectionError
-from raysample.evaluation.comparison import FULL, RunResult
+from raysample.evaluation import FULL
+from raysample.evaluation.arm_summary import RunResult
 
 RATES = np.geomspace(0.3, 300, 400)
 """Grid of c: from nearly a straight line to a plateau within a hundredth of the data."""

@@ -134,7 +134,7 @@ def _tested(
 def _grouped(groups: Any, rows: int) -> tuple[IntArray, list[str], int]:
     """Return the group index of each row (−1 for none), the groups' names, and the number of groups.
 
-    With more than MOST_GROUPS groups no row gets an index and there are no names.
+    With more than MAX_GROUPS groups no row gets an index and there are no names.
     """
     nowhere = np.full(rows, -1, np.int64)
     if groups is None:

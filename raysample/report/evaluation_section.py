@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from raysample.evaluation import Bounds, Evaluation
-from raysample.evaluation.comparison import TAIL_METRICS, ArmSummary, Comparison, Gap
+from raysample.evaluation.arm_summary import TAIL_METRICS, ArmSummary, Gap
+from raysample.evaluation.comparison import Comparison
 from raysample.models import Truncation
 from raysample.report.formatting import DASH, clean, format_interval, format_mean_std, percent, share, signed
 

@@ -20,7 +20,9 @@ from matplotlib.figure import Figure
 
 from raysample.core.arrays import FloatArray
 from raysample.core.statistics import Distribution, Statistics
-from raysample.evaluation.comparison import FULL, RANDOM, STRATIFIED, ArmSummary, Comparison
+from raysample.evaluation import FULL, RANDOM, STRATIFIED
+from raysample.evaluation.arm_summary import ArmSummary
+from raysample.evaluation.comparison import Comparison
 from raysample.report.formatting import clean, share
 from raysample.report.tables import fractions
 

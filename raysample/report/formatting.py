@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 
-from raysample.evaluation.comparison import Gap
+from raysample.evaluation.arm_summary import Gap
 
 DASH = "–"
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysample.core.arrays import FloatArray
-from raysample.evaluation.comparison import FULL, ArmSummary, Comparison
+from raysample.evaluation import FULL
+from raysample.evaluation.arm_summary import ArmSummary
+from raysample.evaluation.comparison import Comparison
 from raysample.report.formatting import DASH, clean, format_interval, format_mean_std, percent, share, signed
 from raysample.report.headline import tone
 

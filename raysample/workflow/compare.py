@@ -13,8 +13,10 @@ from raysample.core.map_fn import MapFn, threads
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
-from raysample.evaluation import ArmCell, doubts
-from raysample.evaluation.comparison import FULL, Comparison, RunResult, class_shift, class_warnings, summarise
+from raysample.evaluation import FULL, ArmCell, doubts
+from raysample.evaluation.arm_summary import RunResult, summarise
+from raysample.evaluation.class_balance import class_shift, class_warnings
+from raysample.evaluation.comparison import Comparison
 from raysample.execution.base import Executor
 from raysample.selection import Selection, write_selection
 from raysample.selection.lengths import length_warnings

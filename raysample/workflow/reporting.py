@@ -9,7 +9,8 @@ from raysample import report
 from raysample.core.extras import is_installed
 from raysample.data.corpus import Corpus
 from raysample.data.score_table_layout import part_name
-from raysample.evaluation.comparison import FULL, Comparison
+from raysample.evaluation import FULL
+from raysample.evaluation.comparison import Comparison
 from raysample.workflow.run import Pipeline
 
 

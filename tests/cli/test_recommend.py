@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from raysample.cli import main
-from raysample.evaluation.comparison import FULL, Comparison, RunResult, summarise
+from raysample.evaluation import FULL
+from raysample.evaluation.arm_summary import RunResult, summarise
+from raysample.evaluation.comparison import Comparison
 from tests.helpers.configs import write_config
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,9 @@ from raysample.core.config import SourceConfig
 from raysample.core.errors import ProvenanceError, SelectionError
 from raysample.data.corpus import Corpus, describe_source
 from raysample.data.score_table import ScoreTable
-from raysample.evaluation.comparison import FULL, Comparison, RunResult, summarise
+from raysample.evaluation import FULL
+from raysample.evaluation.arm_summary import RunResult, summarise
+from raysample.evaluation.comparison import Comparison
 from raysample.selection import Selection, apply, explain_row, write_selection
 from tests.helpers.configs import small_corpus, write_config
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from raysample.evaluation import Predictions
-from raysample.evaluation.comparison import Comparison, Gap, RunResult, class_shift, class_warnings, summarise
+from raysample.evaluation.arm_summary import Gap, RunResult, summarise
+from raysample.evaluation.class_balance import class_shift, class_warnings
+from raysample.evaluation.comparison import Comparison
 
 
 def run(arm: str, fraction: float, seed: int, accuracy: float, recall: tuple[float, ...] = (1.0, 0.5)) -> RunResult:

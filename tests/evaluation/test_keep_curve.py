@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from raysample.core.errors import SelectionError
-from raysample.evaluation.comparison import FULL, RunResult
+from raysample.evaluation import FULL
+from raysample.evaluation.arm_summary import RunResult
 from raysample.evaluation.keep_curve import GRID, KeepCurve, fit_keep_curve, recommend
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,9 @@ import pyarrow as pa
 from raysample.core import storage
 from raysample.data.score_table import ScoreTable, table_schema
 from raysample.evaluation import Predictions, estimates
-from raysample.evaluation.comparison import Comparison, RunResult, class_warnings, summarise
+from raysample.evaluation.arm_summary import RunResult, summarise
+from raysample.evaluation.class_balance import class_warnings
+from raysample.evaluation.comparison import Comparison
 from raysample.influence.shards import write_statistics
 from raysample.report import collect_table_sample
 

@@ -11,7 +11,8 @@ import pytest
 
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation import evaluate
-from raysample.evaluation.comparison import Comparison, summarise
+from raysample.evaluation.arm_summary import summarise
+from raysample.evaluation.comparison import Comparison
 from raysample.models import Truncation
 from raysample.report import render_report
 from raysample.report.evaluation_section import section_of_test, tail_figures
