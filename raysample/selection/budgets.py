@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from raysample.core.errors import SelectionError
-from raysample.selection.engine import BudgetConflictError, SelectionPlan
+from raysample.selection.engine import SelectionPlan
+from raysample.selection.step_quotas import BudgetConflictError
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from raysample.selection.group_caps import Scan, cap_sketch, capped, few_per_gro
 from raysample.selection.policies.base import GlobalStatistics, Policy, Rows, row_hash
 from raysample.selection.policies.steps import Chain, Counts, Step, grouped, policy_columns, steps_of
 from raysample.selection.stages import FATE_KEPT, FATE_OPEN, Stage, StageDecision, Threshold, changed, keys, walk
+from raysample.selection.step_quotas import budget_of, check_budget, rows_decided, step_quotas
 from raysample.selection.survey import (
     Census,
     Gathered,
@@ -39,14 +40,6 @@ from raysample.selection.survey import (
 
 Parts = Callable[[], Iterable[Rows]]
 Stages = tuple[Stage, ...]
-
-
-class BudgetConflictError(SelectionError):
-    """A budget and a policy's limits conflict; `raising`: a larger budget helps, otherwise a smaller one."""
-
-    def __init__(self, problem: str, advice: str, *, raising: bool) -> None:
-        super().__init__(problem, advice)
-        self.raising = raising
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,26 +80,6 @@ class SelectionPlan:
     def thresholds(self, labels: Sequence[str]) -> tuple[Threshold, ...]:
         """Return the thresholds of all stages, stage by stage, in the order of the strata's numbers."""
         return tuple(threshold for stage in self.stages for threshold in stage.thresholds(labels))
-
-
-def budget_of(rows: int, budget: float) -> int:
-    """Return the number of rows to keep: `budget` itself if an integer, round(budget * rows) if a fraction.
-
-    Raises:
-        SelectionError: the fraction is outside (0, 1) or less than one row, or the count is outside [1, rows].
-    """
-    if isinstance(budget, (int, np.integer)) and not isinstance(budget, bool):
-        if not 1 <= budget <= rows:
-            raise SelectionError(f"cannot keep {budget:,} of {rows:,} rows", f"give a count from 1 to {rows:,}")
-        return int(budget)
-    if isinstance(budget, bool) or not 0 < budget < 1:
-        raise SelectionError(
-            f"a fraction lies between 0 and 1, got {budget!r}", "give a fraction such as 0.5, or a count of rows"
-        )
-    count = round(budget * rows)
-    if count < 1:
-        raise SelectionError(f"{budget:g} of {rows:,} rows is less than one row", "give a larger fraction, or a count")
-    return count
 
 
 def plan_with(scan: Scan, policy: Policy | Chain, budget: float, seed: int) -> SelectionPlan:
@@ -236,7 +209,7 @@ def _plan_stage(scan: Scan, step: Step, known: GlobalStatistics, stages: Stages)
     if few_per_group(step, stages):
         stage = capped(scan, step, known, stages)
         open_rows, left = int(stage.cut.rows.sum()), known.budget
-        _check_budget(step, int(stage.cut.quota.sum()), Counts(known.total, open_rows, known.budget, left))
+        check_budget(step, int(stage.cut.quota.sum()), Counts(known.total, open_rows, known.budget, left))
         return stage
     policy = step.policy
     beside: list[radix.Histogram] = []
@@ -250,11 +223,11 @@ def _plan_stage(scan: Scan, step: Step, known: GlobalStatistics, stages: Stages)
     standing = radix.merge_histograms(beside)
     # The first round counts every open row once, which also checks that no row was lost since the first pass.
     strata, rows = radix.totals(counted)
-    taken, dropped = _rows_decided(stages)
+    taken, dropped = rows_decided(stages)
     if int(rows.sum()) != known.total - taken - dropped:
         raise changed()
     counts = Counts(known.total, int(rows.sum()), known.budget, known.budget - taken)
-    cut = radix.initial_cut(strata, rows, _quotas(step, strata, rows, standing, counts))
+    cut = radix.initial_cut(strata, rows, step_quotas(step, strata, rows, standing, counts))
     while not cut.settled:
         if cut.rounds == radix.TOTAL_ROUNDS:
             raise SelectionError(
@@ -271,53 +244,6 @@ def _plan_stage(scan: Scan, step: Step, known: GlobalStatistics, stages: Stages)
             counted = radix.merge_histograms(one for one, _ in again)
     stage = Stage(step, known, cut)
     return replace(stage, below=_highest_not_taken(scan, stage, stages)) if policy.chance == "weight" else stage
-
-
-def _rows_decided(stages: Stages) -> tuple[int, int]:
-    """Return the number of rows that the stages kept, and the number that they dropped."""
-    kept = sum(int(stage.cut.quota.sum()) for stage in stages if stage.step.role == "keep")
-    dropped = sum(int((stage.cut.rows - stage.cut.quota).sum()) for stage in stages if stage.step.role == "drop")
-    return kept, dropped
-
-
-def _quotas(step: Step, strata: IntArray, rows: IntArray, standing: radix.Histogram, counts: Counts) -> IntArray:
-    """Return the number of rows that a step takes from each stratum, checked against its rows and the budget."""
-    if step.limit is not None:
-        # `standing` has the strata of kept rows only; align its counts with `strata`, 0 for the others.
-        beside = np.zeros(len(strata), np.int64)
-        known = np.isin(standing.group, strata)
-        beside[np.searchsorted(strata, standing.group[known])] = standing.count[known]
-        quotas = step.limit.quotas(strata, rows, beside)
-        size = int(quotas.sum())
-    else:
-        size = step.size(counts)
-        quotas = step.policy.quotas(strata, rows, size) if len(strata) and 0 <= size <= counts.open else rows * 0
-        if int(quotas.sum()) != size or (quotas < 0).any() or (quotas > rows).any():
-            _check_budget(step, size, counts)
-            raise SelectionError(
-                f"{type(step.policy).__name__} shares {size:,} rows as {quotas.tolist()} among strata of "
-                f"{rows.tolist()}",
-                "mend the policy's quotas: between 0 and the stratum's rows, summing to the budget",
-            )
-    _check_budget(step, size, counts)
-    return quotas
-
-
-def _check_budget(step: Step, size: int, counts: Counts) -> None:
-    """Raise BudgetConflictError if a step keeps more, or leaves fewer, rows than the budget needs."""
-    if step.role == "keep" and size > counts.left:
-        raise BudgetConflictError(
-            f"{step.name!r} keeps {size:,} rows, and {counts.left:,} of the budget of {counts.budget:,} are left",
-            "raise the budget, or lower what must be kept",
-            raising=True,
-        )
-    left = size if step.role == "drop" else counts.open
-    if step.role != "keep" and left < counts.left:
-        raise BudgetConflictError(
-            f"{step.name or 'the policy'!r} leaves {left:,} rows, the budget needs {counts.left:,} of them",
-            "lower the budget, or drop fewer rows",
-            raising=False,
-        )
 
 
 def _highest_not_taken(scan: Scan, stage: Stage, stages: Stages) -> Float32Array:
