@@ -79,6 +79,16 @@ def test_public_function_names_are_unique() -> None:
     assert {name: modules for name, modules in several.items() if not name.startswith("_")} == {}
 
 
+def test_files_and_functions_are_short() -> None:
+    long = {path.name for path in PACKAGE.rglob("*.py") if len(path.read_text(encoding="utf-8").splitlines()) >= 300}
+    for module, tree in sources().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+                lines = node.end_lineno - node.lineno + 1
+                long |= {f"{module}: {node.name}, {lines} lines"} if lines > 60 else set()
+    assert long == set()
+
+
 def constants(tree: ast.Module) -> set[str]:
     """Return the public constants and type aliases that a module defines, without type variables and loggers."""
     found = set()

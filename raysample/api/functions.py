@@ -161,30 +161,33 @@ def score(
     folder = folder_of(output, "scores")
     checkpoint_sets = checkpoint_sets_of(checkpoints, folder)
     rows = corpus if isinstance(corpus, Contents) else corpus_of(corpus, checkpoint_sets[0].labels)
-    values: dict[str, Any] = {
-        "scores": list(scores),
-        **({} if precision is None else {"precision": precision}),
-        "batch_tokens": batch_tokens,
-        "source": source,
-        "method": method,
-        **({} if verify_rows is None else {"verify_rows": verify_rows}),
-        "targets": {name: target_of(given, rows) for name, given in (targets or {}).items()},
-        "landmarks": landmarks,
-        "economy": economy,
-        "memory": memory,
-        "workers": workers,
-    }
-    made_with = ModelConfig.model_validate(checkpoint_sets[0].config.get("model", {}))
-    model = made_with.model_copy(update={"max_length": max_length or made_with.max_length})
-    request = ScoreRequest(checkpoint_sets, section(ScoreConfig, values), model, folder)
+    values: dict[str, Any] = {"precision": precision, "source": source, "method": method, "memory": memory}
+    values |= {"batch_tokens": batch_tokens, "verify_rows": verify_rows, "workers": workers}
+    values |= {"landmarks": landmarks, "economy": economy}
+    values |= {"targets": {name: target_of(given, rows) for name, given in (targets or {}).items()}}
+    given = {name: value for name, value in values.items() if value is not None}
+    config = section(ScoreConfig, {"scores": list(scores), **given})
+    request = ScoreRequest(checkpoint_sets, config, _model_of(checkpoint_sets[0], max_length), folder)
+    table = _scored(request, rows, engine, reporter)
+    warn_of(length_warnings(table, table.columns))
+    return table
+
+
+def _model_of(checkpoints: CheckpointSet, max_length: int | None) -> ModelConfig:
+    """Return the model configuration that checkpoints were made with, with another `max_length` if given."""
+    made_with = ModelConfig.model_validate(checkpoints.config.get("model", {}))
+    return made_with.model_copy(update={"max_length": max_length or made_with.max_length})
+
+
+def _scored(
+    request: ScoreRequest, rows: Corpus | Contents, engine: EngineConfig | None, reporter: Reporter | None
+) -> ScoreTable:
+    """Return the scores of a corpus, or of the contents of a log."""
     with create_executor(engine) as executor:
         context = RunContext(executor, reporter or SilentReporter())
         if isinstance(rows, Contents):
-            table = score_contents(request, rows, context)
-        else:
-            table = score_corpus(request, rows, context)
-    warn_of(length_warnings(table, table.columns))
-    return table
+            return score_contents(request, rows, context)
+        return score_corpus(request, rows, context)
 
 
 def verify(

@@ -58,9 +58,7 @@ def evaluate(
         counts: how often each row's content was seen [N], for the contents' tail.
         train_counts: training rows of each class [C], for the classes' tail.
         clusters: cluster of each row [N], for rows that are not independent: whole clusters are drawn; None draws rows.
-        replicates: number of resamples; 0 computes no intervals.
-        confidence: of the intervals.
-        seed: seed of the resamples.
+        replicates, seed, confidence: of the bootstrap; 0 replicates compute no intervals.
 
     Raises:
         TrainingError: logits are not finite.
@@ -72,22 +70,27 @@ def evaluate(
     units = None if clusters is None else pd.factorize(clusters, use_na_sentinel=False)[0].astype(np.int64)
     drawn = replicated(layout, tested, units, replicates, seed) if replicates else None
     intervals = Intervals(tested, point, drawn, units, confidence)
-    sizes, recalls = np.bincount(tested.group[tested.group >= 0], minlength=len(names)), point.group_recall[:, 0]
     return Evaluation(
         {name: float(values[0]) for name, values in point.metrics.items() if not np.isnan(values[0])},
         tuple(point.recall[:, 0].tolist()),
         intervals.of_metrics(),
         tuple(intervals.of_recall()),
         tuple(np.bincount(tested.gold, minlength=tested.classes).tolist()),
-        tuple(
-            GroupRecall(*each)
-            for each in zip(names, sizes.tolist(), recalls.tolist(), intervals.of_groups(), strict=True)
-        ),
+        _group_recalls(tested, names, point.group_recall[:, 0], intervals),
         counted,
         tuple(np.flatnonzero(tested.rare).tolist()),
         confidence,
         Predictions(tested.gold, tested.predicted, tested.group if tested.groups else None, units, dict(tested.masks)),
     )
+
+
+def _group_recalls(
+    tested: TestRows, names: Sequence[str], recalls: FloatArray, intervals: Intervals
+) -> tuple[GroupRecall, ...]:
+    """Return the recall of each group with its rows and interval."""
+    sizes = np.bincount(tested.group[tested.group >= 0], minlength=len(names)).tolist()
+    bounds = intervals.of_groups()
+    return tuple(GroupRecall(*each) for each in zip(names, sizes, recalls.tolist(), bounds, strict=True))
 
 
 def _check(logits: FloatArray) -> None:

@@ -92,10 +92,7 @@ def train(
                 save(step + 1, rate)
             # The state comes last: it promises that the checkpoints up to its step are saved (`StoredStates.holds`) and
             # that the held-out metric of this epoch is in its history.
-            if requests.granted(request):
-                state = run.state()  # collective if sharded: on every worker
-                if states is not None and context.rank == 0:
-                    states.keep(state)
+            requests.serve(request, run)
             if run.over:
                 break
     return run.curve
@@ -199,6 +196,9 @@ class _StateRequests:
         self.checked_at = time.monotonic()
         return CHECK
 
-    def granted(self, request: int) -> bool:
-        """Return, equally on every worker, whether a state is stored now."""
-        return request == KEEP or (request == CHECK and self.urgent is not None and self.urgent())
+    def serve(self, request: int, run: _Run) -> None:
+        """Store the state of the run if the request of rank 0, or `urgent` on all workers together, asks for it."""
+        if request == KEEP or (request == CHECK and self.urgent is not None and self.urgent()):
+            state = run.state()  # collective if sharded: on every worker
+            if self.states is not None and self.first:
+                self.states.keep(state)

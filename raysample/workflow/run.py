@@ -18,7 +18,6 @@ from raysample.data.corpus import overlap as overlaps
 from raysample.data.score_table import SCORES_MANIFEST, ScoreTable
 from raysample.evaluation.comparison import Comparison
 from raysample.influence import label_origin
-from raysample.influence.scores import describe_few_runs
 from raysample.influence.shards.crash_counter import reopen
 from raysample.tracking import Value
 from raysample.training.fine_tuning import Job
@@ -33,6 +32,7 @@ from raysample.workflow.per_run_scores import own_scores
 from raysample.workflow.score import score_corpus
 from raysample.workflow.score_identity import ScoringPlan
 from raysample.workflow.score_request import ScoreRequest
+from raysample.workflow.score_results import score_lines, track_scores
 
 
 @dataclass
@@ -131,10 +131,8 @@ class Pipeline:
             outcome = training_results.load_outcome(checkpoint_set)
             run.metrics({**training_results.figures(outcome), "kept_rows": train.rows})
         reporter.say(f"  {len(checkpoint_set.checkpoints)} checkpoints, {training_results.training_headline(outcome)}")
-        for line in (
-            *training_results.training_remarks(outcome),
-            *(f"warning: {doubt}" for doubt in checkpoint_set.warnings),
-        ):
+        doubts = [f"warning: {doubt}" for doubt in checkpoint_set.warnings]
+        for line in (*training_results.training_remarks(outcome), *doubts):
             reporter.say(f"  {line}")
         return checkpoint_set
 
@@ -156,22 +154,9 @@ class Pipeline:
         with self.context.tracker.run("score", params) as run:
             with self._timed("score"):
                 table = score_corpus(self.request(checkpoint_sets, self.config.score), train, self.context.within(run))
-            run.dataset("train", train.uri, train.fingerprint, "scoring")
-            counts = {f"{name}_rows": table.counts[name] for name in ("scored", "quarantined")}
-            run.metrics(counts, step=table.counts["in"])
-            costs = {f"cost_{name}": value for name, value in table.cost.items()}
-            run.metrics({"score_seconds": self.durations["score"], **costs})
-            run.artifact(storage.join(table.uri, SCORES_MANIFEST))
-        share = table.cost.get("share_of_training")
-        paid = "" if share is None else f", at {share:.2f} of one fine-tuning"
-        self.context.reporter.say(
-            f"  {table.counts['scored']:,} rows x {len(table.columns)} scores{paid} in {table.uri}"
-        )
-        few = describe_few_runs(table.scores, len(checkpoint_sets))
-        if few:
-            self.context.reporter.say(f"  warning: {few}")
-        if train.origin != "gold":
-            self.context.reporter.say(f"  {label_origin.describe_label_origin(train.origin, table.scores)}")
+            track_scores(run, table, train, self.durations["score"])
+        for line in score_lines(table, train, len(checkpoint_sets)):
+            self.context.reporter.say(f"  {line}")
         return table
 
     def retry(self) -> ScoreTable:

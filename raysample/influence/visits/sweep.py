@@ -82,11 +82,9 @@ def score_block(
         labels: [rows] gold labels.
         scores: column -> score.
         pad: returns one padded mini-batch for the given row positions.
-        batch_tokens: token budget of a mini-batch (rows x longest row); a mini-batch has at least one row. A mini-batch
-            that runs out of device memory is halved.
-        device: the device of the models.
-        autocast: lower precision of forward and backward; None keeps the precision of the models.
-        references: from a checkpoint's position and the references of its scores to the prepared references.
+        batch_tokens: token budget of a mini-batch (rows x longest row, one row at least); halved if out of memory.
+        device, autocast: the models' device; a lower precision of forward and backward, None for the models' own.
+        references: from a checkpoint's position and the references of its scores to the prepared ones.
         keys: [rows] hashes of the row ids, for scores that compare rows with other rows.
         by_loop: compute gradients with one backward per example, whatever the scores declare.
 
@@ -98,11 +96,7 @@ def score_block(
         UnsupportedModelError: the models have no exact gradient rule for a score.
         ScoreError: a label is not among the models' classes, or the arguments do not fit each other.
     """
-    if not len(labels) == len(encoded.lengths) or (isinstance(models, Sequence) and len(models) != len(checkpoints)):
-        raise ScoreError(
-            f"{len(labels)} labels for {len(encoded.lengths)} examples at {len(checkpoints)} checkpoints do not fit",
-            "give one label per example and one model per checkpoint, in the same order",
-        )
+    _check_sizes(models, checkpoints, encoded, labels)
     folding = _Folding(scores, checkpoints, len(labels))
     cut = list(token_batches(encoded.lengths, batch_tokens))
     # One mini-batch and one model are alive at a time: consecutive visits share the one or the other (see `_visits`).
@@ -111,17 +105,26 @@ def score_block(
     for at, batch in _visits(isinstance(models, Sequence), folding.order, len(cut)):
         mini, model, parts = batches(batch), model_at(at), list[Artifacts]()
         required = VisitRequirements.from_scores(folding.scores_at(at).values(), at, references, by_loop)
-        # Out of memory: the halves of the mini-batch are visited instead; examples do not interact, so the numbers
-        # stay.
+        # Out of memory: the halves of the mini-batch, padded like the whole, are visited instead; examples do not
+        # interact, so the numbers stay.
         for piece in (pieces := Halving(len(mini.labels))):
             with pieces:
-                inputs = {
-                    name: value[piece] for name, value in mini.inputs.items()
-                }  # a half keeps the padding of the whole
+                inputs = {name: value[piece] for name, value in mini.inputs.items()}
                 parts.append(collect(model, inputs, mini.labels[piece], **required.options, autocast=autocast))
         folding.add(at, batch, mini.rows, replace(join_artifacts(parts), reference=required.tensors, keys=mini.keys))
         del model, required, parts  # frees the model and directions of this checkpoint before the next ones are loaded
     return folding.columns
+
+
+def _check_sizes(
+    models: ModelSource, checkpoints: Sequence[Checkpoint], encoded: Encoded, labels: NDArray[np.integer[Any]]
+) -> None:
+    """Raise ScoreError unless there is one label per example and one model per checkpoint."""
+    if not len(labels) == len(encoded.lengths) or (isinstance(models, Sequence) and len(models) != len(checkpoints)):
+        raise ScoreError(
+            f"{len(labels)} labels for {len(encoded.lengths)} examples at {len(checkpoints)} checkpoints do not fit",
+            "give one label per example and one model per checkpoint, in the same order",
+        )
 
 
 class _Folding:
