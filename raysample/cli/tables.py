@@ -51,7 +51,8 @@ def retention_table(title: str, selection: Selection, table: ScoreTable) -> Tabl
 
 def _spanned(band: Band) -> str:
     """Return a length band as text."""
-    return f"{band.least} to {band.most} tokens" if band.least < band.most else f"{band.least} tokens"
+    low, high = band.min_tokens, band.max_tokens
+    return f"{low} to {high} tokens" if low < high else f"{low} tokens"
 
 
 def adoption_table(checkpoint_set: CheckpointSet) -> Table:

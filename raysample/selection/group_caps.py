@@ -35,7 +35,7 @@ def not_dropped(rows: Rows, stages: Sequence[Stage]) -> Rows:
 
 def few_per_group(step: Step, stages: Sequence[Stage]) -> bool:
     """Return whether a step caps groups at a few rows, before any step keeps rows."""
-    few = step.limit is not None and step.limit.most is not None and step.limit.most <= SMALL_CAP
+    few = step.limit is not None and step.limit.max_rows is not None and step.limit.max_rows <= SMALL_CAP
     return few and isinstance(step.policy, InGroups) and all(stage.step.role == "drop" for stage in stages)
 
 
@@ -44,10 +44,10 @@ def cap_sketch(scan: Scan, step: Step, stages: Sequence[Stage], rows: int) -> si
     if not few_per_group(step, stages):
         return None
     assert step.limit is not None
-    assert step.limit.most is not None
+    assert step.limit.max_rows is not None
     # One pass over group codes alone: neither keys nor row ids are computed.
     size = sieves.buckets(rows)
-    return sieves.build_sketch(scan(partial(_codes, stages=stages, size=size)), size, step.limit.most)
+    return sieves.build_sketch(scan(partial(_codes, stages=stages, size=size)), size, step.limit.max_rows)
 
 
 def _codes(rows: Rows, stages: Sequence[Stage], size: int) -> sieves.SketchCounts:
@@ -63,11 +63,11 @@ def capped(scan: Scan, step: Step, known: GlobalStatistics, stages: Sequence[Sta
         SelectionError: the first rows of all groups do not fit in memory.
     """
     assert step.limit is not None
-    assert step.limit.most is not None
-    most = step.limit.most
+    assert step.limit.max_rows is not None
+    max_rows = step.limit.max_rows
     try:
         found = top_k.merge_top_k(
-            scan(partial(_tops, step=step, known=known, stages=stages, most=most)), most, CAP_BUFFER_ROWS
+            scan(partial(_tops, step=step, known=known, stages=stages, max_rows=max_rows)), max_rows, CAP_BUFFER_ROWS
         )
     except ValueError as error:
         raise SelectionError(
@@ -75,19 +75,19 @@ def capped(scan: Scan, step: Step, known: GlobalStatistics, stages: Sequence[Sta
             "lower the cap, or group the rows by something coarser",
         ) from error
     # The stratum NO_GROUP collects rows that no cap can touch; its quota is all of its rows.
-    cut = top_k.cut(found, most, NO_GROUP)
+    cut = top_k.cut(found, max_rows, NO_GROUP)
     dropped = sum(int((stage.cut.rows - stage.cut.quota).sum()) for stage in stages)
     if int(cut.rows.sum()) != known.total - dropped:
         raise changed()
     return Stage(step, known, cut)
 
 
-def _tops(rows: Rows, step: Step, known: GlobalStatistics, stages: Sequence[Stage], most: int) -> top_k.Tops:
+def _tops(rows: Rows, step: Step, known: GlobalStatistics, stages: Sequence[Stage], max_rows: int) -> top_k.Tops:
     """Return one part's first rows of each group, and the number of rows without a group, which no cap cuts."""
     rows = rows.take(np.flatnonzero(walk(stages, rows).fate == FATE_OPEN)) if stages else rows
     group, key = step.policy.strata(rows, known), radix.ordered(keys(rows, step.policy, known))
     among = np.flatnonzero(group != NO_GROUP)
     # Groups that the sketch clears are counted, not held, and their row ids are not hashed.
-    best = top_k.tops(group[among], key[among], row_hash(rows.take(among), known), most)
+    best = top_k.tops(group[among], key[among], row_hash(rows.take(among), known), max_rows)
     free = len(group) - len(among)
     return best if not free else top_k.with_free(best, NO_GROUP, free)

@@ -20,10 +20,10 @@ MAX_RETENTION_GROUPS = 1 << 20
 
 @dataclass(frozen=True)
 class Band:
-    """Rows with `least` to `most` tokens: their number, and the number of kept ones."""
+    """Rows with `min_tokens` to `max_tokens` tokens: their number, and the number of kept ones."""
 
-    least: int
-    most: int
+    min_tokens: int
+    max_tokens: int
     rows: int
     kept: int
 

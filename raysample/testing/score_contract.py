@@ -72,7 +72,7 @@ def _check_class(kind: type[Score[Any]]) -> None:
     expect(kind.__dataclass_params__.frozen, f"{called} is a frozen dataclass")  # type: ignore[attr-defined]
     expect(kind.higher_is in ("harder", "easier"), f"{called}.higher_is is `harder` or `easier`")
     expect(isinstance(kind.version, str) and kind.version != "", f"{called}.version is a string")
-    expect(kind.fewest >= 1, f"{called}.fewest is 1 or more")
+    expect(kind.min_checkpoints >= 1, f"{called}.min_checkpoints is 1 or more")
     expect(kind.designed_runs >= 1, f"{called}.designed_runs is 1 or more")
     told = (inspect.getdoc(kind) or "").lower()
     lacking = [word for word in ("range", "source", "designed for", "high is") if word not in told]

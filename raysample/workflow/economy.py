@@ -45,9 +45,9 @@ def open_columns(config: ScoreConfig) -> dict[str, dict[str, Any]]:
     return result
 
 
-def window_candidates(checkpoints: int, fewest: int) -> list[dict[str, int]]:
+def window_candidates(checkpoints: int, min_checkpoints: int) -> list[dict[str, int]]:
     """Return the candidate windows, by rising number of checkpoints."""
-    return [{kind: n} for n in range(max(1, fewest), checkpoints) for kind in KINDS]
+    return [{kind: n} for n in range(max(1, min_checkpoints), checkpoints) for kind in KINDS]
 
 
 def alias(column: str, window: Mapping[str, int]) -> str:
@@ -58,13 +58,13 @@ def alias(column: str, window: Mapping[str, int]) -> str:
 
 def trial(config: ScoreConfig, checkpoints: int) -> ScoreConfig:
     """Return the sample's configuration: every open column at all checkpoints and at every candidate window."""
-    fewest = {column: score.fewest for column, score in create_scores(config.scores).items()}
+    min_checkpoints = {column: score.min_checkpoints for column, score in create_scores(config.scores).items()}
     scores: list[str | dict[str, Any]] = []
     for column, spec in open_columns(config).items():
         scores.append(spec)
         scores += [
             {**spec, "as": alias(column, window), "checkpoints": window}
-            for window in window_candidates(checkpoints, fewest[column])
+            for window in window_candidates(checkpoints, min_checkpoints[column])
         ]
     return ScoreConfig(
         scores=scores,
@@ -77,19 +77,19 @@ def trial(config: ScoreConfig, checkpoints: int) -> ScoreConfig:
     )
 
 
-def choose_windows(config: ScoreConfig, frame: pd.DataFrame, checkpoints: int, least: float) -> WindowChoice:
-    """Return each open column's cheapest window with a rank correlation of at least `least` with all checkpoints.
+def choose_windows(config: ScoreConfig, frame: pd.DataFrame, checkpoints: int, min_correlation: float) -> WindowChoice:
+    """Return each open column's cheapest window that ranks rows like all checkpoints, by `min_correlation`.
 
     Among windows of equal size the best one is taken; all checkpoints if no window is good enough.
     """
-    fewest = {column: score.fewest for column, score in create_scores(config.scores).items()}
+    min_checkpoints = {column: score.min_checkpoints for column, score in create_scores(config.scores).items()}
     result: dict[str, dict[str, Any]] = {}
     for column in open_columns(config):
         ranks = [
             (window, frame[alias(column, window)].corr(frame[column], method="spearman"))
-            for window in window_candidates(checkpoints, fewest[column])
+            for window in window_candidates(checkpoints, min_checkpoints[column])
         ]
-        good = [(window, rank) for window, rank in ranks if rank >= least]
+        good = [(window, rank) for window, rank in ranks if rank >= min_correlation]
         if not good:
             result[column] = {"checkpoints": "all", "spearman": 1.0}
             continue

@@ -47,7 +47,7 @@ class ScoreRequest:
         alone = config.method == "loop"  # the loop method visits one row at a time, without padding
         return ScoreJob(
             corpus=corpus.uri,
-            traces=tuple(run.uri for run in self.checkpoint_sets),
+            checkpoint_sets=tuple(run.uri for run in self.checkpoint_sets),
             config=config if not plugins else config.model_copy(update={"scores": resolve_specs(config.scores)}),
             model=self.model.model_copy(update={"pad_to_multiple_of": 1}) if alone else self.model,
             folder=storage.join(self.folder, parts),

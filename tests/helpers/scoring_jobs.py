@@ -28,11 +28,11 @@ def corpus_in(folder: Path, rows: int, seed: int = 0) -> Corpus:
 def every_job(folder: Path, rows: int = 60, runs: int = 2) -> ScoreJob:
     """Return a job of every score, averaged over some runs of three checkpoints, and prepare it."""
     corpus, target = corpus_in(folder / "train", rows), corpus_in(folder / "target", 20, seed=7)
-    traces = [tiny_checkpoints(folder / f"run-{seed}", 3, seed=seed) for seed in range(runs)]
+    checkpoint_sets = [tiny_checkpoints(folder / f"run-{seed}", 3, seed=seed) for seed in range(runs)]
     # A run that was made up has no recipe, which pvi's null model would be trained with.
     specs = [{"name": "pvi", "null": "prior"} if spec == "pvi" else spec for spec in every_score.specs()]
     config = ScoreConfig(scores=specs, targets={every_score.TARGET: target.source}, batch_tokens=64)
-    request = ScoreRequest(traces, config, MODEL, str(folder))
+    request = ScoreRequest(checkpoint_sets, config, MODEL, str(folder))
     request.describe_targets(LABELS)
     job = request.job(corpus, "parts")
     prepare_scoring(job, lambda _: None)
@@ -65,4 +65,4 @@ def one_by_one(job: ScoreJob) -> list[ShardOutcome]:
 
 def checkpoints_of(job: ScoreJob) -> list[CheckpointSet]:
     """Return the runs of a job."""
-    return [CheckpointSet.load(uri) for uri in job.traces]
+    return [CheckpointSet.load(uri) for uri in job.checkpoint_sets]

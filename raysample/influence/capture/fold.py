@@ -48,7 +48,7 @@ def _goes_by_learning_rates(score: Score[Any]) -> bool:
 
     def value(rate: float) -> Tensor:
         state = score.init()
-        for step in range(1, max(score.fewest, 2) + 1):
+        for step in range(1, max(score.min_checkpoints, 2) + 1):
             logits, shares = torch.tensor([[1.0, 0.5 * step, -1.0]]), torch.full((3,), 1 / 3)
             seen = _seen(score, torch.tensor([0]), logits, shares.log())
             state = score.fold(state, seen, Checkpoint("", step, float(step), rate))

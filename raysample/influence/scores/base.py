@@ -32,7 +32,7 @@ class Score(ABC, Generic[S]):
     Attributes:
         name: its name in configurations.
         higher_is: whether a high value means that an example is harder, or easier, for the model.
-        fewest: smallest number of checkpoints that it accepts.
+        min_checkpoints: smallest number of checkpoints that it accepts.
         designed_runs: number of runs with different seeds over which its source averages it; 1 for a single run.
         last_only: whether its references are prepared for the last checkpoint only.
         uses_label: whether a row's value depends on its own label: if labels are a model's hypotheses, the value is
@@ -44,7 +44,7 @@ class Score(ABC, Generic[S]):
             highest rank finds the suspected rows of a report.
         version: increased when its numbers change; part of the identity of every table with it.
         example: options of a small example, for documentation and tests; needed if an option has no default.
-        least: smallest sensible value of each numeric option.
+        min_values: smallest sensible value of each numeric option.
         checkpoints: the window of checkpoints that it uses.
 
     >>> from raysample.influence.scores import SCORES
@@ -54,7 +54,7 @@ class Score(ABC, Generic[S]):
 
     name: ClassVar[str]
     higher_is: ClassVar[Literal["harder", "easier"]]
-    fewest: ClassVar[int] = 1
+    min_checkpoints: ClassVar[int] = 1
     designed_runs: ClassVar[int] = 1
     last_only: ClassVar[bool] = False
     uses_label: ClassVar[bool] = True
@@ -63,7 +63,7 @@ class Score(ABC, Generic[S]):
     label_error_rank: ClassVar[int] = 0
     version: ClassVar[str] = "1"
     example: ClassVar[Mapping[str, Any]] = {}
-    least: ClassVar[Mapping[str, float]] = {}
+    min_values: ClassVar[Mapping[str, float]] = {}
 
     checkpoints: CheckpointWindow = ALL
 
@@ -73,9 +73,9 @@ class Score(ABC, Generic[S]):
             value, kind = getattr(self, option.name), hints[option.name]
             if get_origin(kind) is Literal and value not in get_args(kind):
                 raise self._wrong(option.name, f"choose {' or '.join(map(repr, get_args(kind)))}")
-            if option.name in self.least and not _is_number(value, kind, self.least[option.name]):
+            if option.name in self.min_values and not _is_number(value, kind, self.min_values[option.name]):
                 kind_of_number = "a number" if float in _kinds(kind) else "a whole number"
-                raise self._wrong(option.name, f"give {kind_of_number} of {self.least[option.name]:g} or more")
+                raise self._wrong(option.name, f"give {kind_of_number} of {self.min_values[option.name]:g} or more")
 
     def _wrong(self, option: str, advice: str) -> ScoreError:
         """Return the error for an option with a wrong value."""
@@ -119,11 +119,11 @@ class Score(ABC, Generic[S]):
     def select(self, checkpoints: Sequence[Checkpoint]) -> tuple[int, ...]:
         """Return the positions of the checkpoints it uses; raises CheckpointError if these are too few."""
         found = self.checkpoints.select(checkpoints)
-        if len(found) < self.fewest:
+        if len(found) < self.min_checkpoints:
             epochs = ", ".join(f"{checkpoint.epoch:g}" for checkpoint in checkpoints)
             raise CheckpointError(
-                f"score {self.name!r} needs {self.fewest} or more checkpoints in the window {self.checkpoints}, "
-                f"and the run has {len(found)} there (its checkpoints are at the epochs {epochs})",
+                f"score {self.name!r} needs {self.min_checkpoints} or more checkpoints in the window "
+                f"{self.checkpoints}, and the run has {len(found)} there (its checkpoints are at the epochs {epochs})",
                 f"widen the option `checkpoints` of {self.name!r}, or fine-tune with more checkpoints "
                 "(fine_tune.checkpoints or fine_tune.checkpoints_per_epoch)",
             )
@@ -223,13 +223,13 @@ def _kinds(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) or (hint,)
 
 
-def _is_number(value: Any, hint: Any, least: float) -> bool:
-    """Return whether a value is a finite number of the hinted type and at least `least`; None only if hinted."""
+def _is_number(value: Any, hint: Any, minimum: float) -> bool:
+    """Return whether a value is a finite number of the hinted type and at least `minimum`; None only if hinted."""
     kinds = _kinds(hint)
     if value is None:
         return type(None) in kinds
     allowed = (int, float) if float in kinds else (int,)
-    return type(value) in allowed and least <= value < math.inf
+    return type(value) in allowed and minimum <= value < math.inf
 
 
 ScoresByColumn = Mapping[str, Score[Any]]

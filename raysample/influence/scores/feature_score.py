@@ -23,7 +23,7 @@ class FeatureScore(MeanScore):
     """
 
     last_only: ClassVar[bool] = True
-    least: ClassVar[Mapping[str, float]] = {"rows": 1, "seed": 0}
+    min_values: ClassVar[Mapping[str, float]] = {"rows": 1, "seed": 0}
 
     checkpoints: CheckpointWindow = LAST
     rows: int = FEATURE_SAMPLE_ROWS

@@ -23,8 +23,8 @@ class WindowScore(Score[SlidingMean]):
     With fewer than J checkpoints one window holds them all.
     """
 
-    fewest: ClassVar[int] = 2
-    least: ClassVar[Mapping[str, float]] = {"window": 2}
+    min_checkpoints: ClassVar[int] = 2
+    min_values: ClassVar[Mapping[str, float]] = {"window": 2}
 
     window: int = 5
 

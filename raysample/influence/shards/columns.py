@@ -29,13 +29,15 @@ class ColumnScorer:
     def __init__(self, job: ScoreJob) -> None:
         require_plugins(job.plugins)
         self.job = job
-        traces = [CheckpointSet.load(uri) for uri in job.traces]
-        words, trust = traces[0].tokenizer, job.model.trust_remote_code
+        checkpoint_sets = [CheckpointSet.load(uri) for uri in job.checkpoint_sets]
+        words, trust = checkpoint_sets[0].tokenizer, job.model.trust_remote_code
         self.tokenizer = models.tokenizer(words, trust_remote_code=trust)
         self.scores = create_scores(job.config.scores)
-        self.captured = traces if job.config.source == "capture" else []
+        self.captured = checkpoint_sets if job.config.source == "capture" else []
         pad_id, cache = int(self.tokenizer.pad_token_id), ModelCache(job.max_resident_models)
-        self.runs = [] if self.captured else [Run(job, checkpoint_set, pad_id, cache) for checkpoint_set in traces]
+        self.runs = (
+            [] if self.captured else [Run(job, checkpoint_set, pad_id, cache) for checkpoint_set in checkpoint_sets]
+        )
         for run in self.runs:
             models.check_vocabulary(run.models[-1], self.tokenizer, run.checkpoint_set.checkpoints[-1].uri)
         self._tokenising = threading.Lock()

@@ -23,7 +23,7 @@ class ScoreJob:
 
     Attributes:
         corpus: URI of the scored Corpus.
-        traces: URIs of the CheckpointSets, one per run; scores are averaged over them.
+        checkpoint_sets: URIs of the CheckpointSets, one per run; scores are averaged over them.
         config: scores, precision, batch budget.
         model: as in fine-tuning; tokenising, `freeze` and `trust_remote_code` matter for scoring.
         folder: URI of the folder for `part-*.parquet`, their statistics, and `quarantine-*.parquet`.
@@ -34,7 +34,7 @@ class ScoreJob:
     """
 
     corpus: str
-    traces: tuple[str, ...]
+    checkpoint_sets: tuple[str, ...]
     config: ScoreConfig
     model: ModelConfig
     folder: str

@@ -85,14 +85,14 @@ def memory_plan(job: ScoreJob, corpus: Corpus, memory_per_worker: int | None) ->
     if job.config.source == "capture":
         return None
     scores = create_scores(job.config.scores).values()
-    size = model.model_size(CheckpointSet.load(job.traces[0]).checkpoints[-1].uri)
+    size = model.model_size(CheckpointSet.load(job.checkpoint_sets[0]).checkpoints[-1].uri)
     rows, tokens = max(shard.rows for shard in corpus.shards), max(job.config.budget, job.model.max_length)
     # A forward alone frees the activations of a layer after the next one; a backward keeps those of all layers.
     depth = size.layers if any(score.needs & _GRADIENTS for score in scores) else 1
     # The state of a score that folds embedding gradients: mean and sum of squares, each [T, D] per example.
     folded = 2 * sum(Need.EMBEDDING_GRADS in score.needs for score in scores)
     found = MemoryPlan(
-        models=sum(_visited(CheckpointSet.load(uri), scores) for uri in job.traces),
+        models=sum(_visited(CheckpointSet.load(uri), scores) for uri in job.checkpoint_sets),
         model=size.bytes * (1 + _directions(scores, len(corpus.labels))),
         # Activations of one mini-batch, plus the fold states of its rows.
         batch=_FLOAT * tokens * size.hidden * (_KEPT_BY_LAYER * depth + folded),

@@ -43,7 +43,7 @@ def prepare_scoring(job: ScoreJob, say: Say) -> None:
     require_plugins(job.plugins)
     proofs.prove(job, say)
     needed = wanted_references(job)
-    for checkpoint_set in job.traces if needed else ():
+    for checkpoint_set in job.checkpoint_sets if needed else ():
         references.prepare_references(request(job, checkpoint_set), needed, say=say)
     if job.config.landmarks is not None and not storage.exists(
         storage.join(landmarks_folder(job.folder), LANDMARKS_MANIFEST)

@@ -85,15 +85,15 @@ def spot_check(table: ScoreTable, job: ScoreJob, rows: int, seed: int = 0) -> Sp
         ProvenanceError: a row of the table is not in the corpus.
     """
     began = time.perf_counter()
-    corpus, traces = Corpus.load(job.corpus), [CheckpointSet.load(uri) for uri in job.traces]
+    corpus, checkpoint_sets = Corpus.load(job.corpus), [CheckpointSet.load(uri) for uri in job.checkpoint_sets]
     scores = verifiable(job)
     sample, stored = _drawn(table, corpus, tuple(scores), rows, seed)
-    again = score_again(job, corpus, traces, scores, sample, SilentReporter())
+    again = score_again(job, corpus, checkpoint_sets, scores, sample, SilentReporter())
     wrong = _wrong(job, scores, sample, stored, again, None)
     if wrong:
         # It may be rounding: for rows that the model is sure of, the float32 gradient is mostly rounding noise.
         few = {column: scores[column] for column in wrong}
-        rounded = score_again(job, corpus, traces, few, sample, SilentReporter(), torch.float32)
+        rounded = score_again(job, corpus, checkpoint_sets, few, sample, SilentReporter(), torch.float32)
         wrong = _wrong(job, few, sample, stored, again, rounded)
     differences = {column: _difference(scores[column], stored[column], again[column]) for column in scores}
     return Spot(len(sample), round(time.perf_counter() - began, 3), differences, wrong)

@@ -94,8 +94,8 @@ def verify_table(
         ConfigError: every column was predicted from landmarks, or the sample is empty.
     """
     corpus = Corpus.load(job.corpus)
-    traces = [CheckpointSet.load(uri) for uri in job.traces]
-    _check_origin(table, corpus, traces)
+    checkpoint_sets = [CheckpointSet.load(uri) for uri in job.checkpoint_sets]
+    _check_origin(table, corpus, checkpoint_sets)
     predicted = () if job.config.landmarks is None else tuple(job.config.landmarks.scores)
     scores = {column: score for column, score in create_scores(job.config.scores).items() if column not in predicted}
     if not scores or rows < 1:
@@ -104,7 +104,7 @@ def verify_table(
             "give --rows of 1 or more, and keep a score out of score.landmarks.scores",
         )
     sample, stored = draw(table, corpus, tuple(scores), rows, seed)
-    again = score_again(job, corpus, traces, scores, sample, reporter or SilentReporter())
+    again = score_again(job, corpus, checkpoint_sets, scores, sample, reporter or SilentReporter())
     precision: Precision = "float32" if job.config.source == "capture" else job.config.precision
     found = Verification(
         table=table.made_by["key"],
@@ -180,7 +180,7 @@ def rescore(twin: Twin, scores: ScoresByColumn, rows: int, on_visit: Callable[[]
 def score_again(
     job: ScoreJob,
     corpus: Corpus,
-    traces: Sequence[CheckpointSet],
+    checkpoint_sets: Sequence[CheckpointSet],
     scores: ScoresByColumn,
     sample: pa.Table,
     reporter: Reporter,
@@ -191,7 +191,7 @@ def score_again(
         CaptureTwin(corpus, checkpoint_set, sample)
         if job.config.source == "capture"
         else CheckpointTwin(job, checkpoint_set, sample, scores, reporter.say, dtype)
-        for checkpoint_set in traces
+        for checkpoint_set in checkpoint_sets
     ]
     visits = len(sample) * sum(len({k for s in scores.values() for k in s.select(t.checkpoints)}) for t in twins)
     done = 0
@@ -206,9 +206,9 @@ def score_again(
     return {column: np.mean([run[column] for run in runs], axis=0) for column in scores}
 
 
-def _check_origin(table: ScoreTable, corpus: Corpus, traces: Sequence[CheckpointSet]) -> None:
+def _check_origin(table: ScoreTable, corpus: Corpus, checkpoint_sets: Sequence[CheckpointSet]) -> None:
     """Raise ProvenanceError unless the table was made from this corpus and these checkpoints."""
-    prints = [checkpoint_set.fingerprint for checkpoint_set in traces]
+    prints = [checkpoint_set.fingerprint for checkpoint_set in checkpoint_sets]
     known = prints[0] if len(prints) == 1 else storage.fingerprint(prints)
     for what, stored, given in (
         ("corpus", table.corpus, corpus.fingerprint),

@@ -36,8 +36,8 @@ class Beta(Budgeted):
     mean_is: Higher
     c: float = 4.0
     quota: Quota = "corpus"
-    least: int | None = None
-    most: int | None = None
+    min_rows: int | None = None
+    max_rows: int | None = None
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:

@@ -18,14 +18,15 @@ class Blended(Budgeted):
 
     Attributes:
         scores: (column, what a high value means, weight) of each.
-        quota: as in `raysample.core.config.ArmConfig`. least, most: bounds of rows per class, if classes are strata.
+        quota: as in `raysample.core.config.ArmConfig`.
+        min_rows, max_rows: bounds of rows per class, if classes are strata.
     """
 
     scores: tuple[tuple[str, Higher, float], ...]
     keeps: Higher = "harder"
     quota: Quota = "corpus"
-    least: int | None = None
-    most: int | None = None
+    min_rows: int | None = None
+    max_rows: int | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -19,14 +19,15 @@ class Drawn(Budgeted):
     """Key: a seeded hash of the row id, so that every subset of the quota's size is equally likely over seeds.
 
     Attributes:
-        quota: as in `raysample.core.config.ArmConfig`. least, most: bounds of rows per class, if classes are strata.
+        quota: as in `raysample.core.config.ArmConfig`.
+        min_rows, max_rows: bounds of rows per class, if classes are strata.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
 
     quota: Quota = "corpus"
-    least: int | None = None
-    most: int | None = None
+    min_rows: int | None = None
+    max_rows: int | None = None
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:  # noqa: ARG003 - the policies' signature

@@ -64,9 +64,11 @@ def with_limits(policy: Policy | Chain, arm: ArmConfig, higher_is: Mapping[str, 
 
 def _limited(steps: tuple[Step, ...], arm: ArmConfig) -> tuple[Step, ...]:
     """Return the steps with caps and floors inserted before the first step that is no drop."""
-    least, most, share, cap = (getattr(arm, name) for name in LIMITS)
-    if least is not None and most is not None and least > most:
-        raise SelectionError(f"min_per_class is {least:,}, max_per_class {most:,}", "set the floor to the cap or less")
+    min_rows, max_rows, share, cap = (getattr(arm, name) for name in LIMITS)
+    if min_rows is not None and max_rows is not None and min_rows > max_rows:
+        raise SelectionError(
+            f"min_per_class is {min_rows:,}, max_per_class {max_rows:,}", "set the floor to the cap or less"
+        )
     first = next(place for place, step in enumerate(steps) if step.role != "drop")
     key, last = steps[first].policy, steps[-1].policy
     if isinstance(last, Budgeted) and last.quota != "corpus":
@@ -75,12 +77,12 @@ def _limited(steps: tuple[Step, ...], arm: ArmConfig) -> tuple[Step, ...]:
                 f"min_share_per_group keeps rows of every group, quota: {last.quota} shares the rows among the classes",
                 "choose one of the two; min_per_class goes with both",
             )
-        steps = (*steps[:-1], replace(steps[-1], policy=replace(last, least=least, most=most)))  # type: ignore[type-var]
-        least = most = None
+        steps = (*steps[:-1], replace(steps[-1], policy=replace(last, min_rows=min_rows, max_rows=max_rows)))  # type: ignore[type-var]
+        min_rows = max_rows = None
     requested: tuple[tuple[float | None, Policy, Role, Limit, str], ...] = (
-        (cap, InGroups(key), "drop", Limit(most=cap), f"at most {cap} of a group"),
-        (most, InClasses(key), "drop", Limit(most=most), f"at most {most} of a class"),
-        (least, InClasses(key), "keep", Limit(least=least), f"at least {least} of a class"),
+        (cap, InGroups(key), "drop", Limit(max_rows=cap), f"at most {cap} of a group"),
+        (max_rows, InClasses(key), "drop", Limit(max_rows=max_rows), f"at most {max_rows} of a class"),
+        (min_rows, InClasses(key), "keep", Limit(min_rows=min_rows), f"at least {min_rows} of a class"),
         (share, InGroups(key), "keep", Limit(share=share), f"at least {share} of each group"),
     )
     around = [Step(by, role, limit=limit, name=name) for value, by, role, limit, name in requested if value is not None]

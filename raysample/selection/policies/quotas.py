@@ -48,8 +48,8 @@ def balanced(counts: IntArray, budget: int) -> IntArray:
     return quotas
 
 
-def bounded(share: Share, counts: IntArray, budget: int, least: int | None, most: int | None) -> IntArray:
-    """Share so that every group of n rows gets at least min(n, least) and at most `most`, else as `share` does.
+def bounded(share: Share, counts: IntArray, budget: int, min_rows: int | None, max_rows: int | None) -> IntArray:
+    """Share so that every group of n rows gets at least min(n, min_rows) and at most `max_rows`, else as `share` does.
 
     Groups whose share violates a bound are set to it, beginning with the side that misses by more rows in total; the
     rest of the budget is then shared again among the others.
@@ -57,8 +57,8 @@ def bounded(share: Share, counts: IntArray, budget: int, least: int | None, most
     Raises:
         SelectionError: the floors need more than the budget, or the caps leave less.
     """
-    low = np.minimum(counts, least or 0)
-    high = counts if most is None else np.minimum(counts, most)
+    low = np.minimum(counts, min_rows or 0)
+    high = counts if max_rows is None else np.minimum(counts, max_rows)
     _check_bounds(low, high, budget)
     quotas, free = np.zeros(len(counts), np.int64), np.ones(len(counts), bool)
     while free.any():
@@ -100,12 +100,12 @@ SHARES: dict[str, Share] = {
 class Budgeted(Policy):
     """A policy with one stratum, or with the classes as strata and a quota for each.
 
-    If the classes are the strata, each keeps at least `least` and at most `most` rows.
+    If the classes are the strata, each keeps at least `min_rows` and at most `max_rows` rows.
     """
 
     quota: Quota
-    least: int | None
-    most: int | None
+    min_rows: int | None
+    max_rows: int | None
 
     def strata(self, rows: Rows, facts: GlobalStatistics) -> IntArray:  # noqa: ARG002 - the policies' signature
         """Return 0 for every row if `quota` is `corpus`, else its class."""
@@ -113,9 +113,9 @@ class Budgeted(Policy):
 
     def quotas(self, strata: IntArray, counts: IntArray, budget: int) -> IntArray:  # noqa: ARG002
         """Return the quotas by the rule `quota`, within the bounds."""
-        if self.quota == "corpus" or (self.least is None and self.most is None):
+        if self.quota == "corpus" or (self.min_rows is None and self.max_rows is None):
             return SHARES[self.quota](counts, budget)
-        return bounded(SHARES[self.quota], counts, budget, self.least, self.most)
+        return bounded(SHARES[self.quota], counts, budget, self.min_rows, self.max_rows)
 
     def stratum_name(self, stratum: int, labels: Sequence[str]) -> str:
         """Return `all`, or the class."""

@@ -26,15 +26,16 @@ class Ranked(Budgeted):
 
     Attributes:
         score: the column. higher_is: what a high value of it means.
-        normalise, quota: as in `ArmConfig`. least, most: bounds of rows per class, if classes are strata.
+        normalise, quota: as in `ArmConfig`.
+        min_rows, max_rows: bounds of rows per class, if classes are strata.
     """
 
     score: str
     higher_is: Higher
     normalise: Grouping = "none"
     quota: Quota = "corpus"
-    least: int | None = None
-    most: int | None = None
+    min_rows: int | None = None
+    max_rows: int | None = None
 
     @property
     @abstractmethod

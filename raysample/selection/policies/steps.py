@@ -54,23 +54,23 @@ class StepSize:
 
 @dataclass(frozen=True)
 class Limit:
-    """Limit per stratum: at `most` so many rows, at `least` so many, or at least a `share` (all rows if it has fewer).
+    """Limit per stratum: at most `max_rows` rows, at least `min_rows`, or at least a `share` (of a small one, all).
 
     The stratum of rows without a group has no limit.
     """
 
-    least: int | None = None
-    most: int | None = None
+    min_rows: int | None = None
+    max_rows: int | None = None
     share: float | None = None
 
     def quotas(self, strata: IntArray, counts: IntArray, standing: IntArray) -> IntArray:
         """Return how many of each stratum's `counts` open rows to take, given `standing` rows that are kept already."""
-        if self.most is not None:
-            return np.where(strata == NO_GROUP, counts, np.minimum(counts, np.maximum(self.most - standing, 0)))
-        least = np.full(len(counts), self.least or 0)
+        if self.max_rows is not None:
+            return np.where(strata == NO_GROUP, counts, np.minimum(counts, np.maximum(self.max_rows - standing, 0)))
+        min_rows = np.full(len(counts), self.min_rows or 0)
         if self.share is not None:  # tolerance, so that a rounding error of an exact product does not keep one row more
-            least = np.ceil(self.share * (counts + standing) - 1e-9).astype(np.int64)
-        return np.where(strata == NO_GROUP, 0, np.minimum(counts, np.maximum(least - standing, 0)))
+            min_rows = np.ceil(self.share * (counts + standing) - 1e-9).astype(np.int64)
+        return np.where(strata == NO_GROUP, 0, np.minimum(counts, np.maximum(min_rows - standing, 0)))
 
 
 @dataclass(frozen=True)

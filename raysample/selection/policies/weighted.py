@@ -37,7 +37,8 @@ class Weighted(Budgeted):
 
     Attributes:
         score: the column. higher_is: what a high value of it means. keeps: the preferred end.
-        normalise, quota: as in `ArmConfig`. least, most: bounds of rows per class, if classes are strata.
+        normalise, quota: as in `ArmConfig`.
+        min_rows, max_rows: bounds of rows per class, if classes are strata.
     """
 
     score: str
@@ -45,8 +46,8 @@ class Weighted(Budgeted):
     keeps: Higher = "harder"
     normalise: Grouping = "none"
     quota: Quota = "corpus"
-    least: int | None = None
-    most: int | None = None
+    min_rows: int | None = None
+    max_rows: int | None = None
 
     @classmethod
     def from_arm(cls, arm: ArmConfig, higher_is: Mapping[str, str]) -> Self:

@@ -165,7 +165,7 @@ def job_of(run: Path, **changes: Any) -> tuple[ScoreTable, ScoreJob]:
     table = ScoreTable.load(str(space / "scores"))
     job = ScoreJob(
         corpus=str(space / "corpus" / "train"),
-        traces=(str(space / "checkpoints" / "seed-0"),),
+        checkpoint_sets=(str(space / "checkpoints" / "seed-0"),),
         config=ScoreConfig.model_validate(config["score"]),
         model=ModelConfig.model_validate(config["model"]),
         folder=str(space / "scores" / "parts"),
@@ -208,7 +208,7 @@ def test_other_things_than_those_that_made_the_table_are_refused(run: Path) -> N
     with pytest.raises(ProvenanceError, match=r"made from other corpus(.|\n)*or score again"):
         verify_table(table, replace(job, corpus=job.corpus.replace("train", "test")))
     with pytest.raises(ProvenanceError, match="made from other checkpoints"):
-        verify_table(table, replace(job, traces=job.traces * 2))
+        verify_table(table, replace(job, checkpoint_sets=job.checkpoint_sets * 2))
     renamed = replace(table, corpus=Corpus.load(job.corpus.replace("train", "test")).fingerprint)
     with pytest.raises(ProvenanceError, match=r"sampled rows of the table are not in the corpus(.|\n)*score again"):
         draw(renamed, Corpus.load(job.corpus.replace("train", "test")), ("vog",), 9, 0)
@@ -217,10 +217,10 @@ def test_other_things_than_those_that_made_the_table_are_refused(run: Path) -> N
 def test_runs_are_averaged(run: Path) -> None:
     """The same run twice has the mean of itself."""
     table, job = job_of(run)
-    trace = storage.read_json(f"{job.traces[0]}/checkpoints.json")
+    trace = storage.read_json(f"{job.checkpoint_sets[0]}/checkpoints.json")
     assert trace["noun"] == "CheckpointSet"
     twice = replace(table, checkpoints=storage.fingerprint([table.checkpoints] * 2))
-    assert verify_table(twice, replace(job, traces=job.traces * 2), rows=3).passed
+    assert verify_table(twice, replace(job, checkpoint_sets=job.checkpoint_sets * 2), rows=3).passed
 
 
 ALL = Need.LOGITS | Need.FEATURES | Need.GRAD_NORMS | Need.GRAD_DOTS | Need.EMBEDDING_GRADS
@@ -287,7 +287,7 @@ def test_features_that_did_not_make_the_logits_are_refused() -> None:
 
 def test_a_capture_without_the_rows_is_refused(run: Path) -> None:
     _, job = job_of(run)
-    trace = CheckpointSet.load(job.traces[0])
+    trace = CheckpointSet.load(job.checkpoint_sets[0])
     held_out = Corpus.load(job.corpus.replace("train", "test"))
     twin = CaptureTwin(held_out, trace, held_out.table())
     with pytest.raises(ProvenanceError, match=r"has 0 of the 60 rows(.|\n)*fine-tuned on"):

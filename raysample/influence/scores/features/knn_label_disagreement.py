@@ -45,7 +45,7 @@ class KnnLabelDisagreement(FeatureScore):
     discrete: ClassVar[bool] = True
     label_error_rank: ClassVar[int] = 2
     by_row: ClassVar[bool] = True  # a row is no neighbour of itself, but one of its repeats
-    least: ClassVar[Mapping[str, float]] = {**FeatureScore.least, "neighbours": 1, "rows": 2}
+    min_values: ClassVar[Mapping[str, float]] = {**FeatureScore.min_values, "neighbours": 1, "rows": 2}
 
     neighbours: int = 10
 

@@ -43,7 +43,7 @@ class Prototype(FeatureScore):
     name: ClassVar[str] = "prototype"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
     uses_label: ClassVar[bool] = False
-    least: ClassVar[Mapping[str, float]] = {**FeatureScore.least, "clusters": 0}
+    min_values: ClassVar[Mapping[str, float]] = {**FeatureScore.min_values, "clusters": 0}
 
     clusters: int = CLUSTERS
 

@@ -49,7 +49,7 @@ class Influence(MeanScore):
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
     example: ClassVar[Mapping[str, Any]] = {"target": "held_out"}
     last_only: ClassVar[bool] = True
-    least: ClassVar[dict[str, float]] = {"damping": 0, "iterations": 1, "rows": 1, "seed": 0}
+    min_values: ClassVar[dict[str, float]] = {"damping": 0, "iterations": 1, "rows": 1, "seed": 0}
 
     checkpoints: CheckpointWindow = LAST
     target: str | None = None

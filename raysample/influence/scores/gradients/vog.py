@@ -61,7 +61,7 @@ class Vog(Score[VogState]):
 
     name: ClassVar[str] = "vog"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
-    fewest: ClassVar[int] = 2
+    min_checkpoints: ClassVar[int] = 2
 
     objective: Literal["logit", "loss", "probability"] = "logit"
     variance: Variance = "population"

@@ -60,7 +60,7 @@ class Forgetting(Score[ForgettingState]):
     name: ClassVar[str] = "forgetting"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
     discrete: ClassVar[bool] = True
-    fewest: ClassVar[int] = 2
+    min_checkpoints: ClassVar[int] = 2
     designed_runs: ClassVar[int] = 3
 
     never_learned: Literal["count", "events"] = "count"

@@ -82,8 +82,8 @@ class Tdds(Score[TddsState]):
     name: ClassVar[str] = "tdds"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
     uses_label: ClassVar[bool] = False
-    fewest: ClassVar[int] = 3
-    least: ClassVar[dict[str, float]] = {"window": 3}
+    min_checkpoints: ClassVar[int] = 3
+    min_values: ClassVar[dict[str, float]] = {"window": 3}
 
     window: int = 5
 

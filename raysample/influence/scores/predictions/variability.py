@@ -36,7 +36,7 @@ class Variability(Score[RunningMoments]):
 
     name: ClassVar[str] = "variability"
     higher_is: ClassVar[Literal["harder", "easier"]] = "harder"
-    fewest: ClassVar[int] = 2
+    min_checkpoints: ClassVar[int] = 2
 
     def init(self) -> RunningMoments:
         """Return the moments of nothing."""
