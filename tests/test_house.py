@@ -89,6 +89,17 @@ def test_files_and_functions_are_short() -> None:
     assert long == set()
 
 
+def test_every_function_has_a_docstring() -> None:
+    bare = {
+        f"{module}: {node.name}"
+        for module, tree in sources().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("__")
+        if ast.get_docstring(node) is None
+    }
+    assert bare == set()
+
+
 def constants(tree: ast.Module) -> set[str]:
     """Return the public constants and type aliases that a module defines, without type variables and loggers."""
     found = set()

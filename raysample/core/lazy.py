@@ -29,12 +29,14 @@ def lazy_names(
     home = {name: module for module, names in homes.items() for name in names}
 
     def getattribute(name: str) -> Any:
+        """Return a public name of the package, imported now; raises AttributeError for any other name."""
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module = importlib.import_module(home[name])
         return getattr(module, name) if hasattr(module, name) else importlib.import_module(f"{home[name]}.{name}")
 
     def names() -> list[str]:
+        """Return the names of the package, imported or not, sorted."""
         return sorted({*vars(sys.modules[package]), *home})
 
     return getattribute, names

@@ -157,6 +157,7 @@ def identify(kind: str, found: type[Any]) -> PluginIdentity:
 
 
 def _source_hash(found: type[Any]) -> str:
+    """Return a hash of the source file of a class; empty if it has none."""
     try:
         file = inspect.getsourcefile(found)
         return "" if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]

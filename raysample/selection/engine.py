@@ -118,6 +118,7 @@ def _first_pass(scan: Scan, policy: Policy, columns: tuple[str, ...]) -> tuple[C
     censuses: list[Census] = []
 
     def gathered() -> Iterator[Gathered]:  # merged one by one: together they would grow with the rows
+        """Yield the parts' statistics, and keep their class counts."""
         for own, statistics in scan(partial(_count_and_gather, policy=policy, columns=columns)):
             censuses.append(own)
             yield statistics
@@ -215,6 +216,7 @@ def _plan_stage(scan: Scan, step: Step, known: GlobalStatistics, stages: Stages)
     beside: list[radix.Histogram] = []
 
     def first_round() -> Iterator[radix.Histogram]:  # merged one by one, like the statistics of the first pass
+        """Yield the parts' histograms of open rows, and keep those of rows already kept."""
         for own, kept in scan(partial(histogram, policy=policy, known=known, stages=stages, cut=None)):
             beside.append(kept)
             yield own

@@ -108,9 +108,11 @@ def plan_arm(
     read = Blocks(table, policy_columns(policy), more, hold=rows <= IN_MEMORY_ROWS)
 
     def settled(size: float) -> SelectionPlan:
+        """Return the plan for a budget in rows."""
         return plan_with(lambda visit: map_fn(partial(read.visit, visit), blocks), policy, size, seed)
 
     def weigh(plan: SelectionPlan) -> int:
+        """Return the number of tokens of the rows that a plan keeps."""
         return sum(map_fn(partial(_kept_tokens, read, plan), blocks))
 
     plan = (
@@ -170,6 +172,7 @@ def write_part(numbered: tuple[int, str], table: ScoreTable, plan: SelectionPlan
     thresholds, counts, kept_rows = plan.thresholds(table.labels), list[Written](), list[pa.Table]()
 
     def pieces() -> Iterator[pa.Table]:
+        """Yield the part's decisions, block by block."""
         for start in range(0, max(1, part.num_rows), PIECE_ROWS):
             rows = Rows.from_arrow(part.slice(start, PIECE_ROWS), plan.columns)
             judged = plan.judge(rows)

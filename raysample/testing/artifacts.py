@@ -32,6 +32,7 @@ def trace(
     references = {reference for score in scores for reference in score.references}
 
     def drawn(*shape: int) -> Tensor:
+        """Return standard normal numbers in float64."""
         return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
     found = []

@@ -75,6 +75,7 @@ def check_policy(kind: type[Policy] | type[Chain], **settings: Any) -> None:
 
 
 def _arm(kind: type[Any], settings: Mapping[str, Any]) -> ArmConfig:
+    """Return the arm of a policy class: its example, and these settings."""
     expect(isinstance(kind, type) and issubclass(kind, (Policy, Chain)), f"{kind!r} derives from raysample.Policy")
     return ArmConfig.model_validate({"policy": configured_policy_name(kind), **kind.example, **settings})
 

@@ -101,6 +101,7 @@ def configured_score_name(kind: type[Score[Any]]) -> str:
 
 
 def _check_values(score: Score[Any], values: Tensor) -> None:
+    """Check that values are finite, one per example, and not all the same."""
     expect(
         values.shape == (CONTRACT_ROWS,), f"{score.name} has one value per example, not the shape {tuple(values.shape)}"
     )
@@ -132,6 +133,7 @@ def _with_nan(seen: Artifacts) -> Artifacts:
     """Return artifacts whose third row is not finite."""
 
     def spoilt(value: Tensor | None) -> Tensor | None:
+        """Return a copy of a field whose third row is NaN."""
         if value is None:
             return None
         found = value.clone()
@@ -205,6 +207,7 @@ def _scored(specs: list[Any], batch_tokens: int, wider: int) -> NDArray[np.float
     at = tuple(Checkpoint(f"step-{k}", 10 * k, float(k), 1e-3) for k in range(1, 6))
 
     def wide(batch: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Return a padded mini-batch with more columns of padding."""
         return {key: nn.functional.pad(value, (0, wider)) for key, value in pad(encoded, batch, 0).items()}
 
     labels = rng.integers(3, size=14)
@@ -213,5 +216,6 @@ def _scored(specs: list[Any], batch_tokens: int, wider: int) -> NDArray[np.float
 
 
 def _close(found: Tensor, expected: Tensor, promise: str) -> None:
+    """Check that two tensors have one shape and equal values up to CONTRACT_TOLERANCE."""
     same = torch.allclose(found.double(), expected.double(), rtol=CONTRACT_TOLERANCE, atol=1e-12, equal_nan=True)
     expect(found.shape == expected.shape and same, promise)

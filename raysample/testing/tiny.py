@@ -98,12 +98,14 @@ def tiny_model(
 
 
 def _config(family: Family, hidden: int, layers: int, vocabulary: int, dropout: float) -> dict[str, Any]:
+    """Return the settings of a family's configuration class."""
     shared = {"vocab_size": vocabulary, "initializer_range": 0.2, "max_position_embeddings": 72}
     marks = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
     return {**shared, **marks, **_sizes(family, hidden, layers), **_dropouts(family, dropout), **_OWN_WAYS[family]}
 
 
 def _sizes(family: Family, hidden: int, layers: int) -> dict[str, Any]:
+    """Return the sizes under the names that the family has for them."""
     if family == "distilbert":
         return {"dim": hidden, "n_layers": layers, "n_heads": 2, "hidden_dim": 2 * hidden}
     sizes = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": 2}
@@ -126,6 +128,7 @@ _DROPOUTS: dict[Family, tuple[str, ...]] = {
 
 
 def _dropouts(family: Family, dropout: float) -> dict[str, float]:
+    """Return the dropout probability under the names that the family has for it."""
     return dict.fromkeys(_DROPOUTS.get(family, ("hidden_dropout_prob", "attention_probs_dropout_prob")), dropout)
 
 
@@ -206,6 +209,7 @@ def tiny_checkpoints(
 
 
 def _sentence(rng: np.random.Generator, label: int) -> str:
+    """Return words that all classes share with, in nine of ten sentences, some of the class."""
     own = 0 if rng.random() < 0.1 else int(rng.integers(1, 4))
     words = [*rng.choice(_OWN[label], own), *rng.choice(_SHARED, int(rng.integers(4, 10)))]
     return " ".join(str(word) for word in rng.permutation(words))

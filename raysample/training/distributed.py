@@ -67,6 +67,7 @@ def summing(values: Tensor, context: DistributedContext) -> Callable[[], Tensor]
     work = distributed.all_reduce(values, async_op=True)
 
     def sums() -> Tensor:
+        """Wait for the all-reduce and return the sums."""
         work.wait()
         return values
 

@@ -116,6 +116,7 @@ class Stepper:
         weights = None if self.data.weights is None else self.data.weights[rows]
 
         def one(z: Tensor, y: Tensor) -> Tensor:
+            """Return the weighted, summed loss at one level, from its logits and labels."""
             return summed(z, y, weights, self.config.label_smoothing)
 
         return one(logits, labels) if self.data.levels is None else over_levels(one, logits, self.data.levels, rows)

@@ -150,6 +150,7 @@ def _fine_tuned(
     times = list[float]()
 
     def note(*told: object) -> None:
+        """Record the time of a step."""
         del told
         times.append(time.perf_counter())
 

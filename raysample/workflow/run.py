@@ -212,6 +212,7 @@ class Pipeline:
         base = self.base(train)
 
         def job(seed: int) -> Job:
+            """Return the job of one seed on all rows."""
             return self.job(train, test, base, seed, None)
 
         return Retraining(

@@ -145,6 +145,7 @@ def write_parquet_pieces(uri: str, schema: pa.Schema, pieces: Iterable[pa.Table]
     """Write one Parquet file (zstd) atomically from tables that need not fit in memory together, one row group each."""
 
     def write(stream: IO[bytes]) -> None:
+        """Write the tables into a stream, one row group each."""
         with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
             for piece in pieces:
                 writer.write_table(piece)

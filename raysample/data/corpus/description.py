@@ -135,6 +135,7 @@ def _chooser(part: Side, holdout: float | None) -> Callable[[JudgedRows], Codes]
         return lambda rows: rows.filtered
 
     def chosen(rows: JudgedRows) -> Codes:
+        """Return the filter code of each row, with OTHER_SIDE for selected rows of the other side."""
         other = held_out(rows, holdout) != (part == "holdout")
         return np.where((rows.filtered == SELECTED) & other, np.uint8(OTHER_SIDE), rows.filtered)
 

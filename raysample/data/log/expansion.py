@@ -83,6 +83,7 @@ def _write(numbered: tuple[int, FileTally], scores: ScoreTable, contents: Conten
     shape, counts = score_table.table_schema(scores.columns, contents.grouped), [0, 0]
 
     def pieces() -> Iterator[pa.Table]:
+        """Yield the scored rows of the file in pieces, and count the rows that were read and those with scores."""
         for ids, rows in file_rows(contents.source, file, contents.place(file)):
             place = pc.index_in(ids, value_set=known["row_id"].combine_chunks())
             good = pc.is_valid(place)

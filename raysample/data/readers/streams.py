@@ -123,9 +123,11 @@ class _Raw(io.RawIOBase):
         self._owner, self._pieces, self._rest = owner, pieces, memoryview(b"")
 
     def readable(self) -> bool:
+        """Return True, as `io.RawIOBase` asks for."""
         return True
 
     def readinto(self, target: Any) -> int:
+        """Fill a writable buffer with the next bytes; return their number, fewer than its length only at the end."""
         filled = 0
         while filled < len(target):
             if not self._rest:

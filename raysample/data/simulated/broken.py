@@ -50,6 +50,7 @@ def _breaks(columns: Columns) -> dict[int, Break]:
     text, label, name = columns.text, columns.label, columns.id
 
     def put(column: str, value: Callable[[SimulatedRow], Any]) -> Break:
+        """Return the break that replaces the value of a column."""
         return lambda row, _: _line({**row, column: value(row)})
 
     result: dict[int, Break] = {

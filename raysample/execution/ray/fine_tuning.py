@@ -134,6 +134,7 @@ def _watched(job: Job, reporter: Reporter) -> Iterator[Any]:
     with reporter.bar("fine-tune", steps(job), "steps") as bar:
 
         def show(notes: dict[str, tuple[int, int, float]]) -> None:
+            """Move the bar to the steps done, with the loss."""
             for done, _, loss in notes.values():
                 bar.to(done, f"loss {loss:.3f}")
 

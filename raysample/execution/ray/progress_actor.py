@@ -49,6 +49,7 @@ def watch_progress(show: Callable[[dict[str, tuple[int, int, float]]], None]) ->
     stop = threading.Event()
 
     def poll() -> None:
+        """Show the notes of the board until the work ends or the actor dies."""
         while not stop.wait(PROGRESS_POLL_SECONDS):
             try:
                 show(ray.get(board.read.remote(), timeout=5))

@@ -47,6 +47,7 @@ def _goes_by_learning_rates(score: Score[Any]) -> bool:
     """Return whether a fold reads `Checkpoint.learning_rate`: whether NaN there changes its value."""
 
     def value(rate: float) -> Tensor:
+        """Return the score of one row after a few made-up epochs, all with one learning rate, [1]."""
         state = score.init()
         for step in range(1, max(score.min_checkpoints, 2) + 1):
             logits, shares = torch.tensor([[1.0, 0.5 * step, -1.0]]), torch.full((3,), 1 / 3)

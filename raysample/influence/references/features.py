@@ -82,6 +82,7 @@ def collect_features(
     """Return the classifier's inputs of all rows, [R, H] float32 on the CPU, in row order."""
 
     def visit(batch: IntArray) -> Tensor:
+        """Return the features of the rows at some positions, [B, H] float32 on the CPU."""
         inputs, labels = training.batch(data, batch, device)
         seen = collect(network, inputs, labels, Need.LOGITS | Need.FEATURES, autocast=autocast)
         assert seen.features is not None

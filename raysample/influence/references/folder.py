@@ -136,6 +136,7 @@ def write_tensors(uri: str, tensors: Tensors) -> None:
     data = pack({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
 
     def write(stream: Any) -> None:
+        """Write the serialised tensors into a stream."""
         stream.write(data)
 
     storage.write_file(uri, write)

@@ -101,6 +101,7 @@ def mean_gradient(
     weights = list(trainable(network).values())
 
     def gradient(batch: IntArray) -> Tensor:
+        """Return the gradient of the summed loss of the rows at some positions, [P]."""
         loss = total_loss(network, data, batch, dtype)
         return flatten(torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True))
 

@@ -123,7 +123,10 @@ def product_with(
     batches = [chosen[batch] for batch in token_batches(data.encoded.lengths[chosen], batch_tokens)]
 
     def apply(vector: Tensor) -> Tensor:
+        """Return H v for the mean loss over the chosen rows, [P]."""
+
         def product(some: IntArray) -> Tensor:
+            """Return H v for the summed loss of the rows at some positions, [P]."""
             if curvature == "gauss_newton":
                 return gauss_newton(lambda: logits_of(network, data, some), weights, vector)
             return hvp(lambda: total_loss(network, data, some), weights, vector)
@@ -143,6 +146,7 @@ def _drawn(
     """Return the function (v, draw) -> H v over a random mini-batch of rows, seeded by `draw`, for LiSSA."""
 
     def apply(vector: Tensor, draw: int) -> Tensor:
+        """Return H v for the mean loss over the rows of one draw, [P]."""
         lots = generator(given["seed"], draw)
         rows = lots.choice(len(data), min(given["batch"], len(data)), replace=False)
         return product_with(network, data, batch_tokens, given["curvature"], rows)(vector)

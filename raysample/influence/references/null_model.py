@@ -59,6 +59,7 @@ def build_null_model(work: BuildContext, reference: Reference, notes: Notes) -> 
     wanted, found = {checkpoint.step for checkpoint in work.run.checkpoints}, dict[int, Tensors]()
 
     def look(step: int, _rate: float) -> None:
+        """Store the log-probabilities of the null model after a step whose checkpoint is wanted."""
         if step in wanted:
             found[step] = {"log_p": _log_p(network, inputs, scored)}
 

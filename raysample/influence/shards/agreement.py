@@ -114,6 +114,7 @@ def _visits(
     unpadded = replace(rows, multiple=1)
 
     def visit(them: RowIndices, plain: bool) -> list[Observed]:
+        """Return what one mini-batch of rows sees, row by row."""
         batch = moved(models.pad(unpadded if plain else rows, them, pad_id), device)
         if plain and them[0] not in gold:
             logits = collect(network, batch, torch.zeros(1, dtype=torch.long, device=device), Need.LOGITS).logits

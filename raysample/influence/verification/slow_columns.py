@@ -86,6 +86,7 @@ class CheckpointTwin:
         tensors = {key: {name: _wide(v) for name, v in values.items()} for key, values in found.tensors.items()}
 
         def visit(row: int) -> Artifacts:
+            """Return the artifacts of one row at the checkpoint."""
             label = self.labels[row : row + 1]
             seen = collect_slowly(network, self.inputs[row], label, needs, objectives, directions=found.directions)
             return replace(seen, reference=tensors, keys=self.keys[row : row + 1])
@@ -113,6 +114,7 @@ class CaptureTwin:
         priors = {reference.key: {"log_p": self.log_shares} for s in scores.values() for reference in s.references}
 
         def visit(row: int) -> Artifacts:
+            """Return the artifacts of one row at the epoch, from its captured logits."""
             one = slice(row, row + 1)
             return Artifacts(self.labels[one], torch.ones(1, 1, dtype=torch.bool), logits[one], reference=priors)
 

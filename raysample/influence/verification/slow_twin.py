@@ -74,11 +74,13 @@ def _watch(model: nn.Module, ids: Tensor, needs: Need, passed: dict[str, Tensor]
     """Register hooks that store embedding output, classifier input and classifier output in `passed`."""
 
     def at_embedding(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
+        """Store the embedding output, [1, T, D], and make it require a gradient."""
         check_padded_inside(module, ids, (*args, *kwargs.values()), output)
         passed["embedding"], given = require_grad(output)
         return given
 
     def at_classifier(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        """Store input [1, H] and output [1, C] of the last linear layer."""
         passed["features"], passed["made"] = args[0].detach(), output.detach()
 
     if Need.EMBEDDING_GRADS in needs:

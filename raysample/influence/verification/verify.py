@@ -198,6 +198,7 @@ def score_again(
     with reporter.bar("verify", visits, "visits") as bar:
 
         def on_visit() -> None:
+            """Move the bar by one visit."""
             nonlocal done
             done += 1
             bar.to(done)

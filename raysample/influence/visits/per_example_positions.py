@@ -26,6 +26,7 @@ def _mpnet_encoder(encoder: Any, examples: int) -> Methods:
     """Compute the position bias per example, [examples, heads, T, T], instead of once, [T, T, heads]."""
 
     def compute_position_bias(x: Tensor, position_ids: None = None, num_buckets: int = 32) -> Tensor:
+        """Return the position bias, [examples, heads, T, T]."""
         assert position_ids is None
         places = torch.arange(x.shape[1], device=x.device)
         buckets = encoder.relative_position_bucket(places[None, :] - places[:, None], num_buckets=num_buckets)
@@ -39,6 +40,7 @@ def _deberta_encoder(encoder: Any, examples: int) -> Methods:
     """Return the relative embeddings per example, [examples, entries, H], instead of the table [entries, H]."""
 
     def get_rel_embedding() -> Tensor | None:
+        """Return the relative embeddings, [examples, entries, H]; None for a model without any."""
         if not encoder.relative_attention:
             return None
         table = encoder.rel_embeddings
@@ -58,6 +60,7 @@ def _deberta_attention(attention: Any, _examples: int) -> Methods:
     def disentangled_attention_bias(
         query: Tensor, key: Tensor, relative_pos: Tensor, rel_embeddings: Tensor, scale_factor: int
     ) -> Tensor | int:
+        """Return the sum of both scores, [examples · heads, T, T]; 0 without either."""
         # query, key [examples · heads, T, d]; relative_pos [1, T, T]; rel_embeddings [examples, entries, H].
         span = attention.pos_ebd_size
         distance = relative_pos.reshape(1, query.shape[1], key.shape[1])
@@ -66,6 +69,7 @@ def _deberta_attention(attention: Any, _examples: int) -> Methods:
         scale = torch.tensor(query.shape[-1] * scale_factor, dtype=torch.float).sqrt().to(query.dtype)
 
         def looked_up(content: Tensor, projection: nn.Module, at: Tensor) -> Tensor:
+            """Return the products of the content with the projected embedding of each distance."""
             places: Tensor = attention.transpose_for_scores(projection(table), attention.num_attention_heads)
             index = (at + span).clamp(0, 2 * span - 1).expand(len(content), -1, -1)
             return (content @ places.mT).gather(-1, index) / scale

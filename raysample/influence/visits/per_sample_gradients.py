@@ -187,6 +187,7 @@ class Recording:
         """Return the pre-forward hook that marks `layer` as the running layer, for `ParameterUseGuard`."""
 
         def enter(_module: nn.Module, _args: tuple[Any, ...]) -> None:
+            """Mark the layer as the running one."""
             self.inside = layer.name
 
         return enter
@@ -195,6 +196,7 @@ class Recording:
         """Return the forward hook that records a call of `layer` and makes its output part of the graph."""
 
         def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Tensor:
+            """Record input and output of the call; return the output for the rest of the model."""
             self.inside = None
             # The input is read after the backward and needs no graph: it is detached.
             inputs: Tensor = args[0] if args else next(iter(kwargs.values()))

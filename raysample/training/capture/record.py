@@ -91,6 +91,7 @@ class Recorder:
         places = np.flatnonzero(self.steps)
 
         def write(stream: IO[bytes]) -> None:
+            """Write the epoch's rows into a stream, block by block."""
             with pq.ParquetWriter(stream, self.schema, compression="zstd") as writer:
                 for start in range(0, len(places), CAPTURE_BLOCK_ROWS):
                     writer.write_table(self._table(places[start : start + CAPTURE_BLOCK_ROWS], epoch))
