@@ -14,7 +14,17 @@ from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
 from raysample.core.registry import identify, import_class
 from raysample.selection import choose_rows, select
-from raysample.selection.policies import POLICY_REGISTRY, Chain, Policy, Rows, create_policy, policy_columns, steps_of
+from raysample.selection.policies import (
+    POLICY_REGISTRY,
+    Chain,
+    Policy,
+    Rows,
+    create_policy,
+    policy_columns,
+    row_hash,
+    steps_of,
+)
+from raysample.selection.stages import FATE_KEPT, FATE_OPEN, keys
 from raysample.testing.expectations import expect
 
 HIGHER_IS = {"vog": "harder", "aum": "easier", "dual": "harder", "confidence": "easier"}
@@ -55,8 +65,9 @@ def check_policy(kind: type[Policy] | type[Chain], **settings: Any) -> None:
 
     Checked on 1,000 rows of three classes with the scores `vog`, `aum`, `dual` and `confidence`: found again by its
     path; picklable; an unknown option is refused; the budget is met exactly and no row is kept twice; same seed, same
-    rows; the order and layout of the rows change nothing; another seed changes what is drawn; and weights of 1 over the
-    chance to be kept are unbiased, for a policy that draws.
+    rows; the order and layout of the rows change nothing; the rows are those of a slow twin, which sorts all keys of a
+    stratum; another seed changes what is drawn; and weights of 1 over the chance to be kept are unbiased, for a
+    policy that draws.
 
     Raises:
         AssertionError: a promise that the class does not keep, in words.
@@ -70,6 +81,7 @@ def check_policy(kind: type[Policy] | type[Chain], **settings: Any) -> None:
     _check_class(kind, policy, arm)
     for budget in BUDGETS:
         _check_budget(kind, policy, budget)
+        _check_sorted(kind, policy, budget)
     if steps_of(policy)[-1].policy.chance != "sure":
         _check_draws(kind, policy)
 
@@ -120,6 +132,25 @@ def _check_budget(kind: type[Any], policy: Policy | Chain, budget: float) -> Non
     pieces = choose_rows([rows(data, cut) for cut in cuts], policy, budget, seed=5)
     told = f"{called} keeps the same rows in any order and layout"
     expect(all(np.array_equal(kept, whole[cut]) for cut, kept in zip(cuts, pieces, strict=True)), told)
+
+
+def _check_sorted(kind: type[Any], policy: Policy | Chain, budget: float) -> None:
+    """Check that the engine, which only counts, keeps what a sort of the keys keeps, step by step and per stratum."""
+    data = rows(columns())
+    plan = select(lambda: [data], policy, budget, seed=5)
+    fate = np.full(len(data), FATE_OPEN, np.int8)
+    for stage in plan.stages:
+        places = np.flatnonzero(fate == FATE_OPEN)
+        left = data.take(places)
+        strata = stage.policy.strata(left, stage.facts)
+        # Highest key first; equal keys by the seeded hash of the row id.
+        order = np.lexsort((row_hash(left, stage.facts), keys(left, stage.policy, stage.facts)))[::-1]
+        taken = np.zeros(len(left), np.bool_)
+        for stratum, quota in zip(stage.cut.groups, stage.cut.quota, strict=True):
+            taken[order[strata[order] == stratum][:quota]] = True
+        fate[places] = stage.fates(taken)
+    same = np.array_equal(fate == FATE_KEPT, plan.keep(data))
+    expect(same, f"{kind.__name__} keeps the rows of the highest keys in each stratum")
 
 
 def _check_draws(kind: type[Any], policy: Policy | Chain) -> None:

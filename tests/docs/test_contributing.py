@@ -15,8 +15,16 @@ from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.slow
 
-NAME, KIND = "least_confidence", "LeastConfidence"
+NAME = "least_confidence"
+POLICY = "extremes"
 COPIED = ("raysample", "tests", "docs", "examples", "pyproject.toml", "CONTRIBUTING.md", "CHANGELOG.md", "README.md")
+POLICY_TESTS = (
+    "tests/selection/policies/test_public_contract.py",
+    "tests/selection/policies/test_create.py",
+    "tests/selection/policies/test_contract.py",
+    "tests/selection/test_chances.py",
+    "tests/docs/test_docs.py",
+)
 TESTS = (
     "tests/influence/scores/test_contract.py",
     "tests/influence/scores/test_folds.py",
@@ -27,7 +35,7 @@ TESTS = (
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the tree with the score of CONTRIBUTING.md in it."""
+    """Return a copy of the tree with the score and the policy of CONTRIBUTING.md in it."""
     copy = tmp_path_factory.mktemp("contributing") / "tree"
     copy.mkdir()
     for name in COPIED:
@@ -36,21 +44,27 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, copy / name)
-    section = (
-        (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Add a score")[2].partition("\n## ")[0]
-    )
+    follow(copy, "Add a score", NAME, "raysample/influence/scores/catalogue.py", "SCORES")
+    follow(copy, "Add a policy", POLICY, "raysample/selection/policies/__init__.py", "POLICIES")
+    return copy
+
+
+def follow(copy: Path, title: str, name: str, registry: str, entries: str) -> None:
+    """Do what a section of CONTRIBUTING.md says: write the file, list its class in the registry."""
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = guide.partition(f"## {title}")[2].partition("\n## ")[0]
     code, entry = re.findall(r"```(?:python|text)\n(.*?)```", section, re.DOTALL)
     place = re.search(r"`(raysample/[\w/]+)/NAME\.py`", section)
+    kind = re.search(r"^class (\w+)", code, re.MULTILINE)
     assert place is not None
-    file = copy / place[1] / f"{NAME}.py"
-    file.write_text(code, encoding="utf-8")
-    catalogue = copy / "raysample/influence/scores/catalogue.py"
-    text = catalogue.read_text(encoding="utf-8")
-    module = f"{place[1]}/{NAME}".replace("/", ".")
-    text = re.sub(r"(?m)^(from raysample\.influence\.scores\.base)", f"from {module} import {KIND}\n\\1", text, count=1)
-    text = re.sub(r"(?m)^(SCORES: .*\{\n)", lambda found: found[1] + entry, text, count=1)
-    catalogue.write_text(text, encoding="utf-8")
-    return copy
+    assert kind is not None
+    (copy / place[1] / f"{name}.py").write_text(code, encoding="utf-8")
+    listed = copy / registry
+    text = listed.read_text(encoding="utf-8")
+    module = f"{place[1]}/{name}".replace("/", ".")
+    text = re.sub(r"(?m)^from raysample\.", f"from {module} import {kind[1]}\n\\g<0>", text, count=1)
+    text = re.sub(rf"(?m)^({entries}: .*\{{\n)", lambda found: found[1] + entry, text, count=1)
+    listed.write_text(text, encoding="utf-8")
 
 
 def in_tree(tree: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -80,3 +94,13 @@ def test_the_new_score_is_linted_and_scores(tree: Path) -> None:
         check=True,
     )
     assert done.stdout.strip() == "last"
+
+
+def test_the_new_policy_passes_the_tests_of_policies_and_of_the_docs(tree: Path) -> None:
+    chosen = f"{POLICY} or every or section or twin_is"
+    done = in_tree(tree, "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", chosen, *POLICY_TESTS)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    listed = in_tree(tree, "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", POLICY_TESTS[0])
+    assert f"test_every_policy_keeps_the_contract[{POLICY}]" in listed.stdout  # it was this tree that was tested
+    checked = in_tree(tree, "ruff", "check", f"raysample/selection/policies/{POLICY}.py")
+    assert checked.returncode == 0, checked.stdout

@@ -17,9 +17,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from raysample.cli import main
-from raysample.core.config import RunConfig, parse
+from raysample.core.config import ArmConfig, RunConfig, parse
+from raysample.core.errors import SelectionError
 from raysample.influence.scores import SCORES, create_scores
 from raysample.selection.policies import POLICIES, create_policy
+from tests.helpers.every_policy import HIGHER_IS
 from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -134,14 +136,28 @@ def test_the_architecture_page_has_the_layers_that_are_enforced() -> None:
     assert modules - {"__init__", "__main__", "__pycache__", "py"} <= shown
 
 
+def named_first(row: str) -> list[str]:
+    """Return the names in code in the first cell of a table's row."""
+    return re.findall(r"`(\w+)`", row.split("|")[1])
+
+
 def test_sections_of_scores_and_policies_are_true() -> None:
-    # A score may do without a section: its docstring then is its documentation, and the contract asks for that.
+    # A score may do without a section, and a policy without a row: the docstring, which the contract asks for, then is
+    # the documentation.
     text = (ROOT / "docs/scores.md").read_text(encoding="utf-8")
     titles = re.findall(r"^### `(\w+)`", text, re.MULTILINE)
     assert titles == [name for name in SCORES if name in titles]
     assert len(titles) >= 22
     table = text.partition("## Policies")[2].partition("\n### ")[0]
-    assert re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`[^|]*) \|", table, re.MULTILINE))) == [*POLICIES]
+    rows = {name: row for row in re.findall(r"^\| `.*", table, re.MULTILINE) for name in named_first(row)}
+    assert [*rows] == [name for name in POLICIES if name in rows]
+    assert len(rows) >= 13
+    for name, row in rows.items():
+        unknown = ArmConfig(policy=name, **{**POLICIES[name].example, "no_such_option": 1})
+        with pytest.raises(SelectionError, match="no_such_option") as refused:
+            create_policy(unknown, HIGHER_IS)
+        own = str(refused.value).partition("its options: ")[2].split(", ")
+        assert [option for option in own if f"`{option.strip()}`" not in row] in ([], [""]), name
     for name in titles:
         kind = SCORES[name]
         section = text.partition(f"### `{name}`")[2].partition("\n### ")[0]

@@ -18,7 +18,17 @@ Array = npt.NDArray[Any]
 
 
 class Twin:
-    """One data set, one seed; `kept` is what an arm keeps of it, [n]."""
+    """One data set, one seed; `kept` is what an arm keeps of it, [n].
+
+    It knows the formulas of `POLICIES`; another policy is held against the sort of `raysample.testing.check_policy`.
+    """
+
+    POLICIES = frozenset(
+        {
+            *("random", "stratified_random", "hard", "easy", "window", "middle", "linear", "softmax", "coverage"),
+            *("explore", "beta", "mix", "consensus"),
+        }
+    )
 
     def __init__(self, columns: TableColumns, seed: int) -> None:
         whole, facts = rows_of(columns), GlobalStatistics(seed)
