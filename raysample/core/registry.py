@@ -191,10 +191,10 @@ def require_plugins(plugins: Iterable[PluginIdentity]) -> None:
 
 def refuse_plugins(problems: Iterable[str]) -> None:
     """Raise PluginError for what `plugin_problems` found on a worker; nothing where it found nothing."""
-    told = "; ".join(problems)
-    if told:
+    listed = "; ".join(problems)
+    if listed:
         raise PluginError(
-            f"a worker cannot use {told}",
+            f"a worker cannot use {listed}",
             "ship the same code to the workers (ray job submit --working-dir FOLDER, or runtime_env with working_dir "
             "or py_modules), install its package in their image, or set engine.kind=local",
         )

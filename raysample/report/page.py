@@ -137,8 +137,8 @@ def _scores(table: ScoreTable, looked: TableSample | None, texts: Mapping[str, s
 
 def _few_runs(table: ScoreTable) -> list[str]:
     """Return, as a sentence, which scores are averaged over fewer runs than in their sources; nothing where none is."""
-    told = describe_few_runs(table.scores, int(table.made_by.get("runs", 1)))
-    return [clean(f"{told[0].upper()}{told[1:]}.")] if told else []
+    remark = describe_few_runs(table.scores, int(table.made_by.get("runs", 1)))
+    return [clean(f"{remark[0].upper()}{remark[1:]}.")] if remark else []
 
 
 def _template() -> jinja2.Template:

@@ -5,6 +5,12 @@ Keys are float32, mapped to 32-bit words in the same order (`radix.ordered`); ti
 row id and the seed. Each pass counts the next 16 bits of (key, tie) for the rows that the bits so far leave undecided,
 and `radix.advance` narrows every stratum's cut to one bin. Memory is strata x bins, whatever the number of rows.
 
+Passes over the rows: one for the class counts and the statistics of the first step; then per step one for
+the statistics of the rows that are left (if the key needs any), one for exact ranks (if it ranks), one to six for the
+cut (two settle the 32 bits of the key, up to four more the 64 bits of the tie), and one more for the chances of draws
+by weight. A step is a pure function of a row and of the finished steps, so nothing is stored between
+passes.
+
 Every pass maps a pure function over parts of the data and adds up the results, in any order, so the result is the same
 in this process and on a cluster: `select` maps with threads, `plan_with` takes any map.
 """
@@ -99,18 +105,18 @@ def plan_with(scan: Scan, policy: Policy | Chain, budget: float, seed: int) -> S
     # Steps are planned in order: the rows that step k sees are a pure function of the finished stages before it, so no
     # state is stored between passes; every pass evaluates the finished stages again.
     steps, columns = steps_of(policy), policy_columns(policy)
-    seen, gathered = _first_pass(scan, steps[0].policy, columns)
-    keep = budget_of(seen.rows, budget)
+    everything, gathered = _first_pass(scan, steps[0].policy, columns)
+    keep = budget_of(everything.rows, budget)
     stages: Stages = ()
     for step in steps:
         if stages:
             gathered = _gather_remaining(scan, step.policy, stages)
         exactly = _count_crowded(scan, step.policy, stages, gathered)
-        known = facts(gathered, exactly, seed=seed, total=seen.rows, budget=keep)
-        known = replace(known, sieve=cap_sketch(scan, step, stages, seen.rows))
+        known = facts(gathered, exactly, seed=seed, total=everything.rows, budget=keep)
+        known = replace(known, sieve=cap_sketch(scan, step, stages, everything.rows))
         stages = (*stages, _plan_stage(scan, step, known, stages))
     reweights = isinstance(policy, Chain) and policy.reweights
-    return SelectionPlan(stages, columns, seed, keep, tuple(seen.classes.tolist()), reweights, grouped(policy))
+    return SelectionPlan(stages, columns, seed, keep, tuple(everything.classes.tolist()), reweights, grouped(policy))
 
 
 def _first_pass(scan: Scan, policy: Policy, columns: tuple[str, ...]) -> tuple[Census, Gathered]:
@@ -151,9 +157,9 @@ def _gather_not_dropped(rows: Rows, policy: Policy, stages: Stages) -> Gathered:
     return gather(not_dropped(rows, stages), policy)
 
 
-def _count_crowded(scan: Scan, policy: Policy, stages: Stages, seen: Gathered) -> dict[str, ranks.RankCounts]:
+def _count_crowded(scan: Scan, policy: Policy, stages: Stages, gathered: Gathered) -> dict[str, ranks.RankCounts]:
     """Count the values in crowded coarse cells of the ranked columns by all their bits, for exact ranks."""
-    cells = {name: ranks.crowded(counts) for name, counts in seen.coarse.items()}
+    cells = {name: ranks.crowded(counts) for name, counts in gathered.coarse.items()}
     result: dict[str, ranks.RankCounts] = {name: ranks.merge_ranks([]) for name in cells}
     for part in scan(partial(_count_crowded_part, cells=cells, stages=stages)) if policy.ranked else ():
         result = {name: ranks.merge_ranks([result[name], counts]) for name, counts in part.items()}

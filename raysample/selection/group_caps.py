@@ -66,7 +66,7 @@ def capped(scan: Scan, step: Step, known: GlobalStatistics, stages: Sequence[Sta
     assert step.limit.max_rows is not None
     max_rows = step.limit.max_rows
     try:
-        found = top_k.merge_top_k(
+        best = top_k.merge_top_k(
             scan(partial(_tops, step=step, known=known, stages=stages, max_rows=max_rows)), max_rows, CAP_BUFFER_ROWS
         )
     except ValueError as error:
@@ -75,7 +75,7 @@ def capped(scan: Scan, step: Step, known: GlobalStatistics, stages: Sequence[Sta
             "lower the cap, or group the rows by something coarser",
         ) from error
     # The stratum NO_GROUP collects rows that no cap can touch; its quota is all of its rows.
-    cut = top_k.cut(found, max_rows, NO_GROUP)
+    cut = top_k.cut(best, max_rows, NO_GROUP)
     dropped = sum(int((stage.cut.rows - stage.cut.quota).sum()) for stage in stages)
     if int(cut.rows.sum()) != known.total - dropped:
         raise changed()

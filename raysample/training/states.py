@@ -185,8 +185,8 @@ def _starts(place: str) -> list[Start]:
     """Read the recorded starts; raises StorageError if the file is damaged."""
     data = storage.read_json(place)
     with manifests.damaged(place):
-        found: list[Start] = manifests.checked(list[Start], data)
-        return found
+        starts: list[Start] = manifests.checked(list[Start], data)
+        return starts
 
 
 def _read(folder: Path) -> tuple[Snapshot, str]:

@@ -149,9 +149,8 @@ def _fine_tuned(
     job = Job(train.uri, test.uri, base, config.model, recipe, folder=folder, key="plan")
     times = list[float]()
 
-    def note(*told: object) -> None:
+    def note(*_arguments: object) -> None:
         """Record the time of a step."""
-        del told
         times.append(time.perf_counter())
 
     outcome = execute(job, progress=note)
@@ -181,8 +180,8 @@ def _comparing(config: RunConfig, rows: int, per_step: float, slots: int) -> Est
     fixed = whole if compare.regime == "equal_steps" else None
     kept = [layout(round(share * rows), config.fine_tune, fixed).steps for share in compare.fractions]
     watched = config.score.runs if config.adopt is None else 0
-    seen = {config.fine_tune.seed + run for run in range(watched)}
-    full = [whole for seed in compare.seeds if seed not in seen]
+    scored = {config.fine_tune.seed + run for run in range(watched)}
+    full = [whole for seed in compare.seeds if seed not in scored]
     steps = sum(full) + sum(kept) * len(compare.arms) * len(compare.seeds)
     runs = len(full) + len(kept) * len(compare.arms) * len(compare.seeds)
     workers = min(slots, compare.workers or slots, max(1, runs))

@@ -55,7 +55,7 @@ def trainable_layers(model: nn.Module) -> list[TrainableLayer]:
         UnsupportedModelError: a module has no exact rule, a parameter belongs to two modules (tied embeddings), or
             nothing is trainable; the message names the module.
     """
-    found: list[TrainableLayer] = []
+    layers: list[TrainableLayer] = []
     owners: dict[int, str] = {}
     for name, module in model.named_modules():
         own = {key: p for key, p in module.named_parameters(recurse=False) if p.requires_grad}
@@ -68,10 +68,10 @@ def trainable_layers(model: nn.Module) -> list[TrainableLayer]:
             rule = rule_for(module, own)
             if rule is None:
                 raise unsupported(name, f"({type(module).__name__} with {', '.join(own)}) has no exact gradient rule")
-            found.append(TrainableLayer(name, module, frozenset(own), rule))
-    if not found:
+            layers.append(TrainableLayer(name, module, frozenset(own), rule))
+    if not layers:
         raise unsupported("", "has no trainable parameter, so there is no gradient to measure")
-    return found
+    return layers
 
 
 def unsupported(name: str, problem: str) -> UnsupportedModelError:
@@ -162,7 +162,7 @@ class Recording:
                 products[reference] += _dots(layer, X, G, vectors)
         return (
             torch.stack(squares).sum(0).sqrt() if with_norms else None,
-            {reference: torch.stack(found).sum(0) for reference, found in products.items()},
+            {reference: torch.stack(sums).sum(0) for reference, sums in products.items()},
         )
 
     def _rows(self, layer: TrainableLayer, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -171,16 +171,16 @@ class Recording:
         The calls of a layer are concatenated along N: the gradient of a shared parameter is the sum over its calls,
         exactly as if the layer had processed one longer sequence.
         """
-        found = []
+        pairs = []
         for call, gradient in zip(self._calls[layer.name], gradients, strict=True):
             # An in-place change after the call (x += y on the output) would make the recorded tensor another one than
             # the one that the gradient belongs to.
             if not call.unchanged:
                 raise unsupported(layer.name, "has its input or output overwritten in place later in the forward")
-            found.append(layer.rule.rows(layer.module, call.input, gradient))
-        if len(found) == 1:
-            return found[0]
-        inputs, outputs = zip(*found, strict=True)
+            pairs.append(layer.rule.rows(layer.module, call.input, gradient))
+        if len(pairs) == 1:
+            return pairs[0]
+        inputs, outputs = zip(*pairs, strict=True)
         return torch.cat(inputs, 1), torch.cat(outputs, 1)
 
     def _enter(self, layer: TrainableLayer) -> Callable[..., None]:

@@ -145,11 +145,11 @@ class _Folding:
         """Return the scores whose window contains the checkpoint at a position."""
         return {column: score for column, score in self.scores.items() if at in self.used[column]}
 
-    def add(self, at: int, batch: int, rows: NDArray[np.int64], seen: Artifacts) -> None:
+    def add(self, at: int, batch: int, rows: NDArray[np.int64], artifacts: Artifacts) -> None:
         """Fold a visit of mini-batch number `batch`, whose rows [B] are `rows` of the block, into its states."""
         state = self.states.setdefault(batch, {column: score.init() for column, score in self.scores.items()})
         for column, score in self.scores_at(at).items():
-            state[column] = score.fold(state[column], seen, self.checkpoints[at])
+            state[column] = score.fold(state[column], artifacts, self.checkpoints[at])
         # The last checkpoint of the union of all windows ends every score of this mini-batch.
         if at == self.order[-1]:
             for column, value in self.states.pop(batch).items():
@@ -239,11 +239,11 @@ class VisitRequirements:
         if references is None:
             names = ", ".join(sorted(reference.key for reference in wanted))
             raise ScoreError(f"scores need references that were not given: {names}", "pass `references`")
-        found = references(at, wanted)
-        return VisitRequirements(needs, objectives, found.tensors, found.directions, by_loop)
+        prepared = references(at, wanted)
+        return VisitRequirements(needs, objectives, prepared.tensors, prepared.directions, by_loop)
 
 
 def _finite(values: Tensor) -> NDArray[np.float32]:
     """Return the values as float32 [B] on the CPU; NaN replaces infinities, so that one test finds every bad row."""
-    found = values.float().cpu().numpy()
-    return np.where(np.isfinite(found), found, np.float32(np.nan))
+    column = values.float().cpu().numpy()
+    return np.where(np.isfinite(column), column, np.float32(np.nan))

@@ -77,8 +77,8 @@ def collect(
     check_directions(directions, dict(model.named_parameters()) if directions else {})
     # The loop replaces only the gradients over parameters; all other needs keep their batched visit.
     if by == "loop" and needs & _GRADIENTS:
-        seen = collect(model, inputs, labels, needs & ~_GRADIENTS | Need.LOGITS, objectives, autocast=autocast)
-        return _looped(model, inputs, seen, needs, directions, autocast)
+        artifacts = collect(model, inputs, labels, needs & ~_GRADIENTS | Need.LOGITS, objectives, autocast=autocast)
+        return _looped(model, inputs, artifacts, needs, directions, autocast)
     # Before `_still`: which parameters count is decided by `requires_grad` on entry.
     layers = trainable_layers(model) if directions or Need.GRAD_NORMS in needs else []
     wanted = objectives if Need.EMBEDDING_GRADS in needs else frozenset()
@@ -92,7 +92,7 @@ def collect(
             logits=widened(logits.detach()),
             features=visit.hooks.features(model, inputs, logits) if Need.FEATURES in needs else None,
             grad_norms=norms,
-            embedding_grads={name: visit.hooks.real(found) for name, found in embedding.items()},
+            embedding_grads={name: visit.hooks.real(gradient) for name, gradient in embedding.items()},
             grad_dots=dots,
         )
 
@@ -143,15 +143,15 @@ class _Visit:
 def _looped(
     model: nn.Module,
     inputs: dict[str, Tensor],
-    seen: Artifacts,
+    artifacts: Artifacts,
     needs: Need,
     directions: Directions,
     autocast: torch.dtype | None,
 ) -> Artifacts:
-    """Return the artifacts `seen` with gradient norms and dot products from the loop, as far as they are needed."""
+    """Return artifacts with the gradient norms and dot products of the loop, as far as they are needed."""
     with _still(model, freeze=False), explained(model):
-        norms, dots = loop_gradients(model, inputs, seen.labels, directions=directions, autocast=autocast)
-    return replace(seen, grad_norms=norms if Need.GRAD_NORMS in needs else None, grad_dots=dots)
+        norms, dots = loop_gradients(model, inputs, artifacts.labels, directions=directions, autocast=autocast)
+    return replace(artifacts, grad_norms=norms if Need.GRAD_NORMS in needs else None, grad_dots=dots)
 
 
 @contextmanager
@@ -176,8 +176,8 @@ def _still(model: nn.Module, freeze: bool = True) -> Iterator[None]:
 
 def _logits(output: Any) -> Tensor:
     """Return the logits [B, C] of a model's output, which is a tensor or an object with `logits`."""
-    found: Tensor = output if isinstance(output, Tensor) else output.logits
-    return found
+    logits: Tensor = output if isinstance(output, Tensor) else output.logits
+    return logits
 
 
 # Models that passed `_prove`, with the names of the layers that were checked. Weak keys: a cache entry must not keep a
@@ -236,11 +236,11 @@ def _backwards(
         # GRAD_NORMS, GRAD_DOTS and the embedding gradient of the loss together.
         more = objective != runs[-1]
         # An output that does not influence the objective has a gradient of zeros, not None.
-        found = torch.autograd.grad(total, targets, retain_graph=more, allow_unused=True, materialize_grads=True)
+        gradients = torch.autograd.grad(total, targets, retain_graph=more, allow_unused=True, materialize_grads=True)
         if objective in objectives:
-            embedding[objective] = widened(found[-1])
+            embedding[objective] = widened(gradients[-1])
         if objective == "loss":
-            layers = found[: len(outputs)]
+            layers = gradients[: len(outputs)]
     return layers, embedding
 
 

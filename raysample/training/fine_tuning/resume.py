@@ -43,16 +43,16 @@ def resumed(
     if states is None or saver is None:
         return None
     # Only rank 0 hashes the files; the broadcast also makes the others wait until it has finished.
-    found = states.newest() if context.rank == 0 else None
-    step = broadcast(0 if found is None else found.step, context)
+    state = states.newest() if context.rank == 0 else None
+    step = broadcast(0 if state is None else state.step, context)
     if context.rank == 0:
         states.begin(step, attempt, context.world)
     elif step:
-        found = states.read(step)
+        state = states.read(step)
     # The learning rates of the saved checkpoints are in the curve of the state.
-    if found is not None:
-        saver.resume(found.curve.table()["learning_rate"].to_pylist())
-    return found
+    if state is not None:
+        saver.resume(state.curve.table()["learning_rate"].to_pylist())
+    return state
 
 
 def clear(job: Job) -> None:
