@@ -1,150 +1,206 @@
 """What scoring costs as a share of one full training, and how much of the reference ranking each cheaper way keeps.
 
-The reference is ten checkpoints of one run in float32. Every setting is scored by the same verbs that users call, in
-this process; its cost is its time over that of the optimiser steps of one training on all rows, in the same run (CPU
+The reference is ten checkpoints of one run in float32. Every setting is scored by the same functions that users call,
+in this process; its cost is its time over that of the optimiser steps of one training on all rows, in the same run (CPU
 seconds with one thread, wall seconds with more). The half that the best setting selects is retrained beside the
-reference's half and a random one.
-
-Prints a table and, as the last line, JSON. Without `--data` the corpus is simulated traffic.
+reference's half and a random one. Without `--data` the corpus is simulated traffic.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from cost.halves import Trainer
-from cost.settings import REFERENCE, SCORES, Setting, few, scored, settings
-from harness.outcome import finish, machine, parser, print_table, target
-from harness.quietness import quiet
-from label_noise.trials import TRIALS, Trial, simulated, written
+from harness.label_errors import Trial, add_trial_options, trials, written
+from harness.outcome import Figures, Options, finish, print_table, quiet, target
+from harness.timing import StepReporter
 from transformers import AutoConfig
 
 import raysample
-from raysample.core.config import FineTuneConfig, ModelConfig
+from raysample.core.config import FineTuneConfig, LandmarksConfig, ModelConfig
 from raysample.core.errors import RaysampleError
 from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
-from raysample.influence.landmarks import Fitted
+from raysample.selection.pruned_corpus import apply
 
-Figures = dict[str, Any]
+SCORES = ("vog", "el2n")
+"""What is scored: the dearest score that one backward gives, and one that a forward gives."""
+CHECKPOINTS, EPOCHS = 10, 3
 SHARE, RANK = 0.3, 0.95
+Window = dict[str, int] | Literal["all"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to score.
+
+    Attributes:
+        name: how tables call it.
+        window: which checkpoints of the run are visited.
+        precision: of the scoring.
+        layers: of the proxy encoder that scores; None for the encoder itself.
+        landmarks: how many rows are scored exactly (at `window`); None for all.
+        beside: a cheaper score that all rows get, and its checkpoints; the landmarks' regression may use it.
+        preset: whether `economy` chooses the checkpoints.
+    """
+
+    name: str
+    window: Window = "all"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    layers: int | None = None
+    landmarks: int | None = None
+    beside: tuple[str, Window] | None = None
+    preset: bool = False
+
+    def score(self, run: CheckpointSet, corpus: Corpus, folder: Path) -> ScoreTable:
+        """Score a corpus anew: load the models, fit the landmarks, write the rows."""
+        specs: list[Any] = [{"name": name, "checkpoints": self.window} for name in SCORES]
+        if self.beside is not None:
+            specs.append({"name": self.beside[0], "as": "beside", "checkpoints": self.beside[1]})
+        if self.preset:  # only scores that look at all checkpoints are left to it
+            specs = ["vog", {"name": "el2n", "checkpoints": "last"}]
+        landmarks = None
+        if self.landmarks is not None:  # whatever is learnt is taken, so that poor predictions show as such
+            landmarks = LandmarksConfig(scores=list(SCORES), count=self.landmarks, min_correlation=0.0)
+        economy = {} if self.preset else None
+        return raysample.score(
+            run, corpus, specs, str(folder), precision=self.precision, landmarks=landmarks, economy=economy
+        )
+
+
+REFERENCE = Setting("reference: all checkpoints, float32")
+
+
+def settings(layers: int, landmarks: Sequence[int]) -> Iterator[Setting]:
+    """Yield what is measured, each in a pass of its own, with so deep an encoder."""
+    yield Setting("all checkpoints")
+    for kind in ("spread", "first", "last"):
+        yield from (Setting(f"{kind} {n}", {kind: n}) for n in (2, 3, 4, 5))
+    yield Setting("the preset", preset=True)
+    if layers > 1:
+        yield Setting(f"proxy of {layers // 2} layers, spread 3", {"spread": 3}, layers=layers // 2)
+    for count in landmarks:
+        yield Setting(f"{count} landmarks", landmarks=count)
+        for score, n in (("vog", 2), ("vog", 3), ("el2n", 3)):
+            name = f"{count} landmarks beside {score} spread {n}"
+            yield Setting(name, landmarks=count, beside=(score, {"spread": n}))
+
+
+QUICK = ("spread 3", "300 landmarks", "300 landmarks beside vog spread 2")
+"""Settings of a quick run, beside the proxy; in float32."""
+
+
+def now() -> float:
+    """Return the clock in seconds: of this process's CPU time with one thread, of the wall with more."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 class Economy:
     """One trial: its run, its reference, and everything that is held against them."""
 
-    def __init__(self, trial: Trial, given: argparse.Namespace, folder: Path) -> None:
-        self.given, self.folder = given, folder
-        train = raysample.describe(written(trial.rows, folder / "train.parquet"), str(folder / "train"))
-        source = written(trial.test, folder / "test.parquet")
-        test = raysample.describe(source, str(folder / "test"), labels=train.labels)
-        self.trainer = Trainer(train, test, self.model(), self.recipe(), folder)
-        self.proxies: dict[int, tuple[CheckpointSet, float]] = {}
+    def __init__(self, trial: Trial, options: Namespace, folder: Path) -> None:
+        self.options, self.folder = options, folder
+        self.corpus = raysample.describe(written(trial.rows, folder / "train.parquet"), str(folder / "train"))
+        test = written(trial.test, folder / "test.parquet")
+        self.test = raysample.describe(test, str(folder / "test"), labels=self.corpus.labels)
+        self.runs = dict[int | None, tuple[CheckpointSet, float]]()
 
-    def model(self) -> ModelConfig:
-        """Return the encoder."""
-        small = self.given.quick and self.given.model == "tiny"
-        return ModelConfig(path=self.given.model, dropout=0.0, hidden_size=32 if small else 64)
+    def train(
+        self, corpus: Corpus, name: str, seed: int = 0, checkpoints: int = 1, layers: int | None = None
+    ) -> tuple[CheckpointSet, float]:
+        """Fine-tune the encoder, or its first layers; return the run and the seconds of its steps.
 
-    def recipe(self) -> FineTuneConfig:
-        """Return the recipe: three epochs and ten checkpoints, unless told otherwise."""
-        rate = self.given.learning_rate
-        return FineTuneConfig(
-            epochs=self.given.epochs,
-            learning_rate=rate,
-            head_learning_rate=max(rate, 1e-3),
-            checkpoints=self.given.checkpoints,
-            precision=self.given.train_precision,
+        Saving checkpoints is part of them; the first step counts as a mean one.
+        """
+        small = self.options.quick and self.options.model == "tiny"
+        model = ModelConfig(path=self.options.model, dropout=0.0, hidden_size=32 if small else 64, layers=layers)
+        recipe = FineTuneConfig(
+            epochs=self.options.epochs,
+            learning_rate=self.options.learning_rate,
+            head_learning_rate=max(self.options.learning_rate, 1e-3),
+            checkpoints=checkpoints,
             group_by_length=True,
+            seed=seed,
         )
+        stamps, folder = list[float](), str(self.folder / name)
+        reporter = StepReporter(lambda _: stamps.append(now()))
+        run = raysample.fine_tune(corpus, self.test, folder, model=model, recipe=recipe, reporter=reporter)
+        return run, (stamps[-1] - stamps[0]) * len(stamps) / (len(stamps) - 1)
 
-    @cached_property
-    def traced(self) -> tuple[CheckpointSet, float]:
-        """The run that the reference and most settings score with, of seed 0, and its seconds."""
-        return self.trainer.traced()
+    def run(self, layers: int | None = None) -> tuple[CheckpointSet, float]:
+        """Return the run that settings score with, of the encoder or a proxy, and its seconds."""
+        if layers not in self.runs:
+            self.runs[layers] = self.train(self.corpus, f"run-{layers}", checkpoints=CHECKPOINTS, layers=layers)
+        return self.runs[layers]
 
-    @property
-    def trace(self) -> CheckpointSet:
-        """That run alone."""
-        return self.traced[0]
+    def measure(self, setting: Setting, training: float) -> tuple[ScoreTable, Figures]:
+        """Score by a setting; return the table and its cost as shares of one training."""
+        run, extra = self.run(setting.layers)
+        began = now()
+        table = setting.score(run, self.corpus, self.folder / setting.name)
+        seconds = now() - began
+        cost = seconds + (0.0 if setting.layers is None else extra)
+        quality = {name: dict(found) for name, found in table.made_by.get("landmarks", {}).items()}
+        shares = {"scoring": round(seconds / training, 4), "cost": round(cost / training, 4)}
+        return table, {"seconds": round(seconds, 3), **shares, "quality": quality}
 
-    @cached_property
-    def full(self) -> list[tuple[float, float]]:
-        """Accuracy and seconds of trainings on all rows, one per seed; that of seed 0 saves the checkpoints."""
-        trace, seconds = self.traced
-        return [(trace.metrics["accuracy"], seconds), *map(self.trainer.trained, range(1, self.given.seeds))]
+    def halves(self, table: ScoreTable, policy: str) -> list[float]:
+        """Return the test accuracy of the half that a policy keeps by `vog` within each class, for each seed."""
+        options: dict[str, Any] = {"score": "vog", "normalise": "class"} if policy != "random" else {}
+        found = []
+        for seed in range(self.options.seeds):
+            place = f"half-{len(list(self.folder.iterdir()))}"
+            half = raysample.sample(table, policy, fraction=0.5, seed=seed, **options)
+            rows = apply(half, self.corpus, str(self.folder / place))
+            source = self.corpus.source.model_copy(update={"path": rows.uri})
+            corpus = raysample.describe(source, labels=self.corpus.labels)
+            found.append(round(self.train(corpus, f"{place}-run", seed)[0].metrics["accuracy"], 4))
+        return found
 
-    def trace_of(self, setting: Setting) -> tuple[CheckpointSet, float]:
-        """Return the run that a setting scores with, and what it takes to train it beyond the encoder's own run."""
-        if setting.layers is None:
-            return self.trace, 0.0
-        if setting.layers not in self.proxies:
-            self.proxies[setting.layers] = self.trainer.traced(setting.layers)
-        return self.proxies[setting.layers]
-
-    def measure(self, setting: Setting) -> tuple[ScoreTable, Figures]:
-        """Score by a setting, `repetitions` times; return the table and its cost as shares of one training."""
-        trace, training = self.trace_of(setting)
-        seconds = []
-        for repetition in range(self.given.repetitions):
-            place = self.folder / f"{setting.name}-{repetition}"
-            table, taken = scored(setting, trace, self.trainer.train, place)
-            seconds.append(taken)
-        whole = median(second for _, second in self.full)
-        told = {"seconds": round(median(seconds), 3), "scoring": round(median(seconds) / whole, 4)}
-        return table, {**told, "cost": round((median(seconds) + training) / whole, 4), "quality": quality(table)}
-
-    def settings(self) -> Iterator[Setting]:
-        """Return what is measured."""
-        if self.given.quick:
-            return few(self.given.landmarks)
-        layers = AutoConfig.from_pretrained(self.trace.checkpoints[-1].uri).num_hidden_layers
-        every = settings(self.given.checkpoints, layers, self.given.landmarks)
-        return (one for one in every if self.given.only in one.name)
+    def settings(self) -> list[Setting]:
+        """Return what is measured: by default all in bfloat16."""
+        layers = AutoConfig.from_pretrained(self.run()[0].checkpoints[-1].uri).num_hidden_layers
+        every = settings(layers, self.options.landmarks)
+        if self.options.quick:
+            return [one for one in every if one.name in QUICK or one.layers]
+        low = (replace(one, name=f"{one.name}, bfloat16", precision="bfloat16") for one in every)
+        return [one for one in low if self.options.only in one.name]
 
     def examine(self) -> Figures:
         """Return everything about the trial."""
-        told = self.full
-        reference, cost = self.measure(REFERENCE)
-        print(f"  reference: {cost['cost']:.2f} of a training of {median(s for _, s in told):.1f} s", flush=True)
+        more = (self.train(self.corpus, f"full-{seed}", seed) for seed in range(1, self.options.seeds))
+        full = [self.run(), *more]
+        training = median(seconds for _, seconds in full)
+        reference, whole = self.measure(REFERENCE, training)
+        print(f"  reference: {whole['cost']:.2f} of a training of {training:.1f} s", flush=True)
         tables, found = dict[str, ScoreTable](), dict[str, Figures]()
         for setting in self.settings():
             try:
-                tables[setting.name], figures = self.measure(setting)
+                table, figures = self.measure(setting, training)
             except RaysampleError as error:
                 found[setting.name] = {"failed": error.problem}
                 continue
-            figures["ranks"] = ranks(tables[setting.name], reference)
-            found[setting.name] = figures
+            figures["ranks"] = ranks(table, reference)
+            tables[setting.name], found[setting.name] = table, figures
             print(f"  {setting.name}: {figures['cost']:.2f}, vog {figures['ranks']['vog']:.3f}", flush=True)
-        chosen = best([{name: found[name] for name in tables}])
-        halves = {"the reference": self.trainer.halves(reference, self.given.seeds)}
-        halves[f"the best setting ({chosen})"] = self.trainer.halves(tables[chosen], self.given.seeds)
-        halves["random"] = self.trainer.halves(reference, self.given.seeds, "random")
-        return {
-            "rows": self.trainer.train.rows,
-            "training_seconds": [round(second, 3) for _, second in told],
-            "reference": cost,
-            "settings": found,
-            "best": chosen,
-            "accuracy": {"all rows": [round(accuracy, 4) for accuracy, _ in told], **halves},
+        chosen = best(found)
+        accuracy = {
+            "all rows": [round(run.metrics["accuracy"], 4) for run, _ in full],
+            "the reference": self.halves(reference, "hard"),
+            f"the best setting ({chosen})": self.halves(tables[chosen], "hard"),
+            "random": self.halves(reference, "random"),
         }
-
-
-def quality(table: ScoreTable) -> Figures:
-    """Return what the landmarks' regression told of itself, where there is one."""
-    key = str(table.made_by["key"])[:12]
-    place = Path(table.uri) / f"parts-{key}" / "landmarks"
-    return {name: dict(told) for name, told in Fitted.load(str(place)).quality.items()} if place.exists() else {}
+        sizes = {"rows": self.corpus.rows, "training_seconds": [round(seconds, 3) for _, seconds in full]}
+        return {**sizes, "reference": whole, "settings": found, "best": chosen, "accuracy": accuracy}
 
 
 def ranks(table: ScoreTable, reference: ScoreTable) -> dict[str, float]:
@@ -153,18 +209,16 @@ def ranks(table: ScoreTable, reference: ScoreTable) -> dict[str, float]:
     return {name: round(float(mine[name].corr(its[name], method="spearman")), 4) for name in SCORES}
 
 
-def best(trials: Sequence[Figures]) -> str:
-    """Return the setting of the highest rank correlation for `vog` (its lowest over the trials) that costs 0.3 or less.
+def best(found: Figures) -> str:
+    """Return the setting of the highest rank correlation for `vog` that costs 0.3 of a training or less.
 
-    Where none does so in every trial: the one that comes nearest, by the larger of what lacks in rank and in cost.
+    If there is none: the one that comes nearest, by the larger of what lacks in rank and in cost.
     """
-    names = [name for name in trials[0] if all("ranks" in found.get(name, {}) for found in trials)]
-    rank = {name: min(found[name]["ranks"]["vog"] for found in trials) for name in names}
-    cost = {name: max(found[name]["cost"] for found in trials) for name in names}
-    cheap = [name for name in names if cost[name] <= SHARE]
+    rank = {name: one["ranks"]["vog"] for name, one in found.items() if "ranks" in one}
+    cheap = [name for name in rank if found[name]["cost"] <= SHARE]
     if cheap:
         return max(cheap, key=lambda name: rank[name])
-    return min(names, key=lambda name: max(RANK - rank[name], cost[name] - SHARE))
+    return min(rank, key=lambda name: max(RANK - rank[name], found[name]["cost"] - SHARE))
 
 
 def targets(name: str, figures: Figures) -> Figures:
@@ -188,69 +242,37 @@ def show(name: str, figures: Figures) -> None:
             continue
         held = found["quality"].get("vog")
         mark = "" if held is None else f"ρ {held['spearman']:.3f}, R² {held['r2']:.3f}, {held['model']}"
-        told = (f"{found['ranks'][score]:.3f}" for score in SCORES)
-        lines.append([setting, f"{found['cost']:.3f}", f"{found['scoring']:.3f}", *told, mark])
+        values = (f"{found['ranks'][score]:.3f}" for score in SCORES)
+        lines.append([setting, f"{found['cost']:.3f}", f"{found['scoring']:.3f}", *values, mark])
     caption = "cost: of scoring (and of training a proxy) as a share of one training; scores: ρ with the reference"
     headings = ("setting", "cost", "scoring alone", *SCORES, "held-out landmarks")
     print_table(headings, lines, f"{name}: {figures['rows']:,} rows", caption)
     for what, values in figures["accuracy"].items():
-        print(f"accuracy, {what}: {mean(values):.4f} ({', '.join(f'{value:.4f}' for value in values)})")
+        print(f"accuracy, {what}: {mean(values):.4f} {values}")
     print(f"best setting: {figures['best']}\n")
-
-
-def trials(given: argparse.Namespace, folder: Path) -> Iterator[Trial]:
-    """Yield what to examine: rows whose true labels nobody asks for here."""
-    rows = given.rows or (1000 if given.quick else None)
-    if given.data is None:
-        print("no --data folder: simulated traffic instead of real corpora")
-        yield simulated(folder, max(500, rows or 10_000), 0.1)[0]
-        return
-    for name in given.trials:
-        yield TRIALS[name](given.data, rows, 0.0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, score in every way, compare, retrain, print."""
-    given, began = arguments(argv), time.perf_counter()
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    claims, found = dict[str, Any](), dict[str, Any]()
-    with tempfile.TemporaryDirectory(prefix="raysample-traffic-") as traffic:
-        for trial in trials(given, Path(traffic)):
-            with tempfile.TemporaryDirectory(prefix="raysample-economy-") as folder, quiet():
-                found[trial.name] = Economy(trial, given, Path(folder)).examine()
-            claims |= targets(trial.name, found[trial.name])
-            show(trial.name, found[trial.name])
-    chosen = best([one["settings"] for one in found.values()])
-    print(f"best setting over all trials: {chosen}")
-    how = ("epochs", "seeds", "checkpoints", "learning_rate", "train_precision", "repetitions")
-    told = {**{name: getattr(given, name) for name in how}, "encoder": Path(given.model).name, "best": chosen}
-    told["minutes"] = round((time.perf_counter() - began) / 60, 2)
-    finish({"benchmark": "economy", "targets": claims, "found": found, **told, **machine()}, given.json)
+    parser = Options("What scoring costs, and how much of the reference ranking each cheaper way keeps.")
+    add_trial_options(parser, ("snli", "clinc"), quick_rows=1_000)
+    parser.size("--landmarks", [500, 1_000], [300], nargs="+")
+    parser.size("--seeds", 2, 1, "of full and half trainings")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, metavar="N", help="%(default)s if not given")
+    parser.add_argument("--only", default="", metavar="TEXT", help="settings with this in their names, e.g. preset")
+    parser.add_argument("--threads", type=int, metavar="N", help="of torch: its own choice if not given")
+    options = parser.read(argv)
+    options.learning_rate = 1e-3 if options.model == "tiny" else 1e-4
+    claims, found = Figures(), Figures()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    for trial in trials(options, own=True):
+        with tempfile.TemporaryDirectory(prefix="raysample-economy-") as folder, quiet():
+            found[trial.name] = Economy(trial, options, Path(folder)).examine()
+        claims |= targets(trial.name, found[trial.name])
+        show(trial.name, found[trial.name])
+    finish("economy", claims, {"found": found}, options)
     return 0
-
-
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    made = parser("What scoring costs, and how much of the reference ranking each cheaper way keeps.")
-    made.add_argument("--data", type=Path, metavar="FOLDER", help="of the real corpora; else simulated traffic")
-    made.add_argument("--model", default="tiny", metavar="FOLDER", help="an encoder's folder, or tiny")
-    made.add_argument("--trials", choices=TRIALS, nargs="+", default=["snli", "clinc"], help="snli and clinc")
-    made.add_argument("--rows", type=int, metavar="N", help="at most, of a trial; all if not given, with --quick 1000")
-    made.add_argument("--landmarks", type=int, nargs="+", metavar="N", help="500 1000; with --quick 300")
-    made.add_argument("--seeds", type=int, metavar="N", help="of full and half trainings: 2, with --quick 1")
-    made.add_argument("--repetitions", type=int, default=1, metavar="N", help="of each scoring: %(default)s")
-    made.add_argument("--epochs", type=int, default=3, metavar="N", help="%(default)s if not given")
-    made.add_argument("--checkpoints", type=int, default=10, metavar="N", help="of a run: %(default)s if not given")
-    made.add_argument("--learning-rate", type=float, metavar="RATE", help="1e-3 for tiny, else 1e-4 if not given")
-    made.add_argument("--train-precision", choices=("float32", "auto"), default="auto", help="%(default)s")
-    made.add_argument("--only", default="", metavar="TEXT", help="settings with this in their names, e.g. preset")
-    made.add_argument("--threads", type=int, metavar="N", help="of torch: its own choice if not given")
-    given = made.parse_args(argv)
-    given.landmarks = given.landmarks or ([300] if given.quick else [500, 1000])
-    given.seeds = given.seeds or (1 if given.quick else 2)
-    given.learning_rate = given.learning_rate or (1e-3 if given.model == "tiny" else 1e-4)
-    return given
 
 
 if __name__ == "__main__":

@@ -1,53 +1,38 @@
 """What each score costs, alone and with all others, in plain forwards and training passes; and what its peers cost.
 
 On random BERT classifiers without dropout, rows of 64 tokens and rows of 8 to 64, float32, summed losses, one thread.
-Everything looks at the same model and the same mini-batches, once; a score is what scoring does at one checkpoint.
+Everything gets the same model and the same mini-batches, once; a score is what scoring does at one checkpoint.
 
-Nothing is timed before its numbers agree with a loop over single rows. Ratios are taken within each repetition. Prints
-tables and, as the last line, JSON. Exit code 1 means that raysample's numbers were wrong.
+Nothing is timed before its numbers agree with a loop over single rows. Ratios are taken within each repetition. Exit
+code 1 means that raysample's numbers were wrong.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
-import numpy as np
 import torch
-from harness.outcome import finish, installed, machine, parser, print_table, target, version
-from harness.quietness import quiet
+from harness.outcome import Figures, Options, finish, print_table, quiet, target
 from harness.timing import Cost, measure
-from scipy.stats import spearmanr
 from torch.nn import functional
 
 from raysample.core.config import ScoreConfig
 from raysample.influence.visits.artifacts import Need
-from tests.helpers.peers import PEERS, Peer
-from tests.helpers.peers.base import relative_error, squares, truth
-from tests.helpers.peers.visits import FEATURES, PREDICTIONS, Visit, embedding_grads, every_score, grad_norms, only
+from tests.helpers.peers import PEERS
+from tests.helpers.peers.base import TOLERANCE, squares, truth, try_peer
+from tests.helpers.peers.visits import FEATURES, PREDICTIONS, Visit, every_score, only, own_errors
 from tests.helpers.peers.workload import LAYOUTS, Layout, Shape, Work, made_up
 
-TOLERANCE = 1e-4
 FORWARD, TRAINING = "plain forward", "plain forward and backward"
 PREDICTED, READ, TOGETHER = "all of predictions", "all of predictions and features", "everything"
 UNTARGETED = "everything without a target corpus"
 BF16 = torch.bfloat16
-FULL = (Shape(6, 384, 30_522), Shape(4, 512, 30_522))
-QUICK = (Shape(4, 128, 2_000), Shape(4, 256, 2_000))
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How much is measured. A peer whose first run took longer than `patience` seconds is not run again."""
-
-    rows: int = 128
-    repetitions: int = 5
-    patience: float = 60.0
+BATCH_TOKENS = ScoreConfig().batch_tokens
+VOCABULARY = 30_522
 
 
 @dataclass
@@ -56,8 +41,7 @@ class Outcome:
 
     costs: dict[str, Cost]
     errors: dict[str, float]
-    peers: list[dict[str, Any]] = field(default_factory=list)
-    ranks: dict[str, float] = field(default_factory=dict)
+    peers: list[Figures] = field(default_factory=list)
 
 
 def forward(work: Work, autocast: torch.dtype | None = None) -> None:
@@ -73,17 +57,6 @@ def training(work: Work) -> None:
         loss = functional.cross_entropy(work.model(**inputs).logits, labels, reduction="sum")
         loss.backward()  # type: ignore[no-untyped-call]
         work.model.zero_grad(set_to_none=True)
-
-
-def own_errors(work: Work, expected: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
-    """Return the largest relative errors of raysample's gradient norms and embedding gradients."""
-    fast = embedding_grads(work, work.batches)
-    slow = [row for single in work.singles for row in embedding_grads(work, [single])]
-    apart = [float((a - b).norm() / b.norm()) for a, b in zip(fast, slow, strict=True)]
-    return {
-        "gradient norms against the loop": relative_error(grad_norms(work).double().numpy(), expected),
-        "embedding gradients, in a mini-batch against alone": max(apart),
-    }
 
 
 def methods(work: Work, bf16: bool) -> dict[str, Callable[[], object]]:
@@ -109,29 +82,12 @@ def methods(work: Work, bf16: bool) -> dict[str, Callable[[], object]]:
     }
 
 
-def try_peer(peer: Peer, work: Work, found: dict[str, Any]) -> tuple[dict[str, Any], Callable[[], object] | None, Cost]:
-    """Return what is told of a peer, how to run it again (None: do not), and what its first run cost."""
-    told: dict[str, Any] = {"name": peer.name, "version": version(peer.distribution), "counts": peer.counts}
-    cost = Cost(len(work.labels))
-    if not installed(*peer.modules):
-        return {**told, "state": "not installed"}, None, cost
-    try:
-        began = time.perf_counter()
-        run, norms = peer.build(work), list[np.ndarray[Any, Any]]()
-        told["setup_seconds"] = round(time.perf_counter() - began, 3)
-        cost.add(lambda: norms.append(run().detach().double().numpy()))
-    except Exception as error:  # noqa: BLE001 - a peer that breaks is told, and the others are measured
-        return {**told, "state": f"failed: {type(error).__name__}: {str(error)[:200]}"}, None, cost
-    told["relative_error"] = relative_error(norms[0], truth(found, work.model, peer.counts))
-    told["rank_correlation"] = float(spearmanr(norms[0], truth(found, work.model, "all")).statistic)
-    if told["relative_error"] > TOLERANCE:
-        return {**told, "state": "wrong numbers, not timed"}, None, cost
-    return {**told, "state": "same quantity" if peer.counts == "all" else "different quantity"}, run, cost
+def study(shape: Shape, layout: Layout, options: Namespace, bf16: bool) -> Outcome:
+    """Check and time one model on one layout of rows; nothing is timed if raysample's numbers are wrong.
 
-
-def study(shape: Shape, layout: Layout, sizes: Sizes, batch_tokens: int, bf16: bool) -> Outcome:
-    """Check and time one model on one layout of rows; nothing is timed where raysample's numbers are wrong."""
-    work = made_up(shape, layout, sizes.rows, batch_tokens)
+    A peer whose first run took longer than `patience` seconds is not run again.
+    """
+    work = made_up(shape, layout, options.rows, BATCH_TOKENS)
     found = squares(work.model, work.singles)
     errors = own_errors(work, truth(found, work.model, "all"))
     if max(errors.values()) > TOLERANCE:
@@ -141,14 +97,15 @@ def study(shape: Shape, layout: Layout, sizes: Sizes, batch_tokens: int, bf16: b
         chosen = methods(work, bf16)
         for run in chosen.values():
             run()
-        again = {told["name"]: run for told, run, cost in tried if run is not None and cost.wall[0] <= sizes.patience}
-        costs = measure({**chosen, **again}, sizes.rows, sizes.repetitions)
-    costs |= {told["name"]: cost for told, run, cost in tried if run is not None and told["name"] not in again}
-    low = {"grand": float(spearmanr(grad_norms(work, BF16), grad_norms(work)).statistic)} if bf16 else {}
-    return Outcome(costs, errors, [told for told, _, _ in tried], low)
+        right = [(about["name"], run, about["first_seconds"]) for about, run in tried if run is not None]
+        again = {name: run for name, run, first in right if first["wall"] <= options.patience}
+        costs = measure({**chosen, **again}, options.rows, options.repetitions)
+    slow = {name: first for name, _, first in right if name not in again}
+    costs |= {name: Cost(options.rows, [first["cpu"]], [first["wall"]]) for name, first in slow.items()}
+    return Outcome(costs, errors, [about for about, _ in tried])
 
 
-def targets(name: str, outcome: Outcome) -> dict[str, dict[str, Any]]:
+def targets(name: str, outcome: Outcome) -> Figures:
     """Return what is claimed for one model and layout, by the medians of the ratios."""
     costs = outcome.costs
 
@@ -170,79 +127,68 @@ def targets(name: str, outcome: Outcome) -> dict[str, dict[str, Any]]:
     return claims
 
 
-def plain(outcome: Outcome) -> dict[str, Any]:
+def plain(outcome: Outcome) -> Figures:
     """Return all figures of one model and layout as plain data."""
-    forward_cost, training_cost = outcome.costs[FORWARD], outcome.costs[TRAINING]
+    beside = {"over_forward": outcome.costs[FORWARD], "over_training": outcome.costs[TRAINING]}
     return {
         "errors": outcome.errors,
         "peers": outcome.peers,
-        "rank_correlation_of_bf16": outcome.ranks,
         "methods": {
-            name: {**cost.figures(), "over_forward": cost.over(forward_cost), "over_training": cost.over(training_cost)}
+            name: {**cost.figures(), **{what: cost.over(other) for what, other in beside.items()}}
             for name, cost in outcome.costs.items()
         },
     }
 
 
-def show(name: str, figures: dict[str, Any]) -> None:
-    """Print the table of one model and layout, and what became of the peers."""
+def show(name: str, figures: Figures) -> None:
+    """Print the table of one model and layout, and the state of each peer."""
     lines = []
     for method, found in figures["methods"].items():
-        cpu, times = found["cpu_seconds"], [found[f"over_{what}"]["median"] for what in ("forward", "training")]
-        spread = (cpu["highest"] - cpu["lowest"]) / cpu["median"]
+        cpu, ratios = found["cpu_seconds"], (f"{found[key]['median']:.2f}" for key in ("over_forward", "over_training"))
         rates = (f"{found[key]:.1f}" for key in ("rows_per_cpu_second", "rows_per_second"))
-        lines.append([method, *rates, f"{spread:.0%}", *(f"{x:.2f}" for x in times)])
+        lines.append([method, *rates, f"{(cpu['highest'] - cpu['lowest']) / cpu['median']:.0%}", *ratios])
     caption = "medians; spread: (highest - lowest) / median of the seconds"
-    headings = ("method", "rows/CPU s", "rows/s", "spread", "x forward", "x training")
-    print_table(headings, lines, name, caption)
+    print_table(("method", "rows/CPU s", "rows/s", "spread", "x forward", "x training"), lines, name, caption)
     for peer in figures["peers"]:
         error = f", relative error {peer['relative_error']:.1e}" if "relative_error" in peer else ""
-        rank = f", rank correlation {peer['rank_correlation']:.3f}" if "relative_error" in peer else ""
-        print(f"{peer['name']} ({peer['counts']}): {peer['state']}{error}{rank}")
+        print(f"{peer['name']} ({peer['counts']}): {peer['state']}{error}")
     print(f"errors: {', '.join(f'{what} {error:.1e}' for what, error in figures['errors'].items())}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Check, measure, print; return 1 if raysample's numbers are wrong."""
-    given = arguments(argv)
-    torch.set_num_threads(given.threads)
-    quick = Sizes(rows=8, repetitions=3, patience=1.0) if given.quick else Sizes()
-    sizes = Sizes(given.rows or quick.rows, given.repetitions or quick.repetitions, quick.patience)
+    parser = Options("What each score costs, alone and with all others, and what its peers cost.")
+    encoders = {"type": shape_of, "nargs": "+", "metavar": "LxH"}
+    parser.size("--shapes", ["6x384", "4x512"], ["4x128x2000", "4x256x2000"], "encoders", **encoders)
+    parser.size("--layouts", LAYOUTS, ["padded"], "of rows", type=str, choices=LAYOUTS, nargs="+", metavar="LAYOUT")
+    parser.size("--rows", 128, 8)
+    parser.size("--repetitions", 5, 3)
+    options = parser.read(argv)
+    options.shapes = [shape_of(shape) if isinstance(shape, str) else shape for shape in options.shapes]
+    options.patience = 1.0 if options.quick else 60.0
+    torch.set_num_threads(1)
     capabilities = torch.cpu.get_capabilities()
-    bf16 = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
-    claims, found = dict[str, Any](), dict[str, Any]()
-    for shape in given.shapes or (QUICK if given.quick else FULL):
-        for layout in given.layouts or (LAYOUTS[1:] if given.quick else LAYOUTS):
+    bf16 = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    claims, found = Figures(), Figures()
+    for shape in options.shapes:
+        for layout in options.layouts:
             name = f"{shape.name} {layout}"
-            outcome = study(shape, layout, sizes, given.batch_tokens, bf16)
+            outcome = study(shape, layout, options, bf16)
             if not outcome.costs:
                 print(f"wrong numbers in {name}, so nothing is timed: {outcome.errors}", file=sys.stderr)
                 return 1
             claims |= targets(name, outcome)
             found[name] = plain(outcome)
             show(name, found[name])
-    told = {"sizes": vars(sizes), "batch_tokens": given.batch_tokens, "tolerance": TOLERANCE, "bf16": bf16}
-    peers = sorted({peer.distribution for peer in PEERS})
-    finish({"benchmark": "scores", "targets": claims, "found": found, **told, **machine(*peers)}, given.json)
+    figures = {"batch_tokens": BATCH_TOKENS, "tolerance": TOLERANCE, "bf16": bf16, "found": found}
+    finish("scores", claims, figures, options, *sorted({peer.distribution for peer in PEERS}))
     return 0
 
 
 def shape_of(text: str) -> Shape:
-    """Read `LAYERSxHIDDEN` or `LAYERSxHIDDENxVOCABULARY`; the vocabulary is that of BERT where it is not given."""
+    """Read `LAYERSxHIDDEN` or `LAYERSxHIDDENxVOCABULARY`; the default vocabulary is that of BERT."""
     layers, hidden, *more = map(int, text.split("x"))
-    return Shape(layers, hidden, more[0] if more else FULL[0].vocabulary)
-
-
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    made = parser("What each score costs, alone and with all others, and what its peers cost.")
-    made.add_argument("--shapes", type=shape_of, nargs="+", metavar="LxH", help="encoders, for example 6x384")
-    made.add_argument("--layouts", choices=LAYOUTS, nargs="+", help="both if not given; --quick: padded")
-    made.add_argument("--rows", type=int, metavar="N", help="128 if not given, with --quick 8")
-    made.add_argument("--repetitions", type=int, metavar="N", help="5 if not given, with --quick 3")
-    made.add_argument("--batch-tokens", type=int, default=ScoreConfig().batch_tokens, metavar="N", help="%(default)s")
-    made.add_argument("--threads", type=int, default=1, metavar="N", help="of torch: %(default)s if not given")
-    return made.parse_args(argv)
+    return Shape(layers, hidden, *more or [VOCABULARY])
 
 
 if __name__ == "__main__":

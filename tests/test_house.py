@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import raysample
-
-PACKAGE = Path(raysample.__file__).parent
+from tests.helpers.code_map import PACKAGE, homes, several, trees
+from tests.helpers.first_visit import frames_to_the_first_visit
 
 ROOMS = {
     *("api", "cli", "workflow", "execution", "tracking", "report", "evaluation", "selection", "influence", "training"),
@@ -35,30 +34,6 @@ JARGON = {
 """Words of the former glossary that named modules."""
 
 
-def sources() -> dict[str, ast.Module]:
-    """Return the syntax tree of every module by its path below the package."""
-    return {
-        path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
-        for path in sorted(PACKAGE.rglob("*.py"))
-    }
-
-
-def definitions(kind: type[ast.stmt] | tuple[type[ast.stmt], ...]) -> Iterator[tuple[str, str]]:
-    """Yield the name and the module of every module-level definition of a kind."""
-    for module, tree in sources().items():
-        for node in tree.body:
-            if isinstance(node, kind):
-                yield node.name, module  # type: ignore[attr-defined]
-
-
-def with_several_homes(kind: type[ast.stmt] | tuple[type[ast.stmt], ...]) -> dict[str, list[str]]:
-    """Return the names of a kind that more than one module defines, with these modules."""
-    homes = defaultdict[str, list[str]](list)
-    for name, module in definitions(kind):
-        homes[name].append(module)
-    return {name: modules for name, modules in homes.items() if len(modules) > 1}
-
-
 def test_the_package_consists_of_twelve_packages_over_core() -> None:
     found = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert found - BESIDE == ROOMS
@@ -67,21 +42,30 @@ def test_the_package_consists_of_twelve_packages_over_core() -> None:
 def test_no_module_of_the_former_map_is_left() -> None:
     left = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.iterdir() if path.stem in FORMER}
     assert left == set()
-    assert {module for module in sources() if Path(module).stem in JARGON} == set()
+    assert {module for module in trees() if Path(module).stem in JARGON} == set()
 
 
 def test_class_names_are_unique() -> None:
-    assert with_several_homes(ast.ClassDef) == {}
+    classes = Counter(node.name for tree in trees().values() for node in tree.body if isinstance(node, ast.ClassDef))
+    assert [name for name, count in classes.items() if count > 1] == []
 
 
 def test_public_function_names_are_unique() -> None:
-    several = with_several_homes((ast.FunctionDef, ast.AsyncFunctionDef))
-    assert {name: modules for name, modules in several.items() if not name.startswith("_")} == {}
+    assert several(homes(trees())["functions"]) == {}
+
+
+@pytest.mark.slow
+def test_scoring_reaches_its_first_visit_in_ten_frames() -> None:
+    stack = frames_to_the_first_visit()
+    assert stack[0] == ("cli/main.py", "main")
+    assert stack[-1][0].startswith("influence/visits/")
+    assert not any(name.startswith("<") for _, name in stack)
+    assert len(stack) <= 10
 
 
 def test_files_and_functions_are_short() -> None:
     long = {path.name for path in PACKAGE.rglob("*.py") if len(path.read_text(encoding="utf-8").splitlines()) >= 300}
-    for module, tree in sources().items():
+    for module, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
                 lines = node.end_lineno - node.lineno + 1
@@ -92,7 +76,7 @@ def test_files_and_functions_are_short() -> None:
 def test_every_function_has_a_docstring() -> None:
     bare = {
         f"{module}: {node.name}"
-        for module, tree in sources().items()
+        for module, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("__")
         if ast.get_docstring(node) is None
@@ -100,27 +84,10 @@ def test_every_function_has_a_docstring() -> None:
     assert bare == set()
 
 
-def constants(tree: ast.Module) -> set[str]:
-    """Return the public constants and type aliases that a module defines, without type variables and loggers."""
-    found = set()
-    for node in tree.body:
-        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
-            continue
-        called = node.value.func if isinstance(node.value, ast.Call) else None
-        if getattr(called, "attr", getattr(called, "id", None)) in {"TypeVar", "ParamSpec", "getLogger"}:
-            continue
-        for goal in node.targets if isinstance(node, ast.Assign) else [node.target]:
-            found |= {name.id for name in ast.walk(goal) if isinstance(name, ast.Name) and name.id[0] != "_"}
-    return found - {"__all__"}
-
-
-def test_public_constants_have_one_home_and_no_class_has_their_name() -> None:
-    homes = defaultdict[str, list[str]](list)
-    for module, tree in sources().items():
-        for name in constants(tree):
-            homes[name].append(module)
-    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}
-    assert homes.keys() & {name for name, _ in definitions((ast.ClassDef, ast.FunctionDef))} == set()
+def test_public_constants_have_one_home_and_no_class_or_function_has_their_name() -> None:
+    found = homes(trees())
+    assert several(found["constants"]) == {}
+    assert found["constants"].keys() & {*found["classes"], *found["functions"]} == set()
 
 
 @pytest.mark.parametrize("name", sorted(set(raysample.__all__) - {"__version__"}))

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the command line, timing by turns, processes of their own, tables, and JSON results.
+"""What the benchmarks share: options and results, timing by turns, isolated processes, corpora, models, made-up logs.
 
 `tests.helpers` (other packages, hostile inputs, tiny families, clusters whose processes are killed) is found through
 this package: a script that needs it imports from `harness` before.

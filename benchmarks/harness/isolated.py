@@ -1,4 +1,4 @@
-"""Measuring in a process of its own, so that its peak memory is its own."""
+"""Measuring in a process of its own, so that its peak memory is its own, and while something runs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
-Figures = dict[str, Any]
+from harness.outcome import Figures
+
+T = TypeVar("T")
 
 
 def run_isolated(method: Callable[..., Figures], limit: float, *arguments: Any) -> Figures:
-    """Run a method in a process of its own; return its figures, peak memory, or why there are none."""
+    """Run a method in a process of its own; return its figures and its peak memory, or `failed` with the reason."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(sender, method, *arguments))
@@ -34,52 +36,51 @@ def run_isolated(method: Callable[..., Figures], limit: float, *arguments: Any) 
 
 def _child(sender: Any, method: Callable[..., Figures], *arguments: Any) -> None:
     before = peak_mib()
-    figures = method(*arguments)
-    sender.send({**figures, "peak_mib": peak_mib(), "imports_mib": before})
+    sender.send({**method(*arguments), "peak_mib": peak_mib(), "imports_mib": before})
 
 
 def peak_mib() -> float:
-    """Return this process's peak memory; Linux counts its parent's in `getrusage`, so it is read elsewhere there."""
-    found = _peak(Path("/proc/self/status"))
-    if found is not None:
-        return found
+    """Return this process's peak memory; on Linux `getrusage` includes the parent's, so /proc is read there."""
+    peak = _peak("self")
+    if peak is not None:
+        return peak
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _peak(status: Path) -> float | None:
+def _peak(process: int | str) -> float | None:
+    """Return a process's peak memory in MiB; None if it has ended, or beside Linux."""
     try:
-        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
-    except (OSError, IndexError):  # not Linux, or the process has ended
+        return int(Path(f"/proc/{process}/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
+    except (OSError, IndexError):
         return None
 
 
 @contextmanager
-def workers_peak_mib(name: str = "ray::") -> Iterator[list[float]]:
-    """Yield a list that in the end holds the largest peak of this process's descendants so named (Linux), or nothing.
+def sampled(look: Callable[[], T], every: float) -> Iterator[list[T]]:
+    """Yield a list that grows by what `look` returns, each time after so many seconds."""
+    found, stop = list[T](), threading.Event()
 
-    Only its own: other clusters may run on the same machine.
-    """
-    seen, stop = list[float](), threading.Event()
+    def watch() -> None:
+        while not stop.wait(every):
+            found.append(look())
 
-    def look() -> None:
-        while not stop.wait(0.5):
-            seen.extend(peaks_below(name))
-
-    thread, told = threading.Thread(target=look, daemon=True), list[float]()
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield told
+        yield found
     finally:
         stop.set()
         thread.join()
-        told += [max(seen)] if seen else []
 
 
 def peaks_below(name: str) -> list[float]:
-    """Return the peak memory, in MiB, of each of this process's descendants whose command begins so."""
-    found = list[float | None]()
+    """Return the peak memory, in MiB, of each of this process's descendants whose command begins with `name` (Linux).
+
+    Only descendants count: other clusters may run on the same machine.
+    """
+    peaks = list[float]()
     for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error, IndexError):  # it has ended
-            if process.cmdline()[0].startswith(name):
-                found.append(_peak(Path(f"/proc/{process.pid}/status")))
-    return [peak for peak in found if peak is not None]
+        with suppress(psutil.Error, IndexError):  # the process has ended
+            if process.cmdline()[0].startswith(name) and (peak := _peak(process.pid)) is not None:
+                peaks.append(peak)
+    return peaks

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +13,7 @@ import pyarrow.parquet as pq
 from raysample.core.config import Columns, SourceConfig
 
 IntArray = npt.NDArray[np.int64]
-CLASSES = tuple(f"intent {name}" for name in ("a", "b", "c", "d", "e", "f", "g", "h"))
-COLUMNS = Columns(text="text", label="label", timestamp="date")
+CLASSES = tuple(f"intent {name}" for name in "abcdefgh")
 _WORDS = tuple(
     first + second + third
     for first in ("ba", "ko", "li", "ne", "su", "ta", "vo", "mi")
@@ -41,55 +39,43 @@ def ranks(rng: np.random.Generator, rows: int, contents: int) -> IntArray:
     return np.minimum(found, contents - 1)
 
 
-def zipf_log(folder: Path, rows: int, days: int, seed: int = 0) -> SourceConfig:
-    """Write a log of `rows` rows over as many possible contents, cut into `days` partitions; return its source."""
-    each = -(-rows // days)
-    for day in range(days):
-        sizes = _cut(min(each, rows - day * each))
-        rng = np.random.default_rng([seed, day])
-        write_day(folder, day, (made_up(ranks(rng, size, rows)) for size in sizes))
-    return source(folder)
-
-
 def made_up(contents: IntArray) -> pa.Table:
     """Return rows with these contents."""
     known, place = np.unique(contents, return_inverse=True)
     texts = pa.array([text(int(content)) for content in known]).take(pa.array(place))
-    labels = pa.array(CLASSES).take(pa.array(contents % len(CLASSES)))
-    return pa.table({"text": texts, "label": labels})
+    return pa.table({"text": texts, "label": pa.array(CLASSES).take(pa.array(contents % len(CLASSES)))})
 
 
-def write_day(folder: Path, day: int, pieces: Iterator[pa.Table] | Sequence[pa.Table]) -> None:
-    """Write one partition: a file for each piece."""
+def zipf_log(folder: Path, rows: int, days: int, seed: int = 0) -> SourceConfig:
+    """Write a log of `rows` rows over as many possible contents, cut into `days` partitions; return its source."""
+    each = -(-rows // days)
+    for day in range(days):
+        rng, size = np.random.default_rng([seed, day]), min(each, rows - day * each)
+        for number, start in enumerate(range(0, size, CHUNK)):
+            write_part(folder, day, made_up(ranks(rng, min(CHUNK, size - start), rows)), number)
+    return source(folder)
+
+
+def write_part(folder: Path, day: int, rows: pa.Table, number: int = 0) -> None:
+    """Write one file of a day's partition."""
     place = folder / f"date=2026-{1 + day // 28:02d}-{1 + day % 28:02d}"
     place.mkdir(parents=True, exist_ok=True)
-    for number, piece in enumerate(pieces):
-        pq.write_table(piece, place / f"part-{number:05d}.parquet", compression="zstd")
+    pq.write_table(rows, place / f"part-{number:05d}.parquet", compression="zstd")
 
 
 def source(folder: Path) -> SourceConfig:
     """Return a log that was written here as a source."""
-    return SourceConfig(path=str(folder), format="parquet", columns=COLUMNS)
+    return SourceConfig(path=str(folder), format="parquet", columns=Columns(timestamp="date"))
 
 
-def growing(corpus: pa.Table, days: int, rows: int, seed: int = 0) -> Iterator[pa.Table]:
+def growing(corpus: pa.Table, days: int, rows: int) -> Iterator[pa.Table]:
     """Yield `days` tables of about `rows` rows: each day's share of new rows of a corpus, and repeats of earlier ones.
 
     The new ones come once each, the rest is drawn log-uniformly among what was seen.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     order, share = rng.permutation(corpus.num_rows), corpus.num_rows // days
     for day in range(days):
         fresh = np.arange(day * share, (day + 1) * share)
         again = ranks(rng, max(0, rows - len(fresh)), (day + 1) * share)
         yield corpus.take(pa.array(order[rng.permutation(np.concatenate([fresh, again]))]))
-
-
-def plain(path: Path) -> pa.Table:
-    """Return text and label of a labelled Parquet file."""
-    found: Any = pq.read_table(path, columns=["text", "label"])
-    return found.set_column(1, "label", found["label"].cast(pa.string()))
-
-
-def _cut(rows: int) -> list[int]:
-    return [min(CHUNK, rows - start) for start in range(0, rows, CHUNK)]

@@ -1,17 +1,21 @@
-"""How a benchmark tells what it found: targets, the machine, and one JSON object as the last line."""
+"""What every benchmark reads and prints: options, tables, targets, and one JSON object as the last line."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import os
 import platform
 import resource
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from datetime import UTC, datetime
 from importlib import metadata, util
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,18 +25,70 @@ from rich.console import Console
 from rich.table import Table
 
 PACKAGES = ("raysample", "torch", "transformers", "numpy")
+Figures = dict[str, Any]
 
 
-def target(value: float, sense: Literal["<=", ">=", "=="], limit: float) -> dict[str, Any]:
-    """Return a value beside what it should be, and whether it is; what is not a number meets nothing."""
+class Options(argparse.ArgumentParser):
+    """A parser with the options of every benchmark; `size` adds options whose default depends on `--quick`."""
+
+    def __init__(self, about: str) -> None:
+        super().__init__(description=about)
+        self.sizes = dict[str, tuple[Any, Any]]()
+        self.add_argument("--quick", action="store_true", help="small sizes: under a minute, also on a busy machine")
+        self.add_argument("--json", type=Path, metavar="PATH", help="also write the last line of the output here")
+
+    def size(self, flag: str, full: Any, quick: Any, about: str = "", **more: Any) -> None:
+        """Add an option with its default and its default with `--quick`."""
+        shown = [" ".join(map(str, value)) if isinstance(value, list | tuple) else value for value in (full, quick)]
+        text = f"{about} (default {shown[0]}, with --quick {shown[1]})".strip()
+        action = self.add_argument(flag, help=text, **{"type": int, "metavar": "N", **more})
+        self.sizes[action.dest] = (full, quick)
+
+    def read(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        """Read the command line."""
+        options = self.parse_args(argv)
+        for name, (full, quick) in self.sizes.items():
+            if getattr(options, name) is None:
+                setattr(options, name, quick if options.quick else full)
+        return options
+
+
+def target(value: float, sense: Literal["<=", ">=", "=="], limit: float) -> Figures:
+    """Return a value beside its target, and whether it is met; a value that is not a number meets nothing."""
     met = {"<=": value <= limit, ">=": value >= limit, "==": value == limit}[sense]
     return {"value": value if math.isfinite(value) else None, "target": f"{sense} {limit:g}", "met": bool(met)}
 
 
-def verdict(aim: Mapping[str, Any]) -> str:
-    """Say in one line what a target was and whether it was met."""
-    value = "none" if aim["value"] is None else f"{aim['value']:.4g}"
-    return f"{value}, target {aim['target']}: {'met' if aim['met'] else 'MISSED'}"
+def finish(
+    benchmark: str, targets: Mapping[str, Any], figures: Figures, options: argparse.Namespace, *packages: str
+) -> None:
+    """Print the targets and, as the last line, options and figures as JSON, which `--json` also writes to a file."""
+    for name, aim in targets.items():
+        value = "none" if aim["value"] is None else f"{aim['value']:.4g}"
+        print(f"{name}: {value}, target {aim['target']}: {'met' if aim['met'] else 'MISSED'}")
+    about = {"benchmark": benchmark, "targets": targets, "options": vars(options)}
+    line = json.dumps({**about, **figures, **machine(*packages)}, allow_nan=False, default=str)
+    if options.json is not None:
+        options.json.write_text(line + "\n")
+    print(line)
+
+
+def machine(*packages: str) -> Figures:
+    """Return when, on what and with which versions something was measured."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    versions = {name: version(name) for name in (*PACKAGES, *packages)}
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 2),
+        "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit),
+        "versions": {"python": platform.python_version(), **{k: v for k, v in versions.items() if v is not None}},
+    }
 
 
 def installed(*packages: str) -> bool:
@@ -48,49 +104,26 @@ def version(package: str) -> str | None:
         return None
 
 
-def machine(*packages: str) -> dict[str, Any]:
-    """Return when, on what and with which versions something was measured."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    found = {name: version(name) for name in (*PACKAGES, *packages)}
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load": round(os.getloadavg()[0], 2),
-        "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit),
-        "versions": {"python": platform.python_version(), **{name: v for name, v in found.items() if v is not None}},
-    }
-
-
-def finish(result: Mapping[str, Any], path: Path | None) -> None:
-    """Print the targets and, as the last line, the result as JSON, which is also written to `path` if that is given."""
-    for name, aim in result["targets"].items():
-        print(f"{name}: {verdict(aim)}")
-    line = json.dumps(result, allow_nan=False)
-    if path is not None:
-        path.write_text(line + "\n")
-    print(line)
-
-
 def print_table(
-    headings: Sequence[str], rows: Iterable[Sequence[str]], title: str = "", caption: str = "", left: int = 1
+    headings: Sequence[str], rows: Iterable[Sequence[object]], title: str = "", caption: str = "", left: int = 1
 ) -> None:
     """Print a table; its first `left` columns are words, the others numbers."""
     made = Table(title=title or None, caption=caption or None, title_justify="left", caption_justify="left", box=SIMPLE)
     for place, heading in enumerate(headings):
         made.add_column(heading, justify="left" if place < left else "right", overflow="fold")
     for row in rows:
-        made.add_row(*row)
+        made.add_row(*map(str, row))
     Console(width=130, highlight=False).print(made)
 
 
-def parser(about: str) -> argparse.ArgumentParser:
-    """Return a parser with the options that every benchmark has."""
-    made = argparse.ArgumentParser(description=about)
-    made.add_argument("--quick", action="store_true", help="small sizes: under a minute, also on a busy machine")
-    made.add_argument("--json", type=Path, metavar="PATH", help="also write the last line of the output here")
-    return made
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Swallow the warnings, the logs and the standard error of other packages."""
+    before = logging.root.manager.disable
+    with warnings.catch_warnings(), redirect_stderr(StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(before)

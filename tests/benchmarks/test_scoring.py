@@ -15,7 +15,7 @@ __all__ = ["on_path"]  # a fixture that the test uses, too
 
 
 def test_scoring_goes_from_parquet_to_parquet(capsys: pytest.CaptureFixture[str]) -> None:
-    assert imported(BENCHMARKS / "scoring.py").main(["--quick", "--rows=160"]) == 0
+    assert imported(BENCHMARKS / "scoring.py").main(["--quick"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert_targets(result["targets"])
     found = result["found"]["gradients"]

@@ -20,10 +20,13 @@ import pyarrow as pa
 import pytest
 import torch
 
+import raysample
 from raysample.core.config import ModelConfig
-from raysample.core.numerics.batches import token_batches
 from raysample.influence.scores import SCORES
 from tests.helpers.benchmark_scripts import assert_targets, imported, on_path, shared
+from tests.helpers.corpora import varied_corpus
+from tests.helpers.families import making, truth
+from tests.helpers.noisy_checkpoints import write_noisy_checkpoints
 from tests.helpers.paths import BENCHMARKS
 
 pytestmark = pytest.mark.slow
@@ -51,6 +54,10 @@ def test_every_kept_result_has_a_date_and_true_targets(path: Path) -> None:
         assert_targets(result["targets"])
 
 
+def test_every_script_has_its_newest_results() -> None:
+    assert {path.stem for path in SCRIPTS} - {path.stem for path in RESULTS} == set()
+
+
 def test_the_page_names_every_script() -> None:
     page = (BENCHMARKS.parent / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     assert [path.name for path in SCRIPTS if f"`{path.name}`" not in page] == []
@@ -71,7 +78,7 @@ def test_scores_prints_tables_and_json(scores: ModuleType, tmp_path: Path, capsy
     *shown, last = capsys.readouterr().out.splitlines()
     result = json.loads(last)
     assert json.loads(written.read_text()) == result
-    assert {"date", "cpu", "threads", "versions", "peak_rss_mib", "sizes", "bf16"} <= set(result)
+    assert {"date", "cpu", "threads", "versions", "peak_rss_mib", "options", "bf16"} <= set(result)
     assert_targets(result["targets"])
     found = result["found"]["1x16 padded"]
     assert {*SCORES, "plain forward", "plain forward and backward", "everything"} <= set(found["methods"])
@@ -89,8 +96,9 @@ def test_scores_prints_tables_and_json(scores: ModuleType, tmp_path: Path, capsy
 def test_scores_times_nothing_where_numbers_are_wrong(
     scores: ModuleType, factor: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fast = scores.grad_norms
-    monkeypatch.setattr(scores, "grad_norms", lambda *args: fast(*args) * factor)
+    visits = shared("tests.helpers.peers.visits")
+    fast = visits.grad_norms
+    monkeypatch.setattr(visits, "grad_norms", lambda *args: fast(*args) * factor)
     monkeypatch.setattr(scores, "measure", lambda *_: pytest.fail("timed"))
     assert scores.main(SMALL) == 1
     out, err = capsys.readouterr()
@@ -98,7 +106,7 @@ def test_scores_times_nothing_where_numbers_are_wrong(
     assert "gradient norms against the loop" in err
 
 
-def test_a_peer_with_wrong_numbers_is_told_and_not_timed(scores: ModuleType) -> None:
+def test_a_peer_with_wrong_numbers_is_reported_and_not_timed() -> None:
     base, workload = shared("tests.helpers.peers.base"), shared("tests.helpers.peers.workload")
     work = workload.made_up(workload.Shape(1, 16, 50), "full", 3, 300)
     found = base.squares(work.model, work.singles)
@@ -107,11 +115,11 @@ def test_a_peer_with_wrong_numbers_is_told_and_not_timed(scores: ModuleType) -> 
         ("off", lambda _: lambda: right * 1.01, "wrong numbers, not timed"),
         ("broken", lambda _: 1 / 0, "failed: ZeroDivisionError: division by zero"),
     ):
-        told, run, _ = scores.try_peer(base.Peer(name, (), "torch", "all", build), work, found)
-        assert told["state"] == state
+        about, run = base.try_peer(base.Peer(name, (), "torch", "all", build), work, found)
+        assert about["state"] == state
         assert run is None
     missing = base.Peer("absent", ("no_such_module",), "no-such", "all", lambda _: pytest.fail("built"))
-    assert scores.try_peer(missing, work, found)[0]["state"] == "not installed"
+    assert base.try_peer(missing, work, found)[0]["state"] == "not installed"
 
 
 def test_costs_are_compared_per_row_within_each_repetition() -> None:
@@ -135,9 +143,10 @@ def test_methods_take_turns_and_each_repetition_starts_elsewhere() -> None:
 
 @pytest.fixture
 def material(tmp_path: Path) -> Any:
-    made, spec = shared("baselines.score_material"), ModelConfig(hidden_size=16, vocabulary_size=300, max_length=64)
-    corpus = made.made_up_corpus(tmp_path / "corpus", 96, 32, seed=0)
-    return made.Material.of(corpus, made.made_up_run(tmp_path / "run", spec, corpus, 2), 64, 512)
+    spec = ModelConfig(hidden_size=16, vocabulary_size=300, max_length=64)
+    corpus = varied_corpus(tmp_path / "corpus", 96, shard_rows=32)
+    run = write_noisy_checkpoints(tmp_path / "run", spec, corpus, 2)
+    return shared("baselines.ray_passages").Material(corpus, run, 64)
 
 
 def test_families_are_right_or_refused_and_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -165,8 +174,8 @@ def test_rows_that_are_all_alike_prove_nothing(
 ) -> None:
     script, whys = imported(BENCHMARKS / "families.py"), []
     for place, name, other in (
-        (script.making, "LETTERS", frozenset()),  # its own class would read each row as no words at all
-        (script.truth, "loop", lambda _, rows: {"el2n": np.ones(len(rows))}),
+        (making, "LETTERS", frozenset()),  # its own class would read each row as no words at all
+        (truth, "loop", lambda _, rows: {"el2n": np.ones(len(rows))}),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, other)
@@ -182,14 +191,14 @@ def test_a_family_with_a_wrong_number_or_a_bare_failure_misses_its_target(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script = imported(BENCHMARKS / "families.py")
-    loop, score = script.truth.loop, script.raysample.score
+    loop, score = truth.loop, raysample.score
 
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("a very own fault")
 
     for target, wrong in (("wrong", lambda *given: {k: 2 * v for k, v in loop(*given).items()}), ("bare", loop)):
-        monkeypatch.setattr(script.truth, "loop", wrong)
-        monkeypatch.setattr(script.raysample, "score", broken if target == "bare" else score)
+        monkeypatch.setattr(truth, "loop", wrong)
+        monkeypatch.setattr(raysample, "score", broken if target == "bare" else score)
         assert script.main(["--only=bert", "--rows=4"]) == 1
         told = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert {name for name, aim in told["targets"].items() if not aim["met"]} == {target}
@@ -207,20 +216,11 @@ def test_the_loop_by_hand_gives_the_numbers_of_sweep(material: Any) -> None:
         assert all(np.ptp(columns["el2n"]) > 0 for columns in values.values())
 
 
-def test_the_loop_by_hand_cuts_by_the_same_budget(material: Any) -> None:
-    by_hand, block = shared("baselines.score_loop"), material.block(1)
-    cut = list(by_hand._mini_batches(block.encoded.lengths, 512))
-    assert sorted(np.concatenate(cut)) == list(range(32))
-    lengths = [block.encoded.lengths[rows] for rows in cut]
-    assert all(len(rows) * rows.max() <= 512 for rows in lengths)
-    assert len(cut) == len(list(token_batches(block.encoded.lengths, 512)))
-
-
 def test_rows_that_repeat_are_no_material(material: Any) -> None:
     rows = material.corpus.read(0)
     same = type("Same", (), {"read": lambda _self, _shard: rows.take([0, 0, 1])})()
     with pytest.raises(ValueError, match="two rows have the same tokens and label"):
-        replace(material, corpus=same).block(0)
+        replace(material, corpus=same).shard(0)
 
 
 def test_short_runs_on_ray_are_told_and_meet_nothing() -> None:
@@ -242,8 +242,7 @@ def test_short_runs_on_ray_are_told_and_meet_nothing() -> None:
     assert told["gradients: the same with the start-up"]["met"] is False
     assert told["gradients: ray with one actor / sweep, rows/CPU s"]["value"] == 0.93
     figures = found.one.figures()
-    assert figures["rows_per_second_with_start_up"] == 2.5
-    assert figures["start_up_share"] == 0.025
+    assert figures["rate_with_start_up"] == 2.5
 
 
 def test_the_cpu_seconds_of_processes_are_seen_from_outside() -> None:
@@ -263,7 +262,7 @@ def test_the_cpu_seconds_of_processes_are_seen_from_outside() -> None:
 
 
 def test_noise_redraws_exactly_its_share_among_the_other_classes() -> None:
-    trials = shared("label_noise.trials")
+    trials = shared("harness.label_errors")
     clean = pd.DataFrame({"id": range(200), "text": "words", "label": [f"class {i % 4}" for i in range(200)]})
     noisy = trials.with_noise(clean, 0.1, seed=3)
     assert noisy["wrong"].sum() == 20
@@ -274,7 +273,7 @@ def test_noise_redraws_exactly_its_share_among_the_other_classes() -> None:
 
 
 def test_detection_counts_wrong_labels_among_the_hardest() -> None:
-    detection = shared("label_noise.detection")
+    detection = shared("harness.label_errors")
     wrong = np.array([True, False, True, False, False])
     assert detection.detection(np.array([5.0, 1, 4, 3, 2]), wrong) == {
         "auroc": 1.0,
@@ -282,16 +281,14 @@ def test_detection_counts_wrong_labels_among_the_hardest() -> None:
         "precision_at_k": 1.0,
     }
     assert detection.detection(np.array([5.0, 4, 3, 2, 1]), wrong)["precision_at_k"] == 0.5
-    turned = detection.ranks(pd.DataFrame({"a": [1.0, 2, 3], "b": [9.0, 4, 1]}))
-    assert turned.loc["a", "b"] == -1
 
 
 def test_the_baseline_finds_a_label_that_the_words_speak_against() -> None:
-    detection = shared("label_noise.detection")
+    detection = shared("harness.label_errors")
     texts = ["calm lake", "quick dash"] * 20
     labels = ["calm", "quick"] * 20
     labels[0] = "quick"
-    hardness = detection.baseline(pd.DataFrame({"text": [*texts, "round coin"], "label": [*labels, "round"]}))
+    hardness = detection.word_baseline(pd.DataFrame({"text": [*texts, "round coin"], "label": [*labels, "round"]}))
     assert hardness[0] > hardness[1:-1].max()
     assert hardness[-1] == 1  # its class has too few rows for folds
 
@@ -299,12 +296,12 @@ def test_the_baseline_finds_a_label_that_the_words_speak_against() -> None:
 @pytest.mark.slow
 def test_agreement_on_simulated_traffic(capsys: pytest.CaptureFixture[str]) -> None:
     agreement = imported(BENCHMARKS / "agreement.py")
-    assert agreement.main(["--quick", "--rows=500", "--seeds=1", "--threads=1"]) == 0
+    assert agreement.main(["--quick", "--rows=500", "--seeds=1"]) == 0
     out = capsys.readouterr().out
     result = json.loads(out.splitlines()[-1])
     assert_targets(result["targets"])
     (found,) = result["found"].values()
-    assert set(found["detection"]["scores"]) == set(agreement.usable()) == set(found["with_length"])
+    assert set(found["detection"]["scores"]) == set(agreement.USABLE) == set(found["with_length"])
     assert found["between_scores"]["el2n"]["el2n"] == 1
     assert found["detection"]["wrong"] == 50
 
@@ -312,8 +309,7 @@ def test_agreement_on_simulated_traffic(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.slow
 def test_a_further_day_of_a_log_visits_only_what_is_new(capsys: pytest.CaptureFixture[str]) -> None:
     script = imported(BENCHMARKS / "logs.py")
-    small = ["--day-rows=150", "--contents=120", "--days=3", "--train-rows=64", "--threads=1"]
-    assert script.main(["--parts", "days", *small]) == 0
+    assert script.main(["--quick", "--parts", "days", "--day-rows=150", "--contents=120"]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert_targets(result["targets"])
     assert [morning["new"] for morning in result["days"]["mornings"]] == [40, 40, 40]
@@ -324,12 +320,12 @@ def test_a_further_day_of_a_log_visits_only_what_is_new(capsys: pytest.CaptureFi
 @pytest.mark.slow
 def test_growth_tells_contents_memory_and_gain() -> None:
     # as a program: its own processes must find it
-    small = ["--parts", "growth", "--rows", "300", "900", "--engine=local", "--every-row=0"]
-    command = [sys.executable, str(BENCHMARKS / "logs.py"), *small]
+    command = [sys.executable, str(BENCHMARKS / "logs.py"), "--quick", "--parts", "growth", "--rows", "300", "900"]
     *shown, last = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     result = json.loads(last)
     assert_targets(result["targets"])
-    sizes = [result["growth"][rows]["contents"]["contents"] for rows in ("300", "900")]
+    assert all(result["growth"][rows]["gain"] > 0 for rows in ("300", "900"))
+    sizes = [result["growth"][rows]["contents"] for rows in ("300", "900")]
     assert 0 < sizes[0] < sizes[1] < 900
     assert any(f"{sizes[1]:,}" in line for line in shown)
 
@@ -401,15 +397,15 @@ def test_what_faults_did_to_a_table_is_found(ids: list[str], score: list[float],
 
 
 def test_the_toll_of_faults_counts_nodes_that_came_and_went() -> None:
-    faults = imported(BENCHMARKS / "faults.py")
-    told = [
+    judging = shared("tests.helpers.chaos.judging")
+    faults = [
         {"kind": "actor", "pid": 1},
         {"kind": "shard", "pids": [2, 3, 4]},
         {"kind": "replaced node", "pids": [5], "node": "a", "joined": "b"},
         {"kind": "replaced node", "pids": [6, 7], "node": "b", "joined": "c"},
         {"kind": "driver", "exit": -9},
     ]
-    assert faults.losses({"faults": told, "scored": ["a", "b"], "fallen": []}) == {
+    assert judging.losses({"faults": faults, "scored": ["a", "b"], "fallen": []}) == {
         "processes killed": 7,
         "nodes lost": 2,
         "nodes that joined": 2,
@@ -428,26 +424,18 @@ def test_equal_arms_are_simulated_and_judged(capsys: pytest.CaptureFixture[str])
     assert len(found["found"]) == 3 * 2 * 3
 
 
-def test_the_house_counts_homes_docstrings_and_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_house_counts_homes_docstrings_and_frames() -> None:
     house = imported(BENCHMARKS / "house.py")
     one = "X = 1\nT = TypeVar('T')\n_Y = 2\ndef f(): ...\ndef _g(): 'Doc.'\nclass A:\n    def _m(self): ...\n"
     other = "from one import f\nT = TypeVar('T')\nX: int = 2\ndef h():\n    def f(): ...\nclass B: ...\n"
     modules = {"one": ast.parse(one), "other": ast.parse(other)}
-    counts, several = house.homes(modules)
-    assert counts == {"functions": 2, "classes": 2, "constants": 1}
-    assert several == {"functions": {}, "classes": {}, "constants": {"X": ["one", "other"]}}
-    assert house.private_functions(modules) == (2, ["one._m"])
+    names = house.homes(modules)
+    assert {kind: len(found) for kind, found in names.items()} == {"functions": 2, "classes": 2, "constants": 1}
+    assert [house.several(found) for found in names.values()] == [{}, {}, {"X": ["one", "other"]}]
+    assert house.private_functions(modules) == {"one: _g": True, "one: A._m": False}
     told = house.targets(
         {"rooms": ["a"] * 13, "layers": 13, "stack": [("a.py", "f")] * 11, "share of names with more homes": 0.2}
         | {"share of private functions documented": 0.7, "help": [0.5, 9.0, 0.6], "lines of benchmarks": 3_001}
     )
     assert_targets(told)
     assert [aim["met"] for aim in told.values()] == [False, True, False, False, True, True, False]
-
-
-@pytest.mark.slow
-def test_the_frames_to_the_first_visit_begin_at_the_command() -> None:
-    stack = imported(BENCHMARKS / "house.py").to_the_first_visit()
-    assert stack[0] == ("cli/main.py", "main")
-    assert stack[-1][0].startswith("influence/visits/")
-    assert not any(name.startswith("<") for _, name in stack)

@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from raysample.evaluation import OBJECTIVES, Estimates, Predictions, difference, estimates, evaluate, holm
+from raysample.evaluation import OBJECTIVES, Predictions, difference, estimates, evaluate, holm
 from raysample.evaluation.differences import Difference
+from tests.helpers.equal_arms import compare_equal_arms, estimated, hits
 
 Floats = NDArray[np.float64]
 
@@ -160,32 +161,14 @@ def test_no_interval_has_width_0(objective: str, seeds: int, ours: str, theirs: 
     assert high - low >= least
 
 
-def arm(draw: np.random.Generator, ease: Floats, seeds: int, spread: float) -> Estimates:
-    """Accuracies of as many simulated comparisons as `ease` has: seeds differ by `spread`, rows by chance as well."""
-    shape = (len(ease), seeds, ease.shape[-1])
-    skill = draw.normal(0, spread, (len(ease), seeds, 1)).astype(np.float32)
-    right = ease + skill + draw.standard_normal(shape, dtype=np.float32) > 0
-    values = right.mean(axis=-1)
-    return Estimates(values, right - values[..., None], 1 / (shape[-1] + 2) ** 2)
-
-
 @pytest.mark.parametrize("spread", [0.02, 0.25])
 @pytest.mark.parametrize("rows", [200, 2_000])
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 def test_equal_arms_are_rarely_called_better(seeds: int, rows: int, spread: float) -> None:
-    draw = np.random.default_rng([seeds, rows, int(100 * spread)])
-    family, missed, comparisons = 0, 0, 400
-    for _ in range(comparisons // 50):
-        ease = draw.normal(1.6, 1.2, (50, 1, rows)).astype(np.float32)
-        random, stratified, *ours = (arm(draw, ease, seeds, spread) for _ in range(4))
-        pairs = [(one, baseline) for one in ours for baseline in (random, stratified)]
-        found = [difference(*pair) for pair in pairs]
-        p = holm(np.stack([each.two_sided() for each in found], axis=-1))
-        above = np.stack([each.mean for each in found], axis=-1) > 0
-        family += int(((p < 0.05) & above).any(axis=-1).sum())
-        low, high = found[0].bounds(0.95)
-        assert (high > low).all()
-        missed += int(((low > 0) | (high < 0)).sum())
+    draw, comparisons = np.random.default_rng([seeds, rows, int(100 * spread)]), 400
+    found = [compare_equal_arms(draw, 50, seeds, rows, spread) for _ in range(comparisons // 50)]
+    family, missed = (sum(int(getattr(each, what).sum()) for each in found) for what in ("false", "missed"))
+    assert all((each.high > each.low).all() for each in found)
     # 5 % of 400 are 20; more than 34 would come of a rate of 5 % once in a thousand such tests.
     assert family <= stats.binom.ppf(0.999, comparisons, 0.05)
     assert missed <= stats.binom.ppf(0.999, comparisons, 0.05)
@@ -194,5 +177,5 @@ def test_equal_arms_are_rarely_called_better(seeds: int, rows: int, spread: floa
 def test_a_real_difference_is_seen() -> None:
     draw = np.random.default_rng(3)
     ease = draw.normal(1.6, 1.2, (100, 1, 2_000)).astype(np.float32)
-    better, worse = arm(draw, ease + np.float32(0.4), 3, 0.02), arm(draw, ease, 3, 0.02)
+    better, worse = (estimated(hits(draw, ease, 3, 0.02, margin)) for margin in (0.4, 0.0))
     assert (difference(better, worse).p_value() < 0.025).mean() > 0.95

@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from raysample.influence.scores import create_scores
-from raysample.influence.visits.sweep import score_block
-from tests.helpers.peers import dattri_flat, opacus_ghost
-from tests.helpers.peers.base import Tuples, relative_error, squares, truth
+from raysample.core.numerics.batches import token_batches
+from tests.helpers.peers import PEERS, Peer, dattri_flat, opacus_ghost
+from tests.helpers.peers.base import TOLERANCE, Tuples, relative_error, squares, truth, try_peer
 from tests.helpers.peers.captum_tracin import tracin
+from tests.helpers.peers.scores_by_hand import mini_batches, scored_by_hand
+from tests.helpers.peers.visits import own_errors, swept
 from tests.helpers.peers.workload import CLASSES, Shape, Work, made_up
 
-TOLERANCE = 1e-4
 Column = NDArray[np.float64]
 
 
@@ -42,15 +42,7 @@ class Check:
 
 def ours(work: Work, spec: str | dict[str, Any]) -> Column:
     """Return a score of every row, as scoring makes it, in row order."""
-    (column,) = score_block(
-        work.models,
-        work.checkpoints,
-        work.encoded,
-        work.labels,
-        create_scores([spec]),
-        pad=work.padded,
-        batch_tokens=work.batch_tokens,
-    ).values()
+    (column,) = swept(work, [spec]).values()
     return column.astype(np.float64)
 
 
@@ -97,6 +89,11 @@ def el2n(work: Work) -> Column:
     return mean
 
 
+def by_hand(work: Work, name: str) -> Column:
+    """Return a score by the loop over mini-batches that one would write for it."""
+    return scored_by_hand(work, gradients=True)[name].astype(np.float64)
+
+
 def aum(work: Work) -> Column:
     """Return what the package `aum` makes of the logits of every checkpoint."""
     from aum import AUMCalculator
@@ -140,6 +137,7 @@ def in_row_order(work: Work, values: torch.Tensor) -> Column:
 
 
 NUMPY = "numpy, float64, single rows"
+BY_HAND = "a loop by hand"
 CHECKS = (
     Check("aum", "aum", ("aum",), aum),
     Check("tracin_self", "captum", ("captum",), tracin_self),
@@ -150,6 +148,8 @@ CHECKS = (
     Check("correctness", NUMPY, (), correctness),
     Check("forgetting", NUMPY, (), forgetting),
     Check("el2n", NUMPY, (), el2n),
+    Check("el2n", BY_HAND, (), partial(by_hand, name="el2n")),
+    Check("vog", BY_HAND, (), partial(by_hand, name="vog")),
 )
 
 
@@ -165,6 +165,28 @@ def test_scores_agree_with_independent_implementations(check: Check, work: Work)
     for module in check.modules:
         pytest.importorskip(module)
     assert relative_error(ours(work, check.score), check.other(work)) <= TOLERANCE
+
+
+@pytest.mark.filterwarnings("ignore::Warning")  # of other packages
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+def test_every_peer_that_is_installed_gives_the_norms_that_it_counts(peer: Peer, work: Work) -> None:
+    about, _ = try_peer(peer, work, squares(work.model, work.singles))
+    if about["state"] == "not installed":
+        pytest.skip(f"{peer.distribution} is not installed")
+    assert about["state"] == ("same quantity" if peer.counts == "all" else "different quantity")
+
+
+def test_gradients_of_a_mini_batch_are_those_of_single_rows(work: Work) -> None:
+    errors = own_errors(work, truth(squares(work.model, work.singles), work.model, "all"))
+    assert max(errors.values()) <= TOLERANCE
+
+
+def test_the_loop_by_hand_cuts_mini_batches_by_the_same_budget(work: Work) -> None:
+    lengths = work.encoded.lengths
+    cut = list(mini_batches(lengths, 200))
+    assert sorted(np.concatenate(cut)) == list(range(len(lengths)))
+    assert all(len(rows) * lengths[rows].max() <= 200 for rows in cut)
+    assert len(cut) == len(list(token_batches(lengths, 200)))
 
 
 def test_the_truth_of_a_peer_is_over_the_parameters_that_it_counts() -> None:

@@ -1,76 +1,35 @@
-"""Our loop against the Hugging Face Trainer: same weights, same batches, no dropout, so the same steps."""
+"""raysample's loop, a loop by hand and the Hugging Face Trainer: same weights, same batches, so the same steps."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from transformers import Trainer, TrainingArguments
 
-from raysample import testing, training
-from raysample.core.config import FineTuneConfig, ModelConfig
-from raysample.models import encode
+from raysample.core.config import ModelConfig
+from tests.helpers.training_twins import train_by_hand, train_by_trainer, train_here, training_work
 
 pytestmark = pytest.mark.slow
 
-ROWS, EPOCHS, RATE = 44, 2, 1e-2
-"""44 rows in batches of 8: the last batch of an epoch is short."""
 
-
-class Ordered(Trainer):
-    """A Trainer that takes the rows in the order of our batches."""
-
-    def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
-        order = np.concatenate([*training.batches(ROWS, 8, 3, EPOCHS * 6)]).reshape(EPOCHS, ROWS)
-        epochs = iter(order.tolist())
-
-        class Epochs:
-            def __iter__(self) -> Iterator[int]:
-                return iter(next(epochs))
-
-            def __len__(self) -> int:
-                return ROWS
-
-        return Epochs()
-
-
-def test_our_loop_makes_the_steps_of_the_trainer(tmp_path: Path) -> None:
-    words, table = testing.tiny_tokenizer(), testing.tiny_rows(ROWS)
-    encoded, labels = encode(words, table, ModelConfig(max_length=32)), table["label"].to_numpy().astype(np.int64)
-    ids = np.array(table["row_id"].to_pylist(), dtype=object)
-    ours = testing.tiny_model(dropout=0.0)
-    theirs, losses = copy.deepcopy(ours), list[float]()
-    config = FineTuneConfig(
-        epochs=EPOCHS, batch_size=8, learning_rate=RATE, warmup_ratio=0, precision="float32", seed=3
-    )
-    data = training.Examples(encoded, labels, 0, ids)
-    training.train(
-        ours,
-        data,
-        config,
-        training.schedule_training(ROWS, config),
-        progress=lambda _, loss: losses.append(float(loss)),
-    )
-    given = TrainingArguments(
-        str(tmp_path),
-        num_train_epochs=EPOCHS,
-        per_device_train_batch_size=8,
-        learning_rate=RATE,
-        weight_decay=config.weight_decay,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
-    )
-    rows = [{**words(text), "labels": label} for text, label in zip(table["text"].to_pylist(), labels, strict=True)]
-    trainer = Ordered(theirs, given, train_dataset=rows, processing_class=words)
-    trainer.train()
-    logged = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    assert losses == pytest.approx(logged, rel=1e-4)
-    for (name, mine), its in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        assert mine.detach().numpy() == pytest.approx(its.detach().numpy(), abs=1e-4), name
+def test_three_loops_make_the_same_steps(tmp_path: Path) -> None:
+    spec = ModelConfig(hidden_size=16, vocabulary_size=300, layers=1, max_length=32, dropout=0.0)
+    # 44 rows in batches of 8, two epochs: the last batch of an epoch is short.
+    work = training_work(tmp_path, spec, rows=44, steps=12, batch_size=8, learning_rate=1e-2)
+    assert sorted({len(rows) for rows in work.order}) == [4, 8]
+    losses, networks = dict[str, list[float]](), {}
+    for name, train in (
+        ("raysample", train_here),
+        ("by hand", train_by_hand),
+        ("Trainer", partial(train_by_trainer, folder=tmp_path / "trainer")),
+    ):
+        losses[name], networks[name] = [], work.network()
+        train(work, networks[name], losses[name].append)
+    assert len(set(losses["raysample"])) == 12
+    for name in ("by hand", "Trainer"):
+        assert losses["raysample"] == pytest.approx(losses[name], rel=1e-4)
+        for (weight, mine), other in zip(
+            networks["raysample"].named_parameters(), networks[name].parameters(), strict=True
+        ):
+            assert mine.detach().numpy() == pytest.approx(other.detach().numpy(), abs=1e-4), (name, weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,36 @@ from tests.helpers.chaos.study import SCORES, Study
 
 NOT_FINITE = f"not finite: {', '.join(SCORES)}"
 KEYS = ("file", "row", "stage", "reason")
+
+
+def mistakes(study: Study, calm: ScoreTable, disturbed: ScoreTable, report: Mapping[str, Any]) -> dict[str, int]:
+    """Return how often each thing happened that faults must not do; `report`: what `ordeal.run` returned."""
+    found = differences(calm, disturbed)
+    quarantine = misjudged(study, Path(disturbed.uri))
+    return {
+        "faults that did not happen": len(report["missed"]),
+        "rows lost": found["lost"],
+        "rows doubled": found["doubled"],
+        "cells that differ": abs(found["differing"]),
+        "broken rows that the quarantine lacks": quarantine["missing"],
+        "rows wrongly in quarantine": quarantine["wrong"],
+        "shards redone needlessly": len(report["redone"]),
+    }
+
+
+def losses(report: Mapping[str, Any]) -> dict[str, int]:
+    """Return what was lost and what came instead."""
+    lost = {fault["node"] for fault in report["faults"] if "node" in fault}
+    joined = {fault["joined"] for fault in report["faults"] if "joined" in fault}
+    return {
+        "processes killed": sum(1 if "pid" in fault else len(fault.get("pids", ())) for fault in report["faults"]),
+        "nodes lost": len(lost),
+        "nodes that joined": len(joined),
+        "of these seen scoring": len(joined & set(report["scored"])),
+        "of these lost again": len(joined & lost),
+        "nodes that died by themselves": len(report["fallen"]),
+        "drivers killed": sum(fault["kind"] == "driver" for fault in report["faults"]),
+    }
 
 
 def differences(one: ScoreTable, other: ScoreTable) -> dict[str, int]:

@@ -11,14 +11,20 @@ import json
 import os
 import signal
 import sqlite3
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from raysample.cli import commands, main
 
+Figures = dict[str, Any]
+TRIES = 6
 CONFIG = """
 output: {output}
 corpus: {{train: {{path: {folder}/train.jsonl}}, test: {{path: {folder}/test.jsonl}}}}
@@ -111,3 +117,59 @@ def left_over(output: Path) -> list[str]:
     """Return what should not be there once all drivers have ended: drafts, half-made databases, locks of folders."""
     found = [one for pattern in ("*.draft-*", "*half-made*", "*/lock.json", "*/.lock") for one in output.glob(pattern)]
     return sorted(one.name for one in found)
+
+
+def undisturbed(folder: Path) -> tuple[float, Sequence[str]]:
+    """Run once; return the seconds that it took, and its weights."""
+    began = time.perf_counter()
+    driver = Driver(folder, folder / "undisturbed", "run").start()
+    if driver.wait() != 0:
+        raise RuntimeError(f"an undisturbed run failed: {driver.said()}")
+    return time.perf_counter() - began, driver.weights()
+
+
+def ended(what: str, drivers: Sequence[Driver], weights: Sequence[str], before: Sequence[int] = ()) -> Figures:
+    """Wait for drivers of one output; return how they ended and what they left. `before`: former exit codes there."""
+    output, codes = drivers[0].output, [driver.wait() for driver in drivers]
+    return {
+        "what": what,
+        "codes": [*before, *codes],
+        "finished": codes.count(0),
+        "trained": sum("finished before" not in driver.said() for driver in drivers if driver.said()),
+        "differing": sum(driver.weights() != weights for driver in drivers),
+        "running": 0 if before and any(codes) else sum(status == "RUNNING" for _, status in runs(output)),
+        "left over": left_over(output),
+        "said": [driver.said()[-500:] for driver in drivers] if any(codes) else [],
+    }
+
+
+def at_once(folder: Path, output: Path, names: Sequence[str], weights: Sequence[str]) -> Figures:
+    """Start drivers at once on a new output."""
+    drivers = [Driver(folder, output, name).start() for name in names]
+    return ended(f"{len(names)} at once, {len(set(names))} names", drivers, weights)
+
+
+def interrupted(folder: Path, number: signal.Signals, after: float, which: int, weights: Sequence[str]) -> Figures:
+    """End a first start, then run undisturbed. A start that was through before its signal is ended earlier, anew."""
+    for attempt in range(TRIES):
+        output = folder / f"{number.name}-{which}-{attempt}"
+        code = Driver(folder, output, "run").start().interrupt(number, after)
+        if code != 0:
+            break
+        after *= 0.7
+    return ended(f"{number.name} after {after:.2f} s", [Driver(folder, output, "run").start()], weights, [code])
+
+
+def main_of_test(folder: Path) -> None:
+    """Write as JSON what becomes of two drivers of one folder, and of a start after one that was killed."""
+    torch.set_num_threads(1)
+    preload()
+    corpus(folder)
+    took, weights = undisturbed(folder)
+    same = at_once(folder, folder / "same", ("a", "a"), weights)
+    killed = interrupted(folder, signal.SIGKILL, took / 2, 0, weights)
+    (folder / "result.json").write_text(json.dumps([same, killed]))
+
+
+if __name__ == "__main__":
+    main_of_test(Path(sys.argv[1]))

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from torch import nn
 
 import raysample
-from raysample import models
 from raysample.core.config import Columns, EngineConfig, ModelConfig, SimulatedConfig, SourceConfig
 from raysample.core.storage import read_parquet, write_parquet
-from raysample.data import checkpoint_set
-from raysample.data.checkpoint_set import Checkpoint, CheckpointSet
+from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus, describe_source
 from raysample.data.score_table import ScoreTable
 from raysample.data.simulated import write_broken_log, write_traffic
+from tests.helpers.noisy_checkpoints import write_noisy_checkpoints
 
 SCORES = ("el2n", "grand_last")
 SIGN = "☠"
@@ -77,20 +78,11 @@ def _checkpoints(corpus: Corpus, folder: Path, seed: int) -> None:
     odd = Study(folder).truth.filter(pc.field("stage") == "score")["file"][0].as_py()  # a file where SIGN occurs
     path = str(Path(corpus.source.path, odd))
     some = describe_source(corpus.source.model_copy(update={"path": path}), str(folder / "some"), labels=corpus.labels)
-    base = models.prepare_base(MODEL, some, str(folder / "base"))
-    network, words = models.build_model(base, MODEL, corpus.labels, seed), models.tokenizer(base)
-    (sign,) = words.encode(SIGN, add_special_tokens=False)
-    if sign == words.unk_token_id:
-        raise ValueError(f"the tokenizer does not know {SIGN}, so rows with other unknown words would have no score")
-    generator, found = torch.Generator().manual_seed(seed), []
-    for step in (1, 2):
-        with torch.no_grad():
-            for weight in network.parameters():
-                weight.add_(0.02 * torch.randn(weight.shape, generator=generator))
-            network.get_input_embeddings().weight[sign] = torch.inf
-        place = folder / "checkpoints" / f"step-{step}"
-        models.save_model(network, words, place)
-        checkpoint_set.seal_checkpoint(place)
-        found.append(Checkpoint(str(place), step=step, epoch=float(step), learning_rate=1e-3))
-    trace = CheckpointSet(tuple(found), corpus.labels, seed, config={"model": MODEL.to_dict()})
-    trace.save(str(folder / "checkpoints"))
+
+    def without_sign(network: nn.Module, tokenizer: Any) -> None:
+        (sign,) = tokenizer.encode(SIGN, add_special_tokens=False)
+        if sign == tokenizer.unk_token_id:
+            raise ValueError(f"the tokenizer does not know {SIGN}, so rows with other unknown words have no score")
+        network.get_input_embeddings().weight[sign] = torch.inf
+
+    write_noisy_checkpoints(folder / "checkpoints", MODEL, some, 2, seed, without_sign)

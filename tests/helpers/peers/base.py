@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from importlib import util
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,6 +16,8 @@ from torch.nn import functional
 
 from tests.helpers.peers.workload import Batch, Work
 
+TOLERANCE = 1e-4
+"""The largest relative error of numbers that count as right."""
 Norms = Callable[[], Tensor]
 Counts = Literal["all", "linear", "classifier weight"]
 
@@ -73,6 +77,31 @@ def relative_error(found: NDArray[np.floating], expected: NDArray[np.floating]) 
     """Return max |found - expected| / |expected|; infinite where a value is not a number."""
     error = float(np.max(np.abs(found - expected) / np.maximum(np.abs(expected), 1e-12)))
     return error if np.isfinite(error) else np.inf
+
+
+def try_peer(
+    peer: Peer, work: Work, found: dict[str, NDArray[np.float64]]
+) -> tuple[dict[str, Any], Callable[[], object] | None]:
+    """Build and run a peer once; return what came of it, and how to run it again (None: do not).
+
+    Args:
+        peer, work: the peer, and the rows and the model that it gets.
+        found: what `squares` gave for the work.
+    """
+    about: dict[str, Any] = {"name": peer.name, "counts": peer.counts}
+    if any(util.find_spec(module) is None for module in peer.modules):
+        return {**about, "state": "not installed"}, None
+    try:
+        run = peer.build(work)
+        wall, cpu = time.perf_counter(), time.process_time()
+        norms = run().detach().double().numpy()
+        about["first_seconds"] = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    except Exception as error:
+        return {**about, "state": f"failed: {type(error).__name__}: {str(error)[:200]}"}, None
+    about["relative_error"] = relative_error(norms, truth(found, work.model, peer.counts))
+    if about["relative_error"] > TOLERANCE:
+        return {**about, "state": "wrong numbers, not timed"}, None
+    return {**about, "state": "same quantity" if peer.counts == "all" else "different quantity"}, run
 
 
 class Tuples(nn.Module):

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raysample.influence.scores import SCORES, Score, create_scores
 from raysample.influence.scores.reference import Reference
 from raysample.influence.visits.artifacts import Artifacts, Need
+from raysample.influence.visits.sweep import score_block
 from raysample.influence.visits.visit import collect
+from tests.helpers.peers.base import relative_error
 from tests.helpers.peers.workload import CLASSES, Batch, Work
 
 # Scores that point to a target corpus: the name stands for made-up directions.
@@ -84,6 +87,35 @@ def _tensors(reference: Reference, model: nn.Module) -> dict[str, Tensor]:
 def _directions(model: nn.Module) -> dict[str, Tensor]:
     draw = torch.Generator().manual_seed(0)
     return {name: torch.randn(1, *weight.shape, generator=draw) for name, weight in model.named_parameters()}
+
+
+def swept(work: Work, specs: Sequence[Any]) -> dict[str, NDArray[np.float32]]:
+    """Return the scores of every row at all checkpoints of the work, as scoring makes them, in row order."""
+    return score_block(
+        work.models,
+        work.checkpoints,
+        work.encoded,
+        work.labels,
+        create_scores(specs),
+        pad=work.padded,
+        batch_tokens=work.batch_tokens,
+    )
+
+
+def own_errors(work: Work, expected: NDArray[np.float64]) -> dict[str, float]:
+    """Return the largest relative errors of raysample's gradient norms and embedding gradients.
+
+    Args:
+        work: the rows and the model.
+        expected: the gradient norm of each row by a loop over single rows, in the order of the mini-batches.
+    """
+    fast = embedding_grads(work, work.batches)
+    slow = [row for single in work.singles for row in embedding_grads(work, [single])]
+    apart = [float((a - b).norm() / b.norm()) for a, b in zip(fast, slow, strict=True)]
+    return {
+        "gradient norms against the loop": relative_error(grad_norms(work).double().numpy(), expected),
+        "embedding gradients, in a mini-batch against alone": max(apart),
+    }
 
 
 def grad_norms(work: Work, autocast: torch.dtype | None = None) -> Tensor:

@@ -1,1 +1,0 @@
-"""Labelled texts whose label errors are known, and how well a score finds them."""
