@@ -198,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.size("--contents", 100_000, 2_000, "rows that repeats are of")
     options = parser.read(argv)
     claims, found, differs = Figures(), Figures(), 0.0
-    torch.set_num_threads(2)
+    torch.set_num_threads(1 if options.quick else 2)
     with tempfile.TemporaryDirectory(prefix="raysample-logs-") as folder:
         if "growth" in options.parts:
             sizes = grown(options, Path(folder, "growth"))
