@@ -93,6 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             now = time.perf_counter()
             seconds[name], last = seconds[name] + now - last, now
             if verdict.outcome not in ("accepted", "refused"):
+                if not findings[name, verdict.outcome, verdict.where]:
+                    print(verdict.details[-1500:], flush=True)
                 findings[name, verdict.outcome, verdict.where].append(seed)
     outcomes = ("refused", "accepted", "traceback", "hang", "lost")
     print_table(

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from harness.isolated import peak_mib, run_isolated
-from harness.outcome import Figures, Options, finish, installed, print_table, target
+from harness.outcome import Figures, Options, finish, print_table, target, version
 
 from raysample.core.config import ArmConfig
 from raysample.data.identity import group_codes
@@ -119,8 +119,8 @@ METHODS: dict[str, Callable[[Path, int], Figures]] = {
     OURS: ours,
     "raysample, three of a group": capped,
     "numpy, all in memory": with_numpy,
-    **({"DuckDB": with_duckdb} if installed("duckdb") else {}),
-    **({"Polars": with_polars} if installed("polars") else {}),
+    **({"DuckDB": with_duckdb} if version("duckdb") else {}),
+    **({"Polars": with_polars} if version("polars") else {}),
 }
 
 

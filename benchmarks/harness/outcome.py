@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from datetime import UTC, datetime
-from importlib import metadata, util
+from importlib import metadata
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
@@ -66,7 +66,8 @@ def finish(
     for name, aim in targets.items():
         value = "none" if aim["value"] is None else f"{aim['value']:.4g}"
         print(f"{name}: {value}, target {aim['target']}: {'met' if aim['met'] else 'MISSED'}")
-    about = {"benchmark": benchmark, "targets": targets, "options": vars(options)}
+    chosen = {name: value for name, value in vars(options).items() if name != "json"}
+    about = {"benchmark": benchmark, "targets": targets, "options": chosen}
     line = json.dumps({**about, **figures, **machine(*packages)}, allow_nan=False, default=str)
     if options.json is not None:
         options.json.write_text(line + "\n")
@@ -89,11 +90,6 @@ def machine(*packages: str) -> Figures:
         "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit),
         "versions": {"python": platform.python_version(), **{k: v for k, v in versions.items() if v is not None}},
     }
-
-
-def installed(*packages: str) -> bool:
-    """Tell whether all of these modules can be imported."""
-    return all(util.find_spec(package) is not None for package in packages)
 
 
 def version(package: str) -> str | None:

@@ -61,6 +61,10 @@ def test_every_kept_result_has_a_date_and_true_targets(path: Path) -> None:
         assert_targets(result["targets"])
 
 
+def test_every_script_has_its_newest_results() -> None:
+    assert {path.stem for path in SCRIPTS} - {path.stem for path in RESULTS} == set()
+
+
 def test_the_page_names_every_script() -> None:
     page = (BENCHMARKS.parent / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     assert [path.name for path in SCRIPTS if f"`{path.name}`" not in page] == []
