@@ -171,7 +171,7 @@ def show_growth(found: dict[int, Figures]) -> None:
     """Print one line per size."""
     lines = []
     for rows, one in found.items():
-        memory = [f"{one[key] or float('nan'):,.0f}" for key in ("peak_mib", "workers_peak_mib")]
+        memory = [f"{one[key]:,.0f}" if one[key] else "-" for key in ("peak_mib", "workers_peak_mib")]
         lines.append([f"{rows:,}", *cells(one), *memory, f"{one['gain']:.2f} x" if "gain" in one else "-"])
     headings = ("rows", "contents", "compact, s", "score, s", "ms per content", "driver MiB", "worker MiB", "gain")
     print_table(headings, lines, left=0)

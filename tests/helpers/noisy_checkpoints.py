@@ -39,7 +39,8 @@ def write_noisy_checkpoints(
     for step in range(1, count + 1):
         with torch.no_grad():
             for weight in network.parameters():
-                weight.add_(0.1 * weight.abs().mean() * torch.randn(weight.shape, generator=draw))
+                size = weight[weight.isfinite()].abs().mean()  # `change` may have made weights infinite
+                weight.add_(0.1 * size * torch.randn(weight.shape, generator=draw))
             if change is not None:
                 change(network, tokenizer)
         place = folder / f"step-{step}"
