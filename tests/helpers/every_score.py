@@ -7,6 +7,8 @@ from typing import Any
 from raysample.influence.scores import SCORES, Score
 
 TARGET = "held_out"
+EASIER = {"influence": {"damping": 1.0}}
+"""Options with which a score is itself, and cheap: with more damping conjugate gradients need fewer products."""
 NEEDS_TARGET = tuple(name for name, kind in SCORES.items() if "target" in kind.example)
 
 
@@ -17,8 +19,8 @@ def specs() -> list[str | dict[str, Any]]:
 
 def spec(name: str) -> str | dict[str, Any]:
     """Return the spec of one score."""
-    example = SCORES[name].example
-    return {"name": name, **example} if example else name
+    options = {**SCORES[name].example, **EASIER.get(name, {})}
+    return {"name": name, **options} if options else name
 
 
 def made(name: str, **options: Any) -> Score[Any]:

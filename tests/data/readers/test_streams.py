@@ -88,8 +88,8 @@ def test_a_cut_file_among_whole_ones_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", PACKERS)
 def test_a_file_that_unpacks_to_too_much(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "FREE_BYTES", 1 << 20)
-    data = PACKERS[suffix](jsonl(ROWS) + b"\n" * (3 << 20))
+    monkeypatch.setattr(streams, "FREE_BYTES", 1 << 18)
+    data = PACKERS[suffix](jsonl(ROWS) + b"\n" * (1 << 20))
     error = refused(tmp_path, f"a.jsonl{suffix}", data, "limits.expansion=10.0 allows", limits={"expansion": 10})
     assert "raise limits.expansion" in error.advice
     refused(tmp_path, f"a.jsonl{suffix}", data, "limits.unpacked=100,000 allows", limits={"unpacked": "100 kB"})
