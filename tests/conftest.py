@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,16 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 import pytest
 
+from tests.helpers import warm
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the process that others are forked from once for all processes of a parallel run."""
+    if config.getoption("numprocesses", None):
+        stack = ExitStack()
+        stack.enter_context(warm.forking())
+        config.add_cleanup(stack.close)
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin a parallel run with what takes longest, so that its processes end together."""
@@ -34,31 +45,44 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep the tests of a module in one process, whose fixtures are then made once, and all that need Ray in one."""
+    """Keep the tests of a module in one process, whose fixtures are then made once; likewise those that need Ray.
+
+    The tests of the session's cluster are together, and so are those that start clusters of their own: two processes,
+    whose clusters mostly wait, one for its workers and one for its deaths.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class ModulesTogether(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             module = nodeid.partition("::")[0]
-            return "ray" if _needs_ray(config.rootpath / module) else module
+            return _cluster(config.rootpath / module) or module
 
     return ModulesTogether(config, log)
 
 
 @cache
-def _needs_ray(module: Path) -> bool:
-    """Tell from its text, since this process imports no test."""
-    return "pytest.mark.ray" in module.read_text(encoding="utf-8")
+def _cluster(module: Path) -> str:
+    """Tell from its text which cluster a module needs, if any, since this process imports no test."""
+    text = module.read_text(encoding="utf-8")
+    if "pytest.mark.ray" not in text:
+        return ""
+    return "the session's cluster" if "ray_cluster" in text else "clusters of their own"
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def forking() -> Iterator[None]:
+    """See to it that there is a process that Ray's workers are forked from, and others that tests start."""
+    with warm.forking():
+        yield
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(forking: None) -> Iterator[None]:
     """One cluster for the session; three logical CPUs on two cores, so that nothing starves."""
     from raysample.core.config import EngineConfig
     from raysample.execution.ray import session
 
-    del tmp_path_factory
-    with session.cluster(EngineConfig(address="local", cpus=3)):
+    with warm.warm_workers(), session.cluster(EngineConfig(address="local", cpus=3)):
         yield
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from raysample.training.fine_tuning import Job
+from tests.helpers import warm
 from tests.helpers.chaos.cluster import Nodes, kill
 
 import ray  # isort: skip
@@ -37,7 +38,7 @@ class Scene:
     def start(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as stream:
             command = [
-                sys.executable,
+                *warm.python(),
                 "-m",
                 "tests.helpers.training_driver",
                 str(self.place),

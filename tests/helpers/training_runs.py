@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from raysample.core.config import FineTuneConfig, ModelConfig
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.training import DistributedContext
 from raysample.training.fine_tuning import Job, execute, finish_job
+from tests.helpers import warm
 from tests.helpers.corpora import tiny_corpus
 from tests.helpers.paths import ROOT
 
@@ -89,6 +89,6 @@ def group(workers: int, folder: Path, *jobs: tuple[Job, tuple[int, ...], bool]) 
     """Run jobs with so many workers: each is ended after some steps, goes on, and comes to its end or does not."""
     folder.mkdir(parents=True)
     (folder / "jobs").write_bytes(pickle.dumps(jobs))
-    command = [sys.executable, "-m", "tests.helpers.training_worker", str(folder)]
+    command = [*warm.python(), "-m", "tests.helpers.training_worker", str(folder)]
     started = [subprocess.Popen([*command, str(rank), str(workers)], cwd=ROOT) for rank in range(workers)]
     assert [process.wait(timeout=300) for process in started] == [0] * workers

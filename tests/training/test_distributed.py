@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Job]:
+def runs(forking: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Job]:
     """Return finished runs of one recipe by one, two and three workers, and of others by two."""
     folder = tmp_path_factory.mktemp("workers")
     plain, drawing = a_job(folder / "plain", dropout=0.0, capture=True), a_job(folder / "drawing")

@@ -19,6 +19,7 @@ from raysample.data.corpus import Corpus
 from raysample.data.score_table_layout import part_name
 from raysample.influence.shards import ScoreJob, ShardScorer, crash_counter, isolated
 from raysample.testing import tiny_checkpoints
+from tests.helpers import warm
 from tests.helpers.corpora import tiny_corpus
 from tests.helpers.crashing_models import make_deadly
 
@@ -33,6 +34,12 @@ def trace(tmp_path: Path) -> CheckpointSet:
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
     return tiny_corpus(tmp_path, 120, files=1, shard_rows=40)
+
+
+@pytest.fixture
+def forked(forking: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the processes that shards are scored in: that a new one imports what it needs is tested once."""
+    monkeypatch.setattr(sys, "executable", warm.executable(tmp_path))
 
 
 def job_of(trace: CheckpointSet, corpus: Corpus, folder: Path) -> ScoreJob:
@@ -66,6 +73,7 @@ def test_a_shard_in_bad_luck_is_scored_apart_and_gets_the_same_numbers(
     assert scorer.score(2).scored == 40  # the worker has its models again
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_shard_that_kills_every_process_is_set_aside(trace: CheckpointSet, corpus: Corpus, tmp_path: Path) -> None:
     make_deadly(trace, 2)  # [CLS]: every row's
     job = job_of(trace, corpus, tmp_path / "scores")
@@ -92,6 +100,7 @@ def test_deaths_of_worker_and_process_together_have_an_end(
     assert scorer.score(1).scored == 40
 
 
+@pytest.mark.usefixtures("forked")
 def test_deaths_before_the_rows_are_touched_count_for_less(
     trace: CheckpointSet, corpus: Corpus, tmp_path: Path
 ) -> None:
@@ -127,6 +136,7 @@ def test_a_process_of_its_own_counts_a_death_when_it_comes_to_the_rows(
     assert crash_counter.deaths(job.folder, shard) == crash_counter.CrashCount()
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_process_that_dies_over_the_rows_has_told_that_it_came_to_them(
     trace: CheckpointSet, corpus: Corpus, tmp_path: Path
 ) -> None:
@@ -151,6 +161,7 @@ def test_what_an_attempt_left_that_died_half_way_is_no_quarantine(
     assert not list(Path(job.folder).glob("quarantine-*"))
 
 
+@pytest.mark.usefixtures("forked")
 def test_what_scoring_raises_apart_is_raised_here(trace: CheckpointSet, corpus: Corpus, tmp_path: Path) -> None:
     job = job_of(trace, corpus, tmp_path / "scores")
     mark(job, corpus, 0, crash_counter.MAX_DEATHS)

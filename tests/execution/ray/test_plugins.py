@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from raysample.core.errors import PluginError
 from raysample.execution.create import create_executor
 from raysample.testing import tiny_checkpoints
 from raysample.workflow.plugins import check_plugins, policy_plugins
+from tests.helpers import warm
 from tests.helpers.corpora import tiny_corpus
 from tests.helpers.paths import ROOT
 from tests.helpers.plugin_package import write_package
@@ -29,6 +29,7 @@ from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.execution.create import create_executor
 from raysample.selection import write_selection
+from tests.helpers.warm import warm_workers
 
 folder = sys.argv[1]
 run, corpus = CheckpointSet.load(f"{folder}/run"), Corpus.load(sys.argv[2])
@@ -37,7 +38,7 @@ on_ray = EngineConfig(kind="ray", address="local", cpus=3)
 arm = {"policy": "outside.plugins:Nearest", "score": "doubt"}
 here = raysample.score(run, corpus, scores, f"{folder}/here", max_length=16)
 mine = raysample.sample(here, arm["policy"], score="doubt", fraction=0.5)
-with create_executor(on_ray) as executor:
+with warm_workers(), create_executor(on_ray) as executor:
     there = raysample.score(run, corpus, scores, f"{folder}/there", max_length=16, engine=on_ray)
     # Tasks count and write, as they do for large tables.
     theirs = write_selection(there, ArmConfig(**arm), f"{folder}/half", fraction=0.5, map_fn=executor.map)
@@ -49,6 +50,7 @@ print("equal:", len(theirs.kept_ids()))
 """
 
 
+@pytest.mark.usefixtures("forking")
 def test_a_score_and_a_policy_from_outside_work_on_ray(tmp_path: Path) -> None:
     """Run a driver whose cluster inherits the path of the package, as a user's would."""
     write_package(tmp_path / "site")
@@ -57,7 +59,7 @@ def test_a_score_and_a_policy_from_outside_work_on_ray(tmp_path: Path) -> None:
     path = os.pathsep.join([str(tmp_path / "site"), str(ROOT)])
     env = {**os.environ, "PYTHONPATH": path, "RAY_ADDRESS": ""}
     env.pop("RAY_ADDRESS")
-    command = [sys.executable, "-W", "ignore", "-c", DRIVER, str(tmp_path), corpus.uri]
+    command = [*warm.python(), "-c", DRIVER, str(tmp_path), corpus.uri]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip().endswith("equal: 30")

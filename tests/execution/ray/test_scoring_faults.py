@@ -12,7 +12,7 @@ import pytest
 
 from raysample.data.score_table import ScoreTable
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("forking")]
 
 ROWS, SHARDS, SEED = 60_000, 40, 4
 # One shard costs three actors more. After the node is gone there is one worker node left, beside the head.

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.helpers import training_runs
+from tests.helpers import training_runs, warm
 from tests.helpers.paths import ROOT
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("forking")]
 
 STEADY = {"epochs": 24, "resume": {"steps": 25, "minutes": 60.0}, "workers": 2}
 # So small a rate that rounding, which differs with the number of workers, does not grow; and slow enough that there are
@@ -39,7 +39,7 @@ def suffer(folder: Path) -> dict[str, Any]:
     log = folder / "ordeal.log"
     try:
         with log.open("wb") as stream:
-            command = [sys.executable, "-m", "tests.helpers.training_ordeal", str(folder)]
+            command = [*warm.python(), "-m", "tests.helpers.training_ordeal", str(folder)]
             code = subprocess.run(command, stdout=stream, stderr=stream, env=env, cwd=ROOT, timeout=1800).returncode
     finally:
         shutil.rmtree(place, ignore_errors=True)

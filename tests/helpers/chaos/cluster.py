@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ import ray  # noqa: F401 - it brings psutil along
 from ray.cluster_utils import Cluster
 
 from raysample.execution.ray.session import SLOW_START
+from tests.helpers import warm
 
 import psutil  # isort: skip
 
@@ -45,7 +45,8 @@ class Nodes:
     """A head without CPUs, worker nodes of one CPU each, and the driver that works on them from the head."""
 
     def __init__(self, workers: int) -> None:
-        self.cluster = patiently(_head)
+        with warm.warm_workers():
+            self.cluster = patiently(_head)
         for _ in range(workers):
             self.add()
         self.cluster.wait_for_nodes(timeout=120)
@@ -53,7 +54,8 @@ class Nodes:
 
     def add(self) -> str:
         """Add a worker node and return its id; it has joined the cluster then."""
-        made = patiently(lambda: self.cluster.add_node(num_cpus=1, object_store_memory=MEMORY))
+        with warm.warm_workers():
+            made = patiently(lambda: self.cluster.add_node(num_cpus=1, object_store_memory=MEMORY))
         return str(made.node_id)
 
     def fallen(self) -> list[int]:
@@ -73,12 +75,13 @@ class Nodes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 for child in psutil.Process(raylet).children():
                     with contextlib.suppress(psutil.NoSuchProcess):
-                        found[child.pid] = " ".join(child.cmdline()).strip()
+                        worker = warm.forked_by(child.pid)
+                        found[worker] = " ".join(psutil.Process(worker).cmdline()).strip()
         return {pid: words for pid, words in found.items() if words.startswith("ray::") and words not in AGENTS}
 
     def start_driver(self, study: Path, output: Path, log: Path) -> None:
         """Start scoring, or start it again."""
-        command = [sys.executable, "-m", "tests.helpers.chaos.driver", str(study), str(output), self.cluster.address]
+        command = [*warm.python(), "-m", "tests.helpers.chaos.driver", str(study), str(output), self.cluster.address]
         with log.open("ab") as stream:
             self.driver = subprocess.Popen(command, stdout=stream, stderr=stream)
 
@@ -124,9 +127,9 @@ def alive(pid: int) -> bool:
 
 
 def parent(pid: int) -> int | None:
-    """Return the parent of a process that runs, None for one that does not."""
+    """Return the parent of a process that runs, None for one that does not; a worker's is the raylet."""
     try:
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.ppid()
+        return None if process.status() == psutil.STATUS_ZOMBIE else psutil.Process(warm.launcher_of(pid)).ppid()
     except psutil.NoSuchProcess:
         return None

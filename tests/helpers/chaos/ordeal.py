@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tests.helpers import warm
+
 if TYPE_CHECKING:
     from tests.helpers.chaos.cluster import Nodes
     from tests.helpers.chaos.faults import Fault
@@ -51,7 +53,7 @@ def run(folder: Path, order: Mapping[str, Any], patience: float) -> dict[str, An
     # Without bytecode every worker that starts compiles its libraries anew, 4 seconds each.
     for name in ("RAY_ADDRESS", "TMPDIR", "PYTHONDONTWRITEBYTECODE"):
         env.pop(name, None)
-    command = [sys.executable, "-m", "tests.helpers.chaos.ordeal", str(folder), str(patience)]
+    command = [*warm.python(), "-m", "tests.helpers.chaos.ordeal", str(folder), str(patience)]
     try:
         with (folder / "ordeal.log").open("wb") as log:
             code = subprocess.run(command, stdout=log, stderr=log, env=env, timeout=patience + 60).returncode

@@ -1,0 +1,102 @@
+"""The process that others are forked from: `python -m tests.helpers.warm.forking DESCRIPTOR`, of a listening socket.
+
+Every Ray worker of a cluster, and of every actor pool anew, would import torch and transformers: seven seconds of a CPU
+each, which is most of what the tests on Ray would take. The modules are in a worker what they would be without this:
+the process does nothing else with them. Ray itself is left to the worker: it reads the environment when it is imported.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import random
+import runpy
+import select
+import signal
+import socket
+import struct
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from tests.helpers.warm.launch import DONE
+
+MODULES = ("transformers.models.bert.modeling_bert", "raysample.workflow")
+
+
+def main(door: socket.socket) -> None:
+    """Fork a process for each order that comes, until the input of this process is closed."""
+    for name in MODULES:
+        importlib.import_module(name)
+    if threading.active_count() > 1 or "ray" in sys.modules:
+        raise RuntimeError(f"this cannot be forked: {threading.enumerate()}, Ray {'ray' in sys.modules}")
+    gc.collect()
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead leave nothing behind
+    while sys.stdin not in select.select([door, sys.stdin], [], [])[0]:
+        line, _ = door.accept()
+        if (pid := os.fork()) == 0:
+            door.close()
+            become(line)
+            return
+        note(door, line, pid)
+        line.close()
+
+
+def note(door: socket.socket, line: socket.socket, pid: int) -> None:
+    """Note beside the socket which process stands in for which."""
+    (launcher, _, _) = struct.unpack("3i", line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    folder = Path(door.getsockname()).parent
+    for name, text in ((f"worker-of-{launcher}", pid), (f"launcher-of-{pid}", launcher)):
+        draft = folder / f"{name}.draft"
+        draft.write_text(str(text))
+        draft.rename(folder / name)
+
+
+def become(line: socket.socket) -> None:
+    """Do what the order on the line says, as a process of its own would."""
+    _, files, _, _ = socket.recv_fds(line, 1, 3)
+    for number, source in enumerate(files):
+        os.dup2(source, number)
+        os.close(source)
+    with line.makefile("rb") as stream:
+        order = json.loads(stream.readline())
+    command, environment = order["command"], order["environment"]
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(order["folder"])
+    random.seed()
+    np.random.seed()
+    threading.Thread(target=follow, args=(line,), daemon=True).start()
+    sys.path[0] = order["folder"] if command[0] in ("-c", "-m") else str(Path(command[0]).parent)
+    sys.path[1:1] = [place for place in environment.get("PYTHONPATH", "").split(os.pathsep) if place]
+    run(command)
+    line.sendall(DONE)
+
+
+def run(command: list[str]) -> None:
+    """Run what stands behind `python` in a command line."""
+    sys.argv = command
+    if command[0] == "-m":
+        sys.argv = command[1:]
+        runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    elif command[0] == "-c":
+        sys.argv = ["-c", *command[2:]]
+        exec(compile(command[1], "<string>", "exec"), vars(sys.modules["__main__"]))
+    else:
+        runpy.run_path(command[0], run_name="__main__")
+
+
+def follow(line: socket.socket) -> None:
+    """Die with the process that this one stands in for."""
+    line.recv(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])))
