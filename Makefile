@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check docs fmt bench clean
+.PHONY: help setup demo test test-fast check docs fmt bench clean bytecode
 
 help: ## list the words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,7 +32,7 @@ ifneq ($(RAYSAMPLE_KUBERAY_SCHEMAS),)
 export RAYSAMPLE_KUBERAY_SCHEMAS
 endif
 
-# Three processes for two cores: one of them mostly waits for Ray (tests/conftest.py says which tests stay together).
+# Three processes for two cores: two of them often wait for Ray (tests/conftest.py says which tests stay together).
 WORKERS ?= 3
 
 test: $(STAMP) ## all tests, offline
@@ -40,6 +40,10 @@ test: $(STAMP) ## all tests, offline
 
 test-fast: $(STAMP) ## the tests that need no Ray and start no server
 	@$(BIN)/python -m pytest -m "not ray and not slow"
+
+# Python's bytecode of the libraries and the tests: the processes of `make test` would each make it at once.
+bytecode: $(STAMP)
+	@$(BIN)/python -m pytest --collect-only --quiet >/dev/null
 
 check: $(STAMP) ## lint, types, borders between the rooms
 	@$(BIN)/ruff check .
