@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from raysample.core.errors import SelectionError
 from raysample.selection.engine import SelectionPlan
-from raysample.selection.step_quotas import BudgetConflictError
+from raysample.selection.policies.quotas import BudgetConflictError
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ from raysample.selection.survey import (
     merge_censuses,
     merge_gathered,
     needs_statistics,
+    rank_group,
 )
 
 Parts = Callable[[], Iterable[Rows]]
@@ -161,15 +162,19 @@ def _count_crowded(scan: Scan, policy: Policy, stages: Stages, gathered: Gathere
     """Count the values in crowded coarse cells of the ranked columns by all their bits, for exact ranks."""
     cells = {name: ranks.crowded(counts) for name, counts in gathered.coarse.items()}
     result: dict[str, ranks.RankCounts] = {name: ranks.merge_ranks([]) for name in cells}
-    for part in scan(partial(_count_crowded_part, cells=cells, stages=stages)) if policy.ranked else ():
+    count = partial(_count_crowded_part, policy=policy, cells=cells, stages=stages)
+    for part in scan(count) if policy.ranked else ():
         result = {name: ranks.merge_ranks([result[name], counts]) for name, counts in part.items()}
     return result
 
 
-def _count_crowded_part(rows: Rows, cells: dict[str, IntArray], stages: Stages) -> dict[str, ranks.RankCounts]:
+def _count_crowded_part(
+    rows: Rows, policy: Policy, cells: dict[str, IntArray], stages: Stages
+) -> dict[str, ranks.RankCounts]:
     """Return one part's exact counts in crowded cells, by score column."""
     rest = not_dropped(rows, stages)
-    return {name: ranks.fine(rest.scores[name], crowded) for name, crowded in cells.items()}
+    group = rank_group(rest, policy)
+    return {name: ranks.fine(rest.scores[name], crowded, group) for name, crowded in cells.items()}
 
 
 def histogram(

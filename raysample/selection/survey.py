@@ -34,7 +34,13 @@ class Census:
 
 
 def census(rows: Rows, columns: Sequence[str]) -> Census:
-    """Return one part's counts. Raises SelectionError for a negative label."""
+    """Return one part's counts. Raises SelectionError for a negative label or a missing score column."""
+    missing = [name for name in columns if name not in rows.scores]
+    if missing:
+        raise SelectionError(
+            f"the rows have no score column {missing[0]!r}; they have {', '.join(rows.scores) or 'none'}",
+            "give the rows this column, or let the policy go by one of those",
+        )
     if len(rows) and rows.label.min() < 0:
         raise SelectionError(
             f"{int((rows.label < 0).sum())} rows have a negative label", "quarantine rows without a label"
@@ -129,10 +135,15 @@ def gather(rows: Rows, policy: Policy) -> Gathered:
     return Gathered(
         sums,
         extremes,
-        {name: ranks.coarse(rows.scores[name]) for name in policy.ranked},
+        {name: ranks.coarse(rows.scores[name], rank_group(rows, policy)) for name in policy.ranked},
         {anchor.of: Top.from_rows(rows, anchor) for anchor in policy.anchored},
         _pairs(rows) if policy.entropies else None,
     )
+
+
+def rank_group(rows: Rows, policy: Policy) -> npt.NDArray[np.int32] | None:
+    """Return the group in which each row is ranked, [n]: its class, or None if the corpus is one group."""
+    return rows.label if policy.ranked_over == "class" else None
 
 
 def _pairs(rows: Rows) -> radix.Histogram:

@@ -67,7 +67,7 @@ def check_policy(kind: type[Policy] | type[Chain], **settings: Any) -> None:
     path; picklable; an unknown option is refused; the budget is met exactly and no row is kept twice; same seed, same
     rows; the order and layout of the rows change nothing; the rows are those of a slow twin, which sorts all keys of a
     stratum; another seed changes what is drawn; and weights of 1 over the chance to be kept are unbiased, for a
-    policy that draws.
+    policy that draws (over the rows that it may keep, where it declares `drops`).
 
     Raises:
         AssertionError: a promise that the class does not keep, in words.
@@ -163,6 +163,9 @@ def _check_draws(kind: type[Any], policy: Policy | Chain) -> None:
         return  # rows that were dropped or kept before the draw have no known chance
     chance = np.array([one.chance for one in found])
     values = data.scores["confidence"].astype(np.float64)
+    if getattr(kind, "drops", False):
+        expect(bool((chance == 0).all(0).any()), f"{kind.__name__} drops rows, as it declares")
+        values[(chance == 0).all(0)] = 0
     sums = np.where(kept, values / np.maximum(chance, 1e-12), 0.0).sum(1)
     error = abs(sums.mean() - values.sum())
     bound = 5 * sums.std(ddof=1) / np.sqrt(SEEDS) + 1e-9

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta as beta_law
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 
 from raysample.core.config import ArmConfig
 from raysample.selection.policies import GlobalStatistics, row_hash
 from raysample.selection.policies.base import uniform
+from tests.helpers.class_budget_twin import first_rows, power_of, power_quotas
 from tests.helpers.every_policy import HIGHER_IS, TableColumns
 from tests.helpers.every_policy import rows as rows_of
 from tests.helpers.selection_oracle import z_scores
@@ -26,7 +27,7 @@ class Twin:
     POLICIES = frozenset(
         {
             *("random", "stratified_random", "hard", "easy", "window", "middle", "linear", "softmax", "coverage"),
-            *("explore", "beta", "mix", "consensus"),
+            *("tilted", "explore", "hedge", "class_power", "thinned", "beta", "mix", "consensus"),
         }
     )
 
@@ -67,14 +68,13 @@ class Twin:
         """Return what an arm keeps."""
         if arm.policy == "stratified_random" and arm.quota == "corpus":
             arm = arm.model_copy(update={"quota": "proportional"})
-        open_rows = np.ones(self.n, bool)
-        if arm.drop_suspects is not None:
-            gone = self.n - round(arm.drop_suspects.share * self.n)
-            open_rows = self.top(-self.hard(arm.drop_suspects.score), gone, open_rows)
+        open_rows = self._without_suspects(arm)
         open_rows = self._without_hardest(arm, budget, open_rows)
         if arm.cap_per_group:
             open_rows = self._capped(self._key(arm, open_rows, first=True), arm.cap_per_group, open_rows)
         kept = np.zeros(self.n, bool)
+        if power_of(arm) is not None:
+            return self._by_class(arm, budget, open_rows)
         if arm.quota == "corpus":
             first = self._key(arm, open_rows, first=True)
             if arm.max_per_class:
@@ -105,6 +105,34 @@ class Twin:
             return kept | self._bins(arm, left, open_rows & ~kept, open_rows)
         return kept | self.shared(self._key(arm, open_rows), left, open_rows & ~kept, arm)
 
+    def _without_suspects(self, arm: ArmConfig) -> Array:
+        whole = np.ones(self.n, bool)
+        if arm.drop_suspects is None:
+            return whole
+        left = self.n - round(arm.drop_suspects.share * self.n)
+        within = ArmConfig(quota="proportional" if arm.drop_suspects.within == "class" else "corpus")
+        return self.shared(-self.hard(arm.drop_suspects.score), left, whole, within)
+
+    def _by_class(self, arm: ArmConfig, budget: int, among: Array) -> Array:
+        """Return what a policy with class budgets by a power of class size keeps."""
+        classes = np.unique(self.label[among])
+        own = [among & (self.label == c) for c in classes]
+        near = self.columns[str(arm.score)] > arm.options.get("threshold", 0.95) if arm.policy == "thinned" else ~among
+        fresh = [int((mine & ~near).sum()) for mine in own]
+        power, left = float(power_of(arm) or 0), max(0, budget - sum(fresh))
+        weighted = arm.weights == "unbiased" or (arm.policy == "explore" and arm.weights is None)
+        got = power_quotas(fresh, budget - left, power, floor=int(weighted))
+        spare = power_quotas([int((mine & near).sum()) for mine in own], left, power)
+        chosen = [0] * len(own)
+        if arm.policy in ("hedge", "explore"):
+            chosen = first_rows(fresh, got, arm.options.get("share", 0.3 if arm.policy == "hedge" else 0.5), weighted)
+        first, kept = self._key(arm, among, first=True), np.zeros(self.n, bool)
+        later = first if arm.policy == "tilted" else np.zeros(self.n)
+        for mine, q, more, k in zip(own, got, spare, chosen, strict=True):
+            head = self.top(first, k, mine)
+            kept |= head | self.top(later, q - k, mine & ~near & ~head) | self.top(later, more, mine & near)
+        return kept
+
     def _capped(self, key: Array, most: int, among: Array) -> Array:
         order, seen, left = np.lexsort((self.tie, key.astype(np.float32)))[::-1], dict[str, int](), among.copy()
         for row in order[among[order]]:
@@ -128,8 +156,14 @@ class Twin:
 
     def _key(self, arm: ArmConfig, rest: Array, first: bool = False) -> Array:
         """Return the key of the last step, or of the first that is not dropping, with facts over `rest`."""
-        if arm.policy in ("random", "stratified_random", "coverage") or (arm.policy == "explore" and not first):
+        if arm.policy == "thinned":
+            return -(self.columns[str(arm.score)] > arm.options.get("threshold", 0.95)).astype(float)
+        if arm.policy in ("random", "stratified_random", "class_power", "coverage") or (
+            arm.policy in ("explore", "hedge") and not (first and arm.options.get("share", 1))
+        ):
             return np.zeros(self.n)
+        if arm.policy == "tilted":
+            return self._tilted(arm, rest)
         if arm.policy in ("mix", "consensus"):
             return self._blend(arm, rest)
         if arm.policy == "beta":
@@ -145,6 +179,21 @@ class Twin:
             share = np.clip((key - low) / (high - low), 0, 1) if high > low else np.ones(self.n)
             return np.log(epsilon + (1 - epsilon) * share) + self.gumbel
         return key
+
+    def _tilted(self, arm: ArmConfig, rest: Array) -> Array:
+        """Return strength times the normal quantile of the rank, or the z-score, plus noise rising with the word."""
+        within = arm.options.get("within", "class")
+        if not arm.options.get("strength", 1):
+            return np.zeros(self.n)
+        u = self.hard(str(arm.score), within, rest).astype(np.float64)
+        if arm.options.get("by") != "score":
+            u = self.hard(str(arm.score)).astype(np.float64)
+            for c in np.unique(self.label) if within == "class" else (None,):
+                mine = rest if c is None else rest & (self.label == c)
+                u[mine] = norm.ppf((rankdata(u[mine]) - 0.5) / max(1, mine.sum()))
+        u = -u if arm.options.get("keeps") == "easier" else u
+        noise = -np.log(-np.log([(int(word) >> 11) / 2**53 + 2**-54 for word in self.tie]))
+        return arm.options.get("strength", 1) * u + noise
 
     def _blend(self, arm: ArmConfig, rest: Array) -> Array:
         given = arm.options["scores"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
@@ -67,6 +68,8 @@ def successive(weights: Any, draws: int) -> Any:
         (ArmConfig(policy="softmax", score="vog", temperature=1.5, keeps="easier"), np.exp(-VALUES / 1.5)),
         (ArmConfig(policy="linear", score="vog", epsilon=0.1), 0.1 + 0.9 * VALUES / 3),
         (ArmConfig(policy="linear", score="vog", epsilon=0.1, keeps="easier"), 1 - 0.9 * VALUES / 3),
+        (ArmConfig(policy="tilted", score="vog", strength=1.5), np.exp(1.5 * ndtri((np.arange(6) + 0.5) / 6))),
+        (ArmConfig(policy="tilted", score="vog", keeps="easier"), np.exp(-ndtri((np.arange(6) + 0.5) / 6))),
     ],
     ids=lambda given: given.name if isinstance(given, ArmConfig) else "",
 )
@@ -87,12 +90,18 @@ def test_draws_by_weight_have_the_chances_of_drawing_one_after_the_other(
         ArmConfig(policy="linear", score="vog", weights="unbiased"),
         ArmConfig(policy="coverage", score="vog", bins=3, drop=0, weights="unbiased"),
         ArmConfig(policy="explore", score="vog", share=0.5),
+        ArmConfig(policy="explore", score="vog", share=0.9, quota="proportional"),
         ArmConfig(policy="random", weights="unbiased"),
+        ArmConfig(policy="tilted", score="vog", strength=1.5, weights="unbiased"),
+        ArmConfig(policy="tilted", score="vog", by="score", keeps="easier", weights="unbiased"),
+        ArmConfig(policy="class_power", weights="unbiased"),
+        ArmConfig(policy="hedge", score="vog", share=1, weights="unbiased"),
+        ArmConfig(policy="thinned", score="vog", threshold=1, weights="unbiased"),
     ],
-    ids=lambda arm: arm.policy,
+    ids=lambda arm: arm.name,
 )
 def test_weights_are_unbiased(arm: ArmConfig) -> None:
-    alone = arm.policy in ("coverage", "explore")  # these know no classes
+    alone = arm.name in ("coverage(vog, bins=3, drop=0, weights=unbiased)", "explore(vog, share=0.5)")  # no classes
     kept, chance = judged(arm, few(), 4, 300) if alone else repeated(arm, 4, 3000)
     assert not np.isnan(chance).any()
     assert (chance[kept] > 0).all()

@@ -10,10 +10,14 @@ from raysample.core.config.section import Count, Fraction, Section, Seed
 
 
 class SuspectsConfig(Section):
-    """Rows to remove first: the share with the hardest values of a score that finds wrong labels."""
+    """Rows to remove first: the share with the hardest values of a score that finds wrong labels.
+
+    `within`: the hardest rows of all (`corpus`), or the same share of every class (`class`).
+    """
 
     score: str = "aum"
     share: Fraction = 0.05
+    within: Literal["corpus", "class"] = "corpus"
 
 
 LIMITS = ("min_per_class", "max_per_class", "min_share_per_group", "cap_per_group")
@@ -63,7 +67,8 @@ class ArmConfig(Section):
         parts = [self.score or "", *([self.normalise] if self.normalise != "none" else [])]
         settings = [f"{name}={_short(value)}" for name, value in self.options.items()]
         if self.drop_suspects is not None:
-            settings.append(f"without {self.drop_suspects.share:g} by {self.drop_suspects.score}")
+            place = " of each class" if self.drop_suspects.within == "class" else ""
+            settings.append(f"without {self.drop_suspects.share:g}{place} by {self.drop_suspects.score}")
         for name in (*LIMITS, "weights", "copies"):
             value = getattr(self, name)
             settings += [f"{name}={value}"] if value is not None else []

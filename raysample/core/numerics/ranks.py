@@ -1,7 +1,8 @@
 """The distribution function of float32 values, from counts that add up: equal for every order and division of the rows.
 
 Values are counted by the leading 16 bits of their order-preserving form, and those of crowded cells by all 32 bits. The
-rank of a value is the share of values below it, plus half of those in its cell.
+rank of a value is the share of values below it, plus half of those in its cell. With a group per value (an integer from
+0), every group has a distribution function of its own: the group stands in front of the 32 bits of the value.
 """
 
 from __future__ import annotations
@@ -11,27 +12,34 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from raysample.core.arrays import IntArray
+from raysample.core.arrays import AnyIntArray, IntArray
 from raysample.core.numerics.radix import BITS, ordered
 
-CROWDED = 1 << 12  # a cell with more than this part of all values is counted by all 32 bits
+CROWDED = 1 << 12  # a cell with more than this part of its group's values is counted by all 32 bits
+WORD = 32
 
-
+Groups = AnyIntArray | None
 RankCounts = tuple[IntArray, IntArray]
 
 
-def coarse(values: npt.NDArray[np.float32]) -> RankCounts:
-    """Count values by their leading 16 bits: (cells, counts), rising."""
-    return _counted(ordered(values) >> np.uint32(BITS))
+def coarse(values: npt.NDArray[np.float32], group: Groups = None) -> RankCounts:
+    """Count values by their group and leading 16 bits: (cells, counts), rising."""
+    return _counted(_words(values, group) >> BITS)
 
 
-def fine(values: npt.NDArray[np.float32], crowded: IntArray) -> RankCounts:
-    """Count the values of crowded cells by all bits: (words, counts), rising."""
-    words = ordered(values)
-    return _counted(words[np.isin(words >> np.uint32(BITS), crowded)])
+def fine(values: npt.NDArray[np.float32], crowded: IntArray, group: Groups = None) -> RankCounts:
+    """Count the values of crowded cells by their group and all bits: (words, counts), rising."""
+    words = _words(values, group)
+    return _counted(words[np.isin(words >> BITS, crowded)])
 
 
-def _counted(words: npt.NDArray[np.uint32]) -> RankCounts:
+def _words(values: npt.NDArray[np.float32], group: Groups) -> IntArray:
+    """Return the group and the order-preserving bits of each value as one integer, [n]."""
+    words = ordered(values).astype(np.int64)
+    return words if group is None else words + (group.astype(np.int64) << WORD)
+
+
+def _counted(words: IntArray) -> RankCounts:
     """Return the distinct words, rising, and their counts."""
     found, counts = np.unique(words, return_counts=True)
     return found.astype(np.int64), counts.astype(np.int64)
@@ -48,9 +56,10 @@ def merge_ranks(parts: list[RankCounts]) -> RankCounts:
 
 
 def crowded(counts: RankCounts) -> IntArray:
-    """Return the cells that hold more than 1/4096 of all values."""
+    """Return the cells that hold more than 1/4096 of their group's values."""
     cells, number = counts
-    found: IntArray = cells[number * CROWDED > number.sum()]
+    group = cells >> (WORD - BITS)
+    found: IntArray = cells[number * CROWDED > np.bincount(group, number)[group]]
     return found
 
 
@@ -58,8 +67,14 @@ def crowded(counts: RankCounts) -> IntArray:
 class Ranks:
     """The distribution function, built by `Ranks.from_counts`.
 
-    `cells` [m] are the smallest words of the cells, rising, as 32-bit words; `rank` [m] is the rank of the values in
-    each.
+    `cells` [m] are the smallest words of the cells, rising, a group and 32 bits of a value; `rank` [m] is the rank of
+    the values in each, within their group.
+
+    >>> values, group = np.array([1, 3, 2, 9], np.float32), np.array([0, 0, 0, 1])
+    >>> counts = coarse(values, group)
+    >>> ranks = Ranks.from_counts(counts, fine(values, crowded(counts), group))
+    >>> ranks(values, group).round(3).tolist()
+    [0.167, 0.833, 0.5, 0.5]
     """
 
     cells: IntArray
@@ -74,11 +89,13 @@ class Ranks:
         number = np.concatenate([counts[open_cells], exactly[1]])
         order = np.argsort(starts, kind="stable")
         starts, number = starts[order], number[order]
-        below = np.cumsum(number) - number
-        return Ranks(starts, (below + number / 2) / max(1, int(number.sum())))
+        group = starts >> WORD
+        total = np.bincount(group, number)
+        below = np.cumsum(number) - number - (np.cumsum(total) - total)[group]
+        return Ranks(starts, (below + number / 2) / total[group])
 
-    def __call__(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    def __call__(self, values: npt.NDArray[np.float32], group: Groups = None) -> npt.NDArray[np.float64]:
         """Return the rank of each value, in (0, 1); within 1/8192, and exact if its cell is crowded."""
-        place = np.searchsorted(self.cells, ordered(values).astype(np.int64), side="right") - 1
+        place = np.searchsorted(self.cells, _words(values, group), side="right") - 1
         found: npt.NDArray[np.float64] = self.rank[np.maximum(place, 0)]
         return found

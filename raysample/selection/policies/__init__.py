@@ -10,11 +10,13 @@ from raysample.core.registry import PluginIdentity, Registry
 from raysample.data.identity import hash_row_ids
 from raysample.selection.policies.base import GlobalStatistics, Policy, Rows, row_hash
 from raysample.selection.policies.beta import Beta
+from raysample.selection.policies.class_power import ClassPower
 from raysample.selection.policies.consensus import Consensus
 from raysample.selection.policies.coverage import Coverage
 from raysample.selection.policies.easy import Easy
 from raysample.selection.policies.explore import Explore
 from raysample.selection.policies.hard import Hard
+from raysample.selection.policies.hedge import Hedge
 from raysample.selection.policies.limits import with_limits
 from raysample.selection.policies.linear import Linear
 from raysample.selection.policies.middle import Middle
@@ -23,6 +25,8 @@ from raysample.selection.policies.random import Random
 from raysample.selection.policies.softmax import Softmax
 from raysample.selection.policies.steps import Chain, policy_columns, steps_of
 from raysample.selection.policies.stratified_random import StratifiedRandom
+from raysample.selection.policies.thinned import Thinned
+from raysample.selection.policies.tilted import Tilted
 from raysample.selection.policies.window import Window
 
 POLICIES: dict[str, type[Policy] | type[Chain]] = {
@@ -34,8 +38,12 @@ POLICIES: dict[str, type[Policy] | type[Chain]] = {
     "middle": Middle,
     "linear": Linear,
     "softmax": Softmax,
+    "tilted": Tilted,
     "coverage": Coverage,
     "explore": Explore,
+    "hedge": Hedge,
+    "class_power": ClassPower,
+    "thinned": Thinned,
     "beta": Beta,
     "mix": Mix,
     "consensus": Consensus,

@@ -112,7 +112,7 @@ class GlobalStatistics:
         seed: seed of ties and random draws.
         moments: per column its mean and standard deviation by group (`moments_over`).
         extremes: per column its smallest and largest value by the same groups, [G] float32 each.
-        ranks: per column of `ranked` its distribution function.
+        ranks: per column of `ranked` its distribution function, of the corpus or of each class (`ranked_over`).
         anchors: per column of `anchored` its mean over the rows with the highest values of another.
         class_ranks: per class the rank of its rows by the entropy of its groups, [C] in (0, 1), if `entropies`.
         sieve: sketch of the groups that may have more rows than a cap allows; None if all may.
@@ -149,6 +149,7 @@ class Policy(ABC):
     Attributes:
         version: increased whenever the policy keeps other rows; part of the identity of a plug-in's selections.
         example: settings of an arm beside `policy` in a small example, for documentation and tests.
+        drops: whether no seed keeps some of the rows; unbiased weights then stand for the other rows.
 
     >>> from raysample.core.config import ArmConfig
     >>> from raysample.selection import choose_rows
@@ -161,6 +162,7 @@ class Policy(ABC):
 
     version: ClassVar[str] = "1"
     example: ClassVar[Mapping[str, Any]] = {"score": "vog"}
+    drops: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -196,6 +198,11 @@ class Policy(ABC):
     def ranked(self) -> tuple[str, ...]:
         """The columns whose distribution function the key needs."""
         return ()
+
+    @property
+    def ranked_over(self) -> Grouping:
+        """The groups whose distribution functions the key needs: the `corpus`, or each `class`."""
+        return "corpus"
 
     @property
     def anchored(self) -> tuple[Anchor, ...]:
@@ -243,5 +250,18 @@ def drawn_key(rows: Rows, facts: GlobalStatistics) -> Float32Array:
 
 def uniform(rows: Rows, facts: GlobalStatistics) -> npt.NDArray[np.float64]:
     """Return a seeded random number in (0, 1) for each row, [n], independent of its `row_hash`."""
-    word = splitmix64(row_hash(rows, facts) ^ np.uint64(0xD1B54A32D192ED03))
+    return _fraction(splitmix64(row_hash(rows, facts) ^ np.uint64(0xD1B54A32D192ED03)))
+
+
+def hash_uniform(rows: Rows, facts: GlobalStatistics) -> npt.NDArray[np.float64]:
+    """Return a seeded random number in (0, 1) for each row, [n], which rises with its `row_hash`.
+
+    Draws by equal weights then keep the rows that a uniform draw of the same seed keeps (common random numbers), and
+    draws by nearly equal weights nearly the same rows.
+    """
+    return _fraction(row_hash(rows, facts))
+
+
+def _fraction(word: WordArray) -> npt.NDArray[np.float64]:
+    """Return the leading 53 bits of each word as a number in (0, 1)."""
     return ((word >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53

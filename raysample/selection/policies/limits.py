@@ -10,7 +10,7 @@ from raysample.core.config import LIMITS, ArmConfig
 from raysample.core.errors import SelectionError
 from raysample.selection.policies.base import Policy
 from raysample.selection.policies.easy import Easy
-from raysample.selection.policies.quotas import Budgeted
+from raysample.selection.policies.quotas import Budgeted, Quota
 from raysample.selection.policies.steps import Chain, InClasses, InGroups, Limit, Role, Step, StepSize, steps_of
 
 
@@ -77,7 +77,10 @@ def _limited(steps: tuple[Step, ...], arm: ArmConfig) -> tuple[Step, ...]:
                 f"min_share_per_group keeps rows of every group, quota: {last.quota} shares the rows among the classes",
                 "choose one of the two; min_per_class goes with both",
             )
-        steps = (*steps[:-1], replace(steps[-1], policy=replace(last, min_rows=min_rows, max_rows=max_rows)))  # type: ignore[type-var]
+        steps = tuple(
+            _bounded(step, min_rows, max_rows) if step is steps[-1] or step.quota_share is not None else step
+            for step in steps
+        )
         min_rows = max_rows = None
     requested: tuple[tuple[float | None, Policy, Role, Limit, str], ...] = (
         (cap, InGroups(key), "drop", Limit(max_rows=cap), f"at most {cap} of a group"),
@@ -89,13 +92,22 @@ def _limited(steps: tuple[Step, ...], arm: ArmConfig) -> tuple[Step, ...]:
     return (*steps[:first], *around, *steps[first:])
 
 
+def _bounded(step: Step, min_rows: int | None, max_rows: int | None) -> Step:
+    """Return a step whose policy bounds the budgets of classes, a floor of the policy's own included."""
+    policy = step.policy
+    assert isinstance(policy, Budgeted)
+    return replace(step, policy=replace(policy, min_rows=min_rows or policy.min_rows, max_rows=max_rows))  # type: ignore[type-var]
+
+
 def _suspects(arm: ArmConfig, higher_is: Mapping[str, str]) -> Step:
     """Return the step that drops the suspects."""
     assert arm.drop_suspects is not None
     given = arm.drop_suspects
-    policy = Easy.from_arm(ArmConfig(policy="drop_suspects", score=given.score), higher_is)
+    quota: Quota = "proportional" if given.within == "class" else "corpus"
+    policy = Easy.from_arm(ArmConfig(policy="drop_suspects", score=given.score, quota=quota), higher_is)
     size = StepSize(of_open=1, of_total=-given.share)
-    return Step(policy, "drop", size, name=f"suspects, the hardest {given.share:g} by {given.score}")
+    place = " of each class" if given.within == "class" else ""
+    return Step(policy, "drop", size, name=f"suspects, the hardest {given.share:g}{place} by {given.score}")
 
 
 def _check_chances(steps: tuple[Step, ...], arm: ArmConfig) -> None:

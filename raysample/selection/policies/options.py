@@ -56,6 +56,51 @@ def direction(arm: ArmConfig, score: str | None, higher_is: Mapping[str, str]) -
     )
 
 
+def named_option(given: Mapping[str, Any], name: str, known: tuple[str, ...]) -> str:
+    """Return an option that is one of some names, by default the first; raises SelectionError for anything else."""
+    value = given.get(name, known[0])
+    if value not in known:
+        raise SelectionError(f"option {name!r} is {value!r}", f"give {' or '.join(known)}")
+    return str(value)
+
+
+def known_column(arm: ArmConfig, column: str, higher_is: Mapping[str, str]) -> str:
+    """Return the name of a score column whose direction does not matter; raises SelectionError if there is none."""
+    if column not in higher_is:
+        raise SelectionError(
+            f"policy {arm.policy!r} goes by the column {column!r}; there are {', '.join(higher_is) or 'none'}",
+            f"compute {column!r} into the score table, or name one of those columns (score: COLUMN)",
+        )
+    return column
+
+
+def class_budget(arm: ArmConfig, given: Mapping[str, Any], power: float = 1.0) -> dict[str, Any]:
+    """Return the fields `power` and `min_rows` of a policy with class quotas by a power of size (`PowerBudgeted`).
+
+    The option `power` in [0, 1] is `power` if not given; `quota: proportional` means 1, `quota: balanced` 0. With
+    `weights: unbiased` every class keeps a row at least: a class without one would have no chance.
+
+    Raises:
+        SelectionError: the arm has an option `power` and a quota, or the power is outside [0, 1].
+    """
+    if "power" in given and arm.quota != "corpus":
+        raise SelectionError(
+            f"policy {arm.policy!r} has power: {given['power']!r} and quota: {arm.quota}, both set the class budgets",
+            "leave one of them out; power: 1 is quota: proportional, power: 0 is quota: balanced",
+        )
+    usual = {"corpus": power, "proportional": 1.0, "balanced": 0.0}[arm.quota]
+    min_rows = 1 if arm.weights == "unbiased" else None
+    return {"power": number_option(given, "power", usual, 0, 1), "min_rows": min_rows}
+
+
+def no_normalisation(arm: ArmConfig) -> None:
+    """Raise SelectionError if an arm normalises a score that its policy ranks within classes or does not compare."""
+    if arm.normalise != "none":
+        raise SelectionError(
+            f"policy {arm.policy!r} has no use for normalise: {arm.normalise}", "leave `normalise` out"
+        )
+
+
 def only_corpus(arm: ArmConfig, *, normalise: bool = True) -> None:
     """Raise SelectionError for a quota, or a normalisation, that the policy does not support."""
     if arm.quota != "corpus":
@@ -63,10 +108,8 @@ def only_corpus(arm: ArmConfig, *, normalise: bool = True) -> None:
             f"policy {arm.policy!r} shares its budget by itself and cannot follow quota: {arm.quota}",
             "leave `quota` out; for classes that must not vanish set min_per_class",
         )
-    if normalise and arm.normalise != "none":
-        raise SelectionError(
-            f"policy {arm.policy!r} has no use for normalise: {arm.normalise}", "leave `normalise` out"
-        )
+    if normalise:
+        no_normalisation(arm)
 
 
 def several(arm: ArmConfig, given: Mapping[str, Any], higher_is: Mapping[str, str]) -> dict[str, tuple[Higher, float]]:

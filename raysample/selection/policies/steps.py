@@ -74,6 +74,18 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class QuotaShare:
+    """Size of a step in strata with quotas of their own: it brings each to a `share` of its quota of the whole budget.
+
+    Rows that earlier steps kept count. `leave`: rows of a quota that are left to later steps, unless the quota is the
+    whole stratum.
+    """
+
+    share: float = 1.0
+    leave: int = 0
+
+
+@dataclass(frozen=True)
 class Step:
     """One step.
 
@@ -83,6 +95,7 @@ class Step:
             other rows on; `choose` decides all rows.
         size: number of rows that it takes.
         limit: rows per stratum, instead of `size`.
+        quota_share: share of the policy's quotas of the whole budget, instead of `size`.
         name: name of the step in reasons; the arm's name if empty.
     """
 
@@ -91,6 +104,7 @@ class Step:
     size: StepSize = StepSize(rest=True)
     limit: Limit | None = None
     name: str = ""
+    quota_share: QuotaShare | None = None
 
 
 class Chain(ABC):
@@ -170,6 +184,11 @@ class Around(Policy):
     def ranked(self) -> tuple[str, ...]:
         """Return the other policy's value."""
         return self.inner.ranked
+
+    @property
+    def ranked_over(self) -> Grouping:
+        """Return the other policy's value."""
+        return self.inner.ranked_over
 
     @property
     def anchored(self) -> tuple[Anchor, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -20,14 +20,21 @@ from raysample.selection.policies.quotas import Budgeted, Quota
 Doubles = npt.NDArray[np.float64]
 
 
-def gumbel_key(log_weight: Doubles, rows: Rows, facts: GlobalStatistics) -> Float32Array:
+def gumbel_key(
+    log_weight: Doubles,
+    rows: Rows,
+    facts: GlobalStatistics,
+    draw: Callable[[Rows, GlobalStatistics], Doubles] = uniform,
+) -> Float32Array:
     """Return ln w + Gumbel noise, [n]: the rows with the k largest values are a weighted draw without replacement.
+
+    The noise is −ln(−ln u) of the random number u in (0, 1) that `draw` returns for each row.
 
     This equals drawing k rows one after the other, each with probability proportional to w among the remaining rows
     (Efraimidis and Spirakis, Inf. Process. Lett. 97 (2006); Kool et al., ICML 2019, arXiv 1903.06059).
     """
     with np.errstate(divide="ignore"):
-        key: Float32Array = (log_weight - np.log(-np.log(uniform(rows, facts)))).astype(np.float32)
+        key: Float32Array = (log_weight - np.log(-np.log(draw(rows, facts)))).astype(np.float32)
     return key
 
 

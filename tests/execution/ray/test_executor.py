@@ -170,7 +170,7 @@ def test_selected_rows_can_be_trained_on_in_tasks(
     assert outcomes["None"].evaluation.metrics == local.metrics
 
 
-@pytest.mark.parametrize("policy", ["random", "hard", "mix", "explore", "linear"])
+@pytest.mark.parametrize("policy", ["random", "hard", "mix", "explore", "linear", "tilted", "hedge"])
 def test_a_selection_in_tasks_is_that_of_threads(
     policy: str, tables: tuple[ScoreTable, ScoreTable], tmp_path: Path
 ) -> None:
@@ -179,6 +179,8 @@ def test_a_selection_in_tasks_is_that_of_threads(
         "mix": {"scores": ["vog", "aum"]},
         "explore": {"score": "el2n"},
         "linear": {"score": "el2n", "drop_suspects": {"score": "aum", "share": 0.05}},
+        "tilted": {"score": "el2n", "power": 0.5, "drop_suspects": {"score": "aum", "within": "class"}},
+        "hedge": {"score": "aum", "share": 0.2},
     }
     here, there = (
         raysample.sample(
