@@ -82,10 +82,3 @@ def requested_budget(fraction: float | None, count: int | None, tokens: int | No
         return count
     assert fraction is not None
     return fraction if isinstance(fraction, bool) else float(fraction)
-
-
-def share_of(budget: float | Tokens, rows: int, tokens: int) -> float:
-    """Return a budget as a share of the rows, or of the tokens."""
-    if isinstance(budget, Tokens):
-        return budget.count / max(1, tokens)
-    return budget / max(1, rows) if isinstance(budget, int) else budget

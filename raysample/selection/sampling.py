@@ -18,7 +18,7 @@ from raysample.core.map_fn import MapFn, threads
 from raysample.core.numerics.radix import splitmix64
 from raysample.data.score_table import COUNT_COLUMN, GROUP_CODE_COLUMN, ScoreTable
 from raysample.evaluation.class_balance import class_losses
-from raysample.selection.budgets import Tokens, fit_token_budget, requested_budget, share_of
+from raysample.selection.budgets import Tokens, fit_token_budget, requested_budget
 from raysample.selection.engine import SelectionPlan, plan_with
 from raysample.selection.lengths import length_warnings
 from raysample.selection.policies import create_policy, policy_plugin
@@ -103,7 +103,7 @@ def plan_arm(
     """Return the plan of an arm for a score table: all counting passes, nothing written. Raises like `sample`."""
     rows, blocks = table.counts["scored"], block_names(table)
     total = sum(map_fn(partial(_count_tokens, table), blocks)) if isinstance(budget, Tokens) else 0
-    policy = create_policy(arm, table.higher_is, share_of(budget, rows, total))
+    policy = create_policy(arm, table.higher_is)
     more = (GROUP_CODE_COLUMN,) if needs_groups(table, policy) else ()
     read = Blocks(table, policy_columns(policy), more, hold=rows <= IN_MEMORY_ROWS)
 

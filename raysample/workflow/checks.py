@@ -38,8 +38,7 @@ def check_plans(config: RunConfig) -> None:
                 f"add {arm.score!r} to score.scores, or choose one of those",
             )
         known, source = {column: score.higher_is for column, score in scores.items()}, config.corpus.train
-        by_group = any(grouped(create_policy(arm, known, share)) for share in config.compare.fractions)
-        if by_group and source is not None and source.columns.group is None:
+        if grouped(create_policy(arm, known)) and source is not None and source.columns.group is None:
             raise ConfigError(
                 f"the arm {arm.name!r} goes by groups, and corpus.train names no column of groups",
                 "name it: corpus.columns: {group: ...}",

@@ -105,7 +105,7 @@ class Retraining:
     def _selection(self, arm: ArmConfig, fraction: float, seed: int) -> Selection:
         """Return a cell's selection: the stored one if arm, scores and corpus are the same, else a new one."""
         uri = self.run_folder.selection(arm, fraction, seed)
-        table = self.own.get(seed, self.table) if self._columns(arm, fraction) else self.table
+        table = self.own.get(seed, self.table) if self._columns(arm) else self.table
         if storage.exists(storage.join(uri, "selection.json")):
             result = Selection.load(uri)
             same_scores = (
@@ -134,18 +134,16 @@ class Retraining:
 
     def length_warnings(self) -> tuple[str, ...]:
         """Return warnings about the arms' scores that mostly measure text length."""
-        cells = ((arm, fraction) for fraction in self.config.fractions for arm in self.config.arms)
-        columns = (name for cell in cells for name in self._columns(*cell))
+        columns = (name for arm in self.config.arms for name in self._columns(arm))
         return length_warnings(self.table, columns)
 
-    def _columns(self, arm: ArmConfig, fraction: float) -> tuple[str, ...]:
+    def _columns(self, arm: ArmConfig) -> tuple[str, ...]:
         """Return the score columns that an arm reads."""
-        return policy_columns(create_policy(arm, self.table.higher_is, fraction))
+        return policy_columns(create_policy(arm, self.table.higher_is))
 
     def scored_arms(self) -> list[str]:
         """Return the names of the arms that read a score."""
-        fractions = self.config.fractions
-        return [arm.name for arm in self.config.arms if any(self._columns(arm, fraction) for fraction in fractions)]
+        return [arm.name for arm in self.config.arms if self._columns(arm)]
 
     def class_warnings(self) -> tuple[str, ...]:
         """Return warnings about classes that the selections empty or nearly wipe out."""

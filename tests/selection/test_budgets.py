@@ -1,4 +1,4 @@
-"""Budgets in tokens, and what `auto` is where little or much is kept."""
+"""Budgets in tokens, and what `auto` is without evidence."""
 
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,6 @@ from raysample.data.identity import group_codes
 from raysample.data.score_table import ScoreTable, table_schema
 from raysample.selection import Selection, write_selection
 from raysample.selection.policies import create_policy
-from raysample.selection.policies.explore import Explore
-from raysample.selection.policies.hard import Hard
 from tests.helpers.every_policy import columns
 
 DATA = columns()
@@ -94,16 +92,14 @@ def test_all_tokens_are_all_rows_and_more_are_an_error(tmp_path: Path) -> None:
         write_selection(table, ArmConfig(policy="random"), str(tmp_path / "p"), tokens=5, count=3)
 
 
-def test_auto_is_explore_below_thirty_percent(tmp_path: Path) -> None:
-    arm, higher_is = ArmConfig(score="vog"), {"vog": "harder"}
-    assert isinstance(create_policy(arm, higher_is, 0.29), Explore)
-    assert isinstance(create_policy(arm, higher_is, 0.3), Hard)
+def test_auto_without_evidence_is_stratified_random(tmp_path: Path) -> None:
     table = score_table(tmp_path / "t")
-    few, many = (write_selection(table, arm, str(tmp_path / f"{n}"), count=n) for n in (299, 300))
-    assert few.name == many.name == "auto(vog)"
-    assert set(few.to_pandas().query("decision == 'kept'")["weight"]) != {1.0}
-    explored = write_selection(table, ArmConfig(policy="explore", score="vog"), str(tmp_path / "e"), count=299)
-    assert explored.digest == few.digest
-    assert set(many.to_pandas().query("decision == 'kept'")["weight"]) == {1.0}
-    tokens = write_selection(table, arm, str(tmp_path / "tokens"), tokens=int(0.2 * TOKENS.sum()))
-    assert any("by lot from the rest" in threshold["step"] for threshold in tokens.thresholds)
+    for count in (200, 700):
+        ours, incumbent = (
+            write_selection(table, ArmConfig(policy=policy), str(tmp_path / f"{policy}-{count}"), count=count)
+            for policy in ("auto", "stratified_random")
+        )
+        assert ours.name == "auto"
+        assert ours.digest == incumbent.digest
+    with pytest.raises(SelectionError, match="policy 'auto' draws rows by lot and has no use for score 'vog'"):
+        create_policy(ArmConfig(score="vog"), {"vog": "harder"})

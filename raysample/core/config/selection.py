@@ -27,7 +27,7 @@ LIMITS = ("min_per_class", "max_per_class", "min_share_per_group", "cap_per_grou
 class ArmConfig(Section):
     """One way to choose a sample.
 
-    `policy`: one of `raysample.selection.policies.POLICIES`; `auto` is `hard`, and `explore` if less than 30 % is kept.
+    `policy`: one of `raysample.selection.policies.POLICIES`; `auto` without evidence is `stratified_random`.
     `normalise`: compare raw scores (`none`) or z-scores within each class (`class`); `corpus` uses z-scores over the
     data set, which rank exactly as the raw score. `quota`: one budget for all rows (`corpus`), the same share of every
     class (`proportional`), or the same count of every class as far as it has rows (`balanced`).

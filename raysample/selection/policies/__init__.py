@@ -50,28 +50,25 @@ POLICIES: dict[str, type[Policy] | type[Chain]] = {
 }
 
 
-AUTO, SMALL_SHARE = "auto", 0.3
-"""Name of the automatic choice, and the budget share from which on it is `hard`; below, it is `explore`."""
+AUTO = "auto"
+"""Name of the choice by evidence; without evidence it is `stratified_random`."""
 
 POLICY_REGISTRY: Registry[Policy | Chain] = Registry("policy", (Policy, Chain), POLICIES, SelectionError, also=(AUTO,))
 """Finds the class for a name in a configuration: a built-in policy, a dotted path, or an entry point."""
 
 
-def create_policy(arm: ArmConfig, higher_is: Mapping[str, str], share: float = 1.0) -> Policy | Chain:
-    """Build the policy of an arm, with the arm's limits around it.
+def create_policy(arm: ArmConfig, higher_is: Mapping[str, str]) -> Policy | Chain:
+    """Build the policy of an arm, with the arm's limits around it; that of `auto` is `stratified_random`.
 
     Args:
         arm: policy name, score, normalisation, quota, options and limits.
         higher_is: for each score column whether a high value is "harder" or "easier".
-        share: the budget as a share of all rows, which decides `auto`: below 0.3 a score alone does worse than
-            random sampling (arXiv 2302.06960), so `explore` is used there and `hard` above.
 
     Raises:
         SelectionError: the policy is unknown, or does not support the arm's other settings.
     """
-    if arm.policy == AUTO:
-        arm = arm.model_copy(update={"policy": "explore" if share < SMALL_SHARE else "hard"})
-    return with_limits(POLICY_REGISTRY.find(arm.policy).from_arm(arm, higher_is), arm, higher_is)
+    kind = StratifiedRandom if arm.policy == AUTO else POLICY_REGISTRY.find(arm.policy)
+    return with_limits(kind.from_arm(arm, higher_is), arm, higher_is)
 
 
 def policy_plugin(arm: ArmConfig) -> PluginIdentity | None:
