@@ -1,0 +1,156 @@
+"""The probe: logistic regression on frozen features, fitted on many selections, its penalty chosen on held-out rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from raysample.core.errors import SelectionError
+from raysample.core.numerics.logistic_regression import LogisticFit, fit_selections, principal_axes
+
+STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
+"""Inverse penalties C to choose from: λ = 1 / (C · rows), for features of length 1."""
+STRENGTH_PART = 5
+"""One of so many rows is held out to choose the strength."""
+LEAST_PROBABILITY = 1e-6
+"""Probabilities below are counted as this one: a class without kept rows has no likelihood that means anything."""
+_SEARCH, _FINAL = 1e-3, 3e-4
+"""Tolerances of the gradient while the strength is sought and after that."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeRows:
+    """Rows as the probe sees them, made by `probe_rows`.
+
+    Attributes:
+        features: [N, D] float32 on principal axes, centred. labels: [N] int64. classes: C.
+    """
+
+    features: Tensor
+    labels: Tensor
+    classes: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> ProbeRows:
+        """Return some rows."""
+        place = torch.from_numpy(rows).to(self.labels.device)
+        return ProbeRows(self.features[place], self.labels[place], self.classes)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Predictions of P probes on N rows: log-loss in nats [P, N], at most −ln 1e-6, and predicted class [P, N]."""
+
+    loss: npt.NDArray[np.float32]
+    predicted: npt.NDArray[np.int64]
+
+
+def probe_rows(
+    features: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], classes: int, device: str = "cpu"
+) -> ProbeRows:
+    """Return features [N, D] and labels [N] ready for probes: finite, on the principal axes of all rows.
+
+    The rotation uses no labels and changes no prediction (`principal_axes`).
+
+    Raises:
+        SelectionError: features that are not finite, or that do not fit the labels.
+    """
+    if features.ndim != 2 or len(features) != len(labels):
+        raise SelectionError(
+            f"expected a row of features for each of {len(labels):,} labels, got {features.shape}",
+            "compute the features of the same rows",
+        )
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        raise SelectionError(
+            f"the features of {int((~finite).sum()):,} of {len(features):,} rows are not finite, "
+            f"the first is row {int(np.flatnonzero(~finite)[0])}",
+            "leave these rows out, or use another encoder, in float32 if this one overflows in float16",
+        )
+    values = torch.from_numpy(np.ascontiguousarray(features)).to(device)
+    mean, axes = principal_axes(values)
+    turned = torch.empty(values.shape, dtype=torch.float32, device=device)
+    for start in range(0, len(values), 8_192):
+        turned[start : start + 8_192] = (values[start : start + 8_192].float() - mean) @ axes
+    return ProbeRows(turned, torch.from_numpy(labels.astype(np.int64)).to(device), classes)
+
+
+def fit_probes(
+    rows: ProbeRows, weights: npt.NDArray[np.floating], families: Sequence[int], held: npt.NDArray[np.bool_]
+) -> LogisticFit:
+    """Fit a probe on each of P selections; every family of selections has one strength, chosen on held-out rows.
+
+    The first selection of a family is fitted without the held-out rows at several strengths; the one with the least
+    mean log-loss on *all* held-out rows, kept and pruned ones, is that of the family. Then all selections are fitted
+    with all their rows. The family of the first selection tries all `STRENGTHS`, the others its strength and the two
+    beside it, starting from its coefficients.
+
+    Args:
+        rows: the N training rows.
+        weights: [P, N], 0 for rows that a selection does not have.
+        families: number of the family of each selection, [P]: a candidate, whose draws differ by their seed.
+        held: rows that are held out while the strength is chosen, [N].
+
+    Raises:
+        SelectionError: a selection has no rows outside the held-out part.
+    """
+    first = [list(families).index(family) for family in families]
+    leading = sorted(set(first))
+    if not ((weights[leading] * ~held).sum(1) > 0).all():
+        raise SelectionError(
+            "a selection has no rows but held-out ones, so no strength can be chosen", "keep more rows"
+        )
+    given = torch.from_numpy(weights.astype(np.float32)).to(rows.labels.device)
+    out = torch.from_numpy(held).to(rows.labels.device)
+    strength, start = _search(rows, given[:1], out, range(len(STRENGTHS)), None)
+    if len(leading) > 1:
+        best = STRENGTHS.index(float(strength[0]))
+        near = range(max(0, best - 1), min(len(STRENGTHS), best + 2))
+        others = _search(rows, given[leading[1:]], out, near, start)
+        strength, start = torch.cat([strength, others[0]]), torch.cat([start, others[1]])
+    at = torch.tensor([leading.index(each) for each in first], device=given.device)
+    penalties = 1 / (strength[at] * (given > 0).sum(1))
+    return fit_selections(
+        rows.features, rows.labels, rows.classes, given, penalties[:, None], start=start[at], tolerance=_FINAL
+    )
+
+
+def _search(
+    rows: ProbeRows, weights: Tensor, held: Tensor, tried: Sequence[int], start: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the strength of each selection, [P], and the coefficients of the search at it, [P, D + 1, C]."""
+    part, strengths = weights * ~held, torch.tensor([STRENGTHS[i] for i in tried], device=weights.device)
+    penalties = 1 / ((part > 0).sum(1)[:, None] * strengths)
+    problems = penalties.numel()
+    fit = fit_selections(
+        *(rows.features, rows.labels, rows.classes, part, penalties),
+        start=None if start is None else start.expand(problems, -1, -1),
+        tolerance=_SEARCH,
+    )
+    place = held.nonzero().squeeze(1)
+    lost = fit.judge(rows.features[place], rows.labels[place])[0].clamp(max=-math.log(LEAST_PROBABILITY))
+    best = lost.double().mean(1).view(len(weights), len(strengths)).argmin(1)
+    each = torch.arange(len(weights), device=weights.device)
+    return strengths[best], fit.coefficients.view(len(weights), len(strengths), *fit.coefficients.shape[1:])[each, best]
+
+
+def judge_probes(fit: LogisticFit, rows: ProbeRows) -> Judged:
+    """Return the predictions of fitted probes on rows."""
+    loss, predicted = fit.judge(rows.features, rows.labels)
+    return Judged(loss.clamp(max=-math.log(LEAST_PROBABILITY)).cpu().numpy(), predicted.cpu().numpy())
+
+
+def strength_part(rows: int, seed: int) -> npt.NDArray[np.bool_]:
+    """Return a seeded fifth of the rows as a mask [N]."""
+    order = np.random.Generator(np.random.Philox(key=seed)).permutation(rows)
+    mask = np.zeros(rows, np.bool_)
+    mask[order[: max(1, rows // STRENGTH_PART)]] = True
+    return mask
