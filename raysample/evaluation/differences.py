@@ -98,7 +98,7 @@ def difference(ours: Estimates, theirs: Estimates, clusters: IntArray | None = N
         clusters: cluster of each row [N], numbered from 0 without gaps; None for independent rows.
     """
     mean = ours.values.mean(axis=-1) - theirs.values.mean(axis=-1)
-    apart = _over_rows(ours.influence.mean(axis=-2) - theirs.influence.mean(axis=-2), clusters)
+    apart = variance_over_rows(ours.influence.mean(axis=-2) - theirs.influence.mean(axis=-2), clusters)
     floor, count = max(ours.floor, theirs.floor), ours.values.shape[-1]
     if count < 2:
         nothing = np.full(mean.shape, np.nan)
@@ -114,7 +114,7 @@ def difference(ours: Estimates, theirs: Estimates, clusters: IntArray | None = N
     return Difference(mean, whole, np.asarray(degrees), rows)
 
 
-def _over_rows(apart: FloatArray, clusters: IntArray | None) -> FloatArray:
+def variance_over_rows(apart: FloatArray, clusters: IntArray | None) -> FloatArray:
     """Return Σ_i e_i² / N² over rows, or the larger value over clusters, [...]."""
     rows = apart.shape[-1]
     alone = (apart**2).sum(axis=-1) / rows**2
