@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +19,8 @@ STRENGTH_PART = 5
 """One of so many rows is held out to choose the strength."""
 LEAST_PROBABILITY = 1e-6
 """Probabilities below are counted as this one: a class without kept rows has no likelihood that means anything."""
-_SEARCH, _FINAL = 1e-3, 3e-4
-"""Tolerances of the gradient while the strength is sought and after that."""
+_FINAL = 2e-4
+"""Tolerance of the gradient."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,63 +82,43 @@ def probe_rows(
     return ProbeRows(turned, torch.from_numpy(labels.astype(np.int64)).to(device), classes)
 
 
-def fit_probes(
-    rows: ProbeRows, weights: npt.NDArray[np.floating], families: Sequence[int], held: npt.NDArray[np.bool_]
-) -> LogisticFit:
-    """Fit a probe on each of P selections; every family of selections has one strength, chosen on held-out rows.
+def fit_probes(rows: ProbeRows, weights: npt.NDArray[np.floating], held: npt.NDArray[np.bool_]) -> LogisticFit:
+    """Fit a probe on each of P selections, all with the strength that suits the first one.
 
-    The first selection of a family is fitted without the held-out rows at several strengths; the one with the least
-    mean log-loss on *all* held-out rows, kept and pruned ones, is that of the family. Then all selections are fitted
-    with all their rows. The family of the first selection tries all `STRENGTHS`, the others its strength and the two
-    beside it, starting from its coefficients.
+    The first selection is fitted without the held-out rows at every strength; the one with the least mean log-loss on
+    *all* held-out rows, kept and pruned ones, is taken. One strength for all, since a strength of its own for every
+    selection would be noise that all draws of a candidate share.
+
+    Every fit starts from zeros. A start at the coefficients of another selection would save evaluations, but a fit that
+    ends at a tolerance remembers its start, and so the rows of the other selection.
 
     Args:
         rows: the N training rows.
         weights: [P, N], 0 for rows that a selection does not have.
-        families: number of the family of each selection, [P]: a candidate, whose draws differ by their seed.
         held: rows that are held out while the strength is chosen, [N].
 
     Raises:
-        SelectionError: a selection has no rows outside the held-out part.
+        SelectionError: the first selection has no rows outside the held-out part.
     """
-    first = [list(families).index(family) for family in families]
-    leading = sorted(set(first))
-    if not ((weights[leading] * ~held).sum(1) > 0).all():
+    given = torch.from_numpy(weights.astype(np.float32)).to(rows.labels.device)
+    strength = _strength(rows, given[0], torch.from_numpy(held).to(rows.labels.device))
+    penalties = 1 / (strength * (given > 0).sum(1))
+    return fit_selections(rows.features, rows.labels, rows.classes, given, penalties[:, None], tolerance=_FINAL)
+
+
+def _strength(rows: ProbeRows, weights: Tensor, held: Tensor) -> float:
+    """Return the strength with the least log-loss on held-out rows, of a selection without them."""
+    part = (weights * ~held)[None]
+    count = int((part > 0).sum())
+    if not count:
         raise SelectionError(
             "a selection has no rows but held-out ones, so no strength can be chosen", "keep more rows"
         )
-    given = torch.from_numpy(weights.astype(np.float32)).to(rows.labels.device)
-    out = torch.from_numpy(held).to(rows.labels.device)
-    strength, start = _search(rows, given[:1], out, range(len(STRENGTHS)), None)
-    if len(leading) > 1:
-        best = STRENGTHS.index(float(strength[0]))
-        near = range(max(0, best - 1), min(len(STRENGTHS), best + 2))
-        others = _search(rows, given[leading[1:]], out, near, start)
-        strength, start = torch.cat([strength, others[0]]), torch.cat([start, others[1]])
-    at = torch.tensor([leading.index(each) for each in first], device=given.device)
-    penalties = 1 / (strength[at] * (given > 0).sum(1))
-    return fit_selections(
-        rows.features, rows.labels, rows.classes, given, penalties[:, None], start=start[at], tolerance=_FINAL
-    )
-
-
-def _search(
-    rows: ProbeRows, weights: Tensor, held: Tensor, tried: Sequence[int], start: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Return the strength of each selection, [P], and the coefficients of the search at it, [P, D + 1, C]."""
-    part, strengths = weights * ~held, torch.tensor([STRENGTHS[i] for i in tried], device=weights.device)
-    penalties = 1 / ((part > 0).sum(1)[:, None] * strengths)
-    problems = penalties.numel()
-    fit = fit_selections(
-        *(rows.features, rows.labels, rows.classes, part, penalties),
-        start=None if start is None else start.expand(problems, -1, -1),
-        tolerance=_SEARCH,
-    )
+    penalties = 1 / (count * torch.tensor([STRENGTHS], device=weights.device))
+    fit = fit_selections(rows.features, rows.labels, rows.classes, part, penalties, tolerance=_FINAL)
     place = held.nonzero().squeeze(1)
     lost = fit.judge(rows.features[place], rows.labels[place])[0].clamp(max=-math.log(LEAST_PROBABILITY))
-    best = lost.double().mean(1).view(len(weights), len(strengths)).argmin(1)
-    each = torch.arange(len(weights), device=weights.device)
-    return strengths[best], fit.coefficients.view(len(weights), len(strengths), *fit.coefficients.shape[1:])[each, best]
+    return STRENGTHS[int(lost.double().mean(1).argmin())]
 
 
 def judge_probes(fit: LogisticFit, rows: ProbeRows) -> Judged:

@@ -110,7 +110,7 @@ def out_of_fold(rows: ProbeRows, seed: int = 0, folds: int = INNER_FOLDS) -> Out
     fold = np.empty(len(labels), np.int64)
     fold[order] = np.arange(len(labels)) % folds
     weights = np.stack([fold != each for each in range(folds)]).astype(np.float32)
-    fit = fit_probes(rows, weights, [0] * folds, strength_part(len(labels), seed))
+    fit = fit_probes(rows, weights, strength_part(len(labels), seed))
     confidence, best = np.empty(len(labels), np.float32), np.empty(len(labels), np.float32)
     predicted = np.empty(len(labels), np.int64)
     for part, logits in fit.logits(rows.features):

@@ -2,7 +2,8 @@
 
 The training rows are dealt to folds. For each fold the scores are computed on the rows of the other folds *alone*
 (scores that have seen the judged rows flatter some candidates), every candidate and the incumbent draw their selections
-from these rows, a probe is fitted on each selection, and the fold is judged. Candidates that are clearly worse after
+from these rows, a probe is fitted on each selection (with the strength that suits the incumbent), and the fold is
+judged. Candidates that are clearly worse after
 the first two folds are left out of the others.
 
 The incumbent is stratified random sampling and is taken unless the evidence says otherwise: a candidate wins if its
@@ -120,8 +121,7 @@ class _Fold:
                 drawn.append(error.problem)
         good = [each for each in drawn if not isinstance(each, str)]
         weights = np.stack([draw.weights for draws in good for draw in draws])
-        families = [number for number, draws in enumerate(good) for _ in draws]
-        fit = fit_probes(part, weights, families, strength_part(len(training), seed))
+        fit = fit_probes(part, weights, strength_part(len(training), seed))
         found = judge_probes(fit, self.probed.take(judged))
         result: list[RaceRun | str] = []
         start = 0

@@ -49,7 +49,7 @@ def test_a_selection_is_judged_as_a_regression_on_its_rows_alone(monkeypatch: py
     V, y, _ = blobs()
     rows = probe_rows(V, y, 3)
     kept = np.random.default_rng(1).random((4, 400)) < 0.5
-    fit = fit_probes(rows, kept.astype(np.float32), [0, 0, 1, 2], strength_part(400, 0))
+    fit = fit_probes(rows, kept.astype(np.float32), strength_part(400, 0))
     assert bool(fit.converged.all())
     together = judge_probes(fit, rows)
     for p in range(4):
@@ -75,11 +75,24 @@ def test_large_and_small_selections_take_different_ways_to_the_same_minimum(monk
     np.testing.assert_allclose(found[0], found[1], atol=5e-3)
 
 
+def test_a_fit_does_not_remember_the_selections_beside_it() -> None:
+    V, y, wrong = blobs(noise=0.3)
+    rows, held = probe_rows(V, y, 3), strength_part(400, 0)
+    random, clean = np.random.default_rng(0).random(400) < 0.5, ~wrong
+    # The same selection beside two different ones: as the leading one has the same strength, it has the same probe.
+    found = [
+        judge_probes(fit_probes(rows, np.stack([random, each, random]).astype(np.float32), held), rows).loss
+        for each in (clean, wrong)
+    ]
+    np.testing.assert_allclose(found[0][2], found[1][2], atol=1e-4)
+    np.testing.assert_allclose(found[0][0], found[0][2], atol=1e-4)
+
+
 def test_a_noisy_corpus_is_given_a_stronger_penalty() -> None:
     sizes = []
     for noise in (0.0, 0.4):
         V, y, _ = blobs(noise=noise)
-        fit = fit_probes(probe_rows(V, y, 3), np.ones((1, 400), np.float32), [0], strength_part(400, 0))
+        fit = fit_probes(probe_rows(V, y, 3), np.ones((1, 400), np.float32), strength_part(400, 0))
         sizes.append(float(fit.coefficients[0, :-1].norm()))
     assert sizes[1] < sizes[0] / 2
 
@@ -87,7 +100,7 @@ def test_a_noisy_corpus_is_given_a_stronger_penalty() -> None:
 def test_a_class_that_was_not_kept_costs_a_bounded_loss() -> None:
     V, y, _ = blobs()
     rows = probe_rows(V, y, 3)
-    fit = fit_probes(rows, (y != 2)[None].astype(np.float32), [0], strength_part(400, 0))
+    fit = fit_probes(rows, (y != 2)[None].astype(np.float32), strength_part(400, 0))
     judged = judge_probes(fit, rows)
     assert judged.loss.max() <= -math.log(LEAST_PROBABILITY) + 1e-6
     assert not (judged.predicted[0] == 2).any()
@@ -106,7 +119,7 @@ def test_a_selection_of_held_out_rows_alone_is_refused() -> None:
     V, y, _ = blobs()
     held = strength_part(400, 0)
     with pytest.raises(SelectionError, match="no rows but held-out ones"):
-        fit_probes(probe_rows(V, y, 3), held[None].astype(np.float32), [0], held)
+        fit_probes(probe_rows(V, y, 3), held[None].astype(np.float32), held)
 
 
 def test_scores_find_wrong_labels() -> None:
