@@ -49,7 +49,7 @@ def ours(work: Work, spec: str | dict[str, Any]) -> Column:
 def logits(work: Work) -> NDArray[np.float64]:
     """Return the logits [checkpoints, rows, classes] of single, unpadded rows, in row order."""
     found = np.empty((len(work.models), len(work.labels), CLASSES))
-    with torch.inference_mode():
+    with torch.no_grad():
         for k, model in enumerate(work.models):
             for row, (inputs, _) in zip(work.order, work.singles, strict=True):
                 found[k, row] = model(**inputs).logits[0].double().numpy()

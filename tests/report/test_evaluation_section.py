@@ -56,17 +56,7 @@ def test_metrics_are_shown_with_their_intervals() -> None:
     assert cut.rows == (("<b>alarm</b>", "40 %"), ("weather", "10 %"))
 
 
-def test_an_evaluation_of_an_earlier_version_is_shown_without_intervals() -> None:
-    early = {
-        "metrics": {"accuracy": 0.5, "macro_f1": 0.4, "nll": 1.0},
-        "recall": [0.5, None, 0.5],
-        "seed": 0,
-        "rows": 9,
-    }
-    section = section_of_test({"evaluation": early}, LABELS)
-    assert section is not None
-    (metrics,) = section.tables
-    assert metrics.rows[0] == ("accuracy, %", "50.00", "–")
+def test_without_an_evaluation_there_is_no_section() -> None:
     assert section_of_test({}, LABELS) is None
 
 
