@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from raysample.core.arrays import FloatArray, IntArray
 from raysample.data.row_sampling import generator
@@ -101,7 +101,7 @@ def wilson(share: float, count: int, confidence: float) -> Bounds:
 
     Source: Wilson 1927, "Probable inference, the law of succession, and statistical inference".
     """
-    z = float(stats.norm.ppf((1 + confidence) / 2))
+    z = float(special.ndtri((1 + confidence) / 2))
     centre, spread = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + z * z / (4 * count**2))
     scale = 1 + z * z / count
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from raysample.core.statistics import TOKENS
 from raysample.data.score_table import ScoreTable
@@ -19,6 +18,8 @@ SAMPLED_PARTS = 16
 
 def length_correlations(table: ScoreTable, columns: Iterable[str]) -> dict[str, float]:
     """Return Spearman's ρ of score columns with the number of tokens, in [-1, 1]; NaN if either is constant."""
+    from scipy import stats  # slow to import
+
     wanted = tuple(dict.fromkeys(columns))
     if not wanted or not table.parts:
         return {}

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from raysample.core.arrays import FloatArray
 
@@ -34,6 +33,8 @@ def spearman_float32(stored: FloatArray, exact: FloatArray) -> float | None:
 
     The exact values are rounded to float32 first: values that are equal in float32 must not count as ranked wrongly.
     """
+    from scipy import stats  # half a second of every worker's start, were it imported above
+
     rounded = exact.astype(np.float32)
     if len(rounded) < 2 or np.ptp(stored) == 0 or np.ptp(rounded) == 0:
         return None
@@ -42,6 +43,8 @@ def spearman_float32(stored: FloatArray, exact: FloatArray) -> float | None:
 
 def _centred_ranks(columns: Sequence[npt.NDArray[Any]]) -> tuple[FloatArray, FloatArray]:
     """Return the ranks of each column less their mean [columns, n], and their norms [columns]; NaN stays NaN."""
+    from scipy import stats
+
     ranks = np.stack([stats.rankdata(column, nan_policy="propagate") for column in columns])
     centred = ranks - ranks.mean(axis=1, keepdims=True)
     return centred, np.sqrt((centred**2).sum(axis=1))
