@@ -81,6 +81,7 @@ class Driver:
         return self
 
     def _inside(self, config: Path) -> None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)  # the database of the output is what is made here
         signal.signal(signal.SIGINT, signal.default_int_handler)
         said = os.open(self.log, os.O_WRONLY | os.O_CREAT)
         os.dup2(said, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ def client(store: Path, tmp_path: Path) -> Iterator[Any]:
     mlflow.set_experiment(experiment_id=found.create_experiment("models", str(tmp_path / "artifacts")))
     yield found
     mlflow.set_tracking_uri(before)
+    os.environ.pop("MLFLOW_TRACKING_URI")  # set_tracking_uri sets it, too, and runs of later tests would go there
 
 
 def by_step(ours: CheckpointSet) -> dict[int, str]:
