@@ -15,6 +15,8 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     MLFLOW_DISABLE_TELEMETRY="true",
     RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.2",
+    # Ray's workers are the longest chain of a parallel run; by default they come after everything else (15).
+    RAY_worker_niceness="0",
     # Several processes share few cores: neither they nor those that they start take a thread for each core as well.
     OMP_NUM_THREADS="1",
     # Where transformers copies the code of models that bring their own.
