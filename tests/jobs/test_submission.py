@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 
+from raysample.execution.ray.session import SLOW_START
 from tests.helpers.configs import small_config
 from tests.helpers.paths import ROOT
 
@@ -51,7 +52,6 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[s
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_worker_niceness": "0",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     port, dashboard, listen, agent = free_ports(4)
@@ -60,17 +60,56 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[s
     # The agents' usual ports may be those of another cluster on this machine.
     command += [f"--dashboard-agent-listen-port={listen}", f"--dashboard-agent-grpc-port={agent}"]
     command += ["--num-cpus=3", "--block", f"--temp-dir={folder}"]
-    with (home / "head.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    process = start(command, environment, home / "head.log", folder)
     try:
         wait_for(dashboard, process)
         wait_for(listen, process)
         yield f"http://127.0.0.1:{dashboard}", environment
     finally:
+        stop(process, folder)
+
+
+def start(command: list[str], environment: dict[str, str], log: Path, folder: str) -> subprocess.Popen[bytes]:
+    """Start a head, anew if it gave up: Ray waits half a minute for its own processes, however busy the machine is."""
+    for _ in range(3):
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                command, env=environment, stdout=stream, stderr=stream, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        deadline = time.monotonic() + 180
+        while time.monotonic() < deadline:
+            text = log.read_text(errors="replace")
+            if "Ray runtime started" in text:
+                return process
+            if process.poll() is not None or SLOW_START in text:
+                break
+            time.sleep(0.5)
+        stop(process, folder)
+    raise AssertionError(f"the head did not start: {log.read_text(errors='replace')[-3000:]}")
+
+
+def stop(process: subprocess.Popen[bytes], folder: str) -> None:
+    """End a head and wait for its processes, which may outlive it: they would disturb the next cluster."""
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=60)
-        wait_until_gone(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+    deadline = time.monotonic() + 60
+    while (left := processes_in(folder)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    for each in left:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    process.kill()
+    process.wait()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def processes_in(folder: str) -> list[psutil.Process]:
+    """Return the processes whose command line names a folder."""
+    return [
+        one for one in psutil.process_iter(["cmdline"]) if any(folder in word for word in one.info["cmdline"] or [])
+    ]
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -82,17 +121,6 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
                 return
         time.sleep(0.5)
     raise AssertionError(f"nothing listens on the head's port {port}")
-
-
-def wait_until_gone(folder: str) -> None:
-    """Wait for the head's processes, which outlive it by up to half a minute: they would disturb the next cluster."""
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
-        if not any(folder in word for command in commands for word in command):
-            return
-        time.sleep(0.5)
-    raise AssertionError(f"processes of the head in {folder} are still there")
 
 
 def test_a_submitted_run_succeeds_and_appears_in_mlflow(
