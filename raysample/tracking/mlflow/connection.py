@@ -99,9 +99,9 @@ class Link:
                 _LOG.warning("MLflow did not take a %s call: %s; it is kept in %s", what, failure_reason(error), where)
 
     def _start(self, operation: Operation) -> None:
-        """Create a run, under its parent's MLflow id."""
+        """Create a run, under its parent's MLflow id, with the tags of its driver."""
         parent = self.ids.get(operation["parent"] or "")
-        tags = {"mlflow.parentRunId": parent} if parent else {}
+        tags = {**operation.get("tags", {}), **({"mlflow.parentRunId": parent} if parent else {})}
         experiment = operation.get("experiment", self._experiment_id)
         run = self.client.create_run(experiment, operation["at"], tags, operation["name"])
         self.ids[operation["run"]] = run.info.run_id

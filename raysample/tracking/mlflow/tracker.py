@@ -111,8 +111,10 @@ class MLflowTracker:
     ) -> Iterator[MLflowTracker]:
         """Open a run nested in this one: FINISHED when left normally, KILLED by Ctrl-C or SIGTERM, else FAILED."""
         child = MLflowTracker(self._link, self._where, self._tags, uuid.uuid4().hex)
-        self._link.do({"do": "start", "run": child._run, "parent": self._run, "name": name})
-        child._log(params=plain.params_of(params), tags=plain.tags_of({**self._tags, **(tags or {})}))
+        # Folder and driver are tags from the start: by them the next driver ends the runs of one that died.
+        start = {"do": "start", "run": child._run, "parent": self._run, "name": name}
+        self._link.do({**start, "tags": plain.tags_of(self._tags)})
+        child._log(params=plain.params_of(params), tags=plain.tags_of(tags or {}))
         try:
             yield child
         except BaseException as error:

@@ -183,7 +183,7 @@ class _Run:
 
 DATA = {"name": "n", "digest": "d", "source_type": "local", "source": "{}"}
 OPERATIONS: tuple[dict[str, Any], ...] = (
-    {"at": 1, "do": "start", "run": "k", "parent": None, "name": "r", "ids": {}},
+    {"at": 1, "do": "start", "run": "k", "parent": None, "name": "r", "ids": {}, "tags": {"f": "/r"}},
     {
         "at": 2,
         "do": "log",

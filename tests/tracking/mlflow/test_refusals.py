@@ -182,6 +182,29 @@ def test_runs_of_dead_drivers_of_the_folder_are_ended(store: Path, caplog: pytes
     assert "2 runs of earlier drivers" in caplog.text
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.12 warns of forks beside threads
+@pytest.mark.parametrize("call", ["log_batch", "set_terminated", "log_inputs"])
+def test_a_run_is_ended_whichever_call_its_driver_died_in(call: str, store: Path) -> None:
+    tracker = tracking.open(str(store), "study", folder="/runs/a")
+    client = MlflowClient(f"sqlite:///{store}")
+    experiment = client.get_experiment_by_name("study").experiment_id
+
+    def die(*given: Any, **more: Any) -> None:
+        os._exit(9)
+
+    # A process of its own, which dies as by SIGKILL: nothing ends the run on the way out.
+    if (child := os.fork()) == 0:
+        tracker._tags[DRIVER_TAG] = me()
+        setattr(tracker._link.client, call, die)
+        with tracker.run("dies", {"rows": 1}) as run:
+            run.dataset("train", "/rows", "sha256:00", "training")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert [run.info.status for run in client.search_runs([experiment])] == ["RUNNING"]
+    tracking.open(str(store), "study", folder="/runs/a")
+    assert [run.info.status for run in client.search_runs([experiment])] == ["KILLED"]
+
+
 @pytest.mark.parametrize("what", ["folder", "pipe", "link to a pipe"])
 def test_calls_wait_in_a_file_whatever_lay_in_its_place(what: str, tmp_path: Path) -> None:
     path = tmp_path / "mlflow-pending.jsonl"
