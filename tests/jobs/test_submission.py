@@ -140,7 +140,7 @@ def test_a_submitted_run_succeeds_and_appears_in_mlflow(
     path.write_text(yaml.safe_dump(config))
     submit = [RAY, "job", "submit", f"--address={address}", "--working-dir=.", "--"]
     job = ["python", "jobs/run.py", "--config", str(path), f"output={tmp_path / 'runs'}"]
-    done = subprocess.run([*submit, *job], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
+    done = subprocess.run([*submit, *job], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "report:" in done.stdout
     assert (tmp_path / "runs" / "submitted" / "report.html").exists()
