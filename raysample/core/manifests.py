@@ -7,7 +7,7 @@ objects by hand. Neither knows the meaning of a manifest.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import cache
@@ -119,6 +119,32 @@ def whole_number(found: Mapping[str, Any], name: str, uri: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise StorageError(f"{uri!r}: {name} was expected to be a count, and is {_brief(value)}", RESTORE_ADVICE)
     return value
+
+
+def check_parts(parts: Sequence[str], uri: str) -> None:
+    """Raise StorageError unless the manifest in `uri` names one or more parts, each once."""
+    if not parts:
+        raise StorageError(f"{uri!r} was expected to name its files in parts, and names none", RESTORE_ADVICE)
+    if len(set(parts)) != len(parts):
+        raise StorageError(f"{uri!r} names a file twice in parts", RESTORE_ADVICE)
+
+
+def all_rows(tables: Iterable[pa.Table], rows: int | None, uri: str) -> Iterator[pa.Table]:
+    """Yield the tables of all parts; raises StorageError after the last one if they do not hold `rows` rows.
+
+    Args:
+        tables: the content of the parts.
+        rows: number of rows according to the manifest; None if the manifest lacks it.
+        uri: the manifest.
+    """
+    found = 0
+    for table in tables:
+        found += table.num_rows
+        yield table
+    if found != rows:
+        raise StorageError(
+            f"the files that {uri!r} names hold {found:,} rows, and it counts {_brief(rows)}", RESTORE_ADVICE
+        )
 
 
 def _brief(value: Any) -> str:

@@ -110,6 +110,7 @@ class ScoreTable:
         odd = [name for name, spec in result.scores.items() if spec.get("higher_is") not in ("harder", "easier")]
         if odd or {"in", "scored", "quarantined"} - result.counts.keys():
             raise StorageError(f"{place!r} lacks higher_is of its columns, or row counts", manifests.RESTORE_ADVICE)
+        manifests.check_parts(result.parts, place)
         return result
 
     def read(
@@ -118,12 +119,16 @@ class ScoreTable:
         base: tuple[str, ...] | None = None,
         parts: Sequence[str] | None = None,
     ) -> Iterator[pa.Table]:
-        """Yield the parts in corpus order; raises ScoreError, listing the columns, for an unknown score column.
+        """Yield the parts in corpus order.
 
         Args:
             columns: score columns; all if None.
             base: which of the other columns to read; all if None.
             parts: names of the parts to read; all if None.
+
+        Raises:
+            ScoreError: the table has no such score column; lists the columns.
+            StorageError: a part cannot be read, or all parts together do not hold the number of rows scored.
         """
         wanted = self.columns if columns is None else columns
         missing = [name for name in wanted if name not in self.scores]
@@ -135,9 +140,14 @@ class ScoreTable:
         names = [*(self.base if base is None else base), *wanted]
         whole = table_schema(tuple(wanted), self.grouped, self.counted)
         expected = pa.schema([whole.field(name) for name in names])
-        for part in self.parts if parts is None else parts:
-            table = storage.read_parquet(storage.join(self.uri, part), names)
-            yield table.select(expected.names).cast(expected)
+        tables = (
+            storage.read_parquet(storage.join(self.uri, part), names).select(expected.names).cast(expected)
+            for part in (self.parts if parts is None else parts)
+        )
+        if parts is not None:
+            yield from tables
+        else:
+            yield from manifests.all_rows(tables, self.counts.get("scored"), storage.join(self.uri, SCORES_MANIFEST))
 
     def statistics(self) -> Statistics:
         """Return counts, moments and histograms of the columns by class and group, without reading the parts.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -118,19 +118,28 @@ class Selection:
                 f"the manifest of selection {uri!r} does not match its fingerprint: it was edited",
                 "sample again",
             )
+        manifests.check_parts(selection.parts, place)
         return selection
 
     def read(self, columns: tuple[str, ...] = tuple(SELECTION_SCHEMA.names)) -> Iterator[pa.Table]:
-        """Yield the parts in the score table's order, in SELECTION_SCHEMA."""
+        """Yield the parts in the score table's order, in SELECTION_SCHEMA.
+
+        Raises:
+            StorageError: a part cannot be read, or the parts do not hold the number of rows kept and pruned.
+        """
         expected = pa.schema([SELECTION_SCHEMA.field(name) for name in columns])
-        for part in self.parts:
-            yield _cast(storage.join(self.uri, part), expected)
+        rows = self.counts[KEPT] + self.counts[PRUNED]
+        yield from self._all_rows((_cast(storage.join(self.uri, part), expected) for part in self.parts), rows)
 
     def kept(self) -> pa.Table:
         """Return `row_id` and `weight` of the kept rows, in the score table's order; reads only `kept.parquet`."""
         names = (part.replace(SELECTION_FOLDER, KEPT_FOLDER, 1) for part in self.parts)
-        found = [_cast(storage.join(self.uri, name), KEPT_SCHEMA) for name in names]
-        return pa.concat_tables([KEPT_SCHEMA.empty_table(), *found])
+        found = (_cast(storage.join(self.uri, name), KEPT_SCHEMA) for name in names)
+        return pa.concat_tables([KEPT_SCHEMA.empty_table(), *self._all_rows(found, self.counts[KEPT])])
+
+    def _all_rows(self, tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+        """Yield tables of all parts; raises StorageError after the last one if they hold another number of rows."""
+        return manifests.all_rows(tables, rows, storage.join(self.uri, SELECTION_MANIFEST))
 
     def kept_ids(self) -> pa.Array:
         """Return the ids of the kept rows, in the score table's order, as one string array (for `pc.is_in`)."""

@@ -231,8 +231,10 @@ class Corpus:
 
 
 def _check_shards(corpus: Corpus) -> None:
-    """Raise StorageError if the shards are not consecutive row ranges, or row and class counts disagree."""
+    """Raise StorageError unless the shards are consecutive row ranges whose counts agree, one or more."""
     indices = [shard.index for shard in corpus.shards]
+    if not indices:
+        raise StorageError(f"{storage.join(corpus.uri, CORPUS_MANIFEST)!r} names no shard", manifests.RESTORE_ADVICE)
     ranges = all(0 <= shard.start <= shard.stop and shard.offset >= 0 for shard in corpus.shards)
     if not ranges or indices != list(range(len(indices))) or len(corpus.class_counts) != len(corpus.labels):
         raise StorageError(

@@ -111,7 +111,10 @@ class Contents:
     @staticmethod
     def load(uri: str) -> Contents:
         """Read the contents in folder `uri`; raises StorageError if the manifest is missing or damaged."""
-        return manifests.kind_of(Contents, storage.join(uri, CONTENTS_MANIFEST), uri=uri)
+        place = storage.join(uri, CONTENTS_MANIFEST)
+        result = manifests.kind_of(Contents, place, uri=uri)
+        manifests.check_parts(result.parts, place)
+        return result
 
 
 def compact_log(source: SourceConfig, uri: str, *, window: int | None = None, map_fn: MapFn = threads) -> Contents:

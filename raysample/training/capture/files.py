@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysample.core import manifests, storage
-from raysample.core.errors import ScoreError, TrainingError
+from raysample.core.errors import ScoreError, StorageError, TrainingError
 from raysample.data.checkpoint_set import Checkpoint
 from raysample.training import TrainingSchedule
 
@@ -54,14 +54,24 @@ class Capture:
 
     @staticmethod
     def load(folder: str) -> Capture:
-        """Read the capture of the CheckpointSet in `folder`; raises ScoreError if there is none."""
+        """Read the capture of the CheckpointSet in `folder`.
+
+        Raises:
+            ScoreError: there is none.
+            StorageError: its manifest is damaged, or names no file of an epoch.
+        """
         uri = storage.join(folder, CAPTURE_FOLDER)
         if not storage.exists(storage.join(uri, CAPTURE_MANIFEST)):
             raise ScoreError(
                 f"the run {folder!r} captured no logits: it has no {CAPTURE_FOLDER}/{CAPTURE_MANIFEST}",
                 "fine-tune with fine_tune.capture: true (in another run folder), or set score.source: checkpoints",
             )
-        return manifests.kind_of(Capture, storage.join(uri, CAPTURE_MANIFEST), uri=uri)
+        place = storage.join(uri, CAPTURE_MANIFEST)
+        result = manifests.kind_of(Capture, place, uri=uri)
+        for epoch in range(1, result.epochs + 1):
+            if not result.files(epoch):
+                raise StorageError(f"{place!r} names no file of epoch {epoch}", manifests.RESTORE_ADVICE)
+        return result
 
     @property
     def fingerprint(self) -> str:
@@ -136,7 +146,8 @@ def seal_capture(folder: str, rows: int, classes: int, layout: TrainingSchedule)
     hashes: dict[str, str] = {}
     for epoch in range(1, epochs + 1):
         names = storage.list_files(_epoch(uri, epoch), ".parquet")
-        ids = pa.concat_tables([storage.read_parquet(name, ["row_id"]) for name in names])["row_id"]
+        no_row = capture_schema(classes).empty_table().select(["row_id"])
+        ids = pa.concat_tables([no_row, *(storage.read_parquet(name, ["row_id"]) for name in names)])["row_id"]
         distinct = pc.count_distinct(ids).as_py()
         if not len(ids) == distinct == rows:
             raise TrainingError(
