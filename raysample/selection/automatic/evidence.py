@@ -101,8 +101,8 @@ def probe_gain(incumbent: RaceRun, rows: RacedRows) -> tuple[float, float]:
     return float(gain.mean()), float(gain.std() / np.sqrt(len(gain)))
 
 
-def estimate_of_winners(values: FloatArray, fold: IntArray) -> tuple[float, float]:
-    """Return what choosing gains on rows that did not choose, with its standard error over rows.
+def estimate_of_winners(values: FloatArray, fold: IntArray) -> FloatArray:
+    """Return what choosing gains on rows that did not choose, by row, [N]; its mean is the estimate of the gain.
 
     For each fold the arm that is best on the other folds, or the incumbent (0) if none is better, is judged on this
     fold: free of the winner's curse, which makes the winner's own estimate too large.
@@ -111,8 +111,8 @@ def estimate_of_winners(values: FloatArray, fold: IntArray) -> tuple[float, floa
         values: differences to the incumbent by arm and row, [A, N].
         fold: [N].
 
-    >>> estimate_of_winners(np.array([[1.0, 1.0, 1.0, 1.0], [4.0, 4.0, -4.0, -4.0]]), np.array([0, 0, 1, 1]))[0]
-    -1.5
+    >>> estimate_of_winners(np.array([[1.0, 1.0, 1.0, 1.0], [4.0, 4.0, -4.0, -4.0]]), np.array([0, 0, 1, 1])).tolist()
+    [1.0, 1.0, -4.0, -4.0]
     """
     chosen = np.zeros(len(fold))
     for each in np.unique(fold):
@@ -120,4 +120,10 @@ def estimate_of_winners(values: FloatArray, fold: IntArray) -> tuple[float, floa
         means = values[:, ~inside].mean(axis=1)
         if means.max() > 0:
             chosen[inside] = values[int(means.argmax()), inside]
-    return float(chosen.mean()), float(chosen.std() / np.sqrt(len(chosen)))
+    return chosen
+
+
+def mean_and_error(values: FloatArray, cluster: IntArray | None = None) -> tuple[float, float]:
+    """Return the mean of differences by row, [N], and its standard error over rows or clusters of rows."""
+    mean = float(values.mean())
+    return mean, float(np.sqrt(variance_over_rows(values - mean, cluster)))

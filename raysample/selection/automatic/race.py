@@ -40,6 +40,7 @@ from raysample.selection.automatic.evidence import (
     RaceRun,
     contributions,
     estimate_of_winners,
+    mean_and_error,
     probe_gain,
     race_difference,
 )
@@ -53,6 +54,8 @@ DRAWS, INCUMBENT_DRAWS = 2, 4
 """Draws per fold of a candidate and of the incumbent, to whose draws every candidate is compared."""
 FIRST_ROUND = 2
 """Folds after which clear losers are left out."""
+ALL_DATA = -1
+"""Number of the run on all rows, which is no candidate: the others are the places of their arms."""
 _CLEAR = 2.0
 """A candidate is left out if its difference, plus so many standard errors, is below 0."""
 MapFolds = Callable[[Callable[[int], "list[RaceRun | str]"], Sequence[int]], Iterable["list[RaceRun | str]"]]
@@ -103,7 +106,7 @@ class _Fold:
     scores: tuple[str, ...]
 
     def judge(self, number: int, racing: tuple[int, ...]) -> list[RaceRun | str]:
-        """Judge one fold: for each racing arm its predictions, or why it cannot be followed on these rows."""
+        """Judge one fold: for each racing run its predictions, or why its arm cannot be followed on these rows."""
         training, judged = np.flatnonzero(self.folds.fold != number), np.flatnonzero(self.folds.fold == number)
         part = self.probed.take(training)
         seed = self.settings.seed * 1_009 + number
@@ -111,7 +114,11 @@ class _Fold:
         known = self.rows.policy_rows(training, scores)
         higher_is = {**PROBE_HIGHER_IS, **self.rows.higher_is}
         drawn: list[list[Draw] | str] = []
-        for arm in (self.arms[i] for i in racing):
+        for i in racing:
+            if i == ALL_DATA:
+                drawn.append([Draw(np.ones(len(training), np.float32))])
+                continue
+            arm = self.arms[i]
             count = INCUMBENT_DRAWS if arm is self.arms[0] else DRAWS
             # Draws of different folds have different seeds, or they would keep mostly the same rows.
             seeds = [seed * 97 + draw for draw in range(count)]
@@ -137,7 +144,10 @@ class _Fold:
 
 @dataclass(frozen=True, eq=False)
 class _Race:
-    """A race under way: the judged folds, and by arm (0 is the incumbent) its runs so far or why it is out."""
+    """A race under way: the judged folds, and by arm (0 is the incumbent) its runs so far or why it is out.
+
+    The incumbent comes first: it chooses the strength of the probe.
+    """
 
     fold: _Fold
     entered: tuple[ArmConfig, ...]
@@ -156,7 +166,7 @@ class _Race:
 
     def judged(self, numbers: Sequence[int], map_folds: MapFolds) -> _Race:
         """Return the race after more folds."""
-        racing = tuple(self.runs) or tuple(range(len(self.fold.arms)))
+        racing = tuple(self.runs) or (*range(len(self.fold.arms)), ALL_DATA)
         race = self
         for number, found in zip(
             numbers, map_folds(partial(self.fold.judge, racing=racing), list(numbers)), strict=True
@@ -181,9 +191,10 @@ class _Race:
 
     def without_losers(self) -> _Race:
         """Return the race without the arms that are clearly worse than the incumbent."""
-        rows, out, runs = self.rows, list(self.out), {0: self.runs[0]}
+        rows, out, runs = self.rows, list(self.out), dict[int, RaceRun]()
         for i, run in self.runs.items():
-            if i == 0:
+            if i <= 0:
+                runs[i] = run
                 continue
             found = race_difference(self.fold.settings.objective, run, self.runs[0], rows)
             if float(found.mean) + _CLEAR * float(np.sqrt(found.seeds + found.rows)) < 0:
@@ -206,46 +217,51 @@ class _Race:
     def result(self) -> RaceResult:
         """Return the result: the winner, if any, and the evidence."""
         settings, rows = self.fold.settings, self.rows
-        alive = [i for i in self.runs if i]
-        found = [race_difference(settings.objective, self.runs[i], self.runs[0], rows) for i in alive]
+        alive = [i for i in self.runs if i > 0]
+        found = {i: race_difference(settings.objective, self.runs[i], self.runs[0], rows) for i in alive}
         # Arms that are out count in the correction, too: their p-value is 1.
         p = np.ones(len(self.fold.arms) - 1)
-        for i, difference in zip(alive, found, strict=True):
+        for i, difference in found.items():
             p[i - 1] = float(difference.p_value())
         p = holm(p) if len(p) else p
-        means = {i: float(each.mean) for i, each in zip(alive, found, strict=True)}
         shown = [i for i in alive if p[i - 1] < 1 - settings.confidence]
-        winner = max(shown, key=lambda i: means[i], default=0)
+        winner = max(shown, key=lambda i: float(found[i].mean), default=0)
         entries = {i: kept for i, _, kept in self.out}
         for i in alive:
             status = "chosen" if i == winner else "better" if i in shown else "not shown to be better"
             entries[i] = self._entry(i, status, float(p[i - 1]))
-        listed = [entries[i] for i in sorted(entries)]
-        notes = self.fold.folds.notes
+        reason = "no candidate is shown to be better: stratified random sampling is taken"
+        result = RaceResult.of_incumbent(settings, reason, [entries[i] for i in sorted(entries)], self.fold.folds.notes)
+        values, by_row = self._values(winner), self._by_row([*alive, ALL_DATA])
+        gained = estimate_of_winners(by_row[:-1], rows.fold) if winner else np.zeros(len(rows.fold))
+        result = replace(
+            result, rows=len(rows.gold), values=values, to_all_data=mean_and_error(gained - by_row[-1], rows.cluster)
+        )
         if not winner:
-            reason = "no candidate is shown to be better: stratified random sampling is taken"
-            return replace(RaceResult.of_incumbent(settings, reason, listed, notes), rows=len(rows.gold))
-        gain, error = estimate_of_winners(self._by_row(alive), rows.fold)
-        return RaceResult(
-            arm=self.fold.arms[winner].to_dict(),
+            return result
+        gain, error = mean_and_error(gained, rows.cluster)
+        arm, tests = self.fold.arms[winner], len(self.fold.arms) - 1
+        return replace(
+            result,
+            arm=arm.to_dict(),
             won=True,
-            reason=f"{self.fold.arms[winner].name} is better in {settings.objective} (p = {p[winner - 1]:.2g})",
-            share=settings.share,
-            objective=settings.objective,
-            confidence=settings.confidence,
-            seed=settings.seed,
-            rows=len(rows.gold),
+            reason=f"{arm.name} is better in {settings.objective} (p = {p[winner - 1]:.2g})",
             gain=gain,
             gain_error=error,
-            entries=tuple(listed),
-            notes=notes,
+            at_least=float(found[winner].bounds(1 - 2 * (1 - settings.confidence) / tests)[0]),
         )
 
-    def _by_row(self, arms: Sequence[int]) -> FloatArray:
-        """Return the differences of arms to the incumbent by row, [A, N]."""
+    def _values(self, winner: int) -> dict[str, float]:
+        """Return the objective by the probe with all data, by the incumbent and by what was chosen."""
+        of = {"all_data": ALL_DATA, "incumbent": 0, "chosen": winner}
+        objective, rows = self.fold.settings.objective, self.rows
+        return {name: float(contributions(objective, self.runs[i], rows)[0].mean()) for name, i in of.items()}
+
+    def _by_row(self, runs: Sequence[int]) -> FloatArray:
+        """Return the differences of runs to the incumbent by row, [A, N]."""
         rows, objective = self.rows, self.fold.settings.objective
         base = contributions(objective, self.runs[0], rows)[0].mean(0)
-        return np.stack([contributions(objective, self.runs[i], rows)[0].mean(0) - base for i in arms])
+        return np.stack([contributions(objective, self.runs[i], rows)[0].mean(0) - base for i in runs])
 
 
 def _joined(before: RaceRun, more: RaceRun) -> RaceRun:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from raysample.core.config import ArmConfig
@@ -73,6 +73,11 @@ class RaceResult:
         gain_error: its standard error over rows.
         entries: the candidates in their order.
         notes: what was cut down, as sentences.
+        at_least: lower bound of the winner's difference to stratified random sampling, one-sided, corrected for all
+            candidates (Bonferroni); 0 without a winner, since stratified random sampling is taken then.
+        values: the objective by the probe: `all_data`, `incumbent` and `chosen`; empty if there was no race.
+        to_all_data: mean and standard error of the difference of the selection to all data, on rows that did not
+            choose; None if there was no race.
     """
 
     arm: dict[str, Any]
@@ -87,6 +92,9 @@ class RaceResult:
     gain_error: float
     entries: tuple[RaceEntry, ...]
     notes: tuple[str, ...] = ()
+    at_least: float = 0.0
+    values: dict[str, float] = field(default_factory=dict)
+    to_all_data: tuple[float, float] | None = None
 
     @staticmethod
     def of_incumbent(
@@ -107,7 +115,8 @@ class RaceResult:
             RaceEntry(**{**each, "differences": {name: tuple(three) for name, three in each["differences"].items()}})
             for each in data["entries"]
         )
-        return RaceResult(**{**data, "entries": entries, "notes": tuple(data["notes"])})
+        to_all = None if data["to_all_data"] is None else tuple(data["to_all_data"])
+        return RaceResult(**{**data, "entries": entries, "notes": tuple(data["notes"]), "to_all_data": to_all})
 
 
 def entry(

@@ -14,6 +14,7 @@ from raysample.selection.automatic.evidence import (
     RaceRun,
     contributions,
     estimate_of_winners,
+    mean_and_error,
     probe_gain,
     race_difference,
 )
@@ -119,10 +120,17 @@ def test_the_winner_is_estimated_on_rows_that_did_not_choose() -> None:
     # Thirty arms of pure noise: the best looks good on the rows that chose it, and no better than 0 on others.
     draw, fold = np.random.default_rng(0), np.arange(1_000) % 5
     values = draw.normal(0, 1, (30, 1_000))
-    gain, error = estimate_of_winners(values, fold)
+    gain, error = mean_and_error(estimate_of_winners(values, fold))
+    assert error == pytest.approx(1 / np.sqrt(1_000), rel=0.1)
     assert values.mean(1).max() > 0.05
     assert abs(gain) < 3 * error
-    assert estimate_of_winners(np.full((1, 10), -1.0), np.arange(10) % 2) == (0.0, 0.0)
+    assert mean_and_error(estimate_of_winners(np.full((1, 10), -1.0), np.arange(10) % 2)) == (0.0, 0.0)
+
+
+def test_rows_of_one_cluster_count_as_one() -> None:
+    values = np.repeat(np.random.default_rng(0).normal(size=200), 5)
+    alone, together = mean_and_error(values)[1], mean_and_error(values, np.repeat(np.arange(200), 5))[1]
+    assert together == pytest.approx(alone * np.sqrt(5), rel=0.02)
 
 
 def test_the_gain_of_a_probe_is_against_the_class_shares() -> None:

@@ -49,6 +49,19 @@ def test_dropping_suspects_wins_under_label_noise_and_the_hardest_rows_are_left_
     assert hard.p == 1
     assert result.gain > 0
     assert result.rows == 800
+    # What holds for all candidates at once holds for the one that won: less than its own interval promises.
+    assert 0 < result.at_least < chosen.differences["accuracy"][0]
+    apart = result.values["chosen"] - result.values["incumbent"]
+    assert apart == pytest.approx(chosen.differences["accuracy"][0])
+
+
+def test_all_data_are_a_reference_and_no_candidate() -> None:
+    clean = run_race(noisy_rows(noise=0.0), RaceSettings(0.1, "log_loss"), [ArmConfig(policy="class_power", power=1)])
+    assert clean.values["all_data"] > clean.values["incumbent"] == clean.values["chosen"]
+    mean, error = clean.to_all_data or (0.0, 0.0)
+    assert mean == pytest.approx(clean.values["chosen"] - clean.values["all_data"])
+    assert mean < -2 * error < 0
+    assert clean.at_least == 0
 
 
 def test_without_evidence_stratified_random_sampling_is_taken() -> None:
