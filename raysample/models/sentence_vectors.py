@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,41 +25,67 @@ BATCH_TOKENS = 4_096
 _BLOCK = 8_192
 
 
-def sentence_vectors(
-    texts: Sequence[str], config: ModelConfig, device: str = "cpu", tokens: int = BATCH_TOKENS
-) -> npt.NDArray[np.float16]:
-    """Return the vectors of texts, [N, H] float16, by an encoder that is not fine-tuned.
+@dataclass(frozen=True, eq=False)
+class SentenceEncoder:
+    """A frozen encoder with its tokenizer, loaded by `load`.
 
-    Args:
-        texts: the texts.
-        config: the encoder's folder or name (not `tiny`, which has learnt nothing), its layers and its length limit.
-        device: where the encoder runs.
-        tokens: tokens of a mini-batch, padding included.
-
-    Raises:
-        ModelError: the encoder cannot be loaded, or gives vectors that are not finite.
+    Attributes:
+        config: the encoder's folder or name, its layers and its length limit.
+        encoder: the network without its head. tokenizer: its tokenizer.
+        device: where it runs. dtype: the precision that it is run in.
     """
-    model = build_model(config.path, config, ("one", "other"), seed=0)
-    encoder = getattr(model, str(model.base_model_prefix)).to(device)
-    dtype, splits = resolve("auto", encoder, device), tokenizer(config.path, trust_remote_code=config.trust_remote_code)
-    parts = []
-    for start in range(0, len(texts), _BLOCK):
-        block = texts[start : start + _BLOCK]
-        table = pa.table({"text": pa.array(block, pa.string()), "text_pair": pa.nulls(len(block), pa.string())})
-        encoded = encode(splits, table, config)
-        result = np.empty((len(block), encoder.config.hidden_size), np.float16)
-        for rows in token_batches(encoded.lengths, tokens):
-            batch = moved(pad(encoded, rows.tolist(), int(splits.pad_token_id or 0)), device)
-            with torch.inference_mode(), autocast(device, dtype):
-                result[rows] = _pooled(encoder, batch).cpu().numpy()
-        parts.append(result)
-    vectors = np.concatenate(parts) if parts else np.empty((0, encoder.config.hidden_size), np.float16)
-    if not np.isfinite(vectors).all():
-        raise ModelError(
-            f"{config.path!r} gives {int((~np.isfinite(vectors)).any(1).sum()):,} texts vectors that are not finite",
-            "take another encoder, or none: then n-grams are used",
+
+    config: ModelConfig
+    encoder: nn.Module
+    tokenizer: Any
+    device: str
+    dtype: torch.dtype | None
+
+    @staticmethod
+    def load(config: ModelConfig, device: str = "cpu") -> SentenceEncoder:
+        """Load an encoder (not `tiny`, which has learnt nothing); raises ModelError if that is impossible."""
+        model = build_model(config.path, config, ("one", "other"), seed=0)
+        encoder = getattr(model, str(model.base_model_prefix)).to(device).eval()
+        dtype = resolve("auto", encoder, device)
+        return SentenceEncoder(
+            config, encoder, tokenizer(config.path, trust_remote_code=config.trust_remote_code), device, dtype
         )
-    return vectors
+
+    @property
+    def dimension(self) -> int:
+        """H, the length of a vector."""
+        return int(self.encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
+    def vectors(self, texts: Sequence[str], tokens: int = BATCH_TOKENS) -> npt.NDArray[np.float16]:
+        """Return the vectors of texts, [N, H] float16.
+
+        Args:
+            texts: the texts.
+            tokens: tokens of a mini-batch, padding included.
+
+        Raises:
+            ModelError: the encoder gives vectors that are not finite.
+        """
+        parts = [self._block(texts[start : start + _BLOCK], tokens) for start in range(0, len(texts), _BLOCK)]
+        vectors = np.concatenate(parts) if parts else np.empty((0, self.dimension), np.float16)
+        if not np.isfinite(vectors).all():
+            raise ModelError(
+                f"{self.config.path!r} gives {int((~np.isfinite(vectors)).any(1).sum()):,} texts vectors that are not "
+                "finite",
+                "take another encoder, or none: then n-grams are used",
+            )
+        return vectors
+
+    def _block(self, texts: Sequence[str], tokens: int) -> npt.NDArray[np.float16]:
+        """Return the vectors of some texts, in mini-batches of texts of similar length."""
+        table = pa.table({"text": pa.array(texts, pa.string()), "text_pair": pa.nulls(len(texts), pa.string())})
+        encoded = encode(self.tokenizer, table, self.config)
+        result = np.empty((len(texts), self.dimension), np.float16)
+        for rows in token_batches(encoded.lengths, tokens):
+            batch = moved(pad(encoded, rows.tolist(), int(self.tokenizer.pad_token_id or 0)), self.device)
+            with torch.inference_mode(), autocast(self.device, self.dtype):
+                result[rows] = _pooled(self.encoder, batch).cpu().numpy()
+        return result
 
 
 def _pooled(encoder: nn.Module, batch: dict[str, Tensor]) -> Tensor:

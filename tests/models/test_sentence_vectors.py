@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoTokenizer
 from raysample.core.config import ModelConfig
 from raysample.core.errors import ModelError
 from raysample.models import sentence_vectors as module
-from raysample.models.sentence_vectors import sentence_vectors
+from raysample.models.sentence_vectors import SentenceEncoder
 from raysample.selection.automatic.features import encoder_features
 from raysample.testing import Family
 from tests.helpers.model_folders import saved
@@ -23,7 +23,7 @@ TEXTS = ["the pond", "a moon", "red the old moss a moon the pond", "moss"]
 @pytest.mark.parametrize("family", ["bert", "roberta"])
 def test_vectors_are_the_mean_over_the_tokens_of_a_text_alone(tmp_path: Path, family: Family) -> None:
     folder = saved(tmp_path / "base", family)
-    found = sentence_vectors(TEXTS, ModelConfig(path=folder, max_length=24), tokens=24)
+    found = SentenceEncoder.load(ModelConfig(path=folder, max_length=24)).vectors(TEXTS, tokens=24)
     encoder, words = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     for text, vector in zip(TEXTS, found, strict=True):
         with torch.inference_mode():
@@ -34,9 +34,10 @@ def test_vectors_are_the_mean_over_the_tokens_of_a_text_alone(tmp_path: Path, fa
 
 def test_layers_are_those_of_the_configuration_and_no_text_is_no_vector(tmp_path: Path) -> None:
     folder = saved(tmp_path / "base")
-    one, two = (sentence_vectors(TEXTS, ModelConfig(path=folder, max_length=24, layers=n)) for n in (1, 2))
+    configs = [ModelConfig(path=folder, max_length=24, layers=n) for n in (1, 2)]
+    one, two = (SentenceEncoder.load(config).vectors(TEXTS) for config in configs)
     assert not np.allclose(one, two, atol=1e-2)
-    assert sentence_vectors([], ModelConfig(path=folder)).shape == (0, one.shape[1])
+    assert SentenceEncoder.load(configs[0]).vectors([]).shape == (0, one.shape[1])
 
 
 def test_pairs_of_texts_are_encoded_apart(tmp_path: Path) -> None:
@@ -54,4 +55,4 @@ def test_vectors_that_are_not_finite_are_refused(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(module, "_pooled", overflown)
     with pytest.raises(ModelError, match="gives 4 texts vectors that are not finite"):
-        sentence_vectors(TEXTS, ModelConfig(path=saved(tmp_path / "base")))
+        SentenceEncoder.load(ModelConfig(path=saved(tmp_path / "base"))).vectors(TEXTS)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raysample.core.config import ModelConfig
-from raysample.models.sentence_vectors import sentence_vectors
+from raysample.models.sentence_vectors import SentenceEncoder
 from raysample.selection.automatic.ngrams import DIMENSION, NgramProjection, fit_ngrams
 
 Vectors = npt.NDArray[np.float16]
@@ -59,13 +59,20 @@ def ngram_features(texts: Sequence[str], pairs: Sequence[str | None] | None = No
     >>> features(["play it", "stop the alarm"]).shape[0]
     2
     """
+    return projected(fit_projection(texts, pairs, seed))
+
+
+def fit_projection(texts: Sequence[str], pairs: Sequence[str | None] | None = None, seed: int = 0) -> NgramProjection:
+    """Fit the projection of n-grams on texts and their pairs; of half the dimension if there are pairs."""
     every = [*texts, *(pair for pair in pairs or () if pair is not None)]
-    projection: NgramProjection = fit_ngrams(every, PAIR_DIMENSION if pairs is not None else DIMENSION, seed)
+    return fit_ngrams(every, PAIR_DIMENSION if pairs is not None else DIMENSION, seed)
+
+
+def projected(projection: NgramProjection) -> TextFeatures:
+    """Return the features of a fitted projection."""
     return TextFeatures(projection.transform, "ngrams", f"singular vectors of tf-idf, {projection.dimension}")
 
 
 def encoder_features(config: ModelConfig, device: str = "cpu") -> TextFeatures:
-    """Return the features of a frozen encoder: `sentence_vectors`, whose errors come with the first call."""
-    return TextFeatures(
-        lambda texts: sentence_vectors(texts, config, device), config.path, "mean of last hidden states"
-    )
+    """Return the features of a frozen encoder. Raises ModelError as `SentenceEncoder.load`."""
+    return TextFeatures(SentenceEncoder.load(config, device).vectors, config.path, "mean of last hidden states")
