@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ STRENGTH_PART = 5
 """One of so many rows is held out to choose the strength."""
 LEAST_PROBABILITY = 1e-6
 """Probabilities below are counted as this one: a class without kept rows has no likelihood that means anything."""
+_BLOCK = 8_192
 _FINAL = 2e-4
 """Tolerance of the gradient."""
 
@@ -29,11 +30,14 @@ class ProbeRows:
 
     Attributes:
         features: [N, D] float32 on principal axes, centred. labels: [N] int64. classes: C.
+        mean, axes: the shift [D] and the rotation [D, D] that made the features.
     """
 
     features: Tensor
     labels: Tensor
     classes: int
+    mean: Tensor
+    axes: Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -41,7 +45,11 @@ class ProbeRows:
     def take(self, rows: npt.NDArray[np.int64]) -> ProbeRows:
         """Return some rows."""
         place = torch.from_numpy(rows).to(self.labels.device)
-        return ProbeRows(self.features[place], self.labels[place], self.classes)
+        return replace(self, features=self.features[place], labels=self.labels[place])
+
+    def placed(self, features: npt.NDArray[np.floating]) -> Tensor:
+        """Return other rows' features [N, D] on the same axes."""
+        return _placed(features, self.mean, self.axes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +75,14 @@ def probe_rows(
             f"expected a row of features for each of {len(labels):,} labels, got {features.shape}",
             "compute the features of the same rows",
         )
+    check_finite(features)
+    mean, axes = principal_axes(torch.from_numpy(np.ascontiguousarray(features)).to(device))
+    placed = _placed(features, mean, axes)
+    return ProbeRows(placed, torch.from_numpy(labels.astype(np.int64)).to(device), classes, mean, axes)
+
+
+def check_finite(features: npt.NDArray[np.floating]) -> None:
+    """Raise SelectionError, naming the first row, for features that are not finite."""
     finite = np.isfinite(features).all(axis=1)
     if not finite.all():
         raise SelectionError(
@@ -74,12 +90,15 @@ def probe_rows(
             f"the first is row {int(np.flatnonzero(~finite)[0])}",
             "leave these rows out, or use another encoder, in float32 if this one overflows in float16",
         )
-    values = torch.from_numpy(np.ascontiguousarray(features)).to(device)
-    mean, axes = principal_axes(values)
-    turned = torch.empty(values.shape, dtype=torch.float32, device=device)
-    for start in range(0, len(values), 8_192):
-        turned[start : start + 8_192] = (values[start : start + 8_192].float() - mean) @ axes
-    return ProbeRows(turned, torch.from_numpy(labels.astype(np.int64)).to(device), classes)
+
+
+def _placed(features: npt.NDArray[np.floating], mean: Tensor, axes: Tensor) -> Tensor:
+    """Return (features − mean) · axes, [N, D] float32, block by block."""
+    result = torch.empty(features.shape, dtype=torch.float32, device=mean.device)
+    for start in range(0, len(features), _BLOCK):
+        block = torch.from_numpy(np.ascontiguousarray(features[start : start + _BLOCK])).to(mean.device)
+        result[start : start + _BLOCK] = (block.float() - mean) @ axes
+    return result
 
 
 def fit_probes(rows: ProbeRows, weights: npt.NDArray[np.floating], held: npt.NDArray[np.bool_]) -> LogisticFit:

@@ -20,8 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from raysample.core.numerics.geometry import nearest_earlier
+from raysample.core.numerics.logistic_regression import LogisticFit
 from raysample.core.numerics.predictions import error_norms, logit_margins
 from raysample.selection.automatic.probe import ProbeRows, fit_probes, strength_part
 
@@ -70,19 +72,31 @@ def probe_scores(
 
 
 def training_dynamics(rows: ProbeRows, seed: int = 0) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Train a probe by plain SGD from zeros and return EL2N and AUM of every row, [N] each.
+    """Train a probe (`train_probe`) and return EL2N and AUM of every row that it is trained on, [N] each."""
+    return dynamics_of(train_probe(rows, seed), rows.features, rows.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedProbe:
+    """The weights of a probe after each of E epochs, [E, D, C], and its fixed bias [C]."""
+
+    weights: Tensor
+    bias: Tensor
+
+
+def train_probe(rows: ProbeRows, seed: int = 0) -> TrainedProbe:
+    """Train a probe by plain SGD from zeros.
 
     Mini-batches of 64 rows, a learning rate of 8 / mean ‖x‖², no penalty, a seeded order in each epoch; the bias is
-    the logarithm of the class shares. Scores are taken after an epoch, of all rows by the same weights, so they do not
-    depend on a row's place in the epoch.
+    the logarithm of the class shares.
     """
     X, y = rows.features, rows.labels
     W = torch.zeros(X.shape[1], rows.classes, device=X.device)
     b = torch.bincount(y, minlength=rows.classes).clamp_min(1).div(len(rows)).log()
     rate = _LEARNING_RATE / max(float(X.square().sum(1).mean()), 1e-6)
-    el2n, aum = torch.zeros(len(rows), device=X.device), torch.zeros(len(rows), device=X.device)
     draw = np.random.Generator(np.random.Philox(key=seed))
-    for epoch in range(EPOCHS):
+    after = []
+    for _ in range(EPOCHS):
         order = torch.from_numpy(draw.permutation(len(rows))).to(X.device)
         for start in range(0, len(rows), _BATCH):
             batch = order[start : start + _BATCH]
@@ -90,33 +104,54 @@ def training_dynamics(rows: ProbeRows, seed: int = 0) -> tuple[npt.NDArray[np.fl
             error = torch.softmax(torch.addmm(b, x, W), 1)
             error[torch.arange(len(batch), device=X.device), y[batch]] -= 1
             W.addmm_(x.T, error, alpha=-rate / len(batch))
-        logits = torch.addmm(b, X, W)
+        after.append(W.clone())
+    return TrainedProbe(torch.stack(after), b)
+
+
+def dynamics_of(probe: TrainedProbe, X: Tensor, y: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return EL2N and AUM of rows [N, D] by a trained probe, [N] each.
+
+    Scores are those after an epoch, of all rows by the same weights, so they do not depend on a row's place in it.
+    """
+    el2n, aum = torch.zeros(len(X), device=X.device), torch.zeros(len(X), device=X.device)
+    for epoch, W in enumerate(probe.weights):
+        logits = torch.addmm(probe.bias, X, W)
         aum += logit_margins(logits, y) / EPOCHS
         if epoch < EARLY_EPOCHS:
             el2n += error_norms(logits, y) / EARLY_EPOCHS
     return el2n.cpu().numpy(), aum.cpu().numpy()
 
 
-def out_of_fold(rows: ProbeRows, seed: int = 0, folds: int = INNER_FOLDS) -> OutOfFold:
-    """Return the predictions of `folds` probes, each on the rows that it was not fitted on, stratified by class.
-
-    One strength for all, chosen on held-out rows of the first.
-    """
-    labels = rows.labels.cpu().numpy()
-    draw = np.random.Generator(np.random.Philox(key=seed + 1))
-    # Rows are dealt to the folds class by class, in a random order.
-    order = draw.permutation(len(labels))
+def inner_folds(labels: npt.NDArray[np.int64], seed: int, folds: int = INNER_FOLDS) -> npt.NDArray[np.int64]:
+    """Return the fold of each row, [N]: dealt class by class, in a random order."""
+    order = np.random.Generator(np.random.Philox(key=seed + 1)).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     fold = np.empty(len(labels), np.int64)
     fold[order] = np.arange(len(labels)) % folds
-    weights = np.stack([fold != each for each in range(folds)]).astype(np.float32)
-    fit = fit_probes(rows, weights, strength_part(len(labels), seed))
-    confidence, best = np.empty(len(labels), np.float32), np.empty(len(labels), np.float32)
-    predicted = np.empty(len(labels), np.int64)
-    for part, logits in fit.logits(rows.features):
+    return fold
+
+
+def fit_outside(rows: ProbeRows, fold: npt.NDArray[np.int64], seed: int) -> LogisticFit:
+    """Fit a probe for each fold on the rows of the others, with one strength, chosen on held-out rows of the first."""
+    weights = np.stack([fold != each for each in range(int(fold.max()) + 1)]).astype(np.float32)
+    return fit_probes(rows, weights, strength_part(len(rows), seed))
+
+
+def out_of_fold(rows: ProbeRows, seed: int = 0, folds: int = INNER_FOLDS) -> OutOfFold:
+    """Return the predictions of `folds` probes, each on the rows that it was not fitted on, stratified by class."""
+    fold = inner_folds(rows.labels.cpu().numpy(), seed, folds)
+    return predictions_of(fit_outside(rows, fold, seed), rows.features, rows.labels, fold)
+
+
+def predictions_of(fit: LogisticFit, X: Tensor, y: Tensor, fold: npt.NDArray[np.int64]) -> OutOfFold:
+    """Return the predictions of rows by the probe of their fold, or by the mean of all probes for fold −1."""
+    confidence, best = np.empty(len(y), np.float32), np.empty(len(y), np.float32)
+    predicted = np.empty(len(y), np.int64)
+    for part, logits in fit.logits(X):
         own = torch.from_numpy(fold[part]).to(logits.device)
-        p = logits[torch.arange(len(own), device=logits.device), own].softmax(1)
-        confidence[part] = p.gather(1, rows.labels[part, None]).squeeze(1).cpu().numpy()
+        every = logits.softmax(2)
+        p = torch.where(own[:, None] < 0, every.mean(1), every[torch.arange(len(own), device=own.device), own])
+        confidence[part] = p.gather(1, y[part, None]).squeeze(1).cpu().numpy()
         top, at = p.max(1)
         best[part], predicted[part] = top.cpu().numpy(), at.cpu().numpy()
     return OutOfFold(confidence, predicted, best)
