@@ -89,18 +89,15 @@ def start(command: list[str], environment: dict[str, str], log: Path, folder: st
 
 
 def stop(process: subprocess.Popen[bytes], folder: str) -> None:
-    """End a head and wait for its processes, which may outlive it: they would disturb the next cluster."""
+    """Kill a head with all its processes, some of which would outlive it and disturb the next cluster."""
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=60)
+        os.killpg(process.pid, signal.SIGKILL)
     deadline = time.monotonic() + 60
     while (left := processes_in(folder)) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    for each in left:
-        with suppress(psutil.NoSuchProcess):
-            each.kill()
-    process.kill()
+        for each in left:  # until no new one appears: some start others while they die
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(left, timeout=5)
     process.wait()
     shutil.rmtree(folder, ignore_errors=True)
 

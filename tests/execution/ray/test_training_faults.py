@@ -23,8 +23,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("forkin
 STEADY = {"epochs": 24, "resume": {"steps": 25, "minutes": 60.0}, "workers": 2}
 # So small a rate that rounding, which differs with the number of workers, does not grow; and slow enough that there are
 # steps left when another node has come.
-ELASTIC = {**STEADY, "epochs": 160, "workers": [1, 2], "learning_rate": 1e-5, "schedule": "constant"}
+ELASTIC = {**STEADY, "epochs": 100, "workers": [1, 2], "learning_rate": 1e-5, "schedule": "constant"}
 SLOW = {"micro_batch_size": 1}
+# By default Ray Train waits a minute for a node that is gone, and half a minute for its process group.
+WAITS = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "25", "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "5"}
 
 
 def suffer(folder: Path) -> dict[str, Any]:
@@ -33,6 +35,7 @@ def suffer(folder: Path) -> dict[str, Any]:
     place = tempfile.mkdtemp(prefix="ordeal-", dir="/tmp")
     paths = [str(ROOT), *(path for path in sys.path if path)]
     settings = {"RAY_TMPDIR": place, "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5", "OMP_NUM_THREADS": "1"}
+    settings |= WAITS
     env = {**os.environ, **settings, "PYTHONPATH": os.pathsep.join(paths)}
     for name in ("RAY_ADDRESS", "TMPDIR"):
         env.pop(name, None)
