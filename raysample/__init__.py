@@ -1,6 +1,7 @@
 """raysample: find out which training examples matter, sample by it, and prove that the sample is as good.
 
-The functions `describe`, `compact`, `fine_tune`, `score`, `expand`, `verify` and `sample` take and return the artifacts
+`prune` does the whole way from labelled texts to a smaller training set. The functions `describe`, `compact`,
+`fine_tune`, `score`, `expand`, `verify` and `sample` do its steps one by one: they take and return the artifacts
 `Corpus`, `Contents`, `CheckpointSet`, `ScoreTable` and `Selection`; `config` has the sections of a configuration. Names
 are loaded when first used: importing the package is cheap and imports neither Ray nor MLflow. Plug-ins derive from
 `Score`, `Policy`, `Tracker` or `Executor`.
@@ -14,7 +15,7 @@ from raysample.core.lazy import lazy_names
 from raysample.version import __version__
 
 if TYPE_CHECKING:
-    from raysample.api import adopt, compact, describe, expand, fine_tune, sample, score, verify
+    from raysample.api import adopt, compact, describe, expand, fine_tune, prune, sample, score, verify
     from raysample.core import config
     from raysample.data.checkpoint_set import CheckpointSet
     from raysample.data.corpus import Corpus
@@ -43,6 +44,7 @@ __all__ = [
     "describe",
     "expand",
     "fine_tune",
+    "prune",
     "sample",
     "score",
     "verify",
@@ -51,7 +53,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "raysample.api": ("adopt", "compact", "describe", "expand", "fine_tune", "sample", "score", "verify"),
+        "raysample.api": ("adopt", "compact", "describe", "expand", "fine_tune", "prune", "sample", "score", "verify"),
         "raysample.core": ("config",),
         "raysample.data.checkpoint_set": ("CheckpointSet",),
         "raysample.data.corpus": ("Corpus",),

@@ -11,5 +11,6 @@ They run in this process unless `engine=EngineConfig(kind="ray")` says otherwise
 from raysample.api.adoption import adopt
 from raysample.api.functions import describe, fine_tune, sample, score, verify
 from raysample.api.logs import compact, expand
+from raysample.api.pruning import prune
 
-__all__ = ["adopt", "compact", "describe", "expand", "fine_tune", "sample", "score", "verify"]
+__all__ = ["adopt", "compact", "describe", "expand", "fine_tune", "prune", "sample", "score", "verify"]

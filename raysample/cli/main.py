@@ -45,6 +45,7 @@ CONFIGURED: dict[str, tuple[str, str]] = {
 """Command name -> function name and help; the function takes config, reporter and options; False is a bad result."""
 
 DIRECT: dict[str, tuple[str, str]] = {
+    "prune": ("run_prune", "choose a smaller training set by evidence: labelled texts -> kept.parquet"),
     "adopt": ("run_adopt", "adopt the checkpoints of a training run made elsewhere: folders -> CheckpointSet"),
     "explain": ("run_explain", "explain why a row was kept or pruned"),
     "apply": (
@@ -77,6 +78,43 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
             "metavar": "URI",
             "help": "tracking URI of MLflow (default MLFLOW_TRACKING_URI, or runs/mlflow.db)",
         },
+    },
+    "prune": {
+        "data": {
+            "metavar": "DATA",
+            "help": "a CSV, JSONL or Parquet file, a folder of such, or a datasets folder",
+        },
+        "--text": {"default": "text", "metavar": "COLUMN", "help": "column of the texts (default text)"},
+        "--label": {"default": "label", "metavar": "COLUMN", "help": "column of the labels (default label)"},
+        "--pair": {"metavar": "COLUMN", "help": "column of the second texts, if rows are pairs of texts"},
+        "--group": {"metavar": "COLUMN", "help": "column of the groups, for --objective worst_group"},
+        "--id": {"metavar": "COLUMN", "help": "column of the row ids (default: made from the content)"},
+        "--keep": {
+            "default": "0.5",
+            "metavar": "SHARE",
+            "help": "share to keep, or auto: the least that loses nothing",
+        },
+        "--encoder": {"metavar": "FOLDER", "help": "encoder of the texts, a folder or hub name (default: n-grams)"},
+        "--objective": {
+            "default": "accuracy",
+            "choices": ("accuracy", "macro_f1", "worst_group", "log_loss"),
+            "help": "what the choice is judged by (default accuracy)",
+        },
+        "--tolerance": {
+            "type": float,
+            "default": 0.005,
+            "metavar": "LOSS",
+            "help": "loss to all data that counts as none (default 0.005)",
+        },
+        "--race-rows": {
+            "type": int,
+            "default": 20_000,
+            "metavar": "N",
+            "help": "rows that race (default 20000)",
+        },
+        "--seed": {"type": int, "default": 0, "metavar": "N", "help": "seed of folds and draws (default 0)"},
+        "--ray": {"metavar": "ADDRESS", "help": "run on Ray: auto, local, or the address of a cluster"},
+        "--output": {"metavar": "FOLDER", "help": "folder of the files (default runs/pruned/NAME)"},
     },
     "plan": {
         "--rows": {"type": int, "default": 256, "metavar": "N", "help": "rows of the miniature run (default 256)"},

@@ -63,11 +63,11 @@ def sample_corpus(corpus: Corpus, count: int, seed: int) -> pa.Table:
 
     One shard at a time is in memory, beside the sample.
     """
-    best: list[pa.Table] = []
+    best = corpus.schema.empty_table()
     for shard in corpus.shards:
-        rows = pa.concat_tables([*best, corpus.read(shard.index)])
-        best = [rows.take(pa.array(smallest_hashes(rows["row_id"], count, seed)))]
-    return best[0]
+        rows = pa.concat_tables([best, corpus.read(shard.index)])
+        best = rows.take(pa.array(smallest_hashes(rows["row_id"], count, seed)))
+    return best
 
 
 def sample_positions(corpus: Corpus, count: int, seed: int) -> dict[int, IntArray]:

@@ -1,21 +1,14 @@
-"""Figures of the report: matplotlib through its object interface, as SVG that inherits the page's colours.
-
-Text stays text (a class name in any script is drawn by the reader's fonts), lines use `currentColor`, and every id has
-the figure's name as prefix, so that several figures share one page, in light and dark mode.
-"""
+"""Figures of the report: matplotlib through its object interface, as SVG (`svg`)."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from raysample.core.arrays import FloatArray
@@ -24,36 +17,11 @@ from raysample.evaluation import FULL, RANDOM, STRATIFIED
 from raysample.evaluation.arm_summary import ArmSummary
 from raysample.evaluation.comparison import Comparison
 from raysample.report.formatting import clean, share
+from raysample.report.svg import COLOURS, FIGURE_STYLE, GREY, INK, MARKERS, SAND, as_svg
 from raysample.report.tables import fractions
 
 Metric = Literal["accuracy", "macro_f1"]
 METRIC_TITLES: dict[Metric, str] = {"accuracy": "Accuracy", "macro_f1": "Macro-F1"}
-
-# Placeholder colours that `embedded` replaces by the page's own, light or dark.
-_INK, _RULE = "#0a0b0c", "#0d0e0f"
-# Mid-tones with a contrast of at least 3:1 on white and on the dark page, distinct for colour-blind readers.
-_GREY, _SAND = "#7d848c", "#98836a"
-_COLOURS = ("#2f7bd1", "#d55e00", "#10916a", "#b65799", "#a07a00", "#6f6bd0", "#1b8fa3", "#c4476b")
-_MARKERS = "osD^vPX*"
-_STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "raysample",
-    "text.parse_math": False,
-    "text.usetex": False,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "grid.color": _RULE,
-    "grid.linewidth": 0.7,
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
-}
 
 RIDGE_CLASSES = 12
 _BINS = 48
@@ -62,19 +30,19 @@ _MIN_ROWS = 5
 
 def curves(comparison: Comparison, metric: Metric) -> Markup:
     """Draw a metric against the fraction kept, or by arm if there is one fraction; bars are ± one deviation."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(FIGURE_STYLE):
         one = len(fractions(comparison)) == 1
         figure = _by_arm(comparison, metric) if one else _by_fraction(comparison, metric)
         what = f"{METRIC_TITLES[metric]} {'by arm' if one else 'against the fraction kept'}"
-        return _svg(figure, f"curve-{metric}", what)
+        return as_svg(figure, f"curve-{metric}", what)
 
 
 def _looks(comparison: Comparison) -> dict[str, tuple[str, str]]:
     """Return arm -> (colour, marker)."""
     arms = dict.fromkeys(s.arm for s in comparison.summaries)
-    looks = {FULL: (_INK, "s"), RANDOM: (_GREY, "o"), STRATIFIED: (_SAND, "D")}
+    looks = {FULL: (INK, "s"), RANDOM: (GREY, "o"), STRATIFIED: (SAND, "D")}
     others = [arm for arm in arms if arm not in looks]
-    cycle = {arm: (_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]) for i, arm in enumerate(others)}
+    cycle = {arm: (COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]) for i, arm in enumerate(others)}
     return looks | cycle
 
 
@@ -116,9 +84,9 @@ def _full_band(axes: Any, comparison: Comparison, metric: Metric, *, upright: bo
     if full is None:
         return None
     mean, deviation = _values(full, metric)
-    (axes.axvline if upright else axes.axhline)(mean, color=_INK, linewidth=1.2, zorder=0)
+    (axes.axvline if upright else axes.axhline)(mean, color=INK, linewidth=1.2, zorder=0)
     span = axes.axvspan if upright else axes.axhspan
-    span(mean - deviation, mean + deviation, color=_INK, alpha=0.12, linewidth=0, zorder=0)
+    span(mean - deviation, mean + deviation, color=INK, alpha=0.12, linewidth=0, zorder=0)
     if upright:
         axes.annotate(
             "all data", (mean, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center"
@@ -139,7 +107,7 @@ def _by_fraction(comparison: Comparison, metric: Metric) -> Figure:
         ends.append((clean(arm, 36), *_line(axes, comparison, metric, arm, shift)))
     full = _full_band(axes, comparison, metric, upright=False)
     if full is not None:
-        ends.append(("all data", _INK, kept[-1], full))
+        ends.append(("all data", INK, kept[-1], full))
     axes.set_xticks(kept, [share(f) for f in kept])
     axes.set_xlabel("share of the training rows kept")
     axes.set_title(f"{METRIC_TITLES[metric]} in %")
@@ -184,7 +152,7 @@ def _label_ends(axes: Any, ends: list[tuple[str, str, float, float]]) -> None:
             (x, y),
             (1.04, place),
             textcoords=("axes fraction", "data"),
-            color=_INK,
+            color=INK,
             va="center",
             fontsize=8.5,
             annotation_clip=False,
@@ -219,17 +187,17 @@ def ridges(column: str, statistics: Statistics, labels: Sequence[str]) -> Markup
     groups = [("all rows", whole), *_ridge_groups(column, statistics, labels)]
     edges = ridge_edges(whole)
     low, high = float(edges[0]), float(edges[-1])
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(FIGURE_STYLE):
         figure = Figure(figsize=(3.7, 0.6 + 0.27 * len(groups)))
         axes = figure.add_subplot()
         for y, (_, rows) in enumerate(groups):
-            _ridge(axes, rows, y, edges, _INK if y == 0 else _COLOURS[0])
+            _ridge(axes, rows, y, edges, INK if y == 0 else COLOURS[0])
         axes.set_yticks(range(len(groups)), [f"{name} ({found.rows:,})" for name, found in groups])
         axes.set_ylim(len(groups) - 0.5, -1.0)
         axes.set_xlim(low, high)
         axes.set_title(clean(column, 40))
         axes.tick_params(axis="y", length=0, labelsize=8)
-        return _svg(figure, f"ridge-{column}", f"Distribution of {clean(column)} by class")
+        return as_svg(figure, f"ridge-{column}", f"Distribution of {clean(column)} by class")
 
 
 def ridge_edges(rows: Distribution) -> FloatArray:
@@ -247,7 +215,7 @@ def _ridge(axes: Any, rows: Distribution, y: float, edges: FloatArray, colour: s
     axes.stairs(heights, edges, baseline=y + 0.3, fill=True, color=colour, alpha=0.4, linewidth=0)
     lower, median, upper = np.clip(rows.quantiles([0.25, 0.5, 0.75]), float(edges[0]), float(edges[-1]))
     axes.plot([lower, upper], [y + 0.3] * 2, color=colour, linewidth=2.2, solid_capstyle="butt", clip_on=False)
-    axes.plot([median] * 2, [y + 0.02, y + 0.42], color=_INK, linewidth=1.3, solid_capstyle="butt", clip_on=False)
+    axes.plot([median] * 2, [y + 0.02, y + 0.42], color=INK, linewidth=1.3, solid_capstyle="butt", clip_on=False)
 
 
 def _ridge_groups(column: str, statistics: Statistics, labels: Sequence[str]) -> list[tuple[str, Distribution]]:
@@ -267,30 +235,3 @@ def ridge_classes(counts: dict[int, int], medians: dict[int, float], limit: int 
     rest = sorted((c for c in by_size[limit // 2 :] if counts[c] >= _MIN_ROWS), key=lambda c: (medians[c], c))
     left = limit - len(chosen)
     return list(dict.fromkeys(chosen + rest[: left // 2] + rest[::-1][: left - left // 2]))
-
-
-def _svg(figure: Figure, name: str, description: str) -> Markup:
-    """Return a figure as an SVG element, with a name for its ids and a description for screen readers."""
-    stream = io.StringIO()
-    with warnings.catch_warnings():
-        # The reader's fonts draw the text: a glyph missing in matplotlib's font only makes its width an estimate.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        figure.savefig(stream, format="svg", bbox_inches="tight", pad_inches=0.05, metadata={"Date": None})
-    prefix = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    return Markup(embedded(stream.getvalue(), prefix, description))  # noqa: S704 - matplotlib escapes the names in it
-
-
-def embedded(document: str, prefix: str, description: str) -> str:
-    """Return an SVG document as a page element: no prolog, metadata or style sheet, unique ids, the page's colours."""
-    svg = document[document.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<style.*?</style>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
-    svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}-", svg)
-    svg = svg.replace(_INK, "currentColor").replace(_RULE, "var(--rule)")
-    found = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
-    assert found is not None
-    width = float(found[1]) * 4 / 3
-    start = f'<svg role="img" aria-label="{escape(description)}" style="width:{width:.0f}px" '
-    return start + f'viewBox="{found[0][9:-1]}" xmlns="http://www.w3.org/2000/svg">' + svg[svg.index(">") + 1 :]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from importlib import resources
 from typing import Any
 
-import jinja2
 import numpy as np
 import yaml
-from markupsafe import Markup
 
 from raysample.core import storage
 from raysample.core.redaction import redact, redacted
@@ -25,6 +21,7 @@ from raysample.report.evaluation_section import section_of_test, tail_figures
 from raysample.report.formatting import clean, duration, share
 from raysample.report.headline import headline
 from raysample.report.label_sections import label_sections
+from raysample.report.rendering import render
 from raysample.report.summaries import scoring_words, summary_tables
 from raysample.report.table_sample import TableSample, collect_table_sample
 from raysample.selection.lengths import MOSTLY
@@ -117,7 +114,7 @@ def render_report(
         "made": _made(table, provenance),
         **_scores(table, looked, texts),
     }
-    return _template().render(context)
+    return render(_TEMPLATE, context)
 
 
 def _scores(table: ScoreTable, looked: TableSample | None, texts: Mapping[str, str] | None) -> dict[str, Any]:
@@ -139,21 +136,6 @@ def _few_runs(table: ScoreTable) -> list[str]:
     """Return, as a sentence, which scores are averaged over fewer runs than in their sources; nothing where none is."""
     remark = describe_few_runs(table.scores, int(table.made_by.get("runs", 1)))
     return [clean(f"{remark[0].upper()}{remark[1:]}.")] if remark else []
-
-
-def _template() -> jinja2.Template:
-    """Return the page's template, with automatic escaping."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["breaks"] = breakable
-    source = resources.files("raysample.report").joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    return environment.from_string(source)
-
-
-def breakable(name: str) -> Markup:
-    """Return an escaped name that may wrap after its punctuation, so that long names keep tables narrow."""
-    return Markup("<wbr>").join(re.split(r"(?<=[(|,._/-])(?=\w)", name))
 
 
 def _curves(comparison: Comparison) -> list[Any]:

@@ -107,7 +107,7 @@ def _rows(corpus: Corpus, shards: list[Any], kept: _Kept) -> pa.Table | None:
     pieces = []
     for shard in shards:
         ids, raw = corpus.raw(shard.index)
-        _check_columns(raw, shard.uri)
+        check_columns(raw, shard.uri)
         matching, place = kept.find(ids)
         piece = raw.take(pa.array(matching))
         if kept.weight is not None:
@@ -117,7 +117,7 @@ def _rows(corpus: Corpus, shards: list[Any], kept: _Kept) -> pa.Table | None:
     return whole if whole.num_rows else None
 
 
-def _check_columns(raw: pa.Table, uri: str) -> None:
+def check_columns(raw: pa.Table, uri: str) -> None:
     """Raise SelectionError for columns that Parquet cannot hold, or that have the name of the weights."""
     if WEIGHT in raw.column_names:
         raise SelectionError(f"{uri!r} has a column {WEIGHT!r} already", "rename it in the source")

@@ -15,6 +15,7 @@ from raysample.core import storage
 from raysample.core.errors import StorageError
 from raysample.data.corpus import Corpus
 from raysample.data.log import Contents
+from raysample.data.row_sampling import sample_corpus
 from raysample.data.score_table import ScoreTable
 from raysample.selection import Selection
 from raysample.testing import tiny_checkpoints, tiny_corpus_files
@@ -50,11 +51,6 @@ def _changed(manifest: Path, **values: Any) -> str:
         ("scores/scores.json", {"parts": []}, ScoreTable.load),
         ("selection/selection.json", {"parts": []}, Selection.load),
         ("contents/contents.json", {"parts": []}, Contents.load),
-        (
-            "corpus/corpus.json",
-            {"shards": [], "class_counts": [0, 0, 0], "counts": {"in": 0, "usable": 0}},
-            Corpus.load,
-        ),
         ("capture/capture/capture.json", {"sha256": {}}, lambda uri: Capture.load(str(Path(uri).parent))),
         ("capture/capture/capture.json", {"epochs": 3}, lambda uri: Capture.load(str(Path(uri).parent))),
     ],
@@ -97,6 +93,17 @@ def test_kept_rows_are_counted_when_they_are_read_alone(written: Path, tmp_path:
     for read in (fewer.kept, fewer.kept_ids, fewer.to_pandas):
         with pytest.raises(StorageError, match=r"selection\.json' names hold"):
             read()
+
+
+def test_a_corpus_without_a_row_is_an_empty_table(written: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(written / "corpus", tmp_path / "copy"))
+    counts = {"in": 0, "usable": 0, "quarantined": 0, "filtered": 0}
+    place = _changed(copy / "corpus.json", shards=[], class_counts=[0, 0, 0], counts=counts)
+    empty = Corpus.load(place)
+    assert len(empty.table()) == len(sample_corpus(empty, 5, seed=0)) == 0
+    assert empty.table().schema == Corpus.load(str(written / "corpus")).table().schema
+    with pytest.raises(StorageError, match="counts of rows"):
+        Corpus.load(_changed(copy / "corpus.json", counts={**counts, "usable": 30}))
 
 
 def test_some_parts_alone_are_read_without_counting(written: Path) -> None:

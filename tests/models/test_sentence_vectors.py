@@ -13,7 +13,7 @@ from raysample.core.config import ModelConfig
 from raysample.core.errors import ModelError
 from raysample.models import sentence_vectors as module
 from raysample.models.sentence_vectors import SentenceEncoder
-from raysample.selection.automatic.features import encoder_features
+from raysample.selection.text_features.text_features import encoder_features
 from raysample.testing import Family
 from tests.helpers.model_folders import saved
 

@@ -17,10 +17,11 @@ from raysample.core.statistics.rank_correlation import spearman_matrix
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation.comparison import Comparison
 from raysample.report.examples import rules
-from raysample.report.figures import curves, embedded, ridge_classes, ridge_edges, spread_apart
+from raysample.report.figures import curves, ridge_classes, ridge_edges, spread_apart
 from raysample.report.formatting import clean, duration, percent, share, signed
 from raysample.report.headline import headline
-from raysample.report.page import breakable
+from raysample.report.rendering import breakable
+from raysample.report.svg import embedded
 from raysample.report.tables import (
     correlation_table,
     recall_tables,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from raysample.cli.commands.adopt import run_adopt
     from raysample.cli.commands.examples import run_examples
     from raysample.cli.commands.logs import run_compact, run_expand
+    from raysample.cli.commands.prune import run_prune
     from raysample.cli.commands.runs import (
         run_all,
         run_compare,
@@ -35,6 +36,7 @@ __all__ = [
     "run_explain",
     "run_fine_tune",
     "run_plan",
+    "run_prune",
     "run_recommend",
     "run_report",
     "run_retry",
@@ -49,6 +51,7 @@ __getattr__, __dir__ = lazy_names(
         "raysample.cli.commands.adopt": ("run_adopt",),
         "raysample.cli.commands.examples": ("run_examples",),
         "raysample.cli.commands.logs": ("run_compact", "run_expand"),
+        "raysample.cli.commands.prune": ("run_prune",),
         "raysample.cli.commands.runs": (
             "run_all",
             "run_compare",

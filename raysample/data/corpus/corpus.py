@@ -211,7 +211,7 @@ class Corpus:
 
     def table(self) -> pa.Table:
         """Return all usable rows in reading order, in memory."""
-        return pa.concat_tables([self.read(shard.index) for shard in self.shards])
+        return pa.concat_tables([self.schema.empty_table(), *(self.read(shard.index) for shard in self.shards)])
 
     def save(self) -> Corpus:
         """Write the manifest, which completes the corpus."""
@@ -231,10 +231,8 @@ class Corpus:
 
 
 def _check_shards(corpus: Corpus) -> None:
-    """Raise StorageError unless the shards are consecutive row ranges whose counts agree, one or more."""
+    """Raise StorageError unless the shards are consecutive row ranges whose counts agree."""
     indices = [shard.index for shard in corpus.shards]
-    if not indices:
-        raise StorageError(f"{storage.join(corpus.uri, CORPUS_MANIFEST)!r} names no shard", manifests.RESTORE_ADVICE)
     ranges = all(0 <= shard.start <= shard.stop and shard.offset >= 0 for shard in corpus.shards)
     if not ranges or indices != list(range(len(indices))) or len(corpus.class_counts) != len(corpus.labels):
         raise StorageError(

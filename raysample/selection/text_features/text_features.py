@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from raysample.core.config import ModelConfig
 from raysample.models.sentence_vectors import SentenceEncoder
-from raysample.selection.automatic.ngrams import DIMENSION, NgramProjection, fit_ngrams
+from raysample.selection.text_features.ngrams import DIMENSION, NgramProjection, fit_ngrams
 
 Vectors = npt.NDArray[np.float16]
 PAIR_DIMENSION = DIMENSION // 2

@@ -9,8 +9,8 @@ from typing import Any
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
 from raysample.evaluation import Difference
-from raysample.selection.automatic.candidates import INCUMBENT
-from raysample.selection.automatic.evidence import RACE_OBJECTIVES
+from raysample.selection.race.candidates import INCUMBENT
+from raysample.selection.race.evidence import RACE_OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class RaceSettings:
         confidence: 1 − the chance of a wrong win.
         seed: of folds, draws and scores.
         device: where probes are fitted.
+        sampled: whether the rows are a sample of more; then scores are those of a `ProbeScorer`, which can score all.
     """
 
     share: float
@@ -30,6 +31,7 @@ class RaceSettings:
     confidence: float = 0.95
     seed: int = 0
     device: str = "cpu"
+    sampled: bool = False
 
     def __post_init__(self) -> None:
         if self.objective not in RACE_OBJECTIVES or not 0 < self.share < 1 or not 0.5 < self.confidence < 1:

@@ -15,9 +15,9 @@ from raysample.core import storage
 from raysample.core.config import ModelConfig, SourceConfig
 from raysample.core.errors import ProvenanceError, StorageError
 from raysample.data.corpus import Corpus, describe_source
-from raysample.selection.automatic import feature_files
-from raysample.selection.automatic.feature_files import FeatureFiles, write_features
-from raysample.selection.automatic.features import encoder_features, ngram_features
+from raysample.selection.text_features import feature_files
+from raysample.selection.text_features.feature_files import FeatureFiles, write_features
+from raysample.selection.text_features.text_features import encoder_features, ngram_features
 from raysample.testing import tiny_corpus_files
 from tests.helpers.model_folders import saved
 

@@ -14,8 +14,8 @@ from scipy import sparse
 
 from raysample.core.errors import CorpusError
 from raysample.core.numerics.sparse_projection import right_singular_vectors
-from raysample.selection.automatic.features import ngram_features, pair_features
-from raysample.selection.automatic.ngrams import COLUMNS, fit_ngrams, ngram_counts
+from raysample.selection.text_features.ngrams import COLUMNS, fit_ngrams, ngram_counts
+from raysample.selection.text_features.text_features import ngram_features, pair_features
 from tests.helpers.texts import requests
 
 
@@ -49,7 +49,7 @@ def test_a_texts_counts_do_not_depend_on_the_texts_beside_it(texts: list[str]) -
 
 def test_the_hash_is_the_same_in_every_process() -> None:
     code = (
-        "from raysample.selection.automatic.ngrams import ngram_counts; c = ngram_counts(['play a song']); "
+        "from raysample.selection.text_features.ngrams import ngram_counts; c = ngram_counts(['play a song']); "
         "print(c.indices.tolist(), c.data.tolist())"
     )
     here = ngram_counts(["play a song"])

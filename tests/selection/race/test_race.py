@@ -15,11 +15,11 @@ import pytest
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
 from raysample.evaluation import holm
-from raysample.selection.automatic.candidates import INCUMBENT, portfolio, scores_of
-from raysample.selection.automatic.probe_scores import PROBE_HIGHER_IS
-from raysample.selection.automatic.race import run_race
-from raysample.selection.automatic.race_result import RaceResult, RaceSettings
-from raysample.selection.automatic.race_rows import RaceRows
+from raysample.selection.probe.probe_scores import PROBE_HIGHER_IS
+from raysample.selection.race.candidates import INCUMBENT, portfolio, scores_of
+from raysample.selection.race.race import run_race
+from raysample.selection.race.race_result import RaceResult, RaceSettings
+from raysample.selection.race.race_rows import RaceRows
 
 CLEAN = ArmConfig.model_validate(
     {"policy": "stratified_random", "drop_suspects": {"score": "out_of_fold_confidence", "share": 0.25}}

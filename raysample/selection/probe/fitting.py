@@ -75,13 +75,13 @@ def probe_rows(
             f"expected a row of features for each of {len(labels):,} labels, got {features.shape}",
             "compute the features of the same rows",
         )
-    check_finite(features)
+    check_features(features)
     mean, axes = principal_axes(torch.from_numpy(np.ascontiguousarray(features)).to(device))
     placed = _placed(features, mean, axes)
     return ProbeRows(placed, torch.from_numpy(labels.astype(np.int64)).to(device), classes, mean, axes)
 
 
-def check_finite(features: npt.NDArray[np.floating]) -> None:
+def check_features(features: npt.NDArray[np.floating]) -> None:
     """Raise SelectionError, naming the first row, for features that are not finite."""
     finite = np.isfinite(features).all(axis=1)
     if not finite.all():

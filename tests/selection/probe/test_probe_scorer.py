@@ -9,9 +9,9 @@ import pytest
 
 from raysample.core.errors import SelectionError
 from raysample.data.identity import hash_row_ids
-from raysample.selection.automatic.probe import ProbeRows, probe_rows
-from raysample.selection.automatic.probe_scorer import SAMPLED_SCORES, ProbeScorer
-from raysample.selection.automatic.probe_scores import dynamics_of, inner_folds, out_of_fold, train_probe
+from raysample.selection.probe.fitting import ProbeRows, probe_rows
+from raysample.selection.probe.probe_scorer import SAMPLED_SCORES, ProbeScorer
+from raysample.selection.probe.probe_scores import dynamics_of, inner_folds, out_of_fold, train_probe
 
 ROWS = 240
 

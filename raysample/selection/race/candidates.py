@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from raysample.core.config import ArmConfig
 from raysample.selection.engine import select
-from raysample.selection.policies import POLICIES, create_policy, policy_columns
+from raysample.selection.policies import create_policy, policy_columns
 from raysample.selection.policies.base import Rows
+from raysample.selection.probe.probe_scores import PROBE_HIGHER_IS
 
 INCUMBENT = ArmConfig(policy="stratified_random")
 """What is taken unless a candidate is shown to be better."""
@@ -49,13 +50,16 @@ _ARMS: tuple[dict[str, Any], ...] = (
 )
 
 
-def portfolio() -> tuple[ArmConfig, ...]:
+def portfolio(scores: Collection[str] = tuple(PROBE_HIGHER_IS)) -> tuple[ArmConfig, ...]:
     """Return the candidates of a race by default: samplers that keep mass everywhere, mostly, and a few cut-offs.
+
+    Arms that read other scores than the given ones are left out.
 
     >>> "coverage(probe_aum)" in [arm.name for arm in portfolio()]
     True
     """
-    return tuple(ArmConfig.model_validate(arm) for arm in _ARMS if arm["policy"] in POLICIES)
+    arms = (ArmConfig.model_validate(arm) for arm in _ARMS)
+    return tuple(arm for arm in arms if scores_of([arm], PROBE_HIGHER_IS) <= set(scores))
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ from torch import Tensor
 from raysample.core.numerics.geometry import nearest_earlier
 from raysample.core.numerics.logistic_regression import LogisticFit
 from raysample.core.numerics.predictions import error_norms, logit_margins
-from raysample.selection.automatic.probe import ProbeRows, fit_probes, strength_part
+from raysample.selection.probe.fitting import ProbeRows, fit_probes, strength_part
 
 PROBE_HIGHER_IS = {
     "probe_el2n": "harder",
@@ -47,6 +47,10 @@ class OutOfFold:
     confidence: npt.NDArray[np.float32]
     predicted: npt.NDArray[np.int64]
     predicted_confidence: npt.NDArray[np.float32]
+
+    def take(self, places: npt.NDArray[np.int64]) -> OutOfFold:
+        """Return the predictions of some rows."""
+        return OutOfFold(self.confidence[places], self.predicted[places], self.predicted_confidence[places])
 
 
 def probe_scores(

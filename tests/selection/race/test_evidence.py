@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysample.core.arrays import FloatArray
-from raysample.selection.automatic.candidates import Draw, draw_overlap
-from raysample.selection.automatic.evidence import (
+from raysample.selection.race.candidates import Draw, draw_overlap
+from raysample.selection.race.evidence import (
     RacedRows,
     RaceRun,
     contributions,
@@ -18,7 +18,7 @@ from raysample.selection.automatic.evidence import (
     probe_gain,
     race_difference,
 )
-from raysample.selection.automatic.folds import deal_folds
+from raysample.selection.race.folds import deal_folds
 
 
 def run(loss: FloatArray, predicted: FloatArray | None = None, shared: float = 0.0) -> RaceRun:

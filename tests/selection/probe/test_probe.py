@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from raysample.core.errors import SelectionError
 from raysample.core.numerics import logistic_regression as lr
 from raysample.core.numerics.geometry import nearest_earlier
-from raysample.selection.automatic import probe
-from raysample.selection.automatic import probe_scores as scores
-from raysample.selection.automatic.probe import (
+from raysample.selection.probe import fitting as probe
+from raysample.selection.probe import probe_scores as scores
+from raysample.selection.probe.fitting import (
     LEAST_PROBABILITY,
     fit_probes,
     judge_probes,

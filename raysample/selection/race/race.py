@@ -3,8 +3,8 @@
 The training rows are dealt to folds. For each fold the scores are computed on the rows of the other folds *alone*
 (scores that have seen the judged rows flatter some candidates), every candidate and the incumbent draw their selections
 from these rows, a probe is fitted on each selection (with the strength that suits the incumbent), and the fold is
-judged. Candidates that are clearly worse after
-the first two folds are left out of the others.
+judged. Candidates that are clearly worse than the best one
+after the first two folds are left out of the others.
 
 The incumbent is stratified random sampling and is taken unless the evidence says otherwise: a candidate wins if its
 one-sided p-value, corrected by Holm for all candidates that entered, is below 1 − confidence. So wrong wins are rare
@@ -22,11 +22,15 @@ from functools import partial
 
 import numpy as np
 
-from raysample.core.arrays import FloatArray
+from raysample.core.arrays import FloatArray, IntArray
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
+from raysample.data.identity import hash_row_ids
 from raysample.evaluation import Difference, holm
-from raysample.selection.automatic.candidates import (
+from raysample.selection.probe.fitting import ProbeRows, fit_probes, judge_probes, probe_rows, strength_part
+from raysample.selection.probe.probe_scorer import ProbeScorer
+from raysample.selection.probe.probe_scores import PROBE_HIGHER_IS, Scores, probe_scores
+from raysample.selection.race.candidates import (
     INCUMBENT,
     Draw,
     draw_overlap,
@@ -34,7 +38,7 @@ from raysample.selection.automatic.candidates import (
     portfolio,
     scores_of,
 )
-from raysample.selection.automatic.evidence import (
+from raysample.selection.race.evidence import (
     RACE_OBJECTIVES,
     RacedRows,
     RaceRun,
@@ -44,11 +48,9 @@ from raysample.selection.automatic.evidence import (
     probe_gain,
     race_difference,
 )
-from raysample.selection.automatic.folds import Folds, deal_folds
-from raysample.selection.automatic.probe import ProbeRows, fit_probes, judge_probes, probe_rows, strength_part
-from raysample.selection.automatic.probe_scores import PROBE_HIGHER_IS, Scores, probe_scores
-from raysample.selection.automatic.race_result import RaceEntry, RaceResult, RaceSettings, entry
-from raysample.selection.automatic.race_rows import RaceRows
+from raysample.selection.race.folds import Folds, deal_folds
+from raysample.selection.race.race_result import RaceEntry, RaceResult, RaceSettings, entry
+from raysample.selection.race.race_rows import RaceRows
 
 DRAWS, INCUMBENT_DRAWS = 2, 4
 """Draws per fold of a candidate and of the incumbent, to whose draws every candidate is compared."""
@@ -57,7 +59,7 @@ FIRST_ROUND = 2
 ALL_DATA = -1
 """Number of the run on all rows, which is no candidate: the others are the places of their arms."""
 _CLEAR = 2.0
-"""A candidate is left out if its difference, plus so many standard errors, is below 0."""
+"""A candidate is left out if its difference to the best one, plus so many standard errors, is below 0."""
 MapFolds = Callable[[Callable[[int], "list[RaceRun | str]"], Sequence[int]], Iterable["list[RaceRun | str]"]]
 
 
@@ -110,7 +112,7 @@ class _Fold:
         training, judged = np.flatnonzero(self.folds.fold != number), np.flatnonzero(self.folds.fold == number)
         part = self.probed.take(training)
         seed = self.settings.seed * 1_009 + number
-        scores = probe_scores(part, self.rows.vectors[training], seed, self.scores) if self.scores else Scores()
+        scores = self._scores(part, training, seed)
         known = self.rows.policy_rows(training, scores)
         higher_is = {**PROBE_HIGHER_IS, **self.rows.higher_is}
         drawn: list[list[Draw] | str] = []
@@ -140,6 +142,16 @@ class _Fold:
             result.append(RaceRun(found.loss[start:stop], found.predicted[start:stop], draw_overlap(draws)))
             start = stop
         return result
+
+    def _scores(self, part: ProbeRows, training: IntArray, seed: int) -> Scores:
+        """Return the scores that the arms read of a fold's training rows, computed on these rows alone."""
+        if not self.scores:
+            return {}
+        vectors = self.rows.vectors[training]
+        if not self.settings.sampled:
+            return probe_scores(part, vectors, seed, self.scores)
+        identity = hash_row_ids(np.asarray(self.rows.row_id, dtype=object)[training])
+        return ProbeScorer.of(part, identity, seed).score(vectors, self.rows.labels[training], identity, self.scores)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,13 +202,16 @@ class _Race:
         return replace(self, runs=runs, out=tuple(out), folds=(*self.folds, number))
 
     def without_losers(self) -> _Race:
-        """Return the race without the arms that are clearly worse than the incumbent."""
-        rows, out, runs = self.rows, list(self.out), dict[int, RaceRun]()
+        """Return the race without the arms that are clearly worse than the best one so far, which cannot win."""
+        rows, objective = self.rows, self.fold.settings.objective
+        means = {i: float(contributions(objective, run, rows)[0].mean()) for i, run in self.runs.items() if i >= 0}
+        leader = max(means, key=lambda i: means[i])
+        out, runs = list(self.out), dict[int, RaceRun]()
         for i, run in self.runs.items():
-            if i <= 0:
+            if i in (ALL_DATA, 0, leader):
                 runs[i] = run
                 continue
-            found = race_difference(self.fold.settings.objective, run, self.runs[0], rows)
+            found = race_difference(objective, run, self.runs[leader], rows)
             if float(found.mean) + _CLEAR * float(np.sqrt(found.seeds + found.rows)) < 0:
                 status = f"left out after {len(rows.gold):,} rows"
                 out.append((i, status, self._entry(i, status, 1.0)))

@@ -29,14 +29,14 @@ from raysample.data.corpus import Corpus
 from raysample.data.identity import hash_row_ids
 from raysample.data.row_sampling import sample_corpus
 from raysample.data.score_table_layout import part_name
-from raysample.selection.automatic.features import (
+from raysample.selection.text_features.ngrams import FITTED_ROWS, NgramProjection
+from raysample.selection.text_features.text_features import (
     TextFeatures,
     Vectors,
     encoder_features,
     fit_projection,
     projected,
 )
-from raysample.selection.automatic.ngrams import FITTED_ROWS, NgramProjection
 
 FEATURES_MANIFEST = "features.json"
 PROJECTION = "projection.safetensors"
@@ -213,5 +213,5 @@ def _read_projection(uri: str) -> NgramProjection:
 
 def _vectors(column: pa.ChunkedArray) -> Vectors:
     """Return the numbers of a column of float16 vectors, flat."""
-    found: Vectors = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return found
+    # A copy: what Arrow gives is read-only, which torch warns of.
+    return np.array(column.combine_chunks().flatten().to_numpy(zero_copy_only=False), np.float16)

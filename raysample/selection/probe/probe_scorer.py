@@ -18,8 +18,8 @@ import torch
 from raysample.core.arrays import WordArray
 from raysample.core.errors import SelectionError
 from raysample.core.numerics.logistic_regression import LogisticFit
-from raysample.selection.automatic.probe import ProbeRows, check_finite
-from raysample.selection.automatic.probe_scores import (
+from raysample.selection.probe.fitting import ProbeRows, check_features
+from raysample.selection.probe.probe_scores import (
     INNER_FOLDS,
     PROBE_HIGHER_IS,
     OutOfFold,
@@ -34,7 +34,7 @@ from raysample.selection.automatic.probe_scores import (
 
 SAMPLED_SCORES = tuple(name for name in PROBE_HIGHER_IS if name != "nearest_similarity")
 """The scores that a `ProbeScorer` gives."""
-OUTSIDE = -1
+NO_FOLD = -1
 """Fold of the rows that are not in the sample."""
 
 
@@ -92,7 +92,7 @@ class ProbeScorer:
                 f"{min(wanted - set(SAMPLED_SCORES))!r} is no score of single rows",
                 f"choose from {', '.join(SAMPLED_SCORES)}",
             )
-        check_finite(vectors)
+        check_features(vectors)
         X, fold = self.rows.placed(vectors), self._folds(identity)
         y = torch.from_numpy(labels.astype(np.int64)).to(X.device)
         found = predictions_of(self.fit, X, y, fold)
@@ -100,11 +100,11 @@ class ProbeScorer:
         if wanted & {"probe_el2n", "probe_aum"}:
             by_fold = np.stack([np.stack(dynamics_of(probe, X, y)) for probe in self.trained])
             own = by_fold[fold, :, np.arange(len(fold))]
-            chosen = np.where((fold == OUTSIDE)[:, None], by_fold.mean(0).T, own)
+            chosen = np.where((fold == NO_FOLD)[:, None], by_fold.mean(0).T, own)
             every |= {"probe_el2n": chosen[:, 0], "probe_aum": chosen[:, 1]}
         return {name: every[name] for name in SAMPLED_SCORES if name in wanted}, found
 
     def _folds(self, identity: WordArray) -> npt.NDArray[np.int64]:
-        """Return the fold of each row, OUTSIDE for rows that are not in the sample."""
+        """Return the fold of each row, NO_FOLD for rows that are not in the sample."""
         place = np.minimum(np.searchsorted(self.identity, identity), len(self.identity) - 1)
-        return np.where(self.identity[place] == identity, self.fold[place], OUTSIDE)
+        return np.where(self.identity[place] == identity, self.fold[place], NO_FOLD)

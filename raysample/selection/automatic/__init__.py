@@ -1,1 +1,0 @@
-"""Automatic choice of a selection: features of texts, a linear probe on them, and the race of candidates."""
