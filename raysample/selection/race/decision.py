@@ -93,8 +93,8 @@ class Decision:
             tried = "no smaller share is shown to be as good as all data"
             return f"all rows: {tried if self.shares else self.race.reason}"
         if self.race.won:
-            return f"{self.arm.name}: {self.race.reason}"
-        return f"stratified random: {self.race.reason}"
+            return self.race.reason
+        return f"stratified random ({self.race.reason.removesuffix(': stratified random sampling is taken')})"
 
     def gain(self) -> str:
         """Say what was gained over stratified random sampling of the same size."""
