@@ -47,24 +47,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keep the tests of a module in one process, whose fixtures are then made once; likewise those of one cluster.
+    """Keep the tests of a module in one process, whose fixtures are then made once; likewise those that need Ray.
 
-    Modules that start clusters of their own are apart: their clusters mostly wait, for workers or for deaths.
+    The tests of the session's cluster are together, and so are those that start clusters of their own: two processes,
+    whose clusters mostly wait, one for its workers and one for its deaths.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class ModulesTogether(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             module = nodeid.partition("::")[0]
-            return "the session's cluster" if _needs_cluster(config.rootpath / module) else module
+            return _cluster(config.rootpath / module) or module
 
     return ModulesTogether(config, log)
 
 
 @cache
-def _needs_cluster(module: Path) -> bool:
-    """Tell from its text whether a module needs the session's cluster, since this process imports no test."""
-    return "ray_cluster" in module.read_text(encoding="utf-8")
+def _cluster(module: Path) -> str:
+    """Tell from its text which cluster a module needs, if any, since this process imports no test."""
+    text = module.read_text(encoding="utf-8")
+    if "pytest.mark.ray" not in text:
+        return ""
+    return "the session's cluster" if "ray_cluster" in text else "clusters of their own"
 
 
 @pytest.fixture(scope="session")
