@@ -16,6 +16,7 @@ from raysample.execution.create import create_executor
 from raysample.selection import Selection
 from raysample.selection.race.race_sample import RACE_ROWS
 from raysample.workflow import RunContext
+from raysample.workflow.choice import ChoiceSettings
 from raysample.workflow.prune import PruneRequest, prune_source
 
 GIVEN_ROWS = "source.parquet"
@@ -70,8 +71,8 @@ def prune(
     source = _source(data, {"text": text, "label": label, "text_pair": pair, "group": group, "id": id}, folder)
     spec = ModelConfig(path=encoder) if isinstance(encoder, str) else encoder
     arms = _arms(candidates)
-    given = PruneRequest(source, folder, keep, spec, objective, 0.95, tolerance, seed, race_rows, arms)
-    return _run(given, engine, reporter or SilentReporter())
+    settings = ChoiceSettings(spec, objective, seed=seed, race_rows=race_rows, arms=arms)
+    return _run(PruneRequest(source, folder, keep, tolerance, settings), engine, reporter or SilentReporter())
 
 
 def _run(request: PruneRequest, engine: EngineConfig | None, reporter: Reporter) -> Selection:

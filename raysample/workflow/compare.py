@@ -20,12 +20,13 @@ from raysample.evaluation.comparison import Comparison
 from raysample.execution.base import Executor
 from raysample.selection import Selection, write_selection
 from raysample.selection.lengths import length_warnings
-from raysample.selection.policies import create_policy, policy_plugin
+from raysample.selection.policies import AUTO, create_policy, policy_plugin
 from raysample.selection.policies.steps import policy_columns
 from raysample.selection.result import KEPT, KEPT_FOLDER, SELECTION_MANIFEST
 from raysample.selection.table_blocks import IN_MEMORY_ROWS
 from raysample.tracking import Tracker, Value
 from raysample.training.fine_tuning import Job, Outcome, outcome_of, read_outcome, steps
+from raysample.workflow.choice import Chooser
 from raysample.workflow.context import RunContext
 from raysample.workflow.layout import RunFolder
 from raysample.workflow.training_results import figures
@@ -46,7 +47,8 @@ STORED_ROWS = 5_000_000
 class Retraining:
     """Arms x fractions x seeds on one score table; `job(seed)` gives the recipe on all rows.
 
-    `own`: score tables that some seeds use for their selections in place of `table`.
+    `own`: score tables that some seeds use for their selections in place of `table`. `chooser`: chooses what `auto`
+    stands for, at each fraction; None without an `auto` arm.
     """
 
     config: CompareConfig
@@ -60,6 +62,8 @@ class Retraining:
     notes: tuple[str, ...] = ()
     selections: dict[ArmCell, Selection] = field(default_factory=dict)
     own: Mapping[int, ScoreTable] = field(default_factory=dict)
+    chooser: Chooser | None = None
+    chosen: dict[float, tuple[ArmConfig, ScoreTable]] = field(default_factory=dict)
 
     def cells(self) -> Iterator[tuple[ArmConfig, float, int]]:
         """Yield every arm at every fraction with every seed."""
@@ -105,7 +109,7 @@ class Retraining:
     def _selection(self, arm: ArmConfig, fraction: float, seed: int) -> Selection:
         """Return a cell's selection: the stored one if arm, scores and corpus are the same, else a new one."""
         uri = self.run_folder.selection(arm, fraction, seed)
-        table = self.own.get(seed, self.table) if self._columns(arm) else self.table
+        arm, table = self._resolved(arm, fraction, seed)
         if storage.exists(storage.join(uri, "selection.json")):
             result = Selection.load(uri)
             same_scores = (
@@ -118,6 +122,16 @@ class Retraining:
         return write_selection(
             table, arm, uri, fraction=fraction, seed=seed, map_fn=map_for(table, self.context.executor)
         )
+
+    def _resolved(self, arm: ArmConfig, fraction: float, seed: int) -> tuple[ArmConfig, ScoreTable]:
+        """Return the arm that a cell selects by, and the table that it reads: for `auto`, what the race chose."""
+        if arm.policy != AUTO or self.chooser is None:
+            return arm, self.own.get(seed, self.table) if self._columns(arm) else self.table
+        if fraction not in self.chosen:
+            race = self.chooser.race(fraction)
+            self.context.reporter.say(f"  auto at {fraction:.0%}: {race.reason}")
+            self.chosen[fraction] = race.chosen_arm, self.chooser.table(race.chosen_arm)[0]
+        return self.chosen[fraction]
 
     def kept_counts(self) -> dict[tuple[str, float], tuple[int, ...]]:
         """Return the rows per class that each arm keeps at each fraction (first seed)."""

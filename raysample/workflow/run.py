@@ -23,6 +23,7 @@ from raysample.tracking import Value
 from raysample.training.fine_tuning import Job
 from raysample.workflow import adopt, economy, tracker_params, training_results
 from raysample.workflow.checks import check_windows, corpus_line, corpus_remarks
+from raysample.workflow.choice import chooser_of
 from raysample.workflow.compare import Retraining
 from raysample.workflow.context import RunContext
 from raysample.workflow.describe import describe_both, find_overlap
@@ -225,6 +226,7 @@ class Pipeline:
             job,
             self.params,
             self._notes(train, test),
+            chooser=chooser_of(self.config, train, self.run_folder.at("auto"), self.context),
         )
 
     def _notes(self, train: Corpus, test: Corpus) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from raysample.core.errors import ConfigError, CorpusError, SelectionError, Stor
 from raysample.core.locking import held
 from raysample.selection.race.candidates import INCUMBENT
 from raysample.selection.race.decision import Decision
-from raysample.workflow import prune as module
+from raysample.workflow import choice as module
 
 THEMES = {
     "music": ["play", "song", "album", "guitar", "loud"],

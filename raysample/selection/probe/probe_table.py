@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from raysample.core.arrays import WordArray
 from raysample.core.map_fn import MapFn, threads
 from raysample.data.corpus import Corpus
 from raysample.data.identity import group_codes, hash_row_ids
-from raysample.data.score_table import GROUP_CODE_COLUMN, GROUP_COLUMN, ScoreTable, table_schema
+from raysample.data.score_table import GROUP_CODE_COLUMN, GROUP_COLUMN, SCORES_MANIFEST, ScoreTable, table_schema
 from raysample.data.score_table_layout import part_name, parts_name
 from raysample.selection.probe.fitting import probe_rows
 from raysample.selection.probe.probe_scorer import ProbeScorer
@@ -164,7 +164,7 @@ def write_probe_table(
     device: str = "cpu",
     map_fn: MapFn = threads,
 ) -> tuple[ScoreTable, int]:
-    """Write the probe's scores of all rows as a ScoreTable; return the table and the number of suspects.
+    """Write the probe's scores of all rows as a ScoreTable, unless it is there; return it and the number of suspects.
 
     If the sample holds all rows, the scores are those of `probe_scores`; else those of a `ProbeScorer`.
 
@@ -177,17 +177,12 @@ def write_probe_table(
         device: where probes are fitted.
         map_fn: maps a function over shards.
     """
-    scorer: RowScorer
-    if len(sample) == corpus.rows:
-        known = KnownScores.of(sample, columns, seed, device)
-        scorer, least = known, class_confidence(sample, known.found.take(_places(known, sample)))
-    else:
-        rows = sample.ordered(seed)
-        probed, identity = probe_rows(rows.vectors, rows.labels, rows.classes, device), hash_row_ids(rows.row_id)
-        scorer = ProbeScorer.of(probed, identity, seed)
-        least = class_confidence(rows, scorer.score(rows.vectors, rows.labels, identity, ())[1])
     made_by = {"features": features.source, "pooling": features.pooling, "dimension": features.dimension}
     made_by |= {"sample": len(sample), "seed": seed, "raysample": __version__, "key": features.key}
+    known = _finished(corpus, uri, columns, made_by)
+    if known is not None:
+        return known, sum(len(suspects_of(known, part)) for part in known.parts)
+    scorer, least = _fitted(corpus, sample, columns, seed, device)
     folder = parts_name(storage.fingerprint([made_by, list(columns)]))
     job = ProbeTableJob(corpus.uri, features, storage.join(uri, folder), tuple(columns), scorer, least)
     done = list(map_fn(job.write, range(len(corpus.shards))))
@@ -204,6 +199,28 @@ def write_probe_table(
         grouped=corpus.grouped,
     ).save()
     return table, sum(count for _, count in done)
+
+
+def _finished(corpus: Corpus, uri: str, columns: Sequence[str], made_by: Mapping[str, Any]) -> ScoreTable | None:
+    """Return the table in a folder if it is what would be written there, None otherwise."""
+    if not storage.exists(storage.join(uri, SCORES_MANIFEST)):
+        return None
+    found = ScoreTable.load(uri)
+    same = found.corpus == corpus.fingerprint and found.made_by == made_by and found.columns == tuple(columns)
+    return found if same else None
+
+
+def _fitted(
+    corpus: Corpus, sample: RaceRows, columns: Sequence[str], seed: int, device: str
+) -> tuple[RowScorer, npt.NDArray[np.float32]]:
+    """Return what scores the rows of a corpus, and the class confidences of the sample."""
+    if len(sample) == corpus.rows:
+        known = KnownScores.of(sample, columns, seed, device)
+        return known, class_confidence(sample, known.found.take(_places(known, sample)))
+    rows = sample.ordered(seed)
+    probed, identity = probe_rows(rows.vectors, rows.labels, rows.classes, device), hash_row_ids(rows.row_id)
+    scorer = ProbeScorer.of(probed, identity, seed)
+    return scorer, class_confidence(rows, scorer.score(rows.vectors, rows.labels, identity, ())[1])
 
 
 def suspects_of(table: ScoreTable, part: str) -> pa.Table:

@@ -64,7 +64,7 @@ class Decision:
     @property
     def arm(self) -> ArmConfig:
         """The arm that was taken."""
-        return ArmConfig(**self.race.arm)
+        return self.race.chosen_arm
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able data, with the sentences."""

@@ -106,6 +106,11 @@ class RaceResult:
         own = (settings.share, settings.objective, settings.confidence, settings.seed)
         return RaceResult(INCUMBENT.to_dict(), False, reason, *own, 0, 0.0, 0.0, tuple(entries), tuple(notes))
 
+    @property
+    def chosen_arm(self) -> ArmConfig:
+        """The arm to take."""
+        return ArmConfig(**self.arm)
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able data."""
         return asdict(self)

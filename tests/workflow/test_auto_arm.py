@@ -1,0 +1,86 @@
+"""The arm `auto` of a comparison is what the race chose on the training rows, else stratified random sampling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from raysample.cli import main
+from raysample.core.config import ArmConfig, parse
+from raysample.evaluation.comparison import Comparison
+from raysample.selection import Selection
+from raysample.selection.race.candidates import INCUMBENT
+from raysample.workflow import choice
+from raysample.workflow.layout import RunFolder
+from tests.workflow.test_prune import CLEAN, rows_of
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> dict[str, Any]:
+    for name, rows in (("train", rows_of(800, noise=0.4)), ("test", rows_of(100, noise=0.0, seed=1))):
+        pq.write_table(pa.Table.from_pandas(rows), tmp_path / f"{name}.parquet")
+    return {
+        "name": "r",
+        "output": str(tmp_path / "runs"),
+        "corpus": {
+            "columns": {"id": "id"},
+            "train": {"path": str(tmp_path / "train.parquet")},
+            "test": {"path": str(tmp_path / "test.parquet")},
+        },
+        "model": {"path": "tiny", "hidden_size": 8, "layers": 1, "vocabulary_size": 150, "max_length": 12},
+        "fine_tune": {"epochs": 1, "learning_rate": 1e-3, "checkpoints": 1},
+        "score": {"scores": ["el2n"]},
+        "compare": {"arms": [{"policy": "auto"}], "fractions": [0.05], "seeds": [0, 1]},
+        "engine": {"kind": "local"},
+        "tracking": {"enabled": False},
+    }
+
+
+def selections(config: dict[str, Any], *verbs: str) -> dict[int, Selection]:
+    """Call commands on a configuration; return the selections of `auto` by seed."""
+    path = Path(config["output"]).parent / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    for verb in verbs:
+        assert main.main([verb, str(path)]) == 0
+    run = RunFolder.from_config(parse(config))
+    (fraction,) = config["compare"]["fractions"]
+    auto = ArmConfig(policy="auto")
+    return {seed: Selection.load(run.selection(auto, fraction, seed)) for seed in config["compare"]["seeds"]}
+
+
+UNTIL_SAMPLE = ("fine-tune", "score", "sample")
+
+
+def test_auto_selects_by_the_winner_of_the_race_and_is_compared(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "portfolio", lambda _: (ArmConfig.model_validate(CLEAN),))
+    found = selections(config, *UNTIL_SAMPLE)
+    assert [chosen.arm for chosen in found.values()] == [ArmConfig.model_validate(CLEAN).to_dict()] * 2
+    assert found[0].digest != found[1].digest  # each seed draws anew
+    assert found[0].counts["kept"] == 40
+    monkeypatch.setattr(choice, "run_race", None)  # what was chosen is read again
+    assert selections(config, "sample", "compare") == found
+    comparison = Comparison.load(str(tmp_path / "runs" / "r" / "comparison.json"))
+    assert {run.arm for run in comparison.runs} == {"full", "random", "stratified_random", "auto"}
+
+
+def test_auto_without_evidence_is_stratified_random(config: dict[str, Any]) -> None:
+    config["compare"]["fractions"] = [0.5]
+    found = selections(config, *UNTIL_SAMPLE)
+    assert [chosen.arm for chosen in found.values()] == [INCUMBENT.to_dict()] * 2
+
+
+def test_the_test_rows_take_no_part_in_the_choice(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "portfolio", lambda _: (ArmConfig.model_validate(CLEAN),))
+    before = selections(config, *UNTIL_SAMPLE)
+    pq.write_table(pa.Table.from_pandas(rows_of(60, noise=0.9, seed=5)), tmp_path / "test.parquet")
+    after = selections({**config, "name": "other"}, *UNTIL_SAMPLE)
+    assert [chosen.digest for chosen in before.values()] == [chosen.digest for chosen in after.values()]
