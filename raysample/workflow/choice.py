@@ -16,7 +16,7 @@ from raysample.models.building import TINY
 from raysample.selection.policies import AUTO
 from raysample.selection.probe.probe_scorer import SAMPLED_SCORES
 from raysample.selection.probe.probe_scores import PROBE_HIGHER_IS
-from raysample.selection.probe.probe_table import write_probe_table
+from raysample.selection.probe.probe_table import LabelAgreement, write_probe_table
 from raysample.selection.race.candidates import portfolio, scores_of
 from raysample.selection.race.race import run_race
 from raysample.selection.race.race_result import RaceResult, RaceSettings
@@ -128,8 +128,8 @@ class Chooser:
         storage.write_json(place, {"noun": "Race", "race": found.to_dict()})
         return found
 
-    def table(self, arm: ArmConfig) -> tuple[ScoreTable, int]:
-        """Write the scores that an arm reads, of all rows; return the table and the number of suspects.
+    def table(self, arm: ArmConfig) -> tuple[ScoreTable, LabelAgreement]:
+        """Write the scores that an arm reads, of all rows; return the table and the labels' agreement with the probe.
 
         The scores have a folder for each set of columns, so several arms of a run do not disturb each other.
         """

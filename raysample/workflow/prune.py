@@ -16,6 +16,7 @@ from raysample.core.extras import install_command, is_installed
 from raysample.core.locking import held
 from raysample.data.corpus import Corpus, describe_source
 from raysample.selection import Selection, write_selection
+from raysample.selection.probe.probe_table import LabelAgreement
 from raysample.selection.race.decision import (
     DECISION_FILE,
     EQUIVALENT,
@@ -23,6 +24,7 @@ from raysample.selection.race.decision import (
     Decision,
     ShareTried,
     compared_with_all_data,
+    weak_probe,
 )
 from raysample.selection.race.race_result import RaceResult
 from raysample.workflow.choice import ChoiceSettings, Chooser, Clock
@@ -95,10 +97,10 @@ class _Pruning:
         chooser = Chooser(corpus, storage.join(self.uri, WORK), self.request.settings, self.context)
         chooser.clock = self.clock
         share, race, tried = self._race(chooser)
-        selection, suspects = self._select(chooser, share, race)
+        selection, agreement = self._select(chooser, share, race)
         with self.clock.step("files"):
             write_pruned_files(corpus, selection, self.uri)
-        return Pruned(selection, self._decide(chooser, selection, suspects, share, race, tried), self.uri)
+        return Pruned(selection, self._decide(chooser, selection, agreement, share, race, tried), self.uri)
 
     def _race(self, chooser: Chooser) -> tuple[float, RaceResult, tuple[ShareTried, ...]]:
         """Return the share to keep, the race at this share, and the shares that were tried for it."""
@@ -121,10 +123,10 @@ class _Pruning:
         assert taken is not None, "AUTO_SHARES is not empty"
         return share, taken, tuple(tried)
 
-    def _select(self, chooser: Chooser, share: float, race: RaceResult) -> tuple[Selection, int]:
-        """Score all rows, apply the chosen arm, and write the suspects; return the selection and their number."""
+    def _select(self, chooser: Chooser, share: float, race: RaceResult) -> tuple[Selection, LabelAgreement]:
+        """Score all rows, apply the chosen arm, and write the suspects; return the selection and the agreement."""
         arm, corpus = race.chosen_arm, chooser.corpus
-        table, suspects = chooser.table(arm)
+        table, agreement = chooser.table(arm)
         with self.clock.step("select"):
             budget: dict[str, Any] = {"count": corpus.rows} if share == 1 else {"fraction": share}
             selection = write_selection(
@@ -136,13 +138,13 @@ class _Pruning:
                 **budget,
             )
             write_suspects(corpus, table, self.uri)
-        return selection, suspects
+        return selection, agreement
 
     def _decide(
         self,
         chooser: Chooser,
         selection: Selection,
-        suspects: int,
+        agreement: LabelAgreement,
         share: float,
         race: RaceResult,
         tried: tuple[ShareTried, ...],
@@ -156,11 +158,12 @@ class _Pruning:
             self.request.tolerance,
             tried,
             _counts(corpus, selection),
-            suspects,
+            agreement.suspects,
+            agreement.share,
             {"source": features.source, "pooling": features.pooling, "dimension": features.dimension},
             self.clock.cost,
             {"corpus": corpus.fingerprint, "features": features.key, "selection": selection.fingerprint},
-            (*corpus.warnings, *race.notes, *selection.warnings),
+            (*corpus.warnings, *weak_probe(agreement.share), *race.notes, *selection.warnings),
         )
         if is_installed("report"):
             from raysample.report.decision_page import write_decision_page  # imports matplotlib

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysample.core import storage
+from raysample.core import manifests, storage
 from raysample.core.arrays import WordArray
 from raysample.core.map_fn import MapFn, threads
 from raysample.data.corpus import Corpus
@@ -25,7 +25,7 @@ from raysample.selection.race.race_rows import RaceRows
 from raysample.selection.text_features.feature_files import FeatureFiles
 from raysample.version import __version__
 
-SUSPECTS_FOLDER = "suspects"
+SUSPECTS_FOLDER, AGREEMENT_FILE = "suspects", "agreement.json"
 SUSPECTS_SCHEMA = pa.schema(
     [
         ("row_id", pa.string()),
@@ -35,6 +35,26 @@ SUSPECTS_SCHEMA = pa.schema(
         ("predicted_confidence", pa.float32()),
     ]
 )
+
+
+@dataclass(frozen=True)
+class LabelAgreement:
+    """How the probe's predictions, out of fold, agree with the given labels.
+
+    Attributes:
+        rows: number of rows.
+        agreeing: rows whose given label is the predicted class.
+        suspects: rows whose label the probe contradicts with confidence.
+    """
+
+    rows: int
+    agreeing: int
+    suspects: int
+
+    @property
+    def share(self) -> float:
+        """Share of the rows whose label the probe predicts."""
+        return self.agreeing / self.rows
 
 
 class RowScorer(Protocol):
@@ -112,8 +132,8 @@ class ProbeTableJob:
     scorer: RowScorer
     least: npt.NDArray[np.float32]
 
-    def write(self, index: int) -> tuple[int, int]:
-        """Score a shard and write its part and its suspects; return the numbers of rows and of suspects."""
+    def write(self, index: int) -> LabelAgreement:
+        """Score a shard and write its part and its suspects; return how its labels agree with the predictions."""
         corpus = Corpus.load(self.corpus)
         rows, name = corpus.read(index), part_name(corpus.shards[index])
         vectors = self.features.read(index, rows["row_id"])
@@ -143,7 +163,7 @@ class ProbeTableJob:
         storage.write_parquet(
             storage.join(self.folder, SUSPECTS_FOLDER, name), pa.table(suspects).cast(SUSPECTS_SCHEMA)
         )
-        return len(rows), len(places)
+        return LabelAgreement(len(rows), int((~wrong).sum()), len(places))
 
 
 def word_counts(rows: pa.Table) -> pa.ChunkedArray:
@@ -163,8 +183,8 @@ def write_probe_table(
     seed: int = 0,
     device: str = "cpu",
     map_fn: MapFn = threads,
-) -> tuple[ScoreTable, int]:
-    """Write the probe's scores of all rows as a ScoreTable, unless it is there; return it and the number of suspects.
+) -> tuple[ScoreTable, LabelAgreement]:
+    """Write the probe's scores of all rows as a ScoreTable, unless it is there; return it and the labels' agreement.
 
     If the sample holds all rows, the scores are those of `probe_scores`; else those of a `ProbeScorer`.
 
@@ -179,14 +199,16 @@ def write_probe_table(
     """
     made_by = {"features": features.source, "pooling": features.pooling, "dimension": features.dimension}
     made_by |= {"sample": len(sample), "seed": seed, "raysample": __version__, "key": features.key}
+    place = storage.join(uri, AGREEMENT_FILE)
     known = _finished(corpus, uri, columns, made_by)
     if known is not None:
-        return known, sum(len(suspects_of(known, part)) for part in known.parts)
+        return known, manifests.kind_of(LabelAgreement, place)
     scorer, least = _fitted(corpus, sample, columns, seed, device)
     folder = parts_name(storage.fingerprint([made_by, list(columns)]))
     job = ProbeTableJob(corpus.uri, features, storage.join(uri, folder), tuple(columns), scorer, least)
     done = list(map_fn(job.write, range(len(corpus.shards))))
-    rows_scored = sum(rows for rows, _ in done)
+    found = LabelAgreement(*(sum(getattr(one, name) for one in done) for name in ("rows", "agreeing", "suspects")))
+    storage.write_json(place, asdict(found))
     table = ScoreTable(
         uri,
         tuple(f"{folder}/{part_name(shard)}" for shard in corpus.shards),
@@ -194,11 +216,11 @@ def write_probe_table(
         corpus.labels,
         corpus.fingerprint,
         features.key,
-        {"in": rows_scored, "scored": rows_scored, "quarantined": 0},
+        {"in": found.rows, "scored": found.rows, "quarantined": 0},
         made_by,
         grouped=corpus.grouped,
     ).save()
-    return table, sum(count for _, count in done)
+    return table, found
 
 
 def _finished(corpus: Corpus, uri: str, columns: Sequence[str], made_by: Mapping[str, Any]) -> ScoreTable | None:

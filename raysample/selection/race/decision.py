@@ -18,6 +18,8 @@ from raysample.selection.race.race_result import RaceResult
 
 DECISION_FILE, REPORT_FILE = "decision.json", "report.html"
 KEPT_ROWS_FILE, REMOVED_ROWS_FILE, SUSPECTS_FILE = "kept.parquet", "removed.parquet", "suspects.csv"
+WEAK = 0.7
+"""Share of labels that the probe predicts below which its suspects mean little."""
 EQUIVALENT, WORSE, UNDECIDED = "equivalent", "worse", "undecided"
 
 
@@ -43,6 +45,7 @@ class Decision:
         shares: the shares that `auto` tried, from the largest on.
         counts: rows `in`, `kept`, `removed` and `quarantined`; the first is the sum of the others.
         suspects: number of rows whose label the probe contradicts.
+        agreement: share of the rows whose label the probe predicts, out of fold.
         features: `source`, `pooling` and `dimension` of the features.
         cost: `seconds` and `cpu_seconds` of this process for each step that was not resumed.
         fingerprints: of corpus, features and selection.
@@ -56,6 +59,7 @@ class Decision:
     shares: tuple[ShareTried, ...]
     counts: dict[str, int]
     suspects: int
+    agreement: float
     features: dict[str, Any]
     cost: dict[str, dict[str, float]]
     fingerprints: dict[str, str]
@@ -167,7 +171,7 @@ def compared_with_all_data(mean: float, error: float, tolerance: float, confiden
 
 def decision_card(decision: Decision, source: str, folder: str) -> list[tuple[str, str]]:
     """Return the summary of a decision as ten titled lines, for the name of the data and the folder of the files."""
-    counts, race = decision.counts, decision.race
+    counts = decision.counts
     seconds, cpu = (sum(step[unit] for step in decision.cost.values()) for unit in ("seconds", "cpu_seconds"))
     quarantined = f", {counts['quarantined']:,} in quarantine" if counts["quarantined"] else ""
     asked = ", the smallest share equivalent to all data" if decision.keep == "auto" and decision.share < 1 else ""
@@ -180,12 +184,26 @@ def decision_card(decision: Decision, source: str, folder: str) -> list[tuple[st
         ("guarantee", decision.guarantee()),
         ("all data", decision.all_data()),
         ("suspects", f"{decision.suspects:,} rows whose label the probe contradicts: {folder}/{SUSPECTS_FILE}"),
-        ("judged by", f"a linear probe on {_features(decision)}, {race.rows:,} rows out of fold; not by fine-tuning"),
+        ("judged by", _judge(decision)),
         ("cost", f"{seconds:,.0f} s, {cpu:,.0f} s of CPU; evidence: {folder}/{REPORT_FILE}, {folder}/{DECISION_FILE}"),
     ]
 
 
-def _features(decision: Decision) -> str:
-    """Return the name of the features."""
+def weak_probe(agreement: float) -> tuple[str, ...]:
+    """Return a warning if the probe predicts the labels of too few rows for its suspects to mean much."""
+    if agreement >= WEAK:
+        return ()
+    return (
+        f"the probe predicts the labels of only {agreement:.0%} of the rows out of fold: most suspects are rows that "
+        "it cannot tell, and fine-tuning may order the candidates otherwise (an encoder may tell more)",
+    )
+
+
+def _judge(decision: Decision) -> str:
+    """Return what judged."""
     source = decision.features["source"]
-    return "word and character n-grams" if source == "ngrams" else f"vectors of {source}"
+    features = "word and character n-grams" if source == "ngrams" else f"vectors of {source}"
+    return (
+        f"a linear probe on {features}, right on {decision.agreement:.0%} of the labels; {decision.race.rows:,} rows "
+        "out of fold; not by fine-tuning"
+    )

@@ -10,7 +10,7 @@ import pytest
 
 from raysample.core.errors import StorageError
 from raysample.selection.race.candidates import INCUMBENT, portfolio
-from raysample.selection.race.decision import Decision, ShareTried, compared_with_all_data, decision_card
+from raysample.selection.race.decision import Decision, ShareTried, compared_with_all_data, decision_card, weak_probe
 from raysample.selection.race.race_result import RaceEntry, RaceResult, RaceSettings
 
 ARM = portfolio()[0]
@@ -21,7 +21,7 @@ def decision(race: RaceResult, share: float = 0.5) -> Decision:
     counts = {"in": 1_000, "kept": 495, "removed": 495, "quarantined": 10}
     features = {"source": "ngrams", "pooling": "p", "dimension": 8}
     cost = {"race": {"seconds": 12.0, "cpu_seconds": 20.0}, "files": {"seconds": 1.0, "cpu_seconds": 1.0}}
-    return Decision(race, share, 0.5, 0.005, (), counts, 7, features, cost, {"corpus": "c"})
+    return Decision(race, share, 0.5, 0.005, (), counts, 7, 0.9, features, cost, {"corpus": "c"})
 
 
 def won(objective: str = "accuracy", at_least: float = 0.003, to_all: float = -0.001) -> RaceResult:
@@ -98,7 +98,13 @@ def test_the_card_has_ten_lines_with_all_counts() -> None:
     card = dict(lines)
     assert card["data"] == "rows.csv: 1,000 rows, 10 in quarantine"
     assert card["kept"] == "495 rows, 50%: out/kept.parquet"
+    assert card["judged by"].startswith("a linear probe on word and character n-grams, right on 90% of the labels; ")
     assert card["cost"].startswith("13 s, 21 s of CPU")
+
+
+def test_a_probe_that_predicts_few_labels_is_told() -> None:
+    assert weak_probe(0.7) == ()
+    assert "only 46% of the rows" in weak_probe(0.46)[0]
 
 
 def test_a_decision_is_read_again_as_it_was_and_damage_is_named(tmp_path: Path) -> None:
