@@ -79,18 +79,20 @@ def corpora(options: Namespace) -> Iterator[Texts]:
 
 
 def cut(name: str, rows: pa.Table, most: int) -> Texts:
-    """Return at most `most` training rows, drawn by seed, and the test rows of the same classes."""
+    """Return at most `most` training rows, drawn by seed, and as many test rows of the same classes."""
     pair = rows["text_pair"] if "text_pair" in rows.column_names else pa.nulls(len(rows), pa.string())
     columns = {"row_id": rows["id"], "text": rows["text"], "text_pair": pair, "label": rows["label"].cast(pa.string())}
     given, split = pa.table(columns), rows["split"]
     usable = pc.and_(pc.is_valid(given["label"]), pc.is_valid(given["text"]))
-    train = given.filter(pc.and_(usable, pc.equal(split, "train")))
-    train = train.take(np.sort(np.random.default_rng(0).permutation(len(train))[:most]))
+    train, test = (given.filter(pc.and_(usable, pc.equal(split, part))) for part in ("train", "test"))
+    order = np.random.default_rng(0).permutation(len(train))
+    if not len(test):  # a corpus without test rows: others of its rows are held out
+        order, test = order[: 2 * len(order) // 3], train.take(order[2 * len(order) // 3 :])
+    train = train.take(np.sort(order[:most]))
     counts = pc.value_counts(train["label"].combine_chunks())
     frequent = counts.field("values").filter(pc.greater_equal(counts.field("counts"), 5))
-    train = train.filter(pc.is_in(train["label"], value_set=frequent))
-    tested = pc.and_(usable, pc.and_(pc.equal(split, "test"), pc.is_in(given["label"], value_set=frequent)))
-    return Texts(name, train, given.filter(tested).slice(0, most))
+    train, test = (each.filter(pc.is_in(each["label"], value_set=frequent)) for each in (train, test))
+    return Texts(name, train, test.take(np.sort(np.random.default_rng(1).permutation(len(test))[:most])))
 
 
 def simulated(rows: int) -> Texts:

@@ -15,6 +15,7 @@ from raysample.core.progress import Reporter, SilentReporter
 from raysample.execution.create import create_executor
 from raysample.selection import Selection
 from raysample.selection.race.race_sample import RACE_ROWS
+from raysample.tracking import NullTracker, Tracker
 from raysample.workflow import RunContext
 from raysample.workflow.choice import ChoiceSettings
 from raysample.workflow.prune import PruneRequest, prune_source
@@ -40,6 +41,7 @@ def prune(
     seed: int = 0,
     engine: EngineConfig | None = None,
     reporter: Reporter | None = None,
+    tracker: Tracker | None = None,
 ) -> Selection:
     """Choose a smaller training set by evidence, and write it with the evidence into a folder.
 
@@ -56,7 +58,7 @@ def prune(
         objective, tolerance: what the race judges by, and the loss to all data in its unit that counts as none.
         candidates: the arms that race, by the probe's scores; a portfolio of twenty by default.
         race_rows: rows that race, at most; of more rows a seeded sample races, and the winner is applied to all.
-        seed, engine, reporter: see `sample` and `score`. The result is the same wherever it runs.
+        seed, engine, reporter, tracker: see `sample` and `score`; the result is the same wherever it runs.
 
     Raises:
         ConfigError: the data are of another kind. The steps raise as `raysample.workflow.prune.prune_source` says.
@@ -72,13 +74,16 @@ def prune(
     spec = ModelConfig(path=encoder) if isinstance(encoder, str) else encoder
     arms = _arms(candidates)
     settings = ChoiceSettings(spec, objective, seed=seed, race_rows=race_rows, arms=arms)
-    return _run(PruneRequest(source, folder, keep, tolerance, settings), engine, reporter or SilentReporter())
+    return _run(PruneRequest(source, folder, keep, tolerance, settings), engine, reporter, tracker)
 
 
-def _run(request: PruneRequest, engine: EngineConfig | None, reporter: Reporter) -> Selection:
+def _run(
+    request: PruneRequest, engine: EngineConfig | None, reporter: Reporter | None, tracker: Tracker | None
+) -> Selection:
     """Prune, warn of what the selection does, and return it."""
     with create_executor(engine) as executor:
-        done = prune_source(request, RunContext(executor, reporter))
+        context = RunContext(executor, reporter or SilentReporter(), tracker or NullTracker())
+        done = prune_source(request, context)
     warn_of(done.decision.warnings)
     return done.selection
 

@@ -114,6 +114,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "--seed": {"type": int, "default": 0, "metavar": "N", "help": "seed of folds and draws (default 0)"},
         "--ray": {"metavar": "ADDRESS", "help": "run on Ray: auto, local, or the address of a cluster"},
+        "--tracking-uri": {"metavar": "URI", "help": "log to this MLflow (default MLFLOW_TRACKING_URI, else nowhere)"},
         "--output": {"metavar": "FOLDER", "help": "folder of the files (default runs/pruned/NAME)"},
     },
     "plan": {

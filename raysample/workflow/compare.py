@@ -22,13 +22,13 @@ from raysample.selection import Selection, write_selection
 from raysample.selection.lengths import length_warnings
 from raysample.selection.policies import AUTO, create_policy, policy_plugin
 from raysample.selection.policies.steps import policy_columns
-from raysample.selection.result import KEPT, KEPT_FOLDER, SELECTION_MANIFEST
 from raysample.selection.table_blocks import IN_MEMORY_ROWS
-from raysample.tracking import Tracker, Value
+from raysample.tracking import Value
 from raysample.training.fine_tuning import Job, Outcome, outcome_of, read_outcome, steps
 from raysample.workflow.choice import Chooser
 from raysample.workflow.context import RunContext
 from raysample.workflow.layout import RunFolder
+from raysample.workflow.tracked_selection import store_selection
 from raysample.workflow.training_results import figures
 
 FIXED = (
@@ -39,8 +39,6 @@ OWN = "Every seed selected by scores of other runs ({}): the intervals hold what
 SHARED = (
     "{} chose for {} seeds by the scores of {} runs in turn, so the intervals hold in part what runs differ in scoring."
 )
-STORED_ROWS = 5_000_000
-"""Maximum number of kept row ids that are stored with a tracked run: about 100 MB."""
 
 
 @dataclass
@@ -83,16 +81,9 @@ class Retraining:
                     run.dataset(
                         arm.name, selection.uri, selection.fingerprint, "selection", {"keep_fraction": f"{fraction:g}"}
                     )
-                    self._store(run, selection)
+                    store_selection(run, selection)
         self.context.reporter.say(f"  {len(self.selections)} selections in {self.run_folder.at('selections')}")
         self._tell_classes()
-
-    def _store(self, run: Tracker, selection: Selection) -> None:
-        """Store the files that `apply` needs with the run; above STORED_ROWS kept rows only the manifest."""
-        name = selection.uri.rstrip("/").rpartition("/")[2]
-        run.artifact(storage.join(selection.uri, SELECTION_MANIFEST), f"selections/{name}")
-        if selection.counts[KEPT] <= STORED_ROWS and storage.is_local(selection.uri):
-            run.artifact(storage.join(selection.uri, KEPT_FOLDER), f"selections/{name}")
 
     def _tell_classes(self) -> None:
         """Report class shifts, the classes that lose most rows, and warnings."""

@@ -27,9 +27,11 @@ from raysample.selection.race.decision import (
     weak_probe,
 )
 from raysample.selection.race.race_result import RaceResult
+from raysample.tracking import Tracker, Value
 from raysample.workflow.choice import ChoiceSettings, Chooser, Clock
 from raysample.workflow.context import RunContext
 from raysample.workflow.pruned_files import write_pruned_files, write_suspects
+from raysample.workflow.tracked_selection import store_selection
 
 WORK = "work"
 AUTO_SHARES = (0.7, 0.5, 0.3, 0.1)
@@ -80,8 +82,46 @@ def prune_source(request: PruneRequest, context: RunContext) -> Pruned:
         StorageError: another process writes the folder.
     """
     uri = storage.absolute(request.output)
-    with held(uri, 0.0, context.reporter.say):
-        return _Pruning(request, context, uri).run()
+    with held(uri, 0.0, context.reporter.say), context.tracker.run("prune", _params(request)) as run:
+        done = _Pruning(request, context, uri).run()
+        _track(run, done)
+    return done
+
+
+def _params(request: PruneRequest) -> dict[str, Value]:
+    """Return what is tracked as params."""
+    settings = request.settings
+    return {
+        "data": request.source.path,
+        "keep": request.keep,
+        "features": "ngrams" if settings.encoder is None else settings.encoder.path,
+        "objective": settings.objective,
+        "seed": settings.seed,
+        "race_rows": settings.race_rows,
+    }
+
+
+def _track(run: Tracker, done: Pruned) -> None:
+    """Track counts, evidence, the decision and the ids of the kept rows; no text."""
+    decision, selection = done.decision, done.selection
+    race = decision.race
+    numbers = {
+        **decision.counts,
+        "suspects": decision.suspects,
+        "agreement": decision.agreement,
+        "share": decision.share,
+    }
+    numbers |= {"gain": race.gain, "at_least": race.at_least}
+    numbers |= {} if race.to_all_data is None else {"to_all_data": race.to_all_data[0]}
+    numbers |= {"cpu_seconds": sum(step["cpu_seconds"] for step in decision.cost.values())}
+    run.metrics({f"prune_{name}": float(value) for name, value in numbers.items()})
+    run.dataset("train", storage.join(done.uri, WORK, "corpus"), decision.fingerprints["corpus"], "training")
+    run.dataset(decision.arm.name, selection.uri, selection.fingerprint, "selection")
+    if storage.is_local(done.uri):
+        for name in (DECISION_FILE, REPORT_FILE):
+            if storage.exists(storage.join(done.uri, name)):
+                run.artifact(storage.join(done.uri, name))
+        store_selection(run, selection)
 
 
 class _Pruning:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,16 @@ def test_what_is_wrong_is_said_with_exit_code_2(
 def test_a_file_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["prune", str(tmp_path / "none.csv"), "--output", str(tmp_path / "out")]) == 2
     assert "none.csv" in capsys.readouterr().err
+
+
+def test_a_decision_is_logged_where_mlflow_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows_of(240).to_csv(tmp_path / "rows.csv", index=False)
+    database = tmp_path / "mlflow.db"
+    command = ["prune", str(tmp_path / "rows.csv"), "--output", str(tmp_path / "out")]
+    assert main.main([*command, "--tracking-uri", f"sqlite:///{database}"]) == 0
+    assert "MLflow: mlflow ui" in capsys.readouterr().out
+    with closing(sqlite3.connect(database)) as connection:
+        runs = connection.execute("SELECT name, status FROM runs").fetchall()
+        kept = connection.execute("SELECT value FROM latest_metrics WHERE key = 'prune_kept'").fetchall()
+    assert runs == [("prune", "FINISHED")]
+    assert kept == [(120.0,)]

@@ -14,10 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import raysample
-from raysample.core.errors import ConfigError, CorpusError, SelectionError, StorageError
+from raysample.core.errors import ConfigError, CorpusError, ResultWarning, SelectionError, StorageError
 from raysample.core.locking import held
 from raysample.selection.race.candidates import INCUMBENT
 from raysample.selection.race.decision import Decision
+from raysample.selection.text_features.feature_files import FeatureFiles
+from raysample.tracking import MemoryTracker
 from raysample.workflow import choice as module
 
 THEMES = {
@@ -212,3 +214,53 @@ def test_the_groups_of_the_rows_can_be_what_counts(tmp_path: Path) -> None:
     raysample.prune(rows, str(tmp_path / "out"), id="id", group="country", objective="worst_group", candidates=[CLEAN])
     decision = json.loads((tmp_path / "out" / "decision.json").read_text())
     assert "worst_group" in decision["race"]["entries"][0]["differences"]
+
+
+def test_shares_that_leave_too_little_are_sampled_at_random_or_refused(tmp_path: Path) -> None:
+    rows = rows_of(300, noise=0.0).assign(label=[f"class {i % 60}" for i in range(300)])
+    selection = raysample.prune(rows, str(tmp_path / "few"), id="id", keep=0.1)
+    decision = Decision.load(str(tmp_path / "few" / "decision.json"))
+    assert "less than one row for each of 60 classes" in decision.chosen()
+    assert selection.counts["kept"] == 30
+    with pytest.raises(SelectionError, match="less than one row"):
+        raysample.prune(rows, str(tmp_path / "none"), id="id", keep=0.001)
+
+
+def test_small_classes_are_trained_on_and_not_judged(tmp_path: Path) -> None:
+    rows = rows_of(300, noise=0.0)
+    rows.loc[[5, 6], "label"] = "rare"
+    with pytest.warns(ResultWarning, match="1 classes of fewer than 3 different rows"):
+        raysample.prune(rows, str(tmp_path / "out"), **{**HOW, "keep": 0.5})
+    decision = Decision.load(str(tmp_path / "out" / "decision.json"))
+    assert decision.race.rows == 298
+    assert decision.counts["kept"] == 150
+
+
+def test_features_without_value_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: FeatureFiles, part: int, row_ids: pa.ChunkedArray) -> np.ndarray:
+        return np.full((len(row_ids), self.dimension), np.nan, np.float16)
+
+    monkeypatch.setattr(FeatureFiles, "read", broken)
+    with pytest.raises(SelectionError, match="features of 240 of 240 rows are not finite"):
+        raysample.prune(rows_of(240), str(tmp_path / "out"), **HOW)
+
+
+def test_a_decision_is_tracked_without_texts(tmp_path: Path) -> None:
+    tracker = MemoryTracker()
+    selection = raysample.prune(rows_of(800, noise=0.4), str(tmp_path / "out"), **HOW, tracker=tracker)
+    (run,) = tracker.children
+    assert (run.name, run.status, run.params["keep"], run.params["features"]) == ("prune", "FINISHED", 0.05, "ngrams")
+    assert run.logged["prune_kept"] + run.logged["prune_removed"] == run.logged["prune_in"] == 800
+    assert run.logged["prune_at_least"] > 0
+    assert [(digest, context) for _, digest, context in run.datasets] == [
+        (selection.corpus, "training"),
+        (selection.fingerprint, "selection"),
+    ]
+    names = {Path(path).name for path in run.artifacts}
+    assert names == {"decision.json", "report.html", "selection.json", "kept.parquet"}
+    stored = [Path(path.removeprefix("selections/selection/")) for path in run.artifacts]
+    texts = set(rows_of(800, noise=0.4)["text"])
+    for path in stored:
+        for file in [path] if path.is_file() else path.rglob("*.parquet"):
+            data = file.read_bytes() if file.suffix != ".parquet" else str(pq.read_table(file).to_pylist()).encode()
+            assert not any(text.encode() in data for text in texts)
