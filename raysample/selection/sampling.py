@@ -269,7 +269,24 @@ def _warnings(table: ScoreTable, plan: SelectionPlan, kept: Sequence[int]) -> tu
     """Return warnings about classes that lose rows and about scores that mostly measure length."""
     before = _column_sums([plan.class_counts], len(table.labels))
     losses = class_losses(table.labels, before, kept, plan.budget / max(plan.rows, 1))
-    return (*(f"it {loss}" for loss in losses), *length_warnings(table, plan.columns))
+    return (*(f"it {loss}" for loss in losses), *_missed(plan, table), *length_warnings(table, plan.columns))
+
+
+def _missed(plan: SelectionPlan, table: ScoreTable) -> tuple[str, ...]:
+    """Return a warning if weights promise unbiased sums though rows have no chance: strata that take no row at all."""
+    if not plan.reweights:
+        return ()
+    cuts = plan.thresholds(table.labels)
+    # Rows that an earlier step does not take have their chance in the last one.
+    empty = [cut for cut in cuts if cut.step == cuts[-1].step and cut.rows and not cut.kept]
+    if not empty:
+        return ()
+    names, rows = ", ".join(cut.name for cut in empty[:3]), sum(cut.rows for cut in empty)
+    return (
+        f"its weights stand for no row of {len(empty):,} strata that keep none "
+        f"({names}{', ...' if len(empty) > 3 else ''}; {rows:,} rows): weighted sums miss these rows; keep more rows, "
+        "or set quota: balanced",
+    )
 
 
 def _column_sums(rows: Iterable[Sequence[int]], width: int) -> tuple[int, ...]:

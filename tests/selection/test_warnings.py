@@ -128,3 +128,27 @@ def test_a_selection_of_an_earlier_version_has_no_warnings(table: ScoreTable, tm
     manifest.write_text(json.dumps(data))
     found = Selection.load(made.uri)
     assert (found.warnings, found.fingerprint) == ((), made.fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("arm", "missed"),
+    [
+        ({"policy": "random", "quota": "proportional"}, 2),
+        ({"policy": "softmax", "score": "s", "quota": "proportional"}, 2),
+        ({"policy": "stratified_random"}, 2),
+        ({"policy": "random"}, 0),
+        ({"policy": "random", "quota": "balanced"}, 0),
+    ],
+)
+def test_weights_that_stand_for_no_row_of_a_class_are_told(arm: dict[str, Any], missed: int, tmp_path: Path) -> None:
+    label = [0] * 300 + [1] * 2 + [2] * 2
+    scores = np.random.default_rng(0).random(304).astype(np.float32)
+    table = table_of(tmp_path / "table", label, [5] * 304, s=scores)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResultWarning)
+        chosen = raysample.sample(table, **arm, fraction=0.1, weights="unbiased", output=str(tmp_path / "chosen"))
+        plain = raysample.sample(table, **arm, fraction=0.1, output=str(tmp_path / "plain"))
+    told = [warning for warning in chosen.warnings if "stand for no row" in warning]
+    assert len(told) == (1 if missed else 0)
+    assert not missed or f"{missed} strata that keep none (b, c; 4 rows)" in told[0]
+    assert not any("stand for no row" in warning for warning in plain.warnings)
