@@ -103,3 +103,23 @@ def test_auto_without_evidence_is_stratified_random(tmp_path: Path) -> None:
         assert ours.digest == incumbent.digest
     with pytest.raises(SelectionError, match="policy 'auto' draws rows by lot and has no use for score 'vog'"):
         create_policy(ArmConfig(score="vog"), {"vog": "harder"})
+
+
+@pytest.mark.parametrize("bound", [{"min_per_class": 100}, {"max_per_class": 200}])
+@pytest.mark.parametrize("quota", ["proportional", "balanced"])
+def test_tokens_are_met_whatever_counts_the_bounds_of_classes_forbid(
+    bound: dict[str, int], quota: str, tmp_path: Path
+) -> None:
+    table = score_table(tmp_path / "t")
+    arm = ArmConfig.model_validate({"policy": "hard", "score": "vog", "quota": quota, **bound})
+    sizes = table.to_arrow()["label"].value_counts().field("counts").to_numpy()
+    low, high = np.minimum(sizes, 100).sum(), np.minimum(sizes, 200).sum()
+    # Beside the bounds, where a guess of the search runs into them.
+    limit = int(low if "min_per_class" in bound else high)
+    there = kept_tokens(write_selection(table, arm, str(tmp_path / "o"), count=limit))
+    budget = there + 100 if "min_per_class" in bound else there - 100
+    made = write_selection(table, arm, str(tmp_path / "o"), tokens=budget)
+    count = made.counts["kept"]
+    assert count >= limit if "min_per_class" in bound else count < limit
+    assert kept_tokens(made) <= budget
+    assert kept_tokens(write_selection(table, arm, str(tmp_path / "more"), count=count + 1)) > budget

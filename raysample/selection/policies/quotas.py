@@ -112,7 +112,7 @@ def bounded(share: Share, counts: IntArray, budget: int, min_rows: int | None, m
     rest of the budget is then shared again among the others.
 
     Raises:
-        SelectionError: the floors need more than the budget, or the caps leave less.
+        BudgetConflictError: the floors need more than the budget, or the caps leave less.
     """
     low = np.minimum(counts, min_rows or 0)
     high = counts if max_rows is None else np.minimum(counts, max_rows)
@@ -141,18 +141,20 @@ def within_bounds(share: ShareOfSome, low: IntArray, high: IntArray, budget: int
 
 
 def _check_bounds(low: IntArray, high: IntArray, budget: int) -> None:
-    """Raise SelectionError if floors and caps contradict each other or the budget."""
+    """Raise SelectionError if floors and caps contradict each other, BudgetConflictError if they do the budget."""
     if (low > high).any():
         raise SelectionError("a class must keep more rows than it may", "set min_per_class to max_per_class or less")
     if low.sum() > budget:
-        raise SelectionError(
+        raise BudgetConflictError(
             f"the floors of all classes together need {int(low.sum()):,} rows, the budget is {budget:,}",
             "lower min_per_class, or raise the budget",
+            raising=True,
         )
     if high.sum() < budget:
-        raise SelectionError(
+        raise BudgetConflictError(
             f"the caps of all classes together leave {int(high.sum()):,} rows, the budget is {budget:,}",
             "raise max_per_class, or lower the budget",
+            raising=False,
         )
 
 
