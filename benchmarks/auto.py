@@ -238,6 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A few races can only refute: the lower end of the exact interval stands for the rate then.
         "false wins": target(random["rate"] if random["races"] >= 100 else random["lower"], "<=", 0.05),
     }
+    options.data, options.encoder = (path and path.name for path in (options.data, options.encoder))
     finish("auto", targets, {"cells": cells, "false_wins": random, "doses": dosed}, options)
     return 0 if all(aim["met"] for aim in targets.values()) else 1
 
