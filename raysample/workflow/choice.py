@@ -23,6 +23,7 @@ from raysample.selection.race.race_result import RaceResult, RaceSettings
 from raysample.selection.race.race_rows import RaceRows
 from raysample.selection.race.race_sample import RACE_ROWS, race_sample
 from raysample.selection.text_features.feature_files import FeatureFiles, write_features
+from raysample.version import __version__
 from raysample.workflow.context import RunContext
 
 
@@ -116,7 +117,7 @@ class Chooser:
         given, settings = self.settings.arms, self.settings.race(share, sampled)
         arms = portfolio(SAMPLED_SCORES if sampled else tuple(PROBE_HIGHER_IS)) if given is None else given
         key = storage.fingerprint(
-            [self.features.key, asdict(settings), len(self.sample), [arm.to_dict() for arm in arms]]
+            [__version__, self.features.key, asdict(settings), len(self.sample), [arm.to_dict() for arm in arms]]
         )
         place = storage.join(self.folder, f"race-{key[:12]}.json")
         if storage.exists(place):

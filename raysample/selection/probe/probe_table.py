@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from raysample.core import manifests, storage
 from raysample.core.arrays import WordArray
+from raysample.core.errors import ProvenanceError
 from raysample.core.map_fn import MapFn, threads
 from raysample.data.corpus import Corpus
 from raysample.data.identity import group_codes, hash_row_ids
@@ -96,9 +97,11 @@ class KnownScores:
         identity: WordArray,
         names: Sequence[str],
     ) -> tuple[Scores, OutOfFold]:
-        """Return the scores of some of the rows."""
+        """Return the scores of some of the rows; raises ProvenanceError for rows that are not known."""
         del vectors, labels
-        place = np.searchsorted(self.identity, identity)
+        place = np.minimum(np.searchsorted(self.identity, identity), len(self.identity) - 1)
+        if (self.identity[place] != identity).any():
+            raise ProvenanceError("there are rows that were not scored", "score the rows that the scores are of")
         return {name: self.scores[name][place] for name in names}, self.found.take(place)
 
 
