@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from raysample.core.config import LandmarksConfig, RunConfig, ScoreConfig
+from raysample.core.config import ArmConfig, LandmarksConfig, RunConfig, ScoreConfig
 from raysample.core.errors import ConfigError, ScoreError
 from raysample.data.checkpoint_set import Checkpoint
 from raysample.data.corpus import Corpus
@@ -15,7 +15,7 @@ from raysample.data.sources.inventory import inventory_remarks
 from raysample.influence.capture import check_captured_scores as check_capture
 from raysample.influence.label_origin import ORIGINS
 from raysample.influence.scores import Score, create_scores
-from raysample.selection.policies import create_policy
+from raysample.selection.policies import AUTO, create_policy
 from raysample.selection.policies.steps import grouped
 from raysample.training import learning_rate, schedule_training
 from raysample.training.capture import passes
@@ -32,6 +32,11 @@ def check_plans(config: RunConfig) -> None:
             "set fine_tune.capture: true, or score.source: checkpoints",
         )
     for arm in config.compare.arms:
+        if arm.policy == AUTO and arm != ArmConfig(policy=AUTO):
+            raise ConfigError(
+                f"the arm {arm.name!r} has settings beside policy: auto, which chooses all of them",
+                "leave them out, or name a policy; an arm without a policy is auto",
+            )
         if arm.score is not None and arm.score not in scores:
             raise ScoreError(
                 f"the arm {arm.name!r} goes by {arm.score!r}, which is not among score.scores ({', '.join(scores)})",

@@ -85,9 +85,11 @@ class Chooser:
         clock: seconds of the steps that were done.
     """
 
-    def __init__(self, corpus: Corpus, folder: str, settings: ChoiceSettings, context: RunContext) -> None:
+    def __init__(
+        self, corpus: Corpus, folder: str, settings: ChoiceSettings, context: RunContext, clock: Clock | None = None
+    ) -> None:
         self.corpus, self.folder, self.settings, self.context = corpus, folder, settings, context
-        self.clock = Clock()
+        self.clock = clock or Clock()
 
     @cached_property
     def features(self) -> FeatureFiles:

@@ -15,6 +15,7 @@ from raysample.selection import Selection
 from raysample.workflow import preflight
 from raysample.workflow.budgets import select_at_budget
 from raysample.workflow.checks import check_plans
+from raysample.workflow.choice import chooser_of
 from raysample.workflow.compare import Retraining
 from raysample.workflow.context import RunContext
 from raysample.workflow.layout import RunFolder
@@ -45,7 +46,9 @@ def preview_selections(config: RunConfig, reporter: Reporter) -> Iterator[tuple[
     check_plans(config)
     pipeline = Pipeline(config, RunContext(LocalExecutor(), reporter))
     with tempfile.TemporaryDirectory(prefix="raysample-dry-run-") as folder:
-        retraining = replace(pipeline.retraining(), run_folder=RunFolder(folder))
+        retraining = pipeline.retraining()
+        chooser = chooser_of(config, retraining.train, RunFolder(folder).at("auto"), retraining.context)
+        retraining = replace(retraining, run_folder=RunFolder(folder), chooser=chooser)
         at_budget = config.sample.budget is not None
         selections = select_at_budget(config.sample, retraining, run_folder) if at_budget else _at_fractions(retraining)
         for title, selection in selections:

@@ -134,8 +134,7 @@ class _Pruning:
         """Do all steps."""
         with self.clock.step("describe"):
             corpus = describe_source(self.request.source, storage.join(self.uri, WORK, "corpus"))
-        chooser = Chooser(corpus, storage.join(self.uri, WORK), self.request.settings, self.context)
-        chooser.clock = self.clock
+        chooser = Chooser(corpus, storage.join(self.uri, WORK), self.request.settings, self.context, self.clock)
         share, race, tried = self._race(chooser)
         selection, agreement = self._select(chooser, share, race)
         with self.clock.step("files"):
@@ -166,6 +165,8 @@ class _Pruning:
     def _select(self, chooser: Chooser, share: float, race: RaceResult) -> tuple[Selection, LabelAgreement]:
         """Score all rows, apply the chosen arm, and write the suspects; return the selection and the agreement."""
         arm, corpus = race.chosen_arm, chooser.corpus
+        # Written last: while other files are replaced, no decision of an earlier call stands beside them.
+        storage.remove(storage.join(self.uri, DECISION_FILE))
         table, agreement = chooser.table(arm)
         with self.clock.step("select"):
             budget: dict[str, Any] = {"count": corpus.rows} if share == 1 else {"fraction": share}

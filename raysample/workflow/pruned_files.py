@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 
 import pyarrow as pa
@@ -17,13 +18,11 @@ from raysample.data.score_table import ScoreTable
 from raysample.selection import Selection
 from raysample.selection.probe.probe_table import suspects_of
 from raysample.selection.pruned_corpus import WEIGHT, check_columns
-from raysample.selection.race.decision import KEPT_ROWS_FILE, REMOVED_ROWS_FILE, SUSPECTS_FILE
+from raysample.selection.race.decision import KEPT_ROWS_FILE, MOST_SUSPECTS, REMOVED_ROWS_FILE, SUSPECTS_FILE
 from raysample.selection.result import KEPT, PRUNED
 
 ROW_ID, REASON = "raysample_row_id", "raysample_reason"
 SUSPECT_COLUMNS = ("row_id", "given", "predicted", "given_confidence", "predicted_confidence", "text", "text_pair")
-MOST_SUSPECTS = 10_000
-"""Suspects that are listed, at most: those with the least confidence."""
 
 
 def write_pruned_files(corpus: Corpus, selection: Selection, uri: str) -> None:
@@ -58,34 +57,55 @@ def _pieces(corpus: Corpus, selection: Selection, schema: pa.Schema, decision: s
                 "run the command again with another output folder",
             )
         mask = pc.equal(rows["decision"], decision)
-        piece = _fitted(raw, pa.schema(list(schema)[:-2])).append_column(schema.field(ROW_ID), ids)
+        with _types_that_fit(corpus):
+            piece = _fitted(raw, pa.schema(list(schema)[:-2])).append_column(schema.field(ROW_ID), ids)
         yield piece.append_column(schema.field(-1), rows[column]).filter(mask)
 
 
 def _schema(corpus: Corpus) -> pa.Schema:
-    """Return a schema that holds the columns of all files of the source."""
+    """Return a schema that holds the columns of all shards: what a file holds may differ from row to row."""
     found = list[pa.Schema]()
-    for index, shard in enumerate(corpus.shards):
-        if index and corpus.shards[index - 1].uri == shard.uri:
-            continue
-        raw = corpus.raw(shard.index)[1]
+    for shard in corpus.shards:
+        raw = _with_numbers(corpus.raw(shard.index)[1])
         check_columns(raw, shard.uri)
-        found.append(raw.schema.remove_metadata())
-    try:
+        schema = raw.schema.remove_metadata()
+        if schema not in found:
+            found.append(schema)
+    with _types_that_fit(corpus):
         whole = pa.unify_schemas(found, promote_options="permissive")
-    except pa.ArrowException as error:
-        raise SelectionError(
-            f"the files of {corpus.source.path!r} have columns of one name and types that do not go together: {error}",
-            "convert them to one type first",
-        ) from error
     taken = [name for name in (ROW_ID, REASON, WEIGHT) if name in whole.names]
     if taken:
         raise SelectionError(f"the source has a column {taken[0]!r} already", "rename it in the source")
     return whole
 
 
+@contextmanager
+def _types_that_fit(corpus: Corpus) -> Iterator[None]:
+    """Turn errors of types that do not go together into a SelectionError that names the source."""
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise SelectionError(
+            f"{corpus.source.path!r} has columns of one name and types that do not go together: {error}",
+            "convert them to one type first",
+        ) from error
+
+
+def _with_numbers(raw: pa.Table) -> pa.Table:
+    """Return rows whose columns of whole and other numbers, as JSON mixes them, are float64."""
+    for place, field in enumerate(raw.schema):
+        if pa.types.is_union(field.type):
+            values = raw[field.name].to_pylist()
+            if all(
+                value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values
+            ):
+                raw = raw.set_column(place, field.name, pa.array(values, pa.float64()))
+    return raw
+
+
 def _fitted(raw: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return rows in the schema of all files: missing columns are null, types are widened."""
+    """Return rows in the schema of all shards: missing columns are null, types are widened."""
+    raw = _with_numbers(raw)
     columns = [
         raw[field.name].cast(field.type) if field.name in raw.column_names else pa.nulls(len(raw), field.type)
         for field in schema

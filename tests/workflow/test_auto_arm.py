@@ -84,3 +84,23 @@ def test_the_test_rows_take_no_part_in_the_choice(
     pq.write_table(pa.Table.from_pandas(rows_of(60, noise=0.9, seed=5)), tmp_path / "test.parquet")
     after = selections({**config, "name": "other"}, *UNTIL_SAMPLE)
     assert [chosen.digest for chosen in before.values()] == [chosen.digest for chosen in after.values()]
+
+
+def test_a_dry_run_leaves_no_race_in_the_run_folder(config: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    for words in (["fine-tune"], ["score"], ["sample", "--dry-run"]):
+        assert main.main([words[0], str(path), *words[1:]]) == 0
+    assert not (tmp_path / "runs" / "r" / "auto").exists()
+
+
+@pytest.mark.parametrize("more", [{"min_per_class": 5}, {"score": "el2n"}, {"quota": "balanced"}])
+def test_settings_beside_auto_are_refused_before_any_work(
+    more: dict[str, Any], config: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config["compare"]["arms"] = [{"policy": "auto", **more}]
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    assert main.main(["run", str(path)]) == 2
+    assert "settings beside policy: auto" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "r" / "checkpoints").exists()

@@ -21,6 +21,7 @@ from raysample.selection.race.decision import Decision
 from raysample.selection.text_features.feature_files import FeatureFiles
 from raysample.tracking import MemoryTracker
 from raysample.workflow import choice as module
+from raysample.workflow import prune as steps
 
 THEMES = {
     "music": ["play", "song", "album", "guitar", "loud"],
@@ -264,3 +265,36 @@ def test_a_decision_is_tracked_without_texts(tmp_path: Path) -> None:
         for file in [path] if path.is_file() else path.rglob("*.parquet"):
             data = file.read_bytes() if file.suffix != ".parquet" else str(pq.read_table(file).to_pylist()).encode()
             assert not any(text.encode() in data for text in texts)
+
+
+def test_columns_that_come_late_and_mixed_numbers_are_kept_and_other_mixtures_refused(tmp_path: Path) -> None:
+    rows = rows_of(4_500, noise=0.0).drop(columns="day").to_dict("records")
+    for i, row in enumerate(rows):
+        row["n"] = i if i < 3_000 else i + 0.5  # whole numbers, then both within a shard, then others
+        row |= {"note": f"note {i}"} if i >= 3_000 else {}  # in no row of the first shard
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    raysample.prune(str(path), str(tmp_path / "out"), **{**HOW, "race_rows": 400})
+    parts = [pq.read_table(tmp_path / "out" / name) for name in ("kept.parquet", "removed.parquet")]
+    found = {row["id"]: row for part in parts for row in part.to_pylist()}
+    assert len(found) == 4_500
+    for row in rows:
+        assert (found[row["id"]]["n"], found[row["id"]]["note"]) == (row["n"], row.get("note"))
+    rows[4_000]["n"] = "many"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(SelectionError, match=r"column 'n'|do not go together"):
+        raysample.prune(str(path), str(tmp_path / "mixed"), **{**HOW, "race_rows": 400})
+
+
+def test_no_decision_of_an_earlier_call_stands_beside_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raysample.prune(rows_of(240), str(tmp_path / "out"), **HOW)
+
+    def full(*_: object) -> None:
+        raise StorageError("no room", "make some")
+
+    monkeypatch.setattr(steps, "write_pruned_files", full)
+    with pytest.raises(StorageError, match="no room"):
+        raysample.prune(rows_of(240), str(tmp_path / "out"), **{**HOW, "keep": 0.5})
+    assert not (tmp_path / "out" / "decision.json").exists()

@@ -18,6 +18,8 @@ from raysample.selection.race.race_result import RaceResult
 
 DECISION_FILE, REPORT_FILE = "decision.json", "report.html"
 KEPT_ROWS_FILE, REMOVED_ROWS_FILE, SUSPECTS_FILE = "kept.parquet", "removed.parquet", "suspects.csv"
+MOST_SUSPECTS = 10_000
+"""Suspects that are listed, at most: those with the least confidence."""
 WEAK = 0.7
 """Share of labels that the probe predicts below which its suspects mean little."""
 EQUIVALENT, WORSE, UNDECIDED = "equivalent", "worse", "undecided"
@@ -174,6 +176,7 @@ def decision_card(decision: Decision, source: str, folder: str) -> list[tuple[st
     counts = decision.counts
     seconds, cpu = (sum(step[unit] for step in decision.cost.values()) for unit in ("seconds", "cpu_seconds"))
     quarantined = f", {counts['quarantined']:,} in quarantine" if counts["quarantined"] else ""
+    listed = f" ({MOST_SUSPECTS:,} listed)" if decision.suspects > MOST_SUSPECTS else ""
     asked = ", the smallest share equivalent to all data" if decision.keep == "auto" and decision.share < 1 else ""
     return [
         ("data", f"{source}: {counts['in']:,} rows{quarantined}"),
@@ -183,7 +186,7 @@ def decision_card(decision: Decision, source: str, folder: str) -> list[tuple[st
         ("gain", decision.gain()),
         ("guarantee", decision.guarantee()),
         ("all data", decision.all_data()),
-        ("suspects", f"{decision.suspects:,} rows whose label the probe contradicts: {folder}/{SUSPECTS_FILE}"),
+        ("suspects", f"{decision.suspects:,} rows whose label the probe contradicts{listed}: {folder}/{SUSPECTS_FILE}"),
         ("judged by", _judge(decision)),
         ("cost", f"{seconds:,.0f} s, {cpu:,.0f} s of CPU; evidence: {folder}/{REPORT_FILE}, {folder}/{DECISION_FILE}"),
     ]

@@ -3,8 +3,7 @@
 The training rows are dealt to folds. For each fold the scores are computed on the rows of the other folds *alone*
 (scores that have seen the judged rows flatter some candidates), every candidate and the incumbent draw their selections
 from these rows, a probe is fitted on each selection (with the strength that suits the incumbent), and the fold is
-judged. Candidates that are clearly worse than the best one
-after the first two folds are left out of the others.
+judged. Candidates that are clearly worse than the best one after the first two folds are left out of the others.
 
 The incumbent is stratified random sampling and is taken unless the evidence says otherwise: a candidate wins if its
 one-sided p-value, corrected by Holm for all candidates that entered, is below 1 − confidence. So wrong wins are rare

@@ -98,6 +98,8 @@ def test_the_card_has_ten_lines_with_all_counts() -> None:
     card = dict(lines)
     assert card["data"] == "rows.csv: 1,000 rows, 10 in quarantine"
     assert card["kept"] == "495 rows, 50%: out/kept.parquet"
+    many = dict(decision_card(replace(decision(won()), suspects=13_592), "rows.csv", "out"))
+    assert many["suspects"].startswith("13,592 rows whose label the probe contradicts (10,000 listed): ")
     assert card["judged by"].startswith("a linear probe on word and character n-grams, right on 90% of the labels; ")
     assert card["cost"].startswith("13 s, 21 s of CPU")
 
