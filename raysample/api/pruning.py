@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from raysample.api.coercion import folder_of, section, warn_of
 from raysample.core import storage
-from raysample.core.config import ArmConfig, EngineConfig, ModelConfig, SourceConfig
+from raysample.core.config import ArmConfig, EngineConfig, FineTuneConfig, ModelConfig, SourceConfig
 from raysample.core.errors import ConfigError
 from raysample.core.progress import Reporter, SilentReporter
 from raysample.execution.create import create_executor
@@ -18,6 +18,7 @@ from raysample.selection.race.race_sample import RACE_ROWS
 from raysample.tracking import NullTracker, Tracker
 from raysample.workflow import RunContext
 from raysample.workflow.choice import ChoiceSettings
+from raysample.workflow.pilot import PilotSettings
 from raysample.workflow.prune import PruneRequest, prune_source
 
 GIVEN_ROWS = "source.parquet"
@@ -38,6 +39,9 @@ def prune(
     tolerance: float = 0.005,
     candidates: Sequence[ArmConfig | Mapping[str, Any]] | None = None,
     race_rows: int = RACE_ROWS,
+    pilot: bool = False,
+    budget: float = 0.3,
+    recipe: FineTuneConfig | Mapping[str, Any] | None = None,
     seed: int = 0,
     engine: EngineConfig | None = None,
     reporter: Reporter | None = None,
@@ -58,6 +62,9 @@ def prune(
         objective, tolerance: what the race judges by, and the loss to all data in its unit that counts as none.
         candidates: the arms that race, by the probe's scores; a portfolio of twenty by default.
         race_rows: rows that race, at most; of more rows a seeded sample races, and the winner is applied to all.
+        pilot, budget: fine-tune the encoder on the best candidates, and take none that this does not confirm; at most
+            this share of the cost of one training on all rows.
+        recipe: of the fine-tuning; costs are compared with a training of its epochs.
         seed, engine, reporter, tracker: see `sample` and `score`; the result is the same wherever it runs.
 
     Raises:
@@ -74,7 +81,10 @@ def prune(
     spec = ModelConfig(path=encoder) if isinstance(encoder, str) else encoder
     arms = _arms(candidates)
     settings = ChoiceSettings(spec, objective, seed=seed, race_rows=race_rows, arms=arms)
-    return _run(PruneRequest(source, folder, keep, tolerance, settings), engine, reporter, tracker)
+    steps = recipe if isinstance(recipe, FineTuneConfig) else section(FineTuneConfig, dict(recipe or {}))
+    confirming = PilotSettings(steps, budget) if pilot else None
+    request = PruneRequest(source, folder, keep, tolerance, settings, confirming, steps.epochs)
+    return _run(request, engine, reporter, tracker)
 
 
 def _run(

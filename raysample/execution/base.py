@@ -69,6 +69,10 @@ class Executor(AbstractContextManager["Executor"], Protocol):
         """Run a picklable function once on a worker with the device of a scoring actor."""
         ...
 
+    def on_devices(self, functions: Sequence[Callable[[], T]]) -> Iterator[T]:
+        """Run picklable functions, each on a worker with the device of a scoring actor; yield results in order."""
+        ...
+
     def slots(self) -> int:
         """Return the number of workers with one CPU and the configured GPUs that can run at once."""
         ...

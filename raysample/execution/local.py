@@ -72,6 +72,10 @@ class LocalExecutor:
         """Run the function in this process."""
         return function()
 
+    def on_devices(self, functions: Sequence[Callable[[], T]]) -> Iterator[T]:
+        """Run the functions in this process, one after the other."""
+        return (function() for function in functions)
+
     def slots(self) -> int:
         """Return 1: this process."""
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,12 @@ from raysample.core.config import ModelConfig
 from raysample.core.errors import ModelError
 from raysample.core.numerics.batches import token_batches
 from raysample.core.numerics.precision import autocast, resolve
+from raysample.core.numerics.precision import device as current_device
 from raysample.core.numerics.to_device import moved
-from raysample.models.building import build_model, tokenizer
+from raysample.models.building import tokenizer
 from raysample.models.encoding import encode
 from raysample.models.padding import pad
+from raysample.models.pooled_classifier import build_encoder, unit_mean
 
 BATCH_TOKENS = 4_096
 _BLOCK = 8_192
@@ -44,8 +47,7 @@ class SentenceEncoder:
     @staticmethod
     def load(config: ModelConfig, device: str = "cpu") -> SentenceEncoder:
         """Load an encoder (not `tiny`, which has learnt nothing); raises ModelError if that is impossible."""
-        model = build_model(config.path, config, ("one", "other"), seed=0)
-        encoder = getattr(model, str(model.base_model_prefix)).to(device).eval()
+        encoder = build_encoder(config).to(device).eval()
         dtype = resolve("auto", encoder, device)
         return SentenceEncoder(
             config, encoder, tokenizer(config.path, trust_remote_code=config.trust_remote_code), device, dtype
@@ -88,9 +90,15 @@ class SentenceEncoder:
         return result
 
 
+def seconds_per_text(config: ModelConfig, texts: Sequence[str]) -> float:
+    """Return the seconds that an encoder takes for one of these texts, on this process's device, once it is warm."""
+    encoder = SentenceEncoder.load(config, current_device())
+    encoder.vectors(texts[:32])
+    began = time.perf_counter()
+    encoder.vectors(texts)
+    return (time.perf_counter() - began) / len(texts)
+
+
 def _pooled(encoder: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """Return the mean of the last hidden states over the tokens of each row, of length 1, [B, H] float16."""
-    states = encoder(**batch).last_hidden_state.float()
-    mask = batch["attention_mask"][:, :, None].float()
-    mean = (states * mask).sum(1) / mask.sum(1).clamp_min(1)
-    return nn.functional.normalize(mean, dim=1).half()
+    return unit_mean(encoder(**batch).last_hidden_state, batch["attention_mask"]).half()

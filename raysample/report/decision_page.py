@@ -14,7 +14,8 @@ from raysample.report.formatting import DASH, clean, duration, share
 from raysample.report.race_figure import draw_candidates
 from raysample.report.rendering import render
 from raysample.selection import Selection
-from raysample.selection.race.decision import Decision, decision_card
+from raysample.selection.race.decision import Decision
+from raysample.selection.race.decision_card import decision_card
 
 _TEMPLATE = "decision.html.j2"
 _CLASSES = 40
@@ -57,6 +58,7 @@ def render_decision(decision: Decision, selection: Selection, source: str, folde
         "objective": NAMES.get(race.objective, "log-loss, its sign turned"),
         "figure": _figure(decision),
         "candidates": _candidates(decision),
+        "pilot": _pilot(decision),
         "shares": _shares(decision),
         "tolerance": decision.amount(decision.tolerance).lstrip("+"),
         "classes": PlainTable(
@@ -130,6 +132,24 @@ def _shares(decision: Decision) -> PlainTable | None:
     return PlainTable("Difference to all data", ("kept", "difference", "outcome"), rows)
 
 
+def _pilot(decision: Decision) -> PlainTable | None:
+    """Return the table of the pilot; None if no candidate was fine-tuned."""
+    pilot = decision.pilot
+    if pilot is None or not pilot.entries:
+        return None
+    rows = tuple(
+        (
+            clean(entry.name),
+            clean(entry.status),
+            f"{decision.number(entry.mean)} [{decision.number(entry.low)}, {decision.number(entry.high)}]",
+            ", ".join(decision.number(each) for each in entry.rounds),
+        )
+        for entry in pilot.entries
+    )
+    heads = ("candidate", "outcome", "difference [bounds]", "round by round")
+    return PlainTable("Fine-tuned differences to fine-tuned stratified random sampling", heads, rows)
+
+
 def _classes(selection: Selection) -> tuple[tuple[str, ...], ...]:
     """Return rows on all classes, those with the largest change of their share first."""
     before, kept = selection.class_counts, selection.kept_class_counts
@@ -146,6 +166,18 @@ def _classes(selection: Selection) -> tuple[tuple[str, ...], ...]:
     )
 
 
+def _pilot_sizes(decision: Decision) -> dict[str, str]:
+    """Return the sizes of the pilot as text; empty without a pilot."""
+    pilot = decision.pilot
+    if pilot is None or not pilot.entries:
+        return {}
+    return {
+        "rounds of the pilot": f"{pilot.rounds}",
+        "rows of a round": f"{pilot.part:,}, and {pilot.judged:,} judged",
+        "cost of the pilot": f"{pilot.spent:.2f} of a training on all rows (planned: {pilot.planned:.2f})",
+    }
+
+
 def _made(decision: Decision) -> list[PlainTable]:
     """Return tables of costs, features and fingerprints."""
     cost = tuple(
@@ -157,6 +189,7 @@ def _made(decision: Decision) -> list[PlainTable]:
         "confidence": share(decision.race.confidence),
         "seed": str(decision.race.seed),
         "rows judged": f"{decision.race.rows:,}",
+        **_pilot_sizes(decision),
         **decision.fingerprints,
     }
     return [

@@ -83,6 +83,7 @@ class Chooser:
         settings: what the choice goes by.
         context: executor and reporter.
         clock: seconds of the steps that were done.
+        race_seconds: seconds of all races so far, those of earlier calls included.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Chooser:
     ) -> None:
         self.corpus, self.folder, self.settings, self.context = corpus, folder, settings, context
         self.clock = clock or Clock()
+        self.race_seconds = 0.0
 
     @cached_property
     def features(self) -> FeatureFiles:
@@ -124,11 +126,16 @@ class Chooser:
         place = storage.join(self.folder, f"race-{key[:12]}.json")
         if storage.exists(place):
             with manifests.damaged(place):
-                return RaceResult.from_dict(manifests.mapping(place, "race")["race"])
+                stored = manifests.mapping(place, "race")
+                self.race_seconds += manifests.checked(float, stored["seconds"])
+                return RaceResult.from_dict(stored["race"])
         self.context.reporter.say(f"{len(arms)} candidates race at {share:.0%} kept on {len(self.sample):,} rows")
+        began = time.perf_counter()
         with self.clock.step("race"):
             found = run_race(self.sample, settings, arms, self.context.executor.map)
-        storage.write_json(place, {"noun": "Race", "race": found.to_dict()})
+        seconds = round(time.perf_counter() - began, 3)
+        self.race_seconds += seconds
+        storage.write_json(place, {"noun": "Race", "race": found.to_dict(), "seconds": seconds})
         return found
 
     def table(self, arm: ArmConfig) -> tuple[ScoreTable, LabelAgreement]:

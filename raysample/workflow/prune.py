@@ -1,7 +1,8 @@
 """`prune`: from labelled texts to a smaller training set, chosen by evidence.
 
-Steps: describe the source, compute features, let candidates race, compute the scores that the winner reads of all rows,
-select, write the files. Each step is keyed by what it is made from, below OUTPUT/work, and is not done twice.
+Steps: describe the source, compute features, let candidates race, fine-tune the best of them in a pilot if one is asked
+for, compute the scores that the winner reads of all rows, select, write the files. Each step is keyed by what it is
+made from, below OUTPUT/work, and is not done twice.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from raysample.core import storage
-from raysample.core.config import SourceConfig
+from raysample.core.config import ArmConfig, SourceConfig
 from raysample.core.errors import SelectionError, StorageError
 from raysample.core.extras import install_command, is_installed
 from raysample.core.locking import held
@@ -24,12 +25,15 @@ from raysample.selection.race.decision import (
     Decision,
     ShareTried,
     compared_with_all_data,
-    weak_probe,
 )
+from raysample.selection.race.decision_card import weak_probe
+from raysample.selection.race.pilot_evidence import PilotResult
 from raysample.selection.race.race_result import RaceResult
 from raysample.tracking import Tracker, Value
 from raysample.workflow.choice import ChoiceSettings, Chooser, Clock
+from raysample.workflow.choice_cost import cost_of_choice
 from raysample.workflow.context import RunContext
+from raysample.workflow.pilot import PilotSettings, run_pilot
 from raysample.workflow.pruned_files import write_pruned_files, write_suspects
 from raysample.workflow.tracked_selection import store_selection
 
@@ -49,6 +53,8 @@ class PruneRequest:
         keep: share of the rows to keep, in (0, 1); or `auto`: the smallest share equivalent to all data.
         tolerance: loss to all data, in the objective's unit, that counts as equivalent.
         settings: what the choice goes by.
+        pilot: what the pilot goes by; None for no pilot.
+        epochs: of the training that the cost of choosing is compared with.
     """
 
     source: SourceConfig
@@ -56,11 +62,22 @@ class PruneRequest:
     keep: Keep = 0.5
     tolerance: float = 0.005
     settings: ChoiceSettings = field(default_factory=ChoiceSettings)
+    pilot: PilotSettings | None = None
+    epochs: int = 3
 
     def __post_init__(self) -> None:
         if self.keep != "auto" and not (isinstance(self.keep, float) and 0 < self.keep < 1):
             raise SelectionError(f"cannot keep {self.keep!r} of the rows", "give a share between 0 and 1, or auto")
         self.settings.race(0.5)  # checks objective and confidence
+        if self.pilot is None:
+            return
+        if self.settings.encoder is None:
+            raise SelectionError("a pilot fine-tunes an encoder, and none is given", "give --encoder, or --no-pilot")
+        if self.keep == "auto":
+            # The shares are compared with all data by the probe, and for the arm that the race chose.
+            raise SelectionError("a pilot confirms a choice at one share, not at auto", "give the share, or --no-pilot")
+        if not self.pilot.budget > 0:
+            raise SelectionError(f"the budget of the pilot is {self.pilot.budget!r}", "give a share such as 0.3")
 
 
 @dataclass(frozen=True)
@@ -98,6 +115,7 @@ def _params(request: PruneRequest) -> dict[str, Value]:
         "objective": settings.objective,
         "seed": settings.seed,
         "race_rows": settings.race_rows,
+        "pilot_budget": 0.0 if request.pilot is None else request.pilot.budget,
     }
 
 
@@ -113,6 +131,10 @@ def _track(run: Tracker, done: Pruned) -> None:
     }
     numbers |= {"gain": race.gain, "at_least": race.at_least}
     numbers |= {} if race.to_all_data is None else {"to_all_data": race.to_all_data[0]}
+    if decision.pilot is not None and decision.pilot.winner is not None:
+        numbers |= {"fine_tuned_gain": decision.pilot.winner.mean, "fine_tuned_at_least": decision.pilot.winner.low}
+    if decision.paid is not None:
+        numbers |= {"cost_share": decision.paid.share}
     numbers |= {"cpu_seconds": sum(step["cpu_seconds"] for step in decision.cost.values())}
     run.metrics({f"prune_{name}": float(value) for name, value in numbers.items()})
     run.dataset("train", storage.join(done.uri, WORK, "corpus"), decision.fingerprints["corpus"], "training")
@@ -122,6 +144,16 @@ def _track(run: Tracker, done: Pruned) -> None:
             if storage.exists(storage.join(done.uri, name)):
                 run.artifact(storage.join(done.uri, name))
         store_selection(run, selection)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The share that is kept, its race, the shares that were tried for it, and the pilot, if there was one."""
+
+    share: float
+    race: RaceResult
+    tried: tuple[ShareTried, ...]
+    pilot: PilotResult | None
 
 
 class _Pruning:
@@ -136,10 +168,14 @@ class _Pruning:
             corpus = describe_source(self.request.source, storage.join(self.uri, WORK, "corpus"))
         chooser = Chooser(corpus, storage.join(self.uri, WORK), self.request.settings, self.context, self.clock)
         share, race, tried = self._race(chooser)
-        selection, agreement = self._select(chooser, share, race)
+        pilot = None
+        if self.request.pilot is not None and race.won:
+            pilot = run_pilot(chooser, race, self.request.pilot, self.request.tolerance)
+        selection, agreement = self._select(chooser, share, race.chosen_arm if pilot is None else pilot.chosen_arm)
         with self.clock.step("files"):
             write_pruned_files(corpus, selection, self.uri)
-        return Pruned(selection, self._decide(chooser, selection, agreement, share, race, tried), self.uri)
+        decision = self._decide(chooser, selection, agreement, _Chosen(share, race, tried, pilot))
+        return Pruned(selection, decision, self.uri)
 
     def _race(self, chooser: Chooser) -> tuple[float, RaceResult, tuple[ShareTried, ...]]:
         """Return the share to keep, the race at this share, and the shares that were tried for it."""
@@ -162,9 +198,9 @@ class _Pruning:
         assert taken is not None, "AUTO_SHARES is not empty"
         return share, taken, tuple(tried)
 
-    def _select(self, chooser: Chooser, share: float, race: RaceResult) -> tuple[Selection, LabelAgreement]:
+    def _select(self, chooser: Chooser, share: float, arm: ArmConfig) -> tuple[Selection, LabelAgreement]:
         """Score all rows, apply the chosen arm, and write the suspects; return the selection and the agreement."""
-        arm, corpus = race.chosen_arm, chooser.corpus
+        corpus = chooser.corpus
         # Written last: while other files are replaced, no decision of an earlier call stands beside them.
         storage.remove(storage.join(self.uri, DECISION_FILE))
         table, agreement = chooser.table(arm)
@@ -174,30 +210,24 @@ class _Pruning:
                 table,
                 arm,
                 storage.join(self.uri, WORK, "selection"),
-                seed=race.seed,
+                seed=chooser.settings.seed,
                 map_fn=self.context.executor.map,
                 **budget,
             )
             write_suspects(corpus, table, self.uri)
         return selection, agreement
 
-    def _decide(
-        self,
-        chooser: Chooser,
-        selection: Selection,
-        agreement: LabelAgreement,
-        share: float,
-        race: RaceResult,
-        tried: tuple[ShareTried, ...],
-    ) -> Decision:
+    def _decide(self, chooser: Chooser, selection: Selection, agreement: LabelAgreement, chosen: _Chosen) -> Decision:
         """Write the decision, after checking that every row is accounted for."""
-        corpus, features = chooser.corpus, chooser.features
+        corpus, features, race, pilot = chooser.corpus, chooser.features, chosen.race, chosen.pilot
+        recipe = None if self.request.pilot is None else self.request.pilot.recipe
+        paid = cost_of_choice(chooser, pilot, self.request.epochs if recipe is None else recipe.epochs)
         decision = Decision(
             race,
-            share,
+            chosen.share,
             self.request.keep,
             self.request.tolerance,
-            tried,
+            chosen.tried,
             _counts(corpus, selection),
             agreement.suspects,
             agreement.share,
@@ -205,6 +235,8 @@ class _Pruning:
             self.clock.cost,
             {"corpus": corpus.fingerprint, "features": features.key, "selection": selection.fingerprint},
             (*corpus.warnings, *weak_probe(agreement.share), *race.notes, *selection.warnings),
+            pilot,
+            paid,
         )
         if is_installed("report"):
             from raysample.report.decision_page import write_decision_page  # imports matplotlib

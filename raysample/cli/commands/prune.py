@@ -14,7 +14,8 @@ from raysample.core.config import EngineConfig
 from raysample.core.errors import ConfigError, ResultWarning
 from raysample.core.extras import require_extra
 from raysample.core.progress import Reporter
-from raysample.selection.race.decision import DECISION_FILE, Decision, decision_card
+from raysample.selection.race.decision import DECISION_FILE, Decision
+from raysample.selection.race.decision_card import decision_card
 from raysample.tracking import Tracker
 from raysample.workflow.opening import TRACKING_URI, silence_libraries
 
@@ -29,6 +30,8 @@ def run_prune(
     ray: str | None,
     tracking_uri: str | None,
     output: str | None,
+    epochs: int,
+    learning_rate: float,
     **options: Any,
 ) -> None:
     """Prune a file of labelled texts and print the card of the decision.
@@ -40,6 +43,7 @@ def run_prune(
         ray: address of a Ray cluster; None runs in this process.
         tracking_uri: of MLflow; MLFLOW_TRACKING_URI by default. Without both, nothing is tracked.
         output: folder of the files; `runs/pruned/NAME` by default.
+        epochs, learning_rate: of a training.
         options: see `raysample.prune`.
     """
     silence_libraries()
@@ -48,7 +52,8 @@ def run_prune(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResultWarning)  # they are told below, as lines
         tracker = _tracker(tracking_uri or os.environ.get(TRACKING_URI))
-        api.prune(data, folder, keep=_share(keep), engine=engine, reporter=reporter, tracker=tracker, **options)
+        how = {"recipe": {"epochs": epochs, "learning_rate": learning_rate}, "tracker": tracker, **options}
+        api.prune(data, folder, keep=_share(keep), engine=engine, reporter=reporter, **how)
     decision = Decision.load(storage.join(folder, DECISION_FILE))
     for warning in decision.warnings:
         reporter.say(f"warning: {warning}")

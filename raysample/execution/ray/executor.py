@@ -64,6 +64,10 @@ class RayExecutor:
         """Run the function in one task, with a GPU if the scoring actors have one."""
         return scoring.once(function, self.config.gpus_per_worker)
 
+    def on_devices(self, functions: Sequence[Callable[[], T]]) -> Iterator[T]:
+        """Run each function in a task of its own, with a GPU if the scoring actors have one."""
+        return map_tasks.device_tasks(functions, self.config.gpus_per_worker)
+
     def slots(self) -> int:
         """Return the number of workers that fit the cluster's CPUs and GPUs."""
         return session.slots(1, self.config.gpus_per_worker)

@@ -1,11 +1,12 @@
 """The decision of `prune`: what was chosen on which evidence, as data and as sentences.
 
-The differences are those of a linear probe on held-out rows. Fine-tuning may order selections otherwise, so no sentence
-promises more than the probe measured.
+The differences of a race are those of a linear probe on held-out rows. Fine-tuning may order selections otherwise, so
+without a pilot no sentence promises more than the probe measured.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,14 +15,13 @@ from scipy.special import ndtri
 from raysample.core import manifests
 from raysample.core.config import ArmConfig
 from raysample.evaluation import NAMES
+from raysample.selection.race.pilot_evidence import PilotEntry, PilotResult
 from raysample.selection.race.race_result import RaceResult
 
 DECISION_FILE, REPORT_FILE = "decision.json", "report.html"
 KEPT_ROWS_FILE, REMOVED_ROWS_FILE, SUSPECTS_FILE = "kept.parquet", "removed.parquet", "suspects.csv"
 MOST_SUSPECTS = 10_000
 """Suspects that are listed, at most: those with the least confidence."""
-WEAK = 0.7
-"""Share of labels that the probe predicts below which its suspects mean little."""
 EQUIVALENT, WORSE, UNDECIDED = "equivalent", "worse", "undecided"
 
 
@@ -33,6 +33,35 @@ class ShareTried:
     difference: float
     error: float
     outcome: str
+
+
+@dataclass(frozen=True)
+class CostOfChoice:
+    """What choosing cost, compared with a training.
+
+    Attributes:
+        choosing: seconds of features, race and pilot.
+        training: seconds of one training on all rows, estimated. epochs: of this training.
+        measured: what the estimate is made of.
+    """
+
+    choosing: float
+    training: float
+    epochs: int
+    measured: str
+
+    @property
+    def share(self) -> float:
+        """Cost of choosing, as a share of one training on all rows."""
+        return self.choosing / self.training
+
+    def break_even(self, kept: float) -> int:
+        """Return after how many trainings on the kept share the choice has paid.
+
+        >>> CostOfChoice(60.0, 100.0, 3, "").break_even(0.5)
+        2
+        """
+        return max(1, math.ceil(self.share / (1 - kept)))
 
 
 @dataclass(frozen=True)
@@ -52,6 +81,8 @@ class Decision:
         cost: `seconds` and `cpu_seconds` of this process for each step that was not resumed.
         fingerprints: of corpus, features and selection.
         warnings: sentences about what the selection does to classes and the like.
+        pilot: the outcome of the pilot; None if none was asked for, or if the race has no winner.
+        paid: what choosing cost compared with a training; None without an encoder.
     """
 
     race: RaceResult
@@ -66,11 +97,18 @@ class Decision:
     cost: dict[str, dict[str, float]]
     fingerprints: dict[str, str]
     warnings: tuple[str, ...] = field(default=())
+    pilot: PilotResult | None = None
+    paid: CostOfChoice | None = None
 
     @property
     def arm(self) -> ArmConfig:
         """The arm that was taken."""
-        return self.race.chosen_arm
+        return self.race.chosen_arm if self.pilot is None else self.pilot.chosen_arm
+
+    @property
+    def won(self) -> bool:
+        """Whether a candidate was taken, and not stratified random sampling."""
+        return self.race.won and (self.pilot is None or self.pilot.winner is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able data, with the sentences."""
@@ -87,9 +125,15 @@ class Decision:
         """Read a decision; raises StorageError if the file is missing or damaged."""
 
         def inner(data: dict[str, Any]) -> dict[str, Any]:
-            """Return the data of the dataclass, with the race as an object."""
+            """Return the data of the dataclass, with race, pilot and cost as objects."""
             plain = {name: value for name, value in data.items() if name not in ("noun", "sentences")}
-            return {**plain, "race": RaceResult.from_dict(data["race"])}
+            pilot, paid = data["pilot"], data["paid"]
+            return {
+                **plain,
+                "race": RaceResult.from_dict(data["race"]),
+                "pilot": None if pilot is None else PilotResult.from_dict(pilot),
+                "paid": None if paid is None else CostOfChoice(**paid),
+            }
 
         return manifests.kind_of(Decision, place, inner)
 
@@ -98,16 +142,33 @@ class Decision:
         if self.share == 1:
             tried = "no smaller share is shown to be as good as all data"
             return f"all rows: {tried if self.shares else self.race.reason}"
+        if self.pilot is not None:
+            return self._chosen_by_pilot(self.pilot)
         if self.race.won:
             return self.race.reason
         return f"stratified random ({self.race.reason.removesuffix(': stratified random sampling is taken')})"
 
+    def _chosen_by_pilot(self, pilot: PilotResult) -> str:
+        """Say what was taken after a pilot."""
+        if pilot.winner is not None:
+            return f"{pilot.winner.name}: better by the probe, and confirmed by fine-tuning"
+        said = f"{self.race.chosen_arm.name} is better by the probe"
+        if pilot.reason:
+            return f"stratified random ({said}, and there was no pilot to confirm it: {pilot.reason})"
+        outcomes = "; ".join(f"{entry.name} {entry.status}" for entry in pilot.entries)
+        return f"stratified random ({said}; by fine-tuning: {outcomes})"
+
     def gain(self) -> str:
         """Say what was gained over stratified random sampling of the same size."""
-        if not self.race.won or self.share == 1:
+        if not self.won or self.share == 1:
             return "no evidence of a gain over stratified random sampling"
-        entry = next(entry for entry in self.race.entries if entry.status == "chosen")
+        tuned = None if self.pilot is None else self.pilot.winner
+        entry = next(entry for entry in self.race.entries if entry.name == self.arm.name)
         mean, low, high = entry.differences[self.race.objective]
+        if tuned is not None:
+            return f"fine-tuned {self.amount(tuned.mean)} over stratified random of the same size, by the probe " + (
+                f"{self.number(mean)} ({self.race.confidence:.0%} interval {self.number(low)} to {self.number(high)})"
+            )
         return (
             f"{self.amount(mean)} over stratified random of the same size ({self.race.confidence:.0%} interval "
             f"{self.number(low)} to {self.number(high)}); on rows that did not choose "
@@ -118,19 +179,33 @@ class Decision:
         """State how much worse than stratified random sampling the selection can be."""
         if self.share == 1:
             return "the selection is all data"
-        if not self.race.won:
+        if not self.won:
             return "not worse than stratified random: the selection is stratified random"
+        if self.pilot is not None and self.pilot.winner is not None:
+            return self._guaranteed_by_pilot(self.pilot, self.pilot.winner)
         known = (
             f"with {self.race.confidence:.0%} confidence (n = {self.race.rows:,}, {len(self.race.entries)} candidates)"
         )
         if self.race.at_least >= 0:
             return f"better than stratified random by at least {self.amount(self.race.at_least)} {known}"
-        return f"not worse than stratified random by more than {self.amount(-self.race.at_least)} {known}"
+        return f"not worse than stratified random by more than {self.amount(-self.race.at_least).lstrip('+')} {known}"
+
+    def _guaranteed_by_pilot(self, pilot: PilotResult, winner: PilotEntry) -> str:
+        """State how much worse than stratified random sampling a model fine-tuned on the selection can be."""
+        known = (
+            f"when fine-tuned, with {pilot.confidence:.0%} confidence ({len(winner.rounds)} rounds of "
+            f"{pilot.judged:,} judged rows, trained on {self.share:.0%} of {pilot.part:,})"
+        )
+        if winner.low >= 0:
+            return f"better than stratified random by at least {self.amount(winner.low)} {known}"
+        return f"not worse than stratified random by more than {self.amount(-winner.low).lstrip('+')} {known}"
 
     def all_data(self) -> str:
         """Compare the selection with all data."""
         if self.share == 1:
             return "the selection is all data"
+        if self.arm.name != self.race.chosen_arm.name:
+            return f"not compared: the race compared {self.race.chosen_arm.name}"
         if self.race.to_all_data is None:
             return "not compared: there was no race"
         mean, error = self.race.to_all_data
@@ -169,44 +244,3 @@ def compared_with_all_data(mean: float, error: float, tolerance: float, confiden
     if mean - reach >= -tolerance:
         return EQUIVALENT
     return WORSE if mean + reach < 0 else UNDECIDED
-
-
-def decision_card(decision: Decision, source: str, folder: str) -> list[tuple[str, str]]:
-    """Return the summary of a decision as ten titled lines, for the name of the data and the folder of the files."""
-    counts = decision.counts
-    seconds, cpu = (sum(step[unit] for step in decision.cost.values()) for unit in ("seconds", "cpu_seconds"))
-    quarantined = f", {counts['quarantined']:,} in quarantine" if counts["quarantined"] else ""
-    listed = f" ({MOST_SUSPECTS:,} listed)" if decision.suspects > MOST_SUSPECTS else ""
-    asked = ", the smallest share equivalent to all data" if decision.keep == "auto" and decision.share < 1 else ""
-    return [
-        ("data", f"{source}: {counts['in']:,} rows{quarantined}"),
-        ("kept", f"{counts['kept']:,} rows, {decision.share:.0%}{asked}: {folder}/{KEPT_ROWS_FILE}"),
-        ("removed", f"{counts['removed']:,} rows, each with its reason: {folder}/{REMOVED_ROWS_FILE}"),
-        ("chosen", decision.chosen()),
-        ("gain", decision.gain()),
-        ("guarantee", decision.guarantee()),
-        ("all data", decision.all_data()),
-        ("suspects", f"{decision.suspects:,} rows whose label the probe contradicts{listed}: {folder}/{SUSPECTS_FILE}"),
-        ("judged by", _judge(decision)),
-        ("cost", f"{seconds:,.0f} s, {cpu:,.0f} s of CPU; evidence: {folder}/{REPORT_FILE}, {folder}/{DECISION_FILE}"),
-    ]
-
-
-def weak_probe(agreement: float) -> tuple[str, ...]:
-    """Return a warning if the probe predicts the labels of too few rows for its suspects to mean much."""
-    if agreement >= WEAK:
-        return ()
-    return (
-        f"the probe predicts the labels of only {agreement:.0%} of the rows out of fold: most suspects are rows that "
-        "it cannot tell, and fine-tuning may order the candidates otherwise (an encoder may tell more)",
-    )
-
-
-def _judge(decision: Decision) -> str:
-    """Return what judged."""
-    source = decision.features["source"]
-    features = "word and character n-grams" if source == "ngrams" else f"vectors of {source}"
-    return (
-        f"a linear probe on {features}, right on {decision.agreement:.0%} of the labels; {decision.race.rows:,} rows "
-        "out of fold; not by fine-tuning"
-    )

@@ -21,14 +21,12 @@ from functools import partial
 
 import numpy as np
 
-from raysample.core.arrays import FloatArray, IntArray
+from raysample.core.arrays import FloatArray
 from raysample.core.config import ArmConfig
 from raysample.core.errors import SelectionError
-from raysample.data.identity import hash_row_ids
 from raysample.evaluation import Difference, holm
 from raysample.selection.probe.fitting import ProbeRows, fit_probes, judge_probes, probe_rows, strength_part
-from raysample.selection.probe.probe_scorer import ProbeScorer
-from raysample.selection.probe.probe_scores import PROBE_HIGHER_IS, Scores, probe_scores
+from raysample.selection.probe.probe_scores import PROBE_HIGHER_IS
 from raysample.selection.race.candidates import (
     INCUMBENT,
     Draw,
@@ -48,6 +46,7 @@ from raysample.selection.race.evidence import (
     race_difference,
 )
 from raysample.selection.race.folds import Folds, deal_folds
+from raysample.selection.race.nested_scores import nested_scores
 from raysample.selection.race.race_result import RaceEntry, RaceResult, RaceSettings, entry
 from raysample.selection.race.race_rows import RaceRows
 
@@ -111,7 +110,7 @@ class _Fold:
         training, judged = np.flatnonzero(self.folds.fold != number), np.flatnonzero(self.folds.fold == number)
         part = self.probed.take(training)
         seed = self.settings.seed * 1_009 + number
-        scores = self._scores(part, training, seed)
+        scores = nested_scores(self.rows, part, training, self.scores, seed, self.settings.sampled)
         known = self.rows.policy_rows(training, scores)
         higher_is = {**PROBE_HIGHER_IS, **self.rows.higher_is}
         drawn: list[list[Draw] | str] = []
@@ -141,16 +140,6 @@ class _Fold:
             result.append(RaceRun(found.loss[start:stop], found.predicted[start:stop], draw_overlap(draws)))
             start = stop
         return result
-
-    def _scores(self, part: ProbeRows, training: IntArray, seed: int) -> Scores:
-        """Return the scores that the arms read of a fold's training rows, computed on these rows alone."""
-        if not self.scores:
-            return {}
-        vectors = self.rows.vectors[training]
-        if not self.settings.sampled:
-            return probe_scores(part, vectors, seed, self.scores)
-        identity = hash_row_ids(np.asarray(self.rows.row_id, dtype=object)[training])
-        return ProbeScorer.of(part, identity, seed).score(vectors, self.rows.labels[training], identity, self.scores)[0]
 
 
 @dataclass(frozen=True, eq=False)

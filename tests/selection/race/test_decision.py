@@ -10,7 +10,8 @@ import pytest
 
 from raysample.core.errors import StorageError
 from raysample.selection.race.candidates import INCUMBENT, portfolio
-from raysample.selection.race.decision import Decision, ShareTried, compared_with_all_data, decision_card, weak_probe
+from raysample.selection.race.decision import Decision, ShareTried, compared_with_all_data
+from raysample.selection.race.decision_card import decision_card, weak_probe
 from raysample.selection.race.race_result import RaceEntry, RaceResult, RaceSettings
 
 ARM = portfolio()[0]
@@ -54,7 +55,7 @@ def test_a_win_is_told_with_its_interval_and_on_rows_that_did_not_choose() -> No
 
 
 def test_a_bound_below_zero_is_told_as_a_possible_loss() -> None:
-    assert "not worse than stratified random by more than +0.20 points" in decision(won(at_least=-0.002)).guarantee()
+    assert "not worse than stratified random by more than 0.20 points" in decision(won(at_least=-0.002)).guarantee()
 
 
 def test_without_a_win_nothing_is_claimed() -> None:
