@@ -82,9 +82,8 @@ def prune(
     arms = _arms(candidates)
     settings = ChoiceSettings(spec, objective, seed=seed, race_rows=race_rows, arms=arms)
     steps = recipe if isinstance(recipe, FineTuneConfig) else section(FineTuneConfig, dict(recipe or {}))
-    confirming = PilotSettings(steps, budget) if pilot else None
-    request = PruneRequest(source, folder, keep, tolerance, settings, confirming, steps.epochs)
-    return _run(request, engine, reporter, tracker)
+    how = (PilotSettings(steps, budget) if pilot else None, steps.epochs)
+    return _run(PruneRequest(source, folder, keep, tolerance, settings, *how), engine, reporter, tracker)
 
 
 def _run(

@@ -38,6 +38,9 @@ def test_a_file_becomes_a_card_and_files(tmp_path: Path, capsys: pytest.CaptureF
         (["--keep", "1.2"], "cannot keep 1.2 of the rows"),
         (["--text", "words"], "words"),
         (["--encoder", "nowhere/at-all"], "nowhere/at-all"),
+        (["--pilot"], "a pilot fine-tunes an encoder, and none is given"),
+        (["--pilot", "--encoder", "x", "--keep", "auto"], "give the share, or --no-pilot"),
+        (["--epochs", "0"], "epochs"),
     ],
 )
 def test_what_is_wrong_is_said_with_exit_code_2(
