@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache
+from importlib import import_module
+from multiprocessing import spawn
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +37,24 @@ from tests.helpers import warm
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the process that others are forked from once for all processes of a parallel run."""
+    _own_modules_cache()
     if config.getoption("numprocesses", None):
         stack = ExitStack()
         stack.enter_context(warm.forking())
         config.add_cleanup(stack.close)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+    """Fork the processes of a parallel run, too: each would import for ten seconds what the tests import."""
+    for spec in specs:
+        spec.python = shlex.join(warm.python())
+
+
+def _own_modules_cache() -> None:
+    """Give this process a cache of its own where it was forked with transformers, which has read its environment."""
+    if "transformers" in sys.modules:
+        import_module("transformers.dynamic_module_utils").HF_MODULES_CACHE = os.environ["HF_MODULES_CACHE"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -76,6 +94,15 @@ def forking() -> Iterator[None]:
     """See to it that there is a process that Ray's workers are forked from, and others that tests start."""
     with warm.forking():
         yield
+
+
+@pytest.fixture
+def forked(forking: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Fork what a test starts as `sys.executable`, and what multiprocessing spawns; return the program that does so."""
+    program = warm.executable(tmp_path)
+    monkeypatch.setattr(sys, "executable", program)
+    monkeypatch.setattr(spawn, "_python_exe", os.fsencode(program))
+    return program
 
 
 @pytest.fixture(scope="session")

@@ -325,9 +325,9 @@ def test_a_further_day_of_a_log_visits_only_what_is_new(capsys: pytest.CaptureFi
 
 
 @pytest.mark.slow
-def test_growth_tells_contents_memory_and_gain() -> None:
+def test_growth_tells_contents_memory_and_gain(forked: str) -> None:
     # as a program: its own processes must find it
-    command = [sys.executable, str(BENCHMARKS / "logs.py"), "--quick", "--parts", "growth", "--rows", "300", "900"]
+    command = [forked, str(BENCHMARKS / "logs.py"), "--quick", "--parts", "growth", "--rows", "300", "900"]
     *shown, last = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     result = json.loads(last)
     assert_targets(result["targets"])

@@ -97,6 +97,7 @@ def test_a_watch_keeps_the_time_stamps_of_every_step(monkeypatch: pytest.MonkeyP
     assert pace.start_up == pytest.approx(14 - 5 * 7 / 3)
 
 
+@pytest.mark.usefixtures("forked")
 def test_by_hand_with_two_processes_however_rows_are_dealt(training: ModuleType, work: TrainingWork) -> None:
     bare = shared("baselines.train_ways")
     lengths = work.data.encoded.lengths

@@ -6,11 +6,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.helpers import warm
 from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ TESTS = (
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(forking: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the tree with the score and the policy of CONTRIBUTING.md in it."""
     copy = tmp_path_factory.mktemp("contributing") / "tree"
     copy.mkdir()
@@ -67,8 +67,14 @@ def follow(copy: Path, title: str, name: str, registry: str, entries: str) -> No
     listed.write_text(text, encoding="utf-8")
 
 
-NEW_ALONE = f"""
+OF_THE_COPY = """
 import sys
+from tests.helpers.warm import forget
+forget("raysample")
+forget("tests")
+"""
+"""Lets a process that is forked with this tree's modules import those of the copy."""
+NEW_ALONE = f"""{OF_THE_COPY}
 import pytest
 
 class NewAlone:
@@ -88,7 +94,7 @@ sys.exit(pytest.main(sys.argv[1:], plugins=[NewAlone()]))
 def in_tree(tree: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """Run Python in the copy, which is imported in place of this tree."""
     env = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *command], cwd=tree, env=env, capture_output=True, text=True)
+    return subprocess.run([*warm.python(), *command], cwd=tree, env=env, capture_output=True, text=True)
 
 
 def test_the_new_score_passes_the_tests_of_scores_and_of_the_docs(tree: Path) -> None:
@@ -103,7 +109,7 @@ def test_the_new_score_is_linted_and_scores(tree: Path) -> None:
     checked = in_tree(tree, "-m", "ruff", "check", f"raysample/influence/scores/predictions/{NAME}.py")
     assert checked.returncode == 0, checked.stdout
     code = f"from raysample.influence.scores import create_score; print(create_score({NAME!r})[1].checkpoints)"
-    done = in_tree(tree, "-c", code)
+    done = in_tree(tree, "-c", OF_THE_COPY + code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "last"
 

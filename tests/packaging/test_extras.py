@@ -19,11 +19,13 @@ from raysample.core.config import EngineConfig
 from raysample.core.errors import MissingExtraError, StorageError
 from raysample.core.extras import EXTRAS, is_installed, require_extra
 from raysample.execution.create import create_executor
+from tests.helpers import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 
 BLOCKED = """
 import sys
+from tests.helpers.warm import forget
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):
@@ -33,6 +35,7 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 for name in {blocked}:
     sys.modules[name] = None
+forget("raysample")
 from raysample.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -136,10 +139,12 @@ def test_object_storage_needs_its_driver(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forking")
 def test_a_whole_run_needs_no_optional_library(config: Path) -> None:
     blocked = repr({module for modules in EXTRAS.values() for module in modules} - {"jinja2"})  # torch needs jinja2
     code = BLOCKED.format(blocked=blocked)
-    done = subprocess.run([sys.executable, "-c", code, "run", str(config)], capture_output=True, text=True)
+    command = [*warm.python(), "-c", code, "run", str(config)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     said = done.stdout + done.stderr
     assert "MLflow is not installed, so this run is not tracked (pip install 'raysample[mlflow]')" in said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from raysample.report import collect_table_sample, render_report
 from raysample.report.figures import ridges
 from raysample.report.summaries import figure, scoring_words, summary_tables
 from raysample.selection import table_blocks
+from tests.helpers import warm
 from tests.helpers.paths import ROOT
 from tests.helpers.report_data import SCORES, fake_comparison, fake_labels, fake_table
 
@@ -83,9 +83,10 @@ def test_a_part_is_forgotten_before_the_next_is_read(tmp_path: Path, monkeypatch
     assert max(held) - held[0] < part / 2
 
 
+@pytest.mark.usefixtures("forking")
 def test_memory_does_not_grow_with_the_number_of_parts(tmp_path: Path) -> None:
     tables = [fake_table(tmp_path / str(parts), LABELS, rows=10_000 * parts, parts=parts) for parts in (1, 3, 12)]
-    command = [sys.executable, "-m", "tests.helpers.table_sample_memory", *(table.uri for table in tables)]
+    command = [*warm.python(), "-m", "tests.helpers.table_sample_memory", *(table.uri for table in tables)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE)
     assert done.returncode == 0
     few, many = json.loads(done.stdout)

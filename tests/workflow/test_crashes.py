@@ -19,7 +19,6 @@ from raysample.data.corpus import Corpus
 from raysample.data.score_table_layout import part_name
 from raysample.influence.shards import ScoreJob, ShardScorer, crash_counter, isolated
 from raysample.testing import tiny_checkpoints
-from tests.helpers import warm
 from tests.helpers.corpora import tiny_corpus
 from tests.helpers.crashing_models import make_deadly
 
@@ -34,12 +33,6 @@ def trace(tmp_path: Path) -> CheckpointSet:
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
     return tiny_corpus(tmp_path, 120, files=1, shard_rows=40)
-
-
-@pytest.fixture
-def forked(forking: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fork the processes that shards are scored in: that a new one imports what it needs is tested once."""
-    monkeypatch.setattr(sys, "executable", warm.executable(tmp_path))
 
 
 def job_of(trace: CheckpointSet, corpus: Corpus, folder: Path) -> ScoreJob:
@@ -180,11 +173,11 @@ def test_a_process_that_cannot_begin_is_no_crash_of_the_shard(
         isolated.survived(job_of(trace, corpus, tmp_path / "scores"), 0, crash_counter.CrashCount(3, 3))
 
 
-def test_a_process_ends_with_its_worker(tmp_path: Path) -> None:
+def test_a_process_ends_with_its_worker(forked: str, tmp_path: Path) -> None:
     # An order that never comes: the process waits in a pipe that nobody writes to, until its own is closed.
     os.mkfifo(tmp_path / isolated.ORDER)
     command = [
-        sys.executable,
+        forked,
         "-c",
         f"from raysample.influence.shards import isolated; isolated.score_ordered_shard({str(tmp_path)!r})",
     ]

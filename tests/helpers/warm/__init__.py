@@ -44,10 +44,16 @@ def python() -> list[str]:
     return [sys.executable, launch.__file__] if launch.PLACE in os.environ else [sys.executable]
 
 
+def forget(package: str) -> None:
+    """Let a package be imported anew, with what is around it now, in a process that was forked with it."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]
+
+
 def executable(folder: Path) -> str:
     """Write a program into a folder that does what `python` does, in a process that is forked; return its path."""
     program = folder / "python"
-    program.write_text(f'#!/bin/sh\nexec {shlex.join(python())} "$@"\n')
+    program.write_text(f'#!/bin/sh\nexport {launch.PROGRAM}="$0"\nexec {shlex.join(python())} "$@"\n')
     program.chmod(0o755)
     return str(program)
 

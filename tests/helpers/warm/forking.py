@@ -7,9 +7,11 @@ the process does nothing else with them. Ray itself is left to the worker: it re
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import random
 import runpy
@@ -19,13 +21,19 @@ import socket
 import struct
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from tests.helpers.warm.launch import DONE
-
-MODULES = ("transformers.models.bert.modeling_bert", "raysample.workflow")
+MODULES = (
+    "transformers.models.bert.modeling_bert",
+    "raysample.workflow",
+    "raysample.tracking.mlflow.tracker",
+    "mlflow.store.tracking.sqlalchemy_store",
+)
+ABOVE, MOST = 500, 250
+"""Descriptors from here on are out of the way of those of an order, which come at once and are not more than these."""
 
 
 def main(door: socket.socket) -> None:
@@ -36,15 +44,34 @@ def main(door: socket.socket) -> None:
         raise RuntimeError(f"this cannot be forked: {threading.enumerate()}, Ray {'ray' in sys.modules}")
     gc.collect()
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead leave nothing behind
-    while sys.stdin not in select.select([door, sys.stdin], [], [])[0]:
-        line, _ = door.accept()
-        if (pid := os.fork()) == 0:
-            door.close()
-            become(line)
-            return
-        note(door, line, pid)
+    running = dict[int, tuple[int, socket.socket]]()  # by the descriptor that tells the end of a process
+    while sys.stdin not in (ready := select.select([door, sys.stdin, *running], [], [])[0]):
+        for ended in set(ready) & set(running):
+            answer(ended, *running.pop(ended))
+        if door in ready:
+            line, _ = door.accept()
+            if (pid := os.fork()) == 0:
+                leave(door, running)
+                become(line)
+                return
+            note(door, line, pid)
+            running[os.pidfd_open(pid)] = (pid, line)
+
+
+def leave(door: socket.socket, running: dict[int, tuple[int, socket.socket]]) -> None:
+    """Close what belongs to the process that forks."""
+    door.close()
+    for end, (_, line) in running.items():
+        os.close(end)
         line.close()
+
+
+def answer(end: int, pid: int, line: socket.socket) -> None:
+    """Tell the launcher how the process that it stands for has ended."""
+    os.close(end)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with line, suppress(OSError):  # the launcher may have ended before
+        line.sendall(f"{code}\n".encode())
 
 
 def note(door: socket.socket, line: socket.socket, pid: int) -> None:
@@ -59,24 +86,33 @@ def note(door: socket.socket, line: socket.socket, pid: int) -> None:
 
 def become(line: socket.socket) -> None:
     """Do what the order on the line says, as a process of its own would."""
-    _, files, _, _ = socket.recv_fds(line, 1, 3)
-    for number, source in enumerate(files):
-        os.dup2(source, number)
-        os.close(source)
+    line = socket.socket(fileno=_out_of_the_way(line.detach()))
+    _, files, _, _ = socket.recv_fds(line, 1, MOST)
+    files = [_out_of_the_way(file) for file in files]
     with line.makefile("rb") as stream:
         order = json.loads(stream.readline())
+    for number, source in zip(order["descriptors"], files, strict=True):
+        os.dup2(source, number)
+        os.close(source)
     command, environment = order["command"], order["environment"]
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(order["folder"])
+    sys.executable = order["executable"]
+    multiprocessing.set_executable(sys.executable)
     random.seed()
     np.random.seed()
     threading.Thread(target=follow, args=(line,), daemon=True).start()
     sys.path[0] = order["folder"] if command[0] in ("-c", "-m") else str(Path(command[0]).parent)
     sys.path[1:1] = [place for place in environment.get("PYTHONPATH", "").split(os.pathsep) if place]
     run(command)
-    line.sendall(DONE)
+
+
+def _out_of_the_way(descriptor: int) -> int:
+    """Return another descriptor of the same file, and close the given one."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, ABOVE)
+    os.close(descriptor)
+    return moved
 
 
 def run(command: list[str]) -> None:
