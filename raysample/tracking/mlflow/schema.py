@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -65,14 +66,34 @@ def _column(database: sqlite3.Connection, tables: set[str], table: str, column: 
 
 
 def create_schema(file: Path, artifact_root: str) -> None:
-    """Create a database with all tables and MLflow's default experiment, and close it."""
+    """Create a database with all tables and MLflow's default experiment, and close it; it is not flushed to disk."""
     uri = f"sqlite:///{file}"
     with silence_mlflow():
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     try:
-        with silence_mlflow():
+        with silence_mlflow(), _unsynced(file):
             SqlAlchemyStore(uri, artifact_root)
     finally:
         engine = SqlAlchemyStore._engine_map.pop(uri, None)
         if engine is not None:
             engine.dispose()
+
+
+@contextmanager
+def _unsynced(file: Path) -> Iterator[None]:
+    """Let SQLite not wait for the disk after each of the sixty steps: the caller flushes the complete file once."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def connected(connection: sqlite3.Connection, _record: object) -> None:
+        """Set up a new connection."""
+        if isinstance(connection, sqlite3.Connection):
+            _, _, opened = connection.execute("pragma database_list").fetchone()
+            if Path(opened).name == file.name:  # and not a connection that another thread makes meanwhile
+                connection.execute("pragma synchronous = off")
+
+    event.listen(Engine, "connect", connected)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", connected)

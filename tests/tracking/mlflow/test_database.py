@@ -14,9 +14,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from raysample.core.errors import StorageError
 from raysample.tracking.mlflow import database, schema
+from raysample.tracking.mlflow import tracker as tracking
 from raysample.tracking.mlflow.schema import Schema, inspect_schema
 
 pytestmark = pytest.mark.slow
@@ -223,3 +226,19 @@ def test_a_paused_driver_holds_nobody_up(
         assert locked
         database.ensure(file, str(tmp_path))
     assert inspect_schema(file) is Schema.WHOLE
+
+
+def test_the_steps_of_the_making_do_not_wait_for_the_disk_and_runs_do(file: Path, tmp_path: Path) -> None:
+    waits: dict[str, set[int]] = {"draft": set(), "database": set()}
+
+    def look(connection: sqlite3.Connection, _record: object) -> None:
+        _, _, path = connection.execute("pragma database_list").fetchone()
+        kind = "database" if path == str(file) else "draft"
+        waits[kind].update(connection.execute("pragma synchronous").fetchone())
+
+    event.listen(Engine, "checkin", look)
+    try:
+        tracking.open(str(file), "study")
+    finally:
+        event.remove(Engine, "checkin", look)
+    assert waits == {"draft": {0}, "database": {2}}
