@@ -105,14 +105,26 @@ def forked(forking: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> st
     return program
 
 
-@pytest.fixture(scope="session")
-def ray_cluster(forking: None) -> Iterator[None]:
-    """One cluster for the session; three logical CPUs on two cores, so that nothing starves."""
+CLUSTER = ExitStack()
+"""What ends the cluster of the tests on Ray, while there is one."""
+
+
+@pytest.fixture(scope="module")
+def ray_cluster(forking: None) -> None:
+    """One cluster for all modules on Ray; three logical CPUs on two cores, so that nothing starves."""
     from raysample.core.config import EngineConfig
     from raysample.execution.ray import session
 
-    with warm.warm_workers(), session.cluster(EngineConfig(address="local", cpus=3)):
-        yield
+    if not session.ray.is_initialized():
+        CLUSTER.enter_context(warm.warm_workers())
+        CLUSTER.enter_context(session.cluster(EngineConfig(address="local", cpus=3)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """End the cluster before the first test that needs no Ray: an idle one takes a tenth of a core."""
+    if nextitem is None or not nextitem.get_closest_marker("ray"):
+        CLUSTER.close()
 
 
 @pytest.fixture(scope="session")
