@@ -10,8 +10,8 @@ from raysample.core.config import ArmConfig, SampleConfig, TokensConfig
 from raysample.evaluation.comparison import Comparison
 from raysample.evaluation.keep_curve import recommend
 from raysample.selection import Selection, write_selection
-from raysample.workflow.compare import Retraining, map_for
 from raysample.workflow.layout import RunFolder
+from raysample.workflow.selections import ArmSelections, map_for
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def arm_budgets(config: SampleConfig, arms: list[ArmConfig], run_folder: RunFold
 
 
 def select_at_budget(
-    config: SampleConfig, retraining: Retraining, compared: RunFolder
+    config: SampleConfig, retraining: ArmSelections, compared: RunFolder
 ) -> Iterator[tuple[str, Selection]]:
     """Write the selection of every arm at the budget, with the first seed; yield a title and the selection.
 

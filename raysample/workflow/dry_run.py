@@ -16,12 +16,12 @@ from raysample.workflow import preflight
 from raysample.workflow.budgets import select_at_budget
 from raysample.workflow.checks import check_plans
 from raysample.workflow.choice import chooser_of
-from raysample.workflow.compare import Retraining
 from raysample.workflow.context import RunContext
 from raysample.workflow.layout import RunFolder
 from raysample.workflow.opening import hold_run_folder, silence_libraries
 from raysample.workflow.plan import Outlook, outlook
 from raysample.workflow.run import Pipeline
+from raysample.workflow.selections import ArmSelections
 
 
 def plan_run(config: RunConfig, reporter: Reporter, rows: int) -> Outlook:
@@ -55,7 +55,7 @@ def preview_selections(config: RunConfig, reporter: Reporter) -> Iterator[tuple[
             yield title, selection, retraining.table
 
 
-def _at_fractions(retraining: Retraining) -> Iterator[tuple[str, Selection]]:
+def _at_fractions(retraining: ArmSelections) -> Iterator[tuple[str, Selection]]:
     """Make all selections of the comparison; yield those of the first seed with a title."""
     retraining.select()
     for (arm, fraction, seed), selection in retraining.selections.items():

@@ -14,10 +14,10 @@ from raysample.data.score_table import SCORES_MANIFEST, ScoreTable
 from raysample.influence.label_origin import describe_label_origin
 from raysample.selection import Selection, write_selection
 from raysample.workflow.budgets import arm_budgets
-from raysample.workflow.compare import map_for
 from raysample.workflow.run import Pipeline
 from raysample.workflow.score_contents import check_alone, score_contents
 from raysample.workflow.score_request import ScoreRequest
+from raysample.workflow.selections import map_for
 
 
 def compacted(pipeline: Pipeline) -> Contents:

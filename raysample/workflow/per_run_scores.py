@@ -7,9 +7,9 @@ from dataclasses import replace
 from raysample.core import storage
 from raysample.data.score_table import ScoreTable
 from raysample.tracking import NullTracker
-from raysample.workflow.compare import Retraining
 from raysample.workflow.score import score_corpus
 from raysample.workflow.score_request import ScoreRequest
+from raysample.workflow.selections import ArmSelections
 
 
 def blocks(runs: int, seeds: int) -> list[list[int]]:
@@ -21,7 +21,7 @@ def blocks(runs: int, seeds: int) -> list[list[int]]:
     return [list(range(block, runs, count)) for block in range(count)]
 
 
-def own_scores(request: ScoreRequest, retraining: Retraining) -> dict[int, ScoreTable]:
+def own_scores(request: ScoreRequest, retraining: ArmSelections) -> dict[int, ScoreTable]:
     """Score the corpus once for every block of runs and return each seed's table; empty if all seeds share one table.
 
     They share it with `compare.own_scores: false`, with a single run or seed, and if no arm reads a score.

@@ -217,15 +217,15 @@ class Pipeline:
             return self.job(train, test, base, seed, None)
 
         return Retraining(
-            self.config.compare,
-            self.context,
-            self.run_folder,
-            table,
-            checkpoint_sets,
-            train,
-            job,
-            self.params,
-            self._notes(train, test),
+            config=self.config.compare,
+            context=self.context,
+            run_folder=self.run_folder,
+            table=table,
+            checkpoint_sets=checkpoint_sets,
+            train=train,
+            job=job,
+            params=self.params,
+            notes=self._notes(train, test),
             chooser=chooser_of(self.config, train, self.run_folder.at("auto"), self.context),
         )
 

@@ -1,0 +1,151 @@
+"""The selections of a comparison: arms x fractions x seeds, written before any retraining."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from raysample.core import storage
+from raysample.core.config import ArmConfig, CompareConfig
+from raysample.core.map_fn import MapFn, threads
+from raysample.data.corpus import Corpus
+from raysample.data.score_table import ScoreTable
+from raysample.evaluation import ArmCell
+from raysample.evaluation.class_balance import class_shift, class_warnings
+from raysample.execution.base import Executor
+from raysample.selection import Selection, write_selection
+from raysample.selection.lengths import length_warnings
+from raysample.selection.policies import AUTO, create_policy, policy_plugin
+from raysample.selection.policies.steps import policy_columns
+from raysample.selection.table_blocks import IN_MEMORY_ROWS
+from raysample.tracking import Value
+from raysample.workflow.choice import Chooser
+from raysample.workflow.context import RunContext
+from raysample.workflow.layout import RunFolder
+from raysample.workflow.tracked_selection import store_selection
+
+
+@dataclass(kw_only=True)
+class ArmSelections:
+    """The selections of arms x fractions x seeds on one score table.
+
+    `own`: score tables that some seeds use for their selections in place of `table`. `chooser`: chooses what `auto`
+    stands for, at each fraction; None without an `auto` arm.
+    """
+
+    config: CompareConfig
+    context: RunContext
+    run_folder: RunFolder
+    table: ScoreTable
+    train: Corpus
+    params: Callable[..., dict[str, Value]]
+    notes: tuple[str, ...] = ()
+    selections: dict[ArmCell, Selection] = field(default_factory=dict)
+    own: Mapping[int, ScoreTable] = field(default_factory=dict)
+    chooser: Chooser | None = None
+    chosen: dict[float, tuple[ArmConfig, ScoreTable]] = field(default_factory=dict)
+
+    def cells(self) -> Iterator[tuple[ArmConfig, float, int]]:
+        """Yield every arm at every fraction with every seed."""
+        for fraction in self.config.fractions:
+            for arm in self.config.arms:
+                for seed in self.config.seeds:
+                    yield arm, fraction, seed
+
+    def select(self) -> None:
+        """Write all selections (finished ones are reused) and report their effect on classes, before any retraining."""
+        params = self.params("sample", n_train=self.table.counts["scored"])
+        with self.context.tracker.run("sample", params) as run:
+            for arm, fraction, seed in self.cells():
+                selection = self._selection(arm, fraction, seed)
+                self.selections[arm.name, fraction, seed] = selection
+                if seed == self.config.seeds[0]:
+                    run.dataset(
+                        arm.name, selection.uri, selection.fingerprint, "selection", {"keep_fraction": f"{fraction:g}"}
+                    )
+                    store_selection(run, selection)
+        self.context.reporter.say(f"  {len(self.selections)} selections in {self.run_folder.at('selections')}")
+        self._tell_classes()
+
+    def _tell_classes(self) -> None:
+        """Report class shifts, the classes that lose most rows, and warnings."""
+        for (arm, fraction), kept in self.kept_counts().items():
+            shares = {c: kept[c] / n for c, n in enumerate(self.train.class_counts) if n}
+            least = min(shares, key=lambda c: shares[c])
+            self.context.reporter.say(
+                f"  {arm} at {fraction:.0%}: class shift {class_shift(self.train.class_counts, kept):.2f}, "
+                f"cuts {self.train.labels[least]} most ({kept[least]:,} of {self.train.class_counts[least]:,} left)"
+            )
+        for warning in (*self.class_warnings(), *self.length_warnings()):
+            self.context.reporter.say(f"  warning: {warning}")
+
+    def _selection(self, arm: ArmConfig, fraction: float, seed: int) -> Selection:
+        """Return a cell's selection: the stored one if arm, scores and corpus are the same, else a new one."""
+        uri = self.run_folder.selection(arm, fraction, seed)
+        arm, table = self._resolved(arm, fraction, seed)
+        if storage.exists(storage.join(uri, "selection.json")):
+            result = Selection.load(uri)
+            same_scores = (
+                result.scores in (None, table.fingerprint)
+                and result.counts["in"] == table.counts["in"]
+                and result.counts["quarantined"] == table.counts["quarantined"]
+            )
+            if same_scores and result.corpus == table.corpus and _same_arm(result, arm):
+                return result
+        return write_selection(
+            table, arm, uri, fraction=fraction, seed=seed, map_fn=map_for(table, self.context.executor)
+        )
+
+    def _resolved(self, arm: ArmConfig, fraction: float, seed: int) -> tuple[ArmConfig, ScoreTable]:
+        """Return the arm that a cell selects by, and the table that it reads: for `auto`, what the race chose."""
+        if arm.policy != AUTO or self.chooser is None:
+            return arm, self.own.get(seed, self.table) if self._columns(arm) else self.table
+        if fraction not in self.chosen:
+            race = self.chooser.race(fraction)
+            self.context.reporter.say(f"  auto at {fraction:.0%}: {race.reason}")
+            self.chosen[fraction] = race.chosen_arm, self.chooser.table(race.chosen_arm)[0]
+        return self.chosen[fraction]
+
+    def kept_counts(self) -> dict[tuple[str, float], tuple[int, ...]]:
+        """Return the rows per class that each arm keeps at each fraction (first seed)."""
+        first = self.config.seeds[0]
+        return {
+            (arm, fraction): tuple(chosen.kept_class_counts)
+            for (arm, fraction, seed), chosen in self.selections.items()
+            if seed == first
+        }
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return warnings about the corpora, classes that lose rows, and scores that mostly measure length."""
+        return (*self.notes, *self.class_warnings(), *self.length_warnings())
+
+    def length_warnings(self) -> tuple[str, ...]:
+        """Return warnings about the arms' scores that mostly measure text length."""
+        columns = (name for arm in self.config.arms for name in self._columns(arm))
+        return length_warnings(self.table, columns)
+
+    def _columns(self, arm: ArmConfig) -> tuple[str, ...]:
+        """Return the score columns that an arm reads."""
+        return policy_columns(create_policy(arm, self.table.higher_is))
+
+    def scored_arms(self) -> list[str]:
+        """Return the names of the arms that read a score."""
+        return [arm.name for arm in self.config.arms if self._columns(arm)]
+
+    def class_warnings(self) -> tuple[str, ...]:
+        """Return warnings about classes that the selections empty or nearly wipe out."""
+        return class_warnings(self.train.labels, self.train.class_counts, self.kept_counts())
+
+
+def map_for(table: ScoreTable, engine: Executor) -> MapFn:
+    """Return the map function of a selection: threads for tables that fit in memory, else the executor's.
+
+    Starting tasks takes longer than counting a few million rows.
+    """
+    return threads if table.counts["scored"] <= IN_MEMORY_ROWS else engine.map
+
+
+def _same_arm(found: Selection, arm: ArmConfig) -> bool:
+    """Return whether a stored selection was made by this arm, and by the same version of a plug-in policy."""
+    plugin = policy_plugin(arm)
+    return found.arm == arm.to_dict() and found.plugin == (None if plugin is None else plugin.to_dict())
