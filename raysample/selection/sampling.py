@@ -25,6 +25,7 @@ from raysample.selection.policies import create_policy, policy_plugin
 from raysample.selection.policies.base import Rows
 from raysample.selection.policies.steps import policy_columns
 from raysample.selection.reasons import reasons
+from raysample.selection.redraws import check_single
 from raysample.selection.result import (
     KEPT,
     KEPT_FOLDER,
@@ -77,6 +78,7 @@ def write_selection(
         ScoreError: the table lacks the arm's score.
         SelectionError: the arm, the budget or the scores do not allow a selection.
     """
+    check_single(arm)
     budget = requested_budget(fraction, count, tokens)
     _check_copies(table, arm)
     if arm.score is not None:

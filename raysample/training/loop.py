@@ -14,9 +14,9 @@ from raysample.core.arrays import IntArray
 from raysample.core.config import FineTuneConfig
 from raysample.core.errors import TrainingError
 from raysample.training import distributed, snapshot
-from raysample.training.batch_order import batches
 from raysample.training.curve import TrainingCurve
 from raysample.training.early_stopping import Patience
+from raysample.training.epoch_rows import EpochRows, epoch_batches
 from raysample.training.examples import Examples
 from raysample.training.optimizer import adamw, learning_rate, set_rate
 from raysample.training.prediction import assess
@@ -40,7 +40,7 @@ class States(Protocol):
 
 def train(
     model: nn.Module,
-    data: Examples,
+    data: Examples | EpochRows,
     config: FineTuneConfig,
     layout: TrainingSchedule,
     context: DistributedContext = DistributedContext(),
@@ -57,7 +57,7 @@ def train(
 
     Args:
         model: a sequence classifier, wrapped by `distributed.wrap_model` if `context.world` > 1.
-        data: all training rows; each worker processes its share of every global batch.
+        data: the training rows, or those of each epoch; each worker processes its share of every global batch.
         config: the recipe.
         layout: from `schedule_training`.
         context: rank, number of workers and device of this worker.
@@ -71,18 +71,17 @@ def train(
         urgent: returns, equally on every worker, whether a state must be stored now; called every two seconds.
         held_out: rows that `config.early_stopping` evaluates on.
     """
-    run = _Run(model, data, config, layout, context)
+    run = _Run(model, config, layout, context)
     if resume is not None:
         run.restore(resume)
     run.watch(held_out)
     began, requests = time.perf_counter(), _StateRequests(states, urgent, context)
-    lengths = data.encoded.lengths if config.group_by_length else None
     # The stepper seeds the global generator at every step; the caller gets its own random state back.
     with torch.random.fork_rng(devices=[]):
-        order = batches(len(data), config.batch_size, config.seed, layout.steps, lengths, run.curve.last)
-        for step, rows in enumerate(order, start=run.curve.last) if not run.over else ():
+        order = epoch_batches(data, config, layout, run.curve.last)
+        for step, (present, rows) in enumerate(order, start=run.curve.last) if not run.over else ():
             rate = learning_rate(step, layout.steps, config)
-            loss, seen, request = run.step(step, rows, rate, requests.at(step + 1), began)
+            loss, seen, request = run.step(step, present, rows, rate, requests.at(step + 1), began)
             if capture is not None:
                 capture(seen.rows, seen.logits, step + 1)
             if progress is not None:
@@ -104,14 +103,13 @@ class _Run:
     def __init__(
         self,
         model: nn.Module,
-        data: Examples,
         config: FineTuneConfig,
         layout: TrainingSchedule,
         context: DistributedContext,
     ) -> None:
         self.model, self.core, self.layout, self.context = model, getattr(model, "module", model), layout, context
         self.optimiser = adamw(model, config)
-        self.stepper = Stepper(model, self.optimiser, data, config, context)
+        self.stepper = Stepper(model, self.optimiser, config, context)
         self.curve, self.patience = TrainingCurve(), Patience(config.early_stopping) if config.early_stopping else None
         self.held_out: Examples | None = None
         self.needs_warmup = False
@@ -122,13 +120,18 @@ class _Run:
         self.held_out = held_out
         self.over = self.patience is not None and self.patience.ends(self.patience.history)
 
-    def step(self, step: int, rows: IntArray, rate: float, request: int, began: float) -> tuple[float, Seen, int]:
-        """Make a step (counted from 0); return the mean loss, the rows of this worker, and the request of rank 0."""
+    def step(
+        self, step: int, data: Examples, rows: IntArray, rate: float, request: int, began: float
+    ) -> tuple[float, Seen, int]:
+        """Make a step (counted from 0) on the batch `rows` of `data`.
+
+        Returns the mean loss, the rows of this worker, and the request of rank 0.
+        """
         set_rate(self.optimiser, rate)
         # Once per process after a resume, before the step whose sums must equal those of the uninterrupted run.
         if self.needs_warmup:
-            self._warm_up(rows)
-        (summed, agreed), norm, seen = self.stepper(rows, step, request)
+            self._warm_up(data, rows)
+        (summed, agreed), norm, seen = self.stepper(data, rows, step, request)
         loss = summed / len(rows)
         if not math.isfinite(loss):
             raise TrainingError(
@@ -137,14 +140,14 @@ class _Run:
         self.curve.add(step + 1, self.layout.epoch(step + 1), loss, rate, norm, time.perf_counter() - began)
         return loss, seen, round(agreed)
 
-    def _warm_up(self, rows: IntArray) -> None:
+    def _warm_up(self, data: Examples, rows: IntArray) -> None:
         """Run one backward whose gradients are discarded, so that DDP fixes its gradient buckets.
 
         DDP rebuilds its buckets after the first backward of a process, and with three or more workers the buckets
         decide the order in which gradients are summed. Without this call the first step after a resume would differ in
         its last bits.
         """
-        self.stepper.backward(rows)
+        self.stepper.backward(data, rows)
         self.optimiser.zero_grad(set_to_none=True)
         self.needs_warmup = False
 

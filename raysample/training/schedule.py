@@ -16,6 +16,11 @@ class TrainingSchedule:
     steps: int
     save_at: tuple[int, ...]
 
+    @property
+    def passes(self) -> int:
+        """Number of passes over the rows, the last of which may be incomplete."""
+        return math.ceil(self.steps / self.steps_per_epoch)
+
     def epoch(self, step: int) -> float:
         """Return the fractional epoch after `step` steps."""
         return step / self.steps_per_epoch

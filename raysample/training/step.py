@@ -45,18 +45,19 @@ class Stepper:
         self,
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
-        data: Examples,
         config: FineTuneConfig,
         context: DistributedContext = DistributedContext(),
     ) -> None:
-        self.model, self.optimiser, self.data, self.config, self.context = model, optimiser, data, config, context
+        self.model, self.optimiser, self.config, self.context = model, optimiser, config, context
         self.dtype = resolve(config.precision, model, context.device)
         half = self.dtype == torch.float16
         self.scaler = torch.amp.GradScaler(context.device.partition(":")[0], enabled=half)
         self.overflows = 0
 
-    def __call__(self, rows: IntArray, step: int, note: float = 0.0) -> tuple[tuple[float, float], float, Seen]:
-        """Make a step (counted from 0) on the global batch `rows`.
+    def __call__(
+        self, data: Examples, rows: IntArray, step: int, note: float = 0.0
+    ) -> tuple[tuple[float, float], float, Seen]:
+        """Make a step (counted from 0) on the global batch `rows`, positions in `data`.
 
         Returns:
             (summed loss of the batch, sum of the notes of all workers); the norm of the full gradient before clipping;
@@ -65,7 +66,7 @@ class Stepper:
         # Dropout differs by rank, since workers process different rows, and is the same after a resume.
         torch.manual_seed(_seed(self.config.seed, step, self.context.rank))
         self.optimiser.zero_grad(set_to_none=True)
-        loss, seen = self.backward(rows)
+        loss, seen = self.backward(data, rows)
         # Loss and notes travel in one all-reduce, which overlaps with clipping and the optimiser.
         sums = summing(torch.stack([loss, loss.new_tensor(note)]), self.context)
         self.scaler.unscale_(self.optimiser)
@@ -77,49 +78,49 @@ class Stepper:
         total, notes = sums().tolist()
         return (total, notes), found, seen
 
-    def backward(self, rows: IntArray) -> tuple[Tensor, Seen]:
+    def backward(self, data: Examples, rows: IntArray) -> tuple[Tensor, Seen]:
         """Add the gradient of the mean loss over the global batch to the parameters.
 
         Returns the summed loss of this worker's rows, and these rows with their logits.
         """
         mine = length_balanced_split(
-            rows, self.data.encoded.lengths, self.context.rank, self.context.world, self.config.micro_batch_size
+            rows, data.encoded.lengths, self.context.rank, self.context.world, self.config.micro_batch_size
         )
         loss = torch.zeros((), device=self.context.device)
         logits: list[Tensor] = []
         for turn, taken in enumerate(mine, start=1):
             # Gradients of all micro-batches are summed locally; only the last backward exchanges them.
             synchronise(self.model, turn == len(mine))
-            piece, found = self._micro(taken, rows)
+            piece, found = self._micro(data, taken, rows)
             loss += piece
             logits.append(found)
         return loss, Seen(np.concatenate(mine), torch.cat(logits))
 
-    def _micro(self, mine: IntArray, rows: IntArray) -> tuple[Tensor, Tensor]:
-        """Run forward and backward of one micro-batch `mine` of the global batch `rows`.
+    def _micro(self, data: Examples, mine: IntArray, rows: IntArray) -> tuple[Tensor, Tensor]:
+        """Run forward and backward of one micro-batch `mine` of the global batch `rows` of `data`.
 
         Returns the summed loss and the logits [len(mine), C].
         """
         # A worker without rows (in a short last batch) still joins the all-reduce, with one row of weight zero.
         weight = float(len(mine) > 0)
         taken = mine if weight else rows[:1]
-        inputs, labels = batch(self.data, taken, self.context.device)
+        inputs, labels = batch(data, taken, self.context.device)
         with autocast(self.context.device, self.dtype):
             logits = self.model(**inputs).logits.float()
-        loss = self._loss(logits, labels, taken) * weight
+        loss = self._loss(data, logits, labels, taken) * weight
         # DDP and FSDP average gradients over the workers; the factor `world` turns the average into a sum.
         torch.autograd.backward(self.scaler.scale(loss * (self.context.world / len(rows))))
         return loss.detach(), logits.detach()[: len(mine)]
 
-    def _loss(self, logits: Tensor, labels: Tensor, rows: IntArray) -> Tensor:
+    def _loss(self, data: Examples, logits: Tensor, labels: Tensor, rows: IntArray) -> Tensor:
         """Return the summed loss of some rows; the weighted sum over all levels if several levels have a head."""
-        weights = None if self.data.weights is None else self.data.weights[rows]
+        weights = None if data.weights is None else data.weights[rows]
 
         def one(z: Tensor, y: Tensor) -> Tensor:
             """Return the weighted, summed loss at one level, from its logits and labels."""
             return summed(z, y, weights, self.config.label_smoothing)
 
-        return one(logits, labels) if self.data.levels is None else over_levels(one, logits, self.data.levels, rows)
+        return one(logits, labels) if data.levels is None else over_levels(one, logits, data.levels, rows)
 
     def _check(self, norm: float) -> None:
         """Raise TrainingError if the gradient norm is not finite.

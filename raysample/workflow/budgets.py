@@ -10,6 +10,7 @@ from raysample.core.config import ArmConfig, SampleConfig, TokensConfig
 from raysample.evaluation.comparison import Comparison
 from raysample.evaluation.keep_curve import recommend
 from raysample.selection import Selection, write_selection
+from raysample.selection.redraws import draw_seed
 from raysample.workflow.layout import RunFolder
 from raysample.workflow.selections import ArmSelections, map_for
 
@@ -55,13 +56,21 @@ def select_at_budget(
 ) -> Iterator[tuple[str, Selection]]:
     """Write the selection of every arm at the budget, with the first seed; yield a title and the selection.
 
+    Of an arm with `redraw` the selections of all epochs are written, and the first is yielded.
+
     `compared`: the run folder of the comparison.
     """
     compare, table, run_folder = retraining.config, retraining.table, retraining.run_folder
     seed, map_fn = compare.seeds[0], map_for(table, retraining.context.executor)
     for one in arm_budgets(config, compare.arms, compared):
-        uri = run_folder.pruned(one.arm, one.name, seed)
-        selection = write_selection(table, one.arm, uri, **one.budget, seed=seed, map_fn=map_fn)
+
+        def draw(epoch: int, one: ArmBudget = one) -> Selection:
+            """Write the selection of an epoch."""
+            uri, chance = run_folder.pruned(one.arm, one.name, seed, epoch), draw_seed(seed, epoch)
+            return write_selection(table, one.arm.fixed, uri, **one.budget, seed=chance, map_fn=map_fn)
+
+        selection, *redraws = retraining.with_redraws(one.arm, draw(0), seed, draw)
         kept, rows = selection.counts["kept"], selection.counts["in"] - selection.counts["quarantined"]
-        title = f"{selection.name}: {kept:,} of {rows:,} rows ({kept / rows:.1%})"
+        title = f"{one.arm.name}: {kept:,} of {rows:,} rows ({kept / rows:.1%})"
+        title += f", drawn anew for each of {1 + len(redraws)} epochs" if redraws else ""
         yield f"{title}, {one.why}" if one.why else title, selection

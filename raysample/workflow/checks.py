@@ -17,6 +17,7 @@ from raysample.influence.label_origin import ORIGINS
 from raysample.influence.scores import Score, create_scores
 from raysample.selection.policies import AUTO, create_policy
 from raysample.selection.policies.steps import grouped
+from raysample.selection.redraws import check_redraw
 from raysample.training import learning_rate, schedule_training
 from raysample.training.capture import passes
 from raysample.version import __version__
@@ -43,7 +44,9 @@ def check_plans(config: RunConfig) -> None:
                 f"add {arm.score!r} to score.scores, or choose one of those",
             )
         known, source = {column: score.higher_is for column, score in scores.items()}, config.corpus.train
-        if grouped(create_policy(arm, known)) and source is not None and source.columns.group is None:
+        policy = create_policy(arm, known)
+        check_redraw(arm, policy)
+        if grouped(policy) and source is not None and source.columns.group is None:
             raise ConfigError(
                 f"the arm {arm.name!r} goes by groups, and corpus.train names no column of groups",
                 "name it: corpus.columns: {group: ...}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,10 +28,9 @@ SHARED = (
 
 @dataclass(kw_only=True)
 class Retraining(ArmSelections):
-    """The retraining on these selections; `job(seed)` gives the recipe on all rows."""
+    """The retraining on these selections."""
 
     checkpoint_sets: Sequence[CheckpointSet]
-    job: Callable[[int], Job]
 
     def retrain(self) -> Comparison:
         """Train every unfinished cell, including the full data set with every seed, and summarise."""
@@ -70,15 +69,17 @@ class Retraining(ArmSelections):
             yield arm.name, fraction, seed
 
     def _job(self, arm: str, fraction: float, seed: int) -> Job:
-        """Return the job of a cell: the recipe on the rows of its selection."""
+        """Return the job of a cell: the recipe on the rows of its selection, or of those of its epochs."""
         whole = self.job(seed)
         if arm == FULL:
             return whole
-        chosen = self.selections[arm, fraction, seed]
-        fixed = steps(whole) if self.config.regime == "equal_steps" else None
+        first, *redraws = self.selections[arm, fraction, seed], *self.redraws.get((arm, fraction, seed), ())
+        fixed = self.fixed_steps(whole)
         # The cell is part of the key: two fractions may round to the same rows.
-        key = storage.fingerprint([whole.key, chosen.fingerprint, fixed, arm, fraction])
-        return replace(whole, selection=chosen.uri, steps=fixed, key=key)
+        chosen = [selection.fingerprint for selection in (first, *redraws)]
+        key = storage.fingerprint([whole.key, chosen, fixed, arm, fraction])
+        redrawn = tuple(selection.uri for selection in redraws)
+        return replace(whole, selection=first.uri, redraws=redrawn, steps=fixed, key=key)
 
     def _finished(self, cell: ArmCell, job: Job) -> Outcome | None:
         """Return the stored outcome of a cell if it was made by the same job, else None."""
@@ -106,6 +107,7 @@ class Retraining(ArmSelections):
                 "score": config.score,
                 "normalise": config.normalise,
                 "quota": config.quota,
+                "draws": 1 + len(self.redraws.get(cell, ())),
             }
         name = f"{arm} {fraction:.0%} seed {seed}"
         with self.context.tracker.run(name, self.params("arm", **values), {"reused": str(reused).lower()}) as run:

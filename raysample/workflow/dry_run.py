@@ -60,4 +60,4 @@ def _at_fractions(retraining: ArmSelections) -> Iterator[tuple[str, Selection]]:
     retraining.select()
     for (arm, fraction, seed), selection in retraining.selections.items():
         if seed == retraining.config.seeds[0]:
-            yield f"{arm} at {fraction:.0%}", selection
+            yield f"{arm} at {fraction:.0%}{retraining.describe_draws((arm, fraction, seed))}", selection

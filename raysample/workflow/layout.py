@@ -98,13 +98,13 @@ class RunFolder:
         """Folder of the CheckpointSet of one seed."""
         return self.at("checkpoints", f"seed-{seed}")
 
-    def selection(self, arm: ArmConfig, fraction: float, seed: int) -> str:
-        """Folder of one Selection."""
-        return self.at("selections", cell(arm.name, fraction, seed))
+    def selection(self, arm: ArmConfig, fraction: float, seed: int, epoch: int = 0) -> str:
+        """Folder of one Selection; of an arm with `redraw` that of an epoch, counted from 0."""
+        return self.at("selections", cell(arm.name, fraction, seed) + _drawn_for(epoch))
 
-    def pruned(self, arm: ArmConfig, budget: str, seed: int) -> str:
-        """Folder of one Selection at the budget `sample.budget`."""
-        return self.at("selections", cell(arm.name, budget, seed))
+    def pruned(self, arm: ArmConfig, budget: str, seed: int, epoch: int = 0) -> str:
+        """Folder of one Selection at the budget `sample.budget`; of an arm with `redraw` that of an epoch."""
+        return self.at("selections", cell(arm.name, budget, seed) + _drawn_for(epoch))
 
     def result(self, arm: str, fraction: float, seed: int) -> str:
         """File with the outcome of one retraining."""
@@ -150,6 +150,11 @@ def cell(arm: str, budget: float | str, seed: int) -> str:
     if not re.fullmatch(FOLDER_NAME_PATTERN, readable):
         readable = f"{re.sub(r'[^A-Za-z0-9_.~+=-]', '_', readable)[:80]}-{storage.fingerprint([arm])[:8]}"
     return f"{readable}-{budget}-seed-{seed}"
+
+
+def _drawn_for(epoch: int) -> str:
+    """Return the end of the name of an epoch's selection: none for the first epoch, `-epoch-2` for the second."""
+    return f"-epoch-{epoch + 1}" if epoch else ""
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:

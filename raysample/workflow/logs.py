@@ -74,9 +74,9 @@ def selections(pipeline: Pipeline) -> Iterator[tuple[str, Selection, ScoreTable]
     map_fn = map_for(table, pipeline.context.executor)
     for one in arm_budgets(config.sample, config.compare.arms, run_folder):
         uri = run_folder.log.pruned(one.arm, one.name, seed)
-        chosen = write_selection(table, one.arm, uri, **one.budget, seed=seed, map_fn=map_fn)
+        chosen = write_selection(table, one.arm.fixed, uri, **one.budget, seed=seed, map_fn=map_fn)
         kept, rows = chosen.counts["kept"], table.counts["scored"]
-        yield f"{chosen.name}: {kept:,} of {rows:,} contents ({kept / rows:.1%})", chosen, table
+        yield f"{one.arm.name}: {kept:,} of {rows:,} contents ({kept / rows:.1%})", chosen, table
 
 
 def _config(pipeline: Pipeline) -> LogConfig:

@@ -17,8 +17,12 @@ from raysample.selection import Selection, write_selection
 from raysample.selection.lengths import length_warnings
 from raysample.selection.policies import AUTO, create_policy, policy_plugin
 from raysample.selection.policies.steps import policy_columns
+from raysample.selection.redraws import check_draws, draw_seed
+from raysample.selection.result import KEPT
 from raysample.selection.table_blocks import IN_MEMORY_ROWS
 from raysample.tracking import Value
+from raysample.training import schedule_training
+from raysample.training.fine_tuning import Job, steps
 from raysample.workflow.choice import Chooser
 from raysample.workflow.context import RunContext
 from raysample.workflow.layout import RunFolder
@@ -27,10 +31,11 @@ from raysample.workflow.tracked_selection import store_selection
 
 @dataclass(kw_only=True)
 class ArmSelections:
-    """The selections of arms x fractions x seeds on one score table.
+    """The selections of arms x fractions x seeds on one score table; `job(seed)` gives the recipe on all rows.
 
-    `own`: score tables that some seeds use for their selections in place of `table`. `chooser`: chooses what `auto`
-    stands for, at each fraction; None without an `auto` arm.
+    `redraws`: of an arm with `redraw` the selections of the epochs after the first, which is in `selections`. `own`:
+    score tables that some seeds use for their selections in place of `table`. `chooser`: chooses what `auto` stands
+    for, at each fraction; None without an `auto` arm.
     """
 
     config: CompareConfig
@@ -38,9 +43,11 @@ class ArmSelections:
     run_folder: RunFolder
     table: ScoreTable
     train: Corpus
+    job: Callable[[int], Job]
     params: Callable[..., dict[str, Value]]
     notes: tuple[str, ...] = ()
     selections: dict[ArmCell, Selection] = field(default_factory=dict)
+    redraws: dict[ArmCell, tuple[Selection, ...]] = field(default_factory=dict)
     own: Mapping[int, ScoreTable] = field(default_factory=dict)
     chooser: Chooser | None = None
     chosen: dict[float, tuple[ArmConfig, ScoreTable]] = field(default_factory=dict)
@@ -57,14 +64,16 @@ class ArmSelections:
         params = self.params("sample", n_train=self.table.counts["scored"])
         with self.context.tracker.run("sample", params) as run:
             for arm, fraction, seed in self.cells():
-                selection = self._selection(arm, fraction, seed)
+                selection, *redraws = self._drawn(arm, fraction, seed)
                 self.selections[arm.name, fraction, seed] = selection
+                if redraws:
+                    self.redraws[arm.name, fraction, seed] = tuple(redraws)
                 if seed == self.config.seeds[0]:
-                    run.dataset(
-                        arm.name, selection.uri, selection.fingerprint, "selection", {"keep_fraction": f"{fraction:g}"}
-                    )
+                    tags = {"keep_fraction": f"{fraction:g}", "draws": f"{1 + len(redraws)}"}
+                    run.dataset(arm.name, selection.uri, selection.fingerprint, "selection", tags)
                     store_selection(run, selection)
-        self.context.reporter.say(f"  {len(self.selections)} selections in {self.run_folder.at('selections')}")
+        count = len(self.selections) + sum(map(len, self.redraws.values()))
+        self.context.reporter.say(f"  {count} selections in {self.run_folder.at('selections')}")
         self._tell_classes()
 
     def _tell_classes(self) -> None:
@@ -75,14 +84,44 @@ class ArmSelections:
             self.context.reporter.say(
                 f"  {arm} at {fraction:.0%}: class shift {class_shift(self.train.class_counts, kept):.2f}, "
                 f"cuts {self.train.labels[least]} most ({kept[least]:,} of {self.train.class_counts[least]:,} left)"
+                f"{self.describe_draws((arm, fraction, self.config.seeds[0]))}"
             )
         for warning in (*self.class_warnings(), *self.length_warnings()):
             self.context.reporter.say(f"  warning: {warning}")
 
-    def _selection(self, arm: ArmConfig, fraction: float, seed: int) -> Selection:
-        """Return a cell's selection: the stored one if arm, scores and corpus are the same, else a new one."""
-        uri = self.run_folder.selection(arm, fraction, seed)
-        arm, table = self._resolved(arm, fraction, seed)
+    def describe_draws(self, cell: ArmCell) -> str:
+        """Return, for an arm with `redraw`, how many epochs have a draw of their own; nothing for other arms."""
+        return f"; drawn anew for each of {1 + len(self.redraws[cell])} epochs" if cell in self.redraws else ""
+
+    def _drawn(self, arm: ArmConfig, fraction: float, seed: int) -> list[Selection]:
+        """Return the selections of a cell: one, or with `redraw` one per epoch of its training."""
+        first = self._selection(arm, fraction, seed, 0)
+        return self.with_redraws(arm, first, seed, lambda epoch: self._selection(arm, fraction, seed, epoch))
+
+    def with_redraws(
+        self, arm: ArmConfig, first: Selection, seed: int, draw: Callable[[int], Selection]
+    ) -> list[Selection]:
+        """Return the first selection of an arm and, with `redraw`, those that `draw` makes for the other epochs.
+
+        Raises:
+            SelectionError: the draws keep different numbers of rows, or all of them the same rows.
+        """
+        if not arm.redraw:
+            return [first]
+        whole = self.job(seed)
+        layout = schedule_training(first.counts[KEPT], whole.config, self.fixed_steps(whole))
+        draws = [first, *map(draw, range(1, layout.passes))]
+        check_draws(draws)
+        return draws
+
+    def fixed_steps(self, whole: Job) -> int | None:
+        """Return the steps of every training of the comparison, those of all rows; None with equal epochs."""
+        return steps(whole) if self.config.regime == "equal_steps" else None
+
+    def _selection(self, arm: ArmConfig, fraction: float, seed: int, epoch: int) -> Selection:
+        """Return an epoch's selection: the stored one if arm, scores and corpus are the same, else a new one."""
+        uri = self.run_folder.selection(arm, fraction, seed, epoch)
+        arm, table = self._resolved(arm.fixed, fraction, seed)
         if storage.exists(storage.join(uri, "selection.json")):
             result = Selection.load(uri)
             same_scores = (
@@ -93,7 +132,12 @@ class ArmSelections:
             if same_scores and result.corpus == table.corpus and _same_arm(result, arm):
                 return result
         return write_selection(
-            table, arm, uri, fraction=fraction, seed=seed, map_fn=map_for(table, self.context.executor)
+            table,
+            arm,
+            uri,
+            fraction=fraction,
+            seed=draw_seed(seed, epoch),
+            map_fn=map_for(table, self.context.executor),
         )
 
     def _resolved(self, arm: ArmConfig, fraction: float, seed: int) -> tuple[ArmConfig, ScoreTable]:

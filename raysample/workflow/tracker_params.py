@@ -25,6 +25,7 @@ def params(config: RunConfig, verb: str, values: Mapping[str, Value]) -> dict[st
         "score": None,
         "normalise": None,
         "quota": None,
+        "draws": None,
         "keep_fraction": None,
         "seed": None,
         "n_train": None,

@@ -171,14 +171,14 @@ def test_overflowing_float16_is_told() -> None:
     classifier = tiny_model("bert", labels=3, seed=0)
     data = tiny_examples()
     config = FineTuneConfig(precision="float16", max_grad_norm=1.0)
-    stepper = Stepper(classifier, adamw(classifier, config), data, config)
+    stepper = Stepper(classifier, adamw(classifier, config), config)
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
     # Halved 25 times it still is much too large.
     stepper.scaler.load_state_dict({**stepper.scaler.state_dict(), "scale": 1e38})
     for step in range(24):
-        assert not math.isfinite(stepper(np.arange(4), step)[1])
+        assert not math.isfinite(stepper(data, np.arange(4), step)[1])
     with pytest.raises(TrainingError, match=r"norm became (inf|nan) 25 times in a row(.|\n)*bfloat16 or float32"):
-        stepper(np.arange(4), 24)
+        stepper(data, np.arange(4), 24)
     assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
 
 

@@ -35,7 +35,8 @@ class ArmConfig(Section):
     `min_share_per_group` of every group, at most `cap_per_group` rows. `drop_suspects` removes likely label errors
     first. `weights`: `unbiased` weights kept rows by the inverse of their inclusion probability, `none` equally; the
     policy decides by default. `copies`: the weight of a kept content of a log is multiplied by its number of copies,
-    `all` or up to a limit. Options of the policy are given beside these keys and stored in `options`.
+    `all` or up to a limit. `redraw` retrains on a new sample in every epoch, drawn with the same settings. Options of
+    the policy are given beside these keys and stored in `options`.
     """
 
     policy: str = "auto"
@@ -50,6 +51,7 @@ class ArmConfig(Section):
     drop_suspects: SuspectsConfig | None = None
     weights: Literal["none", "unbiased"] | None = None
     copies: Literal["all"] | Count | None = None
+    redraw: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -72,8 +74,14 @@ class ArmConfig(Section):
         for name in (*LIMITS, "weights", "copies"):
             value = getattr(self, name)
             settings += [f"{name}={value}"] if value is not None else []
+        settings += ["redraw"] if self.redraw else []
         inner = [part for part in ("|".join(parts), self.quota if self.quota != "corpus" else "", *settings) if part]
         return f"{self.policy}({', '.join(inner)})" if inner else self.policy
+
+    @property
+    def fixed(self) -> ArmConfig:
+        """The same arm without `redraw`: how each of its samples is drawn."""
+        return self.model_copy(update={"redraw": False})
 
 
 def _short(value: Any) -> str:

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from raysample import models
 from raysample.core import storage
+from raysample.core.errors import TrainingError
 from raysample.core.numerics.precision import resolve
 from raysample.data.corpus import Corpus
 from raysample.evaluation import Evaluation
 from raysample.training import (
     DistributedContext,
+    EpochRows,
     Examples,
     TrainingSchedule,
     capture,
@@ -101,6 +103,11 @@ def execute(
 def _layout(job: Job, rows: int) -> TrainingSchedule:
     """Return the schedule of a job on `rows` rows."""
     layout = schedule_training(rows, job.config, job.steps)
+    if job.redraws and layout.passes > 1 + len(job.redraws):
+        raise TrainingError(
+            f"the training has {layout.passes} epochs, and its rows were drawn for {1 + len(job.redraws)}",
+            "draw a selection for every epoch",
+        )
     return layout if job.save_at is None else replace(layout, save_at=job.save_at)
 
 
@@ -112,10 +119,10 @@ def _tested(job: Job, core: nn.Module, context: DistributedContext) -> Evaluatio
 
 
 def _recorder(
-    job: Job, data: Examples, layout: TrainingSchedule, classes: int, rank: int, resume: Snapshot | None
+    job: Job, data: Examples | EpochRows, layout: TrainingSchedule, classes: int, rank: int, resume: Snapshot | None
 ) -> Callable[[NDArray[np.int64], Tensor, int], None] | None:
     """Return the callback that captures the logits of the scored label, or None without capture."""
-    if job.folder is None or not job.config.capture:
+    if job.folder is None or not job.config.capture or isinstance(data, EpochRows):
         return None
     recorder = capture.Recorder(job.folder, data, layout, classes, rank, 0 if resume is None else resume.step)
     scored = slice(None) if data.levels is None else data.levels.label

@@ -23,6 +23,7 @@ class Job:
         base: model folder or hub name to start from, from `models.prepare_base`.
         model, config: the recipe; `config.seed` is the run's seed.
         selection: URI of a Selection folder to train on; None trains on all rows.
+        redraws: URIs of the selections that the epochs after the first are trained on; empty if all use `selection`.
         folder: the folder for checkpoints, states, captured logits and manifests; None saves none.
         steps: fixed number of optimiser steps; None trains `config.epochs` epochs.
         save_at: the steps whose checkpoints are saved; None saves those of the configured cadence.
@@ -35,6 +36,7 @@ class Job:
     model: ModelConfig
     config: FineTuneConfig
     selection: str | None = None
+    redraws: tuple[str, ...] = ()
     folder: str | None = None
     steps: int | None = None
     save_at: tuple[int, ...] | None = None
