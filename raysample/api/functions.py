@@ -35,6 +35,7 @@ from raysample.selection.lengths import length_warnings
 from raysample.training.fine_tuning import Job, finish_job
 from raysample.workflow import RunContext, ScoreRequest
 from raysample.workflow.plugins import check_plugins, policy_plugins
+from raysample.workflow.redrawn_rows import check_dynamic, with_draws
 from raysample.workflow.score import score_corpus
 from raysample.workflow.score_contents import score_contents
 from raysample.workflow.verify import verify_finished
@@ -108,7 +109,9 @@ def fine_tune(
     base = models.prepare_base(spec, corpus, storage.join(folder, "base"))
     key = storage.fingerprint([corpus.fingerprint, held_out.fingerprint, spec.to_dict(), config.recipe])
     job = Job(corpus.uri, held_out.uri, base, spec, config, folder=folder, key=key)
+    check_dynamic(config, corpus.grouped)
     with create_executor(engine) as running:
+        job = with_draws(job, corpus, storage.join(folder, "draws"), running.map)
         checkpoint_set: CheckpointSet = finish_job(
             job, running.fine_tune(job, config.workers_range, reporter or SilentReporter())
         )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from raysample.core import storage
 from raysample.core.config import ArmConfig, LandmarksConfig, RunConfig, ScoreConfig
 from raysample.core.errors import ConfigError, ScoreError
 from raysample.data.checkpoint_set import Checkpoint
@@ -92,7 +93,8 @@ def check_windows(config: RunConfig, rows: int) -> tuple[int, ...] | None:
         CheckpointError: the planned checkpoints will not suit a score; checked before the fine-tuning.
         ConfigError: with `fine_tune.keep_checkpoints: scored` a score would use other checkpoints than without.
     """
-    layout, recipe = schedule_training(rows, config.fine_tune), config.fine_tune
+    recipe = config.fine_tune
+    layout = schedule_training(recipe.rows_per_epoch(rows), recipe)
     captured = config.score.source == "capture"
     planned: Sequence[Checkpoint]
     if captured:
@@ -156,3 +158,11 @@ def versions() -> dict[str, str]:
     """Return the versions of raysample, Python and libraries that a result depends on."""
     names = ("torch", "transformers", "ray", "pyarrow", "numpy")
     return {"raysample": __version__, "python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def require_artifact(manifest: str, what: str, verb: str) -> None:
+    """Raise ConfigError, with the command to run first, if a manifest does not exist."""
+    if not storage.exists(manifest):
+        raise ConfigError(
+            f"there is no {what} at {manifest!r} yet", f"run `raysample {verb}` with this configuration first"
+        )

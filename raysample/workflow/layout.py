@@ -98,6 +98,11 @@ class RunFolder:
         """Folder of the CheckpointSet of one seed."""
         return self.at("checkpoints", f"seed-{seed}")
 
+    @property
+    def draws(self) -> str:
+        """Folder of the Selections of `fine_tune.dynamic`, one per seed and epoch."""
+        return self.at("draws")
+
     def selection(self, arm: ArmConfig, fraction: float, seed: int, epoch: int = 0) -> str:
         """Folder of one Selection; of an arm with `redraw` that of an epoch, counted from 0."""
         return self.at("selections", cell(arm.name, fraction, seed) + _drawn_for(epoch))

@@ -95,7 +95,8 @@ def outlook(
     """
     began = time.perf_counter()
     some, tests = (few(corpus, rows, storage.join(folder, name)) for name, corpus in (("train", train), ("test", test)))
-    recipe, whole = config.fine_tune, layout(train.rows, config.fine_tune)
+    recipe = config.fine_tune
+    whole = layout(recipe.rows_per_epoch(train.rows), recipe)
     held = len(whole.save_at) * config.score.runs if adopted is None else len(adopted.checkpoints)
     small = in_small(recipe, some.rows, len(whole.save_at) if adopted is None else 1)
     base = models.prepare_base(config.model, train, storage.join(folder, "model"))
@@ -138,7 +139,7 @@ def in_small(recipe: FineTuneConfig, rows: int, checkpoints: int) -> FineTuneCon
     batch = min(recipe.batch_size, max(1, rows // 4))
     steps = layout(rows, recipe.model_copy(update={"batch_size": batch})).steps
     kept = {"checkpoints": min(checkpoints, steps), "checkpoint_every": None, "checkpoints_per_epoch": None}
-    kept |= {"early_checkpoints": None, "early_stopping": None}
+    kept |= {"early_checkpoints": None, "early_stopping": None, "dynamic": None}
     return recipe.model_copy(update={**kept, "batch_size": batch})
 
 
@@ -179,7 +180,7 @@ def _comparing(config: RunConfig, rows: int, per_step: float, slots: int) -> Est
     compare, whole = config.compare, layout(rows, config.fine_tune).steps
     fixed = whole if compare.regime == "equal_steps" else None
     kept = [layout(round(share * rows), config.fine_tune, fixed).steps for share in compare.fractions]
-    watched = config.score.runs if config.adopt is None else 0
+    watched = config.score.runs if config.adopt is None and config.fine_tune.dynamic is None else 0
     scored = {config.fine_tune.seed + run for run in range(watched)}
     full = [whole for seed in compare.seeds if seed not in scored]
     steps = sum(full) + sum(kept) * len(compare.arms) * len(compare.seeds)

@@ -27,4 +27,5 @@ def policy_plugins(arms: Iterable[ArmConfig]) -> tuple[PluginIdentity, ...]:
 
 def run_plugins(config: RunConfig) -> tuple[PluginIdentity, ...]:
     """Return the identities of all plug-in scores and policies of a run."""
-    return (*score_plugins(config.score.scores), *policy_plugins(config.compare.arms))
+    drawn = [] if config.fine_tune.dynamic is None else [config.fine_tune.dynamic.redraw]
+    return (*score_plugins(config.score.scores), *policy_plugins([*config.compare.arms, *drawn]))

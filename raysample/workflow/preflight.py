@@ -24,6 +24,7 @@ from raysample.training.importing.find import find
 from raysample.workflow.checks import check_plans
 from raysample.workflow.layout import RunFolder
 from raysample.workflow.plugins import check_plugins, run_plugins
+from raysample.workflow.redrawn_rows import check_dynamic
 
 STEPS = frozenset({"fine-tune", "score", "compare"})
 """Steps of the command `run`; other commands do some of them, or read the `log`."""
@@ -69,6 +70,8 @@ def tracks_by_mlflow(config: RunConfig) -> bool:
 def _plans(config: RunConfig, engine: Executor) -> None:
     """Raise errors of configured scores and arms, and for plug-ins that a worker lacks."""
     check_plans(config)
+    source = config.corpus.train
+    check_dynamic(config.fine_tune, source is None or source.columns.group is not None)
     if config.tracking.enabled and config.tracking.tracker != MLFLOW:
         TRACKER_REGISTRY.find(config.tracking.tracker)
     check_plugins(run_plugins(config), engine)

@@ -22,7 +22,7 @@ from raysample.influence.shards.crash_counter import reopen
 from raysample.tracking import Value
 from raysample.training.fine_tuning import Job
 from raysample.workflow import adopt, economy, tracker_params, training_results
-from raysample.workflow.checks import check_windows, corpus_line, corpus_remarks
+from raysample.workflow.checks import check_windows, corpus_line, corpus_remarks, require_artifact
 from raysample.workflow.choice import chooser_of
 from raysample.workflow.compare import Retraining
 from raysample.workflow.context import RunContext
@@ -30,6 +30,7 @@ from raysample.workflow.describe import describe_both, find_overlap
 from raysample.workflow.fine_tune import fine_tuned, finished_checkpoints
 from raysample.workflow.layout import RunFolder
 from raysample.workflow.per_run_scores import own_scores
+from raysample.workflow.redrawn_rows import track_draws, with_draws
 from raysample.workflow.score import score_corpus
 from raysample.workflow.score_identity import ScoringPlan
 from raysample.workflow.score_request import ScoreRequest
@@ -121,8 +122,10 @@ class Pipeline:
     def _fine_tuned(self, train: Corpus, test: Corpus, base: str, seed: int) -> CheckpointSet:
         """Fine-tune one run, or reuse it if finished, and track it."""
         reporter, job = self.context.reporter, self.job(train, test, base, seed, self.run_folder.checkpoints(seed))
+        job = with_draws(job, train, self.run_folder.draws, self.context.executor.map)
         with self.context.tracker.run("fine-tune", self.params("fine-tune", seed=seed, n_train=train.rows)) as run:
             run.dataset("train", train.uri, train.fingerprint, "training")
+            track_draws(run, job)
             checkpoint_set = finished_checkpoints(job)
             if checkpoint_set is None:
                 with self._timed("fine-tune"):
@@ -130,7 +133,7 @@ class Pipeline:
             else:
                 reporter.say("  finished before, taken as it is")
             outcome = training_results.load_outcome(checkpoint_set)
-            run.metrics({**training_results.figures(outcome), "kept_rows": train.rows})
+            run.metrics({**training_results.figures(outcome), "kept_rows": outcome.rows})
         reporter.say(f"  {len(checkpoint_set.checkpoints)} checkpoints, {training_results.training_headline(outcome)}")
         doubts = [f"warning: {doubt}" for doubt in checkpoint_set.warnings]
         for line in (*training_results.training_remarks(outcome), *doubts):
@@ -184,12 +187,12 @@ class Pipeline:
         folders = [self.run_folder.checkpoints(seed) for seed in self.seeds]
         folders = folders if self.config.adopt is None else [self.run_folder.adopted]
         for folder in folders:
-            _need(storage.join(folder, CHECKPOINTS_MANIFEST), "checkpoints", "fine-tune")
+            require_artifact(storage.join(folder, CHECKPOINTS_MANIFEST), "checkpoints", "fine-tune")
         return [CheckpointSet.load(folder) for folder in folders]
 
     def table(self) -> ScoreTable:
         """Return the table that `score` wrote; raises ConfigError if it is missing or outdated."""
-        _need(storage.join(self.run_folder.scores, SCORES_MANIFEST), "score table", "score")
+        require_artifact(storage.join(self.run_folder.scores, SCORES_MANIFEST), "score table", "score")
         table = ScoreTable.load(self.run_folder.scores)
         if table.made_by["key"] != self._plan(Corpus.load(self.run_folder.train)).key:
             raise ConfigError(
@@ -256,8 +259,8 @@ class Pipeline:
         """Return the recipe as a job on all rows; its key names everything the result depends on."""
         recipe, saved = self.config.fine_tune.model_copy(update={"seed": seed}), check_windows(self.config, train.rows)
         if folder is None:
-            # Arms are compared at equal numbers of steps, so retrainings never stop early.
-            recipe = recipe.model_copy(update={"early_stopping": None})
+            # Arms are compared at equal steps, so retrainings never stop early; `full` is all rows in every epoch.
+            recipe = recipe.model_copy(update={"early_stopping": None, "dynamic": None})
         key = storage.fingerprint(
             [train.fingerprint, test.fingerprint, self.config.model.to_dict(), recipe.recipe, saved]
         )
@@ -288,11 +291,3 @@ class Pipeline:
             yield
         finally:
             self.durations[step] = time.perf_counter() - began
-
-
-def _need(manifest: str, what: str, verb: str) -> None:
-    """Raise ConfigError, with the command to run first, if a manifest does not exist."""
-    if not storage.exists(manifest):
-        raise ConfigError(
-            f"there is no {what} at {manifest!r} yet", f"run `raysample {verb}` with this configuration first"
-        )

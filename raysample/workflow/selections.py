@@ -18,7 +18,7 @@ from raysample.selection.lengths import length_warnings
 from raysample.selection.policies import AUTO, create_policy, policy_plugin
 from raysample.selection.policies.steps import policy_columns
 from raysample.selection.redraws import check_draws, draw_seed
-from raysample.selection.result import KEPT
+from raysample.selection.result import KEPT, SELECTION_MANIFEST
 from raysample.selection.table_blocks import IN_MEMORY_ROWS
 from raysample.tracking import Value
 from raysample.training import schedule_training
@@ -119,26 +119,11 @@ class ArmSelections:
         return steps(whole) if self.config.regime == "equal_steps" else None
 
     def _selection(self, arm: ArmConfig, fraction: float, seed: int, epoch: int) -> Selection:
-        """Return an epoch's selection: the stored one if arm, scores and corpus are the same, else a new one."""
+        """Return an epoch's selection, stored or new."""
         uri = self.run_folder.selection(arm, fraction, seed, epoch)
         arm, table = self._resolved(arm.fixed, fraction, seed)
-        if storage.exists(storage.join(uri, "selection.json")):
-            result = Selection.load(uri)
-            same_scores = (
-                result.scores in (None, table.fingerprint)
-                and result.counts["in"] == table.counts["in"]
-                and result.counts["quarantined"] == table.counts["quarantined"]
-            )
-            if same_scores and result.corpus == table.corpus and _same_arm(result, arm):
-                return result
-        return write_selection(
-            table,
-            arm,
-            uri,
-            fraction=fraction,
-            seed=draw_seed(seed, epoch),
-            map_fn=map_for(table, self.context.executor),
-        )
+        map_fn = map_for(table, self.context.executor)
+        return stored_selection(table, arm, uri, fraction=fraction, seed=draw_seed(seed, epoch), map_fn=map_fn)
 
     def _resolved(self, arm: ArmConfig, fraction: float, seed: int) -> tuple[ArmConfig, ScoreTable]:
         """Return the arm that a cell selects by, and the table that it reads: for `auto`, what the race chose."""
@@ -187,6 +172,30 @@ def map_for(table: ScoreTable, engine: Executor) -> MapFn:
     Starting tasks takes longer than counting a few million rows.
     """
     return threads if table.counts["scored"] <= IN_MEMORY_ROWS else engine.map
+
+
+def stored_selection(
+    table: ScoreTable,
+    arm: ArmConfig,
+    uri: str,
+    *,
+    fraction: float | None = None,
+    count: int | None = None,
+    seed: int,
+    map_fn: MapFn,
+) -> Selection:
+    """Return the selection in folder `uri` if arm, budget, seed, scores and corpus are the same, else write it."""
+    if storage.exists(storage.join(uri, SELECTION_MANIFEST)):
+        result = Selection.load(uri)
+        same_budget = (result.fraction, result.seed) == (fraction, seed) and count in (None, result.counts[KEPT])
+        same_scores = (
+            result.scores in (None, table.fingerprint)
+            and result.counts["in"] == table.counts["in"]
+            and result.counts["quarantined"] == table.counts["quarantined"]
+        )
+        if same_scores and same_budget and result.corpus == table.corpus and _same_arm(result, arm):
+            return result
+    return write_selection(table, arm, uri, fraction=fraction, count=count, seed=seed, map_fn=map_fn)
 
 
 def _same_arm(found: Selection, arm: ArmConfig) -> bool:

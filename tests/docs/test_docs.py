@@ -74,8 +74,11 @@ def walked(model: type[BaseModel], prefix: str, seen: set[type[BaseModel]]) -> I
                 yield from walked(section, f"{prefix}{name}{many}.", seen)
 
 
-KEYS = dict(walked(RunConfig, "", set()))
-"""Every key of a configuration, with dots; a section that occurs twice (`corpus.test`) is walked where it is first."""
+KEYS = dict((*walked(RunConfig, "", {ArmConfig}), *walked(ArmConfig, "compare.arms[].", {ArmConfig})))
+"""Every key of a configuration, with dots; a section that occurs twice (`corpus.test`) is walked where it is first.
+
+The keys of an arm are described where most arms are: in the comparison.
+"""
 
 
 def test_every_key_is_in_the_configuration_page_and_no_other() -> None:

@@ -26,7 +26,7 @@ from raysample.core.config.run import (
 )
 from raysample.core.config.section import Fraction, Section
 from raysample.core.config.selection import LIMITS, ArmConfig, CompareConfig, SampleConfig, SuspectsConfig, TokensConfig
-from raysample.core.config.training import EarlyStoppingConfig, FineTuneConfig, ModelConfig, ResumeConfig
+from raysample.core.config.training import DynamicConfig, EarlyStoppingConfig, FineTuneConfig, ModelConfig, ResumeConfig
 
 __all__ = [
     "LIMITS",
@@ -35,6 +35,7 @@ __all__ = [
     "Columns",
     "CompareConfig",
     "CorpusConfig",
+    "DynamicConfig",
     "EarlyStoppingConfig",
     "EconomyConfig",
     "EngineConfig",

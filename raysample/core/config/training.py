@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from raysample.core.config.section import Address, Count, Fraction, Section, Seed
+from raysample.core.config.selection import ArmConfig
 
 
 class ModelConfig(Section):
@@ -68,6 +69,28 @@ class ResumeConfig(Section):
     failures: Annotated[int, Field(ge=0, lt=2**31)] = 3
 
 
+class DynamicConfig(Section):
+    """Each epoch of a fine-tuning has a new sample of the training rows: a `share` of them, by the arm `redraw`.
+
+    `scores` is the folder of a score table of the training rows, for a policy that reads scores.
+    """
+
+    redraw: ArmConfig
+    share: Fraction = 0.5
+    scores: Address | None = None
+
+    @model_validator(mode="after")
+    def _said_once(self) -> DynamicConfig:
+        """Refuse `redraw: true` inside the arm."""
+        if self.redraw.redraw:
+            raise ValueError("the arm is drawn anew for every epoch: leave `redraw: true` out of it")
+        return self
+
+    def rows_per_epoch(self, rows: int) -> int:
+        """Return the number of rows of an epoch, of `rows` training rows."""
+        return max(1, round(self.share * rows))
+
+
 class FineTuneConfig(Section):
     """The recipe of a fine-tuning, and the checkpoints that it saves."""
 
@@ -89,6 +112,8 @@ class FineTuneConfig(Section):
     # Weights of rows by class: inverse to its share, or as given (1 for a class that is not named).
     class_weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] | None = None
     early_stopping: EarlyStoppingConfig | None = None
+    # A new sample of the training rows for every epoch; never in comparisons, whose arms have a `redraw` of their own.
+    dynamic: DynamicConfig | None = None
     checkpoints: Count | None = None
     checkpoints_per_epoch: Count | None = None
     checkpoint_every: Count | None = None
@@ -131,12 +156,19 @@ class FineTuneConfig(Section):
             )
         if self.capture and self.early_stopping is not None:
             raise ValueError("capture holds logits of all rows, and early_stopping trains on a part of them: use one")
+        if self.dynamic is not None and (self.capture or self.early_stopping is not None):
+            other = "capture" if self.capture else "early_stopping"
+            raise ValueError(f"{other} needs the same rows in every epoch, and dynamic draws them anew: use one")
         return self
 
     @property
     def workers_range(self) -> tuple[int, int]:
         """The smallest and the largest number of workers."""
         return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
+
+    def rows_per_epoch(self, rows: int) -> int:
+        """Return the number of rows of an epoch, of `rows` training rows."""
+        return rows if self.dynamic is None else self.dynamic.rows_per_epoch(rows)
 
     @property
     def recipe(self) -> dict[str, Any]:

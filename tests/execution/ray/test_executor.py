@@ -25,6 +25,8 @@ from raysample.influence.scores import SCORES as REGISTRY
 from raysample.influence.scores import create_scores
 from raysample.influence.shards import ScoreJob
 from raysample.models import tokenizer
+from raysample.selection import Selection
+from raysample.selection.redraws import draw_seed
 from raysample.training.capture import Capture
 from tests.helpers import every_score
 from tests.helpers.crashing_models import make_deadly
@@ -168,6 +170,42 @@ def test_selected_rows_can_be_trained_on_in_tasks(
     for job in jobs:
         assert outcomes[job.key].evaluation == execute(job).evaluation
     assert outcomes["None"].evaluation.metrics == local.metrics
+
+
+def test_two_workers_draw_and_train_on_the_rows_of_each_epoch(corpora: tuple[Corpus, Corpus], tmp_path: Path) -> None:
+    dynamic = {"redraw": {"policy": "class_power", "power": 0.5, "weights": "unbiased"}, "share": 0.3}
+    recipe = FineTuneConfig.model_validate({**RECIPE.to_dict(), "capture": False, "dynamic": dynamic})
+    here = raysample.fine_tune(*corpora, str(tmp_path / "here"), model=MODEL, recipe=recipe)
+    two = recipe.model_copy(update={"workers": 2})
+    there = raysample.fine_tune(*corpora, str(tmp_path / "there"), model=MODEL, recipe=two, engine=ON_RAY)
+    for name in ("seed-0", "seed-0-epoch-2", "seed-0-epoch-3"):
+        drawn = [Selection.load(str(tmp_path / place / "draws" / name)) for place in ("here", "there")]
+        assert drawn[0].fingerprint == drawn[1].fingerprint
+    one, other = (pq.read_table(Path(found.uri, "curve.parquet")) for found in (here, there))
+    assert len(one) == 12  # 60 rows in batches of 16, three times
+    np.testing.assert_allclose(one["loss"], other["loss"], rtol=1e-3)
+    assert there.metrics["nll"] == pytest.approx(here.metrics["nll"], rel=1e-3)
+
+
+def test_redrawn_rows_can_be_trained_on_in_tasks(
+    tables: tuple[ScoreTable, ScoreTable], corpora: tuple[Corpus, Corpus], local: CheckpointSet, tmp_path: Path
+) -> None:
+    from raysample.core.progress import SilentReporter
+    from raysample.training.fine_tuning import Job, execute
+
+    draws = [
+        raysample.sample(
+            tables[0], "softmax", "el2n", fraction=0.5, seed=draw_seed(3, epoch), output=f"{tmp_path}/{epoch}"
+        )
+        for epoch in range(3)
+    ]
+    base, recipe = str(Path(local.uri, "base")), RECIPE.model_copy(update={"capture": False})
+    first, *others = (draw.uri for draw in draws)
+    job = Job(corpora[0].uri, corpora[1].uri, base, MODEL, recipe, selection=first, redraws=tuple(others), key="drawn")
+    with create_executor(ON_RAY) as engine:
+        ((_, outcome),) = engine.fine_tune_many([job], 1, SilentReporter())
+    assert (outcome.rows, outcome.steps) == (100, 21)
+    assert outcome.evaluation == execute(job).evaluation
 
 
 @pytest.mark.parametrize("policy", ["random", "hard", "mix", "explore", "linear", "tilted", "hedge"])
