@@ -9,6 +9,7 @@ from raysample.training.batch_order import batches
 from raysample.training.curve import TrainingCurve
 from raysample.training.epoch_rows import EpochRows
 from raysample.training.examples import Examples, batch
+from raysample.training.infobatch import LossPrunedRows
 from raysample.training.loop import train
 from raysample.training.optimizer import learning_rate
 from raysample.training.prediction import assess, examine, predict
@@ -19,6 +20,7 @@ __all__ = [
     "DistributedContext",
     "EpochRows",
     "Examples",
+    "LossPrunedRows",
     "TokenizedCorpus",
     "TrainingCurve",
     "TrainingSchedule",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from raysample.core.arrays import IntArray
+from raysample.core.arrays import Float32Array, IntArray
 from raysample.core.config import FineTuneConfig
 from raysample.core.errors import TrainingError
 from raysample.training import distributed, snapshot
@@ -18,6 +18,7 @@ from raysample.training.curve import TrainingCurve
 from raysample.training.early_stopping import Patience
 from raysample.training.epoch_rows import EpochRows, epoch_batches
 from raysample.training.examples import Examples
+from raysample.training.infobatch import LossPrunedRows, losses_in_batch
 from raysample.training.optimizer import adamw, learning_rate, set_rate
 from raysample.training.prediction import assess
 from raysample.training.schedule import DistributedContext, TrainingSchedule
@@ -40,7 +41,7 @@ class States(Protocol):
 
 def train(
     model: nn.Module,
-    data: Examples | EpochRows,
+    data: Examples | EpochRows | LossPrunedRows,
     config: FineTuneConfig,
     layout: TrainingSchedule,
     context: DistributedContext = DistributedContext(),
@@ -57,7 +58,8 @@ def train(
 
     Args:
         model: a sequence classifier, wrapped by `distributed.wrap_model` if `context.world` > 1.
-        data: the training rows, or those of each epoch; each worker processes its share of every global batch.
+        data: the training rows, those of each epoch, or those that InfoBatch prunes; each worker processes its share
+            of every global batch.
         config: the recipe.
         layout: from `schedule_training`.
         context: rank, number of workers and device of this worker.
@@ -71,14 +73,14 @@ def train(
         urgent: returns, equally on every worker, whether a state must be stored now; called every two seconds.
         held_out: rows that `config.early_stopping` evaluates on.
     """
-    run = _Run(model, config, layout, context)
+    run = _Run(model, config, layout, context, data if isinstance(data, LossPrunedRows) else None)
     if resume is not None:
         run.restore(resume)
     run.watch(held_out)
     began, requests = time.perf_counter(), _StateRequests(states, urgent, context)
     # The stepper seeds the global generator at every step; the caller gets its own random state back.
     with torch.random.fork_rng(devices=[]):
-        order = epoch_batches(data, config, layout, run.curve.last)
+        order = _batches(data, config, layout, run.curve.last)
         for step, (present, rows) in enumerate(order, start=run.curve.last) if not run.over else ():
             rate = learning_rate(step, layout.steps, config)
             loss, seen, request = run.step(step, present, rows, rate, requests.at(step + 1), began)
@@ -97,6 +99,15 @@ def train(
     return run.curve
 
 
+def _batches(
+    data: Examples | EpochRows | LossPrunedRows, config: FineTuneConfig, layout: TrainingSchedule, start: int
+) -> Iterator[tuple[Examples, IntArray]]:
+    """Return the rows that a batch is taken from and its positions there, for every step from `start` on."""
+    if isinstance(data, LossPrunedRows):
+        return data.batches(config, layout, start)
+    return epoch_batches(data, config, layout, start)
+
+
 class _Run:
     """The mutable state of a run: model, optimiser, loss scaler, curve, patience."""
 
@@ -106,7 +117,9 @@ class _Run:
         config: FineTuneConfig,
         layout: TrainingSchedule,
         context: DistributedContext,
+        pruned: LossPrunedRows | None,
     ) -> None:
+        self.pruned = pruned
         self.model, self.core, self.layout, self.context = model, getattr(model, "module", model), layout, context
         self.optimiser = adamw(model, config)
         self.stepper = Stepper(model, self.optimiser, config, context)
@@ -132,6 +145,8 @@ class _Run:
         if self.needs_warmup:
             self._warm_up(data, rows)
         (summed, agreed), norm, seen = self.stepper(data, rows, step, request)
+        if self.pruned is not None:
+            self.pruned.observe(rows, self._all_losses(data, rows, seen))
         loss = summed / len(rows)
         if not math.isfinite(loss):
             raise TrainingError(
@@ -139,6 +154,12 @@ class _Run:
             )
         self.curve.add(step + 1, self.layout.epoch(step + 1), loss, rate, norm, time.perf_counter() - began)
         return loss, seen, round(agreed)
+
+    def _all_losses(self, data: Examples, rows: IntArray, seen: Seen) -> Float32Array:
+        """Return the losses of the rows of a batch, [b], from those of all workers."""
+        mine = losses_in_batch(data, rows, seen.rows, seen.logits)
+        found: Float32Array = distributed.summing(mine, self.context)().cpu().numpy()
+        return found
 
     def _warm_up(self, data: Examples, rows: IntArray) -> None:
         """Run one backward whose gradients are discarded, so that DDP fixes its gradient buckets.
@@ -163,6 +184,7 @@ class _Run:
         """Return everything the next step depends on."""
         history = [] if self.patience is None else list(self.patience.history)
         held = snapshot.tensors(self.core, self.optimiser)
+        held |= {} if self.pruned is None else self.pruned.tensors()
         return Snapshot(
             self.curve.last, held, self.stepper.scaler.state_dict(), TrainingCurve(list(self.curve.rows)), history
         )
@@ -170,6 +192,8 @@ class _Run:
     def restore(self, state: Snapshot) -> None:
         """Set model, optimiser, scaler, curve and history to those of `state`."""
         snapshot.restore(self.core, self.optimiser, state.tensors)
+        if self.pruned is not None:
+            self.pruned.restore(state.tensors)
         if state.scaler:
             self.stepper.scaler.load_state_dict(state.scaler)
         self.curve, self.needs_warmup = TrainingCurve(list(state.curve.rows)), self.context.world > 1

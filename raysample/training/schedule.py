@@ -36,7 +36,7 @@ class DistributedContext:
 
 
 def schedule_training(rows: int, config: FineTuneConfig, steps: int | None = None) -> TrainingSchedule:
-    """Return the schedule of a run: ⌈rows / batch⌉ steps per epoch.
+    """Return the schedule of a run: E = ⌈rows / batch⌉ steps per epoch, ⌈`share_of_steps` · E · epochs⌉ in all.
 
     Checkpoints as configured, by default ten over the run.
 
@@ -48,7 +48,7 @@ def schedule_training(rows: int, config: FineTuneConfig, steps: int | None = Non
         steps: a fixed number of steps instead of epochs (`equal_steps` of a comparison).
     """
     per_epoch = math.ceil(rows / config.batch_size)
-    total = steps if steps is not None else per_epoch * config.epochs
+    total = steps if steps is not None else math.ceil(config.share_of_steps * per_epoch * config.epochs)
     if config.checkpoint_every is not None:
         save = set(range(config.checkpoint_every, total + 1, config.checkpoint_every)) | {total}
     else:

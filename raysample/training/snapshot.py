@@ -20,7 +20,8 @@ class Snapshot:
 
     Attributes:
         step: number of steps made.
-        tensors: `weights/NAME` for every weight, `optimiser/NAME/WHAT` for the optimiser state of every parameter.
+        tensors: `weights/NAME` for every weight, `optimiser/NAME/WHAT` for the optimiser state of every parameter, and
+            with InfoBatch `rows/WHAT` for the losses of the rows.
         scaler: state of the loss scaler; empty unless training runs in float16.
         curve: the steps so far.
         history: the metric of early stopping after each epoch so far.

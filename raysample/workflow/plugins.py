@@ -27,5 +27,6 @@ def policy_plugins(arms: Iterable[ArmConfig]) -> tuple[PluginIdentity, ...]:
 
 def run_plugins(config: RunConfig) -> tuple[PluginIdentity, ...]:
     """Return the identities of all plug-in scores and policies of a run."""
-    drawn = [] if config.fine_tune.dynamic is None else [config.fine_tune.dynamic.redraw]
+    dynamic = config.fine_tune.dynamic
+    drawn = [] if dynamic is None or dynamic.redraw is None else [dynamic.redraw]
     return (*score_plugins(config.score.scores), *policy_plugins([*config.compare.arms, *drawn]))

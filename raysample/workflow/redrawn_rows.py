@@ -36,7 +36,7 @@ def check_dynamic(recipe: FineTuneConfig, with_groups: bool = True) -> None:
         ScoreError, StorageError: the score table lacks a score, or cannot be read.
     """
     dynamic = recipe.dynamic
-    if dynamic is None:
+    if dynamic is None or dynamic.redraw is None:
         return
     arm, table = dynamic.redraw, None if dynamic.scores is None else ScoreTable.load(storage.absolute(dynamic.scores))
     known = {name: kind.higher_is for name, kind in SCORES.items()} | PROBE_HIGHER_IS
@@ -57,7 +57,7 @@ def check_dynamic(recipe: FineTuneConfig, with_groups: bool = True) -> None:
 
 
 def with_draws(job: Job, train: Corpus, folder: str, map_fn: MapFn) -> Job:
-    """Return a job whose epochs are trained on samples of their own; the job itself without `fine_tune.dynamic`.
+    """Return a job whose epochs are trained on samples of their own; the job itself without `fine_tune.dynamic.redraw`.
 
     Args:
         job: the fine-tuning of all rows; its seed is that of the first draw.
@@ -71,7 +71,7 @@ def with_draws(job: Job, train: Corpus, folder: str, map_fn: MapFn) -> Job:
         SelectionError: the limits of the arm leave fewer rows than the share, or the draws are equal.
     """
     dynamic, seed = job.config.dynamic, job.config.seed
-    if dynamic is None:
+    if dynamic is None or dynamic.redraw is None:
         return job
     table, wanted = _table(dynamic, train, folder, map_fn), dynamic.rows_per_epoch(train.rows)
     names = [f"seed-{seed}", *(f"seed-{seed}-epoch-{epoch}" for epoch in range(2, _epochs(job, wanted) + 1))]

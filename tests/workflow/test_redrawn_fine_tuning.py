@@ -126,7 +126,7 @@ def test_draws_by_a_score_need_its_table(finished: Path, small_run: Path, tmp_pa
         ({"redraw": {"policy": "random", "redraw": True}}, {}, "leave `redraw: true` out of it"),
         ({"redraw": {"policy": "random"}, "share": 1.5}, {}, "fine_tune.dynamic.share"),
         ({"redraw": {"policy": "random", "quota": "all"}}, {}, "fine_tune.dynamic.redraw.quota"),
-        ({"share": 0.5}, {}, "fine_tune.dynamic.redraw"),
+        ({"share": 0.5}, {}, "fine_tune.dynamic: give either redraw (an arm that draws) or infobatch"),
         (STRATIFIED, {"capture": True}, "capture needs the same rows in every epoch"),
         (STRATIFIED, {"early_stopping": {}}, "early_stopping needs the same rows in every epoch"),
     ],
@@ -165,6 +165,24 @@ def test_a_plan_counts_the_steps_of_the_samples(
     assert "fine-tune 8 steps" in out
     # Three arms and all rows, twice: a fine-tuning on samples is not the full run of its seed.
     assert "compare 8 retrainings, 76 steps" in out
+
+
+def test_a_fine_tuning_prunes_by_losses_and_says_what_it_takes(
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dynamic = {"infobatch": {"prune": 0.5}, "share": 0.7}
+    path = config(tmp_path, small_run, dynamic)
+    assert main.main(["plan", str(path), "--rows", "60"]) == 0
+    assert "fine-tune 10 steps" in " ".join(capsys.readouterr().out.split())  # 0.7 of 14, rounded up
+    found = pipeline(path).checkpoints()[0]
+    assert found.checkpoints[-1].step == 10
+    assert not (tmp_path / "runs/small/draws").exists()
+    other = config(tmp_path / "all", small_run, None)
+    one, all_rows = (
+        pq.read_table(Path(each.uri, "curve.parquet")) for each in (found, pipeline(other).checkpoints()[0])
+    )
+    # The first pass is on all rows, in the same order.
+    assert one["loss"][0].as_py() == all_rows["loss"][0].as_py()
 
 
 def test_a_program_can_fine_tune_on_new_samples(tmp_path: Path) -> None:

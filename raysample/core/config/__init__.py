@@ -26,7 +26,14 @@ from raysample.core.config.run import (
 )
 from raysample.core.config.section import Fraction, Section
 from raysample.core.config.selection import LIMITS, ArmConfig, CompareConfig, SampleConfig, SuspectsConfig, TokensConfig
-from raysample.core.config.training import DynamicConfig, EarlyStoppingConfig, FineTuneConfig, ModelConfig, ResumeConfig
+from raysample.core.config.training import (
+    DynamicConfig,
+    EarlyStoppingConfig,
+    FineTuneConfig,
+    InfoBatchConfig,
+    ModelConfig,
+    ResumeConfig,
+)
 
 __all__ = [
     "LIMITS",
@@ -42,6 +49,7 @@ __all__ = [
     "FeedbackConfig",
     "FineTuneConfig",
     "Fraction",
+    "InfoBatchConfig",
     "LabelsConfig",
     "LandmarksConfig",
     "LimitsConfig",

@@ -69,26 +69,44 @@ class ResumeConfig(Section):
     failures: Annotated[int, Field(ge=0, lt=2**31)] = 3
 
 
-class DynamicConfig(Section):
-    """Each epoch of a fine-tuning has a new sample of the training rows: a `share` of them, by the arm `redraw`.
+class InfoBatchConfig(Section):
+    """InfoBatch (Qin et al., ICLR 2024): a row whose last loss is below the mean is left out of a pass at random.
 
-    `scores` is the folder of a score table of the training rows, for a policy that reads scores.
+    `prune` is the probability; kept ones of these rows weigh 1 / (1 - `prune`). The last share `anneal` of the steps is
+    on all rows.
     """
 
-    redraw: ArmConfig
+    prune: Fraction = 0.5
+    anneal: Annotated[float, Field(ge=0, lt=1)] = 0.125
+
+
+class DynamicConfig(Section):
+    """The rows of a fine-tuning change while it runs: give `redraw` or `infobatch`.
+
+    With `redraw` each epoch has a new sample of the training rows, a `share` of them, by this arm; `scores` is the
+    folder of a score table of the training rows, for a policy that reads scores. With `infobatch` rows are pruned by
+    their losses, and the training takes a `share` of the steps of all rows.
+    """
+
+    redraw: ArmConfig | None = None
+    infobatch: InfoBatchConfig | None = None
     share: Fraction = 0.5
     scores: Address | None = None
 
     @model_validator(mode="after")
-    def _said_once(self) -> DynamicConfig:
-        """Refuse `redraw: true` inside the arm."""
-        if self.redraw.redraw:
+    def _one_kind(self) -> DynamicConfig:
+        """Require one of the two kinds, `scores` only with `redraw`, and no `redraw: true` inside the arm."""
+        if (self.redraw is None) == (self.infobatch is None):
+            raise ValueError("give either redraw (an arm that draws) or infobatch")
+        if self.redraw is not None and self.redraw.redraw:
             raise ValueError("the arm is drawn anew for every epoch: leave `redraw: true` out of it")
+        if self.infobatch is not None and self.scores is not None:
+            raise ValueError("infobatch goes by the losses of the training itself: leave scores out")
         return self
 
     def rows_per_epoch(self, rows: int) -> int:
-        """Return the number of rows of an epoch, of `rows` training rows."""
-        return max(1, round(self.share * rows))
+        """Return the number of rows that an epoch chooses from, of `rows` training rows."""
+        return rows if self.redraw is None else max(1, round(self.share * rows))
 
 
 class FineTuneConfig(Section):
@@ -158,7 +176,7 @@ class FineTuneConfig(Section):
             raise ValueError("capture holds logits of all rows, and early_stopping trains on a part of them: use one")
         if self.dynamic is not None and (self.capture or self.early_stopping is not None):
             other = "capture" if self.capture else "early_stopping"
-            raise ValueError(f"{other} needs the same rows in every epoch, and dynamic draws them anew: use one")
+            raise ValueError(f"{other} needs the same rows in every epoch, and dynamic changes them: use one")
         return self
 
     @property
@@ -169,6 +187,11 @@ class FineTuneConfig(Section):
     def rows_per_epoch(self, rows: int) -> int:
         """Return the number of rows of an epoch, of `rows` training rows."""
         return rows if self.dynamic is None else self.dynamic.rows_per_epoch(rows)
+
+    @property
+    def share_of_steps(self) -> float:
+        """The share of the steps of all epochs that the training takes: 1 unless rows are pruned by their losses."""
+        return 1.0 if self.dynamic is None or self.dynamic.infobatch is None else self.dynamic.share
 
     @property
     def recipe(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from raysample.training import (
     DistributedContext,
     EpochRows,
     Examples,
+    LossPrunedRows,
     TrainingSchedule,
     capture,
     examine,
@@ -119,10 +120,15 @@ def _tested(job: Job, core: nn.Module, context: DistributedContext) -> Evaluatio
 
 
 def _recorder(
-    job: Job, data: Examples | EpochRows, layout: TrainingSchedule, classes: int, rank: int, resume: Snapshot | None
+    job: Job,
+    data: Examples | EpochRows | LossPrunedRows,
+    layout: TrainingSchedule,
+    classes: int,
+    rank: int,
+    resume: Snapshot | None,
 ) -> Callable[[NDArray[np.int64], Tensor, int], None] | None:
     """Return the callback that captures the logits of the scored label, or None without capture."""
-    if job.folder is None or not job.config.capture or isinstance(data, EpochRows):
+    if job.folder is None or not job.config.capture or not isinstance(data, Examples):
         return None
     recorder = capture.Recorder(job.folder, data, layout, classes, rank, 0 if resume is None else resume.step)
     scored = slice(None) if data.levels is None else data.levels.label

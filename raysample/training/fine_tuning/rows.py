@@ -12,13 +12,13 @@ from raysample.core.errors import ProvenanceError, SelectionError, TrainingError
 from raysample.data.corpus import Corpus
 from raysample.selection import Selection
 from raysample.selection.redraws import check_draws
-from raysample.training import EpochRows, Examples, TokenizedCorpus, load_tokenized
+from raysample.training import EpochRows, Examples, LossPrunedRows, TokenizedCorpus, load_tokenized
 from raysample.training.early_stopping import split_held_out
 from raysample.training.fine_tuning.job import Job
 from raysample.training.losses import class_weights
 
 
-def training_rows(job: Job, corpus: Corpus) -> tuple[Examples | EpochRows, Examples | None]:
+def training_rows(job: Job, corpus: Corpus) -> tuple[Examples | EpochRows | LossPrunedRows, Examples | None]:
     """Return the weighted training rows, or those of each epoch, and the held-out rows of early stopping or None."""
     data = load_examples(job.train, corpus.fingerprint, job.base, job.model).headed(job.config)
     if job.redraws:
@@ -26,7 +26,10 @@ def training_rows(job: Job, corpus: Corpus) -> tuple[Examples | EpochRows, Examp
     data = data if job.selection is None else selected_rows(data, corpus, job.selection)
     stopping = job.config.early_stopping
     data, held_out = (data, None) if stopping is None else split_held_out(data, stopping, job.config.seed)
-    return _class_weighted(data, job.config, corpus), held_out
+    data, dynamic = _class_weighted(data, job.config, corpus), job.config.dynamic
+    if dynamic is not None and dynamic.infobatch is not None:
+        return LossPrunedRows(data, dynamic.infobatch, job.config.seed), None
+    return data, held_out
 
 
 def _class_weighted(data: Examples, config: FineTuneConfig, corpus: Corpus) -> Examples:
