@@ -87,7 +87,7 @@ REASONS = (
 )
 """The reason of each code; 0 is a usable row."""
 
-SELECTED, BY_WHERE, NO_FEEDBACK, MUTE_FEEDBACK, UNSURE, OTHER_SIDE, BY_LIMIT = range(7)
+SELECTED, BY_WHERE, NO_FEEDBACK, MUTE_FEEDBACK, UNSURE, OTHER_SIDE, BY_LIMIT, VALIDATION_SIDE = range(8)
 FILTERS = (
     "",
     "where",
@@ -96,6 +96,7 @@ FILTERS = (
     "confidence below min_confidence",
     "other side of the hold-out",
     "limit",
+    "other side of the validation split",
 )
 """Reasons why the configuration leaves a row out; 0 is a selected row. The first reason that applies is recorded."""
 

@@ -10,7 +10,7 @@ from raysample.data.score_table import ScoreTable
 from raysample.influence.label_origin import ORIGINS, meaning
 from raysample.report.formatting import DASH, clean, share
 
-_PARTS = {"train": "Training", "test": "Test"}
+_PARTS = {"train": "Training", "validation": "Validation", "test": "Test"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def label_sections(corpora: Mapping[str, Mapping[str, Any]], table: ScoreTable) 
     """Return the section on the labels of each corpus.
 
     Args:
-        corpora: `train` and `test` -> `origin`, and optionally `min_confidence`, `confidence` and `feedback`.
+        corpora: `train`, `validation`, `test` -> `origin`, and optionally `min_confidence`, `confidence`, `feedback`.
         table: the scores, which depend on the training labels.
     """
     return tuple(_of(name, part, table) for name, part in corpora.items())

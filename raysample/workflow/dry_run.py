@@ -33,7 +33,8 @@ def plan_run(config: RunConfig, reporter: Reporter, rows: int) -> Outlook:
     ):
         preflight.check_preflight(config, run_folder, executor, ("fine-tune",))
         pipeline = Pipeline(config, RunContext(executor, reporter))
-        train, test = pipeline.corpora()
+        corpora = pipeline.corpora()
+        train, test = corpora.train, corpora.test
         adopted = None if config.adopt is None else pipeline.adopted(train)
         return outlook(config, train, test, executor.slots(), folder, rows, adopted)
 

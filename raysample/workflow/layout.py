@@ -40,6 +40,11 @@ class RunFolder:
         return self.at("corpus", "train")
 
     @property
+    def validation(self) -> str:
+        """Folder of the validation Corpus, if the configuration has one."""
+        return self.at("corpus", "validation")
+
+    @property
     def test(self) -> str:
         """Folder of the test Corpus."""
         return self.at("corpus", "test")

@@ -14,19 +14,17 @@ from raysample.core.config import RunConfig, ScoreConfig
 from raysample.core.errors import ConfigError
 from raysample.data.checkpoint_set import CHECKPOINTS_MANIFEST, CheckpointSet
 from raysample.data.corpus import Corpus
-from raysample.data.corpus import overlap as overlaps
 from raysample.data.score_table import SCORES_MANIFEST, ScoreTable
 from raysample.evaluation.comparison import Comparison
-from raysample.influence import label_origin
 from raysample.influence.shards.crash_counter import reopen
 from raysample.tracking import Value
 from raysample.training.fine_tuning import Job
 from raysample.workflow import adopt, economy, tracker_params, training_results
-from raysample.workflow.checks import check_windows, corpus_line, corpus_remarks, require_artifact
+from raysample.workflow.checks import check_windows, require_artifact
 from raysample.workflow.choice import chooser_of
 from raysample.workflow.compare import Retraining
 from raysample.workflow.context import RunContext
-from raysample.workflow.describe import describe_both, find_overlap
+from raysample.workflow.describe import RunCorpora, corpus_notes, describe_corpora, report_corpora
 from raysample.workflow.fine_tune import fine_tuned, finished_checkpoints
 from raysample.workflow.layout import RunFolder
 from raysample.workflow.per_run_scores import own_scores
@@ -50,23 +48,20 @@ class Pipeline:
         self.mine = self.run_folder.check(self.config)
         self._taken: CheckpointSet | None = None
 
-    def corpora(self) -> tuple[Corpus, Corpus]:
-        """Describe the training and test corpora, or load existing descriptions of this configuration."""
-        run_folder = self.run_folder
+    def corpora(self) -> RunCorpora:
+        """Describe the corpora of the run, or load existing descriptions of this configuration."""
         if not self.mine:
             # The classes must have the order of an adopted classifier's outputs.
             known = None if self.config.adopt is None else self._adopted().labels
             with self._timed("describe"):
-                describe_both(self.config.corpus, run_folder, known)
-        train, test = Corpus.load(run_folder.train), Corpus.load(run_folder.test)
-        for name, corpus in (("train", train), ("test", test)):
-            self.context.reporter.say(f"  {name}: {corpus_line(corpus)}")
-            for remark in corpus_remarks(corpus):
-                self.context.reporter.say(f"    {remark}")
-        found = find_overlap(run_folder, train, test, self.context.executor.map)
-        if found.test_rows:
-            self.context.reporter.say(f"  {overlaps.describe_overlap(found, test.rows)}")
-        return train, test
+                describe_corpora(self.config.corpus, self.run_folder, known)
+        corpora = self._corpora()
+        report_corpora(corpora, self.run_folder, self.context)
+        return corpora
+
+    def _corpora(self) -> RunCorpora:
+        """Return the described corpora."""
+        return RunCorpora.load(self.run_folder, self.config.corpus)
 
     def base(self, train: Corpus) -> str:
         """Return the folder of the initial model, created or checked."""
@@ -80,17 +75,17 @@ class Pipeline:
         if self.config.adopt is not None:
             return [self._adopt()]
         self.context.reporter.say("fine-tune")
-        train, test = self.corpora()
-        base = self.base(train)
-        check_windows(self.config, train.rows)
+        corpora = self.corpora()
+        base = self.base(corpora.train)
+        check_windows(self.config, corpora.train.rows)
         self.run_folder.claim(self.config)
         self.mine = True
-        return [self._fine_tuned(train, test, base, seed) for seed in self.seeds]
+        return [self._fine_tuned(corpora, base, seed) for seed in self.seeds]
 
     def _adopt(self) -> CheckpointSet:
         """Adopt checkpoints and track the step."""
         self.context.reporter.say("adopt")
-        train, _ = self.corpora()
+        train = self.corpora().train
         checkpoint_set = self.adopted(train)
         self.run_folder.claim(self.config)
         self.mine = True
@@ -119,9 +114,10 @@ class Pipeline:
         """The seeds of the runs whose checkpoints are scored."""
         return [self.config.fine_tune.seed + run for run in range(self.config.score.runs)]
 
-    def _fine_tuned(self, train: Corpus, test: Corpus, base: str, seed: int) -> CheckpointSet:
+    def _fine_tuned(self, corpora: RunCorpora, base: str, seed: int) -> CheckpointSet:
         """Fine-tune one run, or reuse it if finished, and track it."""
-        reporter, job = self.context.reporter, self.job(train, test, base, seed, self.run_folder.checkpoints(seed))
+        train, reporter = corpora.train, self.context.reporter
+        job = self.job(corpora, base, seed, self.run_folder.checkpoints(seed))
         job = with_draws(job, train, self.run_folder.draws, self.context.executor.map)
         with self.context.tracker.run("fine-tune", self.params("fine-tune", seed=seed, n_train=train.rows)) as run:
             run.dataset("train", train.uri, train.fingerprint, "training")
@@ -212,12 +208,12 @@ class Pipeline:
     def retraining(self) -> Retraining:
         """Return the steps of the comparison on the finished table."""
         checkpoint_sets, table = self.checkpoint_sets(), self.table()
-        train, test = Corpus.load(self.run_folder.train), Corpus.load(self.run_folder.test)
-        base = self.base(train)
+        corpora = self._corpora()
+        train, base = corpora.train, self.base(corpora.train)
 
         def job(seed: int) -> Job:
             """Return the job of one seed on all rows."""
-            return self.job(train, test, base, seed, None)
+            return self.job(corpora, base, seed, None)
 
         return Retraining(
             config=self.config.compare,
@@ -228,15 +224,9 @@ class Pipeline:
             train=train,
             job=job,
             params=self.params,
-            notes=self._notes(train, test),
+            notes=corpus_notes(corpora, self.run_folder),
             chooser=chooser_of(self.config, train, self.run_folder.at("auto"), self.context),
         )
-
-    def _notes(self, train: Corpus, test: Corpus) -> tuple[str, ...]:
-        """Return warnings about the corpora for readers of the comparison."""
-        found = overlaps.stored_overlap(self.run_folder.overlap, train, test)
-        repeats = (overlaps.describe_overlap(found, test.rows),) if found is not None and found.test_rows else ()
-        return (*label_origin.test_warnings(test), *repeats)
 
     def sample(self) -> Retraining:
         """Write the selections of all arms and report their effect on the classes."""
@@ -255,16 +245,18 @@ class Pipeline:
         with self._timed("compare"):
             return retraining.retrain()
 
-    def job(self, train: Corpus, test: Corpus, base: str, seed: int, folder: str | None) -> Job:
+    def job(self, corpora: RunCorpora, base: str, seed: int, folder: str | None) -> Job:
         """Return the recipe as a job on all rows; its key names everything the result depends on."""
+        train, model = corpora.train, self.config.model
         recipe, saved = self.config.fine_tune.model_copy(update={"seed": seed}), check_windows(self.config, train.rows)
         if folder is None:
             # Arms are compared at equal steps, so retrainings never stop early; `full` is all rows in every epoch.
             recipe = recipe.model_copy(update={"early_stopping": None, "dynamic": None})
-        key = storage.fingerprint(
-            [train.fingerprint, test.fingerprint, self.config.model.to_dict(), recipe.recipe, saved]
-        )
-        return Job(train.uri, test.uri, base, self.config.model, recipe, folder=folder, save_at=saved, key=key)
+        rows = {name: corpus.fingerprint for name, corpus in corpora.named().items()}
+        key = storage.fingerprint([rows, model.to_dict(), recipe.recipe, saved])
+        chooses = None if corpora.validation is None else corpora.validation.uri
+        job = Job(train.uri, corpora.test.uri, base, model, recipe, folder=folder, save_at=saved, key=key)
+        return replace(job, validation=chooses)
 
     def params(self, verb: str, **values: Value) -> dict[str, Value]:
         """Return the parameters of one tracked run: the same names in every run, so that MLflow can compare them."""
@@ -272,10 +264,8 @@ class Pipeline:
 
     def provenance(self) -> dict[str, Any]:
         """Return the report's data on provenance."""
-        train, test = Corpus.load(self.run_folder.train), Corpus.load(self.run_folder.test)
-        return tracker_params.provenance(
-            self.config, (train, test), self.table(), self.checkpoint_sets()[0], self.durations
-        )
+        corpora = self._corpora().named()
+        return tracker_params.provenance(self.config, corpora, self.table(), self.checkpoint_sets()[0], self.durations)
 
     @contextmanager
     def tracked(self, verb: str) -> Iterator[Pipeline]:

@@ -43,23 +43,23 @@ def params(config: RunConfig, verb: str, values: Mapping[str, Value]) -> dict[st
 
 def provenance(
     config: RunConfig,
-    corpora: tuple[Corpus, Corpus],
+    corpora: Mapping[str, Corpus],
     table: ScoreTable,
     checkpoint_set: CheckpointSet,
     seconds: Mapping[str, float],
 ) -> dict[str, Any]:
     """Return the report's data on provenance: versions, fingerprints, row counts, labels, seconds per step, config."""
-    train, test = corpora
+    prints = {name: corpus.fingerprint for name, corpus in corpora.items()}
     return {
         "simulated": config.corpus.simulated is not None,
         "versions": versions(),
-        "fingerprints": {"train": train.fingerprint, "test": test.fingerprint, "scores": table.fingerprint},
+        "fingerprints": {**prints, "scores": table.fingerprint},
         "rows": {
             name: {**corpus.counts, "quarantine": corpus.quarantine, "left out": corpus.filtered}
-            for name, corpus in (("train", train), ("test", test))
+            for name, corpus in corpora.items()
         },
-        "files": {name: files for name, corpus in (("train", train), ("test", test)) if (files := _files(corpus))},
-        "labels": {name: labelling.label_origin(corpus) for name, corpus in (("train", train), ("test", test))},
+        "files": {name: files for name, corpus in corpora.items() if (files := _files(corpus))},
+        "labels": {name: labelling.label_origin(corpus) for name, corpus in corpora.items()},
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         **training_results.report_training(checkpoint_set),
         "config": config.to_dict(),

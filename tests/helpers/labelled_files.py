@@ -82,7 +82,8 @@ def source(path: Path | str, columns: dict[str, str] | None = None, **options: A
 
 def described(folder: Path, path: Path | str, columns: dict[str, str] | None = None, **options: Any) -> Corpus:
     """Describe a source into `folder/corpus`."""
-    mine = {key: options.pop(key) for key in ("labels", "shard_rows", "part", "holdout") if key in options}
+    own = ("labels", "shard_rows", "part", "holdout", "validation")
+    mine = {key: options.pop(key) for key in own if key in options}
     return describe_source(source(path, columns, **options), str(folder / "corpus"), **mine)
 
 

@@ -82,7 +82,8 @@ def test_a_hold_out_has_the_levels_of_training(tmp_path: Path) -> None:
     columns = {"label": "still", "levels": ["still", "kind"]}
     corpus = {"train": {"path": str(tmp_path / "rows.parquet"), "columns": columns}, "holdout": 0.3}
     config = parse({"corpus": corpus, "output": str(tmp_path)})
-    train, test = Pipeline(config, RunContext(LocalExecutor())).corpora()
+    corpora = Pipeline(config, RunContext(LocalExecutor())).corpora()
+    train, test = corpora.train, corpora.test
     assert train.rows + test.rows == 80
     assert test.levels == train.levels
     assert test.levels is not None

@@ -37,7 +37,8 @@ def test_the_command_tells_time_memory_and_cost(config: Path, capsys: pytest.Cap
 
 def test_estimates_grow_with_the_work_and_shrink_with_the_workers(config: Path, tmp_path: Path) -> None:
     given = load(str(config), [])
-    train, test = Pipeline(given, RunContext(LocalExecutor())).corpora()
+    corpora = Pipeline(given, RunContext(LocalExecutor())).corpora()
+    train, test = corpora.train, corpora.test
     found = outlook(given, train, test, 4, str(tmp_path), rows=100)
     fine_tune, score, compare = found.steps
     assert [step.workers for step in found.steps] == [1, 4, 4]

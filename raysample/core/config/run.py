@@ -40,12 +40,17 @@ class SimulatedConfig(Section):
 
 
 class CorpusConfig(Section):
-    """Training and test texts: `simulated`, or `train` with either `test` or a `holdout` share by content."""
+    """Training and test texts: `simulated`, or `train` with either `test` or a `holdout` share by content.
+
+    `validation` is the share of the training rows, by content, that is not trained on: everything that chooses
+    (`recommend`, `sample.budget: auto`, early stopping) uses it alone, so that the test judges what it never chose.
+    """
 
     columns: Columns | None = None
     train: SourceConfig | None = None
     test: SourceConfig | None = None
     holdout: Fraction | None = None
+    validation: Fraction | None = None
     # Rows of a shard: the unit of scoring work, of progress, and of what a rerun can skip.
     shard_rows: Count = 512
     simulated: SimulatedConfig | None = None

@@ -36,7 +36,7 @@ class Corpus:
     Attributes:
         uri: folder of the manifest.
         source: the source's configuration with an absolute path and a resolved format.
-        part: `all`, or the side of a hold-out: `train`, `holdout`.
+        part: `all`, or a side of a split (see `sides.Split`): `train`, `validation`, `holdout`.
         labels: class names; a label's integer is its index in this tuple.
         shards: row ranges in reading order; ranges without a usable row are left out.
         counts: rows `in`, `usable`, `quarantined`, `filtered`; the first is the sum of the others.

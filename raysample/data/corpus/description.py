@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,18 +14,17 @@ from raysample.core.config import Columns, SourceConfig
 from raysample.core.errors import CorpusError
 from raysample.data.corpus import ledger as books
 from raysample.data.corpus.corpus import CORPUS_MANIFEST, KEPT_FILE, Corpus, pack_kept
-from raysample.data.corpus.judge_rows import JudgedRows, digests, folder_columns, held_out, id_hashes, shard_fingerprint
+from raysample.data.corpus.judge_rows import JudgedRows, digests, folder_columns, id_hashes, shard_fingerprint
 from raysample.data.corpus.ledger import Ledger, Range
 from raysample.data.corpus.quarantine import QUARANTINE_FOLDER, Quarantine
 from raysample.data.corpus.read_file import read_judged, read_range
+from raysample.data.corpus.sides import Side, Split
 from raysample.data.labels import origins
 from raysample.data.labels.class_names import LabelNotes, canonical, distinct_class_names
 from raysample.data.labels.classes import Codes, Vocabulary, order_classes
 from raysample.data.labels.levels import Levels, assembled, beside, others
-from raysample.data.schema import DUPLICATE, FINE, OTHER_SIDE, SELECTED, UNSEEN, Part, Shard
+from raysample.data.schema import DUPLICATE, FINE, SELECTED, UNSEEN, Part, Shard
 from raysample.data.sources.resolve import Source, check_rare, has_rows, open_source
-
-Side = Literal["all", "train", "holdout"]
 
 MAX_SPAN = 32
 """A shard spans at most this many times `shard_rows` source rows, however few of them are usable."""
@@ -40,6 +39,7 @@ def describe_source(
     shard_rows: int = 2048,
     part: Side = "all",
     holdout: float | None = None,
+    validation: float | None = None,
 ) -> Corpus:
     """Scan a source once, judge every row, and write its Corpus into folder `uri`.
 
@@ -53,14 +53,16 @@ def describe_source(
         labels: class names of training, for test corpora; without them the classes are those that occur.
         levels: levels of training, for test corpora whose `columns.levels` name as many.
         shard_rows: usable rows per shard, at most.
-        part: `train` leaves out the held-out share, `holdout` takes it alone; a row's side depends on its texts only.
+        part: one side of the source (see `Split`): `holdout`, of the other rows `validation`, and `train` the rest.
         holdout: the held-out share, in (0, 1).
+        validation: the share of the other rows that chooses, in (0, 1). Training knows the classes of both.
 
     Raises:
-        CorpusError: there is nothing to read, a column is missing, too many rows are in quarantine, no row is usable,
-            there is a single class, or a label is not in `labels` (unless `source.unseen_labels` is "quarantine").
+        CorpusError: there is nothing to read, a column is missing, too many rows are in quarantine, the part has no
+            usable row, there is a single class, or a label is not in `labels` (with `source.unseen_labels` "error").
     """
-    _check_arguments(part, holdout, shard_rows)
+    _check_shards(shard_rows)
+    split = Split(part, holdout, validation)
     _check_levels(source.columns, labels, levels)
     opened, uri = open_source(source), storage.absolute(uri)
     for name in (CORPUS_MANIFEST, KEPT_FILE, QUARANTINE_FOLDER):
@@ -72,23 +74,21 @@ def describe_source(
         if labels is None
         else tuple(frozenset(distinct_class_names(names, rule)) for names in (labels, *beside(levels)))
     )
-    scan = _Scan(opened, quarantine, _chooser(part, holdout), known)
+    scan = _Scan(opened, quarantine, split.filters, known)
     ledger = _without_repeats(opened, scan.run(shard_rows), quarantine)
     quarantine.close()
+    limited = books.within_limit(ledger, opened.config.limit)
+    split.check(limited, opened.config.path)
     books.check_ledger(ledger, opened.config, uri, known, quarantine.first)
-    ledger = books.within_limit(ledger, opened.config.limit)
+    ledger = limited
     if labels is None:
-        labels = _classes(ledger.class_counts(), opened.config, scan.declared[0], ledger.reasons())
-        rest = [
-            _classes(counts, opened.config, declared, ledger.reasons())
-            for counts, declared in zip(ledger.level_counts(), scan.declared[1:], strict=True)
-        ]
-        levels = assembled(opened.config.columns, labels, rest)
+        labels, levels = _occurring_classes(ledger, opened.config, scan.declared)
     inventory = opened.inventory.checked(scan.files, opened.config.path)
     books.reconcile(ledger, opened.config.path, scan.rows_of_files, quarantine.written)
     missing = books.taken_for_missing(ledger.reasons(), opened.config)
     spelled_so = scan.notes.spellings.warnings(_occurring(ledger))
-    notes = (inventory, (*((missing,) if missing else ()), *spelled_so))
+    lacking = split.warnings(ledger, [canonical(name, opened.config.labels) for name in labels])
+    notes = (inventory, (*((missing,) if missing else ()), *spelled_so, *lacking))
     return _written(uri, opened.config, part, tuple(labels), levels, ledger, shard_rows, notes)
 
 
@@ -97,13 +97,10 @@ def _occurring(ledger: Ledger) -> set[str]:
     return {name for counts in (ledger.class_counts(), *ledger.level_counts()) for name in counts}
 
 
-def _check_arguments(part: Side, holdout: float | None, shard_rows: int) -> None:
-    """Raise CorpusError for a part without a hold-out share, or for empty shards."""
-    if (part != "all" and holdout is None) or shard_rows < 1:
-        raise CorpusError(
-            f"part={part!r} with holdout={holdout} and shard_rows={shard_rows} cannot be",
-            "give holdout a share such as 0.1, and shard_rows at least 1",
-        )
+def _check_shards(shard_rows: int) -> None:
+    """Raise CorpusError for empty shards."""
+    if shard_rows < 1:
+        raise CorpusError(f"shards of shard_rows={shard_rows} rows cannot be", "give shard_rows at least 1")
 
 
 def _check_levels(columns: Columns, labels: Sequence[str] | None, levels: Levels | None) -> None:
@@ -121,25 +118,29 @@ def _check_levels(columns: Columns, labels: Sequence[str] | None, levels: Levels
         )
 
 
+def _occurring_classes(
+    ledger: Ledger, config: SourceConfig, declared: Sequence[Sequence[str]]
+) -> tuple[tuple[str, ...], Levels | None]:
+    """Return the classes, and the levels, of training and validation rows together.
+
+    A class whose rows are all on the validation side stays a class: the test may have rows of it.
+    """
+    reasons, every = ledger.reasons(), books.pooled(ledger)
+    books.check_classes(ledger.class_counts(), config, reasons)
+    labels = _classes(every.class_counts(), config, declared[0], reasons)
+    rest = [
+        _classes(counts, config, names, reasons)
+        for counts, names in zip(every.level_counts(), declared[1:], strict=True)
+    ]
+    return labels, assembled(config.columns, labels, rest)
+
+
 def _classes(
     counts: dict[str, int], config: SourceConfig, declared: Sequence[str], reasons: dict[str, int]
 ) -> tuple[str, ...]:
     """Return the ordered class names that occur; raises CorpusError if there is only one."""
     books.check_classes(counts, config, reasons)
     return order_classes(counts, [canonical(name, config.labels) for name in declared])
-
-
-def _chooser(part: Side, holdout: float | None) -> Callable[[JudgedRows], Codes]:
-    """Return a function that computes the filter code of each row, [rows] uint8; 0 means selected."""
-    if part == "all" or holdout is None:
-        return lambda rows: rows.filtered
-
-    def chosen(rows: JudgedRows) -> Codes:
-        """Return the filter code of each row, with OTHER_SIDE for selected rows of the other side."""
-        other = held_out(rows, holdout) != (part == "holdout")
-        return np.where((rows.filtered == SELECTED) & other, np.uint8(OTHER_SIDE), rows.filtered)
-
-    return chosen
 
 
 class _Scan:

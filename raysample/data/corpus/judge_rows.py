@@ -21,10 +21,8 @@ from raysample.data.labels.levels import PREFIX, read_others
 from raysample.data.labels.values import GARBLED, NESTED, NULL, STRING, Values, as_strings, mask
 from raysample.data.schema import Batch, Part
 
-_SIDE_KEY = "raysample-side00"
 _TEXT_KEY = "raysample-text00"
 _ID_KEY = "raysample-rowid0"
-_SPAN = float(2**64)
 TEXT_DIGITS, LABEL_DIGITS = 24, 12
 """Hexadecimal digits of a content id that identify its texts, and its label."""
 
@@ -239,17 +237,6 @@ def _each(strings: pa.StringArray, digits: int) -> pa.StringArray:
         hashlib.blake2b(text.encode(), digest_size=digits // 2).hexdigest() for text in known.dictionary.to_pylist()
     ]
     return pa.array(hashed, pa.string()).take(known.indices)
-
-
-def held_out(rows: JudgedRows, share: float) -> Mask:
-    """Return which rows lie in the held-out share, by a hash of (text, text_pair): repeats fall on the same side.
-
-    A row without usable text goes by its position instead, or all such rows would fall on the same side.
-    """
-    texts = rows.content.select(["text", "text_pair"])
-    key = pc.if_else(pc.is_null(texts["text"]), rows.name, _spelled(texts))
-    side: Mask = _hashed(key, _SIDE_KEY).astype(np.float64) / _SPAN < share
-    return side
 
 
 def _hashed(strings: pa.StringArray, key: str) -> WordArray:

@@ -30,6 +30,7 @@ from raysample.data.schema import (
     ROWS_IN_QUOTE,
     SELECTED,
     UNSEEN,
+    VALIDATION_SIDE,
     Part,
 )
 
@@ -53,7 +54,7 @@ class Ledger:
         ranges: where the rows lie.
         vocabulary: class names in order of first appearance.
         reason: [rows] uint8, code of the reason for quarantine, 0 for none.
-        filtered: [rows] uint8, code of the reason why a row is left out (`where`, label origin, side of the hold-out,
+        filtered: [rows] uint8, code of the reason why a row is left out (`where`, label origin, side of a split,
             limit); 0 for selected rows.
         labels: [rows] int32, index of the class name in `vocabulary`; -1 for none.
         ids: [rows] uint64, hash of the row id. content: [rows, 2] uint64, hash of the whole content.
@@ -132,8 +133,8 @@ class Ledger:
 
 
 def repeats(ledger: Ledger) -> Mask:
-    """Return [rows] whether a row, usable otherwise, repeats the id of an earlier row on either side of a hold-out."""
-    matching = np.isin(ledger.filtered, (SELECTED, OTHER_SIDE))
+    """Return [rows] whether a row, usable otherwise, repeats the id of an earlier row on any side of a split."""
+    matching = np.isin(ledger.filtered, (SELECTED, OTHER_SIDE, VALIDATION_SIDE))
     # np.unique returns the first index of each id: all later usable rows with that id are repeats.
     places = np.flatnonzero(matching & (ledger.reason == FINE))
     _, first = np.unique(ledger.ids[places], return_index=True)
@@ -148,9 +149,17 @@ def without(ledger: Ledger, repeated: Mask) -> Ledger:
     return replace(ledger, reason=np.where(repeated, np.uint8(DUPLICATE), ledger.reason))
 
 
+def pooled(ledger: Ledger) -> Ledger:
+    """Return the ledger of training and validation rows together: with both sides of the validation split."""
+    return replace(ledger, filtered=np.where(ledger.filtered == VALIDATION_SIDE, np.uint8(SELECTED), ledger.filtered))
+
+
 def within_limit(ledger: Ledger, limit: int | None) -> Ledger:
-    """Return a ledger that keeps the `limit` usable rows with the smallest id hashes; the others are filtered."""
-    places = np.flatnonzero(ledger.usable)
+    """Return a ledger that keeps the `limit` usable rows with the smallest id hashes; the others are filtered.
+
+    Training and validation share the limit, so that validation stays the same share of the rows.
+    """
+    places = np.flatnonzero(pooled(ledger).usable)
     if limit is None or len(places) <= limit:
         return ledger
     dropped = places[np.argsort(ledger.ids[places], kind="stable")[limit:]]

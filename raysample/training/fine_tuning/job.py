@@ -20,6 +20,8 @@ class Job:
 
     Attributes:
         train, test: URIs of Corpus folders.
+        validation: URI of the Corpus folder that choices are made by; None without one. With early stopping its rows
+            are evaluated after every epoch, in place of held-out training rows.
         base: model folder or hub name to start from, from `models.prepare_base`.
         model, config: the recipe; `config.seed` is the run's seed.
         selection: URI of a Selection folder to train on; None trains on all rows.
@@ -41,6 +43,7 @@ class Job:
     steps: int | None = None
     save_at: tuple[int, ...] | None = None
     key: str = ""
+    validation: str | None = None
 
 
 @dataclass(frozen=True)

@@ -105,9 +105,17 @@ def test_a_single_class(tmp_path: Path) -> None:
     assert described(tmp_path, path, labels=["class 0", "class 1"]).class_counts == (9, 0)
 
 
-@pytest.mark.parametrize("options", [{"part": "train"}, {"shard_rows": 0}])
-def test_arguments_that_cannot_be(options: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="give holdout a share"):
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({"part": "train"}, "give holdout a share"),
+        ({"part": "holdout", "validation": 0.1}, "give holdout a share"),
+        ({"part": "validation", "holdout": 0.1}, "or validation, or both"),
+        ({"shard_rows": 0}, "give shard_rows at least 1"),
+    ],
+)
+def test_arguments_that_cannot_be(options: dict[str, Any], advice: str, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=advice):
         described(tmp_path, write_csv(tmp_path / "a.csv", ROWS), **options)
 
 

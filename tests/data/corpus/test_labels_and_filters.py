@@ -6,18 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from raysample.core.errors import CorpusError
-from raysample.data.corpus import describe_source
 from tests.helpers.labelled_files import (
     described,
     quarantined,
     rows_of,
-    source,
     write_csv,
     write_datasets,
     write_jsonl,
@@ -178,31 +175,6 @@ def test_limit_does_not_make_quarantine_look_large(tmp_path: Path) -> None:
     rows = [*rows_of(100), *({"id": f"x{i}", "text": "", "label": "class 0"} for i in range(5))]
     corpus = described(tmp_path, write_jsonl(tmp_path / "rows.jsonl", rows), {"id": "id"}, limit=10)
     assert corpus.counts == {"in": 105, "usable": 10, "quarantined": 5, "filtered": 90}
-
-
-def test_train_and_holdout_part_the_rows_and_repeats_stay_together(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    rows = [{"id": i, "text": f"text {rng.integers(400)}", "label": i % 2} for i in range(1000)]
-    rows += [{"id": 2000 + i, "text": "", "label": 0} for i in range(60)] + [dict(rows[0]), dict(rows[1])]
-    path, found = write_jsonl(tmp_path / "rows.jsonl", rows), {}
-    for part in ("all", "train", "holdout"):
-        config = source(path, {"id": "id"})
-        found[part] = describe_source(config, str(tmp_path / part), part=part, holdout=0.2, shard_rows=64)  # type: ignore[arg-type]
-    texts = {part: set(corpus.table()["text"].to_pylist()) for part, corpus in found.items()}
-    assert not texts["train"] & texts["holdout"]
-    assert texts["train"] | texts["holdout"] == texts["all"]
-    for key in ("usable", "quarantined"):
-        assert found["train"].counts[key] + found["holdout"].counts[key] == found["all"].counts[key]
-    assert 0.12 < found["holdout"].rows / found["all"].rows < 0.28
-    assert found["holdout"].part == "holdout"
-
-
-def test_holdout_goes_by_text_not_by_file_or_label(tmp_path: Path) -> None:
-    rows = [{"text": f"text {i}", "label": i % 2} for i in range(100)]
-    one = described(tmp_path, write_jsonl(tmp_path / "a.jsonl", rows), {}, part="holdout", holdout=0.3).table()
-    other = [{"text": row["text"], "label": 1 - row["label"]} for row in rows[::-1]]
-    two = described(tmp_path, write_csv(tmp_path / "b.csv", other), {}, part="holdout", holdout=0.3).table()
-    assert sorted(one["text"].to_pylist()) == sorted(two["text"].to_pylist())
 
 
 def test_groups_and_times_are_strings_and_empty_is_null(tmp_path: Path) -> None:
