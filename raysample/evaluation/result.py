@@ -101,12 +101,14 @@ class Evaluation:
         return value if math.isnan(low) else f"{value} [{low:.3f}, {high:.3f}]"
 
 
-def tracked(metrics: Mapping[str, float], intervals: Mapping[str, Bounds] | None = None) -> dict[str, float]:
-    """Return metrics under their MLflow names: `test_acc`, `test_macro_f1` and so on.
+def tracked(
+    metrics: Mapping[str, float], intervals: Mapping[str, Bounds] | None = None, corpus: str = "test"
+) -> dict[str, float]:
+    """Return metrics on a corpus under their MLflow names: `test_acc`, `test_macro_f1` and so on.
 
     The ends of an interval are named `test_acc_low` and `test_acc_high`.
     """
-    names = {name: "test_acc" if name == "accuracy" else f"test_{name}" for name in metrics}
+    names = {name: f"{corpus}_acc" if name == "accuracy" else f"{corpus}_{name}" for name in metrics}
     result = {names[name]: value for name, value in metrics.items()}
     for name, (low, high) in (intervals or {}).items():
         result |= {f"{names[name]}_low": low, f"{names[name]}_high": high}

@@ -54,19 +54,22 @@ def doubts(
     return tuple(sentences)
 
 
-def model_doubts(name: str, runs: Sequence[Predictions], loss: float, labels: Sequence[str]) -> list[str]:
+def model_doubts(
+    name: str, runs: Sequence[Predictions], loss: float, labels: Sequence[str], corpus: str = "test"
+) -> list[str]:
     """Return sentences that say whether the models of one arm learnt nothing.
 
     Args:
         name: name of the models in the sentences.
         runs: their predictions.
         labels: class names.
-        loss: mean test log-loss, nats, of models that may be called untrained; NaN for others.
+        loss: mean log-loss, nats, of models that may be called untrained; NaN for others.
+        corpus: name of the corpus that the predictions are about.
     """
     gold = runs[0].gold
     shares = np.bincount(gold) / len(gold)
     if (shares > 0).sum() < 2:
-        return [f"the test has rows of one class alone ({labels[int(gold[0])]}): it cannot tell models apart"]
+        return [f"the {corpus} has rows of one class alone ({labels[int(gold[0])]}): it cannot tell models apart"]
     constant = [run for run in runs if (run.predicted == run.predicted[0]).all()]
     majority = int(shares.argmax())
     prior = float(special.entr(shares).sum())
@@ -74,7 +77,7 @@ def model_doubts(name: str, runs: Sequence[Predictions], loss: float, labels: Se
     if constant:
         said = ", ".join(dict.fromkeys(labels[int(run.predicted[0])] for run in constant))
         often = "" if len(constant) == len(runs) else f" in {len(constant)} of {len(runs)} seeds"
-        remarks.append(f"{name} is a constant predictor: it says {said} of every test row{often}")
+        remarks.append(f"{name} is a constant predictor: it says {said} of every {corpus} row{often}")
     if _above(runs, majority):
         return remarks
     always = f"always saying {labels[majority]} (accuracy {100 * shares[majority]:.1f} %)"

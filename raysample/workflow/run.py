@@ -129,7 +129,7 @@ class Pipeline:
             else:
                 reporter.say("  finished before, taken as it is")
             outcome = training_results.load_outcome(checkpoint_set)
-            run.metrics({**training_results.figures(outcome), "kept_rows": outcome.rows})
+            run.metrics({**training_results.figures(outcome, tested=False), "kept_rows": outcome.rows})
         reporter.say(f"  {len(checkpoint_set.checkpoints)} checkpoints, {training_results.training_headline(outcome)}")
         doubts = [f"warning: {doubt}" for doubt in checkpoint_set.warnings]
         for line in (*training_results.training_remarks(outcome), *doubts):

@@ -23,9 +23,16 @@ def load_outcome(checkpoint_set: CheckpointSet) -> Outcome:
     return outcome_of(checkpoint_set.uri)
 
 
-def figures(outcome: Outcome) -> dict[str, float]:
-    """Return the metrics of an outcome under their MLflow names: test results, truncation, model size."""
-    found = tracked(outcome.evaluation.metrics, outcome.evaluation.intervals)
+def figures(outcome: Outcome, tested: bool = True) -> dict[str, float]:
+    """Return the metrics of an outcome under their MLflow names: test and validation results, truncation, model size.
+
+    `tested`: whether to include the test results although there are validation results; without them they always are.
+    """
+    chosen, found = outcome.validation, dict[str, float]()
+    if tested or chosen is None:
+        found |= tracked(outcome.evaluation.metrics, outcome.evaluation.intervals)
+    if chosen is not None:
+        found |= tracked(chosen.metrics, chosen.intervals, "validation")
     for corpus, cut in _truncations(outcome).items():
         found |= {f"{corpus}_truncated_share": cut.share, f"{corpus}_tokens_lost_share": cut.share_lost}
     made = outcome.record.get("model", {})
@@ -33,23 +40,29 @@ def figures(outcome: Outcome) -> dict[str, float]:
 
 
 def training_headline(outcome: Outcome) -> str:
-    """Return the main test results as text."""
-    evaluation = outcome.evaluation
-    return f"test accuracy {evaluation.describe('accuracy')}, macro-F1 {evaluation.describe('macro_f1')}"
+    """Return the main results as text: on validation if there is one, since the test belongs to the comparison."""
+    evaluation, corpus = outcome.before_test, _shown(outcome)
+    return f"{corpus} accuracy {evaluation.describe('accuracy')}, macro-F1 {evaluation.describe('macro_f1')}"
 
 
 def training_remarks(outcome: Outcome) -> list[str]:
     """Return lines on the results on rare rows and on truncated texts, if there are any."""
-    evaluation, lines = outcome.evaluation, list[str]()
+    evaluation, lines, corpus = outcome.before_test, list[str](), _shown(outcome)
     if "rare_class_accuracy" in evaluation.metrics:
         classes, rows = evaluation.counts["rare_classes"], evaluation.counts["rare_class_rows"]
-        what = f"{classes:,} rare class{'' if classes == 1 else 'es'} ({rows:,} test rows)"
+        what = f"{classes:,} rare class{'' if classes == 1 else 'es'} ({rows:,} {corpus} rows)"
         lines.append(f"{what}: accuracy {evaluation.describe('rare_class_accuracy')}")
     if "rare_content_accuracy" in evaluation.metrics:
         rows = evaluation.counts["rare_content_rows"]
-        lines.append(f"texts seen once ({rows:,} test rows): accuracy {evaluation.describe('rare_content_accuracy')}")
-    names = {"train": "training", "test": "test"}
+        accuracy = evaluation.describe("rare_content_accuracy")
+        lines.append(f"texts seen once ({rows:,} {corpus} rows): accuracy {accuracy}")
+    names = {"train": "training", "validation": "validation", "test": "test"}
     return lines + [cut.describe(names[at]) for at, cut in _truncations(outcome).items() if cut.share > NOTABLE]
+
+
+def _shown(outcome: Outcome) -> str:
+    """Return the name of the corpus of `Outcome.before_test`."""
+    return "test" if outcome.validation is None else "validation"
 
 
 def report_training(checkpoint_set: CheckpointSet) -> dict[str, Any]:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from pydantic import ValidationError
 
 from raysample import models
-from raysample.core.config import EarlyStoppingConfig, FineTuneConfig, ModelConfig
+from raysample.core.config import Columns, EarlyStoppingConfig, FineTuneConfig, ModelConfig, SourceConfig
 from raysample.core.errors import TrainingError
-from raysample.data.corpus import Corpus
+from raysample.data.corpus import Corpus, describe_source
 from raysample.testing import Family, tiny_model, tiny_rows, tiny_tokenizer
 from raysample.training import Examples, TrainingCurve, batches, learning_rate, schedule_training
 from raysample.training.early_stopping import Patience, split_held_out
-from raysample.training.fine_tuning import execute, load_examples
+from raysample.training.fine_tuning import execute, load_examples, steps
+from raysample.training.fine_tuning.rows import training_rows
 from raysample.training.losses import class_weights, summed
 from raysample.training.optimizer import adamw, set_rate
 from raysample.training.step import Stepper
+from tests.helpers.corpora import tiny_corpus
 from tests.helpers.training_runs import a_job, curve, run
 
 
@@ -216,3 +221,30 @@ def test_the_seconds_of_a_curve_are_those_of_all_its_processes() -> None:
     )
     assert found.seconds == 2.0 + 1.5 + 0.25
     assert TrainingCurve().seconds == 0
+
+
+def test_early_stopping_goes_by_the_validation_rows_and_trains_on_all_others(tmp_path: Path) -> None:
+    stopping = {"holdout": 0.3, "patience": 1, "metric": "accuracy", "min_delta": 1.0}
+    job = a_job(tmp_path, epochs=5, checkpoints=2, early_stopping=stopping)
+    other = tiny_corpus(tmp_path / "other", 40, seed=3, files=1, labels=None)
+    job = replace(job, validation=other.uri)
+    data, held_out = training_rows(job, Corpus.load(job.train))
+    assert (len(data), steps(job)) == (67, 5 * 9)
+    assert held_out is not None
+    assert held_out.ids.tolist() == other.table()["row_id"].to_pylist()
+    outcome = execute(job)
+    assert (outcome.rows, outcome.steps) == (67, 2 * 9), "the second epoch brings no gain as large as 1"
+
+
+def test_which_epoch_is_the_last_depends_on_the_validation_rows_alone(tmp_path: Path) -> None:
+    stopping = {"patience": 1, "metric": "nll"}
+    job = a_job(tmp_path, epochs=6, checkpoints=2, early_stopping=stopping)
+    right = tiny_corpus(tmp_path / "right", 60, seed=3, files=1, labels=None)
+    rows = pq.read_table(tmp_path / "right" / "files").to_pydict()
+    # Labels moved by one class: what improves the one loss raises the other.
+    rows["label"] = [right.labels[(right.labels.index(label) + 1) % 3] for label in rows["label"]]
+    pq.write_table(pa.table(rows), tmp_path / "wrong.parquet")
+    source = SourceConfig(path=str(tmp_path / "wrong.parquet"), columns=Columns(id="id"))
+    wrong = describe_source(source, str(tmp_path / "wrong"), labels=right.labels)
+    ends = [execute(replace(job, validation=corpus.uri, folder=None)).steps for corpus in (right, wrong)]
+    assert ends[0] != ends[1]

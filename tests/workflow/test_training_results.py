@@ -120,6 +120,18 @@ def test_an_outcome_without_intervals_and_record_has_plain_figures() -> None:
     assert training_results.training_remarks(plain) == []
 
 
+def test_validation_is_told_in_place_of_the_test_until_the_comparison(outcome: Outcome) -> None:
+    chosen = replace(outcome.evaluation, metrics={**outcome.evaluation.metrics, "accuracy": 0.25}, intervals={})
+    both = replace(outcome, validation=chosen)
+    assert training_results.training_headline(both).startswith("validation accuracy 0.2500, ")
+    assert training_results.training_remarks(both)[0].startswith("1 rare class (4 validation rows): ")
+    early, late = (training_results.figures(both, tested=tested) for tested in (False, True))
+    assert early["validation_acc"] == late["validation_acc"] == 0.25
+    assert late["test_acc"] == outcome.evaluation.metrics["accuracy"]
+    assert [name for name in early if name.startswith("test_") and "truncated" not in name and "lost" not in name] == []
+    assert Outcome.from_dict(json.loads(json.dumps(both.to_dict(), allow_nan=False))).to_dict() == both.to_dict()
+
+
 def test_the_report_is_told_of_runs_that_were_tested_and_of_no_others(job: Job, tmp_path: Path) -> None:
     assert isinstance(job.folder, str)
     trace = CheckpointSet.load(job.folder)

@@ -42,10 +42,10 @@ _TOKENISING = ("truncation_side", "pair_truncation", "pad_to_multiple_of")
 
 
 class EarlyStoppingConfig(Section):
-    """Fine-tuning ends when `metric` on held-out training rows has not improved for `patience` epochs.
+    """Fine-tuning ends when `metric` on rows that are not trained on has not improved for `patience` epochs.
 
-    `holdout` is the share of the training rows, chosen by their ids, that is not trained on but evaluated after every
-    epoch; an improvement of at most `min_delta` does not count.
+    The rows are those of `corpus.validation`. Without it `holdout` is the share of the training rows, chosen by their
+    ids, that is held out. An improvement of at most `min_delta` does not count.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"least": "min_delta"}

@@ -38,7 +38,7 @@ def finish_job(job: Job, outcome: Outcome) -> CheckpointSet:
         seed=job.config.seed,
         corpus=corpus.fingerprint,
         config={"key": job.key, "base": job.base, "model": job.model.to_dict(), "fine_tune": job.config.to_dict()},
-        metrics=outcome.evaluation.metrics,
+        metrics=outcome.before_test.metrics,
         warnings=doubts_of(outcome, corpus.labels),
     ).save(job.folder)
     storage.remove(storage.join(job.folder, STATES_FOLDER))
@@ -46,11 +46,15 @@ def finish_job(job: Job, outcome: Outcome) -> CheckpointSet:
 
 
 def doubts_of(outcome: Outcome, labels: Sequence[str]) -> tuple[str, ...]:
-    """Return a warning if the model learnt nothing; none if its predictions were not kept."""
-    found = outcome.evaluation
+    """Return a warning if the model learnt nothing, by the validation rows if there are any.
+
+    None if the predictions were not kept.
+    """
+    found = outcome.before_test
     if found.predictions is None:
         return ()
-    return tuple(model_doubts("the model", [found.predictions], found.metrics.get("nll", math.nan), labels))
+    loss, corpus = found.metrics.get("nll", math.nan), "test" if outcome.validation is None else "validation"
+    return tuple(model_doubts("the model", [found.predictions], loss, labels, corpus))
 
 
 def read_outcome(uri: str, predictions: str) -> Outcome:

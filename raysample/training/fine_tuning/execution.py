@@ -82,8 +82,7 @@ def execute(
         urgent=None if states is None or job.config.capture else urgent,
         held_out=held_out,
     )
-    # Rank 0 alone evaluates; a sharded model needs all workers for each forward.
-    evaluation = _tested(job, core, context) if context.rank == 0 or sharded else Evaluation({}, ())
+    evaluation, validation = _evaluated(job, core, context, sharded)
     if context.rank != 0:
         return Outcome(len(data), curve.last, evaluation, 0.0)
     if job.folder is not None:
@@ -98,6 +97,7 @@ def execute(
         () if states is None else tuple(states.notes),
         () if states is None else tuple((start.step, start.workers) for start in states.starts),
         {} if job.folder is None else recorded(core, job.base, job.model, job.config.seed, corpora_of(job)),
+        validation,
     )
 
 
@@ -112,11 +112,28 @@ def _layout(job: Job, rows: int) -> TrainingSchedule:
     return layout if job.save_at is None else replace(layout, save_at=job.save_at)
 
 
-def _tested(job: Job, core: nn.Module, context: DistributedContext) -> Evaluation:
-    """Evaluate the model on the test corpus, with the levels that have a head."""
-    rows = corpora_of(job)
-    test = replace(rows["test"], examples=rows["test"].examples.headed(job.config))
-    return examine(core, test, rows["train"], context.device, resolve(job.config.precision, core, context.device))
+def _evaluated(
+    job: Job, core: nn.Module, context: DistributedContext, sharded: bool
+) -> tuple[Evaluation, Evaluation | None]:
+    """Evaluate the model on the test and validation corpora, with the levels that have a head.
+
+    Rank 0 alone evaluates; a sharded model needs all workers for each forward.
+    """
+    if context.rank != 0 and not sharded:
+        return Evaluation({}, ()), None
+    rows, precision = corpora_of(job), resolve(job.config.precision, core, context.device)
+    found = {
+        name: examine(
+            core,
+            replace(rows[name], examples=rows[name].examples.headed(job.config)),
+            rows["train"],
+            context.device,
+            precision,
+        )
+        for name in ("validation", "test")
+        if name in rows
+    }
+    return found["test"], found.get("validation")
 
 
 def _recorder(

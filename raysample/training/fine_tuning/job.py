@@ -59,8 +59,9 @@ class Outcome:
         workers: number of workers of the last start.
         notes: why states could not be used.
         starts: (step, workers) of every start of the run; more than one if it was resumed.
-        record: what the model was made from: `model` (see `models.initialisation`), and `tokens` of `train` and `test`
-            (see `models.Truncation`).
+        record: what the model was made from: `model` (see `models.initialisation`), and `tokens` of each corpus (see
+            `models.Truncation`).
+        validation: metrics on the validation corpus; None without one. Its predictions are not stored.
     """
 
     rows: int
@@ -72,6 +73,12 @@ class Outcome:
     notes: tuple[str, ...] = ()
     starts: tuple[tuple[int, int], ...] = ()
     record: dict[str, Any] = field(default_factory=dict)
+    validation: Evaluation | None = None
+
+    @property
+    def before_test(self) -> Evaluation:
+        """The evaluation to show before the comparison: on validation, or on test without a validation corpus."""
+        return self.evaluation if self.validation is None else self.validation
 
     @property
     def resumed(self) -> str | None:
@@ -88,6 +95,7 @@ class Outcome:
             "starts": [list(start) for start in self.starts],
             **self.evaluation.to_dict(),
             "record": self.record,
+            "validation": None if self.validation is None else self.validation.to_dict(),
         }
 
     @staticmethod
@@ -95,11 +103,13 @@ class Outcome:
         """Read the result of `to_dict`."""
         found, record = Evaluation.from_dict(data), checked(dict[str, Any], data["record"])
         rows, steps = checked(int, data["rows"]), checked(int, data["steps"])
-        return Outcome(rows, steps, found, checked(float, data["seconds"]), record=record)
+        chosen = None if data["validation"] is None else Evaluation.from_dict(data["validation"])
+        return Outcome(rows, steps, found, checked(float, data["seconds"]), record=record, validation=chosen)
 
 
 def steps(job: Job) -> int:
     """Return the number of optimiser steps of a job."""
     rows = Corpus.load(job.train).rows if job.selection is None else Selection.load(job.selection).counts["kept"]
-    held_out = 0.0 if job.config.early_stopping is None else job.config.early_stopping.holdout
+    stopping = job.config.early_stopping
+    held_out = 0.0 if stopping is None or job.validation is not None else stopping.holdout
     return schedule_training(max(1, round(rows * (1 - held_out))), job.config, job.steps).steps

@@ -65,7 +65,7 @@ def clear(job: Job) -> None:
 def job_fingerprint(job: Job) -> str:
     """Return the fingerprint of everything the trained weights and the saved checkpoints depend on."""
     chosen = [Selection.load(uri).fingerprint for uri in (job.selection, *job.redraws) if uri is not None]
-    rows = [Corpus.load(uri).fingerprint for uri in (job.train, job.test)]
+    rows = [None if uri is None else Corpus.load(uri).fingerprint for uri in (job.train, job.test, job.validation)]
     return storage.fingerprint(
         [rows, chosen, job.base, job.model.to_dict(), job.config.recipe, job.steps, job.save_at, version.__version__]
     )

@@ -19,13 +19,20 @@ from raysample.training.losses import class_weights
 
 
 def training_rows(job: Job, corpus: Corpus) -> tuple[Examples | EpochRows | LossPrunedRows, Examples | None]:
-    """Return the weighted training rows, or those of each epoch, and the held-out rows of early stopping or None."""
+    """Return the weighted training rows, or those of each epoch, and the rows that early stopping evaluates or None.
+
+    Early stopping goes by the validation corpus of the job; without one it holds training rows out.
+    """
     data = load_examples(job.train, corpus.fingerprint, job.base, job.model).headed(job.config)
     if job.redraws:
         return redrawn_rows(job, data, corpus), None
     data = data if job.selection is None else selected_rows(data, corpus, job.selection)
-    stopping = job.config.early_stopping
-    data, held_out = (data, None) if stopping is None else split_held_out(data, stopping, job.config.seed)
+    stopping, held_out = job.config.early_stopping, None
+    if stopping is not None and job.validation is not None:
+        chooses = Corpus.load(job.validation)
+        held_out = load_examples(chooses.uri, chooses.fingerprint, job.base, job.model).headed(job.config)
+    elif stopping is not None:
+        data, held_out = split_held_out(data, stopping, job.config.seed)
     data, dynamic = _class_weighted(data, job.config, corpus), job.config.dynamic
     if dynamic is not None and dynamic.infobatch is not None:
         return LossPrunedRows(data, dynamic.infobatch, job.config.seed), None
@@ -72,8 +79,9 @@ def load_examples(uri: str, fingerprint: str, base: str, config: ModelConfig) ->
 
 
 def corpora_of(job: Job) -> dict[str, TokenizedCorpus]:
-    """Return the full training (`train`) and test (`test`) corpus of a job."""
-    named = {"train": Corpus.load(job.train), "test": Corpus.load(job.test)}
+    """Return the full training (`train`), test (`test`) and, if it has one, `validation` corpus of a job."""
+    uris = {"train": job.train, "validation": job.validation, "test": job.test}
+    named = {name: Corpus.load(uri) for name, uri in uris.items() if uri is not None}
     return {name: load_tokenized(rows.uri, rows.fingerprint, job.base, job.model) for name, rows in named.items()}
 
 
