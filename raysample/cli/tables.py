@@ -74,7 +74,9 @@ def adoption_table(checkpoint_set: CheckpointSet) -> Table:
 def recommendation_table(recommendations: Sequence[Recommendation], tolerance: float, rows: int) -> Table:
     """Return the recommended smallest share of each arm."""
     shown = Table(
-        title=f"smallest share that costs at most {tolerance:.1%} of accuracy", title_justify="left", box=SIMPLE
+        title=f"smallest share that costs at most {tolerance:.1%} of accuracy on validation",
+        title_justify="left",
+        box=SIMPLE,
     )
     shown.add_column("arm", no_wrap=True)
     for heading in ("keep", "rows", "90 % of resamples", "expected loss", "plateau"):

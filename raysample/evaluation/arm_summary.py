@@ -17,7 +17,7 @@ _METRICS = {"worst_group": ("worst_group_recall", "worst_class_recall")}
 
 @dataclass(frozen=True)
 class RunResult:
-    """One training run and its test results.
+    """One training run, its test results, and its results on validation rows.
 
     Attributes:
         arm, fraction, seed: the cell; the full data set is arm `full` with fraction 1.
@@ -25,6 +25,7 @@ class RunResult:
         steps: optimiser steps.
         metrics: those of the `Evaluation`, and `train_seconds`.
         recall: per class, in label order; NaN where the test has no row of the class.
+        validation: metrics on the validation rows; empty without `corpus.validation`. What chooses a share reads them.
     """
 
     arm: str
@@ -34,6 +35,7 @@ class RunResult:
     steps: int
     metrics: dict[str, float]
     recall: tuple[float, ...]
+    validation: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 The curve of an arm is an exponential approach to a plateau, accuracy(f) = a − b·exp(−c·f), with b >= 0 and c > 0,
 fitted by least squares to all runs of the arm and those on the full data (f = 1). The form is that of Khera, Ghosh and
 Dutta, 2024 (arXiv 2411.10545). For each c of a grid the best a and b have a closed form, so the fit always converges.
+
+The accuracy is that on validation rows: a share that was chosen by the test would be judged by what chose it.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class Recommendation:
         low, high: middle 90 % of the fractions over resampled seeds; NaN for a single seed.
         loss: expected loss of accuracy at `fraction`.
         curve: the fit.
-        measured: (share, mean accuracy) of the measured shares.
+        measured: (share, mean accuracy) of the measured shares, on validation rows as all of these.
     """
 
     arm: str
@@ -77,7 +79,7 @@ def fit_keep_curve(fraction: FloatArray, accuracy: FloatArray) -> KeepCurve:
 
 
 def recommend(runs: Iterable[RunResult], tolerance: float, seed: int = 0) -> tuple[Recommendation, ...]:
-    """Recommend a share to keep for every arm that was measured at three shares or more.
+    """Recommend a share to keep for every arm that was measured at three shares or more, by the validation rows alone.
 
     Args:
         runs: the runs of a comparison, including those on the full data.
@@ -85,7 +87,8 @@ def recommend(runs: Iterable[RunResult], tolerance: float, seed: int = 0) -> tup
         seed: of the resampling.
 
     Raises:
-        SelectionError: no arm has three shares, there are no runs on the full data, or the tolerance is outside (0, 1).
+        SelectionError: no arm has three shares, there are no runs on the full data, the runs have no results on
+            validation rows, or the tolerance is outside (0, 1).
     """
     if not 0 < tolerance < 1:
         raise SelectionError(f"the tolerance is {tolerance!r}", "give a loss of accuracy in (0, 1), such as 0.01")
@@ -99,6 +102,11 @@ def recommend(runs: Iterable[RunResult], tolerance: float, seed: int = 0) -> tup
             f"a curve takes three shares and the full data, there are {max(map(len, shares.values()), default=0)}",
             "compare at more of them: compare.fractions=[0.2, 0.4, 0.6, 0.8]",
         )
+    if any("accuracy" not in run.validation for run in known):
+        raise SelectionError(
+            "the comparison has no results on validation rows, and a share is not chosen by the test",
+            "set corpus.validation, such as 0.1, and run the comparison under another name",
+        )
     return tuple(_of_arm(arm, full, [run for run in known if run.arm == arm], tolerance, seed) for arm in enough)
 
 
@@ -108,7 +116,7 @@ def _of_arm(
     """Return the recommendation for one arm."""
     points = [*full, *runs]
     fraction = np.array([run.fraction for run in points])
-    accuracy = np.array([run.metrics["accuracy"] for run in points])
+    accuracy = np.array([run.validation["accuracy"] for run in points])
     seeds = np.array([run.seed for run in points])
     curve, least = fit_keep_curve(fraction, accuracy), min(run.fraction for run in runs)
     share = _smallest(curve, tolerance, least)

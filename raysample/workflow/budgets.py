@@ -30,7 +30,7 @@ def arm_budgets(config: SampleConfig, arms: list[ArmConfig], run_folder: RunFold
 
     Raises:
         StorageError: there is no comparison yet.
-        SelectionError: the comparison has fewer than three shares.
+        SelectionError: the comparison has fewer than three shares, or no results on validation rows.
     """
     budget = config.budget
     if budget == "auto":
@@ -39,7 +39,7 @@ def arm_budgets(config: SampleConfig, arms: list[ArmConfig], run_folder: RunFold
         for arm in arms:
             if arm.name in recommended:
                 one = recommended[arm.name]
-                why = f"expected to cost {one.loss:.2%} of accuracy, {config.tolerance:.2%} are allowed"
+                why = f"expected to cost {one.loss:.2%} of accuracy on validation, {config.tolerance:.2%} are allowed"
                 yield ArmBudget(arm, {"fraction": one.fraction}, "auto", why)
         return
     for arm in arms:

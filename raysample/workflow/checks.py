@@ -25,6 +25,15 @@ from raysample.version import __version__
 from raysample.workflow import economy
 
 
+def check_validation(config: RunConfig, chooses: bool = True) -> None:
+    """Raise ConfigError if a share is to be chosen and there are no rows to choose it by."""
+    if chooses and config.corpus.validation is None:
+        raise ConfigError(
+            "recommend and sample.budget: auto choose a share by validation rows, and corpus.validation is not set",
+            "set corpus.validation, such as 0.1, with a `name` of its own, before the comparison is run",
+        )
+
+
 def check_plans(config: RunConfig) -> None:
     """Raise ScoreError or SelectionError for invalid scores and arms, before any computation."""
     scores = check_scores(config.score)

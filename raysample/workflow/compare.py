@@ -119,10 +119,7 @@ class Retraining(ArmSelections):
 
     def _summarised(self, outcomes: list[tuple[ArmCell, Outcome]]) -> Comparison:
         """Return the comparison of all outcomes, with verdicts, doubts and warnings, and store it."""
-        runs = tuple(
-            RunResult(*cell, o.rows, o.steps, {**o.evaluation.metrics, "train_seconds": o.seconds}, o.evaluation.recall)
-            for cell, o in outcomes
-        )
+        runs = tuple(_run_result(cell, outcome) for cell, outcome in outcomes)
         names = () if self.train.levels is None else self.train.levels.names
         comparison = Comparison(
             labels=self.train.labels,
@@ -153,3 +150,10 @@ class Retraining(ArmSelections):
         if not runs:
             return (FIXED.format(", ".join(scored)),)
         return (OWN.format(", ".join(scored)) if runs == seeds else SHARED.format(", ".join(scored), seeds, runs),)
+
+
+def _run_result(cell: ArmCell, outcome: Outcome) -> RunResult:
+    """Return the results of one retraining."""
+    found, chosen = outcome.evaluation, {} if outcome.validation is None else outcome.validation.metrics
+    metrics = {**found.metrics, "train_seconds": outcome.seconds}
+    return RunResult(*cell, outcome.rows, outcome.steps, metrics, found.recall, chosen)

@@ -21,7 +21,7 @@ from raysample.models.sizes import FLOAT, model_size
 from raysample.tracking import MLFLOW, TRACKER_REGISTRY
 from raysample.tracking.mlflow import values
 from raysample.training.importing.find import find
-from raysample.workflow.checks import check_plans
+from raysample.workflow.checks import check_plans, check_validation
 from raysample.workflow.layout import RunFolder
 from raysample.workflow.plugins import check_plugins, run_plugins
 from raysample.workflow.redrawn_rows import check_dynamic
@@ -50,6 +50,7 @@ def check_preflight(
         steps = {*steps, "fine-tune"}
     problems = [
         *_raised(lambda: _plans(config, engine)),
+        *_raised(lambda: check_validation(config, config.sample.budget == "auto" and not STEPS.isdisjoint(steps))),
         *_sources(config, run_folder, steps, fresh),
         *(_models(config) if fresh and "fine-tune" in steps else ()),
         *(_room(config, run_folder) if fresh and "fine-tune" in steps else ()),

@@ -12,21 +12,21 @@ from raysample.cli import main
 from raysample.evaluation import FULL
 from raysample.evaluation.arm_summary import RunResult, summarise
 from raysample.evaluation.comparison import Comparison
-from tests.helpers.configs import write_config
+from tests.helpers.configs import small_corpus, write_config
 
 pytestmark = pytest.mark.slow
 
 
 def test_the_command_reads_a_comparison(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(arm: str, fraction: float, seed: int) -> RunResult:
-        accuracy = 0.9 - 0.5 * math.exp(-5 * fraction) + 0.001 * seed
-        metrics = {"accuracy": accuracy, "macro_f1": accuracy, "worst_class_recall": 0.0}
-        return RunResult(arm, fraction, seed, round(200 * fraction), 9, metrics, (accuracy,))
+        chosen = {"accuracy": 0.9 - 0.5 * math.exp(-5 * fraction) + 0.001 * seed}
+        metrics = {"accuracy": 0.3, "macro_f1": 0.3, "worst_class_recall": 0.0}
+        return RunResult(arm, fraction, seed, round(200 * fraction), 9, metrics, (0.3,), chosen)
 
     cells = [(FULL, 1.0), *(("hard(vog|class)", fraction) for fraction in (0.2, 0.4, 0.6, 0.8))]
     runs = tuple(run(arm, fraction, seed) for arm, fraction in cells for seed in (0, 1))
     comparison = Comparison(("a",), (200,), {}, runs, summarise(runs), 0.95, "equal_epochs")
-    config = write_config(tmp_path, small_run)
+    config = write_config(tmp_path, small_run, corpus=small_corpus(small_run, validation=0.2))
     folder = tmp_path / "runs/small"
     folder.mkdir(parents=True)
     (folder / "comparison.json").write_text(json.dumps(comparison.to_dict()))

@@ -14,14 +14,16 @@ import pytest
 
 from raysample.cli import main
 from raysample.core import storage
-from raysample.core.config import SourceConfig
-from raysample.core.errors import ProvenanceError, SelectionError
+from raysample.core.config import ArmConfig, SampleConfig, SourceConfig
+from raysample.core.errors import ProvenanceError, SelectionError, StorageError
 from raysample.data.corpus import Corpus, describe_source
 from raysample.data.score_table import ScoreTable
 from raysample.evaluation import FULL
 from raysample.evaluation.arm_summary import RunResult, summarise
 from raysample.evaluation.comparison import Comparison
 from raysample.selection import Selection, apply, explain_row, write_selection
+from raysample.workflow import RunFolder
+from raysample.workflow.budgets import arm_budgets
 from tests.helpers.configs import small_corpus, write_config
 
 pytestmark = pytest.mark.slow
@@ -93,29 +95,31 @@ def test_a_budget_of_tokens_or_rows(sampled: Path, capsys: pytest.CaptureFixture
     assert "sample.budget" in capsys.readouterr().err
 
 
-def test_a_budget_that_the_comparison_recommends(sampled: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config, place = str(sampled / "config.yaml"), sampled / "runs/small/comparison.json"
-    assert main.main(["sample", config, "sample.budget=auto"]) == 2
-    assert "comparison.json' does not exist" in capsys.readouterr().err
+def test_a_budget_that_the_comparison_recommends(tmp_path: Path) -> None:
+    config, folder = SampleConfig(budget="auto", tolerance=0.02), RunFolder(str(tmp_path))
+    hard = ArmConfig(policy="hard", score="vog", normalise="class")
+    with pytest.raises(StorageError, match=r"comparison\.json' does not exist"):
+        list(arm_budgets(config, [hard], folder))
 
     def run(arm: str, fraction: float) -> RunResult:
-        accuracy = 0.9 - 0.5 * math.exp(-5 * fraction)
-        metrics = {"accuracy": accuracy, "macro_f1": accuracy, "worst_class_recall": 0.0}
-        return RunResult(arm, fraction, 0, round(200 * fraction), 9, metrics, (accuracy,))
+        metrics = {"accuracy": 0.3, "macro_f1": 0.3, "worst_class_recall": 0.0}
+        chosen = {"accuracy": 0.9 - 0.5 * math.exp(-5 * fraction)}
+        return RunResult(arm, fraction, 0, round(200 * fraction), 9, metrics, (0.3,), chosen)
 
     runs = (run(FULL, 1.0), *(run("hard(vog|class)", fraction) for fraction in (0.2, 0.4, 0.6, 0.8)))
     comparison = Comparison(("a",), (200,), {}, runs, summarise(runs), 0.95, "equal_epochs")
-    place.write_text(json.dumps(comparison.to_dict()))
-    try:
-        assert main.main(["sample", config, "sample.budget=auto", "sample.tolerance=0.02", "--dry-run"]) == 0
-        told = " ".join(capsys.readouterr().out.split())
-        assert (
-            "hard(vog|class): 122 of 200 rows (61.0%), expected to cost" in told
-        )  # 0.5 exp(-5 f) - 0.5 exp(-5) = 0.02
-        assert "of accuracy, 2.00% are allowed" in told
-        assert "random: " not in told
-    finally:
-        place.unlink()
+    Path(folder.comparison).write_text(json.dumps(comparison.to_dict()))
+    (found,) = arm_budgets(config, [ArmConfig(policy="random"), hard], folder)
+    assert found.arm == hard
+    assert found.budget["fraction"] == pytest.approx(0.613, abs=0.005)  # 0.5 exp(-5 f) - 0.5 exp(-5) = 0.02
+    assert found.why.endswith("of accuracy on validation, 2.00% are allowed")
+
+
+def test_a_share_is_not_chosen_without_validation_rows(sampled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = str(sampled / "config.yaml")
+    for argv in (["sample", config, "sample.budget=auto"], ["recommend", config]):
+        assert main.main(argv) == 2
+        assert "set corpus.validation, such as 0.1" in capsys.readouterr().err
 
 
 def test_explain_tells_why(sampled: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,7 +75,7 @@ def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
                     assert line.startswith("pip install ")
     assert ran == ["fine-tune", "score", "sample", "compare", "recommend", "explain", "apply"]
     said = capsys.readouterr().out
-    assert "train: 600 rows, 3 classes" in said
+    assert "test: 200 rows, 3 classes" in said
     assert (tmp_path / "runs/tickets/report.html").exists()
     assert list((tmp_path / "pruned").rglob("*.parquet"))
 

@@ -1,6 +1,7 @@
 """The keep curve: known curves are found again, and recommendations lie where they must."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ TRUE = KeepCurve(0.9, 0.5, 5.0)
 
 
 def run(arm: str, fraction: float, seed: int, accuracy: float) -> RunResult:
-    return RunResult(arm, fraction, seed, 100, 10, {"accuracy": accuracy}, ())
+    return RunResult(arm, fraction, seed, 100, 10, {"accuracy": 0.5}, (), {"accuracy": accuracy})
 
 
 def runs(noise: float = 0.0, seeds: int = 3, fractions: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7)) -> list[RunResult]:
@@ -83,3 +84,15 @@ def test_too_few_shares_is_an_error() -> None:
         recommend(runs(fractions=(0.3, 0.5)), 0.01)
     with pytest.raises(SelectionError, match="loss of accuracy in"):
         recommend(runs(), 1.5)
+
+
+def test_the_test_has_no_say() -> None:
+    known, rng = runs(noise=0.01), np.random.default_rng(3)
+    shuffled = [replace(one, metrics={"accuracy": float(rng.random())}) for one in known]
+    assert recommend(shuffled, 0.02) == recommend(known, 0.02)
+
+
+def test_without_validation_nothing_is_recommended() -> None:
+    one, *rest = runs()
+    with pytest.raises(SelectionError, match=r"no results on validation rows.*\n.*set corpus\.validation"):
+        recommend([replace(one, metrics={"accuracy": 0.9}, validation={}), *rest], 0.02)

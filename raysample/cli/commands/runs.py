@@ -11,6 +11,7 @@ from raysample.evaluation.comparison import Comparison
 from raysample.evaluation.keep_curve import recommend
 from raysample.execution.create import create_executor
 from raysample.workflow import Pipeline, RunContext, RunFolder
+from raysample.workflow.checks import check_validation
 from raysample.workflow.dry_run import plan_run
 from raysample.workflow.opening import open_run
 from raysample.workflow.reporting import run_comparison, run_whole, write_run_report
@@ -51,6 +52,7 @@ def run_report(config: RunConfig, reporter: Reporter) -> None:
 
 def run_recommend(config: RunConfig, reporter: Reporter, tolerance: float | None = None) -> None:
     """Recommend how much each arm may drop, from the finished comparison; `tolerance`: `sample.tolerance` if None."""
+    check_validation(config)
     tolerance = config.sample.tolerance if tolerance is None else tolerance
     comparison = Comparison.load(RunFolder.from_config(config).comparison)
     recommendations = recommend(comparison.runs, tolerance)

@@ -16,6 +16,7 @@ from raysample.selection.pruned_contents import apply_to_contents
 from raysample.selection.pruned_corpus import Form
 from raysample.workflow import logs
 from raysample.workflow.budgets import select_at_budget
+from raysample.workflow.checks import check_validation
 from raysample.workflow.dry_run import preview_selections
 from raysample.workflow.opening import open_run
 
@@ -28,6 +29,7 @@ def run_sample(config: RunConfig, reporter: Reporter, dry_run: bool = False, log
     if log:
         _sample_log(config, reporter, dry_run)
         return
+    check_validation(config, config.sample.budget == "auto")
     if dry_run:
         for title, selection, table in preview_selections(config, reporter):
             _show_selection(reporter, title, selection, table)

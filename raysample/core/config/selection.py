@@ -100,8 +100,8 @@ class TokensConfig(Section):
 class SampleConfig(Section):
     """The budget of `raysample sample`: a share of the rows, a number of rows, tokens, or `auto`.
 
-    `auto` is the smallest share whose expected loss of accuracy is within `tolerance`, by the finished comparison. By
-    default the fractions of `compare` are sampled.
+    `auto` is the smallest share whose expected loss of accuracy on the validation rows is within `tolerance`, by the
+    finished comparison; it needs `corpus.validation`. By default the fractions of `compare` are sampled.
     """
 
     budget: Literal["auto"] | Annotated[int, Field(ge=2, lt=2**31)] | Fraction | TokensConfig | None = None

@@ -1,0 +1,91 @@
+"""A run with `corpus.validation`: what chooses sees the validation rows alone, and the test judges at the end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from raysample.cli import main
+from raysample.data.checkpoint_set import CheckpointSet
+from raysample.data.corpus import Corpus
+from raysample.evaluation.comparison import Comparison
+from raysample.evaluation.keep_curve import recommend
+from tests.helpers.configs import small_corpus, write_config
+
+pytestmark = pytest.mark.slow
+
+COMPARED = {"fractions": [0.3, 0.5, 0.7], "seeds": [0], "arms": [{"policy": "hard", "score": "el2n"}]}
+
+
+def config_with(folder: Path, small_run: Path, test: Path) -> Path:
+    """Write the configuration of a run with a validation part and this test file."""
+    folder.mkdir(exist_ok=True)
+    corpus = small_corpus(small_run, test={"path": str(test)}, validation=0.25)
+    return write_config(folder, small_run, corpus=corpus, compare=COMPARED, score={"scores": ["el2n"]})
+
+
+@pytest.fixture(scope="module")
+def finished(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Make two runs that differ in the labels of the test rows alone."""
+    folder = tmp_path_factory.mktemp("validation")
+    rows = pq.read_table(small_run / "test.parquet")
+    classes, place = sorted(set(rows["label"].to_pylist())), rows.column_names.index("label")
+    wrong = [classes[(classes.index(label) + 1) % len(classes)] for label in rows["label"].to_pylist()]
+    pq.write_table(rows.set_column(place, "label", pa.array(wrong)), folder / "wrong.parquet")
+    for name, test in (("one", small_run / "test.parquet"), ("other", folder / "wrong.parquet")):
+        assert main.main(["run", str(config_with(folder / name, small_run, test))]) == 0
+    return folder / "one", folder / "other"
+
+
+def comparison_of(folder: Path) -> Comparison:
+    """Return the comparison of a run."""
+    return Comparison.load(str(folder / "runs/small/comparison.json"))
+
+
+def test_training_and_validation_are_the_rows_of_the_source(finished: tuple[Path, Path]) -> None:
+    run = finished[0] / "runs/small"
+    train, chooses = (Corpus.load(str(run / "corpus" / name)) for name in ("train", "validation"))
+    assert train.rows + chooses.rows == 200
+    assert 20 < chooses.rows < 80
+    assert chooses.labels == train.labels
+    table = json.loads((run / "scores/scores.json").read_text())
+    assert table["counts"]["in"] == train.rows
+    assert {one.kept for one in comparison_of(finished[0]).runs if one.arm == "full"} == {train.rows}
+
+
+def test_the_recommendation_does_not_know_the_test_labels(finished: tuple[Path, Path]) -> None:
+    one, other = map(comparison_of, finished)
+    assert repr(recommend(one.runs, 0.05)) == repr(recommend(other.runs, 0.05))  # NaN for one seed
+    assert [run.validation for run in one.runs] == [run.validation for run in other.runs]
+    assert [run.metrics["accuracy"] for run in one.runs] != [run.metrics["accuracy"] for run in other.runs]
+
+
+def test_the_budget_auto_is_that_of_recommend(finished: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    config = str(finished[0] / "config.yaml")
+    assert main.main(["recommend", config, "--tolerance", "0.05"]) == 0
+    assert "of accuracy on validation" in " ".join(capsys.readouterr().out.split())
+    assert main.main(["sample", config, "sample.budget=auto", "sample.tolerance=0.05", "--dry-run"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    rows = Corpus.load(str(finished[0] / "runs/small/corpus/train")).rows
+    for found in recommend(comparison_of(finished[0]).runs, 0.05):
+        assert f"{found.arm}: {round(found.fraction * rows)} of {rows} rows" in told
+
+
+def test_before_the_comparison_only_validation_is_told(
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = str(config_with(tmp_path, small_run, small_run / "test.parquet"))
+    assert main.main(["fine-tune", config]) == 0
+    told = capsys.readouterr().out
+    assert "  validation: " in told
+    assert "validation accuracy " in told
+    assert "test accuracy" not in told
+    run = tmp_path / "runs/small/checkpoints/seed-0"
+    stored = json.loads((run / "evaluation.json").read_text())
+    assert CheckpointSet.load(str(run)).metrics == stored["validation"]["metrics"]
+    assert main.main(["fine-tune", config, "corpus.validation=0.3"]) == 2
+    assert "corpus.validation was 0.25 and is 0.3 now" in capsys.readouterr().err
