@@ -11,7 +11,9 @@ def conclude(reporter: Reporter, comparison: Comparison) -> None:
     """Print warnings, doubts first, then the results and the findings."""
     for warning in comparison.warnings:
         reporter.say(f"warning: {warning}")
-    for table in (results_table(comparison), levels_table(comparison)):
+    new, on_all = comparison.new_texts, results_table(comparison)
+    results = [on_all] if new is None else [results_table(comparison.headline(), new.scope), on_all]
+    for table in (*results, levels_table(comparison)):
         if table is not None:
             reporter.console.print(table)
     for sentence in comparison.findings():

@@ -161,11 +161,10 @@ def scores_table(statistics: Statistics) -> Table:
     return shown
 
 
-def results_table(comparison: Comparison) -> Table:
-    """Return the comparison as a table for the terminal."""
-    table = Table(
-        title=f"test results, mean ± sd over seeds ({comparison.regime.replace('_', ' ')})", title_justify="left"
-    )
+def results_table(comparison: Comparison, scope: str = "on all test rows") -> Table:
+    """Return the comparison as a table for the terminal; `scope`: the test rows that it is about, as words."""
+    regime = comparison.regime.replace("_", " ")
+    table = Table(title=f"test results {scope}, mean ± sd over seeds ({regime})", title_justify="left")
     table.add_column("arm", overflow="fold")
     judged = NAMES[comparison.objective]
     for name in ("kept", "accuracy %", "macro-F1 %", "vs full", "vs random", "vs stratified", "verdict"):

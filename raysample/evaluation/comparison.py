@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from raysample.core import manifests
@@ -19,7 +19,8 @@ from raysample.evaluation import (
     sentences,
 )
 from raysample.evaluation.arm_summary import ArmSummary, RunResult, mean_and_deviation, summarise
-from raysample.evaluation.findings import NO_ARM
+from raysample.evaluation.findings import NO_ARM, main_sentences
+from raysample.evaluation.new_texts import NewTexts, on_new_texts
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Comparison:
         tolerance: largest difference that counts as equivalent.
         doubts: warnings that invalidate verdicts, such as models that learnt nothing.
         remarks: sentences on the evidence behind the verdict.
+        new_texts: the test rows with a new text and the verdicts on them, which are the headline; None if all test
+            rows are the headline. All else is about all test rows.
     """
 
     labels: tuple[str, ...]
@@ -52,6 +55,7 @@ class Comparison:
     tolerance: float = TOLERANCE
     doubts: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    new_texts: NewTexts | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able data, NaN as null; the summaries are included for readers, though derived from the runs."""
@@ -87,6 +91,7 @@ class Comparison:
             data["tolerance"],
             tuple(data["doubts"]),
             tuple(data["remarks"]),
+            None if data["new_texts"] is None else NewTexts.from_dict(data["new_texts"]),
         )
 
     @staticmethod
@@ -100,13 +105,31 @@ class Comparison:
         """Return the fields of a comparison that depend on predictions: judgements, summaries and their settings."""
         verdicts = judge_arms(predictions, tolerance, self.confidence)
         fields = {"judgements": verdicts, "objective": objective, "tolerance": tolerance}
-        return {**fields, "summaries": summarise(self.runs, verdicts, objective)}
+        new = None if self.new_texts is None else self.new_texts.judged(predictions, tolerance, self.confidence)
+        return {**fields, "summaries": summarise(self.runs, verdicts, objective), "new_texts": new}
+
+    def headline(self) -> Comparison:
+        """Return the comparison by which arms are judged first: that on new texts, or this one without them."""
+        if self.new_texts is None:
+            return self
+        runs, verdicts = tuple(map(on_new_texts, self.runs)), self.new_texts.judgements
+        summaries = summarise(runs, verdicts, self.objective)
+        return replace(self, runs=runs, judgements=verdicts, summaries=summaries, new_texts=None)
 
     def findings(self) -> list[str]:
-        """Return the findings as sentences: the main verdict, the other objectives, the detectable difference."""
+        """Return the findings as sentences: the main verdict, the other objectives, the detectable difference.
+
+        With new texts these are the findings on them; the main verdict on all test rows follows.
+        """
         if all(summary.arm in (FULL, RANDOM) for summary in self.summaries):
             return [NO_ARM]
-        return [*sentences(self.judgements, self.objective, self.tolerance, self.confidence), *self.remarks]
+        how = (self.objective, self.tolerance, self.confidence)
+        if self.new_texts is None:
+            return [*sentences(self.judgements, *how), *self.remarks]
+        first, *others = sentences(self.new_texts.judgements, *how)
+        scope, rows = self.new_texts.scope, f"On all {self.new_texts.test_rows:,} test rows"
+        on_all = [f"{rows}: {sentence}" for sentence in main_sentences(self.judgements, *how)]
+        return [f"{scope[0].upper()}{scope[1:]}: {first}", *others, *on_all, *self.remarks]
 
     def level_results(self) -> list[tuple[ArmSummary, list[tuple[str, tuple[float, float]]]]]:
         """Return for each summary the metrics of its runs at every level: (name, (mean, standard deviation))."""

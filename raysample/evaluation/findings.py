@@ -46,14 +46,26 @@ def _decided(verdicts: Iterable[Verdict]) -> bool:
 
 def sentences(verdicts: Sequence[Verdict], objective: str, tolerance: float, confidence: float) -> list[str]:
     """Return the findings as sentences: the objective first, then the others, then the detectable difference."""
-    if not verdicts:
-        return [f"{NO_PREDICTIONS.capitalize()}."]
-    main = [one for one in verdicts if one.objective == objective]
+    texts, main = main_sentences(verdicts, objective, tolerance, confidence), _of_objective(verdicts, objective)
     if all(one.kind == "none" for one in main):
-        return [_one_seed(main)]
-    texts = [_better(main, confidence), _as_good(main, tolerance, confidence)]
+        return texts
     texts += [_beside(verdicts, other) for other in OBJECTIVES if other != objective]
     return [sentence for sentence in [*texts, _power(main), _few_seeds(main)] if sentence]
+
+
+def main_sentences(verdicts: Sequence[Verdict], objective: str, tolerance: float, confidence: float) -> list[str]:
+    """Return the findings on the objective: better than random, and as good as all data; or why there are none."""
+    if not verdicts:
+        return [f"{NO_PREDICTIONS.capitalize()}."]
+    main = _of_objective(verdicts, objective)
+    if all(one.kind == "none" for one in main):
+        return [_one_seed(main)]
+    return [text for text in (_better(main, confidence), _as_good(main, tolerance, confidence)) if text]
+
+
+def _of_objective(verdicts: Iterable[Verdict], objective: str) -> list[Verdict]:
+    """Return the verdicts of one objective."""
+    return [one for one in verdicts if one.objective == objective]
 
 
 def arm_title(one: Verdict) -> str:

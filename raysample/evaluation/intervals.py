@@ -35,7 +35,7 @@ class Intervals:
         names = [name for name, value in self.measured.metrics.items() if not np.isnan(value[0])]
         if self.drawn is None:
             return {}
-        return {name: self._of(name, self.drawn.metrics[name]) for name in names if not name.startswith("worst_")}
+        return {name: self._of(name, self.drawn.metrics[name]) for name in names if "worst_" not in name}
 
     def _of(self, name: str, replicates: FloatArray) -> Bounds:
         """Return the interval of one metric: reflected for the calibration error, Wilson for extreme shares."""

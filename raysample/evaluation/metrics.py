@@ -14,7 +14,14 @@ from raysample.core.errors import TrainingError
 from raysample.core.statistics import MAX_GROUPS
 from raysample.evaluation.intervals import Intervals
 from raysample.evaluation.predictions import Predictions
-from raysample.evaluation.rarity import RARE_CLASS, RARE_CONTENT, REPEATED_CONTENT, rare_classes, rare_contents
+from raysample.evaluation.rarity import (
+    NEW_TEXT,
+    RARE_CLASS,
+    RARE_CONTENT,
+    REPEATED_CONTENT,
+    rare_classes,
+    rare_contents,
+)
 from raysample.evaluation.resampling import replicated
 from raysample.evaluation.result import Evaluation, GroupRecall
 from raysample.evaluation.totals import TestRows, bins, cells, measured
@@ -29,6 +36,7 @@ def evaluate(
     counts: AnyIntArray | None = None,
     train_counts: AnyIntArray | Sequence[int] | None = None,
     *,
+    new_texts: Mask | None = None,
     clusters: NDArray[Any] | None = None,
     replicates: int = REPLICATES,
     confidence: float = 0.95,
@@ -46,6 +54,7 @@ def evaluate(
       of the rare classes that the test has rows of.
     * `rare_content_accuracy`: accuracy over the rows whose content was seen once (`rare_contents`),
       `repeated_content_accuracy` over the others.
+    * `new_text_accuracy`, `new_text_macro_f1`, `new_text_worst_class_recall`: the same over the rows of `new_texts`.
 
     Shares and means get percentile intervals over `replicates` resamples, the calibration error
     `resampling.reflected`; a share of exactly 0 or 1 gets `resampling.wilson`. The worst of several recalls gets no
@@ -57,6 +66,7 @@ def evaluate(
         groups: group of each row [N], None for a row without one; with more than 1,000 groups none is reported.
         counts: how often each row's content was seen [N], for the contents' tail.
         train_counts: training rows of each class [C], for the classes' tail.
+        new_texts: whether no training row has a row's text, or nearly [N]; None if unknown.
         clusters: cluster of each row [N], for rows that are not independent: whole clusters are drawn; None draws rows.
         replicates, seed, confidence: of the bootstrap; 0 replicates compute no intervals.
 
@@ -64,7 +74,7 @@ def evaluate(
         TrainingError: logits are not finite.
     """
     _check(logits)
-    tested, names, counted = _tested(logits, labels, groups, counts, train_counts)
+    tested, names, counted = _tested(logits, labels, groups, counts, train_counts, new_texts)
     layout = cells(tested)
     point = measured(layout.totals(np.ones((len(labels), 1))), tested)
     units = None if clusters is None else pd.factorize(clusters, use_na_sentinel=False)[0].astype(np.int64)
@@ -104,7 +114,12 @@ def _check(logits: FloatArray) -> None:
 
 
 def _tested(
-    logits: FloatArray, labels: IntArray, groups: Any, counts: AnyIntArray | None, train_counts: Any
+    logits: FloatArray,
+    labels: IntArray,
+    groups: Any,
+    counts: AnyIntArray | None,
+    train_counts: Any,
+    new_texts: Mask | None,
 ) -> tuple[TestRows, list[str], dict[str, int]]:
     """Return the test rows as the metrics need them, the groups' names, and counts of rows, groups and rare rows."""
     rows, classes = logits.shape
@@ -114,6 +129,8 @@ def _tested(
     once = None if counts is None else rare_contents(counts)
     masks: dict[str, Mask] = {RARE_CLASS: rare[labels]} if rare[labels].any() else {}
     masks |= {} if once is None else {RARE_CONTENT: once, REPEATED_CONTENT: ~once}
+    # Where all rows are new, or none is, there is nothing to tell apart; their number is told in any case.
+    masks |= {NEW_TEXT: new_texts} if new_texts is not None and 0 < new_texts.sum() < rows else {}
     group, names, many = _grouped(groups, rows)
     tested = TestRows(
         classes=classes,
@@ -127,6 +144,7 @@ def _tested(
         groups=len(names),
     )
     counted = {"rows": rows, "groups": many, "rare_classes": int(rare.sum())}
+    counted |= {} if new_texts is None else {f"{NEW_TEXT}_rows": int(new_texts.sum())}
     return (
         tested,
         names,

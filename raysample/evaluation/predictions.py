@@ -43,6 +43,12 @@ class Predictions:
         ours, theirs = (none if one.group is None else one.group for one in (self, other))
         return np.array_equal(self.gold, other.gold) and np.array_equal(ours, theirs)
 
+    def on(self, mask: Mask) -> Predictions:
+        """Return the predictions of the rows in a mask [N], without masks."""
+        cluster = None if self.cluster is None else np.unique(self.cluster[mask], return_inverse=True)[1]
+        group = None if self.group is None else self.group[mask]
+        return Predictions(self.gold[mask], self.predicted[mask], group, cluster)
+
     def table(self) -> pa.Table:
         """Return the predictions as a table, one row per test row; `row` is the position in the test corpus."""
         columns: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Rare classes, by their share of the training rows, and rare contents, by their number of copies."""
+"""Rare classes, by their share of the training rows, rare contents, by their number of copies, and new texts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import numpy as np
 
 from raysample.core.arrays import AnyIntArray, Mask
 
-RARE_CLASS, RARE_CONTENT, REPEATED_CONTENT = TAILS = "rare_class", "rare_content", "repeated_content"
+RARE_CLASS, RARE_CONTENT, REPEATED_CONTENT = "rare_class", "rare_content", "repeated_content"
+NEW_TEXT = "new_text"
+TAILS = (RARE_CLASS, RARE_CONTENT, REPEATED_CONTENT, NEW_TEXT)
+"""Masks of test rows with metrics of their own."""
 RARE_SHARE = 0.1
 """Rare classes hold at most this share of the training rows together."""
 

@@ -32,14 +32,16 @@ class Evaluation:
     Attributes:
         metrics: `accuracy`, `macro_f1`, `nll` (nats), `calibration_error`, `worst_class_recall`. If the test has such
             rows: `rare_class_accuracy` and `rare_class_recall`, `rare_content_accuracy` and
-            `repeated_content_accuracy`; if the rows have groups: `group_recall` (mean over them) and
+            `repeated_content_accuracy`, `new_text_accuracy`, `new_text_macro_f1` and
+            `new_text_worst_class_recall`; if the rows have groups: `group_recall` (mean over them) and
             `worst_group_recall`. `evaluate` defines them.
         recall: per class in label order, NaN where the test has no row of the class.
         intervals: metric -> its bounds; none for the worst of several recalls, which resampling biases downwards.
         recall_bounds: per class, NaN where `recall` is; empty if no intervals were computed.
         class_rows: test rows per class.
         groups: by name; empty without groups, or with more than `evaluate` reports.
-        counts: sample sizes: test `rows`, `groups`, `rare_classes`, `rare_class_rows`, `rare_content_rows`.
+        counts: sample sizes: test `rows`, `groups`, `rare_classes`, `rare_class_rows`, `rare_content_rows`,
+            `new_text_rows`.
         rare: indices of the rare classes.
         confidence: of all intervals.
         predictions: the predictions on all rows; None if not kept.

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import sparse
 
 from raysample.core.arrays import FloatArray, IntArray, Mask
+from raysample.evaluation.rarity import NEW_TEXT
 
 CALIBRATION_BINS = 15
 """Number of confidence bins for the calibration error."""
@@ -27,7 +28,7 @@ class TestRows:
     Attributes:
         gold, predicted: classes [N], below `classes`.
         nll: −ln p of the gold class [N], nats. confidence: p of the predicted class [N].
-        masks: name -> rows [N] whose accuracy is reported separately.
+        masks: name -> rows [N] whose accuracy is reported separately; of new texts also what needs classes.
         rare: classes [C] over which recall is averaged separately.
         group: group [N], below `groups`; −1 for rows without one.
     """
@@ -84,6 +85,13 @@ def cells(tested: TestRows) -> MetricCells:
     }
     for name, mask in tested.masks.items():
         parts |= {f"{name} rows": (here, mask * 1.0, 1), f"{name} hits": (here, mask * hit, 1)}
+    if NEW_TEXT in tested.masks:
+        new, size = tested.masks[NEW_TEXT], tested.classes
+        parts |= {
+            f"{NEW_TEXT} gold": (tested.gold, new * 1.0, size),
+            f"{NEW_TEXT} predicted": (tested.predicted, new * 1.0, size),
+            f"{NEW_TEXT} true": (tested.gold, new * hit, size),
+        }
     # Quantities occupy consecutive rows of the matrix; entries of 0 are dropped to keep it sparse.
     ends = np.cumsum([size for _, _, size in parts.values()])
     slices = {name: slice(int(end) - parts[name][2], int(end)) for name, end in zip(parts, ends, strict=True)}
@@ -118,6 +126,10 @@ def measured(totals: Mapping[str, FloatArray], tested: TestRows) -> Measured:
         metrics["rare_class_recall"] = _mean(recall[tested.rare])
     for name in tested.masks:
         metrics[f"{name}_accuracy"] = _ratio(totals[f"{name} hits"], totals[f"{name} rows"])[0]
+    if NEW_TEXT in tested.masks:
+        gold, predicted, true = (totals[f"{NEW_TEXT} {name}"] for name in ("gold", "predicted", "true"))
+        metrics[f"{NEW_TEXT}_macro_f1"] = _mean(_ratio(2 * true, gold + predicted))
+        metrics[f"{NEW_TEXT}_worst_class_recall"] = _least(_ratio(true, gold))
     if tested.groups:
         metrics |= {"group_recall": _mean(group_recall), "worst_group_recall": _least(group_recall)}
     return Measured(metrics, recall, group_recall)

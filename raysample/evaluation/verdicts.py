@@ -21,7 +21,7 @@ from raysample.evaluation.arms import BASELINES, FULL, RANDOM, ArmCell
 from raysample.evaluation.differences import Difference, difference, holm
 from raysample.evaluation.objectives import OBJECTIVES, estimates
 from raysample.evaluation.predictions import Predictions
-from raysample.evaluation.rarity import REPEATED_CONTENT
+from raysample.evaluation.rarity import NEW_TEXT, REPEATED_CONTENT
 
 VerdictKind = Literal["better", "worse", "equivalent", "undecided", "none"]
 TOLERANCE = 0.005
@@ -106,7 +106,7 @@ def judge_arms(
     full = next(((arm, fraction) for arm, fraction in arms if arm == FULL), None)
     to_full = [(*each, *full) for each in arms if each[0] != FULL] if full is not None else []
     found = list[Verdict]()
-    masks = sorted({name for run in cells.values() for name in run.masks} - {REPEATED_CONTENT})
+    masks = sorted({name for run in cells.values() for name in run.masks} - {REPEATED_CONTENT, NEW_TEXT})
     for objective in (*OBJECTIVES, *masks):
         for family in (to_baselines, to_full):
             found += _family(objective, family, cells, tolerance, confidence)

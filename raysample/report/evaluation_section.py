@@ -20,6 +20,8 @@ _METRICS = {
     "accuracy": "accuracy, %",
     "macro_f1": "macro-F1, %",
     "worst_class_recall": "worst class recall, %",
+    "new_text_accuracy": "accuracy on new texts, %",
+    "new_text_macro_f1": "macro-F1 on new texts, %",
     "rare_class_accuracy": "accuracy on rare classes, %",
     "rare_class_recall": "mean recall of rare classes, %",
     "rare_content_accuracy": "accuracy on texts seen once, %",
@@ -87,6 +89,9 @@ def _sentences(evaluation: Evaluation, data: Mapping[str, Any]) -> list[str]:
     if "rare_content_accuracy" in evaluation.metrics:
         of = evaluation.counts["rare_content_rows"]
         sentences.append(f"{of:,} test rows have a text that occurs once in training and test together.")
+    if "new_text_accuracy" in evaluation.metrics:
+        of = evaluation.counts["new_text_rows"]
+        sentences.append(f"{of:,} test rows have a new text: no training or validation row has it, or nearly.")
     if evaluation.counts.get("groups", 0) > len(evaluation.groups):
         sentences.append(f"The {evaluation.counts['groups']:,} groups are too many to be told apart.")
     return sentences

@@ -93,7 +93,7 @@ def render_report(
         "comparison": comparison,
         "objective": NAMES.get(comparison.objective, comparison.objective),
         "confidence": share(comparison.confidence),
-        "results": tables.results(comparison),
+        "results": _results(comparison),
         "levels": tables.level_table(comparison),
         "seeds": tables.seeds(comparison),
         "warnings": [clean(warning) for warning in comparison.warnings],
@@ -115,6 +115,14 @@ def render_report(
         **_scores(table, looked, texts),
     }
     return render(_TEMPLATE, context)
+
+
+def _results(comparison: Comparison) -> list[tuple[str, tuple[tables.ResultRow, ...]]]:
+    """Return the tables of results with the test rows that each is about: those of the headline first."""
+    on_all = tables.results(comparison)
+    if comparison.new_texts is None:
+        return [("on all test rows", on_all)]
+    return [(comparison.new_texts.scope, tables.results(comparison.headline())), ("on all test rows", on_all)]
 
 
 def _scores(table: ScoreTable, looked: TableSample | None, texts: Mapping[str, str] | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from raysample.core.arrays import Mask
 from raysample.core.numerics.batches import token_batches
 from raysample.core.numerics.precision import autocast
 from raysample.evaluation import Evaluation, evaluate
@@ -35,15 +36,18 @@ def examine(
     train: TokenizedCorpus,
     device: str = "cpu",
     dtype: torch.dtype | None = None,
+    new_texts: Mask | None = None,
 ) -> Evaluation:
     """Evaluate a model on a test corpus as `assess` does, with groups, tails and intervals.
 
     Rarity is defined by all training rows, even if the model was trained on some of them: a class by its rows in
-    `train`, a content by its occurrences in both corpora together.
+    `train`, a content by its occurrences in both corpora together. `new_texts`: the rows that have results of their
+    own, see `evaluate`.
     """
     rows, logits = test.examples, predict(model, test.examples, device, dtype)
     groups = None if test.groups is None else test.groups.to_pylist()
-    found = evaluate(_scored(logits, rows), rows.labels, groups, test.seen(train), train.class_counts)
+    copies, classes = test.seen(train), train.class_counts
+    found = evaluate(_scored(logits, rows), rows.labels, groups, copies, classes, new_texts=new_texts)
     return _of_all_levels(found, logits, rows)
 
 

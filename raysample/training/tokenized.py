@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,6 +14,7 @@ from raysample import models
 from raysample.core.config import ModelConfig
 from raysample.data.corpus import Corpus
 from raysample.data.corpus.judge_rows import text_hashes
+from raysample.data.corpus.near_texts import near_text_hashes
 from raysample.training.examples import Examples
 from raysample.training.levels import LevelLabels
 
@@ -26,6 +28,7 @@ class TokenizedCorpus:
         truncation: what truncation removed.
         groups: group of each row [N], None for a row without group; None if the corpus has no groups.
         contents: hash of each row's text (pair of texts) [N].
+        near: hash of each row's near text [N].
         class_counts: rows of each class [C].
     """
 
@@ -33,6 +36,7 @@ class TokenizedCorpus:
     truncation: models.Truncation
     groups: pa.ChunkedArray | None
     contents: NDArray[np.uint64]
+    near: NDArray[np.uint64]
     class_counts: tuple[int, ...]
 
     def seen(self, other: TokenizedCorpus) -> NDArray[np.int64]:
@@ -41,6 +45,10 @@ class TokenizedCorpus:
         _, place, counts = np.unique(both, return_inverse=True, return_counts=True)
         found: NDArray[np.int64] = counts[place[: len(self.contents)]]
         return found
+
+    def new_texts(self, known: Iterable[TokenizedCorpus]) -> NDArray[np.bool_]:
+        """Return whether no row of the corpora `known` has the text of a row, or nearly, [N]."""
+        return ~np.isin(self.near, np.concatenate([corpus.near for corpus in known]))
 
 
 def load_tokenized(uri: str, fingerprint: str, base: str, spec: ModelConfig) -> TokenizedCorpus:
@@ -65,5 +73,6 @@ def _tokenised(uri: str, fingerprint: str, base: str, settings: str) -> Tokenize
         truncation=models.truncation(tokenizer, table, encoded, spec, len(corpus.labels)),
         groups=table["group"] if corpus.grouped else None,
         contents=text_hashes(table),
+        near=near_text_hashes(table),
         class_counts=tuple(corpus.class_counts),
     )

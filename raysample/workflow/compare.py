@@ -12,6 +12,7 @@ from raysample.data.checkpoint_set import CheckpointSet
 from raysample.evaluation import FULL, ArmCell, doubts
 from raysample.evaluation.arm_summary import RunResult, summarise
 from raysample.evaluation.comparison import Comparison
+from raysample.evaluation.new_texts import few_new_texts, find_new_texts
 from raysample.training.fine_tuning import Job, Outcome, outcome_of, read_outcome, steps
 from raysample.workflow.selections import ArmSelections
 from raysample.workflow.training_results import figures
@@ -120,6 +121,8 @@ class Retraining(ArmSelections):
     def _summarised(self, outcomes: list[tuple[ArmCell, Outcome]]) -> Comparison:
         """Return the comparison of all outcomes, with verdicts, doubts and warnings, and store it."""
         runs = tuple(_run_result(cell, outcome) for cell, outcome in outcomes)
+        # The test rows are the same for every run.
+        counts = outcomes[0][1].evaluation.counts
         names = () if self.train.levels is None else self.train.levels.names
         comparison = Comparison(
             labels=self.train.labels,
@@ -129,7 +132,8 @@ class Retraining(ArmSelections):
             summaries=summarise(runs),
             confidence=self.config.confidence,
             regime=self.config.regime,
-            warnings=self.warnings(),
+            warnings=(*self.warnings(), *few_new_texts(counts)),
+            new_texts=find_new_texts(counts),
             levels=tuple(name for name in names if all(f"{name}_accuracy" in run.metrics for run in runs)),
         )
         said = {cell: o.evaluation.predictions for cell, o in outcomes if o.evaluation.predictions is not None}

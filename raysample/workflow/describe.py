@@ -37,6 +37,10 @@ class RunCorpora:
         middle = {} if self.validation is None else {"validation": self.validation}
         return {"train": self.train, **middle, "test": self.test}
 
+    def known(self) -> list[Corpus]:
+        """Return the corpora that train or choose: a test row with a text of theirs is not new."""
+        return [corpus for corpus in (self.train, self.validation) if corpus is not None]
+
 
 def describe_corpora(wanted: CorpusConfig, run_folder: RunFolder, known: Sequence[str] | None) -> None:
     """Describe the training corpus, and the others with the classes and levels of training.
@@ -65,27 +69,28 @@ def describe_corpora(wanted: CorpusConfig, run_folder: RunFolder, known: Sequenc
 
 
 def report_corpora(corpora: RunCorpora, run_folder: RunFolder, context: RunContext) -> None:
-    """Report rows, classes and remarks of every corpus, and the texts that training and test share."""
+    """Report rows, classes and remarks of every corpus, and the texts that the test shares with the others."""
     for name, corpus in corpora.named().items():
         context.reporter.say(f"  {name}: {corpus_line(corpus)}")
         for remark in corpus_remarks(corpus):
             context.reporter.say(f"    {remark}")
     found = _overlap(run_folder, corpora, context.executor.map)
-    if found.test_rows:
+    if found.near_test_rows:
         context.reporter.say(f"  {overlaps.describe_overlap(found, corpora.test.rows)}")
 
 
 def corpus_notes(corpora: RunCorpora, run_folder: RunFolder) -> tuple[str, ...]:
     """Return warnings about the corpora for readers of the comparison."""
-    found = overlaps.stored_overlap(run_folder.overlap, corpora.train, corpora.test)
-    repeats = (overlaps.describe_overlap(found, corpora.test.rows),) if found is not None and found.test_rows else ()
+    found = overlaps.stored_overlap(run_folder.overlap, corpora.known(), corpora.test)
+    shared = found is not None and found.near_test_rows > 0
+    repeats = (overlaps.describe_overlap(found, corpora.test.rows),) if found is not None and shared else ()
     return (*test_warnings(corpora.test), *repeats)
 
 
 def _overlap(run_folder: RunFolder, corpora: RunCorpora, map_fn: MapFn) -> overlaps.Overlap:
-    """Return the overlap of training and test: the stored one, or a new one that is then stored."""
-    result = overlaps.stored_overlap(run_folder.overlap, corpora.train, corpora.test)
+    """Return what the test shares with training and validation: the stored one, or a new one that is then stored."""
+    result = overlaps.stored_overlap(run_folder.overlap, corpora.known(), corpora.test)
     if result is None:
-        result = overlaps.overlap(corpora.train, corpora.test, map_fn)
+        result = overlaps.overlap(corpora.known(), corpora.test, map_fn)
         storage.write_json(run_folder.overlap, result.to_dict())
     return result

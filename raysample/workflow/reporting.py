@@ -40,6 +40,9 @@ def _compare_and_publish(pipeline: Pipeline) -> Comparison:
         tracker.artifact(path)
     full = next(summary for summary in comparison.summaries if summary.arm == FULL)
     tracker.metrics({"test_acc": full.accuracy[0], "test_macro_f1": full.macro_f1[0]})
+    if comparison.new_texts is not None:
+        new = next(summary for summary in comparison.headline().summaries if summary.arm == FULL)
+        tracker.metrics({"test_new_text_accuracy": new.accuracy[0], "test_new_text_macro_f1": new.macro_f1[0]})
     return comparison
 
 

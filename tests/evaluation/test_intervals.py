@@ -31,6 +31,7 @@ def case(rows: int = 60, seed: int = 0, skill: float = 1.5) -> dict[str, Any]:
         "groups": groups,
         "counts": counts,
         "train_counts": (900, 900, 80, 40),
+        "new_texts": np.arange(rows) % 3 > 0,
     }
 
 
@@ -185,7 +186,8 @@ def test_the_same_seed_gives_the_same_intervals_and_no_replicates_none() -> None
     assert one.metrics == none.metrics
     assert none.intervals == {}
     assert none.recall_bounds == ()
-    assert set(one.metrics) - set(one.intervals) == {"worst_class_recall", "worst_group_recall"}
+    worst = {"worst_class_recall", "worst_group_recall", "new_text_worst_class_recall"}
+    assert set(one.metrics) - set(one.intervals) == worst
     wide, narrow = evaluate(**given, confidence=0.99), evaluate(**given, confidence=0.5)
     assert wide.intervals["accuracy"][0] < narrow.intervals["accuracy"][0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +18,8 @@ from raysample.evaluation.keep_curve import recommend
 from tests.helpers.configs import small_corpus, write_config
 
 pytestmark = pytest.mark.slow
+
+KNOWN = 15
 
 COMPARED = {"fractions": [0.3, 0.5, 0.7], "seeds": [0], "arms": [{"policy": "hard", "score": "el2n"}]}
 
@@ -32,12 +35,15 @@ def config_with(folder: Path, small_run: Path, test: Path) -> Path:
 def finished(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Make two runs that differ in the labels of the test rows alone."""
     folder = tmp_path_factory.mktemp("validation")
-    rows = pq.read_table(small_run / "test.parquet")
-    classes, place = sorted(set(rows["label"].to_pylist())), rows.column_names.index("label")
-    wrong = [classes[(classes.index(label) + 1) % len(classes)] for label in rows["label"].to_pylist()]
-    pq.write_table(rows.set_column(place, "label", pa.array(wrong)), folder / "wrong.parquet")
-    for name, test in (("one", small_run / "test.parquet"), ("other", folder / "wrong.parquet")):
-        assert main.main(["run", str(config_with(folder / name, small_run, test))]) == 0
+    rows = pq.read_table(small_run / "test.parquet").to_pylist()
+    # Copies of rows that train or choose, in other letters: they are not new.
+    known = pq.read_table(small_run / "train.parquet").to_pylist()[:KNOWN]
+    rows += [{**row, "id": f"copy-{row['id']}", "text": f"{row['text'].upper()}!"} for row in known]
+    classes = sorted({row["label"] for row in rows})
+    wrong = [{**row, "label": classes[(classes.index(row["label"]) + 1) % len(classes)]} for row in rows]
+    for name, tested in (("one", rows), ("other", wrong)):
+        pq.write_table(pa.Table.from_pylist(tested), folder / f"{name}.parquet")
+        assert main.main(["run", str(config_with(folder / name, small_run, folder / f"{name}.parquet"))]) == 0
     return folder / "one", folder / "other"
 
 
@@ -73,6 +79,21 @@ def test_the_budget_auto_is_that_of_recommend(finished: tuple[Path, Path], capsy
     rows = Corpus.load(str(finished[0] / "runs/small/corpus/train")).rows
     for found in recommend(comparison_of(finished[0]).runs, 0.05):
         assert f"{found.arm}: {round(found.fraction * rows)} of {rows} rows" in told
+
+
+def test_the_headline_is_on_the_new_texts(finished: tuple[Path, Path]) -> None:
+    found, run = comparison_of(finished[0]), finished[0] / "runs/small"
+    assert found.new_texts is not None
+    assert (found.new_texts.rows, found.new_texts.test_rows) == (60, 60 + KNOWN)
+    predictions = pq.read_table(run / "checkpoints/seed-0/predictions.parquet")
+    assert predictions["in_new_text"].to_pylist() == [True] * 60 + [False] * KNOWN
+    overlap = json.loads((run / "corpus/overlap.json").read_text())
+    assert (overlap["test_rows"], overlap["near_test_rows"]) == (0, KNOWN)
+    page = (run / "report.html").read_text()
+    assert page.index("Test results on new texts (60 of 75 test rows)") < page.index("Test results on all test rows")
+    right = np.array(predictions["gold"]) == np.array(predictions["predicted"])
+    (full,) = (one for one in found.headline().summaries if one.arm == "full")
+    assert full.accuracy[0] == pytest.approx(right[:60].mean())
 
 
 def test_before_the_comparison_only_validation_is_told(

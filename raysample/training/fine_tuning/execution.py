@@ -117,11 +117,13 @@ def _evaluated(
 ) -> tuple[Evaluation, Evaluation | None]:
     """Evaluate the model on the test and validation corpora, with the levels that have a head.
 
+    The new texts of the test are those that neither training nor validation rows have: validation chose the model.
     Rank 0 alone evaluates; a sharded model needs all workers for each forward.
     """
     if context.rank != 0 and not sharded:
         return Evaluation({}, ()), None
     rows, precision = corpora_of(job), resolve(job.config.precision, core, context.device)
+    new = rows["test"].new_texts(corpus for name, corpus in rows.items() if name != "test")
     found = {
         name: examine(
             core,
@@ -129,6 +131,7 @@ def _evaluated(
             rows["train"],
             context.device,
             precision,
+            new if name == "test" else None,
         )
         for name in ("validation", "test")
         if name in rows
