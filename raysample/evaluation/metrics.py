@@ -56,16 +56,13 @@ def evaluate(
       `repeated_content_accuracy` over the others.
     * `new_text_accuracy`, `new_text_macro_f1`, `new_text_worst_class_recall`: the same over the rows of `new_texts`.
 
-    Shares and means get percentile intervals over `replicates` resamples, the calibration error
-    `resampling.reflected`; a share of exactly 0 or 1 gets `resampling.wilson`. The worst of several recalls gets no
-    interval: a resample's worst recall is lower on average.
+    Shares and means get percentile intervals over `replicates` resamples, the calibration error `reflected`, a share of
+    exactly 0 or 1 `wilson`. The worst of several recalls gets none: a resample's worst recall is lower on average.
 
     Args:
-        logits: any real numbers whose softmax is the prediction.
-        labels: gold classes.
+        logits: any real numbers whose softmax is the prediction. labels: gold classes.
         groups: group of each row [N], None for a row without one; with more than 1,000 groups none is reported.
-        counts: how often each row's content was seen [N], for the contents' tail.
-        train_counts: training rows of each class [C], for the classes' tail.
+        counts, train_counts: how often each row's content was seen [N], and training rows of each class [C].
         new_texts: whether no training row has a row's text, or nearly [N]; None if unknown.
         clusters: cluster of each row [N], for rows that are not independent: whole clusters are drawn; None draws rows.
         replicates, seed, confidence: of the bootstrap; 0 replicates compute no intervals.
