@@ -83,7 +83,7 @@ class Chooser:
         settings: what the choice goes by.
         context: executor and reporter.
         clock: seconds of the steps that were done.
-        race_seconds: seconds of all races so far, those of earlier calls included.
+        feature_seconds, race_seconds: of the features and of all races so far, those of earlier calls included.
     """
 
     def __init__(
@@ -91,22 +91,30 @@ class Chooser:
     ) -> None:
         self.corpus, self.folder, self.settings, self.context = corpus, folder, settings, context
         self.clock = clock or Clock()
-        self.race_seconds = 0.0
+        self.feature_seconds, self.race_seconds = 0.0, 0.0
 
     @cached_property
     def features(self) -> FeatureFiles:
         """The features of all rows."""
         rows, classes = self.corpus.rows, len(self.corpus.labels)
         self.context.reporter.say(f"{rows:,} rows, {classes:,} classes: computing features")
+        began, folder = time.perf_counter(), storage.join(self.folder, "features")
         with self.clock.step("features"):
-            return write_features(
+            found = write_features(
                 self.corpus,
-                storage.join(self.folder, "features"),
+                folder,
                 self.settings.encoder,
                 seed=self.settings.seed,
                 device=self.settings.device,
                 map_fn=self.context.executor.map,
             )
+        place = storage.join(folder, f"cost-{found.key[:12]}.json")
+        if storage.exists(place):
+            self.feature_seconds = manifests.checked(float, manifests.mapping(place, "seconds")["seconds"])
+        else:
+            self.feature_seconds = round(time.perf_counter() - began, 3)
+            storage.write_json(place, {"seconds": self.feature_seconds})
+        return found
 
     @cached_property
     def sample(self) -> RaceRows:

@@ -14,6 +14,7 @@ from raysample.evaluation.arm_summary import RunResult, summarise
 from raysample.evaluation.comparison import Comparison
 from raysample.evaluation.new_texts import few_new_texts, find_new_texts
 from raysample.training.fine_tuning import Job, Outcome, outcome_of, read_outcome, steps
+from raysample.workflow.auto_choice import auto_remarks
 from raysample.workflow.selections import ArmSelections
 from raysample.workflow.training_results import figures
 
@@ -141,7 +142,8 @@ class Retraining(ArmSelections):
         losses = {cell: o.evaluation.metrics.get("nll", math.nan) for cell, o in outcomes}
         doubtful = doubts(said, losses, self.train.labels)
         warnings = (*doubtful, *comparison.warnings)
-        comparison = replace(comparison, **found, doubts=doubtful, warnings=warnings, remarks=self._remarks())
+        comparison = replace(comparison, **found, doubts=doubtful, warnings=warnings)
+        comparison = replace(comparison, remarks=(*auto_remarks(self.chosen, comparison), *self._remarks()))
         storage.write_json(self.run_folder.comparison, comparison.to_dict())
         return comparison
 

@@ -113,10 +113,10 @@ def _fitted(raw: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def write_suspects(corpus: Corpus, table: ScoreTable, uri: str) -> int:
+def write_suspects(corpus: Corpus, table: ScoreTable, uri: str, show_text: bool = True) -> int:
     """Write `suspects.csv` into folder `uri`, the least confident first; return the number of suspects listed.
 
-    Columns: row id, given and predicted class, the probe's confidence in each (out of fold), and the texts.
+    Columns: row id, given and predicted class, the probe's confidence in each (out of fold), and the texts if wanted.
     """
     best: list[tuple[float, Sequence[Any]]] = []
     for shard, part in zip(corpus.shards, table.parts, strict=True):
@@ -139,8 +139,9 @@ def write_suspects(corpus: Corpus, table: ScoreTable, uri: str) -> int:
         """Write the header and the suspects."""
         text = io.TextIOWrapper(stream, "utf-8", errors="replace", newline="")
         lines = csv.writer(text)
-        lines.writerow(SUSPECT_COLUMNS)
-        lines.writerows(line for _, line in best)
+        columns = len(SUSPECT_COLUMNS) if show_text else SUSPECT_COLUMNS.index("text")
+        lines.writerow(SUSPECT_COLUMNS[:columns])
+        lines.writerows(line[:columns] for _, line in best)
         text.flush()
         text.detach()
 

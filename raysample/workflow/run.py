@@ -225,6 +225,7 @@ class Pipeline:
             job=job,
             params=self.params,
             notes=corpus_notes(corpora, self.run_folder),
+            show_text=self.config.report.show_text,
             chooser=chooser_of(self.config, train, self.run_folder.at("auto"), self.context),
         )
 

@@ -23,6 +23,7 @@ from raysample.selection.table_blocks import IN_MEMORY_ROWS
 from raysample.tracking import Value
 from raysample.training import schedule_training
 from raysample.training.fine_tuning import Job, steps
+from raysample.workflow.auto_choice import AutoChoice, choose_auto
 from raysample.workflow.choice import Chooser
 from raysample.workflow.context import RunContext
 from raysample.workflow.layout import RunFolder
@@ -35,7 +36,7 @@ class ArmSelections:
 
     `redraws`: of an arm with `redraw` the selections of the epochs after the first, which is in `selections`. `own`:
     score tables that some seeds use for their selections in place of `table`. `chooser`: chooses what `auto` stands
-    for, at each fraction; None without an `auto` arm.
+    for, at each fraction; None without an `auto` arm. `show_text`: whether its list of suspects has their texts.
     """
 
     config: CompareConfig
@@ -50,7 +51,8 @@ class ArmSelections:
     redraws: dict[ArmCell, tuple[Selection, ...]] = field(default_factory=dict)
     own: Mapping[int, ScoreTable] = field(default_factory=dict)
     chooser: Chooser | None = None
-    chosen: dict[float, tuple[ArmConfig, ScoreTable]] = field(default_factory=dict)
+    show_text: bool = False
+    chosen: dict[float, AutoChoice] = field(default_factory=dict)
 
     def cells(self) -> Iterator[tuple[ArmConfig, float, int]]:
         """Yield every arm at every fraction with every seed."""
@@ -130,10 +132,9 @@ class ArmSelections:
         if arm.policy != AUTO or self.chooser is None:
             return arm, self.own.get(seed, self.table) if self._columns(arm) else self.table
         if fraction not in self.chosen:
-            race = self.chooser.race(fraction)
-            self.context.reporter.say(f"  auto at {fraction:.0%}: {race.reason}")
-            self.chosen[fraction] = race.chosen_arm, self.chooser.table(race.chosen_arm)[0]
-        return self.chosen[fraction]
+            self.chosen[fraction] = choose_auto(self.chooser, fraction, self.show_text)
+            self.context.reporter.say(f"  auto at {fraction:.0%}: {self.chosen[fraction].race.reason}")
+        return self.chosen[fraction].arm, self.chosen[fraction].table
 
     def kept_counts(self) -> dict[tuple[str, float], tuple[int, ...]]:
         """Return the rows per class that each arm keeps at each fraction (first seed)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,30 @@ def test_auto_selects_by_the_winner_of_the_race_and_is_compared(
     assert selections(config, "sample", "compare") == found
     comparison = Comparison.load(str(tmp_path / "runs" / "r" / "comparison.json"))
     assert {run.arm for run in comparison.runs} == {"full", "random", "stratified_random", "auto"}
+    name = ArmConfig.model_validate(CLEAN).name
+    chosen, tuned, cost, suspects, *_ = comparison.remarks
+    assert chosen.startswith(f"auto at 5% of the data is {name}, chosen on 800 training rows: by a linear probe +")
+    assert tuned.startswith("Fine-tuned it has ")
+    assert cost.startswith("Choosing took ")
+    assert "of one fine-tuning on all rows" in cost
+    place = tmp_path / "runs" / "r" / "auto" / "suspects.csv"
+    assert suspects.endswith(f"of 800 training rows have a label that the probe contradicts: {place}")
+    with place.open(newline="") as stream:
+        listed = list(csv.reader(stream))
+    # No text leaves for a file unless report.show_text asks for it.
+    assert listed[0] == ["row_id", "given", "predicted", "given_confidence", "predicted_confidence"]
+    assert len(listed) - 1 == int(suspects.partition(" of ")[0]) > 50
 
 
 def test_auto_without_evidence_is_stratified_random(config: dict[str, Any]) -> None:
     config["compare"]["fractions"] = [0.5]
-    found = selections(config, *UNTIL_SAMPLE)
+    config["report"] = {"show_text": True}
+    found = selections(config, *UNTIL_SAMPLE, "compare")
     assert [chosen.arm for chosen in found.values()] == [INCUMBENT.to_dict()] * 2
+    run = Path(config["output"]) / "r"
+    remark, *_ = Comparison.load(str(run / "comparison.json")).remarks
+    assert remark.startswith("auto at 50% of the data is stratified random sampling: ")
+    assert "predicted_confidence,text,text_pair" in (run / "auto" / "suspects.csv").read_text()
 
 
 def test_the_test_rows_take_no_part_in_the_choice(
