@@ -11,10 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysample.cli import main
+from raysample.core.config import RunConfig
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
+from raysample.data.corpus.near_texts import near_text_hashes
 from raysample.evaluation.comparison import Comparison
 from raysample.evaluation.keep_curve import recommend
+from raysample.execution.local import LocalExecutor
+from raysample.workflow import Pipeline, RunContext
 from tests.helpers.configs import small_corpus, write_config
 
 pytestmark = pytest.mark.slow
@@ -110,3 +114,44 @@ def test_before_the_comparison_only_validation_is_told(
     assert CheckpointSet.load(str(run)).metrics == stored["validation"]["metrics"]
     assert main.main(["fine-tune", config, "corpus.validation=0.3"]) == 2
     assert "corpus.validation was 0.25 and is 0.3 now" in capsys.readouterr().err
+
+
+def test_every_kind_of_corpus_can_have_a_validation_part(small_run: Path, tmp_path: Path) -> None:
+    train = {"path": str(small_run / "train.parquet"), "columns": {"id": "id"}}
+    kinds = {
+        "holdout": {"train": train, "holdout": 0.2, "validation": 0.3},
+        "simulated": {"simulated": {"rows": 500, "test_rows": 200}, "validation": 0.2},
+    }
+    for name, section in kinds.items():
+        config = RunConfig.model_validate({"name": name, "output": str(tmp_path), "corpus": section})
+        corpora = Pipeline(config, RunContext(LocalExecutor())).corpora()
+        chooses = corpora.validation
+        assert chooses is not None
+        assert list(corpora.named()) == ["train", "validation", "test"]
+        assert corpora.train.labels == chooses.labels == corpora.test.labels
+        near = [set(near_text_hashes(corpus.table()).tolist()) for corpus in corpora.named().values()]
+        assert not near[0] & near[1]
+        inside = corpora.train.rows + chooses.rows
+        if name == "holdout":
+            assert not near[2] & (near[0] | near[1])
+            inside += corpora.test.rows
+        assert inside == corpora.train.counts["in"] - corpora.train.counts["quarantined"]
+
+
+def test_a_run_goes_on_where_either_side_lacks_a_class(
+    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config_with(tmp_path, small_run, small_run / "test.parquet")
+    assert main.main(["fine-tune", str(config)]) == 0
+    rows = pq.read_table(small_run / "train.parquet").to_pylist()
+    chooses = set(Corpus.load(str(tmp_path / "runs/small/corpus/validation")).table()["row_id"].to_pylist())
+    inside, outside = ([row for row in rows if (row["id"] in chooses) == side] for side in (True, False))
+    inside[0]["label"], outside[0]["label"] = "only validation", "only training"
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    capsys.readouterr()
+    changes = [f"corpus.train.path={tmp_path / 'rows.parquet'}", "name=other", "fine_tune.class_weights=balanced"]
+    for command in ("fine-tune", "score", "sample"):
+        assert main.main([command, str(config), *changes]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "training has no row of 1 of 5 classes (only validation)" in told
+    assert "the validation part has no row of 1 of 5 classes (only training)" in told
