@@ -60,7 +60,7 @@ def prune(
         keep: share of the rows in (0, 1), or `auto`: the smallest share that is equivalent to all data.
         encoder: an encoder's folder or hub name, or a ModelConfig; n-grams by default.
         objective, tolerance: what the race judges by, and the loss to all data in its unit that counts as none.
-        candidates: the arms that race, by the probe's scores; a portfolio of twenty by default.
+        candidates: the arms that race, by the probe's scores; a portfolio by default, with cut-offs for a pilot.
         race_rows: rows that race, at most; of more rows a seeded sample races, and the winner is applied to all.
         pilot, budget: fine-tune the encoder on the best candidates, and take none that this does not confirm; at most
             this share of the cost of one training on all rows.
@@ -80,7 +80,7 @@ def prune(
     source = _source(data, {"text": text, "label": label, "text_pair": pair, "group": group, "id": id}, folder)
     spec = ModelConfig(path=encoder) if isinstance(encoder, str) else encoder
     arms = _arms(candidates)
-    settings = ChoiceSettings(spec, objective, seed=seed, race_rows=race_rows, arms=arms)
+    settings = ChoiceSettings(spec, objective, seed=seed, race_rows=race_rows, arms=arms, cut_offs=pilot)
     steps = recipe if isinstance(recipe, FineTuneConfig) else section(FineTuneConfig, dict(recipe or {}))
     how = (PilotSettings(steps, budget) if pilot else None, steps.epochs)
     return _run(PruneRequest(source, folder, keep, tolerance, settings, *how), engine, reporter, tracker)

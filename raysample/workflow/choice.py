@@ -38,6 +38,7 @@ class ChoiceSettings:
         seed: of samples, folds and draws.
         race_rows: rows that race, at most; of more rows a seeded sample races, and the winner is applied to all.
         arms: the candidates; None for the portfolio.
+        cut_offs: whether the portfolio has cut-offs, which a pilot must confirm.
         device: where the encoder and the probes run.
     """
 
@@ -47,6 +48,7 @@ class ChoiceSettings:
     seed: int = 0
     race_rows: int = RACE_ROWS
     arms: tuple[ArmConfig, ...] | None = None
+    cut_offs: bool = False
     device: str = "cpu"
 
     def race(self, share: float, sampled: bool = False) -> RaceSettings:
@@ -127,7 +129,8 @@ class Chooser:
         """Return the race at a share of the rows, read again if it was run before."""
         sampled = len(self.sample) < self.corpus.rows
         given, settings = self.settings.arms, self.settings.race(share, sampled)
-        arms = portfolio(SAMPLED_SCORES if sampled else tuple(PROBE_HIGHER_IS)) if given is None else given
+        scores = SAMPLED_SCORES if sampled else tuple(PROBE_HIGHER_IS)
+        arms = portfolio(scores, self.settings.cut_offs) if given is None else given
         key = storage.fingerprint(
             [__version__, self.features.key, asdict(settings), len(self.sample), [arm.to_dict() for arm in arms]]
         )

@@ -60,7 +60,7 @@ UNTIL_SAMPLE = ("fine-tune", "score", "sample")
 def test_auto_selects_by_the_winner_of_the_race_and_is_compared(
     config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choice, "portfolio", lambda _: (ArmConfig.model_validate(CLEAN),))
+    monkeypatch.setattr(choice, "portfolio", lambda *_: (ArmConfig.model_validate(CLEAN),))
     found = selections(config, *UNTIL_SAMPLE)
     assert [chosen.arm for chosen in found.values()] == [ArmConfig.model_validate(CLEAN).to_dict()] * 2
     assert found[0].digest != found[1].digest  # each seed draws anew
@@ -98,7 +98,7 @@ def test_auto_without_evidence_is_stratified_random(config: dict[str, Any]) -> N
 def test_the_test_rows_take_no_part_in_the_choice(
     config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choice, "portfolio", lambda _: (ArmConfig.model_validate(CLEAN),))
+    monkeypatch.setattr(choice, "portfolio", lambda *_: (ArmConfig.model_validate(CLEAN),))
     before = selections(config, *UNTIL_SAMPLE)
     pq.write_table(pa.Table.from_pandas(rows_of(60, noise=0.9, seed=5)), tmp_path / "test.parquet")
     after = selections({**config, "name": "other"}, *UNTIL_SAMPLE)

@@ -14,6 +14,7 @@ from raysample.selection.engine import select
 from raysample.selection.policies import create_policy, policy_columns
 from raysample.selection.policies.base import Rows
 from raysample.selection.probe.probe_scores import PROBE_HIGHER_IS
+from raysample.selection.redraws import is_random
 
 INCUMBENT = ArmConfig(policy="stratified_random")
 """What is taken unless a candidate is shown to be better."""
@@ -50,16 +51,19 @@ _ARMS: tuple[dict[str, Any], ...] = (
 )
 
 
-def portfolio(scores: Collection[str] = tuple(PROBE_HIGHER_IS)) -> tuple[ArmConfig, ...]:
-    """Return the candidates of a race by default: samplers that keep mass everywhere, mostly, and a few cut-offs.
+def portfolio(scores: Collection[str] = tuple(PROBE_HIGHER_IS), cut_offs: bool = False) -> tuple[ArmConfig, ...]:
+    """Return the candidates of a race by default: samplers, which keep rows everywhere, and cut-offs if wanted.
 
-    Arms that read other scores than the given ones are left out.
+    A probe on frozen features flatters cut-offs, which keep the rows beyond a value of a score: it has no features to
+    learn from the others. So they race only where fine-tuning has the last word. Arms that read other scores than the
+    given ones are left out.
 
-    >>> "coverage(probe_aum)" in [arm.name for arm in portfolio()]
-    True
+    >>> len(portfolio()), len(portfolio(cut_offs=True))
+    (16, 20)
     """
     arms = (ArmConfig.model_validate(arm) for arm in _ARMS)
-    return tuple(arm for arm in arms if scores_of([arm], PROBE_HIGHER_IS) <= set(scores))
+    known = [arm for arm in arms if scores_of([arm], PROBE_HIGHER_IS) <= set(scores)]
+    return tuple(arm for arm in known if cut_offs or is_random(create_policy(arm, PROBE_HIGHER_IS)))
 
 
 @dataclass(frozen=True, eq=False)

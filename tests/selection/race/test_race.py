@@ -133,9 +133,15 @@ def test_columns_of_a_score_table_race_as_well_and_random_ones_do_not_win() -> N
 
 
 def test_every_candidate_of_the_portfolio_reads_scores_of_the_probe_alone() -> None:
-    arms = portfolio()
+    arms = portfolio(cut_offs=True)
     assert len({arm.name for arm in arms}) == len(arms) >= 10
     assert scores_of(arms, PROBE_HIGHER_IS) <= set(PROBE_HIGHER_IS)
+
+
+def test_cut_offs_race_only_where_they_are_asked_for() -> None:
+    arms, all_arms = portfolio(), portfolio(cut_offs=True)
+    assert {arm.policy for arm in all_arms if arm not in arms} == {"window", "middle", "easy", "hard"}
+    assert not {arm.policy for arm in arms} & {"window", "middle", "easy", "hard"}
 
 
 def test_the_correction_counts_the_candidates_that_were_left_out() -> None:
