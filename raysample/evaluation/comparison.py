@@ -21,6 +21,7 @@ from raysample.evaluation import (
 from raysample.evaluation.arm_summary import ArmSummary, RunResult, mean_and_deviation, summarise
 from raysample.evaluation.findings import NO_ARM, main_sentences
 from raysample.evaluation.new_texts import NewTexts, on_new_texts
+from raysample.evaluation.regimes import changes_at_equal_steps
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class Comparison:
         remarks: sentences on the evidence behind the verdict.
         new_texts: the test rows with a new text and the verdicts on them, which are the headline; None if all test
             rows are the headline. All else is about all test rows.
+        regime: how long the samples are trained, `equal_epochs` or `equal_steps`.
+        equal_steps: the same arms at small fractions, retrained at equal steps, beside a comparison at equal epochs;
+            None without them. Its verdicts are families of their own.
     """
 
     labels: tuple[str, ...]
@@ -56,12 +60,14 @@ class Comparison:
     doubts: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     new_texts: NewTexts | None = None
+    equal_steps: Comparison | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able data, NaN as null; the summaries are included for readers, though derived from the runs."""
         kept = [{"arm": arm, "fraction": fraction, "kept": list(n)} for (arm, fraction), n in self.kept_counts.items()]
-        data: dict[str, Any] = _without_nan({**asdict(self), "kept_counts": kept})
-        return data
+        beside = None if self.equal_steps is None else self.equal_steps.to_dict()
+        data: dict[str, Any] = _without_nan({**asdict(replace(self, equal_steps=None)), "kept_counts": kept})
+        return {**data, "equal_steps": beside}
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Comparison:
@@ -92,6 +98,7 @@ class Comparison:
             tuple(data["doubts"]),
             tuple(data["remarks"]),
             None if data["new_texts"] is None else NewTexts.from_dict(data["new_texts"]),
+            None if data["equal_steps"] is None else manifests.checked_again(Comparison.from_dict(data["equal_steps"])),
         )
 
     @staticmethod
@@ -109,27 +116,39 @@ class Comparison:
         return {**fields, "summaries": summarise(self.runs, verdicts, objective), "new_texts": new}
 
     def headline(self) -> Comparison:
-        """Return the comparison by which arms are judged first: that on new texts, or this one without them."""
+        """Return the comparison by which arms are judged first: that on new texts, or this one without them.
+
+        The comparison at equal steps is left out: it has a headline of its own.
+        """
         if self.new_texts is None:
-            return self
+            return self if self.equal_steps is None else replace(self, equal_steps=None)
         runs, verdicts = tuple(map(on_new_texts, self.runs)), self.new_texts.judgements
         summaries = summarise(runs, verdicts, self.objective)
-        return replace(self, runs=runs, judgements=verdicts, summaries=summaries, new_texts=None)
+        return replace(self, runs=runs, judgements=verdicts, summaries=summaries, new_texts=None, equal_steps=None)
 
     def findings(self) -> list[str]:
         """Return the findings as sentences: the main verdict, the other objectives, the detectable difference.
 
-        With new texts these are the findings on them; the main verdict on all test rows follows.
+        With new texts these are the findings on them; the main verdict on all test rows follows. All are at the first
+        regime; with a second one, a sentence says what is different at equal steps.
         """
         if all(summary.arm in (FULL, RANDOM) for summary in self.summaries):
             return [NO_ARM]
         how = (self.objective, self.tolerance, self.confidence)
+        beside = [*self._at_equal_steps(), *self.remarks]
         if self.new_texts is None:
-            return [*sentences(self.judgements, *how), *self.remarks]
+            return [*sentences(self.judgements, *how), *beside]
         first, *others = sentences(self.new_texts.judgements, *how)
         scope, rows = self.new_texts.scope, f"On all {self.new_texts.test_rows:,} test rows"
         on_all = [f"{rows}: {sentence}" for sentence in main_sentences(self.judgements, *how)]
-        return [f"{scope[0].upper()}{scope[1:]}: {first}", *others, *on_all, *self.remarks]
+        return [f"{scope[0].upper()}{scope[1:]}: {first}", *others, *on_all, *beside]
+
+    def _at_equal_steps(self) -> list[str]:
+        """Return the sentence on what changes at equal steps, by the verdicts of both headlines; none without them."""
+        if self.equal_steps is None:
+            return []
+        epochs, steps = self.headline().judgements, self.equal_steps.headline().judgements
+        return [changes_at_equal_steps(epochs, steps, self.objective)]
 
     def level_results(self) -> list[tuple[ArmSummary, list[tuple[str, tuple[float, float]]]]]:
         """Return for each summary the metrics of its runs at every level: (name, (mean, standard deviation))."""

@@ -180,13 +180,13 @@ def _beside(every: Sequence[Verdict], objective: str) -> str:
         "worse than random": [one for one in against if one.kind == "worse"],
         "as good as all data": as_good_as_all(verdicts, objective),
     }
-    listed = [f"{words}: {_listed(ones)}" for words, ones in lists.items() if ones]
+    listed = [f"{words}: {list_arms(ones)}" for words, ones in lists.items() if ones]
     title = NAMES[objective][0].upper() + NAMES[objective][1:]
     title += " (weak evidence)" if listed and any(one.weak for one in verdicts) else ""
     return f"{title}, by the same rules: {'; '.join(listed) if listed else 'nothing is decided'}."
 
 
-def _listed(ones: Sequence[Verdict]) -> str:
+def list_arms(ones: Sequence[Verdict]) -> str:
     """Return the first three arms with their differences in points."""
     shown = [f"{one.arm} at {100 * one.fraction:.3g} % ({_signed(one.mean)})" for one in ones[:3]]
     return ", ".join(shown) + (f" and {len(ones) - 3} more" if len(ones) > 3 else "")

@@ -82,7 +82,9 @@ def recommend(runs: Iterable[RunResult], tolerance: float, seed: int = 0) -> tup
     """Recommend a share to keep for every arm that was measured at three shares or more, by the validation rows alone.
 
     Args:
-        runs: the runs of a comparison, including those on the full data.
+        runs: the runs of a comparison, including those on the full data, all in one regime: `Comparison.runs`. Those at
+            equal steps, which stand beside them at small shares, are left out, since a curve through both would mix
+            the loss of rows with the length of the training.
         tolerance: acceptable loss of accuracy, in (0, 1): 0.01 is one percentage point.
         seed: of the resampling.
 

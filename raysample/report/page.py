@@ -118,11 +118,12 @@ def render_report(
 
 
 def _results(comparison: Comparison) -> list[tuple[str, tuple[tables.ResultRow, ...]]]:
-    """Return the tables of results with the test rows that each is about: those of the headline first."""
-    on_all = tables.results(comparison)
-    if comparison.new_texts is None:
-        return [("on all test rows", on_all)]
-    return [(comparison.new_texts.scope, tables.results(comparison.headline())), ("on all test rows", on_all)]
+    """Return the tables of results with the test rows and the regime of each: those of the headline first."""
+    regime, on_all = comparison.regime.replace("_", " "), tables.results(comparison)
+    found = [(f"on all test rows, {regime}", on_all)]
+    if comparison.new_texts is not None:
+        found.insert(0, (f"{comparison.new_texts.scope}, {regime}", tables.results(comparison.headline())))
+    return found + ([] if comparison.equal_steps is None else _results(comparison.equal_steps))
 
 
 def _scores(table: ScoreTable, looked: TableSample | None, texts: Mapping[str, str] | None) -> dict[str, Any]:

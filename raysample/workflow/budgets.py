@@ -69,7 +69,7 @@ def select_at_budget(
             uri, chance = run_folder.pruned(one.arm, one.name, seed, epoch), draw_seed(seed, epoch)
             return write_selection(table, one.arm.fixed, uri, **one.budget, seed=chance, map_fn=map_fn)
 
-        selection, *redraws = retraining.with_redraws(one.arm, draw(0), seed, draw)
+        selection, *redraws = retraining.with_redraws(one.arm, draw(0), seed, draw, [compare.first_regime])
         kept, rows = selection.counts["kept"], selection.counts["in"] - selection.counts["quarantined"]
         title = f"{one.arm.name}: {kept:,} of {rows:,} rows ({kept / rows:.1%})"
         title += f", drawn anew for each of {1 + len(redraws)} epochs" if redraws else ""

@@ -10,6 +10,7 @@ import yaml
 
 from raysample.core import manifests, storage
 from raysample.core.config import ArmConfig, RunConfig
+from raysample.core.config.selection import Regime
 from raysample.core.errors import ConfigError
 from raysample.core.redaction import redacted
 
@@ -116,13 +117,13 @@ class RunFolder:
         """Folder of one Selection at the budget `sample.budget`; of an arm with `redraw` that of an epoch."""
         return self.at("selections", cell(arm.name, budget, seed) + _drawn_for(epoch))
 
-    def result(self, arm: str, fraction: float, seed: int) -> str:
+    def result(self, arm: str, fraction: float, seed: int, regime: Regime) -> str:
         """File with the outcome of one retraining."""
-        return self.at("arms", cell(arm, fraction, seed) + ".json")
+        return self.at("arms", cell(arm, fraction, seed) + _trained_for(regime) + ".json")
 
-    def predictions(self, arm: str, fraction: float, seed: int) -> str:
+    def predictions(self, arm: str, fraction: float, seed: int, regime: Regime) -> str:
         """File with the predictions of one retraining on every test row."""
-        return self.at("arms", cell(arm, fraction, seed) + PREDICTIONS_SUFFIX)
+        return self.at("arms", cell(arm, fraction, seed) + _trained_for(regime) + PREDICTIONS_SUFFIX)
 
     def check(self, config: RunConfig) -> bool:
         """Return whether the folder holds this config's work; raises ConfigError, naming the key, for another's."""
@@ -165,6 +166,11 @@ def cell(arm: str, budget: float | str, seed: int) -> str:
 def _drawn_for(epoch: int) -> str:
     """Return the end of the name of an epoch's selection: none for the first epoch, `-epoch-2` for the second."""
     return f"-epoch-{epoch + 1}" if epoch else ""
+
+
+def _trained_for(regime: Regime) -> str:
+    """Return the end of the name of a retraining's results: none at equal epochs, `-equal-steps` at equal steps."""
+    return "-equal-steps" if regime == "equal_steps" else ""
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:

@@ -178,8 +178,11 @@ def _scoring(config: RunConfig, rows: int, sample: int, table: ScoreTable, scale
 def _comparing(config: RunConfig, rows: int, per_step: float, slots: int) -> Estimate:
     """Return the estimate of all retrainings, including full-data runs of seeds that are not among the scored runs."""
     compare, whole = config.compare, layout(rows, config.fine_tune).steps
-    fixed = whole if compare.regime == "equal_steps" else None
-    kept = [layout(round(share * rows), config.fine_tune, fixed).steps for share in compare.fractions]
+    kept = [
+        layout(round(share * rows), config.fine_tune, whole if regime == "equal_steps" else None).steps
+        for share in compare.fractions
+        for regime in compare.regimes(share)
+    ]
     watched = config.score.runs if config.adopt is None and config.fine_tune.dynamic is None else 0
     scored = {config.fine_tune.seed + run for run in range(watched)}
     full = [whole for seed in compare.seeds if seed not in scored]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raysample.core import storage
 from raysample.core.config import ArmConfig, CompareConfig
+from raysample.core.config.selection import Regime
 from raysample.core.map_fn import MapFn, threads
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
@@ -34,9 +35,10 @@ from raysample.workflow.tracked_selection import store_selection
 class ArmSelections:
     """The selections of arms x fractions x seeds on one score table; `job(seed)` gives the recipe on all rows.
 
-    `redraws`: of an arm with `redraw` the selections of the epochs after the first, which is in `selections`. `own`:
-    score tables that some seeds use for their selections in place of `table`. `chooser`: chooses what `auto` stands
-    for, at each fraction; None without an `auto` arm. `show_text`: whether its list of suspects has their texts.
+    `redraws`: of an arm with `redraw` the selections of the epochs after the first, which is in `selections`, as many
+    as its longest training takes. `own`: score tables that some seeds use for their selections in place of `table`.
+    `chooser`: chooses what `auto` stands for, at each fraction; None without an `auto` arm. `show_text`: whether its
+    list of suspects has their texts.
     """
 
     config: CompareConfig
@@ -96,14 +98,16 @@ class ArmSelections:
         return f"; drawn anew for each of {1 + len(self.redraws[cell])} epochs" if cell in self.redraws else ""
 
     def _drawn(self, arm: ArmConfig, fraction: float, seed: int) -> list[Selection]:
-        """Return the selections of a cell: one, or with `redraw` one per epoch of its training."""
-        first = self._selection(arm, fraction, seed, 0)
-        return self.with_redraws(arm, first, seed, lambda epoch: self._selection(arm, fraction, seed, epoch))
+        """Return the selections of a cell: one, or with `redraw` one per epoch of its longest training."""
+        first, regimes = self._selection(arm, fraction, seed, 0), self.config.regimes(fraction)
+        return self.with_redraws(arm, first, seed, lambda epoch: self._selection(arm, fraction, seed, epoch), regimes)
 
     def with_redraws(
-        self, arm: ArmConfig, first: Selection, seed: int, draw: Callable[[int], Selection]
+        self, arm: ArmConfig, first: Selection, seed: int, draw: Callable[[int], Selection], regimes: Sequence[Regime]
     ) -> list[Selection]:
         """Return the first selection of an arm and, with `redraw`, those that `draw` makes for the other epochs.
+
+        `regimes`: those in which the selections are trained on; the one with the most epochs decides.
 
         Raises:
             SelectionError: the draws keep different numbers of rows, or all of them the same rows.
@@ -111,14 +115,12 @@ class ArmSelections:
         if not arm.redraw:
             return [first]
         whole = self.job(seed)
-        layout = schedule_training(first.counts[KEPT], whole.config, self.fixed_steps(whole))
-        draws = [first, *map(draw, range(1, layout.passes))]
+        draws = [
+            first,
+            *map(draw, range(1, max(training_passes(first, whole, fixed_steps(whole, each)) for each in regimes))),
+        ]
         check_draws(draws)
         return draws
-
-    def fixed_steps(self, whole: Job) -> int | None:
-        """Return the steps of every training of the comparison, those of all rows; None with equal epochs."""
-        return steps(whole) if self.config.regime == "equal_steps" else None
 
     def _selection(self, arm: ArmConfig, fraction: float, seed: int, epoch: int) -> Selection:
         """Return an epoch's selection, stored or new."""
@@ -165,6 +167,16 @@ class ArmSelections:
     def class_warnings(self) -> tuple[str, ...]:
         """Return warnings about classes that the selections empty or nearly wipe out."""
         return class_warnings(self.train.labels, self.train.class_counts, self.kept_counts())
+
+
+def fixed_steps(whole: Job, regime: Regime) -> int | None:
+    """Return the steps of every training in a regime, those of the job on all rows; None with equal epochs."""
+    return steps(whole) if regime == "equal_steps" else None
+
+
+def training_passes(selection: Selection, whole: Job, fixed: int | None) -> int:
+    """Return how often a training goes over a selection, by its number of steps if fixed, else by the epochs."""
+    return schedule_training(selection.counts[KEPT], whole.config, fixed).passes
 
 
 def map_for(table: ScoreTable, engine: Executor) -> MapFn:

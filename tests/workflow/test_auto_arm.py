@@ -36,7 +36,7 @@ def config(tmp_path: Path) -> dict[str, Any]:
         "model": {"path": "tiny", "hidden_size": 8, "layers": 1, "vocabulary_size": 150, "max_length": 12},
         "fine_tune": {"epochs": 1, "learning_rate": 1e-3, "checkpoints": 1},
         "score": {"scores": ["el2n"]},
-        "compare": {"arms": [{"policy": "auto"}], "fractions": [0.05], "seeds": [0, 1]},
+        "compare": {"arms": [{"policy": "auto"}], "fractions": [0.05], "seeds": [0, 1], "regime": "equal_epochs"},
         "engine": {"kind": "local"},
         "tracking": {"enabled": False},
     }

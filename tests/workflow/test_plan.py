@@ -52,6 +52,18 @@ def test_estimates_grow_with_the_work_and_shrink_with_the_workers(config: Path, 
     assert found.table_bytes > 200 * 10
 
 
+def test_retrainings_at_equal_steps_are_counted(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = {}
+    for regime in ("auto", "equal_epochs", "equal_steps"):
+        options = ["compare.fractions=[0.3, 0.5]", f"compare.regime={regime}", f"name={regime}"]
+        assert main.main(["plan", str(config), "--rows", "60", *options]) == 0
+        told[regime] = " ".join(capsys.readouterr().out.split())
+    # Three arms and two seeds; 0.3 of 200 rows take 4 steps, half of them 8, all of them 14. One seed is scored.
+    assert f"compare 19 retrainings, {14 + 6 * (4 + 14 + 8)} steps" in told["auto"]
+    assert f"compare 13 retrainings, {14 + 6 * (4 + 8)} steps" in told["equal_epochs"]
+    assert f"compare 13 retrainings, {14 + 6 * (14 + 14)} steps" in told["equal_steps"]
+
+
 def test_a_miniature_keeps_epochs_and_checkpoints(config: Path) -> None:
     recipe = in_small(FineTuneConfig(epochs=3, batch_size=64, checkpoint_every=500), rows=200, checkpoints=10)
     assert (recipe.epochs, recipe.checkpoints, recipe.checkpoint_every, recipe.batch_size) == (3, 10, None, 50)

@@ -25,7 +25,12 @@ pytestmark = pytest.mark.slow
 
 KNOWN = 15
 
-COMPARED = {"fractions": [0.3, 0.5, 0.7], "seeds": [0], "arms": [{"policy": "hard", "score": "el2n"}]}
+COMPARED = {
+    "fractions": [0.3, 0.5, 0.7],
+    "seeds": [0],
+    "arms": [{"policy": "hard", "score": "el2n"}],
+    "regime": "equal_epochs",
+}
 
 
 def config_with(folder: Path, small_run: Path, test: Path) -> Path:

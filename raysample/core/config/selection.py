@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -108,13 +109,22 @@ class SampleConfig(Section):
     tolerance: Fraction = 0.01
 
 
+Regime = Literal["equal_epochs", "equal_steps"]
+"""How long a sample is trained: as many epochs as all data (fewer steps), or as many steps (more epochs)."""
+EQUAL_STEPS_BELOW = 0.5
+"""Fraction below which `auto` retrains at equal steps as well: equal epochs are less than half of the steps there."""
+
+
 class CompareConfig(Section):
-    """Arms x fractions x seeds, each retrained and evaluated; random and stratified random are always included."""
+    """Arms x fractions x seeds, each retrained and evaluated; random and stratified random are always included.
+
+    `regime`: `auto` retrains every fraction at equal epochs, and those below `EQUAL_STEPS_BELOW` at equal steps, too.
+    """
 
     arms: list[ArmConfig] = Field(default_factory=list)
     fractions: list[Fraction] = Field(default_factory=lambda: [0.5], min_length=1)
     seeds: list[Seed] = Field(default_factory=lambda: [0, 1, 2], min_length=1)
-    regime: Literal["equal_epochs", "equal_steps"] = "equal_epochs"
+    regime: Literal["auto", "equal_epochs", "equal_steps"] = "auto"
     # The metric of the verdict; the other two are reported as well.
     objective: Literal["accuracy", "macro_f1", "worst_group"] = "accuracy"
     # Largest difference that counts as none; 0.005 is half a percentage point.
@@ -135,3 +145,13 @@ class CompareConfig(Section):
             raise ValueError("seeds and fractions must not repeat")
         object.__setattr__(self, "arms", baselines + self.arms)
         return self
+
+    @property
+    def first_regime(self) -> Regime:
+        """The regime of the headline, in which every fraction is retrained."""
+        return "equal_epochs" if self.regime == "auto" else self.regime
+
+    def regimes(self, fraction: float) -> Sequence[Regime]:
+        """Return the regimes in which arms are retrained at a fraction, that of the headline first."""
+        beside = self.regime == "auto" and fraction < EQUAL_STEPS_BELOW
+        return [self.first_regime, "equal_steps"] if beside else [self.first_regime]
