@@ -166,13 +166,15 @@ def results_table(comparison: Comparison, scope: str = "on all test rows") -> Ta
     regime = comparison.regime.replace("_", " ")
     table = Table(title=f"test results {scope}, mean ± sd over seeds ({regime})", title_justify="left")
     table.add_column("arm", overflow="fold")
-    judged = NAMES[comparison.objective]
-    for name in ("kept", "accuracy %", "macro-F1 %", "vs full", "vs random", "vs stratified", "verdict"):
+    judged, costs = NAMES[comparison.objective], comparison.choice_seconds
+    choice = ["choice"] if costs else []
+    for name in ("kept", *choice, "accuracy %", "macro-F1 %", "vs full", "vs random", "vs stratified", "verdict"):
         table.add_column(name, justify="left" if name == "verdict" else "right")
     for row in comparison.summaries:
         table.add_row(
             row.arm,
             f"{row.kept:,} ({row.fraction:.0%})",
+            *([duration(costs[row.arm]) if row.arm in costs else DASH] if costs else []),
             _mean_and_deviation(row.accuracy),
             _mean_and_deviation(row.macro_f1),
             _gap(row.gap_to_full),
@@ -181,6 +183,8 @@ def results_table(comparison: Comparison, scope: str = "on all test rows") -> Ta
             _verdict(row),
         )
     table.caption = f"differences and verdicts: points of {judged}, by compare.objective"
+    if costs:
+        table.caption += "; choice: time of scoring, by all scores together, or of the races of auto"
     return table
 
 

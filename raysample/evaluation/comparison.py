@@ -43,6 +43,10 @@ class Comparison:
         regime: how long the samples are trained, `equal_epochs` or `equal_steps`.
         equal_steps: the same arms at small fractions, retrained at equal steps, beside a comparison at equal epochs;
             None without them. Its verdicts are families of their own.
+        choice_seconds: arm -> seconds that choosing its rows cost: all workers' time of scoring, for every arm that
+            reads scores the whole of the table; for `auto` the time of features and races at all fractions. The
+            fine-tuning that is scored and preparing the scoring are not in it. Arms that read nothing, or whose cost
+            was not stored, are left out.
     """
 
     labels: tuple[str, ...]
@@ -61,6 +65,7 @@ class Comparison:
     remarks: tuple[str, ...] = ()
     new_texts: NewTexts | None = None
     equal_steps: Comparison | None = None
+    choice_seconds: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able data, NaN as null; the summaries are included for readers, though derived from the runs."""
@@ -99,6 +104,7 @@ class Comparison:
             tuple(data["remarks"]),
             None if data["new_texts"] is None else NewTexts.from_dict(data["new_texts"]),
             None if data["equal_steps"] is None else manifests.checked_again(Comparison.from_dict(data["equal_steps"])),
+            data["choice_seconds"],
         )
 
     @staticmethod

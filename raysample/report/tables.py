@@ -12,7 +12,7 @@ from raysample.core.arrays import FloatArray
 from raysample.evaluation import FULL
 from raysample.evaluation.arm_summary import ArmSummary
 from raysample.evaluation.comparison import Comparison
-from raysample.report.formatting import DASH, clean, format_interval, format_mean_std, percent, share, signed
+from raysample.report.formatting import DASH, clean, duration, format_interval, format_mean_std, percent, share, signed
 from raysample.report.headline import tone
 
 SHARE_CLASSES = 24
@@ -58,6 +58,7 @@ class ResultRow:
     arm: str
     fraction: str
     kept: str
+    choice: str
     accuracy: str
     macro_f1: str
     worst: str
@@ -74,7 +75,8 @@ def results(comparison: Comparison) -> tuple[ResultRow, ...]:
     """Return the rows of the results table in the order of the summaries."""
     rows, before = [], None
     for summary in comparison.summaries:
-        rows.append(_result(summary, summary.fraction != before))
+        seconds = comparison.choice_seconds.get(summary.arm)
+        rows.append(_result(summary, DASH if seconds is None else duration(seconds), summary.fraction != before))
         before = summary.fraction
     return tuple(rows)
 
@@ -86,8 +88,8 @@ def seeds(comparison: Comparison) -> str:
     return f"{said} seed{'' if counts[-1] == 1 else 's'}"
 
 
-def _result(summary: ArmSummary, starts_group: bool) -> ResultRow:
-    """Return one row of the results table."""
+def _result(summary: ArmSummary, choice: str, starts_group: bool) -> ResultRow:
+    """Return one row of the results table; `choice`: what choosing cost."""
     word = tone(summary.verdict)
     full, random, stratified = (
         None if gap is None else (signed(gap.mean), format_interval(gap))
@@ -97,6 +99,7 @@ def _result(summary: ArmSummary, starts_group: bool) -> ResultRow:
         arm=clean(summary.arm),
         fraction=share(summary.fraction),
         kept=f"{summary.kept:,}",
+        choice=choice,
         accuracy=format_mean_std(summary.accuracy),
         macro_f1=format_mean_std(summary.macro_f1),
         worst=percent(summary.worst_class_recall, 1),

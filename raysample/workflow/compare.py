@@ -171,6 +171,7 @@ class Retraining(ArmSelections):
             confidence=self.config.confidence,
             regime=regime,
             new_texts=find_new_texts(counts),
+            choice_seconds=self.choice_seconds(),
             levels=tuple(name for name in names if all(f"{name}_accuracy" in run.metrics for run in runs)),
         )
         said = {cell: o.evaluation.predictions for cell, o in outcomes.items() if o.evaluation.predictions is not None}

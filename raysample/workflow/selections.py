@@ -164,6 +164,14 @@ class ArmSelections:
         """Return the names of the arms that read a score."""
         return [arm.name for arm in self.config.arms if self._columns(arm)]
 
+    def choice_seconds(self) -> dict[str, float]:
+        """Return by arm what choosing its rows cost, as far as it was stored; see `Comparison.choice_seconds`."""
+        # The time of preparing is that of the last call alone, and nothing if all shards were finished before.
+        seconds = self.table.cost.get("score_seconds")
+        found = {} if seconds is None else dict.fromkeys(self.scored_arms(), seconds)
+        races = [one.seconds for one in self.chosen.values()]
+        return found | ({AUTO: round(max(races), 3)} if races else {})
+
     def class_warnings(self) -> tuple[str, ...]:
         """Return warnings about classes that the selections empty or nearly wipe out."""
         return class_warnings(self.train.labels, self.train.class_counts, self.kept_counts())

@@ -75,6 +75,8 @@ def test_auto_selects_by_the_winner_of_the_race_and_is_compared(
     assert tuned.startswith("Fine-tuned it has ")
     assert cost.startswith("Choosing took ")
     assert "of one fine-tuning on all rows" in cost
+    assert cost.startswith(f"Choosing took {comparison.choice_seconds['auto']:,.0f} s")
+    assert comparison.choice_seconds.keys() == {"auto"}
     place = tmp_path / "runs" / "r" / "auto" / "suspects.csv"
     assert suspects.endswith(f"of 800 training rows have a label that the probe contradicts: {place}")
     with place.open(newline="") as stream:

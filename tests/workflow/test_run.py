@@ -17,7 +17,9 @@ from raysample.core.progress import SilentReporter
 from raysample.data.checkpoint_set import CheckpointSet
 from raysample.data.corpus import Corpus
 from raysample.data.score_table import ScoreTable
+from raysample.evaluation.comparison import Comparison
 from raysample.execution.local import LocalExecutor
+from raysample.report.formatting import duration
 from raysample.tracking import MemoryTracker
 from raysample.workflow import Pipeline, RunContext
 from tests.helpers.configs import write_config
@@ -252,6 +254,14 @@ def test_equal_steps_train_a_sample_as_long_as_the_whole(finished: Path) -> None
     comparison = json.loads((finished / "runs" / "small" / "comparison.json").read_text())
     assert len({run["steps"] for run in comparison["runs"]}) == 1
     assert {run["kept"] for run in comparison["runs"]} != {comparison["runs"][0]["kept"]}
+
+
+def test_the_report_tells_what_choosing_cost(finished: Path) -> None:
+    run = finished / "runs" / "small"
+    seconds = ScoreTable.load(str(run / "scores")).cost["score_seconds"]
+    assert seconds > 0
+    assert Comparison.load(str(run / "comparison.json")).choice_seconds == {"hard(vog|class)": seconds}
+    assert f'<td class="num">{duration(seconds)}</td>' in (run / "report.html").read_text()
 
 
 def test_the_objective_of_a_finished_run_can_be_changed(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
