@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -15,6 +16,13 @@ _STYLE = "style.css"
 
 def render(template: str, context: Mapping[str, Any]) -> str:
     """Return a template of this package rendered with automatic escaping; `style` is the pages' style sheet."""
+    style = Markup(_source(_STYLE))  # noqa: S704 - a file of this package
+    return _environment().get_template(template).render({"style": style, **context})
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """Return what compiles the templates, once in a process."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_source),
         autoescape=True,
@@ -23,8 +31,7 @@ def render(template: str, context: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["breaks"] = breakable
-    style = Markup(_source(_STYLE))  # noqa: S704 - a file of this package
-    return environment.get_template(template).render({"style": style, **context})
+    return environment
 
 
 def breakable(name: str) -> Markup:

@@ -12,10 +12,16 @@ import warnings
 from typing import Any
 
 from markupsafe import Markup, escape
+from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 # Placeholder colours that `embedded` replaces by the page's own, light or dark.
 INK, RULE = "#0a0b0c", "#0d0e0f"
+_PADDING = 0.05
+"""Inches around a figure."""
+_POINTS = 72
+"""Dots per inch of SVG, to which matplotlib sets a figure that it writes as SVG."""
 # Mid-tones with a contrast of at least 3:1 on white and on the dark page, distinct for colour-blind readers.
 GREY, SAND = "#7d848c", "#98836a"
 COLOURS = ("#2f7bd1", "#d55e00", "#10916a", "#b65799", "#a07a00", "#6f6bd0", "#1b8fa3", "#c4476b")
@@ -48,9 +54,16 @@ def as_svg(figure: Figure, name: str, description: str) -> Markup:
         # The reader's fonts draw the text: a glyph missing in matplotlib's font only makes its width an estimate.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        figure.savefig(stream, format="svg", bbox_inches="tight", pad_inches=0.05, metadata={"Date": None})
+        figure.savefig(stream, format="svg", bbox_inches=_extent(figure), metadata={"Date": None})
     prefix = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     return Markup(embedded(stream.getvalue(), prefix, description))  # noqa: S704 - matplotlib escapes the names in it
+
+
+def _extent(figure: Figure) -> Bbox:
+    """Return what `bbox_inches="tight"` finds, in inches, but without drawing the figure for it."""
+    figure.dpi = _POINTS
+    width, height = figure.bbox.size
+    return figure.get_tightbbox(RendererSVG(width, height, io.StringIO(), image_dpi=_POINTS)).padded(_PADDING)
 
 
 def embedded(document: str, prefix: str, description: str) -> str:
