@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest import mock
 
 from tests.helpers.paths import ROOT
 from tests.helpers.warm import launch
@@ -60,19 +61,21 @@ def executable(folder: Path) -> str:
 
 @contextmanager
 def warm_workers() -> Iterator[None]:
-    """Let the nodes that this process starts fork their workers where there is a process that forks."""
-    if launch.PLACE not in os.environ:
-        yield
-        return
+    """Let the nodes that this process starts fork their workers where there is a process that forks.
+
+    They do without what no test of them looks at: the monitors of logs, which no driver shows, and of demand, and the
+    dashboard's server. Each would import Ray, and the first goes on reading as long as there is a cluster.
+    """
     from raysample.execution.ray.session import ray  # after the environment that Ray reads
 
-    constants = ray._private.ray_constants
-    before, constants.SETUP_WORKER_FILENAME = constants.SETUP_WORKER_FILENAME, launch.__file__
-    # Joined to the folder of Ray's scripts, an absolute path stays what it is.
-    try:
+    node = ray._private.node.Node
+    with ExitStack() as stack:
+        for start in ("start_log_monitor", "start_monitor", "start_api_server"):
+            stack.enter_context(mock.patch.object(node, start, lambda self, **_: None))
+        if launch.PLACE in os.environ:
+            # Joined to the folder of Ray's scripts, an absolute path stays what it is.
+            stack.enter_context(mock.patch.object(ray._private.ray_constants, "SETUP_WORKER_FILENAME", launch.__file__))
         yield
-    finally:
-        constants.SETUP_WORKER_FILENAME = before
 
 
 def forked_by(launcher: int) -> int:

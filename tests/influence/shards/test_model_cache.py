@@ -44,7 +44,6 @@ class Watch:
 
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
-    gc.collect()
     return Watch(monkeypatch)
 
 

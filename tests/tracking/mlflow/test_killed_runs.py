@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.helpers import warm
 from tests.helpers.paths import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forking")]
 
-
-def unignore() -> None:
-    """Reset what a child inherits: shells let their background jobs ignore SIGINT."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
+# Shells let their background jobs ignore SIGINT, and what these start inherits it.
 STUCK = """
 import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.argv = ["raysample"]
 from raysample.cli import commands, main
 from raysample.tracking import mlflow
@@ -42,16 +39,11 @@ def test_a_run_in_mlflow_ends_as_killed(number: signal.Signals, code: int, store
     (tmp_path / "c.yaml").write_text(f"output: {tmp_path}\nengine: {{kind: local}}\n")
     script = STUCK.replace("sys.argv_config", repr(str(tmp_path / "c.yaml")))
     child = subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        preexec_fn=unignore,
+        [*warm.python(), "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
     )
     assert child.stdout is not None
     run_id = child.stdout.readline().strip()
-    child.send_signal(number)
+    os.kill(warm.forked_by(child.pid), number)
     _, errors = child.communicate(timeout=120)
     assert child.returncode == code, errors
     assert "Traceback" not in errors
