@@ -33,6 +33,8 @@ THEMES = {
 CLEAN = {"policy": "stratified_random", "drop_suspects": {"score": "out_of_fold_confidence", "share": 0.3}}
 HARD = {"policy": "hard", "score": "probe_el2n"}
 HOW: dict[str, Any] = {"id": "id", "keep": 0.05, "candidates": [CLEAN, HARD]}
+BRIEFLY = {**HOW, "candidates": [CLEAN]}
+"""For what does not depend on who races."""
 
 
 def rows_of(count: int = 300, noise: float = 0.3, seed: int = 0) -> pd.DataFrame:
@@ -122,7 +124,7 @@ def test_frames_tables_and_datasets_are_taken_as_they_are(tmp_path: Path) -> Non
 
     rows = rows_of(240, noise=0.0)
     kept = {
-        name: set(raysample.prune(data, str(tmp_path / name), **HOW).kept_ids().to_pylist())
+        name: set(raysample.prune(data, str(tmp_path / name), **BRIEFLY).kept_ids().to_pylist())
         for name, data in {
             "frame": rows,
             "table": pa.Table.from_pandas(rows),
@@ -183,12 +185,12 @@ def test_files_of_other_columns_are_joined_and_clashes_are_refused(tmp_path: Pat
     rows = rows_of(240)
     pq.write_table(pa.Table.from_pandas(rows[:120].drop(columns="day")), folder / "a.parquet")
     pq.write_table(pa.Table.from_pandas(rows[120:].assign(day=0.5)), folder / "b.parquet")
-    raysample.prune(str(folder), str(tmp_path / "out"), **HOW)
+    raysample.prune(str(folder), str(tmp_path / "out"), **BRIEFLY)
     kept = pq.read_table(tmp_path / "out" / "kept.parquet")
     assert set(kept["day"].to_pylist()) == {None, 0.5}
     pq.write_table(pa.Table.from_pandas(rows[120:].assign(raysample_reason="x")), folder / "b.parquet")
     with pytest.raises(SelectionError, match="'raysample_reason' already"):
-        raysample.prune(str(folder), str(tmp_path / "clash"), id="id", keep=0.5)
+        raysample.prune(str(folder), str(tmp_path / "clash"), **BRIEFLY)
 
 
 def test_what_cannot_be_pruned_is_said(tmp_path: Path) -> None:
@@ -231,7 +233,7 @@ def test_small_classes_are_trained_on_and_not_judged(tmp_path: Path) -> None:
     rows = rows_of(300, noise=0.0)
     rows.loc[[5, 6], "label"] = "rare"
     with pytest.warns(ResultWarning, match="1 classes of fewer than 3 different rows"):
-        raysample.prune(rows, str(tmp_path / "out"), **{**HOW, "keep": 0.5})
+        raysample.prune(rows, str(tmp_path / "out"), **{**BRIEFLY, "keep": 0.5})
     decision = Decision.load(str(tmp_path / "out" / "decision.json"))
     assert decision.race.rows == 298
     assert decision.counts["kept"] == 150
@@ -274,7 +276,7 @@ def test_columns_that_come_late_and_mixed_numbers_are_kept_and_other_mixtures_re
         row |= {"note": f"note {i}"} if i >= 3_000 else {}  # in no row of the first shard
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    raysample.prune(str(path), str(tmp_path / "out"), **{**HOW, "race_rows": 400})
+    raysample.prune(str(path), str(tmp_path / "out"), **BRIEFLY, race_rows=400)
     parts = [pq.read_table(tmp_path / "out" / name) for name in ("kept.parquet", "removed.parquet")]
     found = {row["id"]: row for part in parts for row in part.to_pylist()}
     assert len(found) == 4_500
@@ -283,18 +285,18 @@ def test_columns_that_come_late_and_mixed_numbers_are_kept_and_other_mixtures_re
     rows[4_000]["n"] = "many"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(SelectionError, match=r"column 'n'|do not go together"):
-        raysample.prune(str(path), str(tmp_path / "mixed"), **{**HOW, "race_rows": 400})
+        raysample.prune(str(path), str(tmp_path / "mixed"), **BRIEFLY, race_rows=400)
 
 
 def test_no_decision_of_an_earlier_call_stands_beside_other_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raysample.prune(rows_of(240), str(tmp_path / "out"), **HOW)
+    raysample.prune(rows_of(240), str(tmp_path / "out"), **BRIEFLY)
 
     def full(*_: object) -> None:
         raise StorageError("no room", "make some")
 
     monkeypatch.setattr(steps, "write_pruned_files", full)
     with pytest.raises(StorageError, match="no room"):
-        raysample.prune(rows_of(240), str(tmp_path / "out"), **{**HOW, "keep": 0.5})
+        raysample.prune(rows_of(240), str(tmp_path / "out"), **{**BRIEFLY, "keep": 0.5})
     assert not (tmp_path / "out" / "decision.json").exists()

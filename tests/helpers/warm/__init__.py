@@ -71,7 +71,7 @@ def warm_workers() -> Iterator[None]:
     node = ray._private.node.Node
     with ExitStack() as stack:
         for start in ("start_log_monitor", "start_monitor", "start_api_server"):
-            stack.enter_context(mock.patch.object(node, start, return_value=None))
+            stack.enter_context(mock.patch.object(node, start))
         if launch.PLACE in os.environ:
             # Joined to the folder of Ray's scripts, an absolute path stays what it is.
             stack.enter_context(mock.patch.object(ray._private.ray_constants, "SETUP_WORKER_FILENAME", launch.__file__))

@@ -48,7 +48,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
 
 def test_every_score_is_the_same_bit_for_bit_with_any_room(tmp_path: Path) -> None:
-    job = every_job(tmp_path, rows=40)
+    job = every_job(tmp_path, rows=20)
     resident = elsewhere(job, tmp_path / "resident")
     one_by_one(resident)
     expected = parts_of(resident)
