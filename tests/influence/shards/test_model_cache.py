@@ -48,7 +48,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
 
 def test_every_score_is_the_same_bit_for_bit_with_any_room(tmp_path: Path) -> None:
-    job = every_job(tmp_path, rows=20)
+    job = every_job(tmp_path, rows=40)
     resident = elsewhere(job, tmp_path / "resident")
     one_by_one(resident)
     expected = parts_of(resident)
@@ -86,7 +86,7 @@ def test_all_models_are_loaded_once_where_nothing_bounds_them(tmp_path: Path, wa
 
 
 def test_several_runs_share_the_room(tmp_path: Path, watch: Watch) -> None:
-    job = every_job(tmp_path, rows=20)
+    job = every_job(tmp_path, rows=40)
     watch.most = 0
     gc.collect()
     scorer = ShardScorer(replace(job, max_resident_models=2))
