@@ -164,7 +164,7 @@ def gradient(data: Examples, rows: np.ndarray, place: DistributedContext, most: 
     classifier = tiny_model("bert", labels=3, seed=0).eval()  # eval: dropout would differ between the workers
     optimiser = torch.optim.SGD(classifier.parameters(), lr=0.0)
     config = FineTuneConfig(max_grad_norm=1e9, precision="float32", micro_batch_size=most)
-    Stepper(classifier, optimiser, data, config, place).backward(rows)
+    Stepper(classifier, optimiser, config, place).backward(data, rows)
     return torch.cat([p.grad.flatten() for p in classifier.parameters() if p.grad is not None])
 
 

@@ -38,8 +38,10 @@ ABOVE, MOST = 500, 250
 
 def main(door: socket.socket) -> None:
     """Fork a process for each order that comes, until the input of this process is closed."""
+    before = set(os.environ)
     for name in MODULES:
         importlib.import_module(name)
+    settings = {name: value for name, value in os.environ.items() if name not in before}
     if threading.active_count() > 1 or "ray" in sys.modules:
         raise RuntimeError(f"this cannot be forked: {threading.enumerate()}, Ray {'ray' in sys.modules}")
     gc.collect()
@@ -52,7 +54,7 @@ def main(door: socket.socket) -> None:
             line, _ = door.accept()
             if (pid := os.fork()) == 0:
                 leave(door, running)
-                become(line)
+                become(line, settings)
                 return
             note(door, line, pid)
             running[os.pidfd_open(pid)] = (pid, line)
@@ -84,8 +86,11 @@ def note(door: socket.socket, line: socket.socket, pid: int) -> None:
         draft.rename(folder / name)
 
 
-def become(line: socket.socket) -> None:
-    """Do what the order on the line says, as a process of its own would."""
+def become(line: socket.socket, settings: dict[str, str]) -> None:
+    """Do what the order on the line says, as a process of its own would.
+
+    `settings`: the environment variables that the imports have set; an import in a process of its own would set them.
+    """
     line = socket.socket(fileno=_out_of_the_way(line.detach()))
     _, files, _, _ = socket.recv_fds(line, 1, MOST)
     files = [_out_of_the_way(file) for file in files]
@@ -96,7 +101,7 @@ def become(line: socket.socket) -> None:
         os.close(source)
     command, environment = order["command"], order["environment"]
     os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update(settings | environment)
     os.chdir(order["folder"])
     sys.executable = order["executable"]
     multiprocessing.set_executable(sys.executable)

@@ -86,7 +86,7 @@ def test_all_models_are_loaded_once_where_nothing_bounds_them(tmp_path: Path, wa
 
 
 def test_several_runs_share_the_room(tmp_path: Path, watch: Watch) -> None:
-    job = every_job(tmp_path, rows=40)
+    job = every_job(tmp_path, rows=20)
     watch.most = 0
     gc.collect()
     scorer = ShardScorer(replace(job, max_resident_models=2))
