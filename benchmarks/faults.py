@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{rows:,} rows in {shards} shards, {study.truth.num_rows:,} of them broken")
 
         def scored(name: str, faults: Sequence[Any]) -> tuple[ScoreTable, Figures]:
+            """Score on a cluster of its own, with faults; return the table and what happened."""
             order = ordeal.plan(study, folder / name, faults, nodes=nodes, seed=SEED)
             report = ordeal.run(folder / f"{name}-cluster", order, patience=PATIENCE)
             return ScoreTable.load(str(folder / name)), report

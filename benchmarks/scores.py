@@ -110,6 +110,7 @@ def targets(name: str, outcome: Outcome) -> Figures:
     costs = outcome.costs
 
     def ratio(one: str, other: str) -> float:
+        """Return the median ratio of two costs."""
         return costs[one].over(costs[other])["median"]
 
     claims = {

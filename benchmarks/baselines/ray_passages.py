@@ -109,6 +109,7 @@ def cpu_seconds(name: str = "ScoringActor", every: float = 2.0) -> AbstractConte
     seconds = dict[int, float]()
 
     def look() -> tuple[float, float]:
+        """Return the time, and the CPU seconds of all such processes so far."""
         for process in psutil.process_iter():
             with suppress(psutil.Error):  # the process has ended meanwhile
                 if name in " ".join(process.cmdline()):

@@ -70,11 +70,13 @@ def _ddp_process(rank: int, work: TrainingWork, world: int, deal: Dealing, folde
     watch = Watch()
 
     def note(loss: float) -> None:
+        """Note the loss of a step, and that the first quarter is over."""
         watch.step(loss)
         if len(watch.losses) == work.steps // 4:
             reached.set()
 
     def share(rows: IntArray) -> IntArray:
+        """Return the rows of a batch that this worker takes."""
         return deal(rows, work.data.encoded.lengths, rank, world)
 
     train_by_hand(work, DistributedDataParallel(work.network()), note, share, world)

@@ -61,6 +61,7 @@ def sampled(look: Callable[[], T], every: float) -> Iterator[list[T]]:
     found, stop = list[T](), threading.Event()
 
     def watch() -> None:
+        """Look again and again until the end."""
         while not stop.wait(every):
             found.append(look())
 

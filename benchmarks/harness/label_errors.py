@@ -51,6 +51,7 @@ def real_trial(name: str, folder: Path, rows: int | None, noise: float) -> Trial
     """Return a trial of TRIALS with at most so many rows; `-noise` redraws the share `noise` of the labels."""
 
     def read(stem: str) -> pd.DataFrame:
+        """Return the labelled rows of a file."""
         frame: pd.DataFrame = pq.read_table(folder / f"{stem}.parquet").to_pandas()
         return frame[frame["label"].notna()]
 

@@ -21,7 +21,7 @@ from raysample.training import batches, learning_rate
 from raysample.training.examples import batch
 from raysample.training.fine_tuning import Job, load_examples
 from tests.helpers.selection_tables import save_score_table
-from tests.helpers.training_runs import a_job
+from tests.helpers.training_runs import a_job, plain_adamw
 
 ARM = ArmConfig(policy="class_power", power=0.5, weights="unbiased")
 """Keeps more of small classes and weighs their rows less, so that every draw has weights of its own."""
@@ -59,10 +59,7 @@ def trained_by_hand(job: Job) -> tuple[list[float], nn.Module]:
     recipe, corpus = job.config, Corpus.load(job.train)
     data = load_examples(job.train, corpus.fingerprint, job.base, job.model)
     network = models.build_model(job.base, job.model, corpus.labels, recipe.seed)
-    matrices = [weight for weight in network.parameters() if weight.ndim > 1]
-    vectors = [weight for weight in network.parameters() if weight.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    optimiser, losses = torch.optim.AdamW(groups, lr=1.0), list[float]()
+    optimiser, losses = plain_adamw(network, recipe.weight_decay), list[float]()
     epochs = [Selection.load(uri).kept().to_pylist() for uri in (job.selection, *job.redraws) if uri is not None]
     per_epoch = -(-len(epochs[0]) // recipe.batch_size)
     orders = list(batches(len(epochs[0]), recipe.batch_size, recipe.seed, per_epoch * len(epochs)))

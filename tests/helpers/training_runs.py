@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pickle
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from torch import nn
 
 from raysample import models
 from raysample.core.config import FineTuneConfig, ModelConfig
@@ -92,3 +95,20 @@ def group(workers: int, folder: Path, *jobs: tuple[Job, tuple[int, ...], bool]) 
     command = [*warm.python(), "-m", "tests.helpers.training_worker", str(folder)]
     started = [subprocess.Popen([*command, str(rank), str(workers)], cwd=ROOT) for rank in range(workers)]
     assert [process.wait(timeout=300) for process in started] == [0] * workers
+
+
+def goes_on_bit_for_bit(job: Job, fingerprint: str, ends: Sequence[int], folder: Path) -> None:
+    """Assert that a job that ends after these steps goes on to the weights, curve and files of one that ran through."""
+    again = in_folder(job, folder)
+    ended_after(again, *ends)
+    assert run(again).fingerprint == fingerprint
+    assert curve(again).equals(curve(job))
+    assert written(again) == written(job)
+
+
+def plain_adamw(network: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
+    """Return AdamW of a network without layer-wise rates; matrices decay, vectors do not."""
+    matrices = [weight for weight in network.parameters() if weight.ndim > 1]
+    vectors = [weight for weight in network.parameters() if weight.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=1.0)

@@ -22,7 +22,17 @@ from raysample.training.examples import batch
 from raysample.training.fine_tuning import Job, execute, load_examples, steps
 from raysample.training.fine_tuning.rows import training_rows
 from raysample.training.infobatch import losses_in_batch, prune_by_loss
-from tests.helpers.training_runs import a_job, curve, ended_after, group, in_folder, run, written
+from tests.helpers.training_runs import (
+    a_job,
+    curve,
+    ended_after,
+    goes_on_bit_for_bit,
+    group,
+    in_folder,
+    plain_adamw,
+    run,
+    written,
+)
 
 INFOBATCH = {"infobatch": {"prune": 0.5, "anneal": 0.125}, "share": 0.5}
 
@@ -67,10 +77,7 @@ def by_hand(job: Job) -> tuple[list[float], list[int]]:
     recipe, corpus = job.config, Corpus.load(job.train)
     data = load_examples(job.train, corpus.fingerprint, job.base, job.model)
     network = models.build_model(job.base, job.model, corpus.labels, recipe.seed)
-    matrices = [weight for weight in network.parameters() if weight.ndim > 1]
-    vectors = [weight for weight in network.parameters() if weight.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=1.0)
+    optimiser = plain_adamw(network, recipe.weight_decay)
     total, last = 27, dict.fromkeys(range(len(data)), math.inf)
     curve, passes = list[float](), list[int]()
     network.train()
@@ -146,11 +153,7 @@ def test_the_last_steps_are_on_all_rows_without_weights(whole: Any) -> None:
 @pytest.mark.parametrize("ends", [(3,), (9,), (10,), (16,), (25,), (5, 11, 11, 20)])
 def test_a_pruned_run_goes_on_bit_for_bit(ends: tuple[int, ...], whole: Any, tmp_path: Path) -> None:
     job, trace = whole
-    again = in_folder(job, tmp_path / "run")
-    ended_after(again, *ends)
-    assert run(again).fingerprint == trace.fingerprint
-    assert curve(again).equals(curve(job))
-    assert written(again) == written(job)
+    goes_on_bit_for_bit(job, trace.fingerprint, ends, tmp_path / "run")
 
 
 def test_it_goes_with_lengths_class_weights_and_micro_batches(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from raysample.training.epoch_rows import epoch_batches
 from raysample.training.fine_tuning import execute, load_examples, steps
 from raysample.training.fine_tuning.rows import training_rows
 from tests.helpers.redrawn_runs import a_redrawn_job, draws_of, table_of, trained_by_hand
-from tests.helpers.training_runs import a_job, curve, ended_after, group, in_folder, run, written
+from tests.helpers.training_runs import a_job, curve, ended_after, goes_on_bit_for_bit, group, in_folder, run, written
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +70,7 @@ def test_the_rows_of_an_epoch_are_those_of_its_selection(whole: Any) -> None:
 @pytest.mark.parametrize("ends", [(1,), (4,), (5,), (6,), (14,), (2, 7, 7, 11)])
 def test_a_redrawn_run_goes_on_bit_for_bit(ends: tuple[int, ...], whole: Any, tmp_path: Path) -> None:
     job, trace = whole
-    again = in_folder(job, tmp_path / "run")
-    ended_after(again, *ends)
-    assert run(again).fingerprint == trace.fingerprint
-    assert curve(again).equals(curve(job))
-    assert written(again) == written(job)
+    goes_on_bit_for_bit(job, trace.fingerprint, ends, tmp_path / "run")
 
 
 def test_lengths_and_class_weights_are_those_of_each_epoch(tmp_path: Path) -> None:
